@@ -1,0 +1,64 @@
+# refvid: every verb works from a fresh clone with Python 3.10 or newer, pip and make. `make` lists them.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench comfyui-files object-info clean need-dest
+
+# The first of these that starts and is new enough; choose another with PYTHON=...
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3; do \
+	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1; then echo $$p; break; fi; done)
+# Installed first and alone: a machine whose index holds a CPU build keeps it, elsewhere the same pin brings CUDA.
+TORCH ?= torch==2.13.0
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check install --quiet
+OUT ?= out/object_info.json
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /|/' | awk -F'|' '{ printf "make %-16s %s\n", $$1, $$2 }'
+
+demo: $(VENV)/demo.stamp  ## a video from one reference on the shipped tiny model, on the CPU
+	$(BIN)/refvid demo
+
+test: $(VENV)/dev.stamp  ## all tests; those that need ComfyUI run under its own interpreter where it is found
+	OMP_NUM_THREADS=1 $(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/python tests/run_comfy.py
+
+check: $(VENV)/dev.stamp  ## lint, format, import contracts and types; changes nothing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
+
+bench: $(VENV)/dev.stamp  ## every bench/bench_*.py in turn
+	@set -e; ran=0; for file in bench/bench_*.py; do [ -e "$$file" ] || continue; \
+		ran=1; echo "== $$file"; $(BIN)/python "$$file"; done; \
+	[ $$ran = 1 ] || { echo "no file bench/bench_*.py to run" >&2; exit 1; }
+
+comfyui-files: need-dest $(VENV)/demo.stamp  ## copy the tiny model and its samples into a ComfyUI: DEST=/path/to/ComfyUI
+	$(BIN)/refvid comfyui-files --dest "$(DEST)"
+
+need-dest:
+	@[ -n "$(DEST)" ] || { echo "comfyui-files needs a target: make comfyui-files DEST=/path/to/ComfyUI" >&2; exit 2; }
+
+object-info: $(VENV)/dev.stamp  ## our nodes as a real ComfyUI server describes them: OUT=out/object_info.json
+	OMP_NUM_THREADS=1 $(BIN)/python tests/run_comfy.py --object-info "$(OUT)"
+
+clean:  ## remove the virtual environment, build results and caches; out/ and runs/ stay
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/torch.stamp:
+	@[ -n "$(PYTHON)" ] || { echo "no Python 3.10 or newer found; name one with PYTHON=/path/to/python" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) "$(TORCH)"
+	touch $@
+
+$(VENV)/demo.stamp: $(VENV)/torch.stamp pyproject.toml
+	$(PIP) -e ".[standalone]"
+	touch $@
+
+$(VENV)/dev.stamp: $(VENV)/torch.stamp pyproject.toml
+	$(PIP) -e ".[standalone,dev]"
+	touch $(VENV)/demo.stamp $@

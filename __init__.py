@@ -1,0 +1,48 @@
+"""refvid: video that keeps the identity of given references, on the Wan video DiT, for ComfyUI.
+
+This file only gives the pack its one import name. ComfyUI loads the folder under its full path, everything else loads
+it as `refvid`; without the claim below every module would live twice in a process. Nothing happens at import time.
+"""
+
+import importlib
+import sys
+from pathlib import Path
+
+WEB_DIRECTORY = "./web"
+
+_PACKAGE = "refvid"
+_OLDEST_COMFYUI = "0.25.0"
+_NEEDED = ("Autogrow", "Schema")
+
+
+def _require_comfyui() -> None:
+    """Refuse a ComfyUI that lacks what the nodes are written with: a probe for features, not for a version number."""
+    try:
+        io = importlib.import_module("comfy_api.latest").io
+    except (ImportError, AttributeError) as error:
+        missing = f"its node interface comfy_api.latest.io could not be imported ({error})"
+    else:
+        absent = [f"io.{name}" for name in _NEEDED if not hasattr(io, name)]
+        if not absent:
+            return
+        missing = f"its node interface comfy_api.latest lacks {' and '.join(absent)}"
+    raise ImportError(
+        f"{_PACKAGE} needs ComfyUI {_OLDEST_COMFYUI} or newer: {missing}; update ComfyUI and restart it"
+    )
+
+
+def _claim_name() -> None:
+    """Make this module importable as `refvid`, or refuse if another copy of the pack already is."""
+    owner = sys.modules.setdefault(_PACKAGE, sys.modules[__name__])
+    if Path(str(owner.__file__)).resolve() != Path(__file__).resolve():
+        raise ImportError(
+            f"two copies of {_PACKAGE} are installed, {Path(str(owner.__file__)).parent} and {Path(__file__).parent}; "
+            "remove one of them and restart ComfyUI"
+        )
+
+
+async def comfy_entrypoint():
+    """Called once by ComfyUI. What it raises is logged as one line without a traceback, so messages are complete."""
+    _require_comfyui()
+    _claim_name()
+    return importlib.import_module(f"{_PACKAGE}.nodes").RefVidExtension()

@@ -1,0 +1,5 @@
+"""Command line of refvid."""
+
+
+def main() -> None:
+    """Entry point."""

@@ -1,0 +1,31 @@
+"""From pixel masks to what the DiT can express. 1 = belongs to the reference, 0 = background."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+LATENT_STRIDE = 8
+TOKEN_STRIDE = 16  # 8 by the VAE, 2 by the patch
+MASK_CHANNELS = 4  # as many as Wan's image-to-video input carries
+
+
+def token_mask(mask: Tensor, stride: int = TOKEN_STRIDE) -> Tensor:
+    """Which tokens hold any reference pixel. mask (H, W) in [0, 1] -> (H/stride * W/stride,) bool.
+
+    "Any pixel above 0.5" keeps thin structures (our choice; MAGREF's code does the same).
+    """
+    return F.max_pool2d(mask[None, None].float(), stride).flatten().gt(0.5)
+
+
+def latent_mask(mask: Tensor, stride: int = LATENT_STRIDE) -> Tensor:
+    """Latent cells mostly covered by the reference. mask (H, W) -> (1, 4, 1, H/stride, W/stride) of 0 and 1.
+
+    Four equal channels in the place of Wan-I2V's "known" mask (Saber leaves the count open: 4 loads I2V weights).
+    """
+    cells = F.avg_pool2d(mask[None, None].float(), stride).gt(0.5).float()
+    return cells.unsqueeze(2).repeat(1, MASK_CHANNELS, 1, 1, 1)
+
+
+def keep_indices(masks: list[Tensor]) -> Tensor:
+    """Positions of the kept tokens in all references' tokens, joined. masks: (tokens,) bool each -> (kept,) int64."""
+    return torch.cat(masks).nonzero().flatten()

@@ -1,0 +1,66 @@
+"""How each published system puts references in front of a Wan DiT, as data. A new method is a new function here."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+Canvas = Literal["video", "own"]
+NullPass = Literal["keep", "drop"]
+GREY = 127 / 255
+WHITE = 1.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One way of conditioning on reference pictures.
+
+    canvas      "video": every picture is fitted into the video's size; "own": it keeps its size, up to `longest_edge`
+    fill        what stands where a picture is masked out or padded, 0…1
+    keeps_padding  tokens of the padding stay in the sequence, because the weights were trained with them
+    masked_input   the recipe fills a (latent, mask, latent) patch embedding, 36 channels on Wan 2.1
+    own_source  each reference is a stream with the video's positions and a source id of its own; otherwise reference
+                k stands at frame F + k, right after a video of F latent frames
+    null_pass   whether the unconditional pass keeps the references, for samplers that do not build their passes
+    """
+
+    name: str
+    source: str
+    canvas: Canvas
+    fill: float
+    keeps_padding: bool
+    masked_input: bool
+    own_source: bool
+    null_pass: NullPass
+    max_references: int = 8
+    longest_edge: int = 848
+
+    def placement(self, index: int, video_frames: int) -> tuple[int, int]:
+        """(first latent frame, source id) of reference `index`, counted from 0; source 0 is the video."""
+        return (0, index + 1) if self.own_source else (video_frames + index, 0)
+
+
+def saber() -> Recipe:
+    """Masked references behind the video. Saber (arXiv 2512.06905) §3; order, grey ground and joint attention as
+    published; positions F + k, token rule and null pass are our choice (not public)."""
+    return Recipe("saber", "arXiv 2512.06905", "video", GREY, False, True, False, "keep")
+
+
+def phantom() -> Recipe:
+    """Whole reference frames behind the video, white padding included. Phantom (arXiv 2502.11079) and core's
+    WanPhantomSubjectToVideo."""
+    return Recipe("phantom", "arXiv 2502.11079", "video", WHITE, True, False, False, "keep", max_references=4)
+
+
+def bernini() -> Recipe:
+    """Pictures as in-context streams of their own size. ByteDance Bernini-R and core's BerniniConditioning."""
+    return Recipe("bernini", "ByteDance/Bernini-R", "own", WHITE, False, False, True, "keep")
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {build().name: build for build in (saber, phantom, bernini)}
+
+
+def recipe_named(name: str) -> Recipe:
+    """The recipe of that name; ValueError lists the choices."""
+    if name not in RECIPES:
+        raise ValueError(f"recipe is {name!r}; choose one of {', '.join(RECIPES)}")
+    return RECIPES[name]()

@@ -1,0 +1,135 @@
+"""Reference pictures: checked where they come in, then fitted to the canvas a recipe asks for."""
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .layout import Layout, Stream
+from .masks import keep_indices, latent_mask, token_mask
+from .recipes import Recipe
+
+SMALLEST_SIDE = 8
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A picture (H, W, 3) in [0, 1], its mask (H, W) in [0, 1], 1 = subject, and its strength (1 untouched, 0 off)."""
+
+    picture: Tensor
+    mask: Tensor
+    strength: float = 1.0
+
+
+def make_reference(picture: Tensor, mask: Tensor | None = None, strength: float = 1.0) -> Reference:
+    """Check one picture (H, W, 3 or 4) and its mask (H, W); without a mask the alpha channel, else the whole picture.
+
+    ValueError names what is wrong: not finite, too small, mask of another size or without pixels, bad strength.
+    """
+    if picture.ndim != 3 or picture.shape[-1] not in (3, 4):
+        raise ValueError(f"picture has shape {tuple(picture.shape)}; needed (height, width, 3 or 4 channels)")
+    size = tuple(picture.shape[:2])
+    if min(size) < SMALLEST_SIDE:
+        raise ValueError(f"picture is {size[1]}x{size[0]} pixels; a reference needs {SMALLEST_SIDE}x{SMALLEST_SIDE}")
+    if not 0.0 <= strength <= 10.0:
+        raise ValueError(f"strength is {strength}; needed 0 (off) to 10, 1 leaves the reference untouched")
+    if mask is None:
+        mask = picture[..., 3] if picture.shape[-1] == 4 else torch.ones(size)
+    if tuple(mask.shape) != size:
+        shown = "x".join(str(side) for side in reversed(mask.shape))
+        raise ValueError(f"mask is {shown} pixels, its picture {size[1]}x{size[0]}; they must have the same size")
+    for name, values in (("picture", picture), ("mask", mask)):
+        if not torch.isfinite(values).all():
+            raise ValueError(f"{name} holds NaN or infinite values; check the node or file it comes from")
+    mask = mask.float().clamp(0, 1)
+    if not mask.gt(0.5).any():
+        raise ValueError(
+            "mask has no pixels: nothing of the picture would be used. Paint the subject, swap the mask's sense, or "
+            "leave the mask unconnected to use the whole picture"
+        )
+    return Reference(picture[..., :3].float().clamp(0, 1), mask, float(strength))
+
+
+def prepare(reference: Reference, recipe: Recipe, height: int, width: int, stride: int = 16) -> Reference:
+    """What the model will see: the reference on its recipe's canvas, ground filled, mask grown alike.
+
+    height, width: the video's, in pixels, multiples of `stride` (pixels per token). Aspect is kept: the picture is
+    scaled to fit and centred. An own-size canvas is limited to `longest_edge` and rounded to `stride`.
+    """
+    if recipe.canvas == "own":
+        return _composited(_own_size(reference, recipe.longest_edge, stride), recipe.fill)
+    return _centred(_composited(_fitted(reference, height, width), recipe.fill), recipe, height, width)
+
+
+def arrange(references: list[Reference], recipe: Recipe, stride: int = 16) -> tuple[Layout, Tensor]:
+    """Layout of prepared references, and the indices (kept,) int64 of the tokens their masks keep."""
+    masks = [token_mask(reference.mask, stride) for reference in references]
+    streams = [
+        Stream(r.mask.shape[0] // stride, r.mask.shape[1] // stride, int(m.sum()), r.strength)
+        for r, m in zip(references, masks, strict=True)
+    ]
+    return Layout(recipe, tuple(streams)), keep_indices(masks)
+
+
+def active(references: list[Reference], recipe: Recipe) -> list[Reference]:
+    """References that act: strength 0 is removal. ValueError above the number the recipe takes."""
+    if len(references) > recipe.max_references:
+        raise ValueError(
+            f"references: {len(references)} pictures came, the recipe {recipe.name} takes at most {recipe.max_references}"
+        )
+    return [reference for reference in references if reference.strength > 0]
+
+
+def reference_input(latent: Tensor, mask: Tensor, channels: int, recipe: Recipe) -> Tensor:
+    """The patch embedding's input for one reference. latent (1, C, 1, h, w), mask (H, W) -> (1, channels, 1, h, w).
+
+    C channels: the latent. 2C + 4: latent, mask, latent again (Saber, eq. in §3.2, in Wan-I2V's channel order).
+    """
+    plain = latent.shape[1]
+    if channels == plain:
+        return latent
+    if channels == 2 * plain + 4 and recipe.masked_input:
+        stride = mask.shape[-1] // latent.shape[-1]
+        return torch.cat([latent, latent_mask(mask, stride).to(latent), latent], dim=1)
+    raise ValueError(
+        f"recipe {recipe.name} cannot feed a backbone of {channels} input channels with latents of {plain}; "
+        f"it runs on {plain}" + (f" or {2 * plain + 4}" if recipe.masked_input else "")
+    )
+
+
+def _composited(reference: Reference, fill: float) -> Reference:
+    alpha = reference.mask.unsqueeze(-1)
+    return replace(reference, picture=reference.picture * alpha + fill * (1 - alpha))
+
+
+def _fitted(reference: Reference, height: int, width: int) -> Reference:
+    rows, columns = reference.mask.shape
+    scale = min(height / rows, width / columns)
+    return _resized(reference, max(1, round(rows * scale)), max(1, round(columns * scale)))
+
+
+def _own_size(reference: Reference, longest_edge: int, stride: int) -> Reference:
+    rows, columns = reference.mask.shape
+    scale = min(longest_edge / max(rows, columns), 1.0)
+    sides = (max(stride, round(side * scale / stride) * stride) for side in (rows, columns))
+    return _resized(reference, *sides)
+
+
+def _resized(reference: Reference, height: int, width: int) -> Reference:
+    if reference.mask.shape == (height, width):
+        return reference
+    planes = torch.cat([reference.picture.movedim(-1, 0), reference.mask[None]])[None]
+    planes = F.interpolate(planes, size=(height, width), mode="bilinear", antialias=True)[0].clamp(0, 1)
+    mask = planes[3]
+    if not mask.gt(0.5).any():  # a subject thinner than a pixel of the canvas: keep its strongest pixels
+        mask = mask / mask.max()
+    return replace(reference, picture=planes[:3].movedim(0, -1), mask=mask)
+
+
+def _centred(reference: Reference, recipe: Recipe, height: int, width: int) -> Reference:
+    rows, columns = reference.mask.shape
+    top, left = (height - rows) // 2, (width - columns) // 2
+    margins = (left, width - columns - left, top, height - rows - top)
+    picture = F.pad(reference.picture.movedim(-1, 0), margins, value=recipe.fill).movedim(0, -1)
+    return replace(reference, picture=picture, mask=F.pad(reference.mask, margins, value=float(recipe.keeps_padding)))

@@ -1,0 +1,1 @@
+"""The demo world: a procedural world of moving toys, its scores and its contact sheets."""

@@ -1,0 +1,23 @@
+"""Masked attention in plain torch, written to be read: the oracle for token removal and for every faster path."""
+
+import torch
+from torch import Tensor
+
+
+def masked_attention(
+    query: Tensor, key: Tensor, value: Tensor, keep: Tensor | None = None, key_bias: Tensor | None = None
+) -> Tensor:
+    """softmax(query keyᵀ / √D + key_bias) value over the kept keys only.
+
+    query (B, N, L, D), key and value (B, N, S, D); `keep` (B or 1, S) bool, True = may be seen; `key_bias`
+    (B or 1, S) added to the logits of a key for every query. A query that may see nothing returns zeros, never NaN
+    (our choice: a masked-out reference contributes nothing). Computed in fp32 or wider, returned in query's dtype.
+    """
+    wide = torch.promote_types(query.dtype, torch.float32)
+    logits = query.to(wide) @ key.to(wide).transpose(-1, -2) / query.shape[-1] ** 0.5
+    if key_bias is not None:
+        logits = logits + key_bias.to(wide)[:, None, None, :]
+    if keep is not None:
+        logits = logits.masked_fill(~keep[:, None, None, :], float("-inf"))
+    weights = torch.softmax(logits, dim=-1).nan_to_num(0.0)
+    return (weights @ value.to(wide)).to(query.dtype)

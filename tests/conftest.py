@@ -1,0 +1,48 @@
+"""Gives the pack its name, seeds torch. Everything else a test needs lies in tests/support."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def _name_the_pack() -> None:
+    """Import the root as `refvid`, whatever the clone is called and whether or not it was installed."""
+    spec = importlib.util.spec_from_file_location(
+        "refvid", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
+    )
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["refvid"] = module
+    spec.loader.exec_module(module)
+
+
+if "refvid" not in sys.modules:
+    _name_the_pack()
+
+HAS_COMFYUI = importlib.util.find_spec("comfy") is not None
+
+
+def pytest_configure() -> None:
+    """ComfyUI reads its options when first imported, and takes a GPU for granted."""
+    if HAS_COMFYUI and not torch.cuda.is_available():
+        options = importlib.import_module("comfy.cli_args").args
+        options.cpu = options.use_pytorch_cross_attention = True
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """tests/comfy imports ComfyUI at the top of its files, so it is left to ComfyUI's interpreter."""
+    return True if collection_path == ROOT / "tests" / "comfy" and not HAS_COMFYUI else None
+
+
+def pytest_report_header() -> str | None:
+    return None if HAS_COMFYUI else "tests/comfy: not in this run, no ComfyUI here (see tests/run_comfy.py)"
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)

@@ -1,0 +1,113 @@
+"""Run the tests marked `comfy` under ComfyUI's own interpreter, or say loudly why not.
+
+With --object-info FILE: start ComfyUI and write the description of our nodes that it serves instead.
+"""
+
+import argparse
+import importlib.util
+import json
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from pathlib import Path
+
+TESTS = Path(__file__).absolute().parent
+NEEDED = ("pytest", "pytest_timeout")
+PROBE = (
+    "import importlib.util as u, sys;"
+    f"print(*[m for m in {NEEDED!r} if not u.find_spec(m)], *['python>=3.11'] * (sys.version_info < (3, 11)))"
+)
+
+
+def _support():
+    """tests/support/refvid_comfy.py, which is on the import path inside pytest only."""
+    spec = importlib.util.spec_from_file_location("refvid_comfy", TESTS / "support" / "refvid_comfy.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _loud(reason: str, advice: str) -> None:
+    bar = "!" * 100
+    print(f"{bar}\n!! NOT RUN: the tests inside ComfyUI.\n!! {reason}\n!! {advice}\n{bar}", flush=True)
+
+
+def _why_not(python: Path) -> tuple[str, str] | None:
+    """What keeps this interpreter from running the tests, and what to do about it."""
+    if not python.is_file():
+        return (
+            f"ComfyUI's interpreter {python} does not exist.",
+            "Name it with COMFYUI_PYTHON=/path/to/python.",
+        )
+    probe = subprocess.run([python, "-c", PROBE], capture_output=True, text=True, cwd=tempfile.gettempdir())
+    if probe.returncode:
+        return f"{python} does not start: {probe.stderr.strip()[-300:]}", "Name another with COMFYUI_PYTHON."
+    missing = probe.stdout.split()
+    if missing:
+        advice = f"Run: {python} -m pip install 'pytest>=9' pytest-timeout"
+        return f"{python} lacks {', '.join(missing)}.", advice
+    return None
+
+
+def _pytest(support, root: Path, python: Path, arguments: list[str]) -> int:
+    marked = [
+        str(file) for file in sorted(TESTS.rglob("test_*.py")) if "mark.comfy" in file.read_text("utf-8")
+    ]
+    if not marked:
+        _loud("No test file carries the mark `comfy`.", "Mark a file with: pytestmark = pytest.mark.comfy")
+        return 0
+    # Safe path: `python -m pytest` would put our folder on the import path, where `nodes` must be ComfyUI's.
+    own = {"PYTHONSAFEPATH": "1", "COMFYUI_PATH": str(root), "COMFYUI_PYTHON": str(python)}
+    # ComfyUI's imports warn, which is not ours to judge: warnings are shown here, not raised.
+    command = [str(python), "-m", "pytest", "-m", "comfy", "-W", "default", *arguments, *marked]
+    print(f"== tests inside ComfyUI: {root}, {python}", flush=True)
+    return subprocess.run(command, cwd=TESTS.parent, env=support.comfy_environment(root) | own).returncode
+
+
+def _object_info(support, root: Path, target: Path) -> int:
+    with tempfile.TemporaryDirectory() as base, support.serve(root, Path(base)) as url:
+        with urllib.request.urlopen(f"{url}/object_info", timeout=60) as answer:
+            every = json.load(answer)
+        ours = {name: node for name, node in every.items() if node["python_module"] == "custom_nodes.refvid"}
+        if not ours:
+            log = (Path(base) / "server.log").read_text()
+            print(
+                "ComfyUI loaded no node of ours:\n" + "\n".join(x for x in log.splitlines() if "refvid" in x)
+            )
+            return 1
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(ours, indent=1, sort_keys=True) + "\n", "utf-8")
+    print(f"{len(ours)} nodes written to {target}")
+    return 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--object-info", type=Path, metavar="FILE")
+    options, rest = parser.parse_known_args()
+    support = _support()
+    try:
+        root = support.find_comfyui()
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    if root is None:
+        _loud(
+            "No ComfyUI found beside this folder, above it or in ~/comfy.",
+            "Name it with COMFYUI_PATH=/path/to/ComfyUI.",
+        )
+        return 0 if options.object_info is None else 2
+    python = support.comfy_python(root)
+    if options.object_info is not None:
+        return _object_info(support, root, options.object_info)
+    refusal = _why_not(python)
+    if refusal is not None:
+        _loud(*refusal)
+        return 0
+    return _pytest(support, root, python, rest)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

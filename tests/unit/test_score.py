@@ -1,0 +1,151 @@
+"""The demo scores: rendered clips reach the ceiling, wrong ones the floor, and both are known numbers."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Generator, Tensor
+
+from refvid.demo import score, world
+
+
+class Pairs(NamedTuple):
+    """64 toys, each in the scene its caption asks for and in the one its reference is cut out of."""
+
+    toys: world.Identities
+    scenes: world.Scenes
+    video: Tensor
+    alpha: Tensor
+    others: world.Scenes
+    elsewhere: Tensor
+    elsewhere_alpha: Tensor
+
+
+@pytest.fixture(scope="module")
+def pairs() -> Pairs:
+    generator = Generator().manual_seed(0)
+    toys, scenes = world.sample_identities(64, generator), world.sample_scenes(64, generator)
+    others = world.other_scenes(scenes, generator)
+    video, alpha = world.render(toys, scenes)
+    return Pairs(toys, scenes, video, alpha, others, *world.render(toys, others))
+
+
+def empty_clips(background: Tensor) -> Tensor:
+    return world.backdrop(background, 64).unsqueeze(2).repeat(1, 1, 9, 1, 1) * 2 - 1
+
+
+def share(got: Tensor, expected: Tensor) -> float:
+    return (got == expected).float().mean().item()
+
+
+def test_direction_background_and_shape_of_rendered_clips_are_recovered(pairs: Pairs) -> None:
+    assert share(score.direction_of(pairs.video), pairs.scenes.direction) >= 0.95
+    assert share(score.background_of(pairs.video), pairs.scenes.background) == 1
+    assert share(score.shape_of(pairs.video), pairs.toys.shape) >= 0.85
+
+
+def test_segmentation_finds_the_toy_and_little_else(pairs: Pairs) -> None:
+    mask, toy = score.segment(pairs.video[:32]), pairs.alpha[:32] > 0.5
+    assert set(mask.unique().tolist()) == {0, 1}
+    assert torch.minimum(mask, toy).sum() / torch.maximum(mask, toy).sum() > 0.8
+    assert mask[pairs.alpha[:32] < 0.01].mean() < 0.01
+
+
+def test_a_clip_without_a_toy_has_an_empty_mask_and_stands_still(pairs: Pairs) -> None:
+    video = empty_clips(pairs.scenes.background[:16])
+    mask = score.segment(video)
+    assert mask.sum() == 0
+    assert score.colour_histogram(video, mask).abs().sum() == 0
+    assert share(score.direction_of(video), torch.tensor(world.DIRECTIONS.index("still"))) == 1
+
+
+def test_reversing_time_reverses_the_direction(pairs: Pairs) -> None:
+    opposite = torch.tensor([1, 0, 3, 2, 4])
+    video = pairs.video[:24]
+    assert torch.equal(score.direction_of(video.flip(2)), opposite[score.direction_of(video)])
+
+
+def test_leak_is_0_on_the_own_background_1_on_the_references_and_half_between(pairs: Pairs) -> None:
+    own, other = pairs.scenes.background[:32], pairs.others.background[:32]
+    between = (empty_clips(own) + empty_clips(other)) / 2
+    for video, expected in ((pairs.video[:32], 0.0), (pairs.elsewhere[:32], 1.0), (between, 0.5)):
+        leak = score.background_leak(video, own, other)
+        torch.testing.assert_close(leak, torch.full_like(leak, expected), rtol=0, atol=1e-4)
+
+
+def test_leak_between_a_background_and_itself_is_refused(pairs: Pairs) -> None:
+    with pytest.raises(ValueError, match="same background"):
+        score.background_leak(pairs.video[:8], pairs.scenes.background[:8], pairs.scenes.background[:8])
+
+
+def test_a_histogram_counts_the_masked_colours() -> None:
+    video = torch.full((1, 3, 1, 2, 2), -1.0)  # three black pixels and a pure red one
+    video[0, 0, 0, 0, 0] = 1
+    everything = torch.ones(1, 1, 1, 2, 2)
+    histogram = score.colour_histogram(video, everything)
+    assert histogram[0, [0, 3 * 16]].tolist() == [0.75, 0.25]  # black, red
+    everything[..., 0, 0] = 0
+    assert score.colour_histogram(video, everything)[0, 0] == 1
+
+
+def test_a_toy_has_the_same_colour_histogram_in_two_scenes(pairs: Pairs) -> None:
+    inside = score.colour_histogram(pairs.video, pairs.alpha > 0.99)
+    elsewhere = score.colour_histogram(pairs.elsewhere, pairs.elsewhere_alpha > 0.99)
+    torch.testing.assert_close(inside.sum(1), torch.ones(64))
+    # Not exactly 1: a blend of the two colours, or a colour on a bin's edge, may fall on either side of it.
+    assert torch.minimum(inside, elsewhere).sum(1).mean() > 0.95
+    assert torch.minimum(inside, elsewhere.roll(1, 0)).sum(1).mean() < 0.2
+
+
+def test_a_clip_resembles_its_own_reference_and_not_the_others(pairs: Pairs) -> None:
+    mask = (pairs.elsewhere_alpha[:, :, 4] > 0.5).float()
+    table = score.similarity(pairs.video, pairs.elsewhere[:, :, 4], mask)
+    own = table.diagonal()
+    other = (table.sum(1) - own) / 63
+    assert own.mean() > 0.6
+    assert other.mean() < 0.2
+    assert score.paired_interval(own - other)[1] > 0.4
+
+
+def test_similarity_ignores_what_the_mask_hides(pairs: Pairs) -> None:
+    picture, mask = pairs.elsewhere[:5, :, 4], (pairs.elsewhere_alpha[:5, :, 4] > 0.5).float()
+    repainted = torch.where(mask > 0, picture, torch.tensor(0.3))
+    clips = pairs.video[:3]
+    assert torch.equal(score.similarity(clips, picture, mask), score.similarity(clips, repainted, mask))
+    assert score.similarity(clips, picture, mask).shape == (3, 5)
+
+
+def test_shape_does_not_depend_on_colour_or_background(pairs: Pairs) -> None:
+    toys = world.Identities(**{**vars(pairs.toys), "primary": 1 - pairs.toys.primary})
+    video, _ = world.render(toys, pairs.others, frames=3)
+    assert share(score.shape_of(video), pairs.toys.shape) >= 0.85
+
+
+def test_the_interval_of_symmetric_differences_holds_zero_at_its_mean() -> None:
+    half = torch.randn(50, generator=Generator().manual_seed(0))
+    mean, low, high = score.paired_interval(torch.cat([half, -half]))
+    assert mean == pytest.approx(0, abs=1e-7)
+    assert low < 0 < high
+
+
+def test_the_interval_has_the_closed_form_mean_and_width() -> None:
+    values = torch.randn(400, generator=Generator().manual_seed(1)) + 3
+    mean, low, high = score.paired_interval(values)
+    assert mean == pytest.approx(values.double().mean().item())
+    # For this many values the bootstrap is the normal interval of the mean.
+    assert high - low == pytest.approx(2 * 1.96 * values.std().item() / 20, rel=0.05)
+    assert score.paired_interval(torch.full((5,), 2.0)) == (2.0, 2.0, 2.0)
+
+
+def test_the_interval_repeats_for_a_seed_and_refuses_what_is_not_one_number_per_clip() -> None:
+    values = torch.randn(20, generator=Generator().manual_seed(2))
+    assert (
+        score.paired_interval(values)
+        == score.paired_interval(values)
+        != score.paired_interval(values, seed=1)
+    )
+    for wrong in (torch.zeros(0), torch.zeros(2, 2)):
+        with pytest.raises(ValueError, match="one number per clip"):
+            score.paired_interval(wrong)

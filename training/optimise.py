@@ -1,0 +1,98 @@
+"""Muon for matrices and convolution kernels, Adam for the rest, an average of the weights, and their saved state."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+
+class Optimiser:
+    """One step of Muon and Adam together, with clipping and a moving average of the weights.
+
+    `hidden(name, parameter)` says which parameters are matrices of the hidden layers (Muon, arXiv 2502.16982; a
+    convolution kernel is the matrix of its outputs by all its inputs). Adam runs at `adam_share` of Muon's rate.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        hidden: Callable[[str, Tensor], bool],
+        rate: float,
+        adam_share: float = 1.0,
+        average: float = 0.99,
+        weight_decay: float = 0.0,
+    ):
+        named = list(module.named_parameters())
+        self.parameters = [parameter for _, parameter in named]
+        self.kernels = [parameter for name, parameter in named if hidden(name, parameter)]
+        chosen = {id(parameter) for parameter in self.kernels}
+        rest = [parameter for parameter in self.parameters if id(parameter) not in chosen]
+        # Muon takes matrices only: each kernel is seen through a flat view of the same storage.
+        self.matrices = [nn.Parameter(kernel.detach().flatten(1)) for kernel in self.kernels]
+        self.muon = torch.optim.Muon(
+            self.matrices, lr=rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
+        )
+        self.adam = torch.optim.Adam(rest, lr=rate * adam_share, betas=(0.9, 0.98), foreach=True)
+        self.rates = [(self.muon, rate), (self.adam, rate * adam_share)]
+        self.average = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(average))
+
+    def step(self, module: nn.Module, factor: float, clip: float = 1.0) -> None:
+        """Take the gradients in; `factor` scales the learning rate of this step."""
+        nn.utils.clip_grad_norm_(self.parameters, clip, foreach=True)
+        for matrix, kernel in zip(self.matrices, self.kernels, strict=True):
+            matrix.grad = None if kernel.grad is None else kernel.grad.flatten(1)
+        for optimiser, rate in self.rates:
+            for group in optimiser.param_groups:
+                group["lr"] = rate * factor
+            optimiser.step()
+        module.zero_grad(set_to_none=True)
+        self.average.update_parameters(module)
+
+
+def warm_hold_decay(step: int, steps: int, warm: int = 60, hold: float = 0.5, floor: float = 0.01) -> float:
+    """Learning-rate factor: linear warm-up, constant until `hold` of the run, linear decay to `floor`."""
+    progress = step / steps
+    decay = 1.0 if progress < hold else max(floor, (1 - progress) / (1 - hold))
+    return min(1.0, (step + 1) / warm) * decay
+
+
+def save_run(path: Path, module: nn.Module, optimiser: Optimiser, generator: torch.Generator, step: int) -> None:
+    """Everything a run needs to go on exactly where it stopped, as one safetensors file, replaced at once."""
+    tensors = {f"module.{key}": value for key, value in module.state_dict().items()}
+    tensors |= {f"average.{key}": value for key, value in optimiser.average.state_dict().items()}
+    for name, inner in (("muon", optimiser.muon), ("adam", optimiser.adam)):
+        for index, state in inner.state_dict()["state"].items():
+            tensors |= {f"{name}.{index}.{key}": value for key, value in state.items()}
+    tensors["generator"] = generator.get_state()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(".partial")
+    save_file({k: v.detach().clone().contiguous() for k, v in tensors.items()}, fresh, {"step": json.dumps(step)})
+    fresh.replace(path)
+
+
+def load_run(path: Path, module: nn.Module, optimiser: Optimiser, generator: torch.Generator) -> int:
+    """Restore what `save_run` wrote; -> the step to go on from."""
+    with safe_open(path, framework="pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+        step = json.loads(file.metadata()["step"])
+    groups: dict[str, dict] = {"module": {}, "average": {}, "muon": {}, "adam": {}}
+    generator.set_state(tensors.pop("generator"))
+    for key, value in tensors.items():
+        name, rest = key.split(".", 1)
+        groups[name][rest] = value
+    with torch.no_grad():  # in place: Muon's matrices share this storage
+        for key, value in module.state_dict().items():
+            value.copy_(groups["module"][key])
+    optimiser.average.load_state_dict(groups["average"])
+    for name, inner in (("muon", optimiser.muon), ("adam", optimiser.adam)):
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in groups[name].items():
+            index, field = key.split(".")
+            state.setdefault(int(index), {})[field] = value
+        inner.load_state_dict({"state": state, "param_groups": inner.state_dict()["param_groups"]})
+    return step

@@ -1,0 +1,139 @@
+"""Original-format Wan safetensors of any size into our modules; anything else is refused by name."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .dit import DiTConfig, WanDiT
+from .vae import WanVAE
+
+HEAD_SIZE = 128  # every published Wan; a file with another one says so in its metadata
+# Parameters that only some released variant has, and what it is called: they have a forward of their own.
+FOREIGN_KEYS = {
+    "vace_patch_embedding.weight": "VACE",
+    "control_adapter.conv.weight": "Camera control",
+    "ref_conv.weight": "Fun Control with a reference convolution",
+    "audio_proj.audio_proj_glob_1.layer.bias": "HuMo",
+    "casual_audio_encoder.encoder.final_linear.weight": "S2V",
+    "face_adapter.fuser_blocks.0.k_norm.weight": "Animate",
+    "patch_embedding_pose.weight": "SCAIL",
+    "img_emb.emb_pos": "first-and-last-frame (FLF2V)",
+}
+
+
+def read_safetensors(path: str | Path, what: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a file. `what` names the input in an error, e.g. "--dit"."""
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{what}: there is no file {path}; give a .safetensors file")
+    if path.suffix != ".safetensors":
+        raise ValueError(f"{what}: {path.name} is not a .safetensors file; pickled weights can run code and are refused")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{what}: {path.name} is truncated or not a safetensors file ({error})") from error
+
+
+def load_dit(
+    path: str | Path, dtype: torch.dtype = torch.float32, device: str = "cpu", what: str = "--dit"
+) -> tuple[WanDiT, dict[str, str]]:
+    """A Wan DiT in original format: T2V (16 channels), I2V and Fun-InP (36), 48-channel TI2V.
+
+    -> (model in eval mode, the file's metadata). ValueError where the file is another variant or a key is missing.
+    """
+    state, metadata = read_safetensors(path, what)
+    state = {key.removeprefix("model.diffusion_model."): value for key, value in state.items()}
+    model = _on_meta(WanDiT, dit_config(state, metadata, f"{what}: {Path(path).name}"))
+    return _fill(model, state, dtype, device, f"{what}: {Path(path).name}"), metadata
+
+
+def dit_config(state: dict[str, Tensor], metadata: dict[str, str], what: str) -> DiTConfig:
+    """Sizes from parameter shapes; `heads` from metadata "config", else width / 128."""
+    for key, variant in FOREIGN_KEYS.items():
+        if key in state:
+            raise ValueError(f"{what} is a Wan {variant} model, which has a forward of its own; give T2V, I2V or Fun-InP")
+    shape = _Shapes(state, what)
+    width, in_channels = shape["patch_embedding.weight"][:2]
+    heads = json.loads(metadata.get("config", "{}")).get("transformer", {}).get("num_heads", width // HEAD_SIZE)
+    return DiTConfig(
+        width=width,
+        ffn_width=shape["blocks.0.ffn.0.weight"][0],
+        heads=heads,
+        layers=_count(state, "blocks."),
+        in_channels=in_channels,
+        out_channels=shape["head.head.weight"][0] // 4,
+        text_width=shape["text_embedding.0.weight"][1],
+        time_width=shape["time_embedding.0.weight"][1],
+        image_width=shape["img_emb.proj.1.weight"][1] if "img_emb.proj.1.weight" in state else None,
+    )
+
+
+def load_vae(
+    path: str | Path, dtype: torch.dtype = torch.float32, device: str = "cpu", what: str = "--vae"
+) -> WanVAE:
+    """A Wan 2.1 VAE in original format, of any width, in eval mode."""
+    state, _ = read_safetensors(path, what)
+    name = f"{what}: {Path(path).name}"
+    if "decoder.upsamples.0.upsamples.0.residual.2.weight" in state:
+        raise ValueError(f"{name} is the Wan 2.2 VAE (48 channels); this needs the Wan 2.1 VAE (16 channels)")
+    model = _on_meta(WanVAE, _Shapes(state, name)["decoder.head.0.gamma"][0])
+    filled = _fill(model, state, dtype, device, name)
+    # Buffers that no file holds: made anew, since the module was built without storage.
+    fresh = WanVAE(8)
+    filled.mean, filled.deviation = fresh.mean.to(device), fresh.deviation.to(device)
+    return filled
+
+
+def save_model(
+    tensors: dict[str, Tensor], path: str | Path, metadata: dict[str, str] | None = None, dtype=torch.float16
+) -> None:
+    """Write tensors in original key names; floating ones in `dtype`."""
+    packed = {
+        key: (value.to(dtype) if value.is_floating_point() else value).detach().cpu().contiguous()
+        for key, value in tensors.items()
+    }
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    save_file(packed, path, metadata={"format": "pt", **(metadata or {})})
+
+
+class _Shapes:
+    """Shapes by key, with an error that names the missing one."""
+
+    def __init__(self, state: dict[str, Tensor], what: str):
+        self.state, self.what = state, what
+
+    def __getitem__(self, key: str) -> list[int]:
+        if key not in self.state:
+            raise ValueError(f"{self.what} is not a Wan file in original format: it has no {key}")
+        return list(self.state[key].shape)
+
+
+def _count(keys: Iterable[str], prefix: str) -> int:
+    return len({key.removeprefix(prefix).split(".")[0] for key in keys if key.startswith(prefix)})
+
+
+def _on_meta(build, *sizes):
+    with torch.device("meta"):
+        return build(*sizes)
+
+
+def _fill(model, state: dict[str, Tensor], dtype: torch.dtype, device: str, what: str):
+    """Give the parameters their values, strictly: every key once, every shape right."""
+    wanted = dict(model.named_parameters())
+    for problem, keys in (("has no", wanted.keys() - state.keys()), ("also has", state.keys() - wanted.keys())):
+        if keys:
+            raise ValueError(f"{what} {problem} {sorted(keys)[0]} ({len(keys)} such keys): not a variant known here")
+    for key, parameter in wanted.items():
+        if state[key].shape != parameter.shape:
+            raise ValueError(f"{what}: {key} is {list(state[key].shape)}, needed {list(parameter.shape)}")
+        if not state[key].is_floating_point() or state[key].element_size() < 2:
+            raise ValueError(f"{what}: {key} is {state[key].dtype}; quantised files load in ComfyUI, here fp32, fp16, bf16")
+    # Not strict: shared parameters have two names in a state dict and one among `wanted`, which was checked above.
+    model.load_state_dict({k: state[k].to(device=device, dtype=dtype) for k in wanted}, strict=False, assign=True)
+    return model.eval().requires_grad_(False)
