@@ -31,14 +31,18 @@ def make_reference(picture: Tensor, mask: Tensor | None = None, strength: float 
         raise ValueError(f"picture has shape {tuple(picture.shape)}; needed (height, width, 3 or 4 channels)")
     size = tuple(picture.shape[:2])
     if min(size) < SMALLEST_SIDE:
-        raise ValueError(f"picture is {size[1]}x{size[0]} pixels; a reference needs {SMALLEST_SIDE}x{SMALLEST_SIDE}")
+        raise ValueError(
+            f"picture is {size[1]}x{size[0]} pixels; a reference needs {SMALLEST_SIDE}x{SMALLEST_SIDE}"
+        )
     if not 0.0 <= strength <= 10.0:
         raise ValueError(f"strength is {strength}; needed 0 (off) to 10, 1 leaves the reference untouched")
     if mask is None:
         mask = picture[..., 3] if picture.shape[-1] == 4 else torch.ones(size)
     if tuple(mask.shape) != size:
         shown = "x".join(str(side) for side in reversed(mask.shape))
-        raise ValueError(f"mask is {shown} pixels, its picture {size[1]}x{size[0]}; they must have the same size")
+        raise ValueError(
+            f"mask is {shown} pixels, its picture {size[1]}x{size[0]}; they must have the same size"
+        )
     for name, values in (("picture", picture), ("mask", mask)):
         if not torch.isfinite(values).all():
             raise ValueError(f"{name} holds NaN or infinite values; check the node or file it comes from")
@@ -62,14 +66,16 @@ def prepare(reference: Reference, recipe: Recipe, height: int, width: int, strid
     return _centred(_composited(_fitted(reference, height, width), recipe.fill), recipe, height, width)
 
 
-def arrange(references: list[Reference], recipe: Recipe, stride: int = 16) -> tuple[Layout, Tensor]:
-    """Layout of prepared references, and the indices (kept,) int64 of the tokens their masks keep."""
-    masks = [token_mask(reference.mask, stride) for reference in references]
+def arrange(
+    masks: list[Tensor], strengths: list[float], recipe: Recipe, stride: int = 16
+) -> tuple[Layout, Tensor]:
+    """Layout of prepared references from their masks (H, W), and the indices (kept,) int64 of the tokens kept."""
+    kept = [token_mask(mask, stride) for mask in masks]
     streams = [
-        Stream(r.mask.shape[0] // stride, r.mask.shape[1] // stride, int(m.sum()), r.strength)
-        for r, m in zip(references, masks, strict=True)
+        Stream(mask.shape[0] // stride, mask.shape[1] // stride, int(keep.sum()), strength)
+        for mask, keep, strength in zip(masks, kept, strengths, strict=True)
     ]
-    return Layout(recipe, tuple(streams)), keep_indices(masks)
+    return Layout(recipe, tuple(streams)), keep_indices(kept)
 
 
 def active(references: list[Reference], recipe: Recipe) -> list[Reference]:
@@ -132,4 +138,6 @@ def _centred(reference: Reference, recipe: Recipe, height: int, width: int) -> R
     top, left = (height - rows) // 2, (width - columns) // 2
     margins = (left, width - columns - left, top, height - rows - top)
     picture = F.pad(reference.picture.movedim(-1, 0), margins, value=recipe.fill).movedim(0, -1)
-    return replace(reference, picture=picture, mask=F.pad(reference.mask, margins, value=float(recipe.keeps_padding)))
+    return replace(
+        reference, picture=picture, mask=F.pad(reference.mask, margins, value=float(recipe.keeps_padding))
+    )

@@ -32,7 +32,7 @@ class TrainingConfig:
     recipe: str = "saber"
     clips: int = 8192
     references: int = 4  # masked frames cached per clip; each step draws one
-    steps: int = 6000
+    steps: int = 5000
     batch: int = 64
     rate: float = 7e-3
     text_dropout: float = 0.1
@@ -50,7 +50,9 @@ def demo_dit() -> TrainingConfig:
 
 def smoke_dit() -> TrainingConfig:
     """A few steps of a tiny model, for tests."""
-    return replace(demo_dit(), model=DiTConfig(48, 64, 2, 1, 16, 16, 32), clips=64, steps=3, batch=4, references=1)
+    return replace(
+        demo_dit(), model=DiTConfig(48, 64, 2, 1, 16, 16, 32), clips=64, steps=3, batch=4, references=1
+    )
 
 
 class Trainee(nn.Module):
@@ -99,7 +101,9 @@ def draw_batch(data: Latents, captions: Tensor, config: TrainingConfig, generato
     )
 
 
-def masked_reference_loss(trainee: Trainee, text: TextEncoder, config: TrainingConfig) -> Callable[[Batch], Tensor]:
+def masked_reference_loss(
+    trainee: Trainee, text: TextEncoder, config: TrainingConfig
+) -> Callable[[Batch], Tensor]:
     """Flow-matching loss on the video; masked-out reference tokens are seen by nobody (a key bias of -inf here, since
     rows of a batch keep different tokens; the same numbers as their removal)."""
     dit, recipe = trainee.dit, recipe_named(config.recipe)
@@ -129,7 +133,9 @@ def train_dit(config: TrainingConfig, folder: Path, resume: bool = False, compil
     """Train on `folder`/vae.safetensors and leave `dit.safetensors` and `text_encoder.safetensors` (fp16) there."""
     torch.manual_seed(config.seed)
     vae = load_vae(folder / "vae.safetensors", what="vae")
-    data = cached_latents(vae, folder / f"latents-{config.clips}.safetensors", config.clips, config.references, config.seed)
+    data = cached_latents(
+        vae, folder / f"latents-{config.clips}.safetensors", config.clips, config.references, config.seed
+    )
     text = fresh_text_encoder(config.model.text_width)
     trainee, generator = Trainee(fresh_dit(config.model), text), Generator().manual_seed(config.seed + 1)
     optimiser = Optimiser(trainee, _hidden, config.rate, adam_share=0.5, average=0.997, weight_decay=0.02)
@@ -168,10 +174,16 @@ def fresh_dit(model: DiTConfig) -> WanDiT:
 def export(average: nn.Module, text: TextEncoder, config: TrainingConfig, folder: Path) -> None:
     """Write the averaged weights as ComfyUI and this package load them."""
     sizes = {"transformer": {"num_heads": config.model.heads, "text_dim": config.model.text_width}}
-    metadata = {"config": json.dumps(sizes), "refvid.recipe": config.recipe, "refvid.training": json.dumps(asdict(config))}
+    metadata = {
+        "config": json.dumps(sizes),
+        "refvid.recipe": config.recipe,
+        "refvid.training": json.dumps(asdict(config)),
+    }
     save_model(dict(average.dit.state_dict()), folder / "dit.safetensors", metadata)
     pieces = torch.frombuffer(bytearray(text.spiece_model), dtype=torch.uint8)
-    state = {key: value for key, value in average.text.state_dict().items() if key != "encoder.embed_tokens.weight"}
+    state = {
+        key: value for key, value in average.text.state_dict().items() if key != "encoder.embed_tokens.weight"
+    }
     save_model({**state, "spiece_model": pieces}, folder / "text_encoder.safetensors")
 
 

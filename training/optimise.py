@@ -61,7 +61,9 @@ def warm_hold_decay(step: int, steps: int, warm: int = 60, hold: float = 0.5, fl
     return min(1.0, (step + 1) / warm) * decay
 
 
-def save_run(path: Path, module: nn.Module, optimiser: Optimiser, generator: torch.Generator, step: int) -> None:
+def save_run(
+    path: Path, module: nn.Module, optimiser: Optimiser, generator: torch.Generator, step: int
+) -> None:
     """Everything a run needs to go on exactly where it stopped, as one safetensors file, replaced at once."""
     tensors = {f"module.{key}": value for key, value in module.state_dict().items()}
     tensors |= {f"average.{key}": value for key, value in optimiser.average.state_dict().items()}
@@ -71,7 +73,9 @@ def save_run(path: Path, module: nn.Module, optimiser: Optimiser, generator: tor
     tensors["generator"] = generator.get_state()
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(".partial")
-    save_file({k: v.detach().clone().contiguous() for k, v in tensors.items()}, fresh, {"step": json.dumps(step)})
+    save_file(
+        {k: v.detach().clone().contiguous() for k, v in tensors.items()}, fresh, {"step": json.dumps(step)}
+    )
     fresh.replace(path)
 
 

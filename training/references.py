@@ -52,7 +52,10 @@ def augment(picture: Tensor, mask: Tensor, generator: Generator) -> tuple[Tensor
 
     line = torch.arange(size, dtype=torch.float32)
     total = mask.sum((1, 2, 3)).clamp_min(1)
-    centre = torch.stack([(mask * line).sum((1, 2, 3)), (mask * line.view(-1, 1)).sum((1, 2, 3))], 1) / total[:, None]
+    centre = (
+        torch.stack([(mask * line).sum((1, 2, 3)), (mask * line.view(-1, 1)).sum((1, 2, 3))], 1)
+        / total[:, None]
+    )
     place = torch.stack([spread(-0.35, 0.35), spread(-0.35, 0.35)], 1) * size / 2 + (size - 1) / 2
     scale = spread(0.85, 1.2)
     flip = torch.where(spread(0, 1) < 0.5, -1.0, 1.0)

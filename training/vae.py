@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn import functional as F
 
 from ..demo import world
 from ..wan.loading import save_model
@@ -64,7 +63,9 @@ def demo_vae() -> VAEConfig:
 
 def smoke_vae() -> VAEConfig:
     """A few steps of every kind, for tests."""
-    return VAEConfig(2, 8, 9, 64, (Stage(2, 1e-3, (View(1, 32, 4),)), Stage(2, 1e-3, (View(5, 32, 2), View(9, 64, 2)))))
+    return VAEConfig(
+        2, 8, 9, 64, (Stage(2, 1e-3, (View(1, 32, 4),)), Stage(2, 1e-3, (View(5, 32, 2), View(9, 64, 2))))
+    )
 
 
 class Clips:
@@ -73,7 +74,9 @@ class Clips:
     def __init__(self, config: VAEConfig):
         generator = Generator().manual_seed(config.seed)
         toys = world.sample_identities(config.clips, generator)
-        video, alpha = world.render(toys, world.sample_scenes(config.clips, generator), config.frames, config.size)
+        video, alpha = world.render(
+            toys, world.sample_scenes(config.clips, generator), config.frames, config.size
+        )
         references, masks = masked_frames(video, alpha, generator)
         self.video, self.references = _bytes(video), _bytes(references)
         self.where, self.reference_where = alpha.gt(0.5)[:, 0], masks.gt(0.5)[:, 0]
@@ -119,7 +122,9 @@ def train_vae(config: VAEConfig, folder: Path, resume: bool = False) -> WanVAE:
     shown = time.monotonic()
     for step in range(first, steps):
         stage, inside = _stage(config.stages, step)
-        loss = _step_loss(vae, clips.batch(stage.views[inside % len(stage.views)], generator), config.noise, generator)
+        loss = _step_loss(
+            vae, clips.batch(stage.views[inside % len(stage.views)], generator), config.noise, generator
+        )
         loss.backward()
         optimiser.step(vae, stage.rate * warm_hold_decay(inside, stage.steps, warm=40, hold=0.3, floor=0.05))
         if time.monotonic() - shown > 30 or step + 1 == steps:

@@ -70,7 +70,10 @@ class SelfAttention(nn.Module):
 
     def forward(self, tokens: Tensor, rotation: Tensor, key_bias: Tensor | None = None) -> Tensor:
         """tokens (B, L, C), rotation (B or 1, L, 1, D/2, 2), key_bias (B or 1, L) -> (B, L, C)"""
-        query, key = (rotate(self._split(t), rotation) for t in (self.norm_q(self.q(tokens)), self.norm_k(self.k(tokens))))
+        query, key = (
+            rotate(self._split(t), rotation)
+            for t in (self.norm_q(self.q(tokens)), self.norm_k(self.k(tokens)))
+        )
         return self.o(self._attend(query, key, self._split(self.v(tokens)), key_bias))
 
     def _split(self, features: Tensor) -> Tensor:
@@ -79,7 +82,9 @@ class SelfAttention(nn.Module):
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, key_bias: Tensor | None) -> Tensor:
         query, key, value = (rearrange(t, "b l n d -> b n l d") for t in (query, key, value))
         mask = None if key_bias is None else key_bias[:, None, None, :].to(query.dtype)
-        return rearrange(F.scaled_dot_product_attention(query, key, value, attn_mask=mask), "b n l d -> b l (n d)")
+        return rearrange(
+            F.scaled_dot_product_attention(query, key, value, attn_mask=mask), "b n l d -> b l (n d)"
+        )
 
 
 class CrossAttention(SelfAttention):
@@ -121,7 +126,9 @@ class Block(nn.Module):
         self.cross_attn = cross(width, config.heads)
         self.norm2 = nn.LayerNorm(width, EPSILON, elementwise_affine=False)
         self.ffn = nn.Sequential(
-            nn.Linear(width, config.ffn_width), nn.GELU(approximate="tanh"), nn.Linear(config.ffn_width, width)
+            nn.Linear(width, config.ffn_width),
+            nn.GELU(approximate="tanh"),
+            nn.Linear(config.ffn_width, width),
         )
         self.modulation = nn.Parameter(torch.randn(1, 6, width) / width**0.5)
 
@@ -129,7 +136,9 @@ class Block(nn.Module):
         self, tokens: Tensor, modulation: Tensor, context: Context, rotation: Tensor, key_bias: Tensor | None
     ) -> Tensor:
         """tokens (B, L, C), modulation (B, 1 or L, 6, C) -> (B, L, C)"""
-        shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = (self.modulation.unsqueeze(0) + modulation).unbind(2)
+        shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = (
+            self.modulation.unsqueeze(0) + modulation
+        ).unbind(2)
         tokens = tokens + self.self_attn(self.norm1(tokens) * (1 + scale) + shift, rotation, key_bias) * gate
         tokens = tokens + self.cross_attn(self.norm3(tokens), context)
         return tokens + self.ffn(self.norm2(tokens) * (1 + ffn_scale) + ffn_shift) * ffn_gate
@@ -156,7 +165,9 @@ class ImageEmbedding(nn.Module):
     def __init__(self, image_width: int, width: int):
         super().__init__()
         norm, project = nn.LayerNorm(image_width), nn.Linear(image_width, image_width)
-        self.proj = nn.Sequential(norm, project, nn.GELU(), nn.Linear(image_width, width), nn.LayerNorm(width))
+        self.proj = nn.Sequential(
+            norm, project, nn.GELU(), nn.Linear(image_width, width), nn.LayerNorm(width)
+        )
 
     def forward(self, features: Tensor) -> Tensor:
         return self.proj(features)
@@ -202,11 +213,13 @@ class WanDiT(nn.Module):
         latent (B, in_channels, F, H, W), H and W even; timestep (B,) or, one per frame, (B, F), in 0…1000; context
         (B, S, text_width); context_bias (B, S); image_features (B, 257, 1280). -> (B, out_channels, F, H, W)
         """
-        batch, _, frames, rows, columns = latent.shape
+        frames, rows, columns = latent.shape[2:]
         video = self.embed_patches(latent)
         time, modulation = self._embed_time(timestep)
         text = Context(self.text_embedding(context), context_bias, self._embed_image(image_features))
-        angles = rope_angles(grid_positions(frames, rows // 2, columns // 2), self.head_size).to(latent.device)[None]
+        angles = rope_angles(grid_positions(frames, rows // 2, columns // 2), self.head_size).to(
+            latent.device
+        )[None]
         tokens, bias, length = video, None, video.shape[1]
         if time.shape[1] > 1:
             time, modulation = (t.repeat_interleave(length // frames, dim=1) for t in (time, modulation))
@@ -242,7 +255,9 @@ class WanDiT(nn.Module):
         if features is None:
             return None
         if self.config.image_width is None:
-            raise ValueError("image_features were given, but this DiT has no image embedding (img_emb): leave them out")
+            raise ValueError(
+                "image_features were given, but this DiT has no image embedding (img_emb): leave them out"
+            )
         return self.img_emb(features)
 
 

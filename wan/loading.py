@@ -32,7 +32,9 @@ def read_safetensors(path: str | Path, what: str) -> tuple[dict[str, Tensor], di
     if not path.is_file():
         raise ValueError(f"{what}: there is no file {path}; give a .safetensors file")
     if path.suffix != ".safetensors":
-        raise ValueError(f"{what}: {path.name} is not a .safetensors file; pickled weights can run code and are refused")
+        raise ValueError(
+            f"{what}: {path.name} is not a .safetensors file; pickled weights can run code and are refused"
+        )
     try:
         with safe_open(path, framework="pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
@@ -57,10 +59,14 @@ def dit_config(state: dict[str, Tensor], metadata: dict[str, str], what: str) ->
     """Sizes from parameter shapes; `heads` from metadata "config", else width / 128."""
     for key, variant in FOREIGN_KEYS.items():
         if key in state:
-            raise ValueError(f"{what} is a Wan {variant} model, which has a forward of its own; give T2V, I2V or Fun-InP")
+            raise ValueError(
+                f"{what} is a Wan {variant} model, which has a forward of its own; give T2V, I2V or Fun-InP"
+            )
     shape = _Shapes(state, what)
     width, in_channels = shape["patch_embedding.weight"][:2]
-    heads = json.loads(metadata.get("config", "{}")).get("transformer", {}).get("num_heads", width // HEAD_SIZE)
+    heads = (
+        json.loads(metadata.get("config", "{}")).get("transformer", {}).get("num_heads", width // HEAD_SIZE)
+    )
     return DiTConfig(
         width=width,
         ffn_width=shape["blocks.0.ffn.0.weight"][0],
@@ -126,14 +132,23 @@ def _on_meta(build, *sizes):
 def _fill(model, state: dict[str, Tensor], dtype: torch.dtype, device: str, what: str):
     """Give the parameters their values, strictly: every key once, every shape right."""
     wanted = dict(model.named_parameters())
-    for problem, keys in (("has no", wanted.keys() - state.keys()), ("also has", state.keys() - wanted.keys())):
+    for problem, keys in (
+        ("has no", wanted.keys() - state.keys()),
+        ("also has", state.keys() - wanted.keys()),
+    ):
         if keys:
-            raise ValueError(f"{what} {problem} {sorted(keys)[0]} ({len(keys)} such keys): not a variant known here")
+            raise ValueError(
+                f"{what} {problem} {sorted(keys)[0]} ({len(keys)} such keys): not a variant known here"
+            )
     for key, parameter in wanted.items():
         if state[key].shape != parameter.shape:
             raise ValueError(f"{what}: {key} is {list(state[key].shape)}, needed {list(parameter.shape)}")
         if not state[key].is_floating_point() or state[key].element_size() < 2:
-            raise ValueError(f"{what}: {key} is {state[key].dtype}; quantised files load in ComfyUI, here fp32, fp16, bf16")
+            raise ValueError(
+                f"{what}: {key} is {state[key].dtype}; quantised files load in ComfyUI, here fp32, fp16, bf16"
+            )
     # Not strict: shared parameters have two names in a state dict and one among `wanted`, which was checked above.
-    model.load_state_dict({k: state[k].to(device=device, dtype=dtype) for k in wanted}, strict=False, assign=True)
+    model.load_state_dict(
+        {k: state[k].to(device=device, dtype=dtype) for k in wanted}, strict=False, assign=True
+    )
     return model.eval().requires_grad_(False)

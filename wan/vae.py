@@ -38,7 +38,9 @@ class Normalise(nn.Module):
 class CausalConv(nn.Conv3d):
     """A convolution that sees the present and the past, never the future."""
 
-    def __init__(self, channels_in: int, channels_out: int, kernel: tuple[int, int, int], frame_stride: int = 1):
+    def __init__(
+        self, channels_in: int, channels_out: int, kernel: tuple[int, int, int], frame_stride: int = 1
+    ):
         super().__init__(
             channels_in, channels_out, kernel, (frame_stride, 1, 1), (0, kernel[1] // 2, kernel[2] // 2)
         )
@@ -49,7 +51,9 @@ class CausalConv(nn.Conv3d):
     def forward(self, x: Tensor, past: Past) -> Tensor:
         """x (B, C, F, H, W)"""
         remembered = self.kernel_size[0] - 1
-        if self.stride[0] == 1 and (self.present_only or (x.shape[2] == 1 and remembered and self not in past)):
+        if self.stride[0] == 1 and (
+            self.present_only or (x.shape[2] == 1 and remembered and self not in past)
+        ):
             if not self.present_only:
                 past[self] = x
             return self._picture_convolution(x)
@@ -64,7 +68,9 @@ class CausalConv(nn.Conv3d):
     def _picture_convolution(self, x: Tensor) -> Tensor:
         """The last time tap on every frame: exact where the frames before are zero."""
         frames = rearrange(x, "b c f h w -> (b f) c h w")
-        out = F.conv2d(frames, self.weight[:, :, -1], self.bias, padding=cast(tuple[int, int], self.padding[1:]))
+        out = F.conv2d(
+            frames, self.weight[:, :, -1], self.bias, padding=cast(tuple[int, int], self.padding[1:])
+        )
         return rearrange(out, "(b f) c h w -> b c f h w", f=x.shape[2])
 
 
@@ -74,8 +80,13 @@ class Residual(nn.Module):
     def __init__(self, channels_in: int, channels_out: int):
         super().__init__()
         self.residual = nn.Sequential(
-            Normalise(channels_in, 3), nn.SiLU(), CausalConv(channels_in, channels_out, (3, 3, 3)),
-            Normalise(channels_out, 3), nn.SiLU(), nn.Identity(), CausalConv(channels_out, channels_out, (3, 3, 3)),
+            Normalise(channels_in, 3),
+            nn.SiLU(),
+            CausalConv(channels_in, channels_out, (3, 3, 3)),
+            Normalise(channels_out, 3),
+            nn.SiLU(),
+            nn.Identity(),
+            CausalConv(channels_out, channels_out, (3, 3, 3)),
         )  # fmt: skip  (the Identity stands where the original has a dropout, to keep its key numbers)
         same = channels_in == channels_out
         self.shortcut = nn.Identity() if same else CausalConv(channels_in, channels_out, (1, 1, 1))
@@ -124,7 +135,8 @@ class Upsample(nn.Module):
     def __init__(self, channels: int, in_time: bool):
         super().__init__()
         self.resample = nn.Sequential(
-            nn.Upsample(scale_factor=2.0, mode="nearest-exact"), nn.Conv2d(channels, channels // 2, 3, padding=1)
+            nn.Upsample(scale_factor=2.0, mode="nearest-exact"),
+            nn.Conv2d(channels, channels // 2, 3, padding=1),
         )
         self.time_conv = CausalConv(channels, 2 * channels, (3, 1, 1)) if in_time else None
 
@@ -145,11 +157,17 @@ class Encoder(nn.Module):
         self.conv1 = CausalConv(3, width, (3, 3, 3))
         stages: list[nn.Module] = [Residual(width, width), Residual(width, width), Downsample(width, False)]
         stages += [Residual(width, 2 * width), Residual(2 * width, 2 * width), Downsample(2 * width, True)]
-        stages += [Residual(2 * width, 4 * width), Residual(4 * width, 4 * width), Downsample(4 * width, True)]
+        stages += [
+            Residual(2 * width, 4 * width),
+            Residual(4 * width, 4 * width),
+            Downsample(4 * width, True),
+        ]
         stages += [Residual(4 * width, 4 * width), Residual(4 * width, 4 * width)]
         self.downsamples = nn.Sequential(*stages)
         self.middle = _middle(4 * width)
-        self.head = nn.Sequential(Normalise(4 * width, 3), nn.SiLU(), CausalConv(4 * width, channels, (3, 3, 3)))
+        self.head = nn.Sequential(
+            Normalise(4 * width, 3), nn.SiLU(), CausalConv(4 * width, channels, (3, 3, 3))
+        )
 
     def forward(self, x: Tensor, past: Past) -> Tensor:
         return _run([self.conv1, *self.downsamples, *self.middle, *self.head], x, past)
@@ -162,7 +180,9 @@ class Decoder(nn.Module):
         super().__init__()
         self.conv1 = CausalConv(channels, 4 * width, (3, 3, 3))
         self.middle = _middle(4 * width)
-        stages: list[nn.Module] = [Residual(4 * width, 4 * width) for _ in range(3)] + [Upsample(4 * width, True)]
+        stages: list[nn.Module] = [Residual(4 * width, 4 * width) for _ in range(3)] + [
+            Upsample(4 * width, True)
+        ]
         stages += [Residual(2 * width, 4 * width), *(Residual(4 * width, 4 * width) for _ in range(2))]
         stages += [Upsample(4 * width, True), *(Residual(2 * width, 2 * width) for _ in range(3))]
         stages += [Upsample(2 * width, False), *(Residual(width, width) for _ in range(3))]
@@ -226,7 +246,9 @@ def _per_frame(layer: nn.Module, x: Tensor) -> Tensor:
 def _check_clip(video: Tensor, chunk: int) -> None:
     frames, height, width = video.shape[2:]
     if frames % 4 != 1:
-        raise ValueError(f"video has {frames} frames; the Wan VAE codes 4k + 1: {frames - (frames - 1) % 4} or less")
+        raise ValueError(
+            f"video has {frames} frames; the Wan VAE codes 4k + 1: {frames - (frames - 1) % 4} or less"
+        )
     if height % STRIDE or width % STRIDE:
         raise ValueError(f"video is {height} x {width} pixels; both must be multiples of {STRIDE}")
     if chunk < 4 or chunk % 4:

@@ -1,0 +1,1 @@
+"""refvid inside ComfyUI: everything that knows ModelPatcher, conditioning or a sampler."""

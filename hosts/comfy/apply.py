@@ -1,0 +1,171 @@
+"""References onto a model and its conditioning: check everything, then encode, then attach."""
+
+import logging
+from dataclasses import dataclass
+from typing import Literal
+
+import comfy.utils
+import torch
+from comfy.model_patcher import ModelPatcher
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ...core.recipes import RECIPES, Recipe, recipe_named
+from ...core.references import Reference, active, prepare, reference_input
+from . import sidecar
+from .conditioning import BLANK_IMAGE, Conditioning, attach, with_values
+from .variants import input_channels, latent_channels, require_vae, require_wan, takes_image_features
+
+logger = logging.getLogger(__name__)
+AUTO = "auto"
+TRAINED_FOR = "refvid.recipe"  # metadata of a file that was trained for a recipe
+_told: set[str] = set()
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What ApplyReferences gives back."""
+
+    model: ModelPatcher
+    low_noise_model: ModelPatcher | None
+    positive: Conditioning
+    negative: Conditioning
+
+
+def apply_references(
+    model: ModelPatcher,
+    low_noise_model: ModelPatcher | None,
+    positive: Conditioning,
+    negative: Conditioning,
+    vae,
+    latent: dict[str, Tensor],
+    references: list[Reference],
+    recipe_name: str = AUTO,
+    null_pass: Literal["recipe", "keep", "drop"] = "recipe",
+) -> Applied:
+    """Everything that may be refused is refused before anything is encoded. Without an active reference the inputs
+    come back as they are, so that nothing of the graph changes."""
+    models = [model] if low_noise_model is None else [model, low_noise_model]
+    for given, what in zip(models, ("model", "low_noise_model"), strict=False):
+        require_wan(given, what)
+    require_vae(vae, model)
+    recipe = _recipe(recipe_name, model)
+    references = active(references, recipe)
+    if not references:
+        return Applied(model, low_noise_model, positive, negative)
+    samples = _video_latent(latent, model)
+    _require_input(models, recipe)
+    if _masked_input(model):
+        _require_no_start_image(positive, negative)
+        blank = _grey_video(vae, samples)
+        positive, negative = (
+            with_values(c, {**blank, BLANK_IMAGE: takes_image_features(model)}) for c in (positive, negative)
+        )
+    prepared, latents = _encoded(references, recipe, vae, samples)
+    values = (recipe, latents, [r.mask for r in prepared], [r.strength for r in prepared])
+    keep = recipe.null_pass if null_pass == "recipe" else null_pass
+    return Applied(
+        sidecar.install(model),
+        None if low_noise_model is None else sidecar.install(low_noise_model),
+        attach(positive, *values),
+        attach(negative, *values) if keep == "keep" else negative,
+    )
+
+
+def _recipe(name: str, model: ModelPatcher) -> Recipe:
+    """The chosen recipe, or the one the model's file says it was trained for."""
+    trained = file_recipe(model)
+    if name == AUTO and trained is None:
+        raise ValueError(
+            f"recipe is {AUTO}, but the model's file does not say what it was trained for; choose one of "
+            f"{', '.join(RECIPES)}"
+        )
+    recipe = recipe_named(trained if name == AUTO and trained is not None else name)
+    if trained is None and recipe.name not in _told:
+        _told.add(recipe.name)
+        logger.info(
+            "refvid: the model's file does not say it was trained for %s references; fine for public weights of that "
+            "method, plain Wan will mostly ignore them",
+            recipe.name,
+        )
+    return recipe
+
+
+def file_recipe(model: ModelPatcher) -> str | None:
+    """The recipe in the metadata of the file a core loader (or ours) read this model from."""
+    source = getattr(model, "cached_patcher_init", None)
+    path = source[1][0] if source and source[1] else None
+    if not isinstance(path, str) or not path.endswith(".safetensors"):
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            return (file.metadata() or {}).get(TRAINED_FOR)
+    except (OSError, SafetensorError) as error:
+        logger.info("refvid: cannot read the metadata of the model's file (%s)", error)
+        return None
+
+
+def _video_latent(latent: dict[str, Tensor], model: ModelPatcher) -> Tensor:
+    samples = latent["samples"]
+    if getattr(samples, "is_nested", False) or samples.ndim != 5:
+        raise ValueError(
+            "latent is not a video's: connect Empty HunyuanVideo Latent (or the Wan 2.2 one), of 5 dimensions"
+        )
+    rows, columns = samples.shape[-2:]
+    if rows % 2 or columns % 2:
+        raise ValueError(
+            f"latent is {columns}x{rows} cells; a Wan token is 2x2, so both must be even: use sizes in steps of 16"
+        )
+    if samples.shape[1] != latent_channels(model):
+        raise ValueError(
+            f"latent has {samples.shape[1]} channels, the model makes {latent_channels(model)}; connect the empty latent "
+            "node of its family (Wan22ImageToVideoLatent for TI2V-5B)"
+        )
+    return samples
+
+
+def _masked_input(model: ModelPatcher) -> bool:
+    return input_channels(model) != latent_channels(model)
+
+
+def _require_input(models: list[ModelPatcher], recipe: Recipe) -> None:
+    """The recipe can feed every model's patch embedding."""
+    if len({input_channels(model) for model in models}) > 1:
+        raise ValueError(
+            "low_noise_model takes other input channels than model; connect the two experts of one Wan 2.2 model"
+        )
+    channels = latent_channels(models[0])
+    reference_input(torch.zeros(1, channels, 1, 2, 2), torch.zeros(16, 16), input_channels(models[0]), recipe)
+
+
+def _require_no_start_image(positive: Conditioning, negative: Conditioning) -> None:
+    if any("concat_latent_image" in options for _, options in [*positive, *negative]):
+        raise ValueError(
+            "positive or negative carries a start image (image-to-video) together with references for a 36-channel model: "
+            "no recipe defines that yet. Leave one of them out"
+        )
+
+
+def _grey_video(vae, samples: Tensor) -> dict[str, Tensor]:
+    """The condition part of the video itself: an unknown grey video, as Wan-I2V pads (Saber draws it grey)."""
+    frames, (rows, columns) = 4 * (samples.shape[2] - 1) + 1, samples.shape[-2:]
+    stride = vae.spacial_compression_encode()
+    grey = torch.full((frames, rows * stride, columns * stride, 3), 0.5)
+    return {
+        "concat_latent_image": vae.encode(grey),
+        "concat_mask": torch.ones(1, 1, samples.shape[2], rows, columns),
+    }
+
+
+def _encoded(
+    references: list[Reference], recipe: Recipe, vae, samples: Tensor
+) -> tuple[list[Reference], list[Tensor]]:
+    """Prepared references and their latents, one single-frame clip each."""
+    stride = vae.spacial_compression_encode()
+    rows, columns = samples.shape[-2:]
+    prepared = [prepare(r, recipe, rows * stride, columns * stride, 2 * stride) for r in references]
+    bar, latents = comfy.utils.ProgressBar(len(prepared)), []
+    for reference in prepared:
+        latents.append(vae.encode(reference.picture[None]))
+        bar.update(1)
+    return prepared, latents

@@ -1,0 +1,136 @@
+"""refvid without ComfyUI: the same recipes on the plain torch Wan of `wan/`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..core.guidance import Pass, Table
+from ..core.layout import Layout
+from ..core.positions import reference_angles
+from ..core.recipes import Recipe
+from ..core.references import Reference, active, arrange, prepare, reference_input
+from ..wan.dit import Tail, WanDiT
+from ..wan.sampler import TRAINED_STEPS, sample_euler
+from ..wan.vae import STRIDE, WanVAE
+
+IMAGE_TOKENS = 257
+
+
+@dataclass(frozen=True)
+class EncodedReferences:
+    """References as the DiT takes them: layout, inputs of the patch embedding (1, channels, 1, h, w), kept tokens
+    (kept,) int64."""
+
+    layout: Layout
+    inputs: tuple[Tensor, ...]
+    keep: Tensor
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a run is conditioned on. Texts (B, S, C); `grid` of the video latent (frames, rows, columns); `padding`
+    fills the channels a masked-input backbone has beside the latent: (1, 20, F, h, w)."""
+
+    texts: dict[str, Tensor]
+    references: EncodedReferences | None = None
+    padding: Tensor | None = None
+
+
+def encode_references(
+    dit: WanDiT, vae: WanVAE, references: list[Reference], recipe: Recipe, height: int, width: int
+) -> EncodedReferences | None:
+    """Prepare and encode the references that act, for a video of height x width pixels; None where none does."""
+    prepared = [prepare(reference, recipe, height, width) for reference in active(references, recipe)]
+    if not prepared:
+        return None
+    layout, keep = arrange([r.mask for r in prepared], [r.strength for r in prepared], recipe)
+    inputs = [
+        reference_input(_encode_pictures(vae, r.picture[None]), r.mask, dit.config.in_channels, recipe)
+        for r in prepared
+    ]
+    return EncodedReferences(layout, tuple(inputs), keep)
+
+
+def grey_padding(vae: WanVAE, frames: int, height: int, width: int) -> Tensor:
+    """Mask (0, unknown) and condition channels of the video itself for a 36-channel backbone: a grey video.
+    frames, height, width in pictures and pixels -> (1, 20, F, h, w)."""
+    grey = _encode_pictures(vae, torch.full((frames, height, width, 3), 0.5))
+    return torch.cat([torch.zeros_like(grey[:, :4]), grey], dim=1)
+
+
+def tail(dit: WanDiT, references: EncodedReferences, video_frames: int, batch: int) -> Tail:
+    """The tokens the masks keep, behind a video of `video_frames` latent frames."""
+    device, dtype = dit.head.head.weight.device, dit.head.head.weight.dtype
+    keep = references.keep.to(device)
+    embedded = torch.cat([dit.embed_patches(latent.to(device, dtype)) for latent in references.inputs], dim=1)
+    angles = reference_angles(references.layout, video_frames, dit.head_size)[references.keep]
+    bias = None if references.layout.neutral else torch.tensor([references.layout.key_bias()], device=device)
+    return Tail(embedded[:, keep].expand(batch, -1, -1), angles[None].to(device), bias)
+
+
+def velocity(dit: WanDiT, latent: Tensor, sigma: Tensor, condition: Condition, entry: Pass) -> Tensor:
+    """One evaluation of one pass. latent (B, C, F, h, w); sigma scalar, or (B, F) for a level per frame."""
+    batch, _, frames = latent.shape[:3]
+    given = condition.references if entry.references else None
+    padded = (
+        latent
+        if condition.padding is None
+        else torch.cat([latent, condition.padding.to(latent).expand(batch, -1, -1, -1, -1)], 1)
+    )
+    width = dit.config.image_width
+    return dit(
+        padded,
+        (sigma * TRAINED_STEPS).expand(batch) if sigma.ndim == 0 else sigma * TRAINED_STEPS,
+        condition.texts[entry.text].to(latent).expand(batch, -1, -1),
+        image_features=None if width is None else latent.new_zeros(batch, IMAGE_TOKENS, width),
+        tail=None if given is None else tail(dit, given, frames, batch),
+    )
+
+
+def guided_velocity(dit: WanDiT, condition: Condition, table: Table) -> Callable[[Tensor, Tensor], Tensor]:
+    """Σ weight · velocity(pass) over the table."""
+
+    def combined(latent: Tensor, sigma: Tensor) -> Tensor:
+        parts = [weight * velocity(dit, latent, sigma, condition, entry) for entry, weight in table]
+        return torch.stack(parts).sum(0)
+
+    return combined
+
+
+def generate(
+    dit: WanDiT,
+    vae: WanVAE,
+    condition: Condition,
+    table: Table,
+    noise: Tensor,
+    sigmas: Tensor,
+    progress: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """A whole run. noise (B, C, F, h, w), sigmas (steps + 1,) -> video (B, 3, 4(F - 1) + 1, 8h, 8w) in [-1, 1]."""
+    dtype = dit.head.head.weight.dtype
+    latent = sample_euler(
+        guided_velocity(dit, condition, table), noise.to(dtype), sigmas.to(noise.device), progress
+    )
+    with torch.no_grad():
+        return vae.decode(latent.to(vae.conv2.weight.dtype)).float().clamp(-1, 1)
+
+
+def latent_size(frames: int, height: int, width: int) -> tuple[int, int, int]:
+    """Latent frames, rows and columns of a clip; ValueError where the size does not fit the model."""
+    if frames < 1 or frames % 4 != 1:
+        raise ValueError(
+            f"frames is {frames}; Wan makes 4k + 1: 1, 5, 9, … ({4 * max(0, round((frames - 1) / 4)) + 1} is nearest)"
+        )
+    for name, side in (("height", height), ("width", width)):
+        if side < 16 or side % 16:
+            raise ValueError(f"{name} is {side}; needed a multiple of 16 pixels, 16 or more")
+    return (frames - 1) // 4 + 1, height // STRIDE, width // STRIDE
+
+
+@torch.no_grad()
+def _encode_pictures(vae: WanVAE, pictures: Tensor) -> Tensor:
+    """pictures (F, H, W, 3) in [0, 1] -> latent (1, 16, k + 1, h, w), normalised."""
+    weight = vae.conv1.weight
+    return vae.encode((pictures.movedim(-1, 0)[None] * 2 - 1).to(weight.device, weight.dtype))

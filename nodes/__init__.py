@@ -1,0 +1,20 @@
+"""Nodes: schemas, tooltips and unit conversion; what they do lives in hosts/comfy."""
+
+from comfy_api.latest import ComfyExtension, io
+
+from .backbone import RefVidLoadBackbone
+from .reference import RefVidApplyReferences, RefVidReference
+from .sampling import RefVidDenoiseSteps, RefVidJointGuider
+
+
+class RefVidExtension(ComfyExtension):
+    """The pack's nodes, listed by hand."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return [
+            RefVidLoadBackbone,
+            RefVidReference,
+            RefVidApplyReferences,
+            RefVidJointGuider,
+            RefVidDenoiseSteps,
+        ]

@@ -1,0 +1,43 @@
+"""Loading a Wan backbone: DiT, text encoder and VAE in one place."""
+
+import folder_paths
+from comfy_api.latest import io, ui
+
+from ..hosts.comfy.backbone import DTYPES, load_backbone
+from .sockets import CATEGORY
+
+
+class RefVidLoadBackbone(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        def file(name: str, folder: str, tooltip: str) -> io.Combo.Input:
+            return io.Combo.Input(name, options=folder_paths.get_filename_list(folder), tooltip=tooltip)
+
+        return io.Schema(
+            node_id="RefVidLoadBackbone",
+            display_name="Load Wan Backbone",
+            category=CATEGORY,
+            description="Loads a Wan 2.1/2.2 video model, its text encoder and its VAE, and sets the flow shift. "
+            "Models from any other loader (GGUF, checkpoints, LoRA) plug in at the same places.",
+            inputs=[
+                file("diffusion_model", "diffusion_models", "Wan DiT (.safetensors) in models/diffusion_models: T2V, I2V, Fun-InP, VACE or TI2V."),
+                file("text_encoder", "text_encoders", "UMT5 of any size (.safetensors) in models/text_encoders."),
+                file("vae", "vae", "Wan 2.1 VAE (Wan 2.2 VAE for TI2V-5B) in models/vae."),
+                io.Combo.Input("weight_dtype", options=list(DTYPES), default="default", advanced=True,
+                               tooltip="Type the diffusion model's weights are kept in; default follows the file."),
+                io.Float.Input("shift", default=5.0, min=0.01, max=100.0, step=0.01,
+                               tooltip="Flow shift: larger spends more steps at high noise. Wan's own default is 5; 3 for 480p image-to-video."),
+            ],
+            outputs=[
+                io.Model.Output(tooltip="The diffusion model, with the shift set."),
+                io.Clip.Output(tooltip="The text encoder, for CLIP Text Encode."),
+                io.Vae.Output(tooltip="The VAE, for references and for decoding."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, diffusion_model, text_encoder, vae, weight_dtype, shift) -> io.NodeOutput:
+        backbone = load_backbone(diffusion_model, text_encoder, vae, weight_dtype, shift)
+        return io.NodeOutput(
+            backbone.model, backbone.clip, backbone.vae, ui=ui.PreviewText(backbone.description)
+        )

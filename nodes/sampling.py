@@ -1,0 +1,81 @@
+"""Guidance and denoising."""
+
+import comfy.samplers
+from comfy_api.latest import io
+
+from ..hosts.comfy.guiders import joint_guider
+from ..hosts.comfy.steps import denoise_steps
+from .sockets import CATEGORY
+
+MOST_STEPS = 10000
+
+
+class RefVidJointGuider(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RefVidJointGuider",
+            display_name="Joint Guider (JIT-CFG)",
+            category=CATEGORY,
+            description="Guidance on prompt and references together, in two passes: the null pass has neither "
+            "(STIV, arXiv 2412.07730).",
+            inputs=[
+                io.Model.Input("model", tooltip="From Apply References."),
+                io.Conditioning.Input("positive", tooltip="From Apply References: prompt and references."),
+                io.Conditioning.Input("negative", tooltip="Negative prompt; references in it are left out."),
+                io.Float.Input("scale", default=5.0, min=0.0, max=100.0, step=0.1, round=0.01,
+                               tooltip="1 is no guidance and one pass; Wan's default is 5; the demo model likes 2."),
+            ],
+            outputs=[io.Guider.Output(tooltip="For Denoise Steps or SamplerCustomAdvanced.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, model, positive, negative, scale) -> io.NodeOutput:
+        return io.NodeOutput(joint_guider(model, positive, negative, scale))
+
+
+class RefVidDenoiseSteps(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        def step(name: str, default: int, tooltip: str) -> io.Int.Input:
+            return io.Int.Input(name, default=default, min=0, max=MOST_STEPS, advanced=True, tooltip=tooltip)
+
+        return io.Schema(
+            node_id="RefVidDenoiseSteps",
+            display_name="Denoise Steps",
+            category=CATEGORY,
+            description="Runs the steps of a schedule with any guider, all of them or a range, in the words of "
+            "KSampler (Advanced). Two ranges equal one run with samplers that keep no history, such as euler.",
+            inputs=[
+                io.Guider.Input("guider", tooltip="Joint Guider, or any guider of core."),
+                io.Latent.Input("latent", tooltip="Empty latent, or what an earlier range left."),
+                io.Combo.Input("add_noise", options=["enable", "disable"], advanced=True,
+                               tooltip="Disable for every range but the first."),
+                io.Int.Input("noise_seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True,
+                             tooltip="Seed of the noise."),
+                io.Int.Input("steps", default=20, min=1, max=MOST_STEPS, tooltip="Steps of the whole schedule."),
+                io.Combo.Input("sampler_name", options=comfy.samplers.KSampler.SAMPLERS, default="euler",
+                               tooltip="euler keeps no history: ranges equal one run. uni_pc, dpmpp_2m and others do not."),
+                io.Combo.Input("scheduler", options=comfy.samplers.KSampler.SCHEDULERS, default="simple",
+                               tooltip="How noise levels are spaced; simple is Wan's."),
+                step("start_at_step", 0, "First step to run."),
+                step("end_at_step", MOST_STEPS, "Step to stop before."),
+                io.Combo.Input("return_with_leftover_noise", options=["disable", "enable"], advanced=True,
+                               tooltip="Enable for every range but the last."),
+            ],
+            outputs=[
+                io.Latent.Output(display_name="latent", tooltip="Where the range ended."),
+                io.Latent.Output(display_name="denoised", tooltip="The model's clean estimate at its last step."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(
+        cls, guider, latent, add_noise, noise_seed, steps, sampler_name, scheduler, start_at_step, end_at_step,
+        return_with_leftover_noise,
+    ) -> io.NodeOutput:  # fmt: skip
+        out, denoised = denoise_steps(
+            guider, latent, add_noise == "enable", noise_seed, steps, sampler_name, scheduler, start_at_step,
+            end_at_step, return_with_leftover_noise == "enable",
+        )  # fmt: skip
+        return io.NodeOutput(out, denoised)

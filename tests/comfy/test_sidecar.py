@@ -1,0 +1,313 @@
+"""The reference path inside ComfyUI's own Wan: exactness, neutrality, company."""
+
+import comfy.samplers
+import pytest
+import refvid_tiny as tiny
+import torch
+from comfy_extras.nodes_bernini import BerniniConditioning
+from comfy_extras.nodes_wan import WanPhantomSubjectToVideo
+from refvid_run import empty_latent, load_model, load_vae, picture, sample, text, worst
+
+from refvid.core.references import make_reference
+from refvid.hosts.comfy import conditioning as keys
+from refvid.hosts.comfy import sidecar
+from refvid.hosts.comfy.apply import apply_references
+from refvid.hosts.comfy.guiders import joint_guider
+
+pytestmark = pytest.mark.comfy
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(scope="module")
+def vae(folder):
+    return load_vae(tiny.save_vae(folder))
+
+
+@pytest.fixture(scope="module")
+def model(folder):
+    sizes = tiny.config()
+    return load_model(tiny.save_dit(folder, "t2v.safetensors", sizes, tiny.dit_state(sizes)))
+
+
+@pytest.fixture
+def positive():
+    return [[text(1), {}]]
+
+
+@pytest.fixture
+def negative():
+    return [[text(2), {}]]
+
+
+def half_mask(height: int = 64, width: int = 64) -> torch.Tensor:
+    mask = torch.zeros(height, width)
+    mask[: height // 2] = 1
+    return mask
+
+
+def apply(model, positive, negative, vae, references, recipe="saber", latent=None, null_pass="recipe"):
+    return apply_references(
+        model, None, positive, negative, vae, latent or empty_latent(), references, recipe, null_pass
+    )
+
+
+def test_no_reference_and_strength_zero_leave_the_graph_as_it_is(model, vae, positive, negative):
+    plain = sample(model, positive, negative, empty_latent())
+    for references in ([], [make_reference(picture(3), None, 0.0), make_reference(picture(4), None, 0.0)]):
+        out = apply(model, positive, negative, vae, references)
+        assert out.model is model and out.positive is positive and out.negative is negative
+        assert torch.equal(sample(out.model, out.positive, out.negative, empty_latent()), plain)
+
+
+def test_a_patched_model_without_references_in_the_conditioning_is_bit_identical(
+    model, vae, positive, negative
+):
+    patched = sidecar.install(model)
+    assert torch.equal(
+        sample(patched, positive, negative, empty_latent()), sample(model, positive, negative, empty_latent())
+    )
+
+
+def test_a_reference_changes_the_result(model, vae, positive, negative):
+    out = apply(model, positive, negative, vae, [make_reference(picture(3))])
+    assert (
+        worst(
+            sample(out.model, out.positive, out.negative, empty_latent()),
+            sample(model, positive, negative, empty_latent()),
+        )
+        > 1e-3
+    )
+
+
+@pytest.mark.parametrize("size", [(64, 64), (96, 128)])
+def test_an_unmasked_phantom_reference_equals_cores_node(model, vae, positive, negative, size):
+    height, width = size
+    latent = empty_latent(rows=height // 8, columns=width // 8)
+    pictures = [picture(3, height, width), picture(4, height, width)]
+    out = apply(model, positive, negative, vae, [make_reference(p) for p in pictures], "phantom", latent)
+    core = WanPhantomSubjectToVideo.execute(
+        positive, negative, vae, width, height, 9, 1, torch.stack(pictures)
+    ).result
+    ours = sample(out.model, out.positive, out.negative, latent)
+    assert worst(ours, sample(model, core[0], core[1], latent)) < 1e-4
+
+
+def test_unmasked_bernini_references_of_two_sizes_equal_cores_node(model, vae, positive, negative):
+    pictures = [picture(3, 64, 96), picture(4, 48, 32)]
+    out = apply(model, positive, negative, vae, [make_reference(p) for p in pictures], "bernini")
+    named = {f"reference_image_{i}": p[None] for i, p in enumerate(pictures)}
+    core = BerniniConditioning.execute(positive, negative, vae, 64, 64, 9, 1, reference_images=named).result
+    ours = sample(out.model, out.positive, out.negative, empty_latent())
+    assert worst(ours, sample(model, core[0], core[1], empty_latent())) < 1e-4
+
+
+def test_removal_equals_a_mask_of_minus_infinity(model, vae, positive, negative, monkeypatch):
+    references = [make_reference(picture(3), half_mask()), make_reference(picture(4), 1 - half_mask())]
+    out = apply(model, positive, negative, vae, references)
+    removed = sample(out.model, out.positive, out.negative, empty_latent())
+    monkeypatch.setattr(sidecar, "_SideCar", _Masked)
+    masked = sample(out.model, out.positive, out.negative, empty_latent())
+    assert worst(removed, masked) < 1e-4
+
+
+class _Masked(sidecar._SideCar):
+    """Keeps every token and hides those that removal would take out."""
+
+    def __init__(self, module, x, timestep, inputs, keep, layout, *rest):
+        tokens = sum(stream.tokens for stream in layout.streams)
+        every = torch.arange(tokens).expand(len(keep), -1)
+        super().__init__(module, x, timestep, inputs, every, layout, *rest)
+        self._bias = torch.full((tokens,), float("-inf")).index_fill(0, keep[0], 0.0)
+
+
+@pytest.mark.parametrize("second", [{"mask": True}, {"strength": 0.4}, {"mask": True, "strength": 2.5}])
+def test_conditions_of_one_batch_do_not_see_each_others_masks_or_strengths(
+    model, vae, positive, negative, second, monkeypatch
+):
+    one = make_reference(picture(3), half_mask())
+    other = make_reference(
+        picture(3), half_mask().flip(0) if "mask" in second else half_mask(), second.get("strength", 1.0)
+    )
+    first = apply(model, positive, negative, vae, [one], null_pass="drop")
+    both = apply(model, negative, negative, vae, [other], null_pass="drop")
+    together = sample(first.model, first.positive, both.positive, empty_latent(), cfg=3.0)
+    parts = [sample_pass(first.model, conds) for conds in (first.positive, both.positive)]
+    assert worst(together_step(first.model, first.positive, both.positive), torch.cat(parts)) < 1e-5
+    assert torch.isfinite(together).all()
+
+
+def sample_pass(model, conds):
+    return together_step(model, conds, None)
+
+
+def together_step(model, positive, negative):
+    """The clean estimates of both conditions at one noise level, before guidance mixes them."""
+    seen = []
+
+    def catch(args):
+        seen.append(
+            torch.cat([args["cond_denoised"]] + ([] if negative is None else [args["uncond_denoised"]]))
+        )
+        return args["denoised"]
+
+    model = model.clone()
+    model.set_model_sampler_post_cfg_function(catch)
+    guider = comfy.samplers.CFGGuider(model)
+    guider.set_conds(positive, negative if negative is not None else positive)
+    guider.set_cfg(1.0 if negative is None else 3.0)
+    sample(model, None, None, empty_latent(), steps=1, guider=guider)
+    return seen[0]
+
+
+def test_strength_changes_attention_and_one_is_untouched(model, vae, positive, negative):
+    runs = {}
+    for strength in (0.2, 1.0, 5.0):
+        out = apply(model, positive, negative, vae, [make_reference(picture(3), None, strength)])
+        runs[strength] = sample(out.model, out.positive, out.negative, empty_latent(), cfg=1.0)
+    assert worst(runs[0.2], runs[1.0]) > 1e-4 and worst(runs[5.0], runs[1.0]) > 1e-4
+
+
+def test_a_strength_near_zero_approaches_removal(model, vae, positive, negative):
+    latent = empty_latent()
+    tiny_strength = apply(model, positive, negative, vae, [make_reference(picture(3), None, 1e-7)])
+    none = sample(model, positive, negative, latent)
+    assert (
+        worst(sample(tiny_strength.model, tiny_strength.positive, tiny_strength.negative, latent), none)
+        < 1e-4
+    )
+
+
+def test_joint_guidance_drops_references_from_its_null_pass_only(model, vae, positive, negative):
+    out = apply(model, positive, negative, vae, [make_reference(picture(3))], null_pass="keep")
+    dropped = apply(model, positive, negative, vae, [make_reference(picture(3))], null_pass="drop")
+    guider = joint_guider(out.model, out.positive, out.negative, 4.0)
+    joint = sample(out.model, None, None, empty_latent(), guider=guider)
+    assert torch.equal(
+        joint, sample(dropped.model, dropped.positive, dropped.negative, empty_latent(), cfg=4.0)
+    )
+    assert worst(joint, sample(out.model, out.positive, out.negative, empty_latent(), cfg=4.0)) > 1e-4
+
+
+def test_conditioning_that_came_in_is_left_as_it_was(model, vae, positive, negative):
+    marked = [[positive[0][0], {"pooled_output": torch.ones(1)}]]
+    out = apply(model, marked, negative, vae, [make_reference(picture(3))])
+    sample(out.model, out.positive, out.negative, empty_latent())
+    assert set(marked[0][1]) == {"pooled_output"} and set(negative[0][1]) == set()
+    assert (
+        "model_conds" not in out.positive[0][1]
+        and out.positive[0][1]["pooled_output"] is marked[0][1]["pooled_output"]
+    )
+
+
+def test_what_the_conditioning_carries_is_plain(model, vae, positive, negative):
+    out = apply(model, positive, negative, vae, [make_reference(picture(3))])
+    for value in out.positive[0][1].values():
+        plain = isinstance(value, (str, bool, int, float, torch.Tensor))
+        assert plain or all(isinstance(item, torch.Tensor) for item in value)
+
+
+def test_applied_twice_appends(model, vae, positive, negative):
+    references = [make_reference(picture(3)), make_reference(picture(4), half_mask())]
+    at_once = apply(model, positive, negative, vae, references)
+    first = apply(model, positive, negative, vae, references[:1])
+    second = apply(first.model, first.positive, first.negative, vae, references[1:])
+    assert torch.equal(
+        sample(at_once.model, at_once.positive, at_once.negative, empty_latent()),
+        sample(second.model, second.positive, second.negative, empty_latent()),
+    )
+
+
+def test_two_recipes_in_one_conditioning_are_refused(model, vae, positive, negative):
+    first = apply(model, positive, negative, vae, [make_reference(picture(3))], "saber")
+    with pytest.raises(ValueError, match="use one recipe"):
+        apply(first.model, first.positive, first.negative, vae, [make_reference(picture(4))], "phantom")
+
+
+def test_patches_of_other_packs_before_and_after_are_run(model, vae, positive, negative):
+    seen = []
+
+    def another_pack(args, extra):
+        seen.append(args["img"].shape[1])
+        return extra["original_block"](args)
+
+    def after(previous):
+        return lambda args, extra: (seen.append(("after", args["img"].shape[1])), previous(args, extra))[1]
+
+    before = model.clone()
+    before.set_model_patch_replace(another_pack, "dit", "double_block", 0)
+    out = apply(before, positive, negative, vae, [make_reference(picture(3), half_mask())])
+    placed = out.model.model_options["transformer_options"]["patches_replace"]["dit"][("double_block", 0)]
+    out.model.set_model_patch_replace(after(placed), "dit", "double_block", 0)
+    got = sample(out.model, out.positive, out.negative, empty_latent(), steps=1)
+    assert seen == [("after", 48), 48 + 8]
+    plain = apply(model, positive, negative, vae, [make_reference(picture(3), half_mask())])
+    assert torch.equal(got, sample(plain.model, plain.positive, plain.negative, empty_latent(), steps=1))
+
+
+def test_an_attention_override_is_chained_with_and_without_a_strength(model, vae, positive, negative):
+    calls = []
+
+    def override(kernel, *args, **kwargs):
+        calls.append(kwargs.get("mask") is not None)
+        return kernel(*args, **kwargs)
+
+    watched = model.clone()
+    watched.model_options["transformer_options"]["optimized_attention_override"] = override
+    for strength, masked in ((1.0, 0), (0.5, 2)):
+        calls.clear()
+        out = apply(watched, positive, negative, vae, [make_reference(picture(3), None, strength)])
+        got = sample(out.model, out.positive, out.negative, empty_latent(), steps=1)
+        assert len(calls) == 4 and sum(calls) == masked  # two blocks, self and cross; the mask on self only
+        plain = apply(model, positive, negative, vae, [make_reference(picture(3), None, strength)])
+        assert torch.equal(got, sample(plain.model, plain.positive, plain.negative, empty_latent(), steps=1))
+
+
+def test_references_that_no_block_saw_are_an_error(model, vae, positive, negative):
+    out = apply(model, positive, negative, vae, [make_reference(picture(3))])
+    for index in range(2):
+        out.model.set_model_patch_replace(
+            lambda args, extra: extra["original_block"](args), "dit", "double_block", index
+        )
+    with pytest.raises(RuntimeError, match="another pack replaces the blocks"):
+        sample(out.model, out.positive, out.negative, empty_latent())
+
+
+def test_skipping_the_first_block_keeps_the_references(model, vae, positive, negative):
+    out = apply(model, positive, negative, vae, [make_reference(picture(3))])
+    out.model.set_model_patch_replace(lambda args, extra: {"img": args["img"]}, "dit", "double_block", 0)
+    with_reference = sample(out.model, out.positive, out.negative, empty_latent())
+    without = sample(out.model, positive, negative, empty_latent())
+    assert worst(with_reference, without) > 1e-4
+
+
+def test_the_estimate_of_memory_grows_with_the_references(model, vae, positive, negative):
+    shapes = []
+    out = apply(model, positive, negative, vae, [make_reference(picture(s)) for s in (3, 4)])
+
+    def watch(executor, patcher, noise_shape, *args, **kwargs):
+        shapes.append(tuple(noise_shape))
+        return executor(patcher, noise_shape, *args, **kwargs)
+
+    out.model.add_wrapper_with_key("prepare_sampling", "watch", watch)
+    sample(out.model, out.positive, out.negative, empty_latent(), steps=1)
+    sample(out.model, positive, negative, empty_latent(), steps=1)
+    assert shapes == [(1, 16, 5, 8, 8), (1, 16, 3, 8, 8)]
+
+
+def test_a_batch_of_latents_shares_the_references(model, vae, positive, negative):
+    out = apply(model, positive, negative, vae, [make_reference(picture(3), half_mask(), 0.5)])
+    both = sample(out.model, out.positive, out.negative, empty_latent(batch=2))
+    noise = comfy.sample.prepare_noise(empty_latent(batch=2)["samples"], 5)
+    assert torch.isfinite(both).all() and worst(both[:1], both[1:]) > 1e-3
+    first = sample(out.model, out.positive, out.negative, empty_latent())
+    assert torch.equal(comfy.sample.prepare_noise(empty_latent()["samples"], 5), noise[:1])
+    assert worst(first, both[:1]) < 1e-4
+
+
+def test_keys_of_the_conditioning_survive_removal_by_the_guider(model, vae, positive, negative):
+    out = apply(model, positive, negative, vae, [make_reference(picture(3))])
+    assert keys.strip(out.negative)[0][1] == {} and keys.LATENTS in out.negative[0][1]

@@ -1,0 +1,62 @@
+"""Running ComfyUI's own loaders, guiders and samplers in process, for tests under its interpreter."""
+
+from pathlib import Path
+
+import comfy.sample
+import comfy.samplers
+import comfy.sd
+import comfy.utils
+import torch
+from torch import Tensor
+
+
+def load_model(path: Path):
+    return comfy.sd.load_diffusion_model(str(path))
+
+
+def load_vae(path: Path):
+    return comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(path)))
+
+
+def text(seed: int, length: int = 12, width: int = 32) -> Tensor:
+    return torch.randn(1, length, width, generator=torch.Generator().manual_seed(seed))
+
+
+def picture(seed: int, height: int = 64, width: int = 64) -> Tensor:
+    return torch.rand(height, width, 3, generator=torch.Generator().manual_seed(seed))
+
+
+def empty_latent(
+    frames: int = 3, rows: int = 8, columns: int = 8, channels: int = 16, batch: int = 1
+) -> dict[str, Tensor]:
+    return {"samples": torch.zeros(batch, channels, frames, rows, columns)}
+
+
+def sample(
+    model,
+    positive,
+    negative,
+    latent: dict[str, Tensor],
+    cfg: float = 4.0,
+    steps: int = 4,
+    seed: int = 5,
+    guider=None,
+) -> Tensor:
+    """Core's guider and euler sampler over the whole schedule."""
+    if guider is None:
+        guider = comfy.samplers.CFGGuider(model)
+        guider.set_conds(positive, negative)
+        guider.set_cfg(cfg)
+    sigmas = comfy.samplers.calculate_sigmas(
+        guider.model_patcher.get_model_object("model_sampling"), "simple", steps
+    )
+    noise = comfy.sample.prepare_noise(latent["samples"], seed)
+    return guider.sample(
+        noise, latent["samples"], comfy.samplers.sampler_object("euler"), sigmas,
+        denoise_mask=latent.get("noise_mask"), disable_pbar=True, seed=seed,
+    )  # fmt: skip
+
+
+def worst(a: Tensor, b: Tensor) -> float:
+    assert a.shape == b.shape
+    return (a.float() - b.float()).abs().max().item()

@@ -1,0 +1,86 @@
+"""Tiny Wan files with random weights, in original format, for both hosts. Written with the plain modules' own key
+names, which are the original ones."""
+
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from refvid.training.text import fresh_text_encoder
+from refvid.wan.dit import Block, DiTConfig, WanDiT
+from refvid.wan.loading import save_model
+from refvid.wan.vae import WanVAE
+
+TEXT_WIDTH = 32
+
+
+def config(
+    in_channels: int = 16, out_channels: int = 16, image_width: int | None = None, layers: int = 2
+) -> DiTConfig:
+    return DiTConfig(96, 128, 2, layers, in_channels, out_channels, TEXT_WIDTH, image_width=image_width)
+
+
+def dit_state(sizes: DiTConfig, seed: int = 0) -> dict[str, Tensor]:
+    """Random weights, modulation and biases included, of a scale that keeps activations near one."""
+    generator = torch.Generator().manual_seed(seed)
+    state = WanDiT(sizes).state_dict()
+    return {key: _random(key, value, generator) for key, value in state.items()}
+
+
+def vace_state(sizes: DiTConfig, seed: int = 0) -> dict[str, Tensor]:
+    """A VACE model: one more control block for every block of the backbone."""
+    generator, state = torch.Generator().manual_seed(seed + 1), dit_state(sizes, seed)
+    extra: dict[str, Tensor] = {}
+    width = sizes.width
+    for index in range(sizes.layers):
+        block = {
+            **Block(sizes).state_dict(),
+            "after_proj.weight": torch.empty(width, width),
+            "after_proj.bias": torch.empty(width),
+        }
+        if index == 0:
+            block |= {"before_proj.weight": torch.empty(width, width), "before_proj.bias": torch.empty(width)}
+        extra |= {f"vace_blocks.{index}.{key}": value for key, value in block.items()}
+    patch = nn.Conv3d(96, width, (1, 2, 2), (1, 2, 2)).state_dict()
+    extra |= {f"vace_patch_embedding.{key}": value for key, value in patch.items()}
+    return state | {key: _random(key, value, generator) for key, value in extra.items()}
+
+
+def _random(key: str, value: Tensor, generator: torch.Generator) -> Tensor:
+    noise = torch.randn(value.shape, generator=generator)
+    if (
+        key.endswith(("norm_q.weight", "norm_k.weight", "norm3.weight", "norm_k_img.weight"))
+        or ".norm" in key
+    ):
+        return 1 + 0.1 * noise
+    if value.ndim < 2:
+        return 0.1 * noise
+    fan = value[0].numel() if "modulation" not in key else value.shape[-1]
+    return noise / fan**0.5
+
+
+def save_dit(
+    folder: Path, name: str, sizes: DiTConfig, state: dict[str, Tensor], recipe: str | None = None
+) -> Path:
+    transformer = {"num_heads": sizes.heads, "text_dim": sizes.text_width}
+    metadata = {"config": json.dumps({"transformer": transformer})}
+    if recipe is not None:
+        metadata["refvid.recipe"] = recipe
+    save_model(state, folder / name, metadata, dtype=torch.float32)
+    return folder / name
+
+
+def save_vae(folder: Path, name: str = "vae.safetensors", width: int = 2) -> Path:
+    torch.manual_seed(1)
+    save_model(dict(WanVAE(width).state_dict()), folder / name, dtype=torch.float32)
+    return folder / name
+
+
+def save_text_encoder(folder: Path, name: str = "text.safetensors") -> Path:
+    torch.manual_seed(2)
+    encoder = fresh_text_encoder(TEXT_WIDTH)
+    state = {k: v for k, v in encoder.model.state_dict().items() if k != "encoder.embed_tokens.weight"}
+    pieces = torch.frombuffer(bytearray(encoder.spiece_model), dtype=torch.uint8)
+    save_model({**state, "spiece_model": pieces}, folder / name, dtype=torch.float32)
+    return folder / name
