@@ -1,0 +1,182 @@
+"""The two hosts compute the same: same files, same inputs, same numbers, for every recipe and backbone."""
+
+import comfy.conds
+import comfy.sample
+import pytest
+import torch
+from refvid.core.guidance import CONDITIONED, joint, text_only
+from refvid.core.recipes import RECIPES, recipe_named
+from refvid.core.references import make_reference
+from refvid.hosts import plain
+from refvid.hosts.comfy import sidecar
+from refvid.hosts.comfy.apply import apply_references
+from refvid.hosts.comfy.backbone import load_text_encoder as load_comfy_text_encoder
+from refvid.hosts.comfy.backbone import with_shift
+from refvid.hosts.comfy.guiders import joint_guider
+from refvid.wan.loading import load_dit, load_vae
+from refvid.wan.sampler import flow_sigmas, sample_euler
+from refvid.wan.text import load_text_encoder
+
+import refvid_run as run
+import refvid_tiny as tiny
+
+pytestmark = pytest.mark.comfy
+
+BACKBONES = {
+    "t2v": tiny.config(),
+    "fun-inp": tiny.config(in_channels=36),
+    "i2v": tiny.config(in_channels=36, image_width=1280),
+}
+CASES = [("t2v", recipe) for recipe in RECIPES] + [("fun-inp", "saber"), ("i2v", "saber")]
+SHIFT = 5.0
+
+
+class Twin:
+    """One set of files, loaded by both hosts."""
+
+    def __init__(self, folder, name):
+        sizes = BACKBONES[name]
+        path = tiny.save_dit(folder, f"{name}.safetensors", sizes, tiny.dit_state(sizes))
+        vae = tiny.save_vae(folder)
+        self.comfy, self.comfy_vae = with_shift(run.load_model(path), SHIFT), run.load_vae(vae)
+        self.plain, self.plain_vae = load_dit(path)[0], load_vae(vae)
+
+
+@pytest.fixture(scope="module")
+def twins(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    return {name: Twin(folder, name) for name in BACKBONES}
+
+
+def references():
+    mask = torch.zeros(48, 80)
+    mask[:, :30] = 1
+    return [
+        make_reference(run.picture(3, 48, 80), mask),
+        make_reference(run.picture(4), None, 0.5),
+        make_reference(run.picture(5, 33, 20)),
+    ]
+
+
+def applied(twin, recipe):
+    """The ComfyUI side and the plain side of the same conditioning."""
+    texts = {"positive": run.text(1), "negative": run.text(2)}
+    out = apply_references(
+        twin.comfy, None, [[texts["positive"], {}]], [[texts["negative"], {}]], twin.comfy_vae,
+        run.empty_latent(), references(), recipe,
+    )  # fmt: skip
+    encoded = plain.encode_references(
+        twin.plain, twin.plain_vae, references(), recipe_named(recipe), height=64, width=64
+    )
+    masked_input = twin.plain.config.in_channels == 36
+    padding = plain.grey_padding(twin.plain_vae, 9, 64, 64) if masked_input else None
+    return out, plain.Condition(texts, encoded, padding)
+
+
+@pytest.mark.parametrize(("backbone", "recipe"), CASES)
+def test_one_evaluation_agrees(twins, backbone, recipe):
+    twin = twins[backbone]
+    out, condition = applied(twin, recipe)
+    latent = torch.randn(1, 16, 3, 8, 8, generator=torch.Generator().manual_seed(7))
+    ours = plain.velocity(twin.plain, latent, torch.tensor(0.6), condition, CONDITIONED)
+    got = comfy_velocity(out, latent, 0.6)
+    assert run.worst(ours, got) < 1e-5
+    bare = plain.velocity(twin.plain, latent, torch.tensor(0.6), plain.Condition(condition.texts, None, condition.padding), CONDITIONED)
+    assert run.worst(ours, bare) > 1e-3  # the references do something
+
+
+def comfy_velocity(out, latent, sigma):
+    """The diffusion model's own output for the positive condition, as ComfyUI's sampler would call it."""
+    patcher, seen = out.model.clone(), []
+
+    def watch(executor, x, timestep, context, clip_fea=None, time_dim_concat=None, transformer_options=None, **kwargs):
+        x = torch.cat([latent, x[:, 16:]], dim=1)
+        velocity = executor(x, torch.tensor([sigma * 1000]), context, clip_fea, time_dim_concat, transformer_options, **kwargs)
+        seen.append(velocity)
+        return velocity
+
+    patcher.wrappers = {k: dict(v) for k, v in patcher.wrappers.items()}
+    wrappers = patcher.wrappers["diffusion_model"]
+    patcher.wrappers["diffusion_model"] = {"watch": [watch], **wrappers}
+    run.sample(patcher, out.positive, out.negative, run.empty_latent(), cfg=1.0, steps=1)
+    return seen[0]
+
+
+@pytest.mark.parametrize(("backbone", "recipe"), CASES)
+def test_a_whole_run_with_joint_guidance_agrees(twins, backbone, recipe):
+    twin = twins[backbone]
+    out, condition = applied(twin, recipe)
+    noise = comfy.sample.prepare_noise(run.empty_latent()["samples"], 5)
+    guider = joint_guider(out.model, out.positive, out.negative, 3.0)
+    got = run.sample(out.model, None, None, run.empty_latent(), steps=6, guider=guider)
+    velocity = plain.guided_velocity(twin.plain, condition, joint(3.0))
+    ours = sample_euler(velocity, noise, flow_sigmas(6, SHIFT))
+    assert run.worst(raw(ours), got) < 1e-3
+
+
+def test_a_null_pass_that_keeps_its_references_agrees(twins):
+    twin = twins["t2v"]
+    out, condition = applied(twin, "saber")
+    noise = comfy.sample.prepare_noise(run.empty_latent()["samples"], 5)
+    ours = sample_euler(plain.guided_velocity(twin.plain, condition, text_only(3.0)), noise, flow_sigmas(4, SHIFT))
+    assert run.worst(raw(ours), run.sample(out.model, out.positive, out.negative, run.empty_latent(), cfg=3.0)) < 1e-3
+
+
+def test_a_timestep_per_frame_agrees_on_a_48_channel_backbone_with_references(tmp_path):
+    sizes = tiny.config(in_channels=48, out_channels=48)
+    path = tiny.save_dit(tmp_path, "ti2v.safetensors", sizes, tiny.dit_state(sizes))
+    patcher, dit = run.load_model(path), load_dit(path)[0]
+    generator = torch.Generator().manual_seed(3)
+    latent, reference, context = (torch.randn(*s, generator=generator) for s in ((1, 48, 3, 8, 8), (1, 48, 1, 8, 8), (1, 12, 32)))
+    layout, keep = plain.arrange([torch.ones(128, 128)], [0.5], recipe_named("saber"), stride=32)
+    sigma = torch.tensor([[0.0, 0.7, 0.7]])
+    encoded = plain.EncodedReferences(layout, (reference,), keep)
+    ours = plain.velocity(dit, latent, sigma, plain.Condition({"positive": context}, encoded), CONDITIONED)
+    module = sidecar.install(patcher)
+    options = {**module.model_options["transformer_options"], "wrappers": module.wrappers}
+    with torch.no_grad():
+        got = module.model.diffusion_model(
+            latent, sigma * 1000, context, transformer_options=options,
+            **{sidecar.INPUTS: [reference], sidecar.KEEP: keep[None], sidecar.LAYOUT: layout},
+        )  # fmt: skip
+    assert run.worst(ours, got) < 1e-5
+
+
+@pytest.mark.parametrize("frames", [1, 5, 17])
+def test_the_vaes_agree(twins, frames):
+    twin = twins["t2v"]
+    clip = torch.rand(frames, 64, 48, 3, generator=torch.Generator().manual_seed(frames))
+    ours = twin.plain_vae.encode(clip.movedim(-1, 0)[None] * 2 - 1)
+    got = twin.comfy_vae.encode(clip)
+    assert run.worst(raw(ours), got) < 1e-4
+    assert run.worst(twin.plain_vae.decode(ours).clamp(-1, 1), pixels(twin.comfy_vae, got)) < 1e-4
+
+
+def test_the_text_encoders_agree(tmp_path):
+    path = tiny.save_text_encoder(tmp_path)
+    prompts = ["a toy moving right on dark background", "a Ring standing still on meadow background", ""]
+    clip, ours = load_comfy_text_encoder(str(path)), load_text_encoder(path)
+    for prompt in prompts:
+        got = clip.encode_from_tokens_scheduled(clip.tokenize(prompt))[0][0]
+        assert got.shape == (1, 512, tiny.TEXT_WIDTH)
+        assert run.worst(ours.encode([prompt]), got) < 1e-5
+
+
+@pytest.mark.parametrize("steps", [1, 4, 7, 20, 30])
+@pytest.mark.parametrize("shift", [1.0, 5.0])
+def test_the_schedules_agree(twins, steps, shift):
+    sampling = with_shift(twins["t2v"].comfy, shift).get_model_object("model_sampling")
+    core = run.comfy.samplers.calculate_sigmas(sampling, "simple", steps)
+    assert run.worst(flow_sigmas(steps, shift), core) < 1e-6
+
+
+def raw(latent):
+    """The plain side's normalised latent as ComfyUI stores it."""
+    vae = tiny.WanVAE(2)
+    return latent * vae.deviation + vae.mean
+
+
+def pixels(vae, latent):
+    """ComfyUI's decoded pictures in the plain side's layout and range."""
+    video = vae.decode(latent)
+    return (video if video.ndim == 5 else video[None]).movedim(-1, 1) * 2 - 1
