@@ -1,5 +1,268 @@
-"""Command line of refvid."""
+"""`refvid generate | demo | train | score | comfyui-files`: everything without ComfyUI, on the files ComfyUI uses."""
+
+import argparse
+import logging
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+
+# What needs torch is imported by the command that uses it: `refvid --help` answers at once.
+
+DTYPES = ("fp32", "bf16", "fp16")
 
 
-def main() -> None:
-    """Entry point."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point: bad input ends in one line on stderr and exit code 2."""
+    options = _parser().parse_args(arguments)
+    logging.getLogger("refvid").setLevel(logging.INFO)
+    logging.getLogger("refvid").addHandler(logging.StreamHandler())
+    try:
+        options.run(options)
+    except ValueError as error:
+        print(f"refvid: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="refvid", description="Video that keeps the identity of references, on Wan."
+    )
+    commands = parser.add_subparsers(required=True, metavar="command")
+    _add_generate(commands)
+    _add_demo(commands)
+    _add_train(commands)
+    _add_score(commands)
+    _add_comfyui_files(commands)
+    return parser
+
+
+def _add_generate(commands) -> None:
+    command = commands.add_parser("generate", help="a video from reference pictures and a prompt")
+    command.set_defaults(run=_generate)
+    add = command.add_argument
+    add(
+        "--reference",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="picture of the subject; repeat for more references",
+    )
+    add("--mask", action="append", default=[], metavar="FILE",
+        help="its mask, white = subject, in the order of --reference; without masks the alpha channel, else all of it")  # fmt: skip
+    add("--strength", action="append", default=[], type=float, help="its strength: 1 untouched, 0 off")
+    add("--prompt", required=True)
+    add("--negative", default="", help="negative prompt")
+    add("--out", required=True, type=Path, metavar="FILE.mp4")
+    add("--recipe", default="auto", help="saber, phantom, bernini, or auto: what the DiT's file says")
+    _add_files(command)
+    group = command.add_argument_group("run", "defaults come from the DiT's file, else Wan 2.1's")
+    for name, kind in (("width", int), ("height", int), ("frames", int), ("steps", int), ("scale", float),
+                       ("shift", float), ("fps", int), ("seed", int)):  # fmt: skip
+        group.add_argument(f"--{name}", type=kind)
+
+
+def _add_files(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("model", "the files ComfyUI uses; without them the demo model")
+    group.add_argument("--dit", type=Path, metavar="FILE", help="Wan T2V, I2V or Fun-InP (.safetensors)")
+    group.add_argument("--vae", type=Path, metavar="FILE", help="Wan 2.1 VAE (.safetensors)")
+    group.add_argument(
+        "--text-encoder", type=Path, metavar="FILE", help="UMT5 in ComfyUI's format (.safetensors)"
+    )
+    group.add_argument("--dtype", choices=DTYPES, default="fp32")
+    group.add_argument("--device", help="cpu or cuda; default cuda where there is one")
+
+
+def _add_demo(commands) -> None:
+    command = commands.add_parser(
+        "demo", help="the demo model on its sample reference: clip, contact sheet, score"
+    )
+    command.set_defaults(run=_demo)
+    command.add_argument("--out", type=Path, default=Path("out"), metavar="FOLDER")
+
+
+def _add_train(commands) -> None:
+    command = commands.add_parser("train", help="train the demo's VAE, then its DiT, on the procedural world")
+    command.set_defaults(run=_train)
+    command.add_argument("part", choices=("vae", "dit"), help="the DiT trains on the VAE found in --out")
+    command.add_argument("--out", type=Path, default=Path("runs/demo"), metavar="FOLDER")
+    command.add_argument("--resume", action="store_true", help="go on from the state in --out")
+    command.add_argument(
+        "--smoke", action="store_true", help="a few steps of a tiny model, to see that it runs"
+    )
+    command.add_argument(
+        "--compile", action="store_true", help="torch.compile the DiT's loss: slower start, faster steps"
+    )
+
+
+def _add_score(commands) -> None:
+    command = commands.add_parser(
+        "score", help="own reference against another's and none, on unseen toys of the demo world"
+    )
+    command.set_defaults(run=_score)
+    command.add_argument("--toys", type=int, default=64)
+    command.add_argument("--out", type=Path, default=Path("out/score"), metavar="FOLDER")
+    _add_files(command)
+
+
+def _add_comfyui_files(commands) -> None:
+    command = commands.add_parser(
+        "comfyui-files", help="copy the demo model and its sample picture into a ComfyUI"
+    )
+    command.set_defaults(run=_comfyui_files)
+    command.add_argument("--dest", type=Path, required=True, metavar="FOLDER", help="ComfyUI's base folder")
+
+
+def _generate(options: argparse.Namespace) -> None:
+    from . import media
+    from .core.recipes import RECIPES
+    from .demo import models
+
+    references = _references(options)
+    backbone = _backbone(options)
+    recipe = backbone.recipe if options.recipe == "auto" else options.recipe
+    if recipe is None:
+        raise ValueError(f"--recipe auto: the DiT's file names none; choose one of {', '.join(RECIPES)}")
+    _tell_unknown_words(backbone.text, options.prompt)
+    given = {field.name: getattr(options, field.name) for field in fields(models.Settings)}
+    settings = replace(
+        backbone.settings, **{name: value for name, value in given.items() if value is not None}
+    )
+    with _Progress("steps") as progress:
+        video = models.generate(
+            backbone, references, options.prompt, settings, recipe, options.negative, progress
+        )
+    media.write_video(options.out, video, settings.fps)
+    print(f"{options.out}: {settings.frames} frames, {settings.width}x{settings.height}, recipe {recipe}")
+
+
+def _references(options: argparse.Namespace) -> list:
+    from . import media
+    from .core.references import make_reference
+
+    pictures, masks, strengths = options.reference, options.mask, options.strength
+    for name, values in (("--mask", masks), ("--strength", strengths)):
+        if values and len(values) != len(pictures):
+            raise ValueError(
+                f"{name}: {len(values)} given for {len(pictures)} references; give one for each, or none"
+            )
+    return [
+        make_reference(
+            media.read_picture(picture, "--reference"),
+            media.read_mask(masks[index], "--mask") if masks else None,
+            strengths[index] if strengths else 1.0,
+        )
+        for index, picture in enumerate(pictures)
+    ]
+
+
+def _demo(options: argparse.Namespace) -> None:
+    from .demo import models, showcase
+
+    backbone = models.load_backbone()
+    with _Progress("steps, with and without the reference") as progress:
+        shown = showcase.show(backbone, options.out, progress)
+    print(f"prompt         {showcase.PROMPT}")
+    print(f"reference      {showcase.PICTURE}")
+    print(f"clip           {shown.video.resolve()}   ({shown.seconds:.1f} s)")
+    print(f"contact sheet  {shown.sheet.resolve()}")
+    print(
+        f"colour similarity to the reference: {shown.with_reference:.2f} with it, {shown.without:.2f} without, "
+        f"{shown.truth:.2f} in the true clip"
+    )
+
+
+def _train(options: argparse.Namespace) -> None:
+    from .training import dit, vae
+
+    if options.part == "vae":
+        vae.train_vae(vae.smoke_vae() if options.smoke else vae.demo_vae(), options.out, options.resume)
+    else:
+        config = dit.smoke_dit() if options.smoke else dit.demo_dit()
+        dit.train_dit(config, options.out, options.resume, options.compile)
+
+
+def _score(options: argparse.Namespace) -> None:
+    from .demo.evaluate import evaluate
+
+    with _Progress("clips") as progress:
+        report = evaluate(_backbone(options), options.toys, options.out, progress)
+    names = [name for name in asdict(report.rows[0]) if name != "name"]
+    print(
+        f"{report.toys} unseen toys, each pictured in another scene\n{'':24}"
+        + "".join(f"{n:>12}" for n in names)
+    )
+    for row in report.rows:
+        print(f"{row.name:24}" + "".join(f"{getattr(row, name):12.3f}" for name in names))
+    for interval in report.intervals:
+        print(
+            f"{interval.name}: {interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}] (own-similarity, 95 %)"
+        )
+    print(f"{(options.out / 'score.png').resolve()}")
+
+
+def _comfyui_files(options: argparse.Namespace) -> None:
+    from .demo import models, showcase
+
+    if not options.dest.is_dir():
+        raise ValueError(
+            f"--dest: {options.dest} is not a folder; give ComfyUI's base folder, which holds models/ and input/"
+        )
+    copies = (
+        (models.DIT, "models/diffusion_models"),
+        (models.TEXT_ENCODER, "models/text_encoders"),
+        (models.VAE, "models/vae"),
+        (showcase.PICTURE, "input"),
+        (showcase.MASK, "input"),
+    )
+    for source, folder in copies:
+        target = options.dest / folder
+        target.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source, target)
+        print(target / source.name)
+
+
+def _backbone(options: argparse.Namespace):
+    """The demo model, or the three files given together."""
+    import torch
+
+    from .demo import models
+
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[options.dtype]
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    files = (options.dit, options.vae, options.text_encoder)
+    if not any(files):
+        return models.load_backbone(dtype=dtype, device=device)
+    if not all(files):
+        raise ValueError(
+            "--dit, --vae and --text-encoder belong together: give all three, or none for the demo model"
+        )
+    return models.load_backbone(*files, dtype=dtype, device=device)
+
+
+def _tell_unknown_words(text, prompt: str) -> None:
+    unknown = text.unknown_words(prompt)
+    if unknown:
+        print(f"refvid: the text encoder has no word for {', '.join(unknown)}", file=sys.stderr)
+
+
+class _Progress:
+    """A progress bar that is told (done, of); a smaller `done` starts the count anew."""
+
+    def __init__(self, unit: str):
+        from tqdm import tqdm
+
+        self.bar = tqdm(desc=unit, leave=False)
+
+    def __enter__(self) -> Callable[[int, int], None]:
+        return self.update
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+    def update(self, done: int, of: int) -> None:
+        if done < self.bar.n:
+            self.bar.reset()
+        self.bar.total = of
+        self.bar.update(done - self.bar.n)

@@ -1,6 +1,11 @@
 """Run the tests marked `comfy` under ComfyUI's own interpreter, or say loudly why not.
 
-With --object-info FILE: start ComfyUI and write the description of our nodes that it serves instead.
+Instead of that:
+--object-info FILE      start ComfyUI and write what it says about our nodes and the core nodes our workflows use;
+                        tests/data/object_info.json is made this way
+--ui-workflows [FOLDER] start ComfyUI and build workflows/*.json from workflows/api with its own frontend; needs node,
+                        Chromium and playwright-core (tests/frontend/from_api.mjs)
+A test file among the arguments is run alone; other arguments go to pytest.
 """
 
 import argparse
@@ -61,7 +66,9 @@ def _pytest(support, root: Path, python: Path, arguments: list[str]) -> int:
     # Safe path: `python -m pytest` would put our folder on the import path, where `nodes` must be ComfyUI's.
     own = {"PYTHONSAFEPATH": "1", "COMFYUI_PATH": str(root), "COMFYUI_PYTHON": str(python)}
     # ComfyUI's imports warn, which is not ours to judge: warnings are shown here, not raised.
-    command = [str(python), "-m", "pytest", "-m", "comfy", "-W", "default", *arguments, *marked]
+    chosen = any(argument.split("::")[0].endswith(".py") for argument in arguments)
+    command = [str(python), "-m", "pytest", "-m", "comfy", "-W", "default", *arguments]
+    command += [] if chosen else marked
     print(f"== tests inside ComfyUI: {root}, {python}", flush=True)
     return subprocess.run(command, cwd=TESTS.parent, env=support.comfy_environment(root) | own).returncode
 
@@ -77,15 +84,36 @@ def _object_info(support, root: Path, target: Path) -> int:
                 "ComfyUI loaded no node of ours:\n" + "\n".join(x for x in log.splitlines() if "refvid" in x)
             )
             return 1
+    used = {name: every[name] for name in sorted(_used_by_workflows() & every.keys() - ours.keys())}
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(ours, indent=1, sort_keys=True) + "\n", "utf-8")
-    print(f"{len(ours)} nodes written to {target}")
+    target.write_text(json.dumps({**ours, **used}, indent=1, sort_keys=True) + "\n", "utf-8")
+    print(f"{len(ours)} nodes of ours and {len(used)} core nodes written to {target}")
     return 0
 
 
+def _used_by_workflows() -> set[str]:
+    """The node types in workflows/*.json and workflows/api/*.json."""
+    folder = TESTS.parent / "workflows"
+    canvases = [json.loads(file.read_text("utf-8")) for file in folder.glob("*.json")]
+    prompts = [json.loads(file.read_text("utf-8")) for file in folder.glob("api/*.json")]
+    types = {node["type"] for canvas in canvases for node in canvas["nodes"]}
+    return types | {node["class_type"] for prompt in prompts for node in prompt.values()}
+
+
+def _ui_workflows(support, root: Path, target: Path) -> int:
+    script = TESTS / "frontend" / "from_api.mjs"
+    with tempfile.TemporaryDirectory() as base, support.serve(root, Path(base)) as url:
+        return subprocess.run(["node", script, url, target.resolve()], check=False).returncode
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--object-info", type=Path, metavar="FILE")
+    parser.add_argument(
+        "--ui-workflows", type=Path, metavar="FOLDER", nargs="?", const=TESTS.parent / "workflows"
+    )
     options, rest = parser.parse_known_args()
     support = _support()
     try:
@@ -98,10 +126,12 @@ def main() -> int:
             "No ComfyUI found beside this folder, above it or in ~/comfy.",
             "Name it with COMFYUI_PATH=/path/to/ComfyUI.",
         )
-        return 0 if options.object_info is None else 2
+        return 2 if options.object_info or options.ui_workflows else 0
     python = support.comfy_python(root)
     if options.object_info is not None:
         return _object_info(support, root, options.object_info)
+    if options.ui_workflows is not None:
+        return _ui_workflows(support, root, options.ui_workflows)
     refusal = _why_not(python)
     if refusal is not None:
         _loud(*refusal)

@@ -4,8 +4,9 @@ import json
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Generator, Tensor, nn
@@ -13,6 +14,7 @@ from torch import Generator, Tensor, nn
 from ..core.layout import Layout, Stream
 from ..core.positions import reference_angles
 from ..core.recipes import recipe_named
+from ..demo.models import RECIPE, SETTINGS, Settings
 from ..wan.dit import DiTConfig, Tail, WanDiT
 from ..wan.loading import load_vae, save_model
 from ..wan.sampler import TRAINED_STEPS
@@ -32,7 +34,7 @@ class TrainingConfig:
     recipe: str = "saber"
     clips: int = 8192
     references: int = 4  # masked frames cached per clip; each step draws one
-    steps: int = 5000
+    steps: int = 4000
     batch: int = 64
     rate: float = 7e-3
     text_dropout: float = 0.1
@@ -41,11 +43,13 @@ class TrainingConfig:
     subject_weight: float = 1.5  # extra loss on latent cells the toy covers
     shift: float = 2.0
     seed: int = 0
+    settings: Settings = field(default_factory=Settings)  # how the result likes to be run; kept in its file
 
 
 def demo_dit() -> TrainingConfig:
     """The demo's DiT: 6 M parameters, 64 x 64 pixels, 9 pictures."""
-    return TrainingConfig(DiTConfig(256, 768, 2, 6, 16, 16, 128))
+    run = Settings(width=64, height=64, frames=9, steps=20, scale=2.0, shift=3.0, fps=8)
+    return TrainingConfig(DiTConfig(256, 768, 2, 6, 16, 16, 128), settings=run)
 
 
 def smoke_dit() -> TrainingConfig:
@@ -60,7 +64,8 @@ class Trainee(nn.Module):
 
     def __init__(self, dit: WanDiT, text: TextEncoder):
         super().__init__()
-        self.dit, self.text = dit, text.model
+        self.dit = dit
+        self.text: nn.Module = text.model
 
 
 @dataclass(frozen=True)
@@ -156,7 +161,7 @@ def train_dit(config: TrainingConfig, folder: Path, resume: bool = False, compil
             logger.info("dit step %d of %d: loss %.4f", step + 1, config.steps, sum(seen) / len(seen))
             shown, seen = time.monotonic(), []
             save_run(run, trainee, optimiser, generator, step + 1)
-            export(optimiser.average.module, text, config, folder)
+    export(cast(Trainee, optimiser.average.module), text, config, folder)
 
 
 def fresh_dit(model: DiTConfig) -> WanDiT:
@@ -171,12 +176,13 @@ def fresh_dit(model: DiTConfig) -> WanDiT:
     return dit
 
 
-def export(average: nn.Module, text: TextEncoder, config: TrainingConfig, folder: Path) -> None:
+def export(average: Trainee, text: TextEncoder, config: TrainingConfig, folder: Path) -> None:
     """Write the averaged weights as ComfyUI and this package load them."""
     sizes = {"transformer": {"num_heads": config.model.heads, "text_dim": config.model.text_width}}
     metadata = {
         "config": json.dumps(sizes),
-        "refvid.recipe": config.recipe,
+        RECIPE: config.recipe,
+        SETTINGS: json.dumps(asdict(config.settings)),
         "refvid.training": json.dumps(asdict(config)),
     }
     save_model(dict(average.dit.state_dict()), folder / "dit.safetensors", metadata)

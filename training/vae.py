@@ -6,13 +6,14 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Generator, Tensor, nn
 
 from ..demo import world
 from ..wan.loading import save_model
-from ..wan.vae import CausalConv, WanVAE
+from ..wan.vae import CausalConv, FrameAttention, WanVAE
 from .optimise import Optimiser, load_run, save_run, warm_hold_decay
 from .references import masked_frames
 
@@ -152,12 +153,12 @@ def start_as_pictures(vae: WanVAE) -> None:
                 else:
                     _start_as_copy(module)
         for middle in (vae.encoder.middle, vae.decoder.middle):
-            nn.init.zeros_(middle[1].proj.weight)
+            nn.init.zeros_(cast(FrameAttention, middle[1]).proj.weight)
 
 
 def _start_as_copy(convolution: CausalConv) -> None:
     convolution.weight.mul_(0.3)
-    nn.init.zeros_(convolution.bias)
+    convolution.bias.zero_()
     identity = torch.eye(convolution.in_channels)
     for copy in convolution.weight[:, :, 2, 0, 0].split(convolution.in_channels):
         copy.add_(identity)
@@ -183,7 +184,8 @@ def quality(vae: WanVAE, config: VAEConfig, clips: int = 32) -> tuple[float, flo
     toys = world.sample_identities(clips, generator)
     video, alpha = world.render(toys, world.sample_scenes(clips, generator), config.frames, config.size)
     error = (vae.decode(vae.encode(video)).clamp(-1, 1) - video).pow(2).mean(1, keepdim=True) / 4
-    return tuple(-10 * math.log10(e) for e in (error.mean(), (error * alpha).sum() / alpha.sum()))
+    whole, inside = error.mean(), (error * alpha).sum() / alpha.sum()
+    return -10 * math.log10(whole), -10 * math.log10(inside)
 
 
 @torch.no_grad()
@@ -199,8 +201,8 @@ def centre_latents(vae: WanVAE, video: Tensor) -> None:
     channels = len(mean)
     vae.conv1.weight[:channels] *= gain.view(-1, 1, 1, 1, 1)
     vae.conv1.bias[:channels] = vae.conv1.bias[:channels] * gain + offset
-    vae.conv2.bias -= vae.conv2.weight[:, :, 0, 0, 0] @ (offset / gain)
-    vae.conv2.weight /= gain.view(1, -1, 1, 1, 1)
+    vae.conv2.bias.sub_(vae.conv2.weight[:, :, 0, 0, 0] @ (offset / gain))
+    vae.conv2.weight.div_(gain.view(1, -1, 1, 1, 1))
 
 
 def _stage(stages: tuple[Stage, ...], step: int) -> tuple[Stage, int]:

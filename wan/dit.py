@@ -95,7 +95,7 @@ class CrossAttention(SelfAttention):
 
     def _read(self, query: Tensor, context: Context) -> Tensor:
         key, value = self.norm_k(self.k(context.text)), self.v(context.text)
-        return self._attend(*map(self._split, (query, key, value)), context.text_bias)
+        return self._attend(self._split(query), self._split(key), self._split(value), context.text_bias)
 
 
 class ImageCrossAttention(CrossAttention):
@@ -111,7 +111,7 @@ class ImageCrossAttention(CrossAttention):
         if context.image is None:
             return seen
         key, value = self.norm_k_img(self.k_img(context.image)), self.v_img(context.image)
-        return seen + self._attend(*map(self._split, (query, key, value)), None)
+        return seen + self._attend(self._split(query), self._split(key), self._split(value), None)
 
 
 class Block(nn.Module):

@@ -11,14 +11,14 @@ CONTEXT_LENGTH = 512  # Wan pads every prompt to 512 tokens and zeroes the paddi
 PADDING = 0
 
 
-def umt5(vocabulary: int, width: int, layers: int, heads: int, head_size: int, ffn_width: int) -> nn.Module:
+def umt5(vocabulary: int, width: int, layers: int, heads: int, head_size: int, ffn_width: int):
     """An UMT5 encoder of the given sizes, freshly initialised."""
     from transformers import UMT5Config, UMT5EncoderModel
 
     return UMT5EncoderModel(
         UMT5Config(
             vocab_size=vocabulary, d_model=width, num_layers=layers, num_heads=heads, d_kv=head_size, d_ff=ffn_width,
-            dropout_rate=0.0, feed_forward_proj="gated-gelu", tie_word_embeddings=True, pad_token_id=PADDING,
+            dropout_rate=0.0, feed_forward_proj="gated-gelu", pad_token_id=PADDING,
         )
     )  # fmt: skip
 
@@ -26,7 +26,7 @@ def umt5(vocabulary: int, width: int, layers: int, heads: int, head_size: int, f
 class TextEncoder:
     """Prompts to the context of the DiT: UMT5 states, zero after the last token."""
 
-    def __init__(self, model: nn.Module, spiece_model: bytes):
+    def __init__(self, model, spiece_model: bytes):
         from sentencepiece import SentencePieceProcessor
 
         self.model = model

@@ -38,6 +38,8 @@ class Normalise(nn.Module):
 class CausalConv(nn.Conv3d):
     """A convolution that sees the present and the past, never the future."""
 
+    bias: nn.Parameter  # pyright: ignore[reportIncompatibleVariableOverride] (never built without)
+
     def __init__(
         self, channels_in: int, channels_out: int, kernel: tuple[int, int, int], frame_stride: int = 1
     ):
@@ -180,8 +182,9 @@ class Decoder(nn.Module):
         super().__init__()
         self.conv1 = CausalConv(channels, 4 * width, (3, 3, 3))
         self.middle = _middle(4 * width)
-        stages: list[nn.Module] = [Residual(4 * width, 4 * width) for _ in range(3)] + [
-            Upsample(4 * width, True)
+        stages: list[nn.Module] = [
+            *(Residual(4 * width, 4 * width) for _ in range(3)),
+            Upsample(4 * width, True),
         ]
         stages += [Residual(2 * width, 4 * width), *(Residual(4 * width, 4 * width) for _ in range(2))]
         stages += [Upsample(4 * width, True), *(Residual(2 * width, 2 * width) for _ in range(3))]

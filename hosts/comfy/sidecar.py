@@ -10,6 +10,7 @@ Outside the blocks the sequence keeps its own length, so VACE, GGUF, LoRA and ot
 here holds on to a module: under DynamicVRAM the weights of a clone may be another instance.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -185,7 +186,8 @@ class _BlockPatch:
 
     def __call__(self, args: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
         beside = args["transformer_options"].get(KEY)
-        run = extra["original_block"] if self.previous is None else lambda given: self.previous(given, extra)
+        previous = self.previous
+        run = extra["original_block"] if previous is None else lambda given: previous(given, extra)
         if beside is None:
             return run(args)
         return beside.split(run(beside.join(args)), args["img"].shape[1])
@@ -197,7 +199,7 @@ def _biased(bias: Tensor, video_tokens: int, previous: Callable | None) -> Calla
     pending = [True]
 
     def override(kernel, query, key, value, *args, **kwargs):
-        run = kernel if previous is None else lambda *a, **k: previous(kernel, *a, **k)
+        run = kernel if previous is None else functools.partial(previous, kernel)
         if pending:
             pending.clear()
             mask = torch.nn.functional.pad(bias, (video_tokens, 0)).to(query.dtype)[None, None, None, :]

@@ -3,7 +3,10 @@
 import comfy.conds
 import comfy.sample
 import pytest
+import refvid_run as run
+import refvid_tiny as tiny
 import torch
+
 from refvid.core.guidance import CONDITIONED, joint, text_only
 from refvid.core.recipes import RECIPES, recipe_named
 from refvid.core.references import make_reference
@@ -16,9 +19,6 @@ from refvid.hosts.comfy.guiders import joint_guider
 from refvid.wan.loading import load_dit, load_vae
 from refvid.wan.sampler import flow_sigmas, sample_euler
 from refvid.wan.text import load_text_encoder
-
-import refvid_run as run
-import refvid_tiny as tiny
 
 pytestmark = pytest.mark.comfy
 
@@ -81,7 +81,13 @@ def test_one_evaluation_agrees(twins, backbone, recipe):
     ours = plain.velocity(twin.plain, latent, torch.tensor(0.6), condition, CONDITIONED)
     got = comfy_velocity(out, latent, 0.6)
     assert run.worst(ours, got) < 1e-5
-    bare = plain.velocity(twin.plain, latent, torch.tensor(0.6), plain.Condition(condition.texts, None, condition.padding), CONDITIONED)
+    bare = plain.velocity(
+        twin.plain,
+        latent,
+        torch.tensor(0.6),
+        plain.Condition(condition.texts, None, condition.padding),
+        CONDITIONED,
+    )
     assert run.worst(ours, bare) > 1e-3  # the references do something
 
 
@@ -89,9 +95,20 @@ def comfy_velocity(out, latent, sigma):
     """The diffusion model's own output for the positive condition, as ComfyUI's sampler would call it."""
     patcher, seen = out.model.clone(), []
 
-    def watch(executor, x, timestep, context, clip_fea=None, time_dim_concat=None, transformer_options=None, **kwargs):
+    def watch(
+        executor,
+        x,
+        timestep,
+        context,
+        clip_fea=None,
+        time_dim_concat=None,
+        transformer_options=None,
+        **kwargs,
+    ):
         x = torch.cat([latent, x[:, 16:]], dim=1)
-        velocity = executor(x, torch.tensor([sigma * 1000]), context, clip_fea, time_dim_concat, transformer_options, **kwargs)
+        velocity = executor(
+            x, torch.tensor([sigma * 1000]), context, clip_fea, time_dim_concat, transformer_options, **kwargs
+        )
         seen.append(velocity)
         return velocity
 
@@ -118,8 +135,13 @@ def test_a_null_pass_that_keeps_its_references_agrees(twins):
     twin = twins["t2v"]
     out, condition = applied(twin, "saber")
     noise = comfy.sample.prepare_noise(run.empty_latent()["samples"], 5)
-    ours = sample_euler(plain.guided_velocity(twin.plain, condition, text_only(3.0)), noise, flow_sigmas(4, SHIFT))
-    assert run.worst(raw(ours), run.sample(out.model, out.positive, out.negative, run.empty_latent(), cfg=3.0)) < 1e-3
+    ours = sample_euler(
+        plain.guided_velocity(twin.plain, condition, text_only(3.0)), noise, flow_sigmas(4, SHIFT)
+    )
+    assert (
+        run.worst(raw(ours), run.sample(out.model, out.positive, out.negative, run.empty_latent(), cfg=3.0))
+        < 1e-3
+    )
 
 
 def test_a_timestep_per_frame_agrees_on_a_48_channel_backbone_with_references(tmp_path):
@@ -127,7 +149,9 @@ def test_a_timestep_per_frame_agrees_on_a_48_channel_backbone_with_references(tm
     path = tiny.save_dit(tmp_path, "ti2v.safetensors", sizes, tiny.dit_state(sizes))
     patcher, dit = run.load_model(path), load_dit(path)[0]
     generator = torch.Generator().manual_seed(3)
-    latent, reference, context = (torch.randn(*s, generator=generator) for s in ((1, 48, 3, 8, 8), (1, 48, 1, 8, 8), (1, 12, 32)))
+    latent, reference, context = (
+        torch.randn(*s, generator=generator) for s in ((1, 48, 3, 8, 8), (1, 48, 1, 8, 8), (1, 12, 32))
+    )
     layout, keep = plain.arrange([torch.ones(128, 128)], [0.5], recipe_named("saber"), stride=32)
     sigma = torch.tensor([[0.0, 0.7, 0.7]])
     encoded = plain.EncodedReferences(layout, (reference,), keep)

@@ -1,0 +1,92 @@
+"""What `make demo` shows: one toy, cut out of one scene, generated in another."""
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Generator, Tensor
+
+from .. import media
+from ..core.references import Reference, make_reference
+from . import score, world
+from .models import Backbone, generate
+from .sheet import contact_sheet
+
+SAMPLES = Path(__file__).parent / "samples"
+PICTURE, MASK = SAMPLES / "refvid_toy.png", SAMPLES / "refvid_toy_mask.png"
+SEED = 20
+PROMPT = "a toy moving right on dark background"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Files written, and similarity of the clip's toy to the reference: with it, without it, and of the truth."""
+
+    video: Path
+    sheet: Path
+    seconds: float
+    with_reference: float
+    without: float
+    truth: float
+
+
+def sample_toy() -> tuple[world.Identities, world.Scenes, world.Scenes]:
+    """The shipped toy, the scene its picture was taken in, and the scene of `PROMPT`."""
+    generator = Generator().manual_seed(SEED)
+    toy, scene, wanted = (
+        world.sample_identities(1, generator),
+        world.sample_scenes(1, generator),
+        world.sample_scenes(1, generator),
+    )
+    photographed = replace(scene, background=_index(world.BACKGROUNDS, "meadow"))
+    moving = replace(
+        wanted, direction=_index(world.DIRECTIONS, "right"), background=_index(world.BACKGROUNDS, "dark")
+    )
+    return toy, photographed, moving
+
+
+def write_samples(folder: Path = SAMPLES) -> None:
+    """The toy's picture with its mask as alpha, and the mask on its own. The colours under the mask stay in the file."""
+    toy, scene, _ = sample_toy()
+    video, alpha = world.render(toy, scene, frames=1)
+    picture, mask = video[0, :, 0].permute(1, 2, 0) / 2 + 0.5, alpha[0, 0, 0]
+    cut = mask.gt(0.5).float().unsqueeze(-1)
+    media.write_picture(folder / PICTURE.name, torch.cat([picture, cut], dim=-1))
+    media.write_picture(folder / MASK.name, cut.expand(-1, -1, 3))
+
+
+def sample_reference() -> Reference:
+    """The shipped picture, masked by its alpha channel."""
+    return make_reference(media.read_picture(PICTURE, "sample"))
+
+
+def show(backbone: Backbone, folder: Path, progress=None) -> Shown:
+    """Generate with and without the reference; write the clip and a contact sheet into `folder`."""
+    reference, recipe = sample_reference(), backbone.recipe or "saber"
+    started = time.monotonic()
+    with_reference = generate(backbone, [reference], PROMPT, backbone.settings, recipe, progress=progress)
+    seconds = time.monotonic() - started
+    without = generate(backbone, [], PROMPT, backbone.settings, recipe, progress=progress)
+    toy, _, moving = sample_toy()
+    truth = world.render(toy, moving, backbone.settings.frames, backbone.settings.height)[0][0]
+    picture = (reference.picture * 2 - 1).movedim(-1, 0)
+    media.write_video(folder / "demo.mp4", with_reference, backbone.settings.fps)
+    contact_sheet(
+        [[picture, masked(picture, reference.mask), with_reference, without, truth]],
+        ["reference picture", "what the model sees", "with the reference", "without", "truth"],
+        folder / "demo.png",
+        captions=[f'"{PROMPT}"'],
+    )
+    clips = torch.stack([with_reference, without, truth])
+    alike = score.similarity(clips, picture[None], reference.mask[None, None])[:, 0].tolist()
+    return Shown(folder / "demo.mp4", folder / "demo.png", seconds, *alike)
+
+
+def masked(picture: Tensor, mask: Tensor) -> Tensor:
+    """picture (3, H, W) in [-1, 1] on grey outside the mask (H, W)."""
+    return picture * mask
+
+
+def _index(names: tuple[str, ...], name: str) -> Tensor:
+    return torch.tensor([names.index(name)])

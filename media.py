@@ -1,0 +1,60 @@
+"""Pictures, masks and videos on disk, for use without ComfyUI."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def read_picture(path: str | Path, what: str) -> Tensor:
+    """-> (H, W, 3), or (H, W, 4) where the file has transparency, in [0, 1]. `what` names the input in an error."""
+    picture = _open(path, what)
+    has_alpha = "A" in picture.getbands() or "transparency" in picture.info
+    return _values(picture.convert("RGBA" if has_alpha else "RGB"))
+
+
+def read_mask(path: str | Path, what: str) -> Tensor:
+    """-> (H, W) in [0, 1]: white is the subject. A file with transparency gives its alpha."""
+    picture = _open(path, what)
+    return _values(picture.getchannel("A") if "A" in picture.getbands() else picture.convert("L"))
+
+
+def write_picture(path: str | Path, picture: Tensor) -> None:
+    """picture (H, W, 3 or 4) in [0, 1]."""
+    from PIL import Image
+
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(_bytes(picture).numpy()).save(path)
+
+
+def write_video(path: str | Path, video: Tensor, fps: int) -> None:
+    """video (3, F, H, W) in [-1, 1], even sides -> H.264 in an MP4."""
+    import av
+
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=fps, options={"crf": "12"})
+        stream.width, stream.height, stream.pix_fmt = video.shape[3], video.shape[2], "yuv420p"
+        for frame in _bytes(video.permute(1, 2, 3, 0) / 2 + 0.5).numpy():
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def _open(path: str | Path, what: str):
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        return Image.open(path)
+    except FileNotFoundError as error:
+        raise ValueError(f"{what}: there is no file {path}") from error
+    except (UnidentifiedImageError, OSError) as error:
+        raise ValueError(f"{what}: {path} is not a picture that can be read (PNG, JPEG or WebP)") from error
+
+
+def _values(picture) -> Tensor:
+    return torch.from_numpy(np.asarray(picture, dtype=np.float32)) / 255
+
+
+def _bytes(values: Tensor) -> Tensor:
+    return (values.clamp(0, 1) * 255).round().to(torch.uint8).contiguous()

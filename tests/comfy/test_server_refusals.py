@@ -1,0 +1,142 @@
+"""Bad input in a real server: refused at the edge, with a message that names it, and the next good graph runs."""
+
+import json
+import re
+from itertools import count
+from pathlib import Path
+
+import pytest
+from refvid_client import edited, failure, node
+from refvid_files import FOLDERS, TRAP
+
+pytestmark = pytest.mark.comfy
+
+ROOT = Path(__file__).resolve().parents[2]
+MAIN = json.loads((ROOT / "workflows/api/masked_reference_to_video.json").read_text("utf-8"))
+GOOD = edited(MAIN, {"denoise.steps": 1})
+SEEDS = count(1000)
+
+
+def other_model(file: str) -> dict:
+    """The same graph with core's loader for the diffusion model."""
+    loader = {"unet": node("UNETLoader", unet_name=file, weight_dtype="default")}
+    return edited(GOOD, {"apply.model": ["unet", 0]}, loader)
+
+
+def picture(**made: dict) -> dict:
+    """The same graph with another reference picture and no mask."""
+    return edited(GOOD, {"reference.image": [next(iter(made)), 0], "reference.mask": None}, made)
+
+
+def mask(value: float, width: int, height: int, marks: str) -> dict:
+    solid = {"solid": node("SolidMask", value=value, width=width, height=height)}
+    return edited(GOOD, {"reference.mask": ["solid", 0], "reference.mask_marks": marks}, solid)
+
+
+VAE_OF_OTHERS = {"other": node("VAELoader", vae_name="taesd.safetensors")}
+NINE = {"nine": node("RepeatImageBatch", image=["picture", 0], amount=9)}
+DOT = {"dot": node("EmptyImage", width=1, height=1, batch_size=1, color=0)}
+
+# what is wrong: (graph, node that must refuse, what its message must say)
+REFUSED = {
+    "mask without pixels": (mask(0.0, 64, 64, "subject"), "reference", r"^mask has no pixels"),
+    "background mask over everything": (mask(1.0, 64, 64, "background"), "reference", r"^mask has no pixels"),
+    "mask of another size": (
+        mask(1.0, 40, 48, "subject"), "reference", r"^mask is 40x48 pixels, its picture 64x64",
+    ),
+    "two masks for one picture": (
+        edited(
+            GOOD, {"reference.mask": ["two", 0]},
+            {"pictures": node("RepeatImageBatch", image=["picture", 0], amount=2),
+             "two": node("ImageToMask", image=["pictures", 0], channel="red")},
+        ), "reference", r"^mask holds 2 masks for 1 pictures",
+    ),
+    "picture with NaN": (picture(nan=node("RefVidTestPicture")), "reference", r"^(picture|image) holds NaN"),
+    "picture of one pixel": (picture(**DOT), "reference", r"^(picture|image) is 1x1 pixels"),
+    "nine references": (picture(**NINE), "apply", r"^references: 9 pictures .* at most 8"),
+    "five references for phantom": (
+        edited(
+            picture(five=node("RepeatImageBatch", image=["picture", 0], amount=5)), {"apply.recipe": "phantom"}
+        ), "apply", r"^references: 5 pictures .*phantom takes at most 4",
+    ),
+    "VAE of another family, in the loader": (
+        edited(GOOD, {"backbone.vae": "taesd.safetensors"}), "backbone", r"^vae .*another family.*Wan 2.1 VAE",
+    ),
+    "VAE of another family, from core's loader": (
+        edited(GOOD, {"apply.vae": ["other", 0]}, VAE_OF_OTHERS), "apply", r"^vae .*another family.*Wan 2.1 VAE",
+    ),
+    "model of another family, in the loader": (
+        edited(GOOD, {"backbone.diffusion_model": "ltxv.safetensors"}), "backbone",
+        r"^diffusion_model: ltxv.safetensors is LTXV, not a Wan model",
+    ),
+    "model of another family, from core's loader": (
+        other_model("ltxv.safetensors"), "apply", r"^model is LTXV, not a Wan model",
+    ),
+    "Wan variant off the list, in the loader": (
+        edited(GOOD, {"backbone.diffusion_model": "camera.safetensors"}), "backbone",
+        r"^diffusion_model: camera.safetensors is the Wan variant \w*Camera.*connect Wan T2V",
+    ),
+    "Wan variant off the list, from core's loader": (
+        other_model("camera.safetensors"), "apply", r"^model is the Wan variant \w*Camera.*connect Wan T2V",
+    ),
+    "model file that names no recipe": (
+        edited(GOOD, {"backbone.diffusion_model": "plain.safetensors"}), "apply",
+        r"^recipe is auto, .* choose one of saber, phantom, bernini",
+    ),
+    "size off the grid": (edited(GOOD, {"apply.latent": ["odd", 0]}, {
+        "odd": node("EmptyHunyuanLatentVideo", width=72, height=64, length=9, batch_size=1),
+    }), "apply", r"^latent is 9x8 cells"),
+    "latent of a picture": (edited(GOOD, {"apply.latent": ["still", 0]}, {
+        "still": node("EmptyLatentImage", width=64, height=64, batch_size=1),
+    }), "apply", r"^latent is not a video's"),
+    "no step to run": (edited(GOOD, {"denoise.start_at_step": 9}), "denoise", r"^start_at_step is 9"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_bad_input_is_refused_by_name_and_the_next_graph_runs(server, case):
+    graph, where, message = REFUSED[case]
+    said = failure(server.run(graph))
+    assert said is not None, "it ran"
+    assert (said.node, said.kind) == (where, "ValueError"), said
+    assert re.search(message, said.message, re.DOTALL), said.message
+    assert server.outputs(edited(GOOD, {"denoise.noise_seed": next(SEEDS)}))
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_truncated_file_is_refused_by_its_inputs_name(server, folder):
+    where = {"diffusion_models": "diffusion_model", "text_encoders": "text_encoder", "vae": "vae"}[folder]
+    said = failure(server.run(edited(GOOD, {f"backbone.{where}": "truncated.safetensors"})))
+    assert said is not None and said.kind == "ValueError"
+    assert said.message.startswith(f"{where}: truncated.safetensors is truncated"), said.message
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_file_that_could_run_code_is_refused_unread(server, folder):
+    where = {"diffusion_models": "diffusion_model", "text_encoders": "text_encoder", "vae": "vae"}[folder]
+    said = failure(server.run(edited(GOOD, {f"backbone.{where}": TRAP})))
+    assert said is not None and said.kind == "ValueError"
+    assert said.message.startswith(f"{where}: {TRAP} is not a .safetensors file"), said.message
+    assert not (server.base / "models" / folder / "sprung").exists()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "where", "label", "details"),
+    [
+        ({"reference.image": ["backbone", 0]}, "reference", "image", "MODEL"),
+        ({"apply.references.reference_0": ["picture", 0]}, "apply", "references.reference_0", "IMAGE"),
+        ({"apply.vae": None}, "apply", "vae", "vae"),
+        ({"apply.references.reference_0": None}, "apply", "references.reference_0", "reference_0"),
+        ({"guider.scale": None}, "guider", "scale", "scale"),
+        ({"apply.recipe": "vace"}, "apply", "recipe", "vace"),
+        ({"backbone.diffusion_model": "absent.safetensors"}, "backbone", "diffusion_model", "absent"),
+        ({"reference.strength": -1.0}, "reference", "strength", "strength"),
+        ({"denoise.steps": "many"}, "denoise", "steps", "many"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_a_graph_that_cannot_run_is_refused_with_node_and_input(server, inputs, where, label, details):
+    refusals = server.refusals(edited(GOOD, inputs))
+    assert list(refusals) == [where]
+    ((name, said),) = refusals[where]
+    assert details in said and (name == label or label in said), refusals

@@ -1,0 +1,56 @@
+// A headless Chromium with ComfyUI's own frontend open. playwright-core comes from the current folder or NODE_PATH.
+import fs from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { createRequire } from "node:module";
+
+const CHROMIUM = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
+const FLAGS = [
+  "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+  "--disable-component-update", "--disable-sync",
+];
+
+// The first-run dialogs off; they would lie over the canvas.
+const SETTINGS = { "Comfy.TutorialCompleted": true, "Comfy.Release.Status": "skipped" };
+
+/** Open the frontend at `url`, call `use(page, errors)`, close. `errors` collects what the page logs as errors. */
+export async function withFrontend(url, use, size = { width: 2400, height: 1300 }) {
+  const { chromium } = createRequire(process.cwd() + path.sep)("playwright-core");
+  const executablePath = process.env.CHROMIUM || CHROMIUM.find((file) => fs.existsSync(file));
+  if (!executablePath) throw new Error("no Chromium found; name it with CHROMIUM=/path/to/chromium");
+  const profile = fs.mkdtempSync(path.join(os.tmpdir(), "refvid-browser-"));
+  const context = await chromium.launchPersistentContext(profile, {
+    executablePath, headless: true, viewport: size, args: FLAGS,
+  });
+  try {
+    const page = context.pages()[0] ?? (await context.newPage());
+    const errors = [];
+    page.on("console", (message) => message.type() === "error" && errors.push(message.text()));
+    page.on("pageerror", (error) => errors.push(`uncaught: ${error}`));
+    await post(`${url}/api/settings`, SETTINGS);
+    await page.goto(url, { waitUntil: "domcontentloaded" });
+    await page.waitForFunction(
+      () => window.app?.extensionManager && window.app.graph && window.LiteGraph?.registered_node_types?.RefVidReference,
+      null, { timeout: 120000 },
+    );
+    await settle(page);
+    return await use(page, errors);
+  } finally {
+    await context.close();
+    fs.rmSync(profile, { recursive: true, force: true });
+  }
+}
+
+/** Wait until the frontend has nothing more to draw: its own layout runs in animation frames. */
+export async function settle(page, milliseconds = 800) {
+  await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+  await page.waitForTimeout(milliseconds);
+}
+
+export async function getJson(url) {
+  return (await fetch(url)).json();
+}
+
+async function post(url, value) {
+  await fetch(url, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(value) });
+}

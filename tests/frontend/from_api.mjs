@@ -1,0 +1,97 @@
+// Workflows for the canvas from their API twins: node tests/frontend/from_api.mjs URL OUT_FOLDER
+//
+// URL is a running ComfyUI with this pack; `python tests/run_comfy.py --ui-workflows` starts one and calls this. Every
+// layout_NAME.mjs beside this file makes OUT_FOLDER/NAME.json from workflows/api/NAME.json in four steps:
+//   1. the API graph gets the layout's bypassed nodes, and numbers for names (the canvas counts its nodes)
+//   2. the real frontend loads it (loadApiJson), so that sockets, widgets and their order are the frontend's own
+//   3. in the frontend: titles, places, bypass, notes, groups
+//   4. in what it serializes: whose node it is (cnr_id), which model files it loads, a fixed id and view
+import fs from "node:fs";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { settle, withFrontend } from "./browser.mjs";
+
+const HERE = path.dirname(fileURLToPath(import.meta.url));
+const BYPASS = 4;
+
+/** API graph and layout -> { graph with numbers for names, numbers by name }. */
+function numbered(api, layout) {
+  const named = structuredClone({ ...api, ...layout.bypassed });
+  for (const [name, inputs] of Object.entries(layout.rewired)) Object.assign(named[name].inputs, inputs);
+  const numbers = Object.fromEntries(Object.keys(named).map((name, index) => [name, index + 1]));
+  const graph = {};
+  for (const [name, node] of Object.entries(named)) {
+    for (const [input, value] of Object.entries(node.inputs)) {
+      if (Array.isArray(value)) node.inputs[input] = [String(numbers[value[0]]), value[1]];
+    }
+    graph[numbers[name]] = node;
+  }
+  return { graph, numbers };
+}
+
+/** Runs in the page: arrange what is loaded, add notes and groups, serialize. */
+function arrange({ nodes, notes, groups, bypass }) {
+  const { app, LiteGraph } = window;
+  const put = (node, [left, top, width, height]) => {
+    node.pos = [left, top];
+    node.setSize([width, Math.max(height ?? 0, node.computeSize()[1])]);
+  };
+  for (const { id, title, place, bypassed } of nodes) {
+    const node = app.graph.getNodeById(id);
+    node.title = title;
+    if (bypassed) node.mode = bypass;
+    put(node, place);
+    for (const widget of node.widgets ?? []) if (widget.name === "control_after_generate") widget.value = "fixed";
+  }
+  for (const { title, text, place } of notes) {
+    const note = LiteGraph.createNode("MarkdownNote");
+    app.graph.add(note);
+    note.title = title;
+    note.widgets[0].value = text;
+    put(note, place);
+  }
+  for (const { title, place, color } of groups) {
+    const group = new LiteGraph.LGraphGroup(title);
+    group.pos = place.slice(0, 2);
+    group.size = place.slice(2);
+    group.color = color;
+    app.graph.add(group);
+  }
+  return app.graph.serialize();
+}
+
+/** The serialized graph with properties and everything that would change from one build to the next fixed. */
+function finished(ui, layout, numbers) {
+  const models = new Map(Object.entries(layout.models).map(([name, files]) => [numbers[name], files]));
+  for (const node of ui.nodes) {
+    node.pos = node.pos.map(Math.round);
+    node.size = [...node.size].map(Math.round);
+    if (node.type.startsWith("RefVid")) Object.assign(node.properties, { cnr_id: "refvid", ver: layout.version });
+    if (models.has(node.id)) node.properties.models = models.get(node.id);
+  }
+  ui.nodes.sort((a, b) => a.id - b.id);
+  return { ...ui, id: layout.id, revision: 0, extra: { ds: layout.view } };
+}
+
+async function build(page, name, target) {
+  const { default: layout } = await import(`./layout_${name}.mjs`);
+  const api = JSON.parse(fs.readFileSync(path.join(HERE, "../../workflows/api", `${name}.json`), "utf8"));
+  const { graph, numbers } = numbered(api, layout);
+  await page.evaluate(async ([wanted, title]) => { await window.app.loadApiJson(wanted, title); }, [graph, name]);
+  await settle(page);
+  const ui = await page.evaluate(arrange, {
+    nodes: Object.entries(numbers).map(([key, id]) => ({
+      id, title: graph[id]._meta.title, place: layout.places[key], bypassed: key in layout.bypassed,
+    })),
+    notes: layout.notes, groups: layout.groups, bypass: BYPASS,
+  });
+  const file = path.join(target, `${name}.json`);
+  fs.writeFileSync(file, JSON.stringify(finished(ui, layout, numbers), null, 1) + "\n");
+  console.log(`${file}: ${ui.nodes.length} nodes`);
+}
+
+const [url, target] = process.argv.slice(2);
+const names = fs.readdirSync(HERE).map((file) => /^layout_(.+)\.mjs$/.exec(file)?.[1]).filter(Boolean);
+await withFrontend(url, async (page) => {
+  for (const name of names) await build(page, name, target);
+});

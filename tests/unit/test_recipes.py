@@ -1,0 +1,45 @@
+"""Recipes: data, found by name."""
+
+from dataclasses import FrozenInstanceError
+
+import pytest
+
+from refvid.core.recipes import GREY, RECIPES, recipe_named
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_is_found_by_the_name_it_carries(name):
+    assert recipe_named(name).name == name
+
+
+def test_an_unknown_name_is_refused_with_the_choices():
+    with pytest.raises(ValueError, match=r"recipe is 'sabre'; choose one of saber, phantom, bernini$"):
+        recipe_named("sabre")
+
+
+def test_recipes_are_values_equal_and_hashed_alike_when_made_twice():
+    made = {recipe_named(name) for name in RECIPES} | {recipe_named(name) for name in RECIPES}
+    assert len(made) == len(RECIPES)
+
+
+def test_a_recipe_cannot_be_changed():
+    with pytest.raises(FrozenInstanceError, match="fill"):
+        recipe_named("saber").fill = 0.0
+
+
+def test_the_grounds_are_grey_127_and_white():
+    assert recipe_named("saber").fill == GREY
+    assert round(recipe_named("saber").fill * 255, 9) == 127
+    assert [recipe_named(name).fill for name in ("phantom", "bernini")] == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("saber", [(5, 0), (6, 0), (7, 0)]),
+        ("phantom", [(5, 0), (6, 0), (7, 0)]),
+        ("bernini", [(0, 1), (0, 2), (0, 3)]),
+    ],
+)
+def test_placement_is_behind_the_video_or_beside_it_with_a_source_of_its_own(name, expected):
+    assert [recipe_named(name).placement(index, 5) for index in range(3)] == expected

@@ -1,0 +1,321 @@
+"""Training: what a run resumes, what its loss sees, what its references look like."""
+
+import types
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+from torch import Generator, Tensor
+
+from refvid.core.recipes import GREY
+from refvid.training import dit as dit_training
+from refvid.training import vae as vae_training
+from refvid.training.data import Latents, sentences
+from refvid.training.dit import Trainee, draw_batch, fresh_dit, masked_reference_loss, smoke_dit, train_dit
+from refvid.training.optimise import Optimiser, save_run, warm_hold_decay
+from refvid.training.references import augment, fourier_blobs, masked_frames
+from refvid.training.text import fresh_text_encoder
+from refvid.training.vae import Stage, View, smoke_vae, train_vae
+from refvid.wan.loading import save_model
+from refvid.wan.vae import WanVAE
+
+GROUND = torch.tensor(2 * GREY - 1)
+# torch says once per process that its RMSNorm has no fused kernel for autocast's mixed dtypes.
+autocast = pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")
+
+
+# ---- the loss
+
+
+def latents(clips: int = 64) -> Latents:
+    generator = Generator().manual_seed(0)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(clips, *shape, generator=generator)
+
+    captions = torch.randint(0, len(sentences()), (2, clips), generator=generator)
+    return Latents(
+        draw(16, 3, 8, 8).half(),
+        draw(1, 16, 8, 8).half(),
+        draw(1, 16) > 0,
+        draw(3, 8, 8).sigmoid().half(),
+        *captions,
+    )
+
+
+class Setting:
+    """A tiny trainee with a head that says something, and batches for it."""
+
+    def __init__(self):
+        torch.manual_seed(0)
+        self.config = smoke_dit()
+        self.text = fresh_text_encoder(32)
+        self.trainee = Trainee(fresh_dit(self.config.model), self.text)
+        torch.nn.init.normal_(self.trainee.dit.head.head.weight, std=0.1)
+        self.loss = masked_reference_loss(self.trainee, self.text, self.config)
+
+    def batch(self, seed: int = 0):
+        captions = self.text.tokenize(sentences())
+        return draw_batch(latents(), captions, self.config, Generator().manual_seed(seed))
+
+    def by_hand(self, batch) -> Tensor:
+        """The loss of a model that knows no references, with all 512 places of the text."""
+        states = self.text.states(batch.tokens)
+        context = torch.nn.functional.pad(states, (0, 0, 0, 512 - states.shape[1]))
+        sigma = batch.sigma.view(-1, 1, 1, 1, 1)
+        noisy = batch.latent + sigma * (batch.noise - batch.latent)
+        velocity = self.trainee.dit(noisy, batch.sigma * 1000, context)
+        return ((velocity - batch.noise + batch.latent) ** 2 * batch.weight).mean()
+
+
+@pytest.fixture(scope="module")
+def setting() -> Setting:
+    return Setting()
+
+
+def test_dropping_every_reference_token_gives_the_loss_and_gradients_of_a_model_without_references(setting):
+    batch = setting.batch()
+    dropped = replace(batch, keep=torch.zeros_like(batch.keep))
+    parameters = list(setting.trainee.parameters())
+    got, expected = setting.loss(dropped), setting.by_hand(batch)
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=0)  # fp32 sums over a thousand values
+    pairs = zip(torch.autograd.grad(got, parameters), torch.autograd.grad(expected, parameters), strict=True)
+    for ours, theirs in pairs:
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+    kept = replace(batch, keep=torch.ones_like(batch.keep))
+    assert abs(setting.loss(kept).item() - expected.item()) > 1e-5
+
+
+def test_a_masked_token_does_not_reach_the_loss(setting):
+    batch = setting.batch()
+    cells = batch.keep.view(4, 1, 1, 4, 4).repeat_interleave(2, 3).repeat_interleave(2, 4)
+    assert 0 < cells.float().mean() < 1
+    loud = replace(batch, reference=torch.where(cells, batch.reference, torch.tensor(50.0)))
+    torch.testing.assert_close(setting.loss(loud), setting.loss(batch), rtol=1e-6, atol=0)
+
+
+def test_the_loss_of_a_perfect_prediction_is_zero_and_of_a_silent_one_the_weighted_power(
+    setting, monkeypatch
+):
+    batch = setting.batch()
+    target = batch.noise - batch.latent
+    monkeypatch.setattr(setting.trainee.dit, "forward", lambda *_, **__: target)
+    assert setting.loss(batch) == 0
+    monkeypatch.setattr(setting.trainee.dit, "forward", lambda *_, **__: torch.zeros_like(target))
+    torch.testing.assert_close(setting.loss(batch), (target**2 * batch.weight).mean())
+
+
+def test_a_batch_drops_text_and_references_as_often_as_the_config_says():
+    config = replace(smoke_dit(), batch=4000, text_dropout=0.3, reference_dropout=0.2, named_share=1.0)
+    data = replace(
+        latents(),
+        keep=torch.ones(64, 1, 16, dtype=torch.bool),
+        named_caption=torch.ones(64, dtype=torch.long),
+    )
+    batch = draw_batch(data, torch.arange(2)[:, None], config, Generator().manual_seed(0))
+    silent, bare = batch.tokens[:, 0] == 0, ~batch.keep.any(1)
+    # Four standard deviations of a share of 4000.
+    assert silent.float().mean().item() == pytest.approx(0.3, abs=0.03)
+    assert bare.float().mean().item() == pytest.approx(0.2, abs=0.026)
+    assert (silent & bare).float().mean().item() == pytest.approx(0.06, abs=0.015)
+    assert torch.equal(batch.keep.all(1), ~bare)
+    assert 0 < batch.sigma.min() and batch.sigma.max() < 1
+    assert batch.weight.mean().item() == pytest.approx(1, abs=1e-5)
+
+
+@autocast
+def test_a_few_steps_on_one_batch_lower_the_loss():
+    setting = Setting()
+    optimiser = Optimiser(setting.trainee, dit_training._hidden, 5e-3)
+    batch, losses = setting.batch(), []
+    for _ in range(12):
+        losses.append(setting.loss(batch))
+        losses[-1].backward()
+        optimiser.step(setting.trainee, 1.0)
+    assert losses[-1] < 0.85 * losses[0]
+
+
+# ---- resuming
+
+
+class Interrupted(Exception):
+    """Someone stopped the run."""
+
+
+def hasty(monkeypatch, module, stop_at: int | None) -> None:
+    """Make a training module save at every step, and stop after the given one."""
+    seconds = iter(range(0, 10**6, 1000))
+    monkeypatch.setattr(module, "time", types.SimpleNamespace(monotonic=lambda: next(seconds)))
+
+    def save(path, trainee, optimiser, generator, step):
+        save_run(path, trainee, optimiser, generator, step)
+        if step == stop_at:
+            raise Interrupted
+
+    monkeypatch.setattr(module, "save_run", save)
+
+
+def same_files(one, other) -> None:
+    a, b = load_file(one), load_file(other)
+    assert a.keys() == b.keys()
+    for key, value in a.items():
+        assert torch.equal(value, b[key]), key
+
+
+@autocast
+def test_an_interrupted_dit_training_resumes_to_the_same_files(tmp_path, monkeypatch):
+    config = replace(smoke_dit(), steps=4)
+    for name in ("whole", "parts"):
+        torch.manual_seed(0)
+        save_model(dict(WanVAE(2).state_dict()), tmp_path / name / "vae.safetensors")
+        save_file(vars(latents()), tmp_path / name / "latents-64.safetensors")
+    train_dit(config, tmp_path / "whole")
+    hasty(monkeypatch, dit_training, stop_at=2)
+    with pytest.raises(Interrupted):
+        train_dit(config, tmp_path / "parts")
+    hasty(monkeypatch, dit_training, stop_at=None)
+    train_dit(config, tmp_path / "parts", resume=True)
+    for name in ("dit-run", "dit", "text_encoder"):
+        same_files(tmp_path / "whole" / f"{name}.safetensors", tmp_path / "parts" / f"{name}.safetensors")
+
+
+def test_an_interrupted_vae_training_resumes_to_the_same_files_and_stays_causal(tmp_path, monkeypatch):
+    small = (Stage(1, 1e-3, (View(1, 32, 2),)), Stage(3, 1e-3, (View(5, 32, 2), View(1, 32, 2))))
+    config = replace(smoke_vae(), width=4, clips=4, stages=small)
+    monkeypatch.setattr(vae_training, "quality", lambda *_: (0.0, 0.0))
+    trained = train_vae(config, tmp_path / "whole")
+    hasty(monkeypatch, vae_training, stop_at=2)
+    with pytest.raises(Interrupted):
+        train_vae(config, tmp_path / "parts")
+    hasty(monkeypatch, vae_training, stop_at=None)
+    train_vae(config, tmp_path / "parts", resume=True)
+    for name in ("vae-run", "vae"):
+        same_files(tmp_path / "whole" / f"{name}.safetensors", tmp_path / "parts" / f"{name}.safetensors")
+    stays_causal(trained)
+
+
+def stays_causal(vae: WanVAE) -> None:
+    video = torch.rand(1, 3, 9, 32, 32, generator=Generator().manual_seed(3)) * 2 - 1
+    later = video.clone()
+    later[:, :, 6] = 0
+    before, after = vae.encode(video, chunk=8), vae.encode(later, chunk=8)
+    assert torch.equal(before[:, :, :2], after[:, :, :2])
+    assert not torch.equal(before[:, :, 2], after[:, :, 2])
+    mixed = torch.cat([before[:, :, :2], -before[:, :, 2:]], 2)
+    pictures, others = vae.decode(before, chunk=2), vae.decode(mixed, chunk=2)
+    assert torch.equal(pictures[:, :, :5], others[:, :, :5])
+    assert not torch.equal(pictures[:, :, 5:], others[:, :, 5:])
+
+
+# ---- the schedule
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [(0, 0.1), (4, 0.5), (9, 1.0), (49, 1.0), (50, 1.0), (75, 0.5), (90, 0.2), (96, 0.1), (100, 0.1)],
+)
+def test_the_rate_warms_up_holds_and_decays_in_straight_lines(step, expected):
+    assert warm_hold_decay(step, 100, warm=10, hold=0.5, floor=0.1) == pytest.approx(expected)
+
+
+@given(st.integers(1, 400), st.floats(0, 0.9), st.floats(0.001, 0.5))
+def test_the_rate_never_falls_below_its_floor_after_the_warm_up_nor_above_one(steps, hold, floor):
+    rates = [warm_hold_decay(step, steps, warm=1, hold=hold, floor=floor) for step in range(steps)]
+    assert floor <= min(rates) and max(rates) <= 1
+    assert sorted(rates, reverse=True) == pytest.approx(rates)
+
+
+# ---- references
+
+
+def marked(n: int) -> tuple[Tensor, Tensor]:
+    """Pictures whose red and green are the coordinates of a pixel, and a mask that no symmetry maps to itself."""
+    line = torch.linspace(-1, 1, 64)
+    picture = torch.stack([line.expand(64, 64), line[:, None].expand(64, 64), torch.full((64, 64), 0.75)])
+    mask = torch.zeros(1, 64, 64)
+    mask[:, 22:46, 26:38] = 1
+    return picture.repeat(n, 1, 1, 1), mask.repeat(n, 1, 1, 1)
+
+
+def moves(seed: int, n: int = 16):
+    """Matrices (n, 2, 2) from output to source coordinates, fitted to the colours inside each moved mask."""
+    picture, mask = marked(n)
+    moved, seen = augment(picture, mask, Generator().manual_seed(seed))
+    line = torch.linspace(-1, 1, 64)
+    found = []
+    for colours, inside in zip(moved, seen[:, 0] > 0.5, strict=True):
+        rows, columns = inside.nonzero().unbind(1)
+        place = torch.stack([line[columns], line[rows], torch.ones(len(rows))], 1).double()
+        source = colours[:2, inside].T.double()
+        fit = torch.linalg.lstsq(place, source).solution
+        found.append((fit, (place @ fit - source).abs().max().item(), colours, inside))
+    return found
+
+
+@settings(max_examples=5, deadline=None)
+@given(st.integers(0, 999))
+def test_picture_and_mask_move_by_one_matrix_of_the_published_ranges(seed):
+    line = torch.linspace(-1, 1, 64)
+    grid = torch.stack([line.expand(64, 64), line[:, None].expand(64, 64), torch.ones(64, 64)], -1).double()
+    for fit, error, colours, inside in moves(seed):
+        assert error < 1e-4  # inside the mask the colours are an affine function of the place
+        linear = fit[:2].T
+        assert 1 / 1.2 - 1e-3 <= linear.det().abs().sqrt().item() <= 1 / 0.85 + 1e-3
+        flipless = linear * torch.tensor([[linear.det().sign().item()], [1.0]])
+        assert torch.atan2(flipless[1, 0], flipless[1, 1]).abs().rad2deg() <= 10.01
+        source = grid @ fit  # where every output pixel comes from: inside the box exactly where the mask is
+        pixel = (source + 1) * 31.5
+        deep = ((pixel - torch.tensor([31.5, 33.5])).abs() - torch.tensor([6.0, 12.0])).amax(-1)
+        assert inside[deep < -0.6].all()
+        assert not inside[deep > 0.6].any()
+        assert torch.equal(colours[:, ~inside], GROUND.expand(3, int((~inside).sum())))
+        assert (colours[2, inside] - 0.75).abs().max() < 1e-5
+
+
+def test_flips_turns_and_scales_use_their_whole_range():
+    linear = torch.stack([fit[:2].T for fit, *_ in moves(0, 200)])
+    flipped = linear.det() < 0
+    assert 0.36 < flipped.float().mean() < 0.64  # four standard deviations of 200 fair throws
+    scale = linear.det().abs().rsqrt()
+    assert scale.min() < 0.88 and scale.max() > 1.17
+    turn = torch.atan2(linear[:, 1, 0], linear[:, 1, 1]).rad2deg()
+    assert turn.abs().max() > 9 and turn.min() < 0 < turn.max()
+
+
+def test_a_reference_is_a_frame_of_its_own_clip_and_grey_127_outside_its_mask():
+    level = torch.linspace(-0.9, 0.9, 6 * 5).view(
+        6, 1, 5, 1, 1
+    )  # every frame of every clip in a grey of its own
+    video, alpha = level.expand(6, 3, 5, 64, 64), marked(6)[1].unsqueeze(2).expand(6, 1, 5, 64, 64)
+    seen = set()
+    for seed in range(8):
+        pictures, masks = masked_frames(video, alpha, Generator().manual_seed(seed), blob_share=0.0)
+        assert set(masks.unique().tolist()) == {0, 1}
+        for clip, (picture, mask) in enumerate(zip(pictures, masks[:, 0] > 0.5, strict=True)):
+            assert picture[:, ~mask].eq(GROUND).all()
+            distance = (level[clip, 0, :, 0, 0] - picture[:, mask].mean()).abs()
+            assert distance.min() < 1e-4
+            assert (picture[:, mask] - level[clip, 0, distance.argmin(), 0, 0]).abs().max() < 1e-4
+            seen.add((clip, distance.argmin().item()))
+    assert len({frame for _, frame in seen}) == 5
+
+
+@pytest.mark.parametrize(("share", "blobs"), [(0.0, False), (1.0, True)])
+def test_the_mask_is_the_subject_or_a_blob_as_often_as_asked(share, blobs):
+    video, alpha = torch.zeros(8, 3, 5, 64, 64), marked(8)[1].unsqueeze(2).expand(8, 1, 5, 64, 64)
+    _, masks = masked_frames(video, alpha, Generator().manual_seed(0), share)
+    area = masks.mean((1, 2, 3)) * 64**2 / (12 * 24)
+    subject_sized = area.gt(0.85**2 * 0.9).all() and area.lt(1.2**2 * 1.1).all()
+    assert bool(subject_sized) is not blobs
+
+
+def test_blobs_are_one_piece_around_a_centre_inside_the_picture():
+    blobs = fourier_blobs(64, 64, Generator().manual_seed(0))
+    assert set(blobs.unique().tolist()) == {0, 1}
+    share = blobs.mean((1, 2, 3))
+    assert share.min() > 0.02 and share.max() < 0.9
+    # Star-shaped about a centre within 0.4 of the middle: every row's and column's span touches that window.
+    assert blobs[:, :, 18:46, 18:46].amax((1, 2, 3)).eq(1).all()
