@@ -12,6 +12,8 @@ import { fileURLToPath } from "node:url";
 import { settle, withFrontend } from "./browser.mjs";
 
 const HERE = path.dirname(fileURLToPath(import.meta.url));
+const ROOT = path.join(HERE, "../..");
+const VERSION = /^version = "(.+)"/m.exec(fs.readFileSync(path.join(ROOT, "pyproject.toml"), "utf8"))[1];
 const BYPASS = 4;
 
 /** API graph and layout -> { graph with numbers for names, numbers by name }. */
@@ -61,12 +63,13 @@ function arrange({ nodes, notes, groups, bypass }) {
 }
 
 /** The serialized graph with properties and everything that would change from one build to the next fixed. */
-function finished(ui, layout, numbers) {
+function finished(ui, layout, numbers, graph) {
   const models = new Map(Object.entries(layout.models).map(([name, files]) => [numbers[name], files]));
   for (const node of ui.nodes) {
+    node.title ??= graph[node.id]._meta.title;  // left out where it is the display name, which may change
     node.pos = node.pos.map(Math.round);
     node.size = [...node.size].map(Math.round);
-    if (node.type.startsWith("RefVid")) Object.assign(node.properties, { cnr_id: "refvid", ver: layout.version });
+    if (node.type.startsWith("RefVid")) Object.assign(node.properties, { cnr_id: "refvid", ver: VERSION });
     if (models.has(node.id)) node.properties.models = models.get(node.id);
   }
   ui.nodes.sort((a, b) => a.id - b.id);
@@ -75,7 +78,7 @@ function finished(ui, layout, numbers) {
 
 async function build(page, name, target) {
   const { default: layout } = await import(`./layout_${name}.mjs`);
-  const api = JSON.parse(fs.readFileSync(path.join(HERE, "../../workflows/api", `${name}.json`), "utf8"));
+  const api = JSON.parse(fs.readFileSync(path.join(ROOT, "workflows/api", `${name}.json`), "utf8"));
   const { graph, numbers } = numbered(api, layout);
   await page.evaluate(async ([wanted, title]) => { await window.app.loadApiJson(wanted, title); }, [graph, name]);
   await settle(page);
@@ -86,7 +89,7 @@ async function build(page, name, target) {
     notes: layout.notes, groups: layout.groups, bypass: BYPASS,
   });
   const file = path.join(target, `${name}.json`);
-  fs.writeFileSync(file, JSON.stringify(finished(ui, layout, numbers), null, 1) + "\n");
+  fs.writeFileSync(file, JSON.stringify(finished(ui, layout, numbers, graph), null, 1) + "\n");
   console.log(`${file}: ${ui.nodes.length} nodes`);
 }
 

@@ -14,7 +14,7 @@ A picture of a subject goes in, a video of that subject comes out. Left to right
 3. Change *Masked Reference > strength*: 1 is as trained, 0 switches the reference off.
 
 The demo model knows small toys on plain grounds at 64x64, nothing else. Its prompts read like the one here.
-Select a node and press the **?** above it for its help page.`;
+Each node has a help page: select it and press **i** (Node Info) above it.`;
 
 const WEIGHTS = `## Which weights, which recipe
 
@@ -48,8 +48,7 @@ transparency of its own keeps that. Needs \`birefnet.safetensors\` in \`models/b
 
 export default {
   id: "5f0c7e0a-4a57-4f0e-9d57-7ef51d000001",
-  version: "0.1.0",
-  view: { scale: 0.64, offset: [620, 210] },
+  view: { scale: 0.64, offset: [620, 260] },
   // Bypassed, Join Image with Alpha hands its picture on as it is. Enabled, it gives a photo the alpha channel that
   // Masked Reference looks for when Load Image has no mask to offer.
   bypassed: {

@@ -125,7 +125,7 @@ def test_narrow_inputs_are_computed_wide_and_come_back_in_their_dtype(dtype, tol
     got = masked_attention(*inputs, key_bias=bias)
     assert got.dtype == dtype
     wide = masked_attention(*(tensor.double() for tensor in inputs), key_bias=bias)
-    # Only the last rounding is narrow: within a unit in the last place of values up to 4 (2 ** -9 and 2 ** -6).
+    # Only the last rounding is narrow: a unit in the last place of values up to 4 (2 ** -9 and 2 ** -6).
     torch.testing.assert_close(got.double(), wide, rtol=0, atol=tolerance)
 
 

@@ -1,0 +1,237 @@
+"""The reference path across Wan variants and ComfyUI's own features."""
+
+import comfy.context_windows
+import comfy.lora
+import comfy.sd
+import pytest
+import torch
+from comfy_api.torch_helpers import set_torch_compile_wrapper
+from refvid.core.references import make_reference
+from refvid.hosts.comfy.apply import apply_references
+from refvid.hosts.comfy.backbone import with_shift
+from refvid.hosts.comfy.conditioning import BLANK_IMAGE, strip
+
+import refvid_tiny as tiny
+from refvid_run import empty_latent, load_model, load_vae, picture, sample, text, worst
+
+pytestmark = pytest.mark.comfy
+LEFT = torch.zeros(64, 64).index_fill(1, torch.arange(32), 1.0)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(scope="module")
+def vae(folder):
+    return load_vae(tiny.save_vae(folder))
+
+
+@pytest.fixture(scope="module")
+def t2v(folder):
+    sizes = tiny.config()
+    return load_model(tiny.save_dit(folder, "t2v.safetensors", sizes, tiny.dit_state(sizes)))
+
+
+@pytest.fixture(scope="module")
+def vace(folder):
+    sizes = tiny.config()
+    return load_model(tiny.save_dit(folder, "vace.safetensors", sizes, tiny.vace_state(sizes)))
+
+
+@pytest.fixture(scope="module")
+def fun(folder):
+    sizes = tiny.config(in_channels=36)
+    return load_model(tiny.save_dit(folder, "fun.safetensors", sizes, tiny.dit_state(sizes)))
+
+
+@pytest.fixture(scope="module")
+def i2v(folder):
+    sizes = tiny.config(in_channels=36, image_width=1280)
+    return load_model(tiny.save_dit(folder, "i2v.safetensors", sizes, tiny.dit_state(sizes)))
+
+
+def texts():
+    return [[text(1), {}]], [[text(2), {}]]
+
+
+def apply(model, vae, references, latent=None, conds=None, low=None, recipe="saber"):
+    positive, negative = conds or texts()
+    return apply_references(model, low, positive, negative, vae, latent or empty_latent(), references, recipe)
+
+
+def run(out, latent=None, **kwargs):
+    return sample(out.model, out.positive, out.negative, latent or empty_latent(), **kwargs)
+
+
+def reference(strength: float = 1.0):
+    return make_reference(picture(3), LEFT, strength)
+
+
+@pytest.mark.parametrize("name", ["t2v", "vace", "fun", "i2v"])
+@pytest.mark.parametrize("strength", [1.0, 0.5])
+def test_references_act_and_their_absence_changes_nothing(request, vae, name, strength):
+    model = request.getfixturevalue(name)
+    out = apply(model, vae, [reference(strength)])
+    positive, negative = texts()
+    bare = sample(model, positive, negative, empty_latent())
+    assert worst(run(out), bare) > 1e-3
+    assert torch.equal(sample(out.model, positive, negative, empty_latent()), bare)
+    off = apply(model, vae, [reference(0.0)])
+    assert torch.equal(run(off), bare)
+
+
+def test_vace_control_and_references_work_together(vace, vae):
+    frames = torch.randn(1, 32, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    control = {"vace_frames": [frames], "vace_mask": [torch.ones(1, 64, 3, 8, 8)], "vace_strength": [0.7]}
+    conds = tuple([[context, dict(control)]] for context in (text(1), text(2)))
+    both = run(apply(vace, vae, [reference()], conds=conds))
+    assert worst(both, run(apply(vace, vae, [reference()]))) > 1e-3
+    assert worst(both, sample(vace, *conds, empty_latent())) > 1e-3
+
+
+def test_a_masked_input_backbone_sees_a_grey_video_in_every_pass(i2v, vae):
+    out = apply(i2v, vae, [reference()])
+    for conditioning in (out.positive, strip(out.negative)):
+        options = conditioning[0][1]
+        assert options["concat_mask"].eq(1).all() and options[BLANK_IMAGE] is True
+        grey = vae.encode(torch.full((9, 64, 64, 3), 0.5))
+        assert torch.equal(options["concat_latent_image"], grey)
+
+
+def test_a_start_image_with_references_on_a_masked_input_backbone_is_refused(fun, vae):
+    conds = ([[text(1), {"concat_latent_image": torch.zeros(1, 16, 3, 8, 8)}]], [[text(2), {}]])
+    with pytest.raises(ValueError, match="start image"):
+        apply(fun, vae, [reference()], conds=conds)
+
+
+@pytest.mark.parametrize("recipe", ["phantom", "bernini"])
+def test_a_recipe_without_a_masked_input_is_refused_on_36_channels(fun, vae, recipe):
+    with pytest.raises(ValueError, match=f"recipe {recipe} cannot feed a backbone of 36"):
+        apply(fun, vae, [reference()], recipe=recipe)
+
+
+def test_both_experts_are_patched(t2v, vae):
+    out = apply(t2v, vae, [reference()], low=with_shift(t2v, 3.0))
+    assert out.low_noise_model is not None
+    assert worst(
+        sample(out.low_noise_model, out.positive, out.negative, empty_latent()),
+        sample(with_shift(t2v, 3.0), *texts(), empty_latent()),
+    ) > 1e-3  # fmt: skip
+
+
+def test_experts_of_different_input_are_refused(t2v, fun, vae):
+    with pytest.raises(ValueError, match="low_noise_model takes other input channels"):
+        apply(t2v, vae, [reference()], low=fun)
+
+
+@pytest.mark.parametrize("latent", [empty_latent(rows=7), empty_latent(columns=9)])
+def test_a_latent_of_odd_size_is_refused_with_the_rule(t2v, vae, latent):
+    with pytest.raises(ValueError, match="both must be even: use sizes in steps of 16"):
+        apply(t2v, vae, [reference()], latent=latent)
+
+
+def test_a_latent_of_another_family_is_refused(t2v, vae):
+    with pytest.raises(ValueError, match="latent has 48 channels"):
+        apply(t2v, vae, [reference()], latent=empty_latent(channels=48))
+    with pytest.raises(ValueError, match="not a video's"):
+        apply(t2v, vae, [reference()], latent={"samples": torch.zeros(1, 16, 8, 8)})
+
+
+def test_recipe_auto_reads_the_file_and_otherwise_lists_the_choices(folder, t2v, vae):
+    with pytest.raises(ValueError, match="choose one of saber, phantom, bernini"):
+        apply(t2v, vae, [reference()], recipe="auto")
+    sizes = tiny.config()
+    named = load_model(
+        tiny.save_dit(folder, "named.safetensors", sizes, tiny.dit_state(sizes), recipe="saber")
+    )
+    assert torch.equal(
+        run(apply(named, vae, [reference()], recipe="auto")), run(apply(t2v, vae, [reference()]))
+    )
+
+
+def test_context_windows_keep_the_references_in_every_window(t2v, vae):
+    latent, seen = empty_latent(frames=7), []
+    out = apply(t2v, vae, [reference()], latent=latent)
+    out.model.model_options["context_handler"] = comfy.context_windows.IndexListContextHandler(
+        context_schedule=comfy.context_windows.get_matching_context_schedule("standard_static"),
+        fuse_method=comfy.context_windows.get_matching_fuse_method("pyramid"),
+        context_length=4, context_overlap=1, dim=2,
+    )  # fmt: skip
+    previous = out.model.model_options["transformer_options"]["patches_replace"]["dit"][("double_block", 1)]
+
+    def watch(args, extra):
+        beside = args["transformer_options"].get("refvid")
+        seen.append((args["img"].shape[1] // 16, None if beside is None else beside.tokens.shape[1]))
+        return previous(args, extra)
+
+    out.model.set_model_patch_replace(watch, "dit", "double_block", 1)
+    got = run(out, latent, steps=2)
+    assert torch.isfinite(got).all()
+    # Core may add an anchor frame to a window of four; eight reference tokens stand beside each window.
+    assert {kept for _, kept in seen} == {8} and max(frames for frames, _ in seen) <= 5
+    assert worst(got, sample(out.model, *texts(), latent, steps=2)) > 1e-3
+
+
+def test_a_lora_loaded_by_core_acts_on_reference_tokens_too(t2v, vae):
+    generator = torch.Generator().manual_seed(4)
+    key = "diffusion_model.blocks.0.self_attn.k"
+    lora = {
+        f"{key}.lora_A.weight": torch.randn(4, 96, generator=generator),
+        f"{key}.lora_B.weight": torch.randn(96, 4, generator=generator),
+    }
+    patched, _ = comfy.sd.load_lora_for_models(t2v, None, lora, 0.5, 0)
+    with_lora = run(apply(patched, vae, [reference()]))
+    assert worst(with_lora, run(apply(t2v, vae, [reference()]))) > 1e-3
+    after, _ = comfy.sd.load_lora_for_models(apply(t2v, vae, [reference()]).model, None, lora, 0.5, 0)
+    conds = apply(t2v, vae, [reference()])
+    assert worst(with_lora, sample(after, conds.positive, conds.negative, empty_latent())) < 1e-5
+
+
+def test_a_compiled_model_equals_an_eager_one(t2v, vae):
+    """The graph is captured whole; code generation is left out, which takes minutes and changes nothing here."""
+    out = apply(t2v, vae, [reference(0.5), make_reference(picture(4))])
+    eager = run(out, steps=2)
+    compiled = out.model.clone()
+    set_torch_compile_wrapper(
+        compiled, backend="eager", options=None, mode=None, fullgraph=True, dynamic=False
+    )
+    assert worst(sample(compiled, out.positive, out.negative, empty_latent(), steps=2), eager) < 1e-4
+    without = sample(compiled, *texts(), empty_latent(), steps=2)
+    assert worst(without, sample(t2v, *texts(), empty_latent(), steps=2)) < 1e-4
+
+
+def test_an_area_condition_keeps_its_references(t2v, vae):
+    out = apply(t2v, vae, [reference()])
+    area = {"area": (3, 8, 4, 0, 0, 0), "strength": 1.0, "set_area_to_bounds": False}
+    part = [[out.positive[0][0], {**out.positive[0][1], **area}], *texts()[0]]
+    bare = [[text(1), area], *texts()[0]]
+    with_reference = sample(out.model, part, out.negative, empty_latent())
+    assert worst(with_reference, sample(out.model, bare, out.negative, empty_latent())) > 1e-4
+
+
+def test_a_timestep_per_frame_on_a_48_channel_model_takes_references(folder, vae):
+    """TI2V-5B with a replaced first frame, which core tells the model through the noise mask."""
+    sizes = tiny.config(in_channels=48, out_channels=48)
+    model = load_model(tiny.save_dit(folder, "ti2v.safetensors", sizes, tiny.dit_state(sizes)))
+    wan22 = type("Vae48", (), {
+        "first_stage_model": type("WanVAE", (), {"__module__": "comfy.ldm.wan.vae2_2"})(),
+        "latent_channels": 48,
+        "spacial_compression_encode": lambda self: 16,
+        "encode": lambda self, pixels: torch.randn(1, 48, 1, *(s // 16 for s in pixels.shape[1:3]), generator=torch.Generator().manual_seed(6)),
+    })()  # fmt: skip
+    latent = empty_latent(channels=48)
+    latent["samples"] = torch.randn(latent["samples"].shape, generator=torch.Generator().manual_seed(8))
+    latent["noise_mask"] = torch.ones(1, 1, 3, 8, 8)
+    latent["noise_mask"][:, :, 0] = 0
+    out = apply_references(
+        model, None, *texts(), wan22, latent, [make_reference(picture(3, 128, 128))], "saber"
+    )
+    got = run(out, latent)
+    bare = sample(model, *texts(), latent)
+    assert (
+        worst(got[:, :, 0], latent["samples"][:, :, 0]) < 1e-4
+        and worst(bare[:, :, 0], latent["samples"][:, :, 0]) < 1e-4
+    )
+    assert worst(got, bare) > 1e-3
