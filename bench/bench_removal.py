@@ -9,11 +9,12 @@ from unittest import mock
 
 import torch
 import torch.nn.functional as F
+from results import paired_ratio, record
+
 from refvid.core.layout import Layout, Stream
 from refvid.core.positions import reference_angles
 from refvid.core.recipes import recipe_named
 from refvid.wan.dit import DiTConfig, SelfAttention, Tail, WanDiT
-from results import paired_ratio, record
 
 FRAMES, ROWS, COLUMNS = 5, 32, 32  # 5 x 16 x 16 = 1280 tokens
 REFERENCES, KEPT = 4, 0.25
@@ -25,7 +26,7 @@ def dense_mask(video_tokens: int, bias: torch.Tensor):
     row = F.pad(bias, (video_tokens, 0))
     mask = row.expand(row.shape[1], -1).contiguous()[None, None]
 
-    def attend(self, query, key, value, key_bias):
+    def attend(_self, query, key, value, _key_bias):
         query, key, value = (t.transpose(1, 2) for t in (query, key, value))
         seen = F.scaled_dot_product_attention(
             query, key, value, attn_mask=mask if key.shape[2] == mask.shape[3] else None

@@ -22,17 +22,21 @@ class Reference:
     strength: float = 1.0
 
 
-def make_reference(picture: Tensor, mask: Tensor | None = None, strength: float = 1.0) -> Reference:
+def make_reference(
+    picture: Tensor, mask: Tensor | None = None, strength: float = 1.0, what: str = "picture"
+) -> Reference:
     """Check one picture (H, W, 3 or 4) and its mask (H, W); without a mask the alpha channel, else the whole picture.
 
-    ValueError names what is wrong: not finite, too small, mask of another size or without pixels, bad strength.
+    `what` is the picture's name in errors. ValueError names what is wrong: not finite, too small, mask of another size or without pixels, bad strength.
     """
     if picture.ndim != 3 or picture.shape[-1] not in (3, 4):
-        raise ValueError(f"picture has shape {tuple(picture.shape)}; needed (height, width, 3 or 4 channels)")
+        raise ValueError(f"{what} has shape {tuple(picture.shape)}; needed (height, width, 3 or 4 channels)")
+    if not picture.is_floating_point():
+        raise ValueError(f"{what} holds {picture.dtype} values; needed floating point in [0, 1]")
     size = tuple(picture.shape[:2])
     if min(size) < SMALLEST_SIDE:
         raise ValueError(
-            f"picture is {size[1]}x{size[0]} pixels; a reference needs {SMALLEST_SIDE}x{SMALLEST_SIDE}"
+            f"{what} is {size[1]}x{size[0]} pixels; a reference needs {SMALLEST_SIDE}x{SMALLEST_SIDE}"
         )
     if not 0.0 <= strength <= 10.0:
         raise ValueError(f"strength is {strength}; needed 0 (off) to 10, 1 leaves the reference untouched")
@@ -40,17 +44,15 @@ def make_reference(picture: Tensor, mask: Tensor | None = None, strength: float 
         mask = picture[..., 3] if picture.shape[-1] == 4 else torch.ones(size)
     if tuple(mask.shape) != size:
         shown = "x".join(str(side) for side in reversed(mask.shape))
-        raise ValueError(
-            f"mask is {shown} pixels, its picture {size[1]}x{size[0]}; they must have the same size"
-        )
-    for name, values in (("picture", picture), ("mask", mask)):
+        raise ValueError(f"mask is {shown} pixels, {what} {size[1]}x{size[0]}; they must have the same size")
+    for name, values in ((what, picture), ("mask", mask)):
         if not torch.isfinite(values).all():
             raise ValueError(f"{name} holds NaN or infinite values; check the node or file it comes from")
     mask = mask.float().clamp(0, 1)
     if not mask.gt(0.5).any():
         raise ValueError(
-            "mask has no pixels: nothing of the picture would be used. Paint the subject, swap the mask's sense, or "
-            "leave the mask unconnected to use the whole picture"
+            f"mask has no pixels: nothing of the {what} would be used. Paint the subject, swap the mask's sense, or "
+            f"leave the mask unconnected to use the whole {what}"
         )
     return Reference(picture[..., :3].float().clamp(0, 1), mask, float(strength))
 
@@ -61,6 +63,8 @@ def prepare(reference: Reference, recipe: Recipe, height: int, width: int, strid
     height, width: the video's, in pixels, multiples of `stride` (pixels per token). Aspect is kept: the picture is
     scaled to fit and centred. An own-size canvas is limited to `longest_edge` and rounded to `stride`.
     """
+    if height % stride or width % stride:
+        raise ValueError(f"the video is {width}x{height} pixels; both sides must be multiples of {stride}")
     if recipe.canvas == "own":
         return _composited(_own_size(reference, recipe.longest_edge, stride), recipe.fill)
     return _centred(_composited(_fitted(reference, height, width), recipe.fill), recipe, height, width)
@@ -70,6 +74,10 @@ def arrange(
     masks: list[Tensor], strengths: list[float], recipe: Recipe, stride: int = 16
 ) -> tuple[Layout, Tensor]:
     """Layout of prepared references from their masks (H, W), and the indices (kept,) int64 of the tokens kept."""
+    if any(strength <= 0 for strength in strengths):
+        raise ValueError(
+            f"strengths are {strengths}; references of strength 0 are left out before (see `active`)"
+        )
     kept = [token_mask(mask, stride) for mask in masks]
     streams = [
         Stream(mask.shape[0] // stride, mask.shape[1] // stride, int(keep.sum()), strength)
@@ -80,11 +88,12 @@ def arrange(
 
 def active(references: list[Reference], recipe: Recipe) -> list[Reference]:
     """References that act: strength 0 is removal. ValueError above the number the recipe takes."""
-    if len(references) > recipe.max_references:
+    acting = [reference for reference in references if reference.strength > 0]
+    if len(acting) > recipe.max_references:
         raise ValueError(
-            f"references: {len(references)} pictures came, the recipe {recipe.name} takes at most {recipe.max_references}"
+            f"references: {len(acting)} pictures came, the recipe {recipe.name} takes at most {recipe.max_references}"
         )
-    return [reference for reference in references if reference.strength > 0]
+    return acting
 
 
 def reference_input(latent: Tensor, mask: Tensor, channels: int, recipe: Recipe) -> Tensor:

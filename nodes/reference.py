@@ -71,10 +71,10 @@ class RefVidApplyReferences(io.ComfyNode):
                                "Guider builds its own passes and ignores this."),
             ],
             outputs=[
-                io.Model.Output(display_name="model"),
-                io.Model.Output(display_name="low_noise_model"),
-                io.Conditioning.Output(display_name="positive"),
-                io.Conditioning.Output(display_name="negative"),
+                io.Model.Output(display_name="model", tooltip="Patched; unchanged where no reference acts."),
+                io.Model.Output(display_name="low_noise_model", tooltip="The second expert, patched; empty where none came in."),
+                io.Conditioning.Output(display_name="positive", tooltip="The prompt with the references."),
+                io.Conditioning.Output(display_name="negative", tooltip="With or without the references, as null_pass says."),
             ],
         )  # fmt: skip
 

@@ -35,12 +35,17 @@ def pytest_configure() -> None:
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    """tests/comfy imports ComfyUI at the top of its files, so it is left to ComfyUI's interpreter."""
-    return True if collection_path == ROOT / "tests" / "comfy" and not HAS_COMFYUI else None
+    """What imports ComfyUI at the top of its files is left to ComfyUI's interpreter."""
+    inside = collection_path in (ROOT / "tests" / "comfy", ROOT / "tests" / "parity")
+    return True if inside and not HAS_COMFYUI else None
 
 
 def pytest_report_header() -> str | None:
-    return None if HAS_COMFYUI else "tests/comfy: not in this run, no ComfyUI here (see tests/run_comfy.py)"
+    return (
+        None
+        if HAS_COMFYUI
+        else "tests/comfy, tests/parity: not in this run, no ComfyUI here (see tests/run_comfy.py)"
+    )
 
 
 @pytest.fixture(autouse=True)

@@ -1,9 +1,11 @@
 """Clips of the demo world and their masked references as latents, made once and kept in a file."""
 
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor
 from torch.nn import functional as F
@@ -14,6 +16,7 @@ from ..wan.vae import WanVAE
 from .references import masked_frames
 
 PART = 64
+MADE_BY = "made_by"  # metadata: the VAE and the numbers
 
 
 @dataclass(frozen=True)
@@ -46,13 +49,22 @@ def sentences() -> list[str]:
 
 
 def cached_latents(vae: WanVAE, path: Path, clips: int, references: int, seed: int) -> Latents:
-    """Read the file, or render and encode the clips and write it."""
-    if not path.exists():
+    """Read the file if it was made by this VAE with these numbers; otherwise render, encode and write it."""
+    if clips % PART:
+        raise ValueError(f"clips is {clips}; clips are rendered in parts of {PART}: give a multiple")
+    weights = b"".join(value.numpy().tobytes() for value in vae.state_dict().values())
+    made_by = f"{sha256(weights).hexdigest()} {clips} {references} {seed}"
+    if not path.exists() or _made_by(path) != made_by:
         parts = [_encode_part(vae, references, seed + start) for start in range(0, clips, PART)]
         columns = {name: torch.cat([getattr(part, name) for part in parts]) for name in parts[0].__dict__}
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(columns, path)
+        save_file(columns, path, {MADE_BY: made_by})
     return Latents(**load_file(path))
+
+
+def _made_by(path: Path) -> str | None:
+    with safe_open(path, framework="pt") as file:
+        return (file.metadata() or {}).get(MADE_BY)
 
 
 @torch.no_grad()

@@ -138,9 +138,7 @@ def train_dit(config: TrainingConfig, folder: Path, resume: bool = False, compil
     """Train on `folder`/vae.safetensors and leave `dit.safetensors` and `text_encoder.safetensors` (fp16) there."""
     torch.manual_seed(config.seed)
     vae = load_vae(folder / "vae.safetensors", what="vae")
-    data = cached_latents(
-        vae, folder / f"latents-{config.clips}.safetensors", config.clips, config.references, config.seed
-    )
+    data = cached_latents(vae, folder / "latents.safetensors", config.clips, config.references, config.seed)
     text = fresh_text_encoder(config.model.text_width)
     trainee, generator = Trainee(fresh_dit(config.model), text), Generator().manual_seed(config.seed + 1)
     optimiser = Optimiser(trainee, _hidden, config.rate, adam_share=0.5, average=0.997, weight_decay=0.02)

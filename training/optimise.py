@@ -27,6 +27,10 @@ class Optimiser:
         average: float = 0.99,
         weight_decay: float = 0.0,
     ):
+        if not hasattr(torch.optim, "Muon"):
+            raise ValueError(
+                f"training needs torch 2.9 or newer, which has torch.optim.Muon; this is {torch.__version__}"
+            )
         named = list(module.named_parameters())
         self.parameters = [parameter for _, parameter in named]
         self.kernels = [parameter for name, parameter in named if hidden(name, parameter)]

@@ -52,6 +52,13 @@ class Context:
     image: Tensor | None = None
 
 
+class RMSNorm(nn.RMSNorm):
+    """With the weight in the features' type, which is what the fused kernels ask for under autocast."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
+
+
 def rotate(features: Tensor, rotation: Tensor) -> Tensor:
     """Turn feature pairs by an angle. features (B, L, N, D), rotation (B or 1, L, 1, D/2, 2) = (cos, sin)."""
     even, odd = features.float().unflatten(-1, (-1, 2)).unbind(-1)
@@ -66,7 +73,7 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.q, self.k, self.v, self.o = (nn.Linear(width, width) for _ in range(4))
-        self.norm_q, self.norm_k = (nn.RMSNorm(width, eps=EPSILON) for _ in range(2))
+        self.norm_q, self.norm_k = (RMSNorm(width, eps=EPSILON) for _ in range(2))
 
     def forward(self, tokens: Tensor, rotation: Tensor, key_bias: Tensor | None = None) -> Tensor:
         """tokens (B, L, C), rotation (B or 1, L, 1, D/2, 2), key_bias (B or 1, L) -> (B, L, C)"""
@@ -104,7 +111,7 @@ class ImageCrossAttention(CrossAttention):
     def __init__(self, width: int, heads: int):
         super().__init__(width, heads)
         self.k_img, self.v_img = nn.Linear(width, width), nn.Linear(width, width)
-        self.norm_k_img = nn.RMSNorm(width, eps=EPSILON)
+        self.norm_k_img = RMSNorm(width, eps=EPSILON)
 
     def _read(self, query: Tensor, context: Context) -> Tensor:
         seen = super()._read(query, context)
@@ -221,7 +228,7 @@ class WanDiT(nn.Module):
             latent.device
         )[None]
         tokens, bias, length = video, None, video.shape[1]
-        if time.shape[1] > 1:
+        if timestep.ndim == 2:
             time, modulation = (t.repeat_interleave(length // frames, dim=1) for t in (time, modulation))
         if tail is not None:
             tokens, angles, bias = _append(video, angles, tail)

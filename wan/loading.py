@@ -64,13 +64,10 @@ def dit_config(state: dict[str, Tensor], metadata: dict[str, str], what: str) ->
             )
     shape = _Shapes(state, what)
     width, in_channels = shape["patch_embedding.weight"][:2]
-    heads = (
-        json.loads(metadata.get("config", "{}")).get("transformer", {}).get("num_heads", width // HEAD_SIZE)
-    )
     return DiTConfig(
         width=width,
         ffn_width=shape["blocks.0.ffn.0.weight"][0],
-        heads=heads,
+        heads=_heads(metadata, width, what),
         layers=_count(state, "blocks."),
         in_channels=in_channels,
         out_channels=shape["head.head.weight"][0] // 4,
@@ -78,6 +75,21 @@ def dit_config(state: dict[str, Tensor], metadata: dict[str, str], what: str) ->
         time_width=shape["time_embedding.0.weight"][1],
         image_width=shape["img_emb.proj.1.weight"][1] if "img_emb.proj.1.weight" in state else None,
     )
+
+
+def _heads(metadata: dict[str, str], width: int, what: str) -> int:
+    """From metadata "config" ({"transformer": {"num_heads": n}}), else heads of 128 features."""
+    try:
+        config = json.loads(metadata.get("config", "{}"))
+        heads = config.get("transformer", {}).get("num_heads", width / HEAD_SIZE)
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f'{what}: its metadata "config" is not a JSON object ({error})') from error
+    if heads != int(heads) or heads < 1 or width % heads or width // int(heads) % 2:
+        raise ValueError(
+            f"{what}: width {width} does not split into {heads} heads of even size; name the number of heads in the "
+            'file\'s metadata: config = {"transformer": {"num_heads": …}}'
+        )
+    return int(heads)
 
 
 def load_vae(
@@ -131,6 +143,12 @@ def _on_meta(build, *sizes):
 
 def _fill(model, state: dict[str, Tensor], dtype: torch.dtype, device: str, what: str):
     """Give the parameters their values, strictly: every key once, every shape right."""
+    small = sorted(k for k, v in state.items() if v.is_floating_point() and v.element_size() < 2)
+    if small:
+        dtype_name = state[small[0]].dtype
+        raise ValueError(
+            f"{what}: {small[0]} is {dtype_name}; quantised files load in ComfyUI, here fp32, fp16 or bf16"
+        )
     wanted = dict(model.named_parameters())
     for problem, keys in (
         ("has no", wanted.keys() - state.keys()),
@@ -138,15 +156,11 @@ def _fill(model, state: dict[str, Tensor], dtype: torch.dtype, device: str, what
     ):
         if keys:
             raise ValueError(
-                f"{what} {problem} {sorted(keys)[0]} ({len(keys)} such keys): not a variant known here"
+                f"{what} {problem} {min(keys)} ({len(keys)} such keys): not a variant known here"
             )
     for key, parameter in wanted.items():
         if state[key].shape != parameter.shape:
             raise ValueError(f"{what}: {key} is {list(state[key].shape)}, needed {list(parameter.shape)}")
-        if not state[key].is_floating_point() or state[key].element_size() < 2:
-            raise ValueError(
-                f"{what}: {key} is {state[key].dtype}; quantised files load in ComfyUI, here fp32, fp16, bf16"
-            )
     # Not strict: shared parameters have two names in a state dict and one among `wanted`, which was checked above.
     model.load_state_dict(
         {k: state[k].to(device=device, dtype=dtype) for k in wanted}, strict=False, assign=True

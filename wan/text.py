@@ -91,4 +91,4 @@ def fold_padding(states: Tensor, tokens: Tensor, length: int = CONTEXT_LENGTH) -
     words = tokens.ne(PADDING)
     context = nn.functional.pad(states, (0, 0, 0, 1))
     bias = torch.zeros(words.shape, device=states.device).masked_fill(~words, float("-inf"))
-    return context, torch.cat([bias, (length - words.sum(1, keepdim=True)).float().log()], dim=1)
+    return context, torch.cat([bias, (length - words.sum(1, keepdim=True)).clamp_min(0).float().log()], dim=1)

@@ -249,10 +249,8 @@ def _per_frame(layer: nn.Module, x: Tensor) -> Tensor:
 def _check_clip(video: Tensor, chunk: int) -> None:
     frames, height, width = video.shape[2:]
     if frames % 4 != 1:
-        raise ValueError(
-            f"video has {frames} frames; the Wan VAE codes 4k + 1: {frames - (frames - 1) % 4} or less"
-        )
-    if height % STRIDE or width % STRIDE:
+        raise ValueError(f"video has {frames} frames; the Wan VAE codes 4k + 1: 1, 5, 9, …")
+    if height % STRIDE or width % STRIDE or not height or not width:
         raise ValueError(f"video is {height} x {width} pixels; both must be multiples of {STRIDE}")
     if chunk < 4 or chunk % 4:
         raise ValueError(f"chunk is {chunk} pictures; it must be a positive multiple of 4")

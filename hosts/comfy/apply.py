@@ -109,7 +109,7 @@ def _video_latent(latent: dict[str, Tensor], model: ModelPatcher) -> Tensor:
     samples = latent["samples"]
     if getattr(samples, "is_nested", False) or samples.ndim != 5:
         raise ValueError(
-            "latent is not a video's: connect Empty HunyuanVideo Latent (or the Wan 2.2 one), of 5 dimensions"
+            "latent is not a video's: connect EmptyHunyuanLatentVideo (Wan22ImageToVideoLatent for TI2V-5B)"
         )
     rows, columns = samples.shape[-2:]
     if rows % 2 or columns % 2:

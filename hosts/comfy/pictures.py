@@ -7,14 +7,15 @@ from ...core.recipes import GREY
 from ...core.references import Reference, make_reference
 
 MASK_SENSES = ("subject", "background")
-PLACEHOLDER = (64, 64)  # Load Image's mask for a picture without transparency: this size, all zero
+# Load Image's mask for a picture without transparency has this size and is all zero, whatever the picture's size.
+PLACEHOLDER = (64, 64)
 
 
 def make_references(image: Tensor, mask: Tensor | None, marks: str, strength: float) -> list[Reference]:
     """image (K, H, W, 3 or 4), mask (K or 1, H, W) of the subject or the background -> K references."""
     masks = None if mask is None else _subject_masks(image, mask, marks)
     return [
-        make_reference(picture, None if masks is None else masks[index % len(masks)], strength)
+        make_reference(picture, None if masks is None else masks[index % len(masks)], strength, what="image")
         for index, picture in enumerate(image)
     ]
 
@@ -24,13 +25,15 @@ def _subject_masks(image: Tensor, mask: Tensor, marks: str) -> Tensor | None:
         mask = mask[None]
     if len(mask) not in (1, len(image)):
         raise ValueError(
-            f"mask holds {len(mask)} masks for {len(image)} pictures; give one, or one per picture"
+            f"mask is a batch of {len(mask)}, image one of {len(image)}; give one mask, or one for each picture"
         )
-    if marks == "subject":
-        return mask
-    if tuple(mask.shape[1:]) == PLACEHOLDER and not mask.any():
+    if _says_nothing(mask) and (marks == "background" or tuple(image.shape[1:3]) != PLACEHOLDER):
         return None
-    return 1 - mask
+    return mask if marks == "subject" else 1 - mask
+
+
+def _says_nothing(mask: Tensor) -> bool:
+    return tuple(mask.shape[1:]) == PLACEHOLDER and not mask.any()
 
 
 def preview(references: list[Reference]) -> Tensor:

@@ -42,14 +42,14 @@ REFUSED = {
     "mask without pixels": (mask(0.0, 64, 64, "subject"), "reference", r"^mask has no pixels"),
     "background mask over everything": (mask(1.0, 64, 64, "background"), "reference", r"^mask has no pixels"),
     "mask of another size": (
-        mask(1.0, 40, 48, "subject"), "reference", r"^mask is 40x48 pixels, its picture 64x64",
+        mask(1.0, 40, 48, "subject"), "reference", r"^mask is 40x48 pixels, image 64x64",
     ),
     "two masks for one picture": (
         edited(
             GOOD, {"reference.mask": ["two", 0]},
             {"pictures": node("RepeatImageBatch", image=["picture", 0], amount=2),
              "two": node("ImageToMask", image=["pictures", 0], channel="red")},
-        ), "reference", r"^mask holds 2 masks for 1 pictures",
+        ), "reference", r"^mask is a batch of 2, image one of 1",
     ),
     "picture with NaN": (picture(nan=node("RefVidTestPicture")), "reference", r"^(picture|image) holds NaN"),
     "picture of one pixel": (picture(**DOT), "reference", r"^(picture|image) is 1x1 pixels"),

@@ -1,14 +1,14 @@
 """Denoise Steps: KSampler (Advanced)'s words, for any guider."""
 
 import comfy.samplers
-import nodes
 import pytest
+import refvid_tiny as tiny
 import torch
+from refvid_run import empty_latent, load_model, text, worst
+
+import nodes
 from refvid.hosts.comfy.guiders import joint_guider
 from refvid.hosts.comfy.steps import WITH_HISTORY, denoise_steps
-
-import refvid_tiny as tiny
-from refvid_run import empty_latent, load_model, text, worst
 
 pytestmark = pytest.mark.comfy
 

@@ -4,15 +4,15 @@ import comfy.context_windows
 import comfy.lora
 import comfy.sd
 import pytest
+import refvid_tiny as tiny
 import torch
 from comfy_api.torch_helpers import set_torch_compile_wrapper
+from refvid_run import empty_latent, load_model, load_vae, picture, sample, text, worst
+
 from refvid.core.references import make_reference
 from refvid.hosts.comfy.apply import apply_references
 from refvid.hosts.comfy.backbone import with_shift
 from refvid.hosts.comfy.conditioning import BLANK_IMAGE, strip
-
-import refvid_tiny as tiny
-from refvid_run import empty_latent, load_model, load_vae, picture, sample, text, worst
 
 pytestmark = pytest.mark.comfy
 LEFT = torch.zeros(64, 64).index_fill(1, torch.arange(32), 1.0)

@@ -44,7 +44,7 @@ def holding(value: float) -> Tensor:
         ((picture(), torch.full((20, 30), float("nan"))), "mask holds NaN or infinite values"),
         ((picture(1, 1),), "picture is 1x1 pixels; a reference needs 8x8"),
         ((picture(7, 300),), "picture is 300x7 pixels; a reference needs 8x8"),
-        ((picture(), torch.ones(30, 20)), "mask is 20x30 pixels, its picture 30x20; .* same size"),
+        ((picture(), torch.ones(30, 20)), "mask is 20x30 pixels, picture 30x20; .* same size"),
         ((picture(), torch.ones(1, 20, 30)), "mask is 30x20x1 pixels"),
         ((picture(), torch.zeros(20, 30)), "mask has no pixels: .* Paint the subject"),
         ((picture(), torch.full((20, 30), 0.5)), "mask has no pixels"),

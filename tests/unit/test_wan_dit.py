@@ -127,9 +127,6 @@ def test_the_tail_lives_at_the_noisiest_frames_time(dit):
     assert far(modulation[0][:, 0], modulation[0][:, -1])
 
 
-@pytest.mark.xfail(
-    strict=True, raises=RuntimeError, reason="one frame with a timestep per frame is not repeated"
-)
 def test_one_frame_with_its_own_timestep_may_have_a_tail(dit):
     still = latent(frames=1)
     clock = torch.tensor([300.0, 800.0])
