@@ -16,8 +16,10 @@ DTYPES = ("fp32", "bf16", "fp16")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: bad input ends in one line on stderr and exit code 2."""
     options = _parser().parse_args(arguments)
-    logging.getLogger("refvid").setLevel(logging.INFO)
-    logging.getLogger("refvid").addHandler(logging.StreamHandler())
+    logger = logging.getLogger("refvid")
+    logger.setLevel(logging.INFO)
+    if not logger.handlers:
+        logger.addHandler(logging.StreamHandler())
     try:
         options.run(options)
     except ValueError as error:

@@ -1,0 +1,110 @@
+"""The command line on tiny random files: what it writes, and what it refuses in one line."""
+
+import av
+import pytest
+import refvid_tiny as tiny
+import torch
+
+from refvid import cli, media
+
+BACKBONES = {"t2v": tiny.config(), "fun-inp": tiny.config(36), "i2v": tiny.config(36, image_width=1280)}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    for name, sizes in BACKBONES.items():
+        tiny.save_dit(folder, f"{name}.safetensors", sizes, tiny.dit_state(sizes), recipe="saber")
+    tiny.save_dit(folder, "plain.safetensors", tiny.config(), tiny.dit_state(tiny.config()))
+    tiny.save_vae(folder, width=4)
+    tiny.save_text_encoder(folder)
+    picture = torch.rand(40, 48, 4, generator=torch.Generator().manual_seed(0))
+    picture[..., 3] = (torch.arange(48) < 20).float()
+    media.write_picture(folder / "toy.png", picture)
+    media.write_picture(
+        folder / "mask.png", (torch.arange(48) < 20).float().expand(40, -1)[..., None].expand(-1, -1, 3)
+    )
+    return folder
+
+
+def generate(folder, *more: str, dit: str = "t2v") -> None:
+    files = ["--dit", folder / f"{dit}.safetensors", "--vae", folder / "vae.safetensors"]
+    files += ["--text-encoder", folder / "text.safetensors", "--out", folder / "x.mp4"]
+    size = ["--width", "48", "--height", "32", "--frames", "5", "--steps", "2", "--fps", "6"]
+    given = ["--prompt", "a toy moving right on dark background", "--device", "cpu"]
+    cli.main(["generate", *map(str, files), *size, *given, *map(str, more)])
+
+
+def frames(folder):
+    with av.open(str(folder / "x.mp4")) as clip:
+        assert clip.streams.video[0].average_rate == 6
+        return [torch.from_numpy(frame.to_ndarray(format="rgb24")) for frame in clip.decode(video=0)]
+
+
+@pytest.mark.parametrize("dit", list(BACKBONES))
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_a_clip_of_the_size_asked_for_is_written(folder, dit, dtype):
+    generate(folder, "--reference", folder / "toy.png", "--dtype", dtype, dit=dit)
+    clip = frames(folder)
+    assert len(clip) == 5 and clip[0].shape == (32, 48, 3)
+    assert torch.stack(clip).float().std() > 1  # not one flat colour
+
+
+def test_an_alpha_channel_and_the_same_mask_in_a_file_give_the_same_clip(folder):
+    generate(folder, "--reference", folder / "toy.png")
+    by_alpha = frames(folder)
+    generate(folder, "--reference", folder / "toy.png", "--mask", folder / "mask.png")
+    assert all(torch.equal(a, b) for a, b in zip(by_alpha, frames(folder), strict=True))
+    generate(folder)
+    assert not all(torch.equal(a, b) for a, b in zip(by_alpha, frames(folder), strict=True))
+
+
+def test_strength_zero_equals_no_reference(folder):
+    generate(folder)
+    without = frames(folder)
+    generate(folder, "--reference", folder / "toy.png", "--strength", "0")
+    assert all(torch.equal(a, b) for a, b in zip(without, frames(folder), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("more", "dit", "message"),
+    [
+        (["--frames", "6"], "t2v", "frames is 6; Wan makes 4k"),
+        (["--width", "50"], "t2v", "width is 50; needed a multiple of 16"),
+        (["--steps", "0"], "t2v", "steps is 0"),
+        (["--recipe", "auto"], "plain", "choose one of saber, phantom, bernini"),
+        (["--recipe", "magic"], "t2v", "recipe is 'magic'; choose one of"),
+        (["--reference", "nowhere.png"], "t2v", "--reference: there is no file nowhere.png"),
+        (["--mask", "mask.png"], "t2v", "--mask: 1 given for 0 references"),
+        (["--dit", "toy.ckpt"], "t2v", "--dit: there is no file toy.ckpt"),
+    ],
+)
+def test_bad_input_ends_in_one_line_and_code_two(folder, capsys, more, dit, message):
+    with pytest.raises(SystemExit) as stopped:
+        generate(folder, *more, dit=dit)
+    told = capsys.readouterr().err.strip().splitlines()[-1]
+    assert stopped.value.code == 2
+    assert told.startswith("refvid: ") and message in told
+
+
+def test_a_file_that_is_no_picture_is_refused_by_name(folder, capsys):
+    with pytest.raises(SystemExit):
+        generate(folder, "--reference", folder / "vae.safetensors")
+    assert "is not a picture that can be read" in capsys.readouterr().err
+
+
+def test_words_the_model_never_saw_are_named(folder, capsys):
+    generate(folder, "--prompt", "a dragon moving right on dark background")
+    assert "no word for dragon" in capsys.readouterr().err
+
+
+def test_two_of_three_model_files_are_refused(folder, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["generate", "--prompt", "a", "--out", "x.mp4", "--dit", str(folder / "t2v.safetensors")])
+    assert "belong together" in capsys.readouterr().err
+
+
+def test_comfyui_files_needs_a_folder(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["comfyui-files", "--dest", str(tmp_path / "nowhere")])
+    assert "is not a folder" in capsys.readouterr().err

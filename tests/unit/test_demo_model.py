@@ -1,0 +1,53 @@
+"""The shipped model does what the README says: its sample reference reaches the clip, the caption does too."""
+
+import pytest
+import torch
+
+from refvid import media
+from refvid.core.references import make_reference
+from refvid.demo import models, score, showcase, world
+from refvid.demo.evaluate import Trial
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    return models.load_backbone()
+
+
+def test_the_files_together_stay_under_20_megabytes():
+    assert sum(path.stat().st_size for path in (models.DIT, models.VAE, models.TEXT_ENCODER)) < 20e6
+
+
+def test_the_sample_reference_reaches_the_clip(backbone, tmp_path):
+    shown = showcase.show(backbone, tmp_path)
+    assert shown.with_reference > shown.without + 0.2
+    assert shown.video.stat().st_size > 1000 and shown.sheet.stat().st_size > 1000
+
+
+def test_the_caption_moves_the_toy_and_paints_the_background(backbone):
+    reference = showcase.sample_reference()
+    clips = [
+        models.generate(backbone, [reference], f"a toy moving {direction} on {background} background", backbone.settings, "saber")
+        for direction, background in (("right", "light"), ("down", "sunset"))
+    ]  # fmt: skip
+    clips = torch.stack(clips)
+    assert [world.DIRECTIONS[i] for i in score.direction_of(clips)] == ["right", "down"]
+    assert [world.BACKGROUNDS[i] for i in score.background_of(clips)] == ["light", "sunset"]
+
+
+def test_the_sample_picture_is_what_the_world_renders(tmp_path):
+    showcase.write_samples(tmp_path)
+    for path in (showcase.PICTURE, showcase.MASK):
+        fresh, shipped = (media.read_picture(file, "sample") for file in (tmp_path / path.name, path))
+        assert torch.equal(fresh, shipped)
+
+
+def test_unseen_toys_of_a_trial_are_pictured_elsewhere_and_their_masks_fit():
+    trial = Trial(8, 9, 64)
+    assert (trial.scenes.background != trial.elsewhere.background).all()
+    for index in range(8):
+        reference = trial.reference(index)
+        assert torch.equal(reference.mask, trial.masks[index, 0])
+        assert make_reference(reference.picture, reference.mask).strength == 1.0
+    alike = trial.similarity(trial.truth)
+    assert (alike.diagonal() > alike.sum(1).sub(alike.diagonal()).div(7)).float().mean() > 0.9
