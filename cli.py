@@ -119,7 +119,7 @@ def _add_comfyui_files(commands) -> None:
 def _generate(options: argparse.Namespace) -> None:
     from . import media
     from .core.recipes import RECIPES
-    from .demo import models
+    from .hosts import pipeline
 
     references = _references(options)
     backbone = _backbone(options)
@@ -127,12 +127,12 @@ def _generate(options: argparse.Namespace) -> None:
     if recipe is None:
         raise ValueError(f"--recipe auto: the DiT's file names none; choose one of {', '.join(RECIPES)}")
     _tell_unknown_words(backbone.text, options.prompt)
-    given = {field.name: getattr(options, field.name) for field in fields(models.Settings)}
+    given = {field.name: getattr(options, field.name) for field in fields(pipeline.Settings)}
     settings = replace(
         backbone.settings, **{name: value for name, value in given.items() if value is not None}
     )
     with _Progress("steps") as progress:
-        video = models.generate(
+        video = pipeline.generate(
             backbone, references, options.prompt, settings, recipe, options.negative, progress
         )
     media.write_video(options.out, video, settings.fps)
@@ -162,7 +162,7 @@ def _references(options: argparse.Namespace) -> list:
 def _demo(options: argparse.Namespace) -> None:
     from .demo import models, showcase
 
-    backbone = models.load_backbone()
+    backbone = models.load_demo()
     with _Progress("steps, with and without the reference") as progress:
         shown = showcase.show(backbone, options.out, progress)
     print(f"prompt         {showcase.PROMPT}")
@@ -230,17 +230,18 @@ def _backbone(options: argparse.Namespace):
     import torch
 
     from .demo import models
+    from .hosts.pipeline import load_backbone
 
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[options.dtype]
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     files = (options.dit, options.vae, options.text_encoder)
     if not any(files):
-        return models.load_backbone(dtype=dtype, device=device)
+        return models.load_demo(dtype=dtype, device=device)
     if not all(files):
         raise ValueError(
             "--dit, --vae and --text-encoder belong together: give all three, or none for the demo model"
         )
-    return models.load_backbone(*files, dtype=dtype, device=device)
+    return load_backbone(*files, dtype=dtype, device=device)
 
 
 def _tell_unknown_words(text, prompt: str) -> None:

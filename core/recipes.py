@@ -7,6 +7,7 @@ from typing import Literal
 Canvas = Literal["video", "own"]
 NullPass = Literal["keep", "drop"]
 GREY = 127 / 255
+TRAINED_FOR = "refvid.recipe"  # metadata key of a file that was trained for a recipe
 WHITE = 1.0
 
 

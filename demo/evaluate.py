@@ -12,8 +12,8 @@ import torch
 from torch import Generator, Tensor
 
 from ..core.references import Reference, make_reference
+from ..hosts.pipeline import Backbone, generate
 from . import score, world
-from .models import Backbone, generate
 from .sheet import contact_sheet
 from .showcase import masked
 

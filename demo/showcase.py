@@ -9,8 +9,8 @@ from torch import Generator, Tensor
 
 from .. import media
 from ..core.references import Reference, make_reference
+from ..hosts.pipeline import Backbone, generate
 from . import score, world
-from .models import Backbone, generate
 from .sheet import contact_sheet
 
 SAMPLES = Path(__file__).parent / "samples"

@@ -13,8 +13,8 @@ from torch import Generator, Tensor, nn
 
 from ..core.layout import Layout, Stream
 from ..core.positions import reference_angles
-from ..core.recipes import recipe_named
-from ..demo.models import RECIPE, SETTINGS, Settings
+from ..core.recipes import TRAINED_FOR, recipe_named
+from ..hosts.pipeline import SETTINGS, Settings
 from ..wan.dit import DiTConfig, Tail, WanDiT
 from ..wan.loading import load_vae, save_model
 from ..wan.sampler import TRAINED_STEPS
@@ -179,7 +179,7 @@ def export(average: Trainee, text: TextEncoder, config: TrainingConfig, folder: 
     sizes = {"transformer": {"num_heads": config.model.heads, "text_dim": config.model.text_width}}
     metadata = {
         "config": json.dumps(sizes),
-        RECIPE: config.recipe,
+        TRAINED_FOR: config.recipe,
         SETTINGS: json.dumps(asdict(config.settings)),
         "refvid.training": json.dumps(asdict(config)),
     }

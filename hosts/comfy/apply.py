@@ -10,7 +10,7 @@ from comfy.model_patcher import ModelPatcher
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ...core.recipes import RECIPES, Recipe, recipe_named
+from ...core.recipes import RECIPES, TRAINED_FOR, Recipe, recipe_named
 from ...core.references import Reference, active, prepare, reference_input
 from . import sidecar
 from .conditioning import BLANK_IMAGE, Conditioning, attach, with_values
@@ -18,7 +18,6 @@ from .variants import input_channels, latent_channels, require_vae, require_wan,
 
 logger = logging.getLogger(__name__)
 AUTO = "auto"
-TRAINED_FOR = "refvid.recipe"  # metadata of a file that was trained for a recipe
 _told: set[str] = set()
 
 

@@ -2,11 +2,10 @@
 
 import comfy.samplers
 import pytest
-import refvid_tiny as tiny
 import torch
 from comfy_extras.nodes_bernini import BerniniConditioning
 from comfy_extras.nodes_wan import WanPhantomSubjectToVideo
-from refvid_run import empty_latent, load_model, load_vae, picture, sample, text, worst
+from refvid_run import empty_latent, picture, sample, text, worst
 
 from refvid.core.references import make_reference
 from refvid.hosts.comfy import conditioning as keys
@@ -17,20 +16,9 @@ from refvid.hosts.comfy.guiders import joint_guider
 pytestmark = pytest.mark.comfy
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("models")
-
-
-@pytest.fixture(scope="module")
-def vae(folder):
-    return load_vae(tiny.save_vae(folder))
-
-
-@pytest.fixture(scope="module")
-def model(folder):
-    sizes = tiny.config()
-    return load_model(tiny.save_dit(folder, "t2v.safetensors", sizes, tiny.dit_state(sizes)))
+@pytest.fixture
+def model(t2v):
+    return t2v
 
 
 @pytest.fixture

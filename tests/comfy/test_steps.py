@@ -2,9 +2,8 @@
 
 import comfy.samplers
 import pytest
-import refvid_tiny as tiny
 import torch
-from refvid_run import empty_latent, load_model, text, worst
+from refvid_run import empty_latent, text, worst
 
 import nodes
 from refvid.hosts.comfy.guiders import joint_guider
@@ -13,11 +12,9 @@ from refvid.hosts.comfy.steps import WITH_HISTORY, denoise_steps
 pytestmark = pytest.mark.comfy
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    sizes = tiny.config()
-    path = tiny.save_dit(tmp_path_factory.mktemp("models"), "t2v.safetensors", sizes, tiny.dit_state(sizes))
-    return load_model(path)
+@pytest.fixture
+def model(t2v):
+    return t2v
 
 
 @pytest.fixture

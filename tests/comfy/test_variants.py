@@ -7,7 +7,7 @@ import pytest
 import refvid_tiny as tiny
 import torch
 from comfy_api.torch_helpers import set_torch_compile_wrapper
-from refvid_run import empty_latent, load_model, load_vae, picture, sample, text, worst
+from refvid_run import empty_latent, load_model, picture, sample, text, worst
 
 from refvid.core.references import make_reference
 from refvid.hosts.comfy.apply import apply_references
@@ -16,22 +16,6 @@ from refvid.hosts.comfy.conditioning import BLANK_IMAGE, strip
 
 pytestmark = pytest.mark.comfy
 LEFT = torch.zeros(64, 64).index_fill(1, torch.arange(32), 1.0)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("models")
-
-
-@pytest.fixture(scope="module")
-def vae(folder):
-    return load_vae(tiny.save_vae(folder))
-
-
-@pytest.fixture(scope="module")
-def t2v(folder):
-    sizes = tiny.config()
-    return load_model(tiny.save_dit(folder, "t2v.safetensors", sizes, tiny.dit_state(sizes)))
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,12 @@ from refvid import media
 from refvid.core.references import make_reference
 from refvid.demo import models, score, showcase, world
 from refvid.demo.evaluate import Trial
+from refvid.hosts import pipeline
 
 
 @pytest.fixture(scope="module")
 def backbone():
-    return models.load_backbone()
+    return models.load_demo()
 
 
 def test_the_files_together_stay_under_20_megabytes():
@@ -27,7 +28,7 @@ def test_the_sample_reference_reaches_the_clip(backbone, tmp_path):
 def test_the_caption_moves_the_toy_and_paints_the_background(backbone):
     reference = showcase.sample_reference()
     clips = [
-        models.generate(backbone, [reference], f"a toy moving {direction} on {background} background", backbone.settings, "saber")
+        pipeline.generate(backbone, [reference], f"a toy moving {direction} on {background} background", backbone.settings, "saber")
         for direction, background in (("right", "light"), ("down", "sunset"))
     ]  # fmt: skip
     clips = torch.stack(clips)

@@ -1,0 +1,94 @@
+"""From three model files, references and a prompt to a video, without ComfyUI."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..core.guidance import joint
+from ..core.recipes import TRAINED_FOR, recipe_named
+from ..core.references import Reference
+from ..wan.dit import WanDiT
+from ..wan.loading import load_dit, load_vae
+from ..wan.sampler import flow_sigmas
+from ..wan.text import TextEncoder, load_text_encoder
+from ..wan.vae import LATENT_CHANNELS, WanVAE
+from . import plain
+
+SETTINGS = "refvid.settings"  # metadata of a DiT's file: the Settings it was made for
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a model likes to be run; the defaults are Wan 2.1's."""
+
+    width: int = 832
+    height: int = 480
+    frames: int = 81
+    steps: int = 50
+    scale: float = 5.0
+    shift: float = 5.0
+    fps: int = 16
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """DiT, VAE and text encoder, and what the DiT's file says of itself."""
+
+    dit: WanDiT
+    vae: WanVAE
+    text: TextEncoder
+    recipe: str | None
+    settings: Settings
+
+
+def load_backbone(
+    dit: str | Path,
+    vae: str | Path,
+    text_encoder: str | Path,
+    dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
+) -> Backbone:
+    """Load three files in original format; ValueError names the one that does not fit."""
+    model, metadata = load_dit(dit, dtype, device)
+    text = load_text_encoder(text_encoder, dtype, device)
+    width = text.model.config.d_model
+    if width != model.config.text_width:
+        raise ValueError(
+            f"--text-encoder gives states of width {width}, --dit takes {model.config.text_width}"
+        )
+    settings = Settings(**json.loads(metadata.get(SETTINGS, "{}")))
+    return Backbone(model, load_vae(vae, dtype, device), text, metadata.get(TRAINED_FOR), settings)
+
+
+def generate(
+    backbone: Backbone,
+    references: list[Reference],
+    prompt: str,
+    settings: Settings,
+    recipe: str,
+    negative: str = "",
+    progress=None,
+) -> Tensor:
+    """One video with joint guidance -> (3, frames, height, width) in [-1, 1]."""
+    dit, vae = backbone.dit, backbone.vae
+    frames, rows, columns = plain.latent_size(settings.frames, settings.height, settings.width)
+    encoded = plain.encode_references(
+        dit, vae, references, recipe_named(recipe), settings.height, settings.width
+    )
+    masked = dit.config.in_channels != dit.config.out_channels
+    condition = plain.Condition(
+        texts={"positive": backbone.text.encode([prompt]), "negative": backbone.text.encode([negative])},
+        references=encoded,
+        padding=plain.grey_padding(vae, settings.frames, settings.height, settings.width) if masked else None,
+    )
+    generator = torch.Generator().manual_seed(settings.seed)
+    noise = torch.randn(1, LATENT_CHANNELS, frames, rows, columns, generator=generator)
+    sigmas = flow_sigmas(settings.steps, settings.shift)
+    device = next(dit.parameters()).device
+    return plain.generate(dit, vae, condition, joint(settings.scale), noise.to(device), sigmas, progress)[
+        0
+    ].cpu()
