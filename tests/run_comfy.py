@@ -5,6 +5,7 @@ Instead of that:
                         tests/data/object_info.json is made this way
 --ui-workflows [FOLDER] start ComfyUI and build workflows/*.json from workflows/api with its own frontend; needs node,
                         Chromium and playwright-core (tests/frontend/from_api.mjs)
+--thumbnails [FOLDER]   run every workflow with the shipped model and write its picture for the template browser
 A test file among the arguments is run alone; other arguments go to pytest.
 """
 
@@ -106,6 +107,35 @@ def _ui_workflows(support, root: Path, target: Path) -> int:
         return subprocess.run(["node", script, url, target.resolve()], check=False).returncode
 
 
+def _thumbnails(support, root: Path, target: Path) -> int:
+    """WORKFLOW.jpg beside every workflow, from a real run with the shipped model: its picture, then its frames."""
+    import av
+    import numpy as np
+    from PIL import Image
+
+    client = importlib.import_module("refvid_client")
+    command = [str(Path(sys.executable).with_name("refvid")), "comfyui-files", "--dest"]
+    with tempfile.TemporaryDirectory() as base:
+        subprocess.run([*command, base], check=True)
+        with support.serve(root, Path(base)) as url:
+            for file in sorted((target / "api").glob("*.json")):
+                graph = json.loads(file.read_text("utf-8"))
+                (made,) = client.Client(url, Path(base), "refvid").outputs(graph)
+                picture = Image.open(Path(base) / "input" / graph["picture"]["inputs"]["image"])
+                with av.open(str(made)) as clip:
+                    frames = [frame.to_ndarray(format="rgb24") for frame in clip.decode(video=0)]
+                size = frames[0].shape[1::-1]
+                cut = Image.composite(
+                    picture.convert("RGB"), Image.new("RGB", picture.size, "#7f7f7f"), picture.getchannel("A")
+                )
+                shown = [np.asarray(cut.resize(size)), frames[0], frames[len(frames) // 2], frames[-1]]
+                rows = [np.concatenate(shown[:2], 1), np.concatenate(shown[2:], 1)]
+                Image.fromarray(np.concatenate(rows)).resize((512, 512)).save(
+                    target / f"{file.stem}.jpg", quality=90
+                )
+    return 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -113,6 +143,9 @@ def main() -> int:
     parser.add_argument("--object-info", type=Path, metavar="FILE")
     parser.add_argument(
         "--ui-workflows", type=Path, metavar="FOLDER", nargs="?", const=TESTS.parent / "workflows"
+    )
+    parser.add_argument(
+        "--thumbnails", type=Path, metavar="FOLDER", nargs="?", const=TESTS.parent / "workflows"
     )
     options, rest = parser.parse_known_args()
     support = _support()
@@ -126,12 +159,14 @@ def main() -> int:
             "No ComfyUI found beside this folder, above it or in ~/comfy.",
             "Name it with COMFYUI_PATH=/path/to/ComfyUI.",
         )
-        return 2 if options.object_info or options.ui_workflows else 0
+        return 2 if options.object_info or options.ui_workflows or options.thumbnails else 0
     python = support.comfy_python(root)
     if options.object_info is not None:
         return _object_info(support, root, options.object_info)
     if options.ui_workflows is not None:
         return _ui_workflows(support, root, options.ui_workflows)
+    if options.thumbnails is not None:
+        return _thumbnails(support, root, options.thumbnails)
     refusal = _why_not(python)
     if refusal is not None:
         _loud(*refusal)

@@ -299,3 +299,21 @@ def test_a_batch_of_latents_shares_the_references(model, vae, positive, negative
 def test_keys_of_the_conditioning_survive_removal_by_the_guider(model, vae, positive, negative):
     out = apply(model, positive, negative, vae, [make_reference(picture(3))])
     assert keys.strip(out.negative)[0][1] == {} and keys.LATENTS in out.negative[0][1]
+
+
+@pytest.mark.parametrize(("strength", "evaluations"), [(1.0, [2]), (0.4, [1, 1])])
+def test_masks_share_an_evaluation_and_strengths_get_one_each(
+    model, vae, positive, negative, strength, evaluations
+):
+    batches = []
+    one = apply(model, positive, negative, vae, [make_reference(picture(3), half_mask())], null_pass="drop")
+    other = make_reference(picture(3), half_mask().flip(0), strength)
+    two = apply(model, negative, negative, vae, [other], null_pass="drop")
+
+    def watch(executor, x, *args, **kwargs):
+        batches.append(len(x))
+        return executor(x, *args, **kwargs)
+
+    one.model.add_wrapper_with_key("diffusion_model", "watch", watch)
+    sample(one.model, one.positive, two.positive, empty_latent(), steps=1)
+    assert batches == evaluations
