@@ -5,6 +5,7 @@ it as `refvid`; without the claim below every module would live twice in a proce
 """
 
 import importlib
+import inspect
 import sys
 from pathlib import Path
 
@@ -15,20 +16,27 @@ _OLDEST_COMFYUI = "0.25.0"
 _NEEDED = ("Autogrow", "Schema")
 
 
-def _require_comfyui() -> None:
-    """Refuse a ComfyUI that lacks what the nodes are written with: a probe for features, not for a version number."""
+def _missing_feature() -> str | None:
+    """What this ComfyUI lacks, as a clause: a probe for what the pack uses, not for a version number."""
     try:
         io = importlib.import_module("comfy_api.latest").io
+        rope = importlib.import_module("comfy.ldm.wan.model").WanModel.rope_encode
     except (ImportError, AttributeError) as error:
-        missing = f"its node interface comfy_api.latest.io could not be imported ({error})"
-    else:
-        absent = [f"io.{name}" for name in _NEEDED if not hasattr(io, name)]
-        if not absent:
-            return
-        missing = f"its node interface comfy_api.latest lacks {' and '.join(absent)}"
-    raise ImportError(
-        f"{_PACKAGE} needs ComfyUI {_OLDEST_COMFYUI} or newer: {missing}; update ComfyUI and restart it"
-    )
+        return f"its node interface or its Wan model could not be imported ({error})"
+    absent = [f"io.{name}" for name in _NEEDED if not hasattr(io, name)]
+    if absent:
+        return f"its node interface comfy_api.latest lacks {' and '.join(absent)}"
+    if "source_id" not in inspect.signature(rope).parameters:
+        return "its Wan model cannot tell token streams apart (rope_encode has no source_id)"
+    return None
+
+
+def _require_comfyui() -> None:
+    missing = _missing_feature()
+    if missing is not None:
+        raise ImportError(
+            f"{_PACKAGE} needs ComfyUI {_OLDEST_COMFYUI} or newer: {missing}; update ComfyUI and restart it"
+        )
 
 
 def _claim_name() -> None:

@@ -74,12 +74,19 @@ class Loader:
         spec.loader.exec_module(module)
         return module
 
-    def comfyui(self, *features: str) -> None:
-        """A ComfyUI whose node interface has these names and no others."""
+    def comfyui(self, *features: str, streams: bool = True) -> None:
+        """A ComfyUI whose node interface has these names and no others, and whose Wan knows token streams or not."""
         latest = types.ModuleType("comfy_api.latest")
         latest.io = types.SimpleNamespace(**dict.fromkeys(features, object))
         self.set("comfy_api", types.ModuleType("comfy_api"))
         self.set("comfy_api.latest", latest)
+        model = types.ModuleType("comfy.ldm.wan.model")
+        model.WanModel = types.SimpleNamespace(
+            rope_encode=(lambda t, source_id=0: t) if streams else (lambda t: t)
+        )
+        for name in ("comfy", "comfy.ldm", "comfy.ldm.wan"):
+            self.set(name, types.ModuleType(name))
+        self.set("comfy.ldm.wan.model", model)
 
 
 @pytest.fixture
@@ -136,11 +143,16 @@ def test_the_entry_point_claims_the_name_and_returns_the_extension(loader: Loade
 
 @pytest.mark.parametrize(
     ("features", "named"),
-    [((), "io.Autogrow and io.Schema"), (("Schema",), "lacks io.Autogrow;"), (None, "could not be imported")],
-    ids=["neither", "no Autogrow", "no interface"],
+    [
+        ((), "io.Autogrow and io.Schema"),
+        (("Schema",), "lacks io.Autogrow;"),
+        (None, "could not be imported"),
+        (("Autogrow", "Schema", "no streams"), "rope_encode has no source_id"),
+    ],
+    ids=["neither", "no Autogrow", "no interface", "no streams"],
 )
 def test_an_old_comfyui_is_refused_in_one_complete_sentence(loader: Loader, features, named: str) -> None:
-    loader.comfyui(*(features or ()))
+    loader.comfyui(*(features or ()), streams="no streams" not in (features or ()))
     if features is None:
         loader.remove("comfy_api.latest")
     loader.remove("refvid")
