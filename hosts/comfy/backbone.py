@@ -11,6 +11,7 @@ import folder_paths
 import torch
 from comfy.model_patcher import ModelPatcher
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 from .apply import file_recipe
 from .variants import describe, require_vae, require_wan
@@ -25,8 +26,10 @@ DTYPES = {
     "fp8_e4m3fn": torch.float8_e4m3fn,
 }
 CLOCK = 1000  # Wan's timesteps run 0…1000
-UMT5_LAYERS = 24  # of the published UMT5-XXL, the only size core knows
-# Core recognises UMT5-XXL by the shape of this tensor; a smaller encoder is given an empty one, which is not loaded.
+UMT5_FIRST = "encoder.block.0.layer."
+UMT5_KEYS = ("shared.weight", "spiece_model", UMT5_FIRST + "0.SelfAttention.relative_attention_bias.weight")
+# Core recognises UMT5-XXL, the only size it knows, by the shape of this tensor of its last layer; a smaller encoder is
+# given an empty one, which is not loaded.
 UMT5_MARK, UMT5_MARK_ROWS = "encoder.block.23.layer.1.DenseReluDense.wi_1.weight", 10240
 
 
@@ -73,36 +76,41 @@ def load_vae(path: str) -> comfy.sd.VAE:
     vae = comfy.sd.VAE(sd=state, metadata=metadata)
     if vae.first_stage_model is None:
         raise ValueError(f"vae: {Path(path).name} is not a VAE ComfyUI knows; give a Wan VAE")
+    if hasattr(comfy.sd, "load_vae_patcher"):  # lets core make the VAE anew on another device
+        vae.patcher.cached_patcher_init = (comfy.sd.load_vae_patcher, (path, metadata, None))
     return vae
 
 
 def load_text_encoder(path: str) -> comfy.sd.CLIP:
-    """UMT5 of any size: core's loader knows the largest, the sizes of others are read from the tensors."""
+    """UMT5 of any size: core's loader knows the published one, the sizes of others are read from their tensors."""
     require_safetensors(path, "text_encoder")
-    state = comfy.utils.load_torch_file(path, safe_load=True)
-    first = "encoder.block.0.layer."
-    needed = ("shared.weight", "spiece_model", first + "0.SelfAttention.relative_attention_bias.weight")
-    missing = [key for key in needed if key not in state]
+    with safe_open(path, framework="pt") as file:
+        keys = set(file.keys())
+    missing = [key for key in UMT5_KEYS if key not in keys]
     if missing:
         raise ValueError(
             f"text_encoder: {Path(path).name} has no {missing[0]}; give a UMT5 in ComfyUI's format"
         )
-    layers = len({key.split(".")[2] for key in state if key.startswith("encoder.block.")})
-    options = {}
-    if layers != UMT5_LAYERS:
-        heads = state[needed[2]].shape[1]
-        options["umt5xxl_model_config"] = {
-            "num_layers": layers,
-            "num_heads": heads,
-            "vocab_size": state["shared.weight"].shape[0],
-            "d_model": state["shared.weight"].shape[1],
-            "d_kv": state[first + "0.SelfAttention.q.weight"].shape[0] // heads,
-            "d_ff": state[first + "1.DenseReluDense.wi_0.weight"].shape[0],
-        }
-        state[UMT5_MARK] = torch.zeros(UMT5_MARK_ROWS, 1)
-    return comfy.sd.load_text_encoder_state_dicts(
-        [state], folder_paths.get_folder_paths("embeddings"), comfy.sd.CLIPType.WAN, model_options=options
-    )
+    embeddings, wan = folder_paths.get_folder_paths("embeddings"), comfy.sd.CLIPType.WAN
+    if UMT5_MARK in keys:
+        return comfy.sd.load_clip([path], embeddings, wan)
+    state = comfy.utils.load_torch_file(path, safe_load=True)
+    options = {"umt5xxl_model_config": _umt5_sizes(state)}
+    marked = {**state, UMT5_MARK: torch.zeros(UMT5_MARK_ROWS, 1)}
+    return comfy.sd.load_text_encoder_state_dicts([marked], embeddings, wan, model_options=options)
+
+
+def _umt5_sizes(state: dict[str, Tensor]) -> dict[str, int]:
+    """The entries of core's UMT5 configuration that differ from the published model's."""
+    heads = state[UMT5_FIRST + "0.SelfAttention.relative_attention_bias.weight"].shape[1]
+    return {
+        "num_layers": len({key.split(".")[2] for key in state if key.startswith("encoder.block.")}),
+        "num_heads": heads,
+        "vocab_size": state["shared.weight"].shape[0],
+        "d_model": state["shared.weight"].shape[1],
+        "d_kv": state[UMT5_FIRST + "0.SelfAttention.q.weight"].shape[0] // heads,
+        "d_ff": state[UMT5_FIRST + "1.DenseReluDense.wi_0.weight"].shape[0],
+    }
 
 
 def with_shift(model: ModelPatcher, shift: float) -> ModelPatcher:
