@@ -26,11 +26,12 @@ PROBE = (
 )
 
 
-def _support():
-    """tests/support/refvid_comfy.py, which is on the import path inside pytest only."""
-    spec = importlib.util.spec_from_file_location("refvid_comfy", TESTS / "support" / "refvid_comfy.py")
+def _support(name: str):
+    """tests/support/NAME.py, which is on the import path inside pytest only."""
+    spec = importlib.util.spec_from_file_location(name, TESTS / "support" / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 
@@ -113,7 +114,7 @@ def _thumbnails(support, root: Path, target: Path) -> int:
     import numpy as np
     from PIL import Image
 
-    client = importlib.import_module("refvid_client")
+    client = _support("refvid_client")
     command = [str(Path(sys.executable).with_name("refvid")), "comfyui-files", "--dest"]
     with tempfile.TemporaryDirectory() as base:
         subprocess.run([*command, base], check=True)
@@ -148,7 +149,7 @@ def main() -> int:
         "--thumbnails", type=Path, metavar="FOLDER", nargs="?", const=TESTS.parent / "workflows"
     )
     options, rest = parser.parse_known_args()
-    support = _support()
+    support = _support("refvid_comfy")
     try:
         root = support.find_comfyui()
     except ValueError as error:
