@@ -60,7 +60,15 @@ def load_backbone(
         raise ValueError(
             f"--text-encoder gives states of width {width}, --dit takes {model.config.text_width}"
         )
-    settings = Settings(**json.loads(metadata.get(SETTINGS, "{}")))
+    if model.config.out_channels != LATENT_CHANNELS:
+        raise ValueError(
+            f"--dit makes latents of {model.config.out_channels} channels, --vae codes {LATENT_CHANNELS} (Wan 2.1); "
+            "models of the Wan 2.2 VAE (TI2V-5B) run in ComfyUI"
+        )
+    try:
+        settings = Settings(**json.loads(metadata.get(SETTINGS, "{}")))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f'--dit: the metadata "{SETTINGS}" cannot be read ({error})') from error
     return Backbone(model, load_vae(vae, dtype, device), text, metadata.get(TRAINED_FOR), settings)
 
 
@@ -89,6 +97,5 @@ def generate(
     noise = torch.randn(1, LATENT_CHANNELS, frames, rows, columns, generator=generator)
     sigmas = flow_sigmas(settings.steps, settings.shift)
     device = next(dit.parameters()).device
-    return plain.generate(dit, vae, condition, joint(settings.scale), noise.to(device), sigmas, progress)[
-        0
-    ].cpu()
+    video = plain.generate(dit, vae, condition, joint(settings.scale), noise.to(device), sigmas, progress)
+    return video[0].cpu()

@@ -73,15 +73,11 @@ def tail(dit: WanDiT, references: EncodedReferences, video_frames: int, batch: i
 def velocity(dit: WanDiT, latent: Tensor, sigma: Tensor, condition: Condition, entry: Pass) -> Tensor:
     """One evaluation of one pass. latent (B, C, F, h, w); sigma scalar, or (B, F) for a level per frame."""
     batch, _, frames = latent.shape[:3]
-    given = condition.references if entry.references else None
-    padded = (
-        latent
-        if condition.padding is None
-        else torch.cat([latent, condition.padding.to(latent).expand(batch, -1, -1, -1, -1)], 1)
-    )
-    width = dit.config.image_width
+    latent = latent.to(dit.head.head.weight.dtype)
+    given, width = condition.references if entry.references else None, dit.config.image_width
+    extra = [] if condition.padding is None else [condition.padding.to(latent).expand(batch, -1, -1, -1, -1)]
     return dit(
-        padded,
+        torch.cat([latent, *extra], dim=1),
         (sigma * TRAINED_STEPS).expand(batch) if sigma.ndim == 0 else sigma * TRAINED_STEPS,
         condition.texts[entry.text].to(latent).expand(batch, -1, -1),
         image_features=None if width is None else latent.new_zeros(batch, IMAGE_TOKENS, width),
@@ -93,7 +89,7 @@ def guided_velocity(dit: WanDiT, condition: Condition, table: Table) -> Callable
     """Σ weight · velocity(pass) over the table."""
 
     def combined(latent: Tensor, sigma: Tensor) -> Tensor:
-        parts = [weight * velocity(dit, latent, sigma, condition, entry) for entry, weight in table]
+        parts = [weight * velocity(dit, latent, sigma, condition, entry).float() for entry, weight in table]
         return torch.stack(parts).sum(0)
 
     return combined
@@ -108,11 +104,9 @@ def generate(
     sigmas: Tensor,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """A whole run. noise (B, C, F, h, w), sigmas (steps + 1,) -> video (B, 3, 4(F - 1) + 1, 8h, 8w) in [-1, 1]."""
-    dtype = dit.head.head.weight.dtype
-    latent = sample_euler(
-        guided_velocity(dit, condition, table), noise.to(dtype), sigmas.to(noise.device), progress
-    )
+    """A whole run. noise (B, C, F, h, w), sigmas (steps + 1,) -> video (B, 3, 4(F - 1) + 1, 8h, 8w) in [-1, 1].
+    The latent is kept in fp32 whatever the weights' type, as in ComfyUI: fifty small steps would round away in bf16."""
+    latent = sample_euler(guided_velocity(dit, condition, table), noise, sigmas.to(noise.device), progress)
     with torch.no_grad():
         return vae.decode(latent.to(vae.conv2.weight.dtype)).float().clamp(-1, 1)
 

@@ -56,10 +56,8 @@ def apply_references(
     _require_input(models, recipe)
     if _masked_input(model):
         _require_no_start_image(positive, negative)
-        blank = _grey_video(vae, samples)
-        positive, negative = (
-            with_values(c, {**blank, BLANK_IMAGE: takes_image_features(model)}) for c in (positive, negative)
-        )
+        blank = {**_grey_video(vae, samples), BLANK_IMAGE: takes_image_features(model)}
+        positive, negative = with_values(positive, blank), with_values(negative, blank)
     prepared, latents = _encoded(references, recipe, vae, samples)
     values = (recipe, latents, [r.mask for r in prepared], [r.strength for r in prepared])
     keep = recipe.null_pass if null_pass == "recipe" else null_pass
@@ -138,7 +136,8 @@ def _require_input(models: list[ModelPatcher], recipe: Recipe) -> None:
 
 
 def _require_no_start_image(positive: Conditioning, negative: Conditioning) -> None:
-    if any("concat_latent_image" in options for _, options in [*positive, *negative]):
+    given = [options for _, options in [*positive, *negative] if BLANK_IMAGE not in options]
+    if any("concat_latent_image" in options for options in given):
         raise ValueError(
             "positive or negative carries a start image (image-to-video) together with references for a 36-channel model: "
             "no recipe defines that yet. Leave one of them out"

@@ -90,6 +90,13 @@ def test_a_start_image_with_references_on_a_masked_input_backbone_is_refused(fun
         apply(fun, vae, [reference()], conds=conds)
 
 
+def test_applied_twice_appends_on_a_masked_input_backbone_too(i2v, vae):
+    references = [reference(), make_reference(picture(4))]
+    first = apply(i2v, vae, references[:1])
+    second = apply(first.model, vae, references[1:], conds=(first.positive, first.negative))
+    assert torch.equal(run(second), run(apply(i2v, vae, references)))
+
+
 @pytest.mark.parametrize("recipe", ["phantom", "bernini"])
 def test_a_recipe_without_a_masked_input_is_refused_on_36_channels(fun, vae, recipe):
     with pytest.raises(ValueError, match=f"recipe {recipe} cannot feed a backbone of 36"):

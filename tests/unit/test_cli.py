@@ -7,6 +7,7 @@ import torch
 
 from refvid import cli, media
 
+OTHERS = {"ti2v": tiny.config(48, 48), "plain": tiny.config()}
 BACKBONES = {"t2v": tiny.config(), "fun-inp": tiny.config(36), "i2v": tiny.config(36, image_width=1280)}
 
 
@@ -15,7 +16,8 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     for name, sizes in BACKBONES.items():
         tiny.save_dit(folder, f"{name}.safetensors", sizes, tiny.dit_state(sizes), recipe="saber")
-    tiny.save_dit(folder, "plain.safetensors", tiny.config(), tiny.dit_state(tiny.config()))
+    for name, sizes in OTHERS.items():
+        tiny.save_dit(folder, f"{name}.safetensors", sizes, tiny.dit_state(sizes))
     tiny.save_vae(folder, width=4)
     tiny.save_text_encoder(folder)
     picture = torch.rand(40, 48, 4, generator=torch.Generator().manual_seed(0))
@@ -73,6 +75,7 @@ def test_strength_zero_equals_no_reference(folder):
         (["--width", "50"], "t2v", "width is 50; needed a multiple of 16"),
         (["--steps", "0"], "t2v", "steps is 0"),
         (["--recipe", "auto"], "plain", "choose one of saber, phantom, bernini"),
+        ([], "ti2v", "--dit makes latents of 48 channels"),
         (["--recipe", "magic"], "t2v", "recipe is 'magic'; choose one of"),
         (["--reference", "nowhere.png"], "t2v", "--reference: there is no file nowhere.png"),
         (["--mask", "mask.png"], "t2v", "--mask: 1 given for 0 references"),
