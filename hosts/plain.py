@@ -86,10 +86,12 @@ def velocity(dit: WanDiT, latent: Tensor, sigma: Tensor, condition: Condition, e
 
 
 def guided_velocity(dit: WanDiT, condition: Condition, table: Table) -> Callable[[Tensor, Tensor], Tensor]:
-    """Σ weight · velocity(pass) over the table."""
+    """Σ weight · velocity(pass) over the table, in the latent's type."""
 
     def combined(latent: Tensor, sigma: Tensor) -> Tensor:
-        parts = [weight * velocity(dit, latent, sigma, condition, entry).float() for entry, weight in table]
+        parts = [
+            weight * velocity(dit, latent, sigma, condition, entry).to(latent) for entry, weight in table
+        ]
         return torch.stack(parts).sum(0)
 
     return combined

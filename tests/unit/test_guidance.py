@@ -18,7 +18,9 @@ def combine(table, predictions: dict[Pass, Tensor]) -> Tensor:
     """What guided_velocity makes of given predictions, without a model."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plain, "velocity", lambda dit, latent, sigma, condition, entry: predictions[entry])
-        return plain.guided_velocity(None, None, table)(torch.zeros(1), torch.tensor(0.5))
+        return plain.guided_velocity(None, None, table)(
+            torch.zeros(1, dtype=torch.float64), torch.tensor(0.5)
+        )
 
 
 def predictions(seed: int = 0) -> dict[Pass, Tensor]:
@@ -46,7 +48,7 @@ def test_guidance_is_null_plus_scale_times_the_difference(build, null, scale):
 @tables
 def test_scale_one_is_one_pass_and_leaves_it_bit_for_bit(build, null):
     assert build(1.0) == ((CONDITIONED, 1.0),)
-    given_passes = {CONDITIONED: torch.randn(2, 3)}
+    given_passes = {CONDITIONED: torch.randn(2, 3, dtype=torch.float64)}
     assert torch.equal(combine(build(1), given_passes), given_passes[CONDITIONED])
 
 
