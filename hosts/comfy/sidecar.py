@@ -31,6 +31,7 @@ from .variants import input_channels, takes_image_features
 KEY = "refvid"
 INPUTS, KEEP, LAYOUT = "refvid_inputs", "refvid_keep", "refvid_layout"
 IMAGE_FEATURES = (257, 1280)
+RAN = "block_index"  # Wan's forward leaves it in transformer_options
 
 
 def install(model: ModelPatcher) -> ModelPatcher:
@@ -104,8 +105,9 @@ def _diffusion_model(
     options = dict(transformer_options or {})
     beside = _SideCar(executor.class_obj, x, timestep, inputs, keep, layout, frames, streams, options)
     started, options[KEY] = beside.tokens, beside
+    options.pop(RAN, None)
     out = executor(x, timestep, context, clip_fea, time_dim_concat, options, **kwargs)
-    if beside.tokens is started:
+    if beside.tokens is started and RAN in options:  # a cache (EasyCache) may leave the whole forward out
         raise RuntimeError(
             "refvid: the model ran without running any block with the references: another pack replaces the blocks or "
             "the forward (raylight does). Remove it, or apply refvid's references after it"

@@ -7,6 +7,7 @@ import pytest
 import refvid_tiny as tiny
 import torch
 from comfy_api.torch_helpers import set_torch_compile_wrapper
+from comfy_extras.nodes_easycache import EasyCacheNode
 from refvid_run import empty_latent, load_model, picture, sample, text, worst
 
 from refvid.core.references import make_reference
@@ -191,6 +192,25 @@ def test_a_compiled_model_equals_an_eager_one(t2v, vae):
     assert worst(sample(compiled, out.positive, out.negative, empty_latent(), steps=2), eager) < 1e-4
     without = sample(compiled, *texts(), empty_latent(), steps=2)
     assert worst(without, sample(t2v, *texts(), empty_latent(), steps=2)) < 1e-4
+
+
+@pytest.mark.parametrize("first", ["references", "cache"])
+def test_steps_that_core_easycache_leaves_out_are_no_error(t2v, vae, first):
+    def cached(model):
+        return EasyCacheNode.execute(model, 3.0, 0.0, 1.0, False).result[0]
+
+    out = apply(cached(t2v) if first == "cache" else t2v, vae, [reference()])
+    model, evaluations = cached(out.model) if first == "references" else out.model, []
+    previous = model.model_options["transformer_options"]["patches_replace"]["dit"][("double_block", 0)]
+
+    def watch(args, extra):
+        evaluations.append(args["transformer_options"].get("refvid") is not None)
+        return previous(args, extra)
+
+    model.set_model_patch_replace(watch, "dit", "double_block", 0)
+    got = sample(model, out.positive, out.negative, empty_latent(), steps=6)
+    assert torch.isfinite(got).all() and all(evaluations)
+    assert 0 < len(evaluations) < 6  # some steps were left out, those that ran had the references
 
 
 def test_an_area_condition_keeps_its_references(t2v, vae):
