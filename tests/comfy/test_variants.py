@@ -1,5 +1,7 @@
 """The reference path across Wan variants and ComfyUI's own features."""
 
+import json
+
 import comfy.context_windows
 import comfy.lora
 import comfy.sd
@@ -9,6 +11,8 @@ import torch
 from comfy_api.torch_helpers import set_torch_compile_wrapper
 from comfy_extras.nodes_easycache import EasyCacheNode
 from refvid_run import empty_latent, load_model, picture, sample, text, worst
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from refvid.core.references import make_reference
 from refvid.hosts.comfy.apply import apply_references
@@ -211,6 +215,27 @@ def test_steps_that_core_easycache_leaves_out_are_no_error(t2v, vae, first):
     got = sample(model, out.positive, out.negative, empty_latent(), steps=6)
     assert torch.isfinite(got).all() and all(evaluations)
     assert 0 < len(evaluations) < 6  # some steps were left out, those that ran had the references
+
+
+def test_conditioning_survives_a_trip_through_a_file(i2v, vae, tmp_path):
+    """As core's Save Conditioning stores it: tensors, lists of tensors, and simple values."""
+    out = apply(i2v, vae, [reference(0.5), make_reference(picture(4))])
+    (context, options), *_ = out.positive
+    lists = {key: value for key, value in options.items() if isinstance(value, list)}
+    tensors = {key: value for key, value in options.items() if isinstance(value, torch.Tensor)}
+    simple = {key: value for key, value in options.items() if key not in {**lists, **tensors}}
+    flat = {f"{key}/{index}": item for key, items in lists.items() for index, item in enumerate(items)}
+    save_file(
+        {"context": context, **tensors, **{k: v.contiguous() for k, v in flat.items()}},
+        tmp_path / "c",
+        {"v": json.dumps(simple)},
+    )
+    with safe_open(tmp_path / "c", "pt") as file:
+        stored = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        again = {**json.loads(file.metadata()["v"]), **{key: stored[key] for key in tensors}}
+    again |= {key: [stored[f"{key}/{i}"] for i in range(len(items))] for key, items in lists.items()}
+    loaded = sample(out.model, [[stored["context"], again]], out.negative, empty_latent())
+    assert torch.equal(loaded, run(out))
 
 
 def test_an_area_condition_keeps_its_references(t2v, vae):
