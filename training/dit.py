@@ -137,7 +137,7 @@ def masked_reference_loss(
 def train_dit(config: TrainingConfig, folder: Path, resume: bool = False, compiled: bool = False) -> None:
     """Train on `folder`/vae.safetensors and leave `dit.safetensors` and `text_encoder.safetensors` (fp16) there."""
     torch.manual_seed(config.seed)
-    vae = load_vae(folder / "vae.safetensors", what="vae")
+    vae = load_vae(folder / "vae.safetensors", what="--out (run `refvid train vae` first)")
     data = cached_latents(vae, folder / "latents.safetensors", config.clips, config.references, config.seed)
     text = fresh_text_encoder(config.model.text_width)
     trainee, generator = Trainee(fresh_dit(config.model), text), Generator().manual_seed(config.seed + 1)
