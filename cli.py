@@ -118,14 +118,12 @@ def _add_comfyui_files(commands) -> None:
 
 def _generate(options: argparse.Namespace) -> None:
     from . import media
-    from .core.recipes import RECIPES
+    from .core.recipes import choose_recipe
     from .hosts import pipeline
 
     references = _references(options)
     backbone = _backbone(options)
-    recipe = backbone.recipe if options.recipe == "auto" else options.recipe
-    if recipe is None:
-        raise ValueError(f"--recipe auto: the DiT's file names none; choose one of {', '.join(RECIPES)}")
+    recipe = choose_recipe(options.recipe, backbone.recipe).name
     _tell_unknown_words(backbone.text, options.prompt)
     given = {field.name: getattr(options, field.name) for field in fields(pipeline.Settings)}
     settings = replace(

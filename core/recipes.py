@@ -7,6 +7,7 @@ from typing import Literal
 Canvas = Literal["video", "own"]
 NullPass = Literal["keep", "drop"]
 GREY = 127 / 255
+AUTO = "auto"  # the recipe the model's file names
 TRAINED_FOR = "refvid.recipe"  # metadata key of a file that was trained for a recipe
 WHITE = 1.0
 
@@ -65,3 +66,13 @@ def recipe_named(name: str) -> Recipe:
     if name not in RECIPES:
         raise ValueError(f"recipe is {name!r}; choose one of {', '.join(RECIPES)}")
     return RECIPES[name]()
+
+
+def choose_recipe(name: str, trained: str | None) -> Recipe:
+    """The recipe of that name; for `AUTO` the one the model's file was trained for (its `TRAINED_FOR` metadata)."""
+    if name == AUTO and trained is None:
+        raise ValueError(
+            f"recipe is {AUTO}, but the model's file does not say what it was trained for; choose one of "
+            f"{', '.join(RECIPES)}"
+        )
+    return recipe_named(trained if name == AUTO and trained is not None else name)

@@ -27,7 +27,8 @@ def make_reference(
 ) -> Reference:
     """Check one picture (H, W, 3 or 4) and its mask (H, W); without a mask the alpha channel, else the whole picture.
 
-    `what` is the picture's name in errors. ValueError names what is wrong: not finite, too small, mask of another size or without pixels, bad strength.
+    `what` is the picture's name in errors. ValueError names what is wrong: not finite, too small, mask of another size
+    or without pixels, bad strength.
     """
     if picture.ndim != 3 or picture.shape[-1] not in (3, 4):
         raise ValueError(f"{what} has shape {tuple(picture.shape)}; needed (height, width, 3 or 4 channels)")

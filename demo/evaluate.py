@@ -116,11 +116,7 @@ def evaluate(
         parts = []
         for index in range(toys):
             seeded = replace(settings, seed=settings.seed + index)
-            parts.append(
-                generate(
-                    backbone, references(index), trial.prompts[index], seeded, backbone.recipe or "saber"
-                )
-            )
+            parts.append(generate(backbone, references(index), trial.prompts[index], seeded))
             done += 1
             if progress is not None:
                 progress(done, toys * len(variants))

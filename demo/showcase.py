@@ -63,11 +63,11 @@ def sample_reference() -> Reference:
 
 def show(backbone: Backbone, folder: Path, progress=None) -> Shown:
     """Generate with and without the reference; write the clip and a contact sheet into `folder`."""
-    reference, recipe = sample_reference(), backbone.recipe or "saber"
+    reference = sample_reference()
     started = time.monotonic()
-    with_reference = generate(backbone, [reference], PROMPT, backbone.settings, recipe, progress=progress)
+    with_reference = generate(backbone, [reference], PROMPT, backbone.settings, progress=progress)
     seconds = time.monotonic() - started
-    without = generate(backbone, [], PROMPT, backbone.settings, recipe, progress=progress)
+    without = generate(backbone, [], PROMPT, backbone.settings, progress=progress)
     toy, _, moving = sample_toy()
     truth = world.render(toy, moving, backbone.settings.frames, backbone.settings.height)[0][0]
     picture = (reference.picture * 2 - 1).movedim(-1, 0)

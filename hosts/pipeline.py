@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..core.guidance import joint
-from ..core.recipes import TRAINED_FOR, recipe_named
+from ..core.recipes import AUTO, TRAINED_FOR, choose_recipe
 from ..core.references import Reference
 from ..wan.dit import WanDiT
 from ..wan.loading import load_dit, load_vae
@@ -77,16 +77,15 @@ def generate(
     references: list[Reference],
     prompt: str,
     settings: Settings,
-    recipe: str,
+    recipe: str = AUTO,
     negative: str = "",
     progress=None,
 ) -> Tensor:
-    """One video with joint guidance -> (3, frames, height, width) in [-1, 1]."""
-    dit, vae = backbone.dit, backbone.vae
+    """One video with joint guidance -> (3, frames, height, width) in [-1, 1]. `recipe` by name, or as the DiT's file
+    says; ValueError where it does not."""
+    dit, vae, chosen = backbone.dit, backbone.vae, choose_recipe(recipe, backbone.recipe)
     frames, rows, columns = plain.latent_size(settings.frames, settings.height, settings.width)
-    encoded = plain.encode_references(
-        dit, vae, references, recipe_named(recipe), settings.height, settings.width
-    )
+    encoded = plain.encode_references(dit, vae, references, chosen, settings.height, settings.width)
     masked = dit.config.in_channels != dit.config.out_channels
     condition = plain.Condition(
         texts={"positive": backbone.text.encode([prompt]), "negative": backbone.text.encode([negative])},

@@ -2,8 +2,8 @@
 
 from comfy_api.latest import io
 
-from ..core.recipes import RECIPES
-from ..hosts.comfy.apply import AUTO, apply_references
+from ..core.recipes import AUTO, RECIPES
+from ..hosts.comfy.apply import apply_references
 from ..hosts.comfy.pictures import MASK_SENSES, make_references, preview
 from .sockets import CATEGORY, References
 

@@ -184,11 +184,8 @@ def export(average: Trainee, text: TextEncoder, config: TrainingConfig, folder: 
         "refvid.training": json.dumps(asdict(config)),
     }
     save_model(dict(average.dit.state_dict()), folder / "dit.safetensors", metadata)
-    pieces = torch.frombuffer(bytearray(text.spiece_model), dtype=torch.uint8)
-    state = {
-        key: value for key, value in average.text.state_dict().items() if key != "encoder.embed_tokens.weight"
-    }
-    save_model({**state, "spiece_model": pieces}, folder / "text_encoder.safetensors")
+    tensors = TextEncoder(average.text, text.spiece_model).tensors()
+    save_model(tensors, folder / "text_encoder.safetensors")
 
 
 def _hidden(name: str, parameter: Tensor) -> bool:

@@ -51,8 +51,8 @@ def load_dit(
     """
     state, metadata = read_safetensors(path, what)
     state = {key.removeprefix("model.diffusion_model."): value for key, value in state.items()}
-    model = _on_meta(WanDiT, dit_config(state, metadata, f"{what}: {Path(path).name}"))
-    return _fill(model, state, dtype, device, f"{what}: {Path(path).name}"), metadata
+    model = on_meta(WanDiT, dit_config(state, metadata, f"{what}: {Path(path).name}"))
+    return fill_parameters(model, state, dtype, device, f"{what}: {Path(path).name}"), metadata
 
 
 def dit_config(state: dict[str, Tensor], metadata: dict[str, str], what: str) -> DiTConfig:
@@ -62,13 +62,13 @@ def dit_config(state: dict[str, Tensor], metadata: dict[str, str], what: str) ->
             raise ValueError(
                 f"{what} is a Wan {variant} model, which has a forward of its own; give T2V, I2V or Fun-InP"
             )
-    shape = _Shapes(state, what)
+    shape = Shapes(state, what)
     width, in_channels = shape["patch_embedding.weight"][:2]
     return DiTConfig(
         width=width,
         ffn_width=shape["blocks.0.ffn.0.weight"][0],
         heads=_heads(metadata, width, what),
-        layers=_count(state, "blocks."),
+        layers=count_blocks(state, "blocks."),
         in_channels=in_channels,
         out_channels=shape["head.head.weight"][0] // 4,
         text_width=shape["text_embedding.0.weight"][1],
@@ -100,8 +100,8 @@ def load_vae(
     name = f"{what}: {Path(path).name}"
     if "decoder.upsamples.0.upsamples.0.residual.2.weight" in state:
         raise ValueError(f"{name} is the Wan 2.2 VAE (48 channels); this needs the Wan 2.1 VAE (16 channels)")
-    model = _on_meta(WanVAE, _Shapes(state, name)["decoder.head.0.gamma"][0])
-    filled = _fill(model, state, dtype, device, name)
+    model = on_meta(WanVAE, Shapes(state, name)["decoder.head.0.gamma"][0])
+    filled = fill_parameters(model, state, dtype, device, name)
     # Buffers that no file holds: made anew, since the module was built without storage.
     fresh = WanVAE(8)
     filled.mean, filled.deviation = fresh.mean.to(device), fresh.deviation.to(device)
@@ -120,7 +120,7 @@ def save_model(
     save_file(packed, path, metadata={"format": "pt", **(metadata or {})})
 
 
-class _Shapes:
+class Shapes:
     """Shapes by key, with an error that names the missing one."""
 
     def __init__(self, state: dict[str, Tensor], what: str):
@@ -132,16 +132,18 @@ class _Shapes:
         return list(self.state[key].shape)
 
 
-def _count(keys: Iterable[str], prefix: str) -> int:
+def count_blocks(keys: Iterable[str], prefix: str) -> int:
+    """How many numbers follow `prefix` among the keys."""
     return len({key.removeprefix(prefix).split(".")[0] for key in keys if key.startswith(prefix)})
 
 
-def _on_meta(build, *sizes):
+def on_meta(build, *sizes):
+    """build(*sizes) without storage for its parameters."""
     with torch.device("meta"):
         return build(*sizes)
 
 
-def _fill(model, state: dict[str, Tensor], dtype: torch.dtype, device: str, what: str):
+def fill_parameters(model, state: dict[str, Tensor], dtype: torch.dtype, device: str, what: str):
     """Give the parameters their values, strictly: every key once, every shape right."""
     small = sorted(k for k, v in state.items() if v.is_floating_point() and v.element_size() < 2)
     if small:

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .loading import _count, _fill, _on_meta, _Shapes, read_safetensors
+from .loading import Shapes, count_blocks, fill_parameters, on_meta, read_safetensors
 
 CONTEXT_LENGTH = 512  # Wan pads every prompt to 512 tokens and zeroes the padding
 PADDING = 0
@@ -51,6 +51,11 @@ class TextEncoder:
         states = self.model(input_ids=tokens, attention_mask=attended.long()).last_hidden_state
         return states * attended.unsqueeze(-1)
 
+    def tensors(self) -> dict[str, Tensor]:
+        """What its file holds: every weight once, and the tokenizer."""
+        weights = {k: v for k, v in self.model.state_dict().items() if k != "encoder.embed_tokens.weight"}
+        return {**weights, "spiece_model": torch.frombuffer(bytearray(self.spiece_model), dtype=torch.uint8)}
+
     @torch.no_grad()
     def encode(self, prompts: list[str]) -> Tensor:
         """-> context (B, S, C), S = 512 or the longest prompt, in the model's dtype and on its device."""
@@ -65,21 +70,25 @@ def load_text_encoder(
     """UMT5 in ComfyUI's format, of any size."""
     state, _ = read_safetensors(path, what)
     name = f"{what}: {Path(path).name}"
-    shapes = _Shapes(state, name)
+    shapes = Shapes(state, name)
     first = "encoder.block.0.layer."
     heads = shapes[first + "0.SelfAttention.relative_attention_bias.weight"][1]
-    spiece_model = bytes(state.pop("spiece_model").tolist()) if shapes["spiece_model"] else b""
-    model = _on_meta(
+    pieces = state.pop("spiece_model", None)
+    if pieces is None:
+        raise ValueError(
+            f"{name} holds no tokenizer: it has no spiece_model; give a UMT5 in ComfyUI's format"
+        )
+    model = on_meta(
         umt5,
         *shapes["shared.weight"],
-        _count(state, "encoder.block."),
+        count_blocks(state, "encoder.block."),
         heads,
         shapes[first + "0.SelfAttention.q.weight"][0] // heads,
         shapes[first + "1.DenseReluDense.wi_0.weight"][0],
     )
-    model = _fill(model, state, dtype, device, name)
+    model = fill_parameters(model, state, dtype, device, name)
     model.encoder.set_input_embeddings(model.shared)  # one table under two names, torn apart by loading
-    return TextEncoder(model, spiece_model)
+    return TextEncoder(model, pieces.numpy().tobytes())
 
 
 def fold_padding(states: Tensor, tokens: Tensor, length: int = CONTEXT_LENGTH) -> tuple[Tensor, Tensor]:

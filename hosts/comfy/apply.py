@@ -10,14 +10,13 @@ from comfy.model_patcher import ModelPatcher
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ...core.recipes import RECIPES, TRAINED_FOR, Recipe, recipe_named
+from ...core.recipes import AUTO, TRAINED_FOR, Recipe, choose_recipe
 from ...core.references import Reference, active, prepare, reference_input
 from . import sidecar
 from .conditioning import BLANK_IMAGE, Conditioning, attach, with_values
 from .variants import input_channels, latent_channels, require_vae, require_wan, takes_image_features
 
 logger = logging.getLogger(__name__)
-AUTO = "auto"
 _told: set[str] = set()
 
 
@@ -70,14 +69,9 @@ def apply_references(
 
 
 def _recipe(name: str, model: ModelPatcher) -> Recipe:
-    """The chosen recipe, or the one the model's file says it was trained for."""
+    """The recipe to use; says once per recipe where the model's file does not claim to be trained for it."""
     trained = file_recipe(model)
-    if name == AUTO and trained is None:
-        raise ValueError(
-            f"recipe is {AUTO}, but the model's file does not say what it was trained for; choose one of "
-            f"{', '.join(RECIPES)}"
-        )
-    recipe = recipe_named(trained if name == AUTO and trained is not None else name)
+    recipe = choose_recipe(name, trained)
     if trained is None and recipe.name not in _told:
         _told.add(recipe.name)
         logger.info(

@@ -2,6 +2,7 @@
 
 import logging
 
+import comfy.model_management
 import comfy.sample
 import comfy.samplers
 import comfy.utils

@@ -1,6 +1,5 @@
 """Which of ComfyUI's Wan models the reference path is known to work in; the others are refused by name."""
 
-import comfy.latent_formats
 import comfy.ldm.wan.model
 import comfy.model_base
 from comfy.model_patcher import ModelPatcher

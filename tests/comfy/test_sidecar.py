@@ -114,7 +114,7 @@ class _Masked(sidecar._SideCar):
 
 @pytest.mark.parametrize("second", [{"mask": True}, {"strength": 0.4}, {"mask": True, "strength": 2.5}])
 def test_conditions_of_one_batch_do_not_see_each_others_masks_or_strengths(
-    model, vae, positive, negative, second, monkeypatch
+    model, vae, positive, negative, second
 ):
     one = make_reference(picture(3), half_mask())
     other = make_reference(
@@ -122,10 +122,10 @@ def test_conditions_of_one_batch_do_not_see_each_others_masks_or_strengths(
     )
     first = apply(model, positive, negative, vae, [one], null_pass="drop")
     both = apply(model, negative, negative, vae, [other], null_pass="drop")
-    together = sample(first.model, first.positive, both.positive, empty_latent(), cfg=3.0)
     parts = [sample_pass(first.model, conds) for conds in (first.positive, both.positive)]
     assert worst(together_step(first.model, first.positive, both.positive), torch.cat(parts)) < 1e-5
-    assert torch.isfinite(together).all()
+    swapped = apply(model, positive, negative, vae, [other])
+    assert worst(sample_pass(first.model, swapped.positive), parts[0]) > 1e-4  # it would show
 
 
 def sample_pass(model, conds):

@@ -3,7 +3,6 @@
 import json
 
 import comfy.context_windows
-import comfy.lora
 import comfy.sd
 import pytest
 import refvid_tiny as tiny

@@ -80,8 +80,5 @@ def save_vae(folder: Path, name: str = "vae.safetensors", width: int = 8) -> Pat
 
 def save_text_encoder(folder: Path, name: str = "text.safetensors") -> Path:
     torch.manual_seed(2)
-    encoder = fresh_text_encoder(TEXT_WIDTH)
-    state = {k: v for k, v in encoder.model.state_dict().items() if k != "encoder.embed_tokens.weight"}
-    pieces = torch.frombuffer(bytearray(encoder.spiece_model), dtype=torch.uint8)
-    save_model({**state, "spiece_model": pieces}, folder / name, dtype=torch.float32)
+    save_model(fresh_text_encoder(TEXT_WIDTH).tensors(), folder / name, dtype=torch.float32)
     return folder / name

@@ -107,6 +107,16 @@ def test_two_of_three_model_files_are_refused(folder, capsys):
     assert "belong together" in capsys.readouterr().err
 
 
+def test_scores_need_a_recipe_too(folder, capsys):
+    files = [
+        f"--{name}={folder / file}.safetensors"
+        for name, file in (("dit", "plain"), ("vae", "vae"), ("text-encoder", "text"))
+    ]
+    with pytest.raises(SystemExit):
+        cli.main(["score", "--toys", "2", "--device", "cpu", "--out", str(folder), *files])
+    assert "choose one of saber, phantom, bernini" in capsys.readouterr().err
+
+
 def test_comfyui_files_needs_a_folder(tmp_path, capsys):
     with pytest.raises(SystemExit):
         cli.main(["comfyui-files", "--dest", str(tmp_path / "nowhere")])

@@ -4,7 +4,7 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from refvid.core.recipes import GREY, RECIPES, recipe_named
+from refvid.core.recipes import AUTO, GREY, RECIPES, choose_recipe, recipe_named
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -43,3 +43,14 @@ def test_the_grounds_are_grey_127_and_white():
 )
 def test_placement_is_behind_the_video_or_beside_it_with_a_source_of_its_own(name, expected):
     assert [recipe_named(name).placement(index, 5) for index in range(3)] == expected
+
+
+def test_auto_is_what_the_file_was_trained_for_and_a_chosen_name_wins():
+    assert choose_recipe(AUTO, "bernini") == recipe_named("bernini")
+    assert choose_recipe("phantom", "bernini") == choose_recipe("phantom", None) == recipe_named("phantom")
+
+
+@pytest.mark.parametrize(("name", "trained"), [(AUTO, None), (AUTO, "magic"), ("magic", "saber")])
+def test_without_a_known_recipe_the_choices_are_listed(name, trained):
+    with pytest.raises(ValueError, match="choose one of saber, phantom, bernini"):
+        choose_recipe(name, trained)
