@@ -20,7 +20,14 @@ def contact_sheet(
     captions: list[str] | None = None,
     scale: int = 3,
 ) -> None:
-    """Write rows of cells to an image file, with a title over each column and a caption under each row.
+    """Write what `draw_sheet` draws to an image file."""
+    draw_sheet(rows, titles, captions, scale).save(path)
+
+
+def draw_sheet(
+    rows: list[list[Tensor]], titles: list[str], captions: list[str] | None = None, scale: int = 3
+) -> Image.Image:
+    """Rows of cells, with a title over each column and a caption under each row.
 
     A cell is a picture (3, H, W) or a clip (3, F, H, W) in [-1, 1], clamped; of a clip the first, middle and
     last frames are shown. Every cell is fitted to the tallest's height, times scale, by nearest neighbour.
@@ -35,7 +42,7 @@ def contact_sheet(
         raise ValueError(f"got {len(captions)} captions for {len(rows)} rows; give one per row")
     height = scale * max(cell.shape[-2] for row in rows for cell in row)
     images = [[_cell(cell, height) for cell in row] for row in rows]
-    _paste(images, titles, captions or [""] * len(rows), height).save(path)
+    return _paste(images, titles, captions or [""] * len(rows), height)
 
 
 def _paste(

@@ -1,0 +1,183 @@
+"""Does a clip show the subject of a reference, and only that? Figures for any model's clips, without a trained scorer.
+
+A clip is (F, H, W, 3) in [0, 1], a picture a clip of one frame; a mask is (F, H, W) in [0, 1], 1 = subject. What is
+not from a paper named beside it is our choice. "Ceiling" is the best a figure can be; a floor depends on what is
+shown, so report what clips of other references score (`other`) beside every figure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
+from torch import Generator, Tensor
+
+from .appearance import Colours, agreement, colours, outline, overlap, texture, turned_outlines
+
+LEAST_DISTINCT = 0.1  # of a reference's background: with less that is its own, no leak could be told
+LEAST_PROBABILITY = 0.01  # share of a colour below which it is not evidence for the subject
+_RING = 16  # the border of a frame is one sixteenth of its shorter side
+_FLOW_SIDE = 256  # shorter side that optical flow is read at, at least
+_STEEPEST = 0.05  # share of the pixels that counts, the fastest: VBench's
+
+
+class Unmeasurable(ValueError):
+    """A figure that this input or this machine does not allow; the message says why and what would."""
+
+
+def similarity(clip: Tensor, subject: Tensor, picture: Tensor, mask: Tensor) -> float:
+    """Overlap of the colours of two subjects: intersection of their soft CIE Lab histograms, in [0, 1].
+
+    clip (F, H, W, 3), subject (F, H, W), picture (1, h, w, 3), mask (1, h, w). 1 (ceiling) is the same colours in the
+    same shares, 0 is none in common or an empty mask. It says nothing of where the colours are.
+    """
+    return overlap(colours(clip).histogram(subject), colours(picture).histogram(mask))
+
+
+def texture_agreement(clip: Tensor, subject: Tensor, picture: Tensor, mask: Tensor) -> float:
+    """Overlap of the local texture of two subjects, in [0, 1]; arguments as `similarity`.
+
+    Intersection of histograms of slope and coherence (`appearance.texture`): place, size and rotation do not count.
+    1 (ceiling) is the same mixture of flat, striped and speckled. The floor is high: two plain subjects agree whatever
+    their colours, and unlike ones still share some of the mixture.
+    """
+    return overlap(texture(clip, subject), texture(picture, mask))
+
+
+def shape_agreement(subject: Tensor, mask: Tensor) -> float:
+    """Overlap of two outlines, in [0, 1]: intersection over union after centring, scaling by area, and turning.
+
+    subject (F, H, W), mask (1, h, w). Mean over the frames of the best of 24 rotations, plain and mirrored; a frame
+    without the subject counts 0. 1 (ceiling) is the same outline. The floor is high: a disc and a square of one area
+    share 0.83. A subject seen from another side, or walking, has another outline.
+    """
+    return agreement(outline(subject), turned_outlines(mask))
+
+
+def retrieval(table: Tensor, own: Tensor) -> tuple[float, float]:
+    """Share of clips whose own reference is the most similar of all, and the share by chance, 1 / references.
+
+    table (N, M): similarity of clip n to reference m. own (N,) int64: which reference is clip n's. A tie at the top
+    counts as the chance of drawing the own one, so the order of references does not matter. ValueError for fewer
+    than two references.
+    """
+    if table.ndim != 2 or table.shape[1] < 2 or own.shape != table.shape[:1]:
+        raise ValueError(
+            f"table has shape {tuple(table.shape)}, own {tuple(own.shape)}; needed (N, M) with two references or more, "
+            "and (N,)"
+        )
+    best = table == table.amax(1, keepdim=True)
+    hit = best.gather(1, own.view(-1, 1))[:, 0].double() / best.sum(1)
+    return hit.mean().item(), 1 / table.shape[1]
+
+
+def background_leak(
+    clip: Colours, subject: Tensor, picture: Colours, mask: Tensor, baseline: Colours | None = None
+) -> float:
+    """How much of the reference's background is behind the clip's subject and has no other explanation: [0, 1].
+
+    subject (F, H, W), mask (1, h, w). With b the share of the clip's pixels that the baseline explains at each colour,
+    s the share that is not subject, r the colours of the reference's background and c those of the clip's, weighted by
+    s: leak = sum min((c - b)+, (s r - b)+) / sum (s r - b)+. 0 (best) for the baseline itself, 1 for a clip on the
+    reference's background. The baseline is the same prompt without the reference; without one the colours of the
+    reference's own subject stand in, and a background that the prompt asks for then counts as leaked.
+    Unmeasurable where the mask hides nothing, the subject fills the clip, or no colour could tell.
+    """
+    hidden = 1 - mask
+    if hidden.gt(0.5).sum() == 0:
+        raise Unmeasurable("the reference's mask is full: it has no background that could leak")
+    behind = 1 - subject
+    share = behind.mean()
+    if behind.gt(0.5).sum() == 0:
+        raise Unmeasurable("the subject's mask covers the whole clip: there is no background to look at")
+    theirs = picture.histogram(hidden) * share
+    if baseline is None:
+        explained = picture.histogram(mask) * share
+    else:
+        explained = baseline.histogram(torch.ones_like(baseline.weight[0]))
+    own = (theirs - explained).clamp_min(0)
+    if own.sum() < LEAST_DISTINCT * share:
+        what = "its own subject" if baseline is None else "the baseline"
+        raise Unmeasurable(f"the reference's background has the colours of {what}: a leak could not be told")
+    arrived = clip.counts(behind) / behind.numel()
+    return (torch.minimum((arrived - explained).clamp_min(0), own).sum() / own.sum()).item()
+
+
+def find_subject(clip: Colours, foreground: Tensor, background: Tensor | None) -> Tensor:
+    """Where a clip has the reference's colours rather than those of its border: (F, H, W), 0 or 1.
+
+    foreground, background (324,): colours of the reference inside and outside its mask (None: the mask is full).
+    Back-projection: a pixel is the subject's where f > max(g, border) + 0.01, with f and g the shares of its colour in
+    the reference and `border` in a ring around every frame. A stand-in for a mask, with a bias: pixels of other
+    colours are never found, so a subject with the right colours and others too scores as if it had only the right
+    ones, and a clip scores higher than with its true mask. A mask that is given is always better.
+    """
+    ring = torch.ones_like(clip.weight[0])
+    wide = max(1, min(ring.shape[1:]) // _RING)
+    ring[:, wide:-wide, wide:-wide] = 0
+    border = clip.looked_up(clip.histogram(ring))
+    if background is not None:
+        border = torch.maximum(border, clip.looked_up(background))
+    return (clip.looked_up(foreground) > border + LEAST_PROBABILITY).float()
+
+
+def dynamic_degree(clip: Tensor) -> float:
+    """How much moves: mean over frame pairs of the fastest 5 % of the optical flow, in picture diagonals per frame.
+
+    clip (F, H, W, 3) in [0, 1]. VBench's dynamic degree (arXiv 2311.17982) before its threshold; RAFT is replaced by
+    OpenCV's DIS flow (our choice: nothing to download), and the unit is ours, so sizes compare. 0: nothing moves. A
+    moving camera counts too. Unmeasurable for one frame, and where OpenCV is not installed.
+    """
+    if len(clip) < 2:
+        raise Unmeasurable("the clip has one frame: motion needs two")
+    flow = _flow()
+    height, width = clip.shape[1:3]
+    frames = _grey(clip)
+    fastest = []
+    for before, after in pairwise(frames):
+        speed = torch.from_numpy(flow(before, after)).double().square().sum(-1).sqrt().flatten()
+        fastest.append(speed.topk(max(1, round(len(speed) * _STEEPEST))).values.mean())
+    shown = frames[0].shape[0] / height  # flow may be read on a larger picture
+    return (torch.stack(fastest).mean() / shown).item() / (height**2 + width**2) ** 0.5
+
+
+def paired_interval(difference: Tensor, seed: int = 0, resamples: int = 10_000) -> tuple[float, float, float]:
+    """Mean and 95 % bootstrap percentile interval (mean, low, high) of paired differences (N,).
+
+    One difference per clip (own minus other, with minus without). An interval that holds 0 claims nothing, and one of
+    a handful of clips is too narrow. ValueError for another shape, no difference, or one that is not finite.
+    """
+    if difference.ndim != 1 or not len(difference):
+        raise ValueError(f"difference has shape {tuple(difference.shape)}; give one number per clip, (N,)")
+    if not torch.isfinite(difference).all():
+        raise ValueError("difference holds NaN or infinite values; leave out clips that were not measured")
+    values = difference.double().cpu()
+    picks = torch.randint(0, len(values), (resamples, len(values)), generator=Generator().manual_seed(seed))
+    low, high = values[picks].mean(1).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    return values.mean().item(), low, high
+
+
+def _flow() -> Callable:
+    try:
+        import cv2  # needs system libraries that slim machines lack, so only motion asks for it
+    except ImportError as error:
+        raise Unmeasurable(
+            f"OpenCV cannot be imported ({error}): pip install opencv-python, or opencv-python-headless on a machine "
+            "without a display"
+        ) from error
+    engine = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    return lambda before, after: engine.calc(before, after, None)
+
+
+def _grey(clip: Tensor) -> list:
+    """Brightness of every frame as uint8 (h, w), enlarged where the flow's 8-pixel patches would see too little."""
+    weight = clip.new_tensor([0.299, 0.587, 0.114])
+    grey = (clip.float().clamp(0, 1) @ weight.float()).unsqueeze(1)
+    scale = _FLOW_SIDE / min(clip.shape[1:3])
+    if scale > 1:
+        size = [round(side * scale) for side in clip.shape[1:3]]
+        grey = torch.nn.functional.interpolate(grey, size=size, mode="bicubic", align_corners=False).clamp(
+            0, 1
+        )
+    return list((grey[:, 0] * 255).round().to(torch.uint8).cpu().numpy())
