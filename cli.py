@@ -87,23 +87,36 @@ def _add_demo(commands) -> None:
 def _add_train(commands) -> None:
     command = commands.add_parser("train", help="train the demo's VAE, then its DiT, on the procedural world")
     command.set_defaults(run=_train)
-    command.add_argument("part", choices=("vae", "dit"), help="the DiT trains on the VAE found in --out")
+    command.add_argument(
+        "part",
+        choices=("vae", "dit", "export"),
+        help="the DiT trains on the VAE found in --out; export writes the files of a run that has not ended",
+    )
     command.add_argument("--out", type=Path, default=Path("runs/demo"), metavar="FOLDER")
     command.add_argument("--resume", action="store_true", help="go on from the state in --out")
     command.add_argument(
         "--smoke", action="store_true", help="a few steps of a tiny model, to see that it runs"
     )
     command.add_argument(
-        "--compile", action="store_true", help="torch.compile the DiT's loss: slower start, faster steps"
+        "--compile", action="store_true", help="torch.compile the DiT's blocks: slower start, faster steps"
     )
+    command.add_argument(
+        "--from", type=Path, dest="initial", metavar="FILE", help="start the VAE from another's weights"
+    )
+    command.add_argument("--device", default="cpu", help="cpu or cuda, for the DiT")
 
 
 def _add_score(commands) -> None:
     command = commands.add_parser(
-        "score", help="own reference against another's and none, on unseen toys of the demo world"
+        "score", help="a folder of clips of any model; without one, a model on unseen toys of the demo world"
     )
     command.set_defaults(run=_score)
-    command.add_argument("--toys", type=int, default=64)
+    command.add_argument(
+        "clips", nargs="?", type=Path, metavar="FOLDER",
+        help="clips with a manifest.json, or NAME.mp4 beside NAME.png; without it clips are made in the demo world: own "
+        "reference against another's and none",
+    )  # fmt: skip
+    command.add_argument("--toys", type=int, help="in the demo world; default 64")
     command.add_argument("--out", type=Path, default=Path("out/score"), metavar="FOLDER")
     _add_files(command)
 
@@ -176,18 +189,25 @@ def _demo(options: argparse.Namespace) -> None:
 def _train(options: argparse.Namespace) -> None:
     from .training import dit, vae
 
+    config = dit.smoke_dit() if options.smoke else dit.demo_dit()
     if options.part == "vae":
-        vae.train_vae(vae.smoke_vae() if options.smoke else vae.demo_vae(), options.out, options.resume)
+        small = vae.smoke_vae() if options.smoke else vae.demo_vae()
+        vae.train_vae(small, options.out, options.resume, options.initial)
+    elif options.part == "dit":
+        dit.train_dit(config, options.out, options.resume, options.compile, options.device)
     else:
-        config = dit.smoke_dit() if options.smoke else dit.demo_dit()
-        dit.train_dit(config, options.out, options.resume, options.compile)
+        dit.export_run(config, options.out)
 
 
 def _score(options: argparse.Namespace) -> None:
     from .demo.evaluate import evaluate
 
+    if options.clips is not None:
+        return _score_folder(options)
     with _Progress("clips") as progress:
-        report = evaluate(_backbone(options), options.toys, options.out, progress)
+        report = evaluate(
+            _backbone(options), 64 if options.toys is None else options.toys, options.out, progress
+        )
     names = [name for name in asdict(report.rows[0]) if name != "name"]
     print(
         f"{report.toys} unseen toys, each pictured in another scene\n{'':24}"
@@ -199,6 +219,20 @@ def _score(options: argparse.Namespace) -> None:
         print(
             f"{interval.name}: {interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}] (own-similarity, 95 %)"
         )
+    print(f"{(options.out / 'score.png').resolve()}")
+
+
+def _score_folder(options: argparse.Namespace) -> None:
+    from .scoring.compare import score_folder, table
+
+    for name in ("toys", "dit", "vae", "text_encoder"):
+        if getattr(options, name) is not None:
+            raise ValueError(
+                f"--{name.replace('_', '-')} makes clips in the demo world, {options.clips} holds clips; give one of the two"
+            )
+    with _Progress("clips") as progress:
+        report = score_folder(options.clips, options.out, progress)
+    print(table(report))
     print(f"{(options.out / 'score.png').resolve()}")
 
 

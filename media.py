@@ -41,6 +41,39 @@ def write_video(path: str | Path, video: Tensor, fps: int) -> None:
         container.mux(stream.encode())
 
 
+def read_video(path: str | Path, what: str) -> Tensor:
+    """-> (F, H, W, 3) in [0, 1]: every frame of a file that FFmpeg reads, or a folder's PNGs in the order of names.
+
+    `what` names the input in an error: ValueError where there is no such file, no video in it, or no frame.
+    """
+    if not Path(path).exists():
+        raise ValueError(f"{what}: there is no file {path}")
+    frames = _numbered(Path(path), what) if Path(path).is_dir() else _decoded(path, what)
+    if not frames:
+        raise ValueError(f"{what}: {path} holds no frame")
+    return torch.from_numpy(np.stack(frames)).float() / 255
+
+
+def _decoded(path: str | Path, what: str) -> list[np.ndarray]:
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    except (av.FFmpegError, IndexError) as error:
+        raise ValueError(
+            f"{what}: {path} is not a video that can be read (MP4, WebM, GIF …): {error}"
+        ) from error
+
+
+def _numbered(folder: Path, what: str) -> list[np.ndarray]:
+    frames = [np.asarray(_open(file, what).convert("RGB")) for file in sorted(folder.glob("*.png"))]
+    sizes = {frame.shape[1::-1] for frame in frames}
+    if len(sizes) > 1:
+        raise ValueError(f"{what}: the frames in {folder} have sizes {sorted(sizes)}; one size is needed")
+    return frames
+
+
 def _open(path: str | Path, what: str):
     from PIL import Image, UnidentifiedImageError
 

@@ -167,7 +167,8 @@ def _flow() -> Callable:
             "without a display"
         ) from error
     engine = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    return lambda before, after: engine.calc(before, after, None)
+    # No flow to start from, which OpenCV's own stubs do not know of.
+    return lambda before, after: engine.calc(before, after, None)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 def _grey(clip: Tensor) -> list:
