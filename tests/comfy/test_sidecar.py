@@ -215,27 +215,6 @@ def test_two_recipes_in_one_conditioning_are_refused(model, vae, positive, negat
         apply(first.model, first.positive, first.negative, vae, [make_reference(picture(4))], "phantom")
 
 
-def test_patches_of_other_packs_before_and_after_are_run(model, vae, positive, negative):
-    seen = []
-
-    def another_pack(args, extra):
-        seen.append(args["img"].shape[1])
-        return extra["original_block"](args)
-
-    def after(previous):
-        return lambda args, extra: (seen.append(("after", args["img"].shape[1])), previous(args, extra))[1]
-
-    before = model.clone()
-    before.set_model_patch_replace(another_pack, "dit", "double_block", 0)
-    out = apply(before, positive, negative, vae, [make_reference(picture(3), half_mask())])
-    placed = out.model.model_options["transformer_options"]["patches_replace"]["dit"][("double_block", 0)]
-    out.model.set_model_patch_replace(after(placed), "dit", "double_block", 0)
-    got = sample(out.model, out.positive, out.negative, empty_latent(), steps=1)
-    assert seen == [("after", 48), 48 + 8]
-    plain = apply(model, positive, negative, vae, [make_reference(picture(3), half_mask())])
-    assert torch.equal(got, sample(plain.model, plain.positive, plain.negative, empty_latent(), steps=1))
-
-
 def test_an_attention_override_is_chained_with_and_without_a_strength(model, vae, positive, negative):
     calls = []
 
@@ -284,16 +263,6 @@ def test_the_estimate_of_memory_grows_with_the_references(model, vae, positive, 
     sample(out.model, out.positive, out.negative, empty_latent(), steps=1)
     sample(out.model, positive, negative, empty_latent(), steps=1)
     assert shapes == [(1, 16, 5, 8, 8), (1, 16, 3, 8, 8)]
-
-
-def test_a_batch_of_latents_shares_the_references(model, vae, positive, negative):
-    out = apply(model, positive, negative, vae, [make_reference(picture(3), half_mask(), 0.5)])
-    both = sample(out.model, out.positive, out.negative, empty_latent(batch=2))
-    noise = comfy.sample.prepare_noise(empty_latent(batch=2)["samples"], 5)
-    assert torch.isfinite(both).all() and worst(both[:1], both[1:]) > 1e-3
-    first = sample(out.model, out.positive, out.negative, empty_latent())
-    assert torch.equal(comfy.sample.prepare_noise(empty_latent()["samples"], 5), noise[:1])
-    assert worst(first, both[:1]) < 1e-4
 
 
 def test_keys_of_the_conditioning_survive_removal_by_the_guider(model, vae, positive, negative):

@@ -41,6 +41,7 @@ def sample(
     steps: int = 4,
     seed: int = 5,
     guider=None,
+    noise: Tensor | None = None,
 ) -> Tensor:
     """Core's guider and euler sampler over the whole schedule."""
     if guider is None:
@@ -50,7 +51,8 @@ def sample(
     sigmas = comfy.samplers.calculate_sigmas(
         guider.model_patcher.get_model_object("model_sampling"), "simple", steps
     )
-    noise = comfy.sample.prepare_noise(latent["samples"], seed)
+    if noise is None:
+        noise = comfy.sample.prepare_noise(latent["samples"], seed)
     return guider.sample(
         noise, latent["samples"], comfy.samplers.sampler_object("euler"), sigmas,
         denoise_mask=latent.get("noise_mask"), disable_pbar=True, seed=seed,

@@ -1,6 +1,28 @@
-"""A node for tests only: pictures that no core node makes. Copied into the test server's custom_nodes."""
+"""Nodes for tests only: what no core node makes and no small file holds. Copied into the test server's custom_nodes."""
+
+import functools
+from unittest import mock
 
 import torch
+
+
+def tiny_wan22_vae():
+    """Core's Wan 2.2 VAE class behind core's VAE, its width 8 where the only one core reads from files is 160."""
+    import comfy.ldm.wan.vae2_2 as core
+    import comfy.sd
+
+    build = functools.partial(core.WanVAE, z_dim=48, temperal_downsample=[False, True, True])
+    generator = torch.Generator().manual_seed(7)
+    state = {key: _weight(value, generator) for key, value in build(dim=8, dec_dim=8).state_dict().items()}
+    with mock.patch.object(core, "WanVAE", return_value=build(dim=8, dec_dim=8)):
+        return comfy.sd.VAE(sd=state)
+
+
+def _weight(value: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    noise = torch.randn(value.shape, generator=generator)
+    if value.ndim > 1 and value[0].numel() > 1:
+        return noise / value[0].numel() ** 0.5
+    return 0.1 * noise if value.ndim == 1 else 1 + 0.1 * noise  # biases, and the scales of the norms
 
 
 class RefVidTestPicture:
@@ -20,4 +42,19 @@ class RefVidTestPicture:
         return (picture,)
 
 
-NODE_CLASS_MAPPINGS = {"RefVidTestPicture": RefVidTestPicture}
+class RefVidTestWan22VAE:
+    """A tiny VAE of 48 channels."""
+
+    RETURN_TYPES = ("VAE",)
+    FUNCTION = "make"
+    CATEGORY = "refvid/tests"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {}}
+
+    def make(self):
+        return (tiny_wan22_vae(),)
+
+
+NODE_CLASS_MAPPINGS = {"RefVidTestPicture": RefVidTestPicture, "RefVidTestWan22VAE": RefVidTestWan22VAE}

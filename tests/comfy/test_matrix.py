@@ -1,0 +1,284 @@
+"""Every Wan variant with every feature of ComfyUI that references must live with: one claim a cell, or several.
+
+A feature is a function of a case. It returns claims: what is said, what came out, what it is held against, and how.
+docs/compatibility.md is the table that comes out; the last test here holds it to the truth.
+"""
+
+import functools
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import comfy.sample
+import comfy.sd
+import pytest
+import torch
+from comfy_api.torch_helpers import set_torch_compile_wrapper
+from comfy_extras.nodes_context_windows import ContextWindowsManualNode
+from refvid_run import worst
+from refvid_variants import FRAMES, KEPT, SIDE, SIZES, STEPS, Case, frames_of, make_case
+
+import nodes
+
+pytestmark = pytest.mark.comfy
+ROOT = Path(__file__).resolve().parents[2]
+VIDEO = FRAMES * SIDE * SIDE // 4
+
+Claim = tuple[str, Any, Callable[[Any, Any], bool], Any]
+Features = dict[str, Callable[[Case], list[Claim]]]
+
+
+def same(got, wanted) -> bool:
+    return torch.equal(got, wanted) if isinstance(got, torch.Tensor) else got == wanted
+
+
+def close(got, wanted) -> bool:
+    return worst(got, wanted) < 1e-4
+
+
+def differs(got, wanted) -> bool:
+    return worst(got, wanted) > 1e-3
+
+
+def no_reference(case: Case) -> list[Claim]:
+    bare, out = case.run(case.model, *case.texts()), case.apply(1.0)
+    return [
+        ("a patched model without references", case.run(out.model, *case.texts()), same, bare),
+        ("references of strength 0", case.applied(case.apply(0.0, 0.0)), same, bare),
+    ]
+
+
+def references_act(case: Case) -> list[Claim]:
+    bare, one = case.run(case.model, *case.texts()), case.applied(case.apply(1.0))
+    claims: list[Claim] = [
+        ("one reference", one, differs, bare),
+        ("less strength", case.applied(case.apply(0.3)), differs, one),
+        ("a second reference", case.applied(case.apply(1.0, 0.5)), differs, one),
+    ]
+    if "noise_mask" in case.latent():
+        claims.append(("the given frame", one[:, :, :1], close, case.latent()["samples"][:, :, :1]))
+    return claims
+
+
+def lora(case: Case) -> list[Claim]:
+    """Held against a file in which the LoRA is part of the weights: then it acts on all tokens or the results differ."""
+    generator, low, merged = torch.Generator().manual_seed(4), {}, dict(case.state)
+    for key in ("blocks.0.self_attn.k", "blocks.1.cross_attn.v", "blocks.1.ffn.0"):
+        rows, columns = case.state[f"{key}.weight"].shape
+        a, b = torch.randn(4, columns, generator=generator), torch.randn(rows, 4, generator=generator)
+        low |= {f"diffusion_model.{key}.lora_A.weight": a, f"diffusion_model.{key}.lora_B.weight": b}
+        merged[f"{key}.weight"] = merged[f"{key}.weight"] + 0.02 * b @ a
+    before = case.apply(1.0, 0.5, model=comfy.sd.load_lora_for_models(case.model, None, low, 0.02, 0)[0])
+    out = case.apply(1.0, 0.5)
+    after = comfy.sd.load_lora_for_models(out.model, None, low, 0.02, 0)[0]
+    wanted = case.applied(case.apply(1.0, 0.5, model=case.reloaded(merged)))
+    return [
+        ("before Apply References", case.applied(before), close, wanted),
+        ("after Apply References", case.run(after, out.positive, out.negative), close, wanted),
+        ("none", case.applied(out), differs, wanted),
+    ]
+
+
+def wrap_blocks(model, layers: int, around: Callable) -> None:
+    """Another pack's patch on every block: around(run, args), where `run` is the block, or the patch that was there."""
+    placed = model.model_options["transformer_options"].get("patches_replace", {}).get("dit", {})
+    for index in range(layers):
+        previous = placed.get(("double_block", index))
+
+        def patch(args, extra, previous=previous):
+            run = extra["original_block"] if previous is None else lambda given: previous(given, extra)
+            return around(run, args)
+
+        model.set_model_patch_replace(patch, "dit", "double_block", index)
+
+
+def block_patches(case: Case) -> list[Claim]:
+    seen: dict[str, list[int]] = {"before": [], "after": []}
+
+    def watch(where):
+        return lambda run, args: (seen[where].append(args["img"].shape[1]), run(args))[1]
+
+    before = case.model.clone()
+    wrap_blocks(before, case.sizes.layers, watch("before"))
+    out = case.apply(1.0, 0.5, model=before)
+    wrap_blocks(out.model, case.sizes.layers, watch("after"))
+    calls = case.sizes.layers * STEPS  # both passes of guidance share an evaluation
+    return [
+        ("idle patches around ours", case.applied(out), same, case.applied(case.apply(1.0, 0.5))),
+        ("the one before sees the references", seen["before"], same, [VIDEO + KEPT] * calls),
+        ("the one after sees the video", seen["after"], same, [VIDEO] * calls),
+    ]
+
+
+SLOT = "optimized_attention_override"
+
+
+def chained(override: Callable, options: dict) -> dict:
+    """Options with one more attention override, over the one that is there."""
+    before = options.get(SLOT)
+    if before is None:
+        return {**options, SLOT: override}
+    return {**options, SLOT: lambda kernel, *a, **kw: override(functools.partial(before, kernel), *a, **kw)}
+
+
+def attention_override(case: Case) -> list[Claim]:
+    """Global and set before ours, global and set after, and set in each block, inside ours and around it. Each is
+    called for all attention it would see without references, and sees our strengths only if it is behind ours."""
+    calls: list[bool] = []
+
+    def override(kernel, *args, **kwargs):
+        calls.append(kwargs.get("mask") is not None)
+        return kernel(*args, **kwargs)
+
+    def everywhere(model):
+        options = model.model_options
+        options["transformer_options"] = chained(override, options["transformer_options"])
+
+    def in_blocks(model):
+        def around(run, args):
+            return run({**args, "transformer_options": chained(override, args["transformer_options"])})
+
+        wrap_blocks(model, case.sizes.layers, around)
+
+    claims: list[Claim] = []
+    plain, ours = case.applied(case.apply(1.0, 0.5)), case.sizes.layers * STEPS
+    for place in (everywhere, in_blocks):
+        bare, before = case.model.clone(), case.model.clone()
+        place(bare)
+        place(before)
+        calls.clear()
+        case.run(bare, *case.texts())
+        total = len(calls)
+        out, around = case.apply(1.0, 0.5, model=before), case.apply(1.0, 0.5)
+        place(around.model)
+        # In a block and before ours, the other's override wraps our bias instead of being called with it.
+        for applied, masks in ((out, 0 if place is in_blocks else ours), (around, ours)):
+            calls.clear()
+            got = case.applied(applied)
+            claims.append((f"result, {place.__name__}", got, same, plain))
+            claims.append((f"calls, {place.__name__}", (len(calls), sum(calls)), same, (total, masks)))
+    return claims
+
+
+def captured(case: Case) -> list[Claim]:
+    """Captured whole, without code generation, which takes minutes; test_variants.py lets references come and go."""
+    torch._dynamo.reset()  # its limit of graphs counts those of other models of the same class
+    out = case.apply(1.0, 0.5)
+    model, eager = out.model.clone(), case.applied(out, steps=1)
+    set_torch_compile_wrapper(model, backend="eager", fullgraph=True)
+    return [("compiled", case.run(model, out.positive, out.negative, steps=1), close, eager)]
+
+
+def batch_of_two(case: Case) -> list[Claim]:
+    two, out = case.twice(), case.apply(1.0, 0.5)
+    noise = comfy.sample.prepare_noise(two.latent()["samples"], 5)
+    both = two.applied(two.apply(1.0, 0.5))
+    return [
+        ("first", both[:1], close, case.applied(out, noise=noise[:1])),
+        ("second", both[1:], close, case.applied(out, noise=noise[1:])),
+        ("the two", both[:1], differs, both[1:]),
+    ]
+
+
+def context_windows(case: Case) -> list[Claim]:
+    """Windows that do not overlap are videos of their own: each run alone with all references must come out equal."""
+    out, half = case.apply(1.0, 0.5), FRAMES // 2
+    windowed = ContextWindowsManualNode.execute(
+        out.model, half, 0, "batched", 1, False, "pyramid", 2, False, causal_window_fix=False
+    ).result[0]
+    latent = case.latent()
+    noise, together = (
+        comfy.sample.prepare_noise(latent["samples"], 5),
+        case.run(windowed, out.positive, out.negative),
+    )
+    claims: list[Claim] = [("one window over all", together, differs, case.applied(out))]
+    for start in range(0, FRAMES, half):
+        span = slice(start, start + half)
+        conds = (frames_of(c, start, start + half) for c in (out.positive, out.negative))
+        part = {key: value[:, :, span] for key, value in latent.items()}
+        alone = case.run(out.model, *conds, latent=part, noise=noise[:, :, span])
+        claims.append((f"frames from {start}", together[:, :, span], close, alone))
+    return claims
+
+
+def combined(case: Case) -> list[Claim]:
+    """Core averages what it combines, so one step of the sampler, which is linear in it, is the average of two."""
+    one, two = case.apply(1.0), case.apply(1.0, 0.5)
+    (positive,) = nodes.ConditioningCombine().combine(one.positive, two.positive)
+
+    def run(conditioning):
+        return case.run(one.model, conditioning, two.negative, steps=1)
+
+    first, second = run(one.positive), run(two.positive)
+    return [
+        ("both halves", run(positive), close, (first + second) / 2),
+        ("the halves", first, differs, second),
+    ]
+
+
+FEATURES: Features = {
+    "No reference is bit-identical": no_reference,
+    "References and strengths act": references_act,
+    "LoRA (core), before and after": lora,
+    "Block patches of other packs, before and after": block_patches,
+    "Attention overrides of other packs, before, after, per block": attention_override,
+    "torch.compile, captured whole": captured,
+    "Batch of 2": batch_of_two,
+    "Context windows (core)": context_windows,
+    "ConditioningCombine": combined,
+}
+
+
+@pytest.fixture(scope="module")
+def cases(folder, vae):
+    return {name: make_case(name, folder, vae) for name in SIZES}
+
+
+@pytest.mark.parametrize("variant", SIZES)
+@pytest.mark.parametrize("feature", FEATURES)
+def test_a_feature_holds_its_claims_on_a_variant(cases, feature, variant):
+    for what, got, relation, wanted in FEATURES[feature](cases[variant]):
+        assert relation(got, wanted), f"{what}: not {relation.__name__}"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings(
+    "ignore:.torch.jit.script_method.:DeprecationWarning"
+)  # torch's own, in its compiler
+def test_generated_code_equals_eager(folder, vae):
+    """One block: a second would take twice the time for more of the same."""
+    if not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))):
+        pytest.skip("no C++ compiler: torch.compile was tested without code generation")
+    case = make_case("T2V", folder, vae, layers=1)
+    out = case.apply(1.0, 0.5)
+    model, eager = out.model.clone(), case.applied(out, steps=1)
+    torch._dynamo.reset()
+    set_torch_compile_wrapper(model, backend="inductor", fullgraph=True)
+    assert close(case.run(model, out.positive, out.negative, steps=1), eager)
+
+
+GENERATED = {"T2V": "passed; skipped without a C++ compiler"}
+SERVER = "KSampler and SamplerCustomAdvanced on a real server"
+
+
+def table() -> str:
+    """Every cell is a test of this file or of test_matrix_server.py that must pass; the others say why there is none."""
+    rows = [(name, dict.fromkeys(SIZES, "passed")) for name in (*FEATURES, SERVER)]
+    untested = dict.fromkeys(SIZES, "not run: takes a minute; captured whole instead")
+    rows.append(("torch.compile, code generated", untested | GENERATED))
+    lines = [["", *SIZES], ["---"] * (len(SIZES) + 1), *([name, *cells.values()] for name, cells in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def test_the_page_on_compatibility_shows_this_matrix():
+    page = ROOT / "docs/compatibility.md"
+    text = page.read_text("utf-8")
+    found = "\n".join(line for line in text.splitlines() if line.startswith("|"))
+    wanted = ROOT / "out/compatibility.md"
+    if found != table():
+        wanted.parent.mkdir(exist_ok=True)
+        wanted.write_text(text.replace(found, table()), "utf-8")
+        pytest.fail(
+            "the table is not this matrix; to renew it: cp out/compatibility.md docs/compatibility.md"
+        )
