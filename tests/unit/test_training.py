@@ -1,28 +1,23 @@
-"""Training: what a run resumes, what its loss sees, what its references look like."""
+"""Training: what a run resumes, what its loss sees."""
 
 import types
 from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor
 
-from refvid.core.recipes import GREY
 from refvid.training import dit as dit_training
 from refvid.training import vae as vae_training
 from refvid.training.data import Latents, sentences
 from refvid.training.dit import Trainee, draw_batch, fresh_dit, masked_reference_loss, smoke_dit, train_dit
 from refvid.training.optimise import Optimiser, save_run, warm_hold_decay
-from refvid.training.references import augment, fourier_blobs, masked_frames
 from refvid.training.text import fresh_text_encoder
 from refvid.training.vae import Stage, View, smoke_vae, train_vae
 from refvid.wan.loading import save_model
 from refvid.wan.vae import WanVAE
 
-GROUND = torch.tensor(2 * GREY - 1)
 # torch says once per process that its RMSNorm has no fused kernel for autocast's mixed dtypes.
 autocast = pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")
 
@@ -226,94 +221,3 @@ def stays_causal(vae: WanVAE) -> None:
 )
 def test_the_rate_warms_up_holds_and_decays_in_straight_lines(step, expected):
     assert warm_hold_decay(step, 100, warm=10, hold=0.5, floor=0.1) == pytest.approx(expected)
-
-
-# ---- references
-
-
-def marked(n: int) -> tuple[Tensor, Tensor]:
-    """Pictures whose red and green are the coordinates of a pixel, and a mask off the middle."""
-    line = torch.linspace(-1, 1, 64)
-    picture = torch.stack([line.expand(64, 64), line[:, None].expand(64, 64), torch.full((64, 64), 0.75)])
-    mask = torch.zeros(1, 64, 64)
-    mask[:, 22:46, 26:38] = 1
-    return picture.repeat(n, 1, 1, 1), mask.repeat(n, 1, 1, 1)
-
-
-def moves(seed: int, n: int = 16):
-    """Matrices (n, 2, 2) from output to source coordinates, fitted to the colours inside each moved mask."""
-    picture, mask = marked(n)
-    moved, seen = augment(picture, mask, Generator().manual_seed(seed))
-    line = torch.linspace(-1, 1, 64)
-    found = []
-    for colours, inside in zip(moved, seen[:, 0] > 0.5, strict=True):
-        rows, columns = inside.nonzero().unbind(1)
-        place = torch.stack([line[columns], line[rows], torch.ones(len(rows))], 1).double()
-        source = colours[:2, inside].T.double()
-        fit = torch.linalg.lstsq(place, source).solution
-        found.append((fit, (place @ fit - source).abs().max().item(), colours, inside))
-    return found
-
-
-@settings(max_examples=5, deadline=None)
-@given(st.integers(0, 999))
-def test_picture_and_mask_move_by_one_matrix_of_the_published_ranges(seed):
-    line = torch.linspace(-1, 1, 64)
-    grid = torch.stack([line.expand(64, 64), line[:, None].expand(64, 64), torch.ones(64, 64)], -1).double()
-    for fit, error, colours, inside in moves(seed):
-        assert error < 1e-4  # inside the mask the colours are an affine function of the place
-        linear = fit[:2].T
-        assert 1 / 1.2 - 1e-3 <= linear.det().abs().sqrt().item() <= 1 / 0.85 + 1e-3
-        flipless = linear * torch.tensor([[linear.det().sign().item()], [1.0]])
-        assert torch.atan2(flipless[1, 0], flipless[1, 1]).abs().rad2deg() <= 10.01
-        source = grid @ fit  # where every output pixel comes from: inside the box exactly where the mask is
-        pixel = (source + 1) * 31.5
-        deep = ((pixel - torch.tensor([31.5, 33.5])).abs() - torch.tensor([6.0, 12.0])).amax(-1)
-        assert inside[deep < -0.6].all()
-        assert not inside[deep > 0.6].any()
-        assert torch.equal(colours[:, ~inside], GROUND.expand(3, int((~inside).sum())))
-        assert (colours[2, inside] - 0.75).abs().max() < 1e-5
-
-
-def test_flips_turns_and_scales_use_their_whole_range():
-    linear = torch.stack([fit[:2].T for fit, *_ in moves(0, 200)])
-    flipped = linear.det() < 0
-    assert 0.36 < flipped.float().mean() < 0.64  # four standard deviations of 200 fair throws
-    scale = linear.det().abs().rsqrt()
-    assert scale.min() < 0.88 and scale.max() > 1.17
-    turn = torch.atan2(linear[:, 1, 0], linear[:, 1, 1]).rad2deg()
-    assert turn.abs().max() > 9 and turn.min() < 0 < turn.max()
-
-
-def test_a_reference_is_a_frame_of_its_own_clip_and_grey_127_outside_its_mask():
-    level = torch.linspace(-0.9, 0.9, 6 * 5).view(
-        6, 1, 5, 1, 1
-    )  # every frame of every clip in a grey of its own
-    video, alpha = level.expand(6, 3, 5, 64, 64), marked(6)[1].unsqueeze(2).expand(6, 1, 5, 64, 64)
-    seen = set()
-    for seed in range(8):
-        pictures, masks = masked_frames(video, alpha, Generator().manual_seed(seed), blob_share=0.0)
-        assert set(masks.unique().tolist()) == {0, 1}
-        for clip, (picture, mask) in enumerate(zip(pictures, masks[:, 0] > 0.5, strict=True)):
-            assert picture[:, ~mask].eq(GROUND).all()
-            distance = (level[clip, 0, :, 0, 0] - picture[:, mask].mean()).abs()
-            assert distance.min() < 1e-4
-            assert (picture[:, mask] - level[clip, 0, distance.argmin(), 0, 0]).abs().max() < 1e-4
-            seen.add((clip, distance.argmin().item()))
-    assert len({frame for _, frame in seen}) == 5
-
-
-@pytest.mark.parametrize(("share", "blobs"), [(0.0, False), (1.0, True)])
-def test_the_mask_is_the_subject_or_a_blob_as_often_as_asked(share, blobs):
-    video, alpha = torch.zeros(8, 3, 5, 64, 64), marked(8)[1].unsqueeze(2).expand(8, 1, 5, 64, 64)
-    _, masks = masked_frames(video, alpha, Generator().manual_seed(0), share)
-    area = masks.mean((1, 2, 3)) * 64**2 / (12 * 24)
-    subject_sized = area.gt(0.85**2 * 0.9).all() and area.lt(1.2**2 * 1.1).all()
-    assert bool(subject_sized) is not blobs
-
-
-def test_blobs_are_one_piece_around_a_centre_inside_the_picture():
-    blobs = fourier_blobs(64, 64, Generator().manual_seed(0))
-    assert set(blobs.unique().tolist()) == {0, 1}
-    # Star-shaped about a centre within 0.4 of the middle.
-    assert blobs[:, :, 18:46, 18:46].amax((1, 2, 3)).eq(1).all()
