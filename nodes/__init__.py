@@ -5,6 +5,7 @@ from comfy_api.latest import ComfyExtension, io
 from .backbone import RefVidLoadBackbone
 from .reference import RefVidApplyReferences, RefVidReference
 from .sampling import RefVidDenoiseSteps, RefVidJointGuider
+from .score import RefVidScore
 
 
 class RefVidExtension(ComfyExtension):
@@ -17,4 +18,5 @@ class RefVidExtension(ComfyExtension):
             RefVidApplyReferences,
             RefVidJointGuider,
             RefVidDenoiseSteps,
+            RefVidScore,
         ]

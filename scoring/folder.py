@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +42,8 @@ def read_rows(folder: Path) -> list[Row]:
     """The rows of folder/manifest.json; without one NAME.mp4 (webm, mkv, mov, gif, or a folder NAME of PNGs) goes
     with NAME.png and, where there is one, NAME_mask.png and NAME_subject.mp4.
 
-    Every clip of the variant "none" becomes the baseline of its pair where that names none. ValueError says which row
-    or file, what came and what is needed.
+    A clip of the variant "none" becomes the baseline of every clip it pairs with that names none, and of itself, so that
+    all leaks of a pair are read alike. ValueError says which row or file, what came and what is needed.
     """
     if not folder.is_dir():
         raise ValueError(f"FOLDER: {folder} is not a folder; give the one that holds the clips")
@@ -58,15 +58,7 @@ def read_rows(folder: Path) -> list[Row]:
             )
         seen[place] = row
     without = {row.pair: row.video for row in rows if row.variant == NONE}
-    return [
-        Row(
-            **{
-                **vars(row),
-                "baseline": row.baseline or (without.get(row.pair) if row.variant != NONE else None),
-            }
-        )
-        for row in rows
-    ]
+    return [replace(row, baseline=row.baseline or without.get(row.pair)) for row in rows]
 
 
 def _manifest(folder: Path) -> list[Row]:

@@ -39,6 +39,8 @@ def slots(said: dict[str, Any], given: dict[str, Any], prefix: str = "") -> dict
     """The inputs of a node, or of a choice of a dynamic combo, by the names a graph gives them."""
     found: dict[str, Slot] = {}
     for group, inputs in said.items():
+        if group == "hidden":  # the server's own, no socket
+            continue
         for label, (kind, *rest) in inputs.items():
             options, required, full = rest[0] if rest else {}, group == "required", prefix + label
             if isinstance(kind, list):
