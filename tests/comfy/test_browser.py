@@ -1,4 +1,4 @@
-"""The workflow in ComfyUI's own frontend: dropped on the canvas, looked at, run with the Run button."""
+"""Every workflow in ComfyUI's own frontend: built there from its API twin, dropped on the canvas, run with Run."""
 
 import json
 import os
@@ -13,7 +13,11 @@ pytestmark = [pytest.mark.comfy, pytest.mark.slow]
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "out" / "browser"
+FILES = {file.stem: file for file in sorted((ROOT / "workflows").glob("*.json"))}
+PROMPTS = {f.stem: json.loads(f.read_text("utf-8")) for f in sorted((ROOT / "workflows/api").glob("*.json"))}
+RENEW = ".venv/bin/python tests/run_comfy.py --ui-workflows"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+every_workflow = pytest.mark.parametrize("name", FILES)
 FIND = "require('module').createRequire(process.cwd() + '/').resolve('playwright-core')"
 
 
@@ -28,31 +32,49 @@ def missing() -> str | None:
     return None
 
 
-@pytest.fixture(scope="module")
-def seen(server):
-    """What tests/frontend/run_workflow.mjs saw. Its pictures stay in out/browser."""
+def in_browser(script: str, *arguments: object) -> str:
+    """What a script of tests/frontend prints."""
     if reason := missing():
         pytest.skip(f"NOT RUN, the frontend was not tested: {reason}")
-    workflow = ROOT / "workflows" / "masked_reference_to_video.json"
-    command = ["node", str(ROOT / "tests/frontend/run_workflow.mjs"), server.url, str(workflow), str(OUT)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    command = ["node", str(ROOT / "tests/frontend" / script), *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120 + 60 * len(FILES))
     assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout)
+    return done.stdout
 
 
 @pytest.fixture(scope="module")
-def prompt():
-    return json.loads((ROOT / "workflows/api/masked_reference_to_video.json").read_text("utf-8"))
+def visits(server):
+    """What tests/frontend/run_workflow.mjs saw of each workflow. Its pictures stay in out/browser."""
+    return json.loads(in_browser("run_workflow.mjs", server.url, OUT, *FILES.values()))
 
 
-def test_nothing_is_missing_or_marked_red(seen):
+@pytest.fixture(scope="module")
+def rebuilt(server, tmp_path_factory):
+    """The folder into which tests/frontend/from_api.mjs built every workflow anew."""
+    folder = tmp_path_factory.mktemp("workflows")
+    in_browser("from_api.mjs", server.url, folder)
+    return folder
+
+
+@every_workflow
+def test_the_frontend_builds_the_workflow_from_its_api_twin(rebuilt, name):
+    made = rebuilt / f"{name}.json"
+    assert made.is_file(), f"{name}: tests/frontend/layout_{name}.mjs, which builds it, is missing"
+    assert made.read_text("utf-8") == FILES[name].read_text("utf-8"), f"to renew it, run: {RENEW}"
+
+
+@every_workflow
+def test_nothing_is_missing_or_marked_red(visits, name):
+    seen = visits[name]
     assert seen["missing"] == [] and seen["marked"] == []
     assert seen["holes"] == 0 and seen["dialog"] is None
     assert [error for error in seen["errors"] if error.startswith("uncaught")] == []
 
 
-def test_run_sends_the_graph_of_the_api_file(seen, prompt):
+@every_workflow
+def test_run_sends_the_graph_of_the_api_file(visits, name):
     """By title, because the canvas counts its nodes; widgets that the file leaves to their default may come on top."""
+    seen, prompt = visits[name], PROMPTS[name]
     titles = {key: node["_meta"]["title"] for key, node in prompt.items()}
     sent_titles = {key: node["_meta"]["title"] for key, node in seen["prompt"].items()}
     sent = {sent_titles[key]: node for key, node in seen["prompt"].items()}
@@ -67,23 +89,34 @@ def named(inputs, titles):
     return {k: (titles[v[0]], v[1]) if isinstance(v, list) else v for k, v in inputs.items()}
 
 
-def test_run_ends_in_a_video(seen, server):
+@every_workflow
+def test_run_succeeds_and_the_files_it_speaks_of_are_there(visits, server, name):
+    seen = visits[name]
     assert seen["status"]["status_str"] == "success", failure(seen)
-    (made,) = [one for output in seen["outputs"].values() for one in output.get("images", ())]
-    assert (server.base / made["type"] / made["subfolder"] / made["filename"]).stat().st_size > 0
+    assert seen["outputs"]
+    for made in (one for output in seen["outputs"].values() for one in output.get("images", ())):
+        assert (server.base / made["type"] / made["subfolder"] / made["filename"]).stat().st_size > 0
 
 
-def test_two_clicks_switch_background_removal_on(seen, prompt):
-    assert len(seen["enabled"]) == len(prompt) + 4
-    by_title = {node["_meta"]["title"]: node for node in seen["enabled"].values()}
-    titles = {key: node["_meta"]["title"] for key, node in seen["enabled"].items()}
+@every_workflow
+def test_the_pictures_are_kept(visits, name):
+    assert name in visits
+    for picture in (OUT / f"{name}.png", OUT / f"{name}-done.png"):
+        assert picture.stat().st_size > 50_000  # an empty canvas is smaller
+
+
+def test_masked_reference_to_video_ends_in_one_video(visits):
+    outputs = visits["masked_reference_to_video"]["outputs"]
+    (made,) = [one for output in outputs.values() for one in output.get("images", ())]
+    assert made["filename"].endswith(".mp4")
+
+
+def test_two_clicks_switch_background_removal_on(visits):
+    name = "masked_reference_to_video"
+    enabled = visits[name]["enabled"]
+    assert len(enabled) == len(PROMPTS[name]) + 4
+    by_title = {node["_meta"]["title"]: node for node in enabled.values()}
+    titles = {key: node["_meta"]["title"] for key, node in enabled.items()}
     reference = named(by_title["Masked Reference"]["inputs"], titles)
     assert reference["image"] == ("Join Image with Alpha", 0)
     assert reference["mask"] == ("Reference picture", 1)
-
-
-def test_the_pictures_are_kept(seen):
-    assert {file.name for file in OUT.glob("*.png")} >= {
-        "masked_reference_to_video.png",
-        "masked_reference_to_video-done.png",
-    }

@@ -17,12 +17,14 @@ import torch
 from comfy_api.torch_helpers import set_torch_compile_wrapper
 from comfy_extras.nodes_context_windows import ContextWindowsManualNode
 from refvid_run import worst
-from refvid_variants import FRAMES, KEPT, SIDE, SIZES, STEPS, Case, frames_of, make_case
+from refvid_variants import FRAMES, KEPT, SIDE, SIZES, STEPS, Case, frames_of, make_case, wrap_blocks
 
 import nodes
+from refvid.hosts.comfy.conditioning import strip
 
 pytestmark = pytest.mark.comfy
 ROOT = Path(__file__).resolve().parents[2]
+SLOT = "optimized_attention_override"
 VIDEO = FRAMES * SIDE * SIDE // 4
 
 Claim = tuple[str, Any, Callable[[Any, Any], bool], Any]
@@ -56,6 +58,13 @@ def references_act(case: Case) -> list[Claim]:
         ("less strength", case.applied(case.apply(0.3)), differs, one),
         ("a second reference", case.applied(case.apply(1.0, 0.5)), differs, one),
     ]
+    other = case.apply(1.0, picture_seed=9)
+    claims.append(("another picture", case.applied(other), differs, one))
+    deaf, out = case.model.clone(), case.apply(1.0, 0.5)
+    for model in (deaf, out.model):
+        model.model_options["transformer_options"][SLOT] = lambda kernel, query, *_, **__: query * 0
+    silenced = case.applied(out), case.run(deaf, strip(out.positive), strip(out.negative))
+    claims.append(("with attention silenced, no other way in", silenced[0], close, silenced[1]))
     if "noise_mask" in case.latent():
         claims.append(("the given frame", one[:, :, :1], close, case.latent()["samples"][:, :, :1]))
     return claims
@@ -80,24 +89,19 @@ def lora(case: Case) -> list[Claim]:
     ]
 
 
-def wrap_blocks(model, layers: int, around: Callable) -> None:
-    """Another pack's patch on every block: around(run, args), where `run` is the block, or the patch that was there."""
-    placed = model.model_options["transformer_options"].get("patches_replace", {}).get("dit", {})
-    for index in range(layers):
-        previous = placed.get(("double_block", index))
-
-        def patch(args, extra, previous=previous):
-            run = extra["original_block"] if previous is None else lambda given: previous(given, extra)
-            return around(run, args)
-
-        model.set_model_patch_replace(patch, "dit", "double_block", index)
-
-
 def block_patches(case: Case) -> list[Claim]:
     seen: dict[str, list[int]] = {"before": [], "after": []}
+    clocks: list[bool] = []
 
     def watch(where):
-        return lambda run, args: (seen[where].append(args["img"].shape[1]), run(args))[1]
+        def around(run, args):
+            seen[where].append(args["img"].shape[1])
+            if where == "before" and args["vec"].ndim == 4 and args["vec"].shape[1] > 1:
+                noisiest = args["vec"][:, VIDEO - 1 : VIDEO]
+                clocks.append(torch.equal(args["vec"][:, VIDEO:], noisiest.expand(-1, KEPT, -1, -1)))
+            return run(args)
+
+        return around
 
     before = case.model.clone()
     wrap_blocks(before, case.sizes.layers, watch("before"))
@@ -108,10 +112,13 @@ def block_patches(case: Case) -> list[Claim]:
         ("idle patches around ours", case.applied(out), same, case.applied(case.apply(1.0, 0.5))),
         ("the one before sees the references", seen["before"], same, [VIDEO + KEPT] * calls),
         ("the one after sees the video", seen["after"], same, [VIDEO] * calls),
+        (
+            "references take the noisiest clock",
+            clocks,
+            same,
+            [True] * calls * ("noise_mask" in case.latent()),
+        ),
     ]
-
-
-SLOT = "optimized_attention_override"
 
 
 def chained(override: Callable, options: dict) -> dict:

@@ -1,6 +1,6 @@
-// Drop a workflow on the canvas as a user does, look at it, press Run.
-//   node tests/frontend/run_workflow.mjs URL WORKFLOW.json OUT_FOLDER
-// Writes NAME.png (loaded) and NAME-done.png (after the run) into OUT_FOLDER, and prints one line of JSON: what was seen.
+// Drop workflows on the canvas as a user does, one after the other; look at each, press Run.
+//   node tests/frontend/run_workflow.mjs URL OUT_FOLDER WORKFLOW.json...
+// Writes NAME.png (loaded) and NAME-done.png (after the run) into OUT_FOLDER, and prints one line of JSON: {NAME: seen}.
 import fs from "node:fs";
 import path from "node:path";
 import { getJson, settle, withFrontend } from "./browser.mjs";
@@ -67,21 +67,33 @@ async function run(page, url) {
   throw new Error(`no history entry ${TIMEOUT / 1000} s after Run was pressed`);
 }
 
-const [url, file, out] = process.argv.slice(2);
-const shot = (page, suffix = "") => page.screenshot({ path: path.join(out, path.basename(file, ".json") + suffix + ".png") });
-fs.mkdirSync(out, { recursive: true });
-await withFrontend(url, async (page, errors) => {
-  const expected = JSON.parse(fs.readFileSync(file, "utf8")).nodes.length;
+/** One workflow, from the drop to the end of its run. Its fixed id tells its graph from the one before. */
+async function visit(page, errors, file) {
+  const name = path.basename(file, ".json");
+  const shot = (suffix = "") => page.screenshot({ path: path.join(out, `${name}${suffix}.png`) });
+  errors.length = 0;
   await drop(page, file);
-  await page.waitForFunction((count) => window.app.graph.nodes.length === count, expected, { timeout: TIMEOUT });
+  const { id, nodes } = JSON.parse(fs.readFileSync(file, "utf8"));
+  await page.waitForFunction(
+    ([wanted, count]) => window.app.graph.id === wanted && window.app.graph.nodes.length === count,
+    [id, nodes.length], { timeout: TIMEOUT },
+  );
   await settle(page);
   await page.evaluate(() => window.app.extensionManager.command.execute("Comfy.Canvas.FitView"));
   await settle(page);
-  await shot(page);
+  await shot();
   const seen = await page.evaluate(look);
   const entry = await run(page, url);
   await settle(page, 1500);
-  await shot(page, "-done");
+  await shot("-done");
   seen.enabled = await enabled(page);
-  console.log(JSON.stringify({ ...seen, status: entry.status, outputs: entry.outputs, errors }));
+  return [name, { ...seen, status: entry.status, outputs: entry.outputs, errors: [...errors] }];
+}
+
+const [url, out, ...files] = process.argv.slice(2);
+fs.mkdirSync(out, { recursive: true });
+await withFrontend(url, async (page, errors) => {
+  const visits = [];
+  for (const file of files) visits.push(await visit(page, errors, file));
+  console.log(JSON.stringify(Object.fromEntries(visits)));
 });

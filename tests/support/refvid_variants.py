@@ -1,6 +1,7 @@
 """The Wan variants references work in, tiny, in process, each with what it usually comes with: VACE with a control
 video, TI2V with and without a given first frame."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,10 +29,10 @@ KEPT = 2 + 4  # reference tokens of `references`: half of a picture of four toke
 ALONG_TIME = ("vace_frames", "vace_mask", "concat_latent_image", "concat_mask")
 
 
-def references(*strengths: float) -> list[Reference]:
+def references(*strengths: float, picture_seed: int = 3) -> list[Reference]:
     """Up to two: the left half of a picture, and the whole of another."""
     masks = (LEFT, None)
-    return [make_reference(picture(3 + i), masks[i], s) for i, s in enumerate(strengths)]
+    return [make_reference(picture(picture_seed + i), masks[i], s) for i, s in enumerate(strengths)]
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,9 @@ class Case:
         given = torch.randn(1, *shape[1:], generator=torch.Generator().manual_seed(8))
         return {"samples": given.expand(shape).clone(), "noise_mask": mask}
 
-    def apply(self, *strengths: float, model=None, conds=None) -> Applied:
-        positive, negative = conds or self.texts()
-        given = references(*strengths)
+    def apply(self, *strengths: float, model=None, picture_seed: int = 3) -> Applied:
+        positive, negative = self.texts()
+        given = references(*strengths, picture_seed=picture_seed)
         return apply_references(
             model or self.model, None, positive, negative, self.vae, self.latent(), given, "saber", "keep"
         )
@@ -104,3 +105,16 @@ def frames_of(conditioning: list, start: int, stop: int) -> list:
         return [cut(x) for x in value] if isinstance(value, list) else value[:, :, start:stop]
 
     return [[t, {k: cut(v) if k in ALONG_TIME else v for k, v in o.items()}] for t, o in conditioning]
+
+
+def wrap_blocks(model, layers: int, around: Callable) -> None:
+    """Another pack's patch on every block: around(run, args), where `run` is the block, or the patch that was there."""
+    placed = model.model_options["transformer_options"].get("patches_replace", {}).get("dit", {})
+    for index in range(layers):
+        previous = placed.get(("double_block", index))
+
+        def patch(args, extra, previous=previous):
+            run = extra["original_block"] if previous is None else lambda given: previous(given, extra)
+            return around(run, args)
+
+        model.set_model_patch_replace(patch, "dit", "double_block", index)
