@@ -109,11 +109,7 @@ def _ui_workflows(support, root: Path, target: Path) -> int:
 
 
 def _thumbnails(support, root: Path, target: Path) -> int:
-    """WORKFLOW.jpg beside every workflow, from a real run with the shipped model: its picture, then its frames."""
-    import av
-    import numpy as np
-    from PIL import Image
-
+    """WORKFLOW.jpg beside every workflow, from a real run with the shipped model."""
     client = _support("refvid_client")
     command = [str(Path(sys.executable).with_name("refvid")), "comfyui-files", "--dest"]
     with tempfile.TemporaryDirectory() as base:
@@ -121,20 +117,43 @@ def _thumbnails(support, root: Path, target: Path) -> int:
         with support.serve(root, Path(base)) as url:
             for file in sorted((target / "api").glob("*.json")):
                 graph = json.loads(file.read_text("utf-8"))
-                (made,) = client.Client(url, Path(base), "refvid").outputs(graph)
-                picture = Image.open(Path(base) / "input" / graph["picture"]["inputs"]["image"])
-                with av.open(str(made)) as clip:
-                    frames = [frame.to_ndarray(format="rgb24") for frame in clip.decode(video=0)]
-                size = frames[0].shape[1::-1]
-                cut = Image.composite(
-                    picture.convert("RGB"), Image.new("RGB", picture.size, "#7f7f7f"), picture.getchannel("A")
-                )
-                shown = [np.asarray(cut.resize(size)), frames[0], frames[len(frames) // 2], frames[-1]]
-                rows = [np.concatenate(shown[:2], 1), np.concatenate(shown[2:], 1)]
-                Image.fromarray(np.concatenate(rows)).resize((512, 512)).save(
-                    target / f"{file.stem}.jpg", quality=90
-                )
+                server = client.Client(url, Path(base), "refvid")
+                shown = _sheets(server, graph) if "sheet" in graph else _frames(server, graph)
+                shown.save(target / f"{file.stem}.jpg", quality=90)
     return 0
+
+
+def _frames(server, graph):
+    """What a workflow makes: its picture, cut out, then three frames of its video."""
+    import av
+    import numpy as np
+    from PIL import Image
+
+    (made,) = server.outputs(graph)
+    picture = Image.open(server.base / "input" / graph["picture"]["inputs"]["image"])
+    with av.open(str(made)) as clip:
+        frames = [frame.to_ndarray(format="rgb24") for frame in clip.decode(video=0)]
+    size = frames[0].shape[1::-1]
+    cut = Image.composite(
+        picture.convert("RGB"), Image.new("RGB", picture.size, "#7f7f7f"), picture.getchannel("A")
+    )
+    shown = [np.asarray(cut.resize(size)), frames[0], frames[len(frames) // 2], frames[-1]]
+    rows = [np.concatenate(shown[:2], 1), np.concatenate(shown[2:], 1)]
+    return Image.fromarray(np.concatenate(rows)).resize((512, 512))
+
+
+def _sheets(server, graph):
+    """What a workflow says: its contact sheets, one under the other."""
+    from PIL import Image
+
+    names = [name for name, one in graph.items() if one["class_type"] == "PreviewImage"]
+    sheets = [Image.open(path) for name in names for path in server.outputs(graph, name)]
+    height = 512 // len(sheets)
+    shown = Image.new("RGB", (512, height * len(sheets)), "white")
+    for index, sheet in enumerate(sheets):
+        fitted = sheet.convert("RGB").resize((512, round(sheet.height * 512 / sheet.width)))
+        shown.paste(fitted, (0, index * height + (height - fitted.height) // 2))
+    return shown
 
 
 def main() -> int:
