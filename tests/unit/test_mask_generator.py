@@ -74,6 +74,17 @@ def test_every_mask_is_one_piece_of_a_size_in_the_interval_or_the_nearest_to_it(
         assert one_component(mask)
 
 
+def test_a_mask_is_the_shape_itself_where_a_scale_hits():
+    gauge = one_piece(GAUGES["ellipse"](60, 40, 50, seeded(1)))
+    for low, high in INTERVALS[:3]:
+        least, most = (torch.full((60,), round(share * 2000)) for share in (low, high))
+        mask = mask_of_size(gauge, least.clamp_min(1), most, seeded())
+        assert mask.sum((1, 2)).ge(least).all() and mask.sum((1, 2)).le(most).all()
+        inside, outside = gauge.where(mask, -1.0).amax((1, 2)), gauge.where(~mask, math.inf).amin((1, 2))
+        assert (inside < outside).all()
+        assert mask.sum((1, 2)).min() > 40  # not the root alone
+
+
 @pytest.mark.parametrize("mode", ["first_hit", "uniform"])
 def test_a_seed_decides_the_masks_and_the_global_generator_is_left_alone(mode):
     generator, state = MaskGenerator(mode=mode), torch.get_rng_state()
@@ -155,8 +166,8 @@ def unbowed(gauge: Tensor) -> float:
     """The share of random pairs of pixels in whose middle the gauge is at most their mean, as for convex shapes."""
     n, height, width = gauge.shape
     luck = seeded(7)
-    first_down, last_down = torch.randint(0, (height + 1) // 2, (2, n, 3000), generator=luck) * 2
-    first_right, last_right = torch.randint(0, (width + 1) // 2, (2, n, 3000), generator=luck) * 2
+    first_down, last_down = torch.randint(0, (height + 1) // 2, (2, n, 600), generator=luck) * 2
+    first_right, last_right = torch.randint(0, (width + 1) // 2, (2, n, 600), generator=luck) * 2
 
     def at(down: Tensor, right: Tensor) -> Tensor:
         return gauge.flatten(1).gather(1, down * width + right)
@@ -169,6 +180,7 @@ def unbowed(gauge: Tensor) -> float:
 @pytest.mark.parametrize("family", ["ellipse", "superellipse", "convex_polygon"])
 def test_convex_families_are_convex(family):
     assert unbowed(GAUGES[family](60, 65, 81, seeded(2))) == 1
+    assert unbowed(GAUGES[family](2000, 9, 11, seeded(3))) == 1  # the rare ones too
 
 
 @pytest.mark.parametrize("family", ["fourier_blob", "concave_polygon"])
