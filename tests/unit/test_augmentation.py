@@ -141,6 +141,13 @@ def test_without_translation_the_middle_of_the_frame_stays():
     assert matrix[:, :, :2].std(0).min() > 0.01
 
 
+def test_without_translation_too_the_box_stays_inside_the_frame():
+    mask = marked(200, (1, 20, 2, 30))[1]  # near a corner: few turns and scales about the middle fit
+    places = corners(boxes(mask)) @ Augmentation(translate=False).matrices(mask, seeded()).mT
+    assert places.amin() >= -0.501
+    assert (places.amax((0, 1)) <= torch.tensor([WIDTH, HEIGHT]) - 0.499).all()
+
+
 def test_a_full_mask_is_scaled_by_what_fits_and_never_left_alone():
     mask = marked(1000, (0, HEIGHT, 0, WIDTH))[1]
     matrix = Augmentation().matrices(mask, seeded())
