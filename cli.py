@@ -5,7 +5,7 @@ import logging
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 # What needs torch is imported by the command that uses it: `refvid --help` answers at once.
@@ -117,6 +117,7 @@ def _add_score(commands) -> None:
         "reference against another's and none",
     )  # fmt: skip
     command.add_argument("--toys", type=int, help="in the demo world; default 64")
+    command.add_argument("--seeds", type=int, help="noises per toy; default 1")
     command.add_argument("--out", type=Path, default=Path("out/score"), metavar="FOLDER")
     _add_files(command)
 
@@ -200,32 +201,20 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _score(options: argparse.Namespace) -> None:
-    from .demo.evaluate import evaluate
+    from .demo.evaluate import evaluate, table
 
     if options.clips is not None:
         return _score_folder(options)
     with _Progress("clips") as progress:
-        report = evaluate(
-            _backbone(options), 64 if options.toys is None else options.toys, options.out, progress
-        )
-    names = [name for name in asdict(report.rows[0]) if name != "name"]
-    print(
-        f"{report.toys} unseen toys, each pictured in another scene\n{'':24}"
-        + "".join(f"{n:>12}" for n in names)
-    )
-    for row in report.rows:
-        print(f"{row.name:24}" + "".join(f"{getattr(row, name):12.3f}" for name in names))
-    for interval in report.intervals:
-        print(
-            f"{interval.name}: {interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}] (own-similarity, 95 %)"
-        )
+        report = evaluate(_backbone(options), options.toys or 64, options.out, progress, options.seeds or 1)
+    print(table(report))
     print(f"{(options.out / 'score.png').resolve()}")
 
 
 def _score_folder(options: argparse.Namespace) -> None:
     from .scoring.compare import score_folder, table
 
-    for name in ("toys", "dit", "vae", "text_encoder"):
+    for name in ("toys", "seeds", "dit", "vae", "text_encoder"):
         if getattr(options, name) is not None:
             raise ValueError(
                 f"--{name.replace('_', '-')} makes clips in the demo world, {options.clips} holds clips; give one of the two"

@@ -4,7 +4,7 @@ Directions of effect on the demo world only; they say nothing about the papers' 
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -12,34 +12,41 @@ import torch
 from torch import Generator, Tensor
 
 from ..core.references import Reference, make_reference
+from ..core.score import dynamic_degree, paired_interval, retrieval
 from ..hosts.pipeline import Backbone, generate
 from ..wan.vae import WanVAE
-from . import score, world
+from . import captions, score, world
 from .sheet import contact_sheet
 from .showcase import masked
 
 UNSEEN_SEED = 990_000  # training seeds stay far below
 SHEET_ROWS = 12
+FIGURES = {
+    "own": "similarity to the toy's own reference",
+    "other": "to those of the other toys, mean",
+    "given": "to the reference that was given",
+    "retrieval": "the own reference is the most similar of all",
+    "shape": "shape as the toy's",
+    "texture": "texture as the toy's",
+    "direction": "direction as asked",
+    "background": "background as asked",
+    "leak": "background of the given reference in the clip's",
+    "motion": "dynamic degree: diagonals per frame, fastest 5 %",
+}
 
 
 @dataclass(frozen=True)
-class Row:
-    """Means over the toys. own, other: similarity to the toy's own reference and to the others'; retrieval: own is
-    the most similar; the rest are agreements with the caption, and the leak of the reference's background."""
+class Variant:
+    """What the toys are generated with: `given` (N,) whose reference, or none; `asked` (N,) whose caption."""
 
     name: str
-    own: float
-    other: float
-    retrieval: float
-    shape: float
-    direction: float
-    background: float
-    leak: float
+    given: Tensor | None
+    asked: Tensor
 
 
 @dataclass(frozen=True)
 class Interval:
-    """Mean of a paired difference in own-similarity and its 95 % bootstrap interval."""
+    """A paired comparison of one figure and its 95 % bootstrap interval over the toys."""
 
     name: str
     mean: float
@@ -49,11 +56,12 @@ class Interval:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything one evaluation says."""
+    """Everything one evaluation says: means over the toys per row and figure, and what the toys' own values were."""
 
     toys: int
-    rows: list[Row]
+    rows: dict[str, dict[str, float]]
     intervals: list[Interval]
+    values: dict[str, dict[str, list[float]]]
 
 
 class Trial:
@@ -61,15 +69,13 @@ class Trial:
 
     def __init__(self, toys: int, frames: int, size: int, seed: int = UNSEEN_SEED):
         generator = Generator().manual_seed(seed)
-        self.toys, self.scenes = (
-            world.sample_identities(toys, generator),
-            world.sample_scenes(toys, generator),
-        )
+        self.toys = world.sample_identities(toys, generator)
+        self.scenes = world.sample_scenes(toys, generator)
         self.elsewhere = world.other_scenes(self.scenes, generator)
         self.truth, _ = world.render(self.toys, self.scenes, frames, size)
         pictures, alpha = world.render(self.toys, self.elsewhere, 1, size)
         self.pictures, self.masks = pictures[:, :, 0], alpha[:, :, 0].gt(0.5).float()
-        self.prompts = world.captions(self.toys, self.scenes)
+        self.prompts = captions.captions([(self.toys, self.scenes)])
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -81,52 +87,134 @@ class Trial:
         """(clips, references)"""
         return score.similarity(clips, self.pictures, self.masks)
 
-    def row(self, name: str, clips: Tensor) -> Row:
+    def variants(self) -> list[Variant]:
+        """Who is given and what is asked, each changed while the other stays."""
+        straight = torch.arange(len(self))
+        turned = straight.roll(1)
+        return [
+            Variant("own reference", straight, straight),
+            Variant("another's reference", turned, straight),
+            Variant("no reference", None, straight),
+            Variant("another's caption", straight, turned),
+        ]
+
+    def measure(self, variant: Variant, clips: Tensor) -> dict[str, Tensor]:
+        """One value per toy of every one of FIGURES, (N,); NaN where a figure does not apply."""
         alike, n = self.similarity(clips), len(self)
-        own = alike.diagonal()
-        leak = score.background_leak(clips, self.scenes.background, self.elsewhere.background)
-        return Row(
-            name=name,
-            own=own.mean().item(),
-            other=((alike.sum(1) - own) / (n - 1)).mean().item(),
-            retrieval=_share(alike.argmax(1), torch.arange(n)),
-            shape=_share(score.shape_of(clips), self.toys.shape),
-            direction=_share(score.direction_of(clips), self.scenes.direction),
-            background=_share(score.background_of(clips), self.scenes.background),
-            leak=leak.mean().item(),
+        own, asked = alike.diagonal(), self.scenes[variant.asked]
+        given = (
+            torch.full((n,), torch.nan) if variant.given is None else alike[torch.arange(n), variant.given]
         )
+        hits = [retrieval(alike[i : i + 1], torch.tensor([i]))[0] for i in range(n)]
+        return {
+            "own": own,
+            "other": (alike.sum(1) - own) / (n - 1),
+            "given": given,
+            "retrieval": torch.tensor(hits),
+            "shape": _agree(score.shape_of(clips), self.toys.shape),
+            "texture": _agree(score.texture_of(clips, self.toys), self.toys.texture),
+            "direction": _agree(score.direction_of(clips), asked.direction),
+            "background": _agree(score.background_of(clips), asked.background),
+            "leak": self._leak(variant, clips),
+            "motion": torch.tensor([dynamic_degree(clip.permute(1, 2, 3, 0) / 2 + 0.5) for clip in clips]),
+        }
+
+    def _leak(self, variant: Variant, clips: Tensor) -> Tensor:
+        asked = self.scenes.background[variant.asked]
+        source = self.elsewhere.background[variant.asked if variant.given is None else variant.given]
+        told_apart = asked != source
+        leak = torch.full((len(self),), torch.nan)
+        leak[told_apart] = score.background_leak(clips[told_apart], asked[told_apart], source[told_apart])
+        return leak
 
 
 def evaluate(
-    backbone: Backbone, toys: int, folder: Path, progress: Callable[[int, int], None] | None = None
+    backbone: Backbone,
+    toys: int,
+    folder: Path,
+    progress: Callable[[int, int], None] | None = None,
+    seeds: int = 1,
 ) -> Report:
-    """Generate every toy with its own reference, with another toy's and with none, at the same noise; write
-    score.json and score.png into `folder`."""
+    """Generate every toy with its own reference, another toy's, none, and with another's caption, at the same noise;
+    write score.json and score.png into `folder`. With several seeds a toy's value is the mean over its noises."""
     settings = backbone.settings
     trial = Trial(toys, settings.frames, settings.height)
-    turned = torch.arange(toys).roll(1)
-    # With someone else's reference the clip is still compared with its own toy.
-    variants: dict[str, Callable[[int], list[Reference]]] = {
-        "own reference": lambda i: [trial.reference(i)],
-        "another's reference": lambda i: [trial.reference(int(turned[i]))],
-        "no reference": lambda i: [],
-    }
-    clips, done = {}, 0
-    for name, references in variants.items():
-        parts = []
-        for index in range(toys):
-            seeded = replace(settings, seed=settings.seed + index)
-            parts.append(generate(backbone, references(index), trial.prompts[index], seeded))
-            done += 1
-            if progress is not None:
-                progress(done, toys * len(variants))
-        clips[name] = torch.stack(parts)
-    rows = {"truth": trial.truth, "truth through the VAE": _through(backbone.vae, trial.truth), **clips}
-    report = Report(toys, [trial.row(name, video) for name, video in rows.items()], _intervals(trial, clips))
+    variants, own = trial.variants(), Variant("truth", torch.arange(toys), torch.arange(toys))
+    truths = {"truth": trial.truth, "truth through the VAE": _through(backbone.vae, trial.truth)}
+    values = {name: trial.measure(own, clips) for name, clips in truths.items()}
+    shown: dict[str, Tensor] = {}
+    for turn, variant in enumerate(variants):
+        runs = []
+        for seed in range(seeds):
+            done = (turn * seeds + seed) * toys
+            clips = _clips(
+                backbone, trial, variant, seed, _offset(progress, done, toys * seeds * len(variants))
+            )
+            shown.setdefault(variant.name, clips)
+            runs.append(trial.measure(variant, clips))
+        values[variant.name] = {name: torch.stack([run[name] for run in runs]).mean(0) for name in FIGURES}
+    report = summary(toys, values)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "score.json").write_text(json.dumps(asdict(report), indent=1) + "\n")
-    _sheet(trial, clips, folder / "score.png")
+    _sheet(trial, shown, folder / "score.png")
     return report
+
+
+def summary(toys: int, values: dict[str, dict[str, Tensor]]) -> Report:
+    """Means, and paired intervals of what the world is meant to show."""
+    first, ceiling = values["own reference"], values["truth through the VAE"]
+    intervals = [
+        Interval(
+            f"own reference minus {name}, similarity", *paired_interval(first["own"] - values[name]["own"])
+        )
+        for name in ("another's reference", "no reference")
+    ]
+    share = first["own"] / ceiling["own"].mean()
+    intervals.append(Interval("own reference, share of the ceiling", *paired_interval(share)))
+    swapped = values["another's caption"]["own"] - first["own"]
+    intervals.append(Interval("another's caption minus own caption, similarity", *paired_interval(swapped)))
+    intervals += [
+        Interval(f"own reference, {name}", *paired_interval(first[name].double()))
+        for name in ("retrieval", "shape", "texture", "direction")
+    ]
+    rows = {
+        row: {name: column.nanmean().item() for name, column in kept.items()} for row, kept in values.items()
+    }
+    return Report(
+        toys,
+        rows,
+        intervals,
+        {row: {name: kept[name].tolist() for name in FIGURES} for row, kept in values.items()},
+    )
+
+
+def table(report: Report) -> str:
+    """What a person reads: the rows, then the intervals."""
+    lines = [f"{report.toys} unseen toys, each pictured in another scene"]
+    lines.append(" " * 24 + "".join(f"{name:>11}" for name in FIGURES))
+    lines += [
+        f"{name:24}" + "".join(f"{row[figure]:11.3f}" for figure in FIGURES)
+        for name, row in report.rows.items()
+    ]
+    lines += [f"{i.name}: {i.mean:+.3f} [{i.low:+.3f}, {i.high:+.3f}] (95 %)" for i in report.intervals]
+    return "\n".join(lines)
+
+
+def _clips(
+    backbone: Backbone, trial: Trial, variant: Variant, seed: int, progress: Callable[[int], None]
+) -> Tensor:
+    """(N, 3, F, H, W); noise depends on the toy and the seed alone."""
+    made = []
+    for index in range(len(trial)):
+        references = [] if variant.given is None else [trial.reference(int(variant.given[index]))]
+        seeded = replace(backbone.settings, seed=backbone.settings.seed + index + 1000 * seed)
+        made.append(generate(backbone, references, trial.prompts[int(variant.asked[index])], seeded))
+        progress(index + 1)
+    return torch.stack(made)
+
+
+def _offset(progress: Callable[[int, int], None] | None, done: int, of: int) -> Callable[[int], None]:
+    return lambda more: progress(done + more, of) if progress is not None else None
 
 
 @torch.no_grad()
@@ -137,29 +225,15 @@ def _through(vae: WanVAE, video: Tensor) -> Tensor:
     return torch.cat(parts).float().cpu().clamp(-1, 1)
 
 
-def _intervals(trial: Trial, clips: dict[str, Tensor]) -> list[Interval]:
-    own = {name: trial.similarity(video).diagonal() for name, video in clips.items()}
-    first, *others = own
-    return [
-        Interval(f"{first} minus {name}", *score.paired_interval(own[first] - own[name])) for name in others
-    ]
-
-
 def _sheet(trial: Trial, clips: dict[str, Tensor], path: Path) -> None:
-    rows = [
-        [
-            trial.pictures[i],
-            masked(trial.pictures[i], trial.masks[i]),
-            *(video[i] for video in clips.values()),
-            trial.truth[i],
-        ]
-        for i in range(min(SHEET_ROWS, len(trial)))
-    ]
+    rows: list[list[Tensor]] = []
+    said: Sequence[str] = trial.prompts[:SHEET_ROWS]
+    for i in range(len(said)):
+        seen = [trial.pictures[i], masked(trial.pictures[i], trial.masks[i])]
+        rows.append([*seen, *(video[i] for video in clips.values()), trial.truth[i]])
     titles = ["reference picture", "what the model sees", *clips, "truth"]
-    contact_sheet(
-        rows, titles, path, captions=[f'"{prompt}"' for prompt in trial.prompts[: len(rows)]], scale=2
-    )
+    contact_sheet(rows, titles, path, captions=[f'"{prompt}"' for prompt in said], scale=2)
 
 
-def _share(found: Tensor, wanted: Tensor) -> float:
-    return (found == wanted).float().mean().item()
+def _agree(found: Tensor, wanted: Tensor) -> Tensor:
+    return (found == wanted).float()

@@ -36,7 +36,7 @@ def sample_toy() -> tuple[world.Identities, world.Scenes, world.Scenes]:
     generator = Generator().manual_seed(SEED)
     toy, scene, wanted = (
         world.sample_identities(1, generator),
-        world.sample_scenes(1, generator),
+        world.sample_photographs(1, generator),
         world.sample_scenes(1, generator),
     )
     photographed = replace(scene, background=_index(world.BACKGROUNDS, "meadow"))
@@ -49,7 +49,7 @@ def sample_toy() -> tuple[world.Identities, world.Scenes, world.Scenes]:
 def write_samples(folder: Path = SAMPLES) -> None:
     """The toy's picture with its mask as alpha, and the mask on its own. The colours under the mask stay in the file."""
     toy, scene, _ = sample_toy()
-    video, alpha = world.render(toy, scene, frames=1)
+    video, alpha = world.render(toy, scene, 1)
     picture, mask = video[0, :, 0].permute(1, 2, 0) / 2 + 0.5, alpha[0, 0, 0]
     cut = mask.gt(0.5).float().unsqueeze(-1)
     media.write_picture(folder / PICTURE.name, torch.cat([picture, cut], dim=-1))

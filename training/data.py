@@ -1,6 +1,8 @@
-"""Clips of the demo world and their masked references as latents, made once and kept in a file."""
+"""Clips of the demo world and their masked references as latents, made once and kept in files."""
 
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from hashlib import sha256
 from pathlib import Path
 
@@ -11,55 +13,111 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from ..core.masks import TOKEN_STRIDE
-from ..demo import world
+from ..demo import captions, world
 from ..wan.vae import WanVAE
-from .references import masked_frames
+from .references import MaskedFrames, masked_frames
 
-PART = 64
+logger = logging.getLogger(__name__)
+
+PART = 64  # clips rendered and encoded together; every fourth part shows pairs of toys
+SHARD = 512  # clips in a file
 MADE_BY = "made_by"  # metadata: the VAE and the numbers
+WHOLE = 9  # pictures of the whole scene that references are cut from
+
+Tokenize = Callable[[list[str]], Tensor]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Clips of one length, and how often training sees them.
+
+    stride   pictures of the scene between two pictures of the clip; where they do not fill the scene, the clip starts
+             anywhere in it
+    share    of the steps; a step holds one kind, in batches of `batch`
+    """
+
+    name: str
+    frames: int
+    stride: int
+    clips: int
+    batch: int
+    share: float
 
 
 @dataclass(frozen=True)
 class Latents:
-    """N clips: latent (N, 16, F, h, w); R references each (N, R, 16, h, w); keep (N, R, tokens) bool, the tokens their
-    masks keep; coverage (N, F, h, w), the share of each latent cell that the toy covers; captions twice (N,), as
-    rows of `sentences`: with "toy", and with the shape's word."""
+    """N clips: latent (N, 16, F, h, w); last (N, 16, h, w), a latent frame that holds the last picture still, as it is
+    known when only that picture is given; R references each (N, R, 16, h, w); keep (N, R, tokens) bool, the tokens
+    their masks keep; coverage (N, F, h, w), the share of each latent cell that toys cover; tokens (N, 2, S) of the
+    captions: with "toy", and with the toys' names."""
 
     latent: Tensor
+    last: Tensor
     reference: Tensor
     keep: Tensor
     coverage: Tensor
-    caption: Tensor
-    named_caption: Tensor
+    tokens: Tensor
+
+    def to(self, device: torch.device) -> "Latents":
+        return Latents(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
 
-def sentences() -> list[str]:
-    """Every caption the world can give, in a fixed order; the empty one first."""
-    toys = world.sample_identities(1, Generator().manual_seed(0))
-    found = {""}
-    for direction in range(len(world.DIRECTIONS)):
-        for background in range(len(world.BACKGROUNDS)):
-            scene = world.sample_scenes(1, Generator().manual_seed(0))
-            scene.direction[0], scene.background[0] = direction, background
-            for shape in range(len(world.SHAPES)):
-                toys.shape[0] = shape
-                for named in (False, True):
-                    found |= set(world.captions(toys, scene, torch.tensor([named])))
-    return sorted(found)
+@dataclass(frozen=True)
+class Encoder:
+    """What turns scenes into latents: the VAE, the words, and how references are cut."""
+
+    vae: WanVAE
+    tokenize: Tokenize
+    how: MaskedFrames
+    references: int
+    size: int
+    seed: int
 
 
-def cached_latents(vae: WanVAE, path: Path, clips: int, references: int, seed: int) -> Latents:
-    """Read the file if it was made by this VAE with these numbers; otherwise render, encode and write it."""
-    if clips % PART:
-        raise ValueError(f"clips is {clips}; clips are rendered in parts of {PART}: give a multiple")
-    weights = b"".join(value.numpy().tobytes() for value in vae.state_dict().values())
-    made_by = f"{sha256(weights).hexdigest()} {clips} {references} {seed}"
+def cached_latents(encoder: Encoder, kind: Kind, folder: Path) -> Latents:
+    """`kind.clips` clips in files of SHARD each: read what this encoder made before, render and encode the rest. A run
+    that is cut off loses one file at most; a longer one adds to what is there."""
+    if kind.clips % PART:
+        raise ValueError(f"clips is {kind.clips}; clips are rendered in parts of {PART}: give a multiple")
+    folder.mkdir(parents=True, exist_ok=True)
+    starts = range(0, kind.clips, SHARD)
+    shards = [_shard(encoder, kind, start, min(SHARD, kind.clips - start), folder) for start in starts]
+    return _joined(shards)
+
+
+def _shard(encoder: Encoder, kind: Kind, start: int, clips: int, folder: Path) -> Latents:
+    path = folder / f"latents-{kind.name}-{start // SHARD:03}.safetensors"
+    made_by = f"{_fingerprint(encoder, kind)} {clips}"
     if not path.exists() or _made_by(path) != made_by:
-        parts = [_encode_part(vae, references, seed + start) for start in range(0, clips, PART)]
-        columns = {name: torch.cat([getattr(part, name) for part in parts]) for name in parts[0].__dict__}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(columns, path, {MADE_BY: made_by})
+        made = _joined(
+            [_encode_part(encoder, kind, part) for part in range(start // PART, (start + clips) // PART)]
+        )
+        partial = path.with_suffix(".partial")
+        save_file(
+            {field.name: getattr(made, field.name) for field in fields(made)}, partial, {MADE_BY: made_by}
+        )
+        partial.replace(path)
+        logger.info("%s: %d clips encoded", path.name, clips)
     return Latents(**load_file(path))
+
+
+def _joined(parts: list[Latents]) -> Latents:
+    return Latents(
+        **{field.name: torch.cat([getattr(p, field.name) for p in parts]) for field in fields(Latents)}
+    )
+
+
+def _fingerprint(encoder: Encoder, kind: Kind) -> str:
+    weights = b"".join(value.cpu().numpy().tobytes() for value in encoder.vae.state_dict().values())
+    numbers = (
+        kind.frames,
+        kind.stride,
+        encoder.references,
+        encoder.size,
+        encoder.seed,
+        encoder.how,
+    )
+    return f"{sha256(weights).hexdigest()} {numbers}"
 
 
 def _made_by(path: Path) -> str | None:
@@ -68,25 +126,55 @@ def _made_by(path: Path) -> str | None:
 
 
 @torch.no_grad()
-def _encode_part(vae: WanVAE, references: int, seed: int) -> Latents:
-    generator, rows = Generator().manual_seed(seed), {text: row for row, text in enumerate(sentences())}
-    toys, scenes = world.sample_identities(PART, generator), world.sample_scenes(PART, generator)
-    video, alpha = world.render(toys, scenes)
-    frames = [masked_frames(video, alpha, generator) for _ in range(references)]
-    pictures, masks = (torch.stack(part, 1).flatten(0, 1) for part in zip(*frames, strict=True))
-    tokens = F.max_pool2d(masks, TOKEN_STRIDE).flatten(1).gt(0.5)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        latent = vae.encode(video, chunk=8)
-        reference = vae.encode(pictures.unsqueeze(2))[:, :, 0]
-    named = torch.ones(PART, dtype=torch.bool)
+def _encode_part(encoder: Encoder, kind: Kind, index: int) -> Latents:
+    generator = Generator().manual_seed(encoder.seed + 10_000 * kind.frames + index)
+    cast = world.sample_cast(PART, generator, duet=index % 4 == 3)
+    room = world.LENGTH - kind.stride * (kind.frames - 1)
+    start = torch.randint(0, room, (PART,), generator=generator)
+    video, alpha = world.render_cast(cast, world.moments(kind.frames, kind.stride, start), encoder.size)
+    frames = _references(encoder, cast, generator)
+    pictures, masks = (torch.stack(part, 1) for part in zip(*frames, strict=True))
+    kept = F.max_pool2d(masks.flatten(0, 1), TOKEN_STRIDE).flatten(1).gt(0.5)
+    still = video[:, :, -1:].expand(-1, -1, 5, -1, -1)
     return Latents(
-        latent=latent.half(),
-        reference=reference.unflatten(0, (PART, references)).half(),
-        keep=tokens.unflatten(0, (PART, references)),
-        coverage=_coverage(alpha).half(),
-        caption=torch.tensor([rows[text] for text in world.captions(toys, scenes)]),
-        named_caption=torch.tensor([rows[text] for text in world.captions(toys, scenes, named)]),
+        latent=_encode(encoder.vae, video),
+        last=_encode(encoder.vae, still)[:, :, 1],
+        reference=_encode(encoder.vae, pictures.flatten(0, 1).unsqueeze(2))[:, :, 0].unflatten(
+            0, masks.shape[:2]
+        ),
+        keep=kept.unflatten(0, masks.shape[:2]),
+        coverage=_coverage(alpha.sum(1, keepdim=True)).half(),
+        tokens=_tokens(encoder, cast, kind, generator),
     )
+
+
+def _references(encoder: Encoder, cast: world.Cast, generator: Generator) -> list[tuple[Tensor, Tensor]]:
+    """Masked frames of the whole scene, of each of its toys in turn: pictures (N, 3, H, W), masks (N, 1, H, W)."""
+    scene, layers = world.render_cast(cast, WHOLE, encoder.size)
+    return [
+        masked_frames(scene, layers[:, turn % len(cast)].unsqueeze(1), generator, encoder.how)
+        for turn in range(encoder.references)
+    ]
+
+
+def _tokens(encoder: Encoder, cast: world.Cast, kind: Kind, generator: Generator) -> Tensor:
+    """(N, 2, S), anonymous and named; half of the clips say their stride."""
+    told = torch.rand(PART, generator=generator) < 0.5
+    every = torch.ones(PART, dtype=torch.bool)
+    # One length for all parts: they are joined.
+    columns = []
+    for named in (None, every):
+        plain, tagged = (captions.captions(cast, named, stride) for stride in (None, kind.stride))
+        columns.append([b if tell else a for a, b, tell in zip(plain, tagged, told.tolist(), strict=True)])
+    tokens = encoder.tokenize([*columns[0], *columns[1], captions.LONGEST])[:-1]
+    return tokens.unflatten(0, (2, PART)).movedim(0, 1).contiguous()
+
+
+def _encode(vae: WanVAE, video: Tensor) -> Tensor:
+    device = vae.conv1.weight.device
+    with torch.autocast(device.type, dtype=torch.bfloat16):
+        parts = [vae.encode(part.to(device), chunk=8) for part in video.split(PART)]
+    return torch.cat([part.half().cpu() for part in parts])
 
 
 def _coverage(alpha: Tensor) -> Tensor:

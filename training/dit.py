@@ -1,9 +1,9 @@
-"""Masked training of a small Wan DiT and its text encoder on the demo world (Saber, arXiv 2512.06905, §3)."""
+"""Masked training of a small Wan DiT and its text encoder on the demo world (Saber, arXiv 2512.06905, §3), with
+replaced frames (STIV, arXiv 2412.07730, §3.2) and clips of several lengths."""
 
 import json
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import cast
@@ -11,19 +11,21 @@ from typing import cast
 import torch
 from torch import Generator, Tensor, nn
 
-from ..core.layout import Layout, Stream
-from ..core.positions import reference_angles
-from ..core.recipes import TRAINED_FOR, recipe_named
+from ..core.recipes import TRAINED_FOR
+from ..demo import world
 from ..hosts.pipeline import SETTINGS, Settings
-from ..wan.dit import DiTConfig, Tail, WanDiT
+from ..wan.dit import DiTConfig, WanDiT
 from ..wan.loading import load_vae, save_model
-from ..wan.sampler import TRAINED_STEPS
-from ..wan.text import TextEncoder, fold_padding
-from .data import Latents, cached_latents, sentences
+from ..wan.text import TextEncoder
+from .batches import Drawing, draw_batch
+from .data import Encoder, Kind, Latents, cached_latents
+from .objective import masked_reference_loss
 from .optimise import Optimiser, load_run, save_run, warm_hold_decay
+from .references import Augmentation, MaskedFrames
 from .text import fresh_text_encoder
 
 logger = logging.getLogger(__name__)
+SAVE_EVERY = 60.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -31,31 +33,39 @@ class TrainingConfig:
     """Everything a DiT run depends on."""
 
     model: DiTConfig
+    kinds: tuple[Kind, ...]
     recipe: str = "saber"
-    clips: int = 8192
-    references: int = 4  # masked frames cached per clip; each step draws one
-    steps: int = 4000
-    batch: int = 64
+    size: int = world.SIZE
+    references: int = 4  # masked frames cached per clip; a step draws one to four of them
+    # Not mirrored, unlike the paper's: which side a toy's second colour is on belongs to who it is.
+    how: MaskedFrames = field(default_factory=lambda: MaskedFrames(augmentation=Augmentation(flip=0.0)))
+    drawing: Drawing = field(default_factory=Drawing)
+    attention_mask: bool = True  # False: masked-out reference tokens stay visible, as grey (an ablation)
+    steps: int = 12_000
     rate: float = 7e-3
-    text_dropout: float = 0.1
-    reference_dropout: float = 0.15
-    named_share: float = 0.4  # captions that name the shape
-    subject_weight: float = 1.5  # extra loss on latent cells the toy covers
-    shift: float = 2.0
+    hold: float = 0.6  # share of the run before the rate decays
     seed: int = 0
     settings: Settings = field(default_factory=Settings)  # how the result likes to be run; kept in its file
 
 
 def demo_dit() -> TrainingConfig:
-    """The demo's DiT: 6 M parameters, 64 x 64 pixels, 9 pictures."""
-    run = Settings(width=64, height=64, frames=9, steps=20, scale=2.0, shift=3.0, fps=8)
-    return TrainingConfig(DiTConfig(256, 768, 2, 6, 16, 16, 128), settings=run)
+    """The demo's DiT: 6 M parameters, 80 x 80 pixels; mostly whole scenes in 9 pictures, beside 25 of them, 13 in a
+    row for what lies between two key pictures of a long video, and single pictures."""
+    run = Settings(width=world.SIZE, height=world.SIZE, frames=9, steps=20, scale=2.0, shift=3.0, fps=8)
+    kinds = (
+        Kind("scene", 9, 12, 8192, 64, 0.7),
+        Kind("long", 25, 4, 1024, 24, 0.1),
+        Kind("between", 13, 1, 1024, 48, 0.1),
+        Kind("picture", 1, 12, 2048, 128, 0.1),
+    )
+    return TrainingConfig(DiTConfig(256, 768, 2, 6, 16, 16, 128), kinds, settings=run)
 
 
 def smoke_dit() -> TrainingConfig:
     """A few steps of a tiny model, for tests."""
+    kinds = (Kind("scene", 9, 12, 64, 4, 0.5), Kind("picture", 1, 12, 64, 4, 0.5))
     return replace(
-        demo_dit(), model=DiTConfig(48, 64, 2, 1, 16, 16, 32), clips=64, steps=3, batch=4, references=1
+        demo_dit(), model=DiTConfig(48, 64, 2, 1, 16, 16, 32), kinds=kinds, steps=3, references=2, size=64
     )
 
 
@@ -68,98 +78,57 @@ class Trainee(nn.Module):
         self.text: nn.Module = text.model
 
 
-@dataclass(frozen=True)
-class Batch:
-    """What one step sees; everything random about it is drawn already."""
-
-    latent: Tensor  # (B, 16, F, h, w)
-    noise: Tensor
-    sigma: Tensor  # (B,)
-    reference: Tensor  # (B, 16, 1, h, w)
-    keep: Tensor  # (B, tokens) bool; all False where the reference is dropped
-    tokens: Tensor  # (B, S) of the caption; only </s> where the text is dropped
-    weight: Tensor  # (B, 1, F, h, w)
-
-
-def draw_batch(data: Latents, captions: Tensor, config: TrainingConfig, generator: Generator) -> Batch:
-    """Clips, one reference each, text and reference dropped independently, logit-normal times with a shift."""
-    size = config.batch
-
-    def chance(share: float) -> Tensor:
-        return torch.rand(size, generator=generator) < share
-
-    rows = torch.randint(0, len(data.latent), (size,), generator=generator)
-    pick = torch.randint(0, data.reference.shape[1], (size,), generator=generator)
-    caption = torch.where(chance(config.named_share), data.named_caption[rows], data.caption[rows])
-    caption = caption.masked_fill(chance(config.text_dropout), 0)
-    latent = data.latent[rows].float()
-    clock = torch.sigmoid(1.1 * torch.randn(size, generator=generator))
-    weight = 1 + config.subject_weight * data.coverage[rows].float().unsqueeze(1)
-    return Batch(
-        latent=latent,
-        noise=torch.randn(latent.shape, generator=generator),
-        sigma=config.shift * clock / (1 + (config.shift - 1) * clock),
-        reference=data.reference[rows, pick].float().unsqueeze(2),
-        keep=data.keep[rows, pick] & ~chance(config.reference_dropout)[:, None],
-        tokens=captions[caption],
-        weight=weight / weight.mean(),
-    )
-
-
-def masked_reference_loss(
-    trainee: Trainee, text: TextEncoder, config: TrainingConfig
-) -> Callable[[Batch], Tensor]:
-    """Flow-matching loss on the video; masked-out reference tokens are seen by nobody (a key bias of -inf here, since
-    rows of a batch keep different tokens; the same numbers as their removal)."""
-    dit, recipe = trainee.dit, recipe_named(config.recipe)
-    angles: dict[tuple[int, int, int], Tensor] = {}
-
-    def tail(reference: Tensor, keep: Tensor, frames: int) -> Tail:
-        grid = (frames, reference.shape[3] // 2, reference.shape[4] // 2)
-        if grid not in angles:
-            layout = Layout(recipe, (Stream(grid[1], grid[2], grid[1] * grid[2]),))
-            angles[grid] = reference_angles(layout, frames, dit.head_size)[None]
-        bias = torch.zeros(keep.shape).masked_fill(~keep, float("-inf"))
-        return Tail(dit.embed_patches(reference), angles[grid], bias)
-
-    def loss(batch: Batch) -> Tensor:
-        context, bias = fold_padding(text.states(batch.tokens), batch.tokens)
-        sigma = batch.sigma.view(-1, 1, 1, 1, 1)
-        noisy = (1 - sigma) * batch.latent + sigma * batch.noise
-        references = tail(batch.reference, batch.keep, noisy.shape[2])
-        velocity = dit(noisy, batch.sigma * TRAINED_STEPS, context, context_bias=bias, tail=references)
-        error = (velocity.float() - (batch.noise - batch.latent)).pow(2)
-        return (error * batch.weight).mean()
-
-    return loss
-
-
-def train_dit(config: TrainingConfig, folder: Path, resume: bool = False, compiled: bool = False) -> None:
+def train_dit(
+    config: TrainingConfig, folder: Path, resume: bool = False, compiled: bool = False, device: str = "cpu"
+) -> None:
     """Train on `folder`/vae.safetensors and leave `dit.safetensors` and `text_encoder.safetensors` (fp16) there."""
     torch.manual_seed(config.seed)
-    vae = load_vae(folder / "vae.safetensors", what="--out (run `refvid train vae` first)")
-    data = cached_latents(vae, folder / "latents.safetensors", config.clips, config.references, config.seed)
     text = fresh_text_encoder(config.model.text_width)
-    trainee, generator = Trainee(fresh_dit(config.model), text), Generator().manual_seed(config.seed + 1)
+    data = latents_of(config, text, folder, device)
+    trainee = Trainee(fresh_dit(config.model), text).to(device)
+    generator = Generator(device).manual_seed(config.seed + 1)
     optimiser = Optimiser(trainee, _hidden, config.rate, adam_share=0.5, average=0.997, weight_decay=0.02)
     run, first = folder / "dit-run.safetensors", 0
     if resume and run.exists():
         first = load_run(run, trainee, optimiser, generator)
-    captions = text.tokenize(sentences())
-    loss = masked_reference_loss(trainee, text, config)
-    loss = torch.compile(loss, dynamic=False) if compiled else loss
+    if compiled:
+        for block in trainee.dit.blocks:
+            block.compile(dynamic=True)
+    loss = masked_reference_loss(trainee.dit, text, config.recipe, config.attention_mask)
     shown, seen = time.monotonic(), []
     for step in range(first, config.steps):
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            value = loss(draw_batch(data, captions, config, generator))
+        kind, latents = data[_turn(config.kinds, step)]
+        with torch.autocast(device, dtype=torch.bfloat16):
+            value = loss(draw_batch(latents, kind.batch, config.drawing, generator))
         value.backward()
-        optimiser.step(trainee, warm_hold_decay(step, config.steps))
-        seen.append(value.item())
-        if time.monotonic() - shown > 60 or step + 1 == config.steps:
-            logger.info("dit step %d of %d: loss %.4f", step + 1, config.steps, sum(seen) / len(seen))
+        optimiser.step(trainee, warm_hold_decay(step, config.steps, hold=config.hold))
+        seen.append(value.detach())
+        if time.monotonic() - shown > SAVE_EVERY or step + 1 == config.steps:
+            logger.info(
+                "dit step %d of %d: loss %.4f", step + 1, config.steps, torch.stack(seen).mean().item()
+            )
             shown, seen = time.monotonic(), []
             save_run(run, trainee, optimiser, generator, step + 1)
     export(cast(Trainee, optimiser.average.module), text, config, folder)
+
+
+def export_run(config: TrainingConfig, folder: Path) -> None:
+    """Write the averaged weights of a run that has not ended as `train_dit` writes those of one that has."""
+    text = fresh_text_encoder(config.model.text_width)
+    trainee = Trainee(fresh_dit(config.model), text)
+    optimiser = Optimiser(trainee, _hidden, config.rate)
+    step = load_run(folder / "dit-run.safetensors", trainee, optimiser, Generator())
+    logger.info("exporting step %d of %d", step, config.steps)
+    export(cast(Trainee, optimiser.average.module), text, config, folder)
+
+
+def latents_of(
+    config: TrainingConfig, text: TextEncoder, folder: Path, device: str
+) -> list[tuple[Kind, Latents]]:
+    """The clips of every kind, made or read, on the device."""
+    vae = load_vae(folder / "vae.safetensors", device=device, what="--out (run `refvid train vae` first)")
+    encoder = Encoder(vae, text.tokenize, config.how, config.references, config.size, config.seed)
+    return [(kind, cached_latents(encoder, kind, folder).to(torch.device(device))) for kind in config.kinds]
 
 
 def fresh_dit(model: DiTConfig) -> WanDiT:
@@ -186,6 +155,13 @@ def export(average: Trainee, text: TextEncoder, config: TrainingConfig, folder: 
     save_model(dict(average.dit.state_dict()), folder / "dit.safetensors", metadata)
     tensors = TextEncoder(average.text, text.spiece_model).tensors()
     save_model(tensors, folder / "text_encoder.safetensors")
+
+
+def _turn(kinds: tuple[Kind, ...], step: int) -> int:
+    """Which kind a step sees: each by its share, spread evenly, from the step alone, so that a resumed run agrees."""
+    shares = torch.tensor([kind.share for kind in kinds], dtype=torch.float64)
+    place = (step * 0.6180339887498949) % 1 * shares.sum()  # the golden ratio's multiples fill [0, 1) evenly
+    return int((shares.cumsum(0) <= place).sum().clamp_max(len(kinds) - 1))
 
 
 def _hidden(name: str, parameter: Tensor) -> bool:

@@ -2,7 +2,7 @@
 
 import io
 
-from ..demo import world
+from ..demo import captions
 from ..wan.text import TextEncoder, umt5
 
 
@@ -21,8 +21,8 @@ def word_pieces(words: list[str]) -> bytes:
 
 def fresh_text_encoder(width: int) -> TextEncoder:
     """An untrained UMT5 of two layers that knows the demo world's vocabulary."""
-    pieces = word_pieces(world.vocabulary())
-    encoder = TextEncoder(umt5(len(world.vocabulary()) + 3, width, 2, 4, width // 4, 2 * width), pieces)
-    if encoder.unknown_words(" ".join(world.vocabulary())):
+    pieces = word_pieces(captions.vocabulary())
+    encoder = TextEncoder(umt5(len(captions.vocabulary()) + 3, width, 2, 4, width // 4, 2 * width), pieces)
+    if encoder.unknown_words(" ".join(captions.vocabulary())):
         raise ValueError("vocabulary: a word of the demo world has no piece")
     return encoder

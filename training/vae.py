@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from ..demo import world
-from ..wan.loading import save_model
+from ..wan.loading import load_vae, save_model
 from ..wan.vae import CausalConv, FrameAttention, WanVAE
 from .optimise import Optimiser, load_run, save_run, warm_hold_decay
 from .references import masked_frames
@@ -53,13 +53,13 @@ class VAEConfig:
 
 def demo_vae() -> VAEConfig:
     """The demo's VAE: pictures first, then crops of clips, then whole clips."""
-    crop, clip_crop, picture, clip = View(1, 32, 64), View(5, 32, 16), View(1, 64, 16), View(9, 64, 4)
+    crop, clip_crop, picture, clip = View(1, 32, 64), View(5, 32, 16), View(1, 80, 12), View(9, 80, 3)
     stages = (
         Stage(800, 3.5e-3, (View(1, 32, 32),)),
         Stage(1200, 3.5e-3, (crop, clip_crop, picture, clip_crop)),
         Stage(700, 1.7e-3, (clip, clip_crop, picture, clip)),
     )
-    return VAEConfig(width=8, clips=3072, frames=9, size=64, stages=stages)
+    return VAEConfig(width=8, clips=3072, frames=9, size=world.SIZE, stages=stages)
 
 
 def smoke_vae() -> VAEConfig:
@@ -74,10 +74,7 @@ class Clips:
 
     def __init__(self, config: VAEConfig):
         generator = Generator().manual_seed(config.seed)
-        toys = world.sample_identities(config.clips, generator)
-        video, alpha = world.render(
-            toys, world.sample_scenes(config.clips, generator), config.frames, config.size
-        )
+        video, alpha = varied_clips(config, config.clips, generator)
         references, masks = masked_frames(video, alpha, generator)
         self.video, self.references = _bytes(video), _bytes(references)
         self.where, self.reference_where = alpha.gt(0.5)[:, 0], masks.gt(0.5)[:, 0]
@@ -96,6 +93,17 @@ class Clips:
         return _crop(crops, where, view.size, generator).float() / 127.5 - 1
 
 
+def varied_clips(config: VAEConfig, clips: int, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Three quarters single toys, one quarter pairs: video (N, 3, F, H, W), alpha (N, 1, F, H, W) of all toys."""
+    pairs = clips // 4
+    parts = [
+        world.render_cast(world.sample_cast(n, generator, duet), config.frames, config.size)
+        for n, duet in ((clips - pairs, False), (pairs, True))
+        if n
+    ]
+    return torch.cat([video for video, _ in parts]), torch.cat([a.sum(1, keepdim=True) for _, a in parts])
+
+
 def _crop(clips: Tensor, where: Tensor, size: int, generator: Generator) -> Tensor:
     """Windows centred on a random pixel of the toy, jittered so that borders and ground are seen too."""
     n, _, _, height, width = clips.shape
@@ -109,12 +117,15 @@ def _crop(clips: Tensor, where: Tensor, size: int, generator: Generator) -> Tens
     return picked.permute(0, 3, 4, 1, 2)
 
 
-def train_vae(config: VAEConfig, folder: Path, resume: bool = False) -> WanVAE:
-    """Train and leave `vae.safetensors` (fp16, unit latents on this world) in `folder`."""
+def train_vae(config: VAEConfig, folder: Path, resume: bool = False, initial: Path | None = None) -> WanVAE:
+    """Train and leave `vae.safetensors` (fp16, unit latents on this world) in `folder`; from the weights of the VAE
+    `initial` where given, which keeps its width."""
     torch.manual_seed(config.seed)
     clips, generator = Clips(config), Generator().manual_seed(config.seed + 1)
-    vae = WanVAE(config.width)
-    start_as_pictures(vae)
+    vae = (
+        WanVAE(config.width) if initial is None else load_vae(initial, what="--from").train().requires_grad_()
+    )
+    start_as_pictures(vae, fresh=initial is None)
     optimiser = Optimiser(vae, lambda _, p: p.ndim > 3 and min(p.shape[:2]) > 3, rate=1.0, average=0.99)
     run, first = folder / "vae-run.safetensors", 0
     if resume and run.exists():
@@ -141,8 +152,9 @@ def train_vae(config: VAEConfig, folder: Path, resume: bool = False) -> WanVAE:
     return vae
 
 
-def start_as_pictures(vae: WanVAE) -> None:
-    """Zero the taps of the past and start the time convolutions as copies, so that picture training carries over."""
+def start_as_pictures(vae: WanVAE, fresh: bool = True) -> None:
+    """Zero the taps of the past; of a fresh VAE start the time convolutions as copies, so that picture training
+    carries over."""
     timed = {vae.decoder.conv1, vae.encoder.head[2]}
     with torch.no_grad():
         for module in vae.modules():
@@ -150,9 +162,9 @@ def start_as_pictures(vae: WanVAE) -> None:
                 if module.kernel_size[1] == 3:
                     module.weight[:, :, :2] = 0
                     module.present_only = True
-                else:
+                elif fresh:
                     _start_as_copy(module)
-        for middle in (vae.encoder.middle, vae.decoder.middle):
+        for middle in (vae.encoder.middle, vae.decoder.middle) if fresh else ():
             nn.init.zeros_(cast(FrameAttention, middle[1]).proj.weight)
 
 
@@ -181,8 +193,7 @@ def _step_loss(vae: WanVAE, video: Tensor, noise: float, generator: Generator) -
 def quality(vae: WanVAE, config: VAEConfig, clips: int = 32) -> tuple[float, float]:
     """Peak signal-to-noise ratio in dB on clips never trained on: the whole picture, and inside the toy."""
     generator = Generator().manual_seed(config.seed + 1000)
-    toys = world.sample_identities(clips, generator)
-    video, alpha = world.render(toys, world.sample_scenes(clips, generator), config.frames, config.size)
+    video, alpha = varied_clips(config, clips, generator)
     error = (vae.decode(vae.encode(video)).clamp(-1, 1) - video).pow(2).mean(1, keepdim=True) / 4
     whole, inside = error.mean(), (error * alpha).sum() / alpha.sum()
     return -10 * math.log10(whole), -10 * math.log10(inside)

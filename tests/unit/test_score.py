@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
+from refvid.core.score import paired_interval
 from refvid.demo import score, world
 
 
@@ -28,8 +29,8 @@ def pairs() -> Pairs:
     generator = Generator().manual_seed(0)
     toys, scenes = world.sample_identities(64, generator), world.sample_scenes(64, generator)
     others = world.other_scenes(scenes, generator)
-    video, alpha = world.render(toys, scenes)
-    return Pairs(toys, scenes, video, alpha, others, *world.render(toys, others))
+    video, alpha = world.render(toys, scenes, size=64)
+    return Pairs(toys, scenes, video, alpha, others, *world.render(toys, others, size=64))
 
 
 def empty_clips(background: Tensor) -> Tensor:
@@ -43,7 +44,17 @@ def share(got: Tensor, expected: Tensor) -> float:
 def test_direction_background_and_shape_of_rendered_clips_are_recovered(pairs: Pairs) -> None:
     assert share(score.direction_of(pairs.video), pairs.scenes.direction) >= 0.95
     assert share(score.background_of(pairs.video), pairs.scenes.background) == 1
-    assert share(score.shape_of(pairs.video), pairs.toys.shape) >= 0.85
+    assert share(score.shape_of(pairs.video), pairs.toys.shape) >= 0.9
+    assert share(score.texture_of(pairs.video, pairs.toys), pairs.toys.texture) >= 0.9
+
+
+def test_textures_are_told_apart_in_any_scene_and_not_by_other_colours(pairs: Pairs) -> None:
+    assert share(score.texture_of(pairs.elsewhere, pairs.toys), pairs.toys.texture) >= 0.8
+    others = pairs.toys[torch.arange(64).roll(1)]
+    painted = world.Identities(
+        **{**vars(pairs.toys), "primary": others.primary, "secondary": others.secondary}
+    )
+    assert share(score.texture_of(pairs.video, painted), pairs.toys.texture) < 0.6
 
 
 def test_segmentation_finds_the_toy_and_little_else(pairs: Pairs) -> None:
@@ -95,7 +106,7 @@ def test_a_toy_has_the_same_colour_histogram_in_two_scenes(pairs: Pairs) -> None
     elsewhere = score.colour_histogram(pairs.elsewhere, pairs.elsewhere_alpha > 0.99)
     torch.testing.assert_close(inside.sum(1), torch.ones(64))
     # Not exactly 1: a blend of the two colours, or a colour on a bin's edge, may fall on either side of it.
-    assert torch.minimum(inside, elsewhere).sum(1).mean() > 0.95
+    assert torch.minimum(inside, elsewhere).sum(1).mean() > 0.93
     assert torch.minimum(inside, elsewhere.roll(1, 0)).sum(1).mean() < 0.2
 
 
@@ -106,7 +117,7 @@ def test_a_clip_resembles_its_own_reference_and_not_the_others(pairs: Pairs) -> 
     other = (table.sum(1) - own) / 63
     assert own.mean() > 0.6
     assert other.mean() < 0.2
-    assert score.paired_interval(own - other)[1] > 0.4
+    assert paired_interval(own - other)[1] > 0.4
 
 
 def test_similarity_ignores_what_the_mask_hides(pairs: Pairs) -> None:
@@ -119,33 +130,5 @@ def test_similarity_ignores_what_the_mask_hides(pairs: Pairs) -> None:
 
 def test_shape_does_not_depend_on_colour_or_background(pairs: Pairs) -> None:
     toys = world.Identities(**{**vars(pairs.toys), "primary": 1 - pairs.toys.primary})
-    video, _ = world.render(toys, pairs.others, frames=3)
+    video, _ = world.render(toys, pairs.others, frames=3, size=64)
     assert share(score.shape_of(video), pairs.toys.shape) >= 0.85
-
-
-def test_the_interval_of_symmetric_differences_holds_zero_at_its_mean() -> None:
-    half = torch.randn(50, generator=Generator().manual_seed(0))
-    mean, low, high = score.paired_interval(torch.cat([half, -half]))
-    assert mean == pytest.approx(0, abs=1e-7)
-    assert low < 0 < high
-
-
-def test_the_interval_has_the_closed_form_mean_and_width() -> None:
-    values = torch.randn(400, generator=Generator().manual_seed(1)) + 3
-    mean, low, high = score.paired_interval(values)
-    assert mean == pytest.approx(values.double().mean().item())
-    # For this many values the bootstrap is the normal interval of the mean.
-    assert high - low == pytest.approx(2 * 1.96 * values.std().item() / 20, rel=0.05)
-    assert score.paired_interval(torch.full((5,), 2.0)) == (2.0, 2.0, 2.0)
-
-
-def test_the_interval_repeats_for_a_seed_and_refuses_what_is_not_one_number_per_clip() -> None:
-    values = torch.randn(20, generator=Generator().manual_seed(2))
-    assert (
-        score.paired_interval(values)
-        == score.paired_interval(values)
-        != score.paired_interval(values, seed=1)
-    )
-    for wrong in (torch.zeros(0), torch.zeros(2, 2)):
-        with pytest.raises(ValueError, match="one number per clip"):
-            score.paired_interval(wrong)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from refvid.demo import world
+from refvid.demo import captions
 from refvid.training.text import fresh_text_encoder
 from refvid.wan.text import fold_padding
 
@@ -52,7 +52,7 @@ def test_the_case_of_letters_does_not_matter(encoder):
 
 
 def test_every_word_of_the_world_has_a_piece_and_others_are_named(encoder):
-    words = world.vocabulary()
+    words = captions.vocabulary()
     assert encoder.unknown_words(" ".join(words)) == []
     assert len({tuple(row) for row in encoder.tokenize(words).tolist()}) == len(words)
     assert encoder.unknown_words("a zebra moving Quickly right") == ["zebra", "Quickly"]

@@ -5,13 +5,16 @@ from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Generator, Tensor
 
+from refvid.training import data as latent_data
 from refvid.training import dit as dit_training
 from refvid.training import vae as vae_training
-from refvid.training.data import Latents, sentences
-from refvid.training.dit import Trainee, draw_batch, fresh_dit, masked_reference_loss, smoke_dit, train_dit
+from refvid.training.batches import PATTERNS, Drawing, draw_batch
+from refvid.training.data import Encoder, Kind, Latents, cached_latents
+from refvid.training.dit import Trainee, _turn, demo_dit, export_run, fresh_dit, smoke_dit, train_dit
+from refvid.training.objective import masked_reference_loss
 from refvid.training.optimise import Optimiser, save_run, warm_hold_decay
 from refvid.training.text import fresh_text_encoder
 from refvid.training.vae import Stage, View, smoke_vae, train_vae
@@ -34,19 +37,21 @@ def one_thread():
 # ---- the loss
 
 
-def latents(clips: int = 64) -> Latents:
+def latents(clips: int = 64, frames: int = 3, references: int = 2) -> Latents:
     generator = Generator().manual_seed(0)
 
     def draw(*shape: int) -> Tensor:
         return torch.randn(clips, *shape, generator=generator)
 
-    captions = torch.randint(0, len(sentences()), (2, clips), generator=generator)
+    words = torch.randint(3, 40, (clips, 2, 6), generator=generator)
+    words[:, :, 5] = 1
     return Latents(
-        draw(16, 3, 8, 8).half(),
-        draw(1, 16, 8, 8).half(),
-        draw(1, 16) > 0,
-        draw(3, 8, 8).sigmoid().half(),
-        *captions,
+        latent=draw(16, frames, 8, 8).half(),
+        last=draw(16, 8, 8).half(),
+        reference=draw(references, 16, 8, 8).half(),
+        keep=draw(references, 16) > 0,
+        coverage=draw(frames, 8, 8).sigmoid().half(),
+        tokens=words,
     )
 
 
@@ -59,19 +64,22 @@ class Setting:
         self.text = fresh_text_encoder(32)
         self.trainee = Trainee(fresh_dit(self.config.model), self.text)
         torch.nn.init.normal_(self.trainee.dit.head.head.weight, std=0.1)
-        self.loss = masked_reference_loss(self.trainee, self.text, self.config)
+        self.loss = masked_reference_loss(self.trainee.dit, self.text, self.config.recipe)
 
-    def batch(self, seed: int = 0):
-        captions = self.text.tokenize(sentences())
-        return draw_batch(latents(), captions, self.config, Generator().manual_seed(seed))
+    def batch(self, seed: int = 0, pattern: str = "none", **drawing):
+        only = tuple(float(name == pattern) for name in PATTERNS)
+        how = Drawing(patterns=only, frame_dropout=0.0, **{"reference_counts": (1.0,), **drawing})
+        return draw_batch(latents(), 4, how, Generator().manual_seed(seed))
 
     def by_hand(self, batch) -> Tensor:
         """The loss of a model that knows no references, with all 512 places of the text."""
         states = self.text.states(batch.tokens)
         context = torch.nn.functional.pad(states, (0, 0, 0, 512 - states.shape[1]))
-        sigma = batch.sigma.view(-1, 1, 1, 1, 1)
-        noisy = batch.latent + sigma * (batch.noise - batch.latent)
-        velocity = self.trainee.dit(noisy, batch.sigma * 1000, context)
+        level = batch.sigma[:, None] * ~batch.replaced
+        sigma = level[:, None, :, None, None]
+        clean = torch.where(batch.replaced[:, None, :, None, None], batch.given, batch.latent)
+        noisy = clean + sigma * (batch.noise - clean)
+        velocity = self.trainee.dit(noisy, level * 1000, context)
         return ((velocity - batch.noise + batch.latent) ** 2 * batch.weight).mean()
 
 
@@ -80,8 +88,11 @@ def setting() -> Setting:
     return Setting()
 
 
-def test_dropping_every_reference_token_gives_the_loss_and_gradients_of_a_model_without_references(setting):
-    batch = setting.batch()
+@pytest.mark.parametrize("pattern", ["none", "first and last"])
+def test_dropping_every_reference_token_gives_the_loss_and_gradients_of_a_model_without_references(
+    setting, pattern
+):
+    batch = setting.batch(pattern=pattern)
     dropped = replace(batch, keep=torch.zeros_like(batch.keep))
     parameters = list(setting.trainee.parameters())
     got, expected = setting.loss(dropped), setting.by_hand(batch)
@@ -93,11 +104,86 @@ def test_dropping_every_reference_token_gives_the_loss_and_gradients_of_a_model_
     assert abs(setting.loss(kept).item() - expected.item()) > 1e-5
 
 
-def test_a_masked_token_does_not_reach_the_loss(setting):
-    batch = setting.batch()
-    cells = batch.keep.view(4, 1, 1, 4, 4).repeat_interleave(2, 3).repeat_interleave(2, 4)
+def test_a_masked_token_does_not_reach_the_loss_unless_the_attention_mask_is_off(setting):
+    batch = setting.batch(reference_counts=(0.0, 1.0))
+    cells = batch.keep.view(4, 1, 2, 4, 4).repeat_interleave(2, 3).repeat_interleave(2, 4)
     loud = replace(batch, reference=torch.where(cells, batch.reference, torch.tensor(50.0)))
     torch.testing.assert_close(setting.loss(loud), setting.loss(batch), rtol=1e-6, atol=0)
+    open_loss = masked_reference_loss(setting.trainee.dit, setting.text, "saber", attention_mask=False)
+    assert abs(open_loss(loud) - open_loss(batch)) > 1e-5
+    bare = replace(batch, keep=torch.zeros_like(batch.keep))
+    torch.testing.assert_close(open_loss(bare), setting.loss(bare), rtol=1e-6, atol=0)
+
+
+def test_replaced_frames_are_given_clean_at_timestep_0_and_not_learned(setting, monkeypatch):
+    batch, seen = setting.batch(pattern="first and last"), {}
+    assert torch.equal(batch.replaced, torch.tensor([True, False, True]).expand(4, -1))
+
+    def listen(noisy, clock, *_, **__):
+        seen.update(noisy=noisy, clock=clock)
+        return torch.zeros_like(noisy)
+
+    monkeypatch.setattr(setting.trainee.dit, "forward", listen)
+    value = setting.loss(batch)
+    assert torch.equal(seen["noisy"][:, :, [0, 2]], batch.given[:, :, [0, 2]])
+    assert torch.equal(seen["clock"], torch.stack([0 * batch.sigma, 1000 * batch.sigma, 0 * batch.sigma], 1))
+    assert (batch.weight[:, :, [0, 2]] == 0).all() and batch.weight.mean().item() == pytest.approx(
+        1, abs=1e-5
+    )
+    moved = replace(batch, noise=batch.noise.index_fill(2, torch.tensor([0, 2]), 9.0))
+    torch.testing.assert_close(setting.loss(moved), value)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "allowed"),
+    [
+        ("none", {""}),
+        ("first", {"0"}),
+        ("first n", {"01", "012"}),
+        ("first and last", {"06"}),
+        ("every n-th", {"0246", "036"}),
+    ],
+)
+def test_a_step_replaces_the_frames_of_its_pattern_and_rows_drop_them_at_their_chance(pattern, allowed):
+    only = tuple(float(name == pattern) for name in PATTERNS)
+    drawing, data, found, dropped = Drawing(patterns=only, frame_dropout=0.25), latents(frames=7), set(), 0.0
+    for seed in range(30):
+        batch = draw_batch(data, 64, drawing, Generator().manual_seed(seed))
+        rows = {"".join(str(i) for i in row.nonzero()[:, 0].tolist()) for row in batch.replaced}
+        found |= rows
+        dropped += (~batch.replaced.any(1)).float().mean().item() / 30
+    assert found == allowed | {""}
+    if pattern != "none":
+        assert dropped == pytest.approx(0.25, abs=0.04)  # four deviations of a share of 1920
+
+
+def test_the_last_frame_is_known_as_a_held_picture_half_of_the_time_and_no_other_is_changed():
+    batch = draw_batch(latents(), 2000, Drawing(held_share=0.5), Generator().manual_seed(0))
+    assert torch.equal(batch.given[:, :, :2], batch.latent[:, :, :2])
+    held = (batch.given[:, :, 2] != batch.latent[:, :, 2]).flatten(1).any(1)
+    assert held.float().mean().item() == pytest.approx(0.5, abs=0.045)
+    single = draw_batch(latents(frames=1), 64, Drawing(patterns=(0, 1, 0, 0, 0)), Generator().manual_seed(0))
+    assert torch.equal(single.given, single.latent) and not single.replaced.any()
+
+
+def test_references_of_a_step_are_different_frames_and_their_number_follows_its_chances():
+    data = latents(references=4)
+    data = replace(data, reference=torch.arange(4).view(1, 4, 1, 1, 1).expand(64, 4, 16, 8, 8).half())
+    counts = torch.zeros(5)
+    for seed in range(400):
+        batch = draw_batch(data, 8, Drawing(), Generator().manual_seed(seed))
+        which = batch.reference[:, 0, :, 0, 0]
+        assert all(len(set(row.tolist())) == which.shape[1] for row in which)
+        assert batch.keep.shape == (8, 16 * which.shape[1])
+        counts[which.shape[1]] += 1 / 400
+    torch.testing.assert_close(counts, torch.tensor([0, 0.55, 0.25, 0.1, 0.1]), rtol=0, atol=0.1)
+
+
+def test_kinds_take_turns_by_their_shares():
+    kinds = demo_dit().kinds
+    turns = torch.tensor([_turn(kinds, step) for step in range(2000)])
+    for index, kind in enumerate(kinds):
+        assert (turns == index).float().mean().item() == pytest.approx(kind.share, abs=0.003)
 
 
 def test_the_loss_of_a_perfect_prediction_is_zero_and_of_a_silent_one_the_weighted_power(
@@ -111,20 +197,17 @@ def test_the_loss_of_a_perfect_prediction_is_zero_and_of_a_silent_one_the_weight
     torch.testing.assert_close(setting.loss(batch), (target**2 * batch.weight).mean())
 
 
-def test_a_batch_drops_text_and_references_as_often_as_the_config_says():
-    config = replace(smoke_dit(), batch=4000, text_dropout=0.3, reference_dropout=0.2, named_share=1.0)
-    data = replace(
-        latents(),
-        keep=torch.ones(64, 1, 16, dtype=torch.bool),
-        named_caption=torch.ones(64, dtype=torch.long),
-    )
-    batch = draw_batch(data, torch.arange(2)[:, None], config, Generator().manual_seed(0))
-    silent, bare = batch.tokens[:, 0] == 0, ~batch.keep.any(1)
+def test_a_batch_drops_text_and_references_as_often_as_the_drawing_says():
+    data = replace(latents(), keep=torch.ones(64, 2, 16, dtype=torch.bool))
+    how = Drawing(text_dropout=0.3, reference_dropout=0.2, named_share=0.4, patterns=(1, 0, 0, 0, 0))
+    batch = draw_batch(data, 4000, how, Generator().manual_seed(0))
+    silent, bare = batch.tokens[:, 0] == 1, ~batch.keep.any(1)
     # Four standard deviations of a share of 4000.
     assert silent.float().mean().item() == pytest.approx(0.3, abs=0.03)
     assert bare.float().mean().item() == pytest.approx(0.2, abs=0.026)
     assert (silent & bare).float().mean().item() == pytest.approx(0.06, abs=0.015)
     assert torch.equal(batch.keep.all(1), ~bare)
+    assert (batch.tokens[silent, 1:] == 0).all()
     assert batch.weight.mean().item() == pytest.approx(1, abs=1e-5)
 
 
@@ -167,13 +250,24 @@ def same_files(one, other) -> None:
         assert torch.equal(value, b[key]), key
 
 
+@pytest.fixture
+def quick_latents(monkeypatch):
+    """Clips that need no VAE."""
+    made = lambda encoder, kind, folder: latents(frames=(kind.frames + 3) // 4)  # noqa: E731
+    monkeypatch.setattr(dit_training, "cached_latents", made)
+
+
+def untrained_vae(folder) -> None:
+    torch.manual_seed(0)
+    save_model(dict(WanVAE(2).state_dict()), folder / "vae.safetensors")
+
+
 @autocast
+@pytest.mark.usefixtures("quick_latents")
 def test_an_interrupted_dit_training_resumes_to_the_same_files(tmp_path, monkeypatch):
     config = replace(smoke_dit(), steps=4)
     for name in ("whole", "parts"):
-        torch.manual_seed(0)
-        save_model(dict(WanVAE(2).state_dict()), tmp_path / name / "vae.safetensors")
-        save_file(vars(latents()), tmp_path / name / "latents-64.safetensors")
+        untrained_vae(tmp_path / name)
     train_dit(config, tmp_path / "whole")
     hasty(monkeypatch, dit_training, stop_at=2)
     with pytest.raises(Interrupted):
@@ -182,6 +276,35 @@ def test_an_interrupted_dit_training_resumes_to_the_same_files(tmp_path, monkeyp
     train_dit(config, tmp_path / "parts", resume=True)
     for name in ("dit-run", "dit", "text_encoder"):
         same_files(tmp_path / "whole" / f"{name}.safetensors", tmp_path / "parts" / f"{name}.safetensors")
+
+
+@autocast
+@pytest.mark.usefixtures("quick_latents")
+def test_the_files_of_a_run_that_has_ended_can_be_written_again(tmp_path):
+    config = replace(smoke_dit(), steps=2)
+    untrained_vae(tmp_path)
+    train_dit(config, tmp_path)
+    for name in ("dit", "text_encoder"):
+        (tmp_path / f"{name}.safetensors").rename(tmp_path / f"{name}-ended.safetensors")
+    export_run(config, tmp_path)
+    for name in ("dit", "text_encoder"):
+        same_files(tmp_path / f"{name}.safetensors", tmp_path / f"{name}-ended.safetensors")
+
+
+def test_clips_are_encoded_once_and_a_run_that_was_cut_off_loses_one_file_at_most(tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    text, kind = fresh_text_encoder(32), Kind("scene", 5, 24, 192, 4, 1.0)
+    encoder = Encoder(WanVAE(2).eval(), text.tokenize, smoke_dit().how, 1, 32, 0)
+    monkeypatch.setattr(latent_data, "SHARD", 64)
+    made = cached_latents(encoder, replace(kind, clips=128), tmp_path)
+    asked, encode = [], latent_data._encode_part
+    monkeypatch.setattr(latent_data, "_encode_part", lambda *call: asked.append(call[2]) or encode(*call))
+    more = cached_latents(encoder, kind, tmp_path)
+    assert asked == [2]
+    for name, value in vars(made).items():
+        assert torch.equal(getattr(more, name)[:128], value), name
+    cached_latents(replace(encoder, seed=1), replace(kind, clips=64), tmp_path)
+    assert asked == [2, 0]  # another seed: nothing of what is there is used
 
 
 def test_an_interrupted_vae_training_resumes_to_the_same_files_and_stays_causal(tmp_path, monkeypatch):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from PIL import Image
 from torch import Generator, Tensor
 
-from refvid.demo import sheet, world
+from refvid.demo import captions, edits, sheet, world
+from refvid.demo.shapes import SHAPES, TEXTURES
 
 
 def draw(seed: int, n: int = 64) -> tuple[world.Identities, world.Scenes]:
@@ -62,8 +65,8 @@ def test_values_stay_in_their_ranges() -> None:
 def test_every_kind_is_drawn_about_equally_often() -> None:
     toys, scenes = draw(0, n=6000)
     kinds = [
-        (toys.shape, world.SHAPES),
-        (toys.texture, world.TEXTURES),
+        (toys.shape, SHAPES),
+        (toys.texture, TEXTURES),
         (scenes.direction, world.DIRECTIONS),
         (scenes.background, world.BACKGROUNDS),
     ]
@@ -84,13 +87,13 @@ def test_other_scenes_are_always_on_another_background() -> None:
 def test_outside_the_toy_the_picture_is_the_backdrop() -> None:
     toys, scenes = draw(0)
     video, alpha = world.render(toys, scenes, frames=3)
-    behind = (world.backdrop(scenes.background, 64) * 2 - 1).unsqueeze(2)
+    behind = (world.backdrop(scenes.background, world.SIZE) * 2 - 1).unsqueeze(2)
     assert ((video - behind).abs() * (alpha < 1e-4)).max() < 1e-3
 
 
 def test_inside_a_plain_toy_is_its_first_colour_in_any_scene() -> None:
     toys, scenes = draw(0)
-    plain = toys.texture == world.TEXTURES.index("plain")
+    plain = toys.texture == TEXTURES.index("plain")
     for scene in (scenes, world.other_scenes(scenes, Generator().manual_seed(1))):
         video, alpha = world.render(toys[plain], scene[plain], frames=3)
         colour = (toys[plain].primary * 2 - 1)[..., None, None, None]
@@ -99,15 +102,16 @@ def test_inside_a_plain_toy_is_its_first_colour_in_any_scene() -> None:
 
 def test_a_halved_toy_has_its_colours_on_either_side_of_its_axis() -> None:
     toys, scenes = draw(0, n=2)
-    toys = world.Identities(
+    toys = replace(
+        toys,
         shape=torch.tensor([1, 1]),
-        texture=torch.full((2,), world.TEXTURES.index("halves")),
+        texture=torch.full((2,), TEXTURES.index("halves")),
         axis=torch.tensor([0, 1]),
         primary=torch.tensor([[1.0, 0.0, 0.0]]).expand(2, 3),
         secondary=torch.tensor([[0.0, 0.0, 1.0]]).expand(2, 3),
     )
-    flat = {"rotation": torch.zeros(2), "spin": torch.zeros(2), "offset": torch.zeros(2, 2)}
-    picture = world.render(toys, world.Scenes(**{**vars(scenes), **flat}), frames=1)[0][:, :, 0]
+    scenes = replace(scenes, offset=torch.zeros(2, 2))
+    picture = world.render(toys, scenes, 1, 64)[0][:, :, 0]
     halves = torch.stack(
         [picture[0, :, [22, 42], 32], picture[1, :, 32, [22, 42]]]
     )  # (toy, RGB, either half)
@@ -117,29 +121,104 @@ def test_a_halved_toy_has_its_colours_on_either_side_of_its_axis() -> None:
 
 def test_a_circle_covers_its_closed_form_area() -> None:
     toys, scenes = draw(0)
-    circle = toys.shape == world.SHAPES.index("circle")
+    circle = toys.shape == SHAPES.index("circle")
     alpha = world.render(toys[circle], scenes[circle], frames=1)[1]
     expected = torch.pi * (0.92 * scenes[circle].size / 2) ** 2
     torch.testing.assert_close((alpha > 0.5).float().mean((1, 2, 3, 4)), expected, rtol=0.05, atol=0)
 
 
-def test_toys_travel_the_way_they_are_told_by_twice_their_speed() -> None:
+def test_toys_travel_the_way_they_are_told_from_end_to_end() -> None:
     toys, scenes = draw(0)
-    round_ = toys.shape == world.SHAPES.index("circle")  # round toys: spin does not move the centre
-    path = centre(world.render(toys[round_], scenes[round_])[1])
-    step = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0], [0.0, 0.0]])[
-        scenes[round_].direction
-    ]
-    expected = step * 2 * 0.46 * scenes[round_].speed.unsqueeze(1)
-    # A toy that touches the border loses a sliver there.
-    torch.testing.assert_close(path[:, -1] - path[:, 0], expected, rtol=0, atol=0.08)
+    path = centre(world.render(toys, scenes)[1])
+    step = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0], [0.0, 0.0]])[scenes.direction]
+    torch.testing.assert_close(path[:, -1] - path[:, 0], step * 0.8, rtol=0, atol=0.02)
+
+
+def test_a_window_of_a_scene_shows_the_pictures_of_the_whole() -> None:
+    toys, scenes = draw(0, n=6)
+    toys = replace(toys, dynamics=torch.arange(6) % 5)
+    whole = world.render(toys, scenes, world.moments(97, 1), 32)[0]
+    for frames, stride, start in ((9, 12, 0), (25, 4, 0), (13, 1, 40), (1, 12, 96)):
+        part = world.render(toys, scenes, world.moments(frames, stride, start), 32)[0]
+        torch.testing.assert_close(
+            part, whole[:, :, start : start + stride * frames : stride], rtol=0, atol=1e-5
+        )
+    starts = torch.arange(6) * 10
+    own = world.render(toys, scenes, world.moments(5, 2, starts), 32)[0]
+    torch.testing.assert_close(own[3], whole[3, :, 30:39:2], rtol=0, atol=1e-5)
+    with pytest.raises(ValueError, match="end at 97"):
+        world.moments(9, 12, 1)
+
+
+@pytest.mark.parametrize("tempo", [1, 2])
+def test_dynamics_have_their_closed_forms(tempo: int) -> None:
+    """Height of the centre, width and height of a square that hops, spins, pulses and squashes, picture by picture."""
+    toys, scenes = draw(0, n=5)
+    toys = replace(toys, shape=torch.full((5,), 1), dynamics=torch.arange(5), tempo=torch.full((5,), tempo))
+    scenes = replace(scenes, direction=torch.full((5,), 4), offset=torch.zeros(5, 2))
+    alpha = world.render(toys, scenes, 9, 160)[1]
+    wide, high = alpha.sum(-1).amax(-1)[:, 0] / 160, alpha.sum(-2).amax(-1)[:, 0] / 160
+    phase = tempo * torch.pi * torch.linspace(0, 2, 9)
+    swing, one = 0.22 * phase.sin(), torch.ones(9)
+    for row, (x, y) in {
+        0: (one, one),
+        1: (one, one),
+        3: (1 + swing, 1 + swing),
+        4: (1 + swing, 1 - swing),
+    }.items():
+        torch.testing.assert_close(wide[row], 0.4 * x, rtol=0, atol=0.02)
+        torch.testing.assert_close(high[row], 0.4 * y, rtol=0, atol=0.02)
+    chord = 1 / torch.maximum(
+        (phase / 2).cos().abs(), (phase / 2).sin().abs()
+    )  # the longest row of a turned square
+    torch.testing.assert_close(wide[2], 0.4 * chord, rtol=0, atol=0.02)
+    lift = centre(alpha)[1, :, 1]
+    torch.testing.assert_close(lift, -0.16 * (1 - phase.cos()) / 2, rtol=0, atol=0.01)
+
+
+def test_a_duet_is_its_two_toys_side_by_side() -> None:
+    toys, scenes = draw(0, n=32)
+    beside, places = draw(1, n=32)[0], world.duets(scenes)
+    video, alpha = world.render_cast([(toys, places[0]), (beside, places[1])])
+    alone = [world.render(t, place) for t, place in zip((toys, beside), places, strict=True)]
+    layers = [own[:, 0] for _, own in alone]
+    torch.testing.assert_close(alpha, torch.stack([layers[0] * (1 - layers[1]), layers[1]], 1))
+    inside = alpha > 0.999
+    for layer, (clip, own) in enumerate(alone):
+        assert ((video - clip).abs() * inside[:, layer : layer + 1]).max() < 0.01
+        assert (alpha[:, layer].sum() / own.sum()).item() == pytest.approx(
+            1, abs=0.01
+        )  # hardly in each other's way
+
+
+def test_edits_change_exactly_what_they_say() -> None:
+    for kind in edits.KINDS:
+        made = edits.sample_edits(kind, 16, Generator().manual_seed(3))
+        again = edits.sample_edits(kind, 16, Generator().manual_seed(3))
+        assert torch.equal(made.target, again.target) and made.instructions == again.instructions
+        differs = (made.source - made.target).abs().amax(1, keepdim=True) > 2 / 255
+        assert torch.equal(differs, made.region)
+        assert (
+            made.region.flatten(1).any(1).float().mean() > 0.7
+        )  # a toy may be in that colour or texture already
+        words = {word for line in made.instructions for word in line.split()}
+        assert words <= set(captions.vocabulary())
+    with pytest.raises(ValueError, match="recolour, retexture"):
+        edits.sample_edits("shrink", 1, Generator())
+
+
+def test_what_is_removed_leaves_its_background_and_what_is_added_was_not_there() -> None:
+    gone = edits.sample_edits("remove", 16, Generator().manual_seed(0))
+    new = edits.sample_edits("add", 16, Generator().manual_seed(0))
+    for bare, full, region in ((gone.target, gone.source, gone.region), (new.source, new.target, new.region)):
+        rows = bare.mean(-1, keepdim=True)  # of the first toy and the gradient
+        assert ((full - bare).abs() * ~region).max() <= 2 / 255
+        assert ((bare - rows).abs() * region).mean() < ((full - rows).abs() * region).mean()
 
 
 def test_a_single_frame_is_the_middle_of_the_clip() -> None:
     toys, scenes = draw(0, n=8)
-    assert torch.equal(
-        world.render(toys, scenes, frames=1)[0][:, :, 0], world.render(toys, scenes)[0][:, :, 4]
-    )
+    assert torch.equal(world.render(toys, scenes, 1)[0][:, :, 0], world.render(toys, scenes)[0][:, :, 4])
 
 
 def test_toys_and_scenes_of_different_number_are_refused() -> None:
@@ -148,21 +227,40 @@ def test_toys_and_scenes_of_different_number_are_refused() -> None:
         world.render(toys[:3], scenes)
 
 
-def test_captions_name_motion_and_background_and_the_shape_only_where_asked() -> None:
+def test_captions_name_motion_and_background_and_the_toys_only_where_asked() -> None:
     toys, scenes = draw(0, n=2)
-    toys = world.Identities(**{**vars(toys), "shape": torch.tensor([4, 3])})
-    scenes = world.Scenes(
-        **{**vars(scenes), "direction": torch.tensor([0, 4]), "background": torch.tensor([0, 3])}
-    )
+    toys = replace(toys, shape=torch.tensor([4, 3]), dynamics=torch.tensor([2, 0]))
+    scenes = replace(scenes, direction=torch.tensor([0, 4]), background=torch.tensor([0, 3]))
     moving, still = "a toy moving right on light background", "a toy standing still on meadow background"
-    assert world.captions(toys, scenes) == [moving, still]
-    assert world.captions(toys, scenes, torch.tensor([True, False])) == [moving.replace("toy", "star"), still]
+    alone, pair = [(toys, scenes)], [(toys, scenes), (toys[torch.tensor([1, 0])], scenes)]
+    assert captions.captions(alone) == [moving, still]
+    named = captions.captions(alone, torch.tensor([True, False]))
+    assert named == [moving.replace("toy", "spinning star"), still]
+    assert captions.captions(pair, stride=4)[0] == moving.replace("a toy", "two toys") + " at stride 4"
+    assert captions.captions(pair, torch.tensor([True, False]))[0] == moving.replace(
+        "a toy", "a spinning star and a ring"
+    )
 
 
-def test_captions_use_exactly_the_words_of_the_vocabulary() -> None:
-    toys, scenes = draw(0, n=500)
-    written = world.captions(toys, scenes) + world.captions(toys, scenes, torch.ones(500, dtype=torch.bool))
-    assert sorted({word for line in written for word in line.split()}) == world.vocabulary()
+def test_captions_use_only_words_of_the_vocabulary_and_none_is_longer_than_the_longest() -> None:
+    generator = Generator().manual_seed(0)
+    spoken = torch.ones(500, dtype=torch.bool)
+    written = [
+        line
+        for duet in (False, True)
+        for stride in captions.STRIDES
+        for line in captions.captions(world.sample_cast(500, generator, duet, 1.0), spoken, stride)
+    ]
+    words = {word for line in written for word in line.split()}
+    assert words <= set(captions.vocabulary())
+    assert {
+        *SHAPES,
+        *world.DIRECTIONS,
+        *world.BACKGROUNDS,
+        *world.DYNAMICS[1:],
+        *map(str, captions.STRIDES),
+    } <= words
+    assert max(len(line.split()) for line in written) == len(captions.LONGEST.split())
 
 
 def test_a_sheet_shows_three_frames_of_a_clip_beside_a_picture_fitted_to_its_height(tmp_path) -> None:

@@ -1,0 +1,123 @@
+"""What one training step sees. Everything random about it is drawn here, on the generator's device."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from .data import Latents
+
+# Which latent frames of F are replaced by clean ones (STIV, arXiv 2412.07730, §3.2 and §3.5), given a draw n >= 2.
+PATTERNS: dict[str, Callable[[int, int], list[int]]] = {
+    "none": lambda frames, n: [],
+    "first": lambda frames, n: [0],
+    "first n": lambda frames, n: list(range(min(n, frames - 1))),
+    "first and last": lambda frames, n: [0, frames - 1],
+    "every n-th": lambda frames, n: list(range(0, frames, n)),
+}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Shares and chances of a step; the chances are independent of each other.
+
+    reference_counts  chance of 1, 2, 3, … references in a step
+    patterns          chance of each of PATTERNS in a step
+    """
+
+    reference_counts: tuple[float, ...] = (0.55, 0.25, 0.1, 0.1)
+    patterns: tuple[float, ...] = (0.6, 0.15, 0.08, 0.09, 0.08)
+    text_dropout: float = 0.1
+    reference_dropout: float = 0.15
+    frame_dropout: float = 0.1
+    held_share: float = (
+        0.5  # of the last frames that are replaced: known as one held picture, not as moving ones
+    )
+    named_share: float = 0.4  # captions that name the shapes
+    subject_weight: float = 1.5  # extra loss on latent cells that toys cover
+    shift: float = 2.0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """latent, noise (B, 16, F, h, w); sigma (B,); given (B, 16, F, h, w), what stands on the replaced frames; replaced
+    (B, F) bool; reference (B, 16, K, h, w); keep (B, K * tokens) bool, all False where references are dropped; tokens
+    (B, S), only </s> where the text is dropped; weight (B, 1, F, h, w), of mean 1 over the frames that are learned."""
+
+    latent: Tensor
+    noise: Tensor
+    sigma: Tensor
+    given: Tensor
+    replaced: Tensor
+    reference: Tensor
+    keep: Tensor
+    tokens: Tensor
+    weight: Tensor
+
+
+def draw_batch(data: Latents, size: int, drawing: Drawing, generator: Generator) -> Batch:
+    """`size` clips with their references, texts and replaced frames."""
+    device = generator.device
+
+    def chance(share: float) -> Tensor:
+        return torch.rand(size, generator=generator, device=device) < share
+
+    rows = torch.randint(0, len(data.latent), (size,), generator=generator, device=device)
+    latent = data.latent[rows].float()
+    replaced = _replaced(latent.shape[2], drawing, generator) & ~chance(drawing.frame_dropout)[:, None]
+    given = _given(latent, data.last[rows].float(), chance(drawing.held_share))
+    pick = _pick(data.reference.shape[1], size, drawing, generator)
+    keep = data.keep[rows[:, None], pick] & ~chance(drawing.reference_dropout)[:, None, None]
+    tokens = torch.where(chance(drawing.named_share)[:, None], data.tokens[rows, 1], data.tokens[rows, 0])
+    weight = (1 + drawing.subject_weight * data.coverage[rows].float()) * ~replaced[:, :, None, None]
+    return Batch(
+        latent=latent,
+        noise=torch.randn(latent.shape, generator=generator, device=device),
+        sigma=_sigma(size, drawing.shift, generator),
+        given=given,
+        replaced=replaced,
+        reference=data.reference[rows[:, None], pick].float().movedim(1, 2),
+        keep=keep.flatten(1),
+        tokens=torch.where(chance(drawing.text_dropout)[:, None], _no_words(tokens), tokens),
+        weight=(weight / weight.mean().clamp_min(1e-6)).unsqueeze(1),
+    )
+
+
+def _replaced(frames: int, drawing: Drawing, generator: Generator) -> Tensor:
+    """(1, F) bool: one pattern for all rows, so that most steps need no timestep per frame. A single frame stays."""
+    draw = torch.rand(2, generator=generator, device=generator.device).tolist()
+    shares = torch.tensor(drawing.patterns).cumsum(0) / sum(drawing.patterns)
+    pattern = list(PATTERNS.values())[int((shares <= draw[0]).sum())]
+    chosen = torch.zeros(1, frames, dtype=torch.bool, device=generator.device)
+    if frames > 1:
+        chosen[0, pattern(frames, 2 + int(draw[1] * 2))] = True
+    return chosen
+
+
+def _given(latent: Tensor, last: Tensor, held: Tensor) -> Tensor:
+    """The clip itself; its last frame, for half of the rows, as one picture held still: a generated key picture is
+    known as that, and a clip's last latent frame covers four pictures."""
+    end = torch.where(held[:, None, None, None], last, latent[:, :, -1])
+    return torch.cat([latent[:, :, :-1], end.unsqueeze(2)], dim=2) if latent.shape[2] > 1 else latent
+
+
+def _pick(cached: int, size: int, drawing: Drawing, generator: Generator) -> Tensor:
+    """(B, K) different references of each clip; one K for all rows."""
+    shares = torch.tensor(drawing.reference_counts[:cached], device=generator.device)
+    count = 1 + int(torch.multinomial(shares, 1, generator=generator))
+    order = torch.rand(size, cached, generator=generator, device=generator.device).argsort(1)
+    return order[:, :count]
+
+
+def _sigma(size: int, shift: float, generator: Generator) -> Tensor:
+    """Logit-normal noise levels with Wan's shift."""
+    clock = torch.sigmoid(1.1 * torch.randn(size, generator=generator, device=generator.device))
+    return shift * clock / (1 + (shift - 1) * clock)
+
+
+def _no_words(tokens: Tensor) -> Tensor:
+    """The tokens of an empty prompt: </s> and padding."""
+    empty = torch.zeros_like(tokens)
+    empty[:, 0] = 1
+    return empty
