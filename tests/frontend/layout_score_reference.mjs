@@ -9,8 +9,7 @@ The main workflow, and the same noise once more **without** the reference. Both 
 changed is the difference between the two reports.
 
 1. Press **Run**. With the demo model this takes seconds, on a CPU too.
-2. Read the two reports on the *Score* nodes, and look at the contact sheets: the last column is what was taken for the
-subject.
+2. Read the two reports, and look at the contact sheets: the last column is what was taken for the subject.
 3. For a clip of another model: *Load Video*, *Get Video Components*, and its images into *clip*.
 
 The clip without the reference is the *baseline*: what its background has is no leak. Without a *subject_mask* the subject
@@ -55,25 +54,27 @@ export default {
     apply: [380, 600, 420],
     guider: [860, 0, 300],
     denoise: [860, 170, 300],
-    guider_without: [860, 640, 300],
-    denoise_without: [860, 810, 300],
+    guider_without: [860, 840, 300],
+    denoise_without: [860, 1010, 300],
     decode: [1220, 0, 300],
     video: [1220, 110, 300],
-    save: [1220, 260, 300, 270],
-    decode_without: [1220, 640, 300],
-    score: [1580, 0, 400, 430],
-    sheet: [2020, 0, 640, 430],
-    score_without: [1580, 640, 400, 430],
-    sheet_without: [2020, 640, 640, 430],
+    save: [1220, 260, 300, 450],
+    decode_without: [1220, 840, 300],
+    score: [1580, 0, 300],
+    report: [1940, 0, 700, 240],
+    sheet: [1580, 310, 1060, 400],
+    score_without: [1580, 840, 300],
+    report_without: [1940, 840, 700, 240],
+    sheet_without: [1580, 1150, 1060, 400],
   },
   groups: [
     { title: "1 Model", place: [-20, -80, 360, 340], color: "#3f789e" },
-    { title: "2 Prompt, size and length", place: [360, -80, 460, 600], color: "#3f789e" },
-    { title: "3 Reference", place: [-20, 280, 360, 680], color: "#b58b2a" },
-    { title: "4 With the reference", place: [840, -80, 700, 630], color: "#3f789e" },
-    { title: "5 Without it, same noise", place: [840, 570, 700, 630], color: "#3f789e" },
-    { title: "6 Score", place: [1560, -80, 1120, 630], color: "#2a8b5f" },
-    { title: "7 Score without the reference", place: [1560, 570, 1120, 630], color: "#2a8b5f" },
+    { title: "2 Prompt, size, references applied", place: [360, -80, 460, 920], color: "#3f789e" },
+    { title: "3 Reference", place: [-20, 280, 360, 600], color: "#b58b2a" },
+    { title: "4 With the reference", place: [840, -80, 700, 810], color: "#3f789e" },
+    { title: "5 Without it, same noise", place: [840, 760, 700, 810], color: "#3f789e" },
+    { title: "6 Score", place: [1560, -80, 1100, 810], color: "#2a8b5f" },
+    { title: "7 Score without the reference", place: [1560, 760, 1100, 810], color: "#2a8b5f" },
   ],
   notes: [
     { title: "Start here", text: START, place: [-520, -50, 460, 380] },
