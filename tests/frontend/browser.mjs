@@ -10,8 +10,10 @@ const FLAGS = [
   "--disable-component-update", "--disable-sync",
 ];
 
-// The first-run dialogs off; they would lie over the canvas.
-const SETTINGS = { "Comfy.TutorialCompleted": true, "Comfy.Release.Status": "skipped" };
+// The first-run dialogs off, which would lie over the canvas; text and widgets drawn however far a picture is zoomed out.
+const SETTINGS = {
+  "Comfy.TutorialCompleted": true, "Comfy.Release.Status": "skipped", "LiteGraph.Canvas.MinFontSizeForLOD": 0,
+};
 
 /** Open the frontend at `url`, call `use(page, errors)`, close. `errors` collects what the page logs as errors. */
 export async function withFrontend(url, use, size = { width: 2400, height: 1300 }) {
