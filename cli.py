@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
+from .training.command import add_ablate, add_train
+
 # What needs torch is imported by the command that uses it: `refvid --help` answers at once.
 
 DTYPES = ("fp32", "bf16", "fp16")
@@ -34,8 +36,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
     _add_generate(commands)
     _add_demo(commands)
-    _add_train(commands)
+    add_train(commands)
     _add_score(commands)
+    add_ablate(commands)
     _add_comfyui_files(commands)
     return parser
 
@@ -82,28 +85,6 @@ def _add_demo(commands) -> None:
     )
     command.set_defaults(run=_demo)
     command.add_argument("--out", type=Path, default=Path("out"), metavar="FOLDER")
-
-
-def _add_train(commands) -> None:
-    command = commands.add_parser("train", help="train the demo's VAE, then its DiT, on the procedural world")
-    command.set_defaults(run=_train)
-    command.add_argument(
-        "part",
-        choices=("vae", "dit", "export"),
-        help="the DiT trains on the VAE found in --out; export writes the files of a run that has not ended",
-    )
-    command.add_argument("--out", type=Path, default=Path("runs/demo"), metavar="FOLDER")
-    command.add_argument("--resume", action="store_true", help="go on from the state in --out")
-    command.add_argument(
-        "--smoke", action="store_true", help="a few steps of a tiny model, to see that it runs"
-    )
-    command.add_argument(
-        "--compile", action="store_true", help="torch.compile the DiT's blocks: slower start, faster steps"
-    )
-    command.add_argument(
-        "--from", type=Path, dest="initial", metavar="FILE", help="start the VAE from another's weights"
-    )
-    command.add_argument("--device", default="cpu", help="cpu or cuda, for the DiT")
 
 
 def _add_score(commands) -> None:
@@ -185,19 +166,6 @@ def _demo(options: argparse.Namespace) -> None:
         f"colour similarity to the reference: {shown.with_reference:.2f} with it, {shown.without:.2f} without, "
         f"{shown.truth:.2f} in the true clip"
     )
-
-
-def _train(options: argparse.Namespace) -> None:
-    from .training import dit, vae
-
-    config = dit.smoke_dit() if options.smoke else dit.demo_dit()
-    if options.part == "vae":
-        small = vae.smoke_vae() if options.smoke else vae.demo_vae()
-        vae.train_vae(small, options.out, options.resume, options.initial)
-    elif options.part == "dit":
-        dit.train_dit(config, options.out, options.resume, options.compile, options.device)
-    else:
-        dit.export_run(config, options.out)
 
 
 def _score(options: argparse.Namespace) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor
 
+from ..core.recipes import AUTO, choose_recipe
 from ..core.references import Reference, make_reference
 from ..core.score import dynamic_degree, paired_interval, retrieval
 from ..hosts.pipeline import Backbone, generate
@@ -137,6 +138,7 @@ def evaluate(
 ) -> Report:
     """Generate every toy with its own reference, another toy's, none, and with another's caption, at the same noise;
     write score.json and score.png into `folder`. With several seeds a toy's value is the mean over its noises."""
+    choose_recipe(AUTO, backbone.recipe)  # refused before anything is rendered
     settings = backbone.settings
     trial = Trial(toys, settings.frames, settings.height)
     variants, own = trial.variants(), Variant("truth", torch.arange(toys), torch.arange(toys))
@@ -147,7 +149,7 @@ def evaluate(
         runs = []
         for seed in range(seeds):
             done = (turn * seeds + seed) * toys
-            clips = _clips(
+            clips = clips_of(
                 backbone, trial, variant, seed, _offset(progress, done, toys * seeds * len(variants))
             )
             shown.setdefault(variant.name, clips)
@@ -200,10 +202,14 @@ def table(report: Report) -> str:
     return "\n".join(lines)
 
 
-def _clips(
-    backbone: Backbone, trial: Trial, variant: Variant, seed: int, progress: Callable[[int], None]
+def clips_of(
+    backbone: Backbone,
+    trial: Trial,
+    variant: Variant,
+    seed: int = 0,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> Tensor:
-    """(N, 3, F, H, W); noise depends on the toy and the seed alone."""
+    """The variant's clips (N, 3, F, H, W); noise depends on the toy and the seed alone."""
     made = []
     for index in range(len(trial)):
         references = [] if variant.given is None else [trial.reference(int(variant.given[index]))]

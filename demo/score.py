@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..core.recipes import GREY
 from . import world
 from .shapes import SHAPES, TEXTURES
 
@@ -76,6 +77,12 @@ def background_of(video: Tensor) -> Tensor:
     """Nearest of the known backdrops: (N,) int64, index into world.BACKGROUNDS. Floor 1/4, ceiling 1."""
     difference = _border_profile(video).unsqueeze(1) - _known_profiles(video)
     return difference.abs().mean((2, 3)).argmin(1)
+
+
+def grey_share(video: Tensor) -> Tensor:
+    """Share of pixels in the grey that stands where references are masked out, within 6/255: (N,). The world has no
+    such colour, so rendered clips (ceiling) have none but a few on blurred edges."""
+    return ((_unit(video) - GREY).abs().amax(1) <= 6 / 255).float().mean((1, 2, 3))
 
 
 def background_leak(video: Tensor, own: Tensor, other: Tensor) -> Tensor:

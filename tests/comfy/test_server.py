@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image
 from refvid_client import edited, failure, node
 
 from refvid.nodes import RefVidExtension
@@ -168,8 +169,17 @@ def test_two_ranges_of_steps_equal_one_run(server):
         {**half, "decode.samples": ["rest", 0]},
         {"rest": node("RefVidDenoiseSteps", **{**rest, "start_at_step": 2})},
     )
-    worst = np.abs(made(server, graph).astype(int) - made(server, SHORT)).max()
-    assert worst <= 1  # the latent between the ranges is scaled there and back
+    # As PNG: a video codec makes more of a difference of one. The latent between the ranges is scaled there and back.
+    pictures = {"png": node("SaveImage", images=["decode", 0], filename_prefix="ranges")}
+    whole, parts = (
+        [
+            np.asarray(Image.open(path)).astype(int)
+            for path in server.outputs(edited(one, {}, pictures), "png")
+        ]
+        for one in (SHORT, graph)
+    )
+    assert len(whole) == len(parts) > 1
+    assert max(np.abs(a - b).max() for a, b in zip(whole, parts, strict=True)) <= 1
 
 
 def test_two_combined_reference_conditionings_run(server):

@@ -1,0 +1,69 @@
+"""`refvid train` and `refvid ablate`. What needs torch is imported by the command that uses it."""
+
+import argparse
+from pathlib import Path
+
+
+def add_train(commands) -> None:
+    command = commands.add_parser("train", help="train the demo's VAE, then its DiT, on the procedural world")
+    command.set_defaults(run=_train)
+    command.add_argument(
+        "part",
+        choices=("vae", "dit", "export"),
+        help="the DiT trains on the VAE found in --out; export writes the files of a run that has not ended",
+    )
+    command.add_argument("--out", type=Path, default=Path("runs/demo"), metavar="FOLDER")
+    command.add_argument("--resume", action="store_true", help="go on from the state in --out")
+    command.add_argument(
+        "--smoke", action="store_true", help="a few steps of a tiny model, to see that it runs"
+    )
+    command.add_argument(
+        "--compile", action="store_true", help="torch.compile the DiT's blocks: slower start, faster steps"
+    )
+    command.add_argument(
+        "--from", type=Path, dest="initial", metavar="FILE", help="start the VAE from another's weights"
+    )
+    command.add_argument("--device", default="cpu", help="cpu or cuda, for the DiT")
+
+
+def add_ablate(commands) -> None:
+    command = commands.add_parser(
+        "ablate", help="Saber's ablations on the demo world: train, measure, tabulate"
+    )
+    command.set_defaults(run=_ablate)
+    add = command.add_argument
+    add(
+        "--out",
+        type=Path,
+        default=Path("runs/ablations"),
+        metavar="FOLDER",
+        help="what is there is not trained again",
+    )
+    add("--steps", type=int, default=1500, help="of each of the eight runs")
+    add("--toys", type=int, default=64)
+    add("--vae", type=Path, metavar="FILE", help="default: the demo model's")
+    add("--compile", action="store_true")
+    add("--device", default="cpu", help="cpu or cuda")
+
+
+def _train(options: argparse.Namespace) -> None:
+    from . import dit, vae
+
+    config = dit.smoke_dit() if options.smoke else dit.demo_dit()
+    if options.part == "vae":
+        small = vae.smoke_vae() if options.smoke else vae.demo_vae()
+        vae.train_vae(small, options.out, options.resume, options.initial)
+    elif options.part == "dit":
+        dit.train_dit(config, options.out, options.resume, options.compile, options.device)
+    else:
+        dit.export_run(config, options.out)
+
+
+def _ablate(options: argparse.Namespace) -> None:
+    from ..demo import models
+    from .ablation import ablate
+
+    vae = options.vae or models.VAE
+    lines = ablate(vae, options.out, options.steps, options.toys, options.device, options.compile)
+    print("\n".join(lines))
+    print(f"{(options.out / 'ablations.jpg').resolve()}")
