@@ -15,7 +15,7 @@ from .sheet import contact_sheet
 
 SAMPLES = Path(__file__).parent / "samples"
 PICTURE, MASK = SAMPLES / "refvid_toy.png", SAMPLES / "refvid_toy_mask.png"
-SEED = 3
+SEED = 9
 PROMPT = "a toy moving right on dark background"
 
 
