@@ -46,27 +46,18 @@ def _recolour(
     toys: world.Identities, scenes: world.Scenes, times: Tensor, size: int, generator: Generator
 ) -> _Change:
     name, colour = _colours(len(toys), generator)
-    changed = replace(toys, primary=colour)
-    return (
-        world.render(toys, scenes, times, size)[0],
-        world.render(changed, scenes, times, size)[0],
-        [f"make the toy {_NAMES[i]}" for i in name.tolist()],
-    )
+    source, target = (world.render(t, scenes, times, size)[0] for t in (toys, replace(toys, primary=colour)))
+    return source, target, [f"make the toy {_NAMES[i]}" for i in name.tolist()]
 
 
 def _retexture(
     toys: world.Identities, scenes: world.Scenes, times: Tensor, size: int, generator: Generator
 ) -> _Change:
     # The new texture's axis is the old one's: an instruction does not speak of it.
-    other = (toys.texture + torch.randint(1, len(TEXTURES), (len(toys),), generator=generator)) % len(
-        TEXTURES
-    )
-    changed = replace(toys, texture=other)
-    return (
-        world.render(toys, scenes, times, size)[0],
-        world.render(changed, scenes, times, size)[0],
-        [f"make the toy {_TEXTURE_WORDS[i]}" for i in other.tolist()],
-    )
+    step = torch.randint(1, len(TEXTURES), (len(toys),), generator=generator)
+    other = (toys.texture + step) % len(TEXTURES)
+    source, target = (world.render(t, scenes, times, size)[0] for t in (toys, replace(toys, texture=other)))
+    return source, target, [f"make the toy {_TEXTURE_WORDS[i]}" for i in other.tolist()]
 
 
 def _remove(
