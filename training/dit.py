@@ -21,6 +21,7 @@ from .batches import Drawing, draw_batch
 from .data import Encoder, Kind, Latents, cached_latents
 from .objective import masked_reference_loss
 from .optimise import Optimiser, load_run, save_run, warm_hold_decay
+from .parallel import Ranks, average_gradients, join
 from .references import Augmentation, MaskedFrames
 from .text import fresh_text_encoder
 
@@ -82,11 +83,13 @@ def train_dit(
     config: TrainingConfig, folder: Path, resume: bool = False, compiled: bool = False, device: str = "cpu"
 ) -> None:
     """Train on `folder`/vae.safetensors and leave `dit.safetensors` and `text_encoder.safetensors` (fp16) there."""
+    ranks = join(device)
     torch.manual_seed(config.seed)
     text = fresh_text_encoder(config.model.text_width)
-    data = latents_of(config, text, folder, device)
+    data = shared_latents(config, text, folder, device, ranks)
+    torch.manual_seed(config.seed)  # again: making latents may have drawn
     trainee = Trainee(fresh_dit(config.model), text).to(device)
-    generator = Generator(device).manual_seed(config.seed + 1)
+    generator = Generator(device)
     optimiser = Optimiser(trainee, _hidden, config.rate, adam_share=0.5, average=0.997, weight_decay=0.02)
     run, first = folder / "dit-run.safetensors", 0
     if resume and run.exists():
@@ -98,18 +101,21 @@ def train_dit(
     shown, seen = time.monotonic(), []
     for step in range(first, config.steps):
         kind, latents = data[_turn(config.kinds, step)]
-        with torch.autocast(device, dtype=torch.bfloat16):
-            value = loss(draw_batch(latents, kind.batch, config.drawing, generator))
+        generator.manual_seed((config.seed * config.steps + step) * ranks.count + ranks.rank)
+        with torch.autocast(torch.device(device).type, dtype=torch.bfloat16):
+            value = loss(draw_batch(latents, ranks.share(kind.batch), config.drawing, generator))
         value.backward()
+        average_gradients(optimiser.parameters, ranks)
         optimiser.step(trainee, warm_hold_decay(step, config.steps, hold=config.hold))
         seen.append(value.detach())
-        if time.monotonic() - shown > SAVE_EVERY or step + 1 == config.steps:
+        if ranks.first and (time.monotonic() - shown > SAVE_EVERY or step + 1 == config.steps):
             logger.info(
                 "dit step %d of %d: loss %.4f", step + 1, config.steps, torch.stack(seen).mean().item()
             )
             shown, seen = time.monotonic(), []
             save_run(run, trainee, optimiser, generator, step + 1)
-    export(cast(Trainee, optimiser.average.module), text, config, folder)
+    if ranks.first:
+        export(cast(Trainee, optimiser.average.module), text, config, folder)
 
 
 def export_run(config: TrainingConfig, folder: Path) -> None:
@@ -120,6 +126,18 @@ def export_run(config: TrainingConfig, folder: Path) -> None:
     step = load_run(folder / "dit-run.safetensors", trainee, optimiser, Generator())
     logger.info("exporting step %d of %d", step, config.steps)
     export(cast(Trainee, optimiser.average.module), text, config, folder)
+
+
+def shared_latents(
+    config: TrainingConfig, text: TextEncoder, folder: Path, device: str, ranks: Ranks
+) -> list[tuple[Kind, Latents]]:
+    """`latents_of`, made by the first process and read by the others."""
+    if not ranks.first:
+        ranks.wait()
+    data = latents_of(config, text, folder, device)
+    if ranks.first:
+        ranks.wait()
+    return data
 
 
 def latents_of(

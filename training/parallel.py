@@ -1,0 +1,55 @@
+"""One run in several processes, started by torchrun: each takes its share of every batch, gradients are averaged."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Which process this is, of how many."""
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def first(self) -> bool:
+        """True in the process that writes files."""
+        return self.rank == 0
+
+    def share(self, batch: int) -> int:
+        """Clips of a batch that fall to one process. ValueError where they cannot be shared evenly."""
+        if batch % self.count:
+            raise ValueError(f"batch is {batch}; {self.count} processes need a multiple of {self.count}")
+        return batch // self.count
+
+    def wait(self) -> None:
+        """Until every process is here."""
+        if self.count > 1:
+            dist.barrier()
+
+
+def join(device: str) -> Ranks:
+    """The process group of torchrun's environment (gloo on a CPU, nccl on GPUs); a run of its own without one."""
+    if "WORLD_SIZE" not in os.environ:
+        return Ranks()
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    return Ranks(dist.get_rank(), dist.get_world_size())
+
+
+def average_gradients(parameters: Sequence[Tensor], ranks: Ranks) -> None:
+    """Replace every gradient by its mean over the processes, in one exchange: all then take the same step."""
+    if ranks.count == 1:
+        return
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(flat)
+    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient) / ranks.count)
