@@ -56,18 +56,23 @@ class Batch:
     weight: Tensor
 
 
-def draw_batch(data: Latents, size: int, drawing: Drawing, generator: Generator) -> Batch:
-    """`size` clips with their references, texts and replaced frames."""
-    device = generator.device
+def draw_batch(
+    data: Latents, size: int, drawing: Drawing, generator: Generator, common: Generator | None = None
+) -> Batch:
+    """`size` clips with their references, texts and replaced frames. `common` draws what all rows share, the pattern
+    and the number of references: seeded alike in several processes it gives them batches of one cost."""
+    device, common = generator.device, common or generator
 
     def chance(share: float) -> Tensor:
         return torch.rand(size, generator=generator, device=device) < share
 
     rows = torch.randint(0, len(data.latent), (size,), generator=generator, device=device)
     latent = data.latent[rows].float()
-    replaced = _replaced(latent.shape[2], drawing, generator) & ~chance(drawing.frame_dropout)[:, None]
+    replaced = _replaced(latent.shape[2], drawing, common) & ~chance(drawing.frame_dropout)[:, None]
     given = _given(latent, data.last[rows].float(), chance(drawing.held_share))
-    pick = _pick(data.reference.shape[1], size, drawing, generator)
+    cached = data.reference.shape[1]
+    order = torch.rand(size, cached, generator=generator, device=device).argsort(1)
+    pick = order[:, : _reference_count(cached, drawing, common)]
     keep = data.keep[rows[:, None], pick] & ~chance(drawing.reference_dropout)[:, None, None]
     tokens = torch.where(chance(drawing.named_share)[:, None], data.tokens[rows, 1], data.tokens[rows, 0])
     weight = (1 + drawing.subject_weight * data.coverage[rows].float()) * ~replaced[:, :, None, None]
@@ -102,12 +107,10 @@ def _given(latent: Tensor, last: Tensor, held: Tensor) -> Tensor:
     return torch.cat([latent[:, :, :-1], end.unsqueeze(2)], dim=2) if latent.shape[2] > 1 else latent
 
 
-def _pick(cached: int, size: int, drawing: Drawing, generator: Generator) -> Tensor:
-    """(B, K) different references of each clip; one K for all rows."""
-    shares = torch.tensor(drawing.reference_counts[:cached], device=generator.device)
-    count = 1 + int(torch.multinomial(shares, 1, generator=generator))
-    order = torch.rand(size, cached, generator=generator, device=generator.device).argsort(1)
-    return order[:, :count]
+def _reference_count(cached: int, drawing: Drawing, generator: Generator) -> int:
+    """How many different references each clip shows, of those that are cached."""
+    shares = torch.tensor(drawing.reference_counts[:cached], dtype=torch.float32, device=generator.device)
+    return 1 + int(torch.multinomial(shares, 1, generator=generator))
 
 
 def _sigma(size: int, shift: float, generator: Generator) -> Tensor:

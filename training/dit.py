@@ -89,7 +89,7 @@ def train_dit(
     data = shared_latents(config, text, folder, device, ranks)
     torch.manual_seed(config.seed)  # again: making latents may have drawn
     trainee = Trainee(fresh_dit(config.model), text).to(device)
-    generator = Generator(device)
+    generator, common = Generator(device), Generator(device)
     optimiser = Optimiser(trainee, _hidden, config.rate, adam_share=0.5, average=0.997, weight_decay=0.02)
     run, first = folder / "dit-run.safetensors", 0
     if resume and run.exists():
@@ -101,9 +101,11 @@ def train_dit(
     shown, seen = time.monotonic(), []
     for step in range(first, config.steps):
         kind, latents = data[_turn(config.kinds, step)]
-        generator.manual_seed((config.seed * config.steps + step) * ranks.count + ranks.rank)
+        seed = (config.seed * config.steps + step) * (ranks.count + 1)
+        common.manual_seed(seed)
+        generator.manual_seed(seed + 1 + ranks.rank)
         with torch.autocast(torch.device(device).type, dtype=torch.bfloat16):
-            value = loss(draw_batch(latents, ranks.share(kind.batch), config.drawing, generator))
+            value = loss(draw_batch(latents, ranks.share(kind.batch), config.drawing, generator, common))
         value.backward()
         average_gradients(optimiser.parameters, ranks)
         optimiser.step(trainee, warm_hold_decay(step, config.steps, hold=config.hold))

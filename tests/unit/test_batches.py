@@ -56,6 +56,21 @@ def test_references_of_a_step_are_different_frames_and_their_number_follows_its_
     torch.testing.assert_close(counts, torch.tensor([0, 0.55, 0.25, 0.1, 0.1]), rtol=0, atol=0.1)
 
 
+def test_processes_that_share_a_generator_see_different_clips_at_the_same_cost():
+    data, counts = latents(frames=7, references=4), set()
+    for seed in range(20):
+        first, second = (
+            draw_batch(data, 8, Drawing(), Generator().manual_seed(rank), Generator().manual_seed(seed))
+            for rank in (100, 101)
+        )
+        assert first.keep.shape == second.keep.shape
+        kept = first.replaced.any(1) & second.replaced.any(1).flip(0)  # rows whose pattern was not dropped
+        assert not kept.any() or torch.equal(first.replaced.any(0), second.replaced.any(0))
+        assert not torch.equal(first.sigma, second.sigma) and not torch.equal(first.noise, second.noise)
+        counts.add(first.keep.shape[1] // 16)
+    assert len(counts) > 2
+
+
 def test_kinds_take_turns_by_their_shares():
     kinds = demo_dit().kinds
     turns = torch.tensor([_turn(kinds, step) for step in range(2000)])
