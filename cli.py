@@ -173,10 +173,17 @@ def _score(options: argparse.Namespace) -> None:
 
     if options.clips is not None:
         return _score_folder(options)
+    toys, seeds = _at_least(2, "toys", options.toys, 64), _at_least(1, "seeds", options.seeds, 1)
     with _Progress("clips") as progress:
-        report = evaluate(_backbone(options), options.toys or 64, options.out, progress, options.seeds or 1)
+        report = evaluate(_backbone(options), toys, options.out, progress, seeds)
     print(table(report))
     print(f"{(options.out / 'score.png').resolve()}")
+
+
+def _at_least(least: int, name: str, given: int | None, default: int) -> int:
+    if given is not None and given < least:
+        raise ValueError(f"--{name} is {given}; give {least} or more")
+    return default if given is None else given
 
 
 def _score_folder(options: argparse.Namespace) -> None:

@@ -56,7 +56,13 @@ def shape_agreement(subject: Tensor, mask: Tensor) -> float:
 
 
 def retrieval(table: Tensor, own: Tensor) -> tuple[float, float]:
-    """Share of clips whose own reference is the most similar of all, and the share by chance, 1 / references.
+    """Share of clips whose own reference is the most similar of all (the mean of `hits`), and the share by chance,
+    1 / references."""
+    return hits(table, own).mean().item(), 1 / table.shape[1]
+
+
+def hits(table: Tensor, own: Tensor) -> Tensor:
+    """Whether each clip's own reference is the most similar of all, (N,) float64 in [0, 1].
 
     table (N, M): similarity of clip n to reference m. own (N,) int64: which reference is clip n's. A tie at the top
     counts as the chance of drawing the own one, so the order of references does not matter. ValueError for fewer
@@ -68,8 +74,7 @@ def retrieval(table: Tensor, own: Tensor) -> tuple[float, float]:
             "and (N,)"
         )
     best = table == table.amax(1, keepdim=True)
-    hit = best.gather(1, own.view(-1, 1))[:, 0].double() / best.sum(1)
-    return hit.mean().item(), 1 / table.shape[1]
+    return best.gather(1, own.view(-1, 1))[:, 0].double() / best.sum(1)
 
 
 def background_leak(

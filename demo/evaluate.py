@@ -4,6 +4,7 @@ Directions of effect on the demo world only; they say nothing about the papers' 
 """
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from torch import Generator, Tensor
 
 from ..core.recipes import AUTO, choose_recipe
 from ..core.references import Reference, make_reference
-from ..core.score import dynamic_degree, paired_interval, retrieval
+from ..core.score import dynamic_degree, hits, paired_interval
 from ..hosts.pipeline import Backbone, generate
 from ..wan.vae import WanVAE
 from . import captions, score, world
@@ -57,12 +58,13 @@ class Interval:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything one evaluation says: means over the toys per row and figure, and what the toys' own values were."""
+    """Everything one evaluation says: means over the toys per row and figure, and what the toys' own values were; None
+    where a figure does not apply."""
 
     toys: int
-    rows: dict[str, dict[str, float]]
+    rows: dict[str, dict[str, float | None]]
     intervals: list[Interval]
-    values: dict[str, dict[str, list[float]]]
+    values: dict[str, dict[str, list[float | None]]]
 
 
 class Trial:
@@ -106,12 +108,11 @@ class Trial:
         given = (
             torch.full((n,), torch.nan) if variant.given is None else alike[torch.arange(n), variant.given]
         )
-        hits = [retrieval(alike[i : i + 1], torch.tensor([i]))[0] for i in range(n)]
         return {
             "own": own,
             "other": (alike.sum(1) - own) / (n - 1),
             "given": given,
-            "retrieval": torch.tensor(hits),
+            "retrieval": hits(alike, torch.arange(n)),
             "shape": _agree(score.shape_of(clips), self.toys.shape),
             "texture": _agree(score.texture_of(clips, self.toys), self.toys.texture),
             "direction": _agree(score.direction_of(clips), asked.direction),
@@ -157,7 +158,7 @@ def evaluate(
         values[variant.name] = {name: torch.stack([run[name] for run in runs]).mean(0) for name in FIGURES}
     report = summary(toys, values)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "score.json").write_text(json.dumps(asdict(report), indent=1) + "\n")
+    (folder / "score.json").write_text(json.dumps(asdict(report), indent=1, allow_nan=False) + "\n")
     _sheet(trial, shown, folder / "score.png")
     return report
 
@@ -180,14 +181,19 @@ def summary(toys: int, values: dict[str, dict[str, Tensor]]) -> Report:
         for name in ("retrieval", "shape", "texture", "direction")
     ]
     rows = {
-        row: {name: column.nanmean().item() for name, column in kept.items()} for row, kept in values.items()
+        row: {name: _said(column.nanmean().item()) for name, column in kept.items()}
+        for row, kept in values.items()
     }
-    return Report(
-        toys,
-        rows,
-        intervals,
-        {row: {name: kept[name].tolist() for name in FIGURES} for row, kept in values.items()},
-    )
+    single = {
+        row: {name: [_said(value) for value in kept[name].tolist()] for name in FIGURES}
+        for row, kept in values.items()
+    }
+    return Report(toys, rows, intervals, single)
+
+
+def _said(value: float) -> float | None:
+    """JSON has no NaN."""
+    return None if math.isnan(value) else value
 
 
 def table(report: Report) -> str:
@@ -195,7 +201,8 @@ def table(report: Report) -> str:
     lines = [f"{report.toys} unseen toys, each pictured in another scene"]
     lines.append(" " * 24 + "".join(f"{name:>11}" for name in FIGURES))
     lines += [
-        f"{name:24}" + "".join(f"{row[figure]:11.3f}" for figure in FIGURES)
+        f"{name:24}"
+        + "".join(f"{'-':>11}" if (v := row[figure]) is None else f"{v:11.3f}" for figure in FIGURES)
         for name, row in report.rows.items()
     ]
     lines += [f"{i.name}: {i.mean:+.3f} [{i.low:+.3f}, {i.high:+.3f}] (95 %)" for i in report.intervals]

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..core import appearance, score
+from ..core.recipes import GREY
 from ..core.references import Reference
 
 MOST_FRAMES = 16  # that appearance is read on, evenly spaced; motion is read on all of them
 READ_SIDE = 160  # shorter side that appearance is read at, at most; motion is read at full size
-GREY = 0.5
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,12 @@
 """Saber's ablations (arXiv 2512.06905, §4.3) on the demo world: the same small run with one thing changed, by one command.
 
-Directions only: a claim is reproduced, contradicted or undecided by a paired interval over unseen toys. The runs, the
+As in the paper every run starts from a text-to-video model. Directions only: a claim is reproduced, contradicted or undecided by a paired interval over unseen toys. The runs, the
 figures and the two that stand for what the paper shows in pictures (halo, copy) are our choice.
 """
 
 import json
 import logging
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -21,12 +22,13 @@ from ..demo.sheet import contact_sheet
 from ..demo.showcase import masked
 from ..hosts.pipeline import load_backbone
 from .data import Kind
-from .dit import TrainingConfig, demo_dit, train_dit
+from .dit import Start, TrainingConfig, demo_dit, train_dit
 from .masks import MaskGenerator
 from .references import Augmentation, MaskedFrames
 
 logger = logging.getLogger(__name__)
 BASELINE = "saber"
+PRETRAINED = "text-to-video"
 CLIPS = "clips.safetensors"  # of a run: the first toys, for the sheet
 SHEET_ROWS = 8
 
@@ -80,40 +82,72 @@ def ablation_run(steps: int) -> TrainingConfig:
     )
 
 
-def ablate(
-    vae: Path, folder: Path, steps: int, toys: int, device: str = "cpu", compiled: bool = False
-) -> list[str]:
-    """Train and measure the baseline and every claim's run, each in a folder of its own; what is there already is kept.
-    Writes evidence.md and a sheet, ablations.jpg; -> the lines of evidence.md."""
+def pretraining_run(steps: int) -> TrainingConfig:
+    """What every run starts from: text to video, with the references of `ablation_run` never seen."""
+    base = ablation_run(steps)
+    return replace(base, drawing=replace(base.drawing, reference_dropout=1.0))
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where runs are trained and kept: each in a folder of its own under `folder`."""
+
+    vae: Path
+    folder: Path
+    device: str = "cpu"
+    compiled: bool = False
+
+    def of(self, name: str) -> Path:
+        """The folder of one run."""
+        own = self.folder / name.replace(" ", "-")
+        own.mkdir(parents=True, exist_ok=True)
+        return own
+
+    def trained(self, name: str, config: TrainingConfig, before: TrainingConfig | None = None) -> Path:
+        """Train `config`, from the run `before` if any, unless this very run is there; go on with one that was cut off.
+        -> the run's folder."""
+        own, made = self.of(name), json.dumps([asdict(config), None if before is None else asdict(before)])
+        begun, ended, values = (own / f"{part}.json" for part in ("begun", "ended", "values"))
+        if ended.exists() and ended.read_text() == made:
+            return own
+        if not begun.exists() or begun.read_text() != made:  # nothing of another run is used
+            (own / "dit-run.safetensors").unlink(missing_ok=True)
+        for old in (ended, values):
+            old.unlink(missing_ok=True)
+        begun.write_text(made)
+        shutil.copy2(self.vae, own / "vae.safetensors")
+        start = None if before is None else Start(*_files(self.of(PRETRAINED))[::2])
+        train_dit(config, own, resume=True, compiled=self.compiled, device=self.device, start=start)
+        ended.write_text(made)
+        return own
+
+
+def ablate(place: Place, steps: int, pretraining: int, toys: int) -> list[str]:
+    """Train and measure the baseline and every claim's run; what is there already is kept. Writes evidence.md and a
+    sheet, ablations.jpg; -> the lines of evidence.md."""
+    if "WORLD_SIZE" in os.environ:
+        raise ValueError(
+            "refvid ablate was started by torchrun: it trains small runs in one process; run it alone"
+        )
     runs: dict[str, Callable[[TrainingConfig], TrainingConfig]] = {BASELINE: lambda config: config}
     runs |= {claim.name: claim.change for claim in CLAIMS}
-    base, values = ablation_run(steps), {}
+    base, before, values = ablation_run(steps), pretraining_run(pretraining), {}
+    place.trained(PRETRAINED, before)
     for name, change in runs.items():
-        own = folder / _slug(name)
-        own.mkdir(parents=True, exist_ok=True)
-        values[name] = _measured(change(base), own, vae, toys, device, compiled)
-    (folder / "evidence.md").write_text("\n".join(lines := _lines(values, steps, toys)) + "\n")
-    _sheet(folder, list(runs), toys, base)
+        config = change(base)
+        values[name] = _measured(config, place.trained(name, config, before), toys, place.device)
+    head = f"{toys} unseen toys, {steps} steps a run after {pretraining} of text to video, one seed."
+    (place.folder / "evidence.md").write_text("\n".join(lines := [head, "", *_lines(values)]) + "\n")
+    _sheet(place, list(runs), toys, base)
     return lines
 
 
-def _measured(
-    config: TrainingConfig, folder: Path, vae: Path, toys: int, device: str, compiled: bool
-) -> dict[str, Tensor]:
-    """Figures of one run, (toys,) each; trained first where its folder does not hold them for this very run."""
+def _measured(config: TrainingConfig, folder: Path, toys: int, device: str) -> dict[str, Tensor]:
+    """Figures of one trained run, (toys,) each; measured where its folder does not hold them."""
     made, values = json.dumps([asdict(config), toys]), folder / "values.json"
     if values.exists() and (kept := json.loads(values.read_text()))["made_by"] == made:
         return {name: torch.tensor(kept["values"][name]) for name in FIGURES}
-    begun = folder / "begun.json"
-    if (
-        begun.exists() and begun.read_text() != made
-    ):  # a run of another kind stopped here: nothing of it is used
-        (folder / "dit-run.safetensors").unlink(missing_ok=True)
-    begun.write_text(made)
-    shutil.copy2(vae, folder / "vae.safetensors")
-    train_dit(config, folder, resume=True, compiled=compiled, device=device)
-    dit, shown, text = (folder / f"{part}.safetensors" for part in ("dit", "vae", "text_encoder"))
-    backbone = load_backbone(dit, shown, text, device=device)
+    backbone = load_backbone(*_files(folder), device=device)
     trial = evaluate.Trial(toys, config.settings.frames, config.size)
     clips = evaluate.clips_of(backbone, trial, trial.variants()[0])
     measured = {**trial.measure(trial.variants()[0], clips), **_pictured(trial, clips)}
@@ -121,6 +155,12 @@ def _measured(
     save_file({"clips": clips[:SHEET_ROWS].half().contiguous()}, folder / CLIPS)
     values.write_text(json.dumps({"made_by": made, "values": kept}))
     return {name: measured[name] for name in FIGURES}
+
+
+def _files(folder: Path) -> tuple[Path, Path, Path]:
+    """DiT, VAE and text encoder of a run."""
+    dit, vae, text = (folder / f"{part}.safetensors" for part in ("dit", "vae", "text_encoder"))
+    return dit, vae, text
 
 
 def _pictured(trial: evaluate.Trial, clips: Tensor) -> dict[str, Tensor]:
@@ -131,9 +171,9 @@ def _pictured(trial: evaluate.Trial, clips: Tensor) -> dict[str, Tensor]:
     return {"halo": score.grey_share(clips), "copy": both.sum((1, 2, 3)) / either.sum((1, 2, 3)).clamp_min(1)}
 
 
-def _lines(values: dict[str, dict[str, Tensor]], steps: int, toys: int) -> list[str]:
+def _lines(values: dict[str, dict[str, Tensor]]) -> list[str]:
     head = ["run", *FIGURES]
-    lines = [f"{toys} unseen toys, {steps} steps a run, one seed.", "", _row(head), _row(["---"] * len(head))]
+    lines = [_row(head), _row(["---"] * len(head))]
     lines += [
         _row([name, *(f"{kept[figure].nanmean():.3f}" for figure in FIGURES)])
         for name, kept in values.items()
@@ -155,16 +195,12 @@ def _sentence(claim: Claim, values: dict[str, dict[str, Tensor]]) -> str:
     return f"- **{claim.name}**, of which the paper says that {claim.says}: **{verdict}** ({shift} against the whole method)."
 
 
-def _sheet(folder: Path, names: list[str], toys: int, base: TrainingConfig) -> None:
+def _sheet(place: Place, names: list[str], toys: int, base: TrainingConfig) -> None:
     """The first toys, one column a run."""
     trial = evaluate.Trial(toys, base.settings.frames, base.size)
-    clips = [load_file(folder / _slug(name) / CLIPS)["clips"].float() for name in names]
+    clips = [load_file(place.of(name) / CLIPS)["clips"].float() for name in names]
     rows = [
         [masked(trial.pictures[i], trial.masks[i]), *(run[i] for run in clips), trial.truth[i]]
         for i in range(min(SHEET_ROWS, toys))
     ]
-    contact_sheet(rows, ["reference", *names, "truth"], folder / "ablations.jpg", scale=1)
-
-
-def _slug(name: str) -> str:
-    return name.replace(" ", "-")
+    contact_sheet(rows, ["reference", *names, "truth"], place.folder / "ablations.jpg", scale=1)

@@ -21,7 +21,17 @@ def add_train(commands) -> None:
         "--compile", action="store_true", help="torch.compile the DiT's blocks: slower start, faster steps"
     )
     command.add_argument(
-        "--from", type=Path, dest="initial", metavar="FILE", help="start the VAE from another's weights"
+        "--from",
+        type=Path,
+        dest="initial",
+        metavar="FILE",
+        help="start from the weights of another VAE or DiT",
+    )
+    command.add_argument(
+        "--from-text",
+        type=Path,
+        metavar="FILE",
+        help="the text encoder that was trained with the DiT of --from",
     )
     command.add_argument("--device", default="cpu", help="cpu or cuda, for the DiT")
 
@@ -39,7 +49,14 @@ def add_ablate(commands) -> None:
         metavar="FOLDER",
         help="what is there is not trained again",
     )
-    add("--steps", type=int, default=1500, help="of each of the eight runs")
+    add(
+        "--pretraining",
+        type=int,
+        default=1500,
+        metavar="STEPS",
+        help="text to video, which every run starts from",
+    )
+    add("--steps", type=int, default=600, help="of each of the eight runs")
     add("--toys", type=int, default=64)
     add("--vae", type=Path, metavar="FILE", help="default: the demo model's")
     add("--compile", action="store_true")
@@ -54,16 +71,28 @@ def _train(options: argparse.Namespace) -> None:
         small = vae.smoke_vae() if options.smoke else vae.demo_vae()
         vae.train_vae(small, options.out, options.resume, options.initial)
     elif options.part == "dit":
-        dit.train_dit(config, options.out, options.resume, options.compile, options.device)
+        start = _start(options.initial, options.from_text)
+        dit.train_dit(config, options.out, options.resume, options.compile, options.device, start)
     else:
         dit.export_run(config, options.out)
 
 
+def _start(dit_file: Path | None, text_file: Path | None):
+    from .dit import Start
+
+    if (dit_file is None) != (text_file is None):
+        raise ValueError(
+            f"--from {dit_file} --from-text {text_file}: a DiT starts together with the text encoder that was "
+            "trained with it; give both or neither"
+        )
+    return None if dit_file is None or text_file is None else Start(dit_file, text_file)
+
+
 def _ablate(options: argparse.Namespace) -> None:
     from ..demo import models
-    from .ablation import ablate
+    from .ablation import Place, ablate
 
-    vae = options.vae or models.VAE
-    lines = ablate(vae, options.out, options.steps, options.toys, options.device, options.compile)
+    place = Place(options.vae or models.VAE, options.out, options.device, options.compile)
+    lines = ablate(place, options.steps, options.pretraining, options.toys)
     print("\n".join(lines))
     print(f"{(options.out / 'ablations.jpg').resolve()}")

@@ -15,15 +15,15 @@ from ..core.recipes import TRAINED_FOR
 from ..demo import world
 from ..hosts.pipeline import SETTINGS, Settings
 from ..wan.dit import DiTConfig, WanDiT
-from ..wan.loading import load_vae, save_model
-from ..wan.text import TextEncoder
+from ..wan.loading import load_dit, load_vae, save_model
+from ..wan.text import TextEncoder, load_text_encoder
 from .batches import Drawing, draw_batch
 from .data import Encoder, Kind, Latents, cached_latents
 from .objective import masked_reference_loss
 from .optimise import Optimiser, load_run, save_run, warm_hold_decay
 from .parallel import Ranks, average_gradients, join
 from .references import Augmentation, MaskedFrames
-from .text import fresh_text_encoder
+from .text import fresh_text_encoder, take_over
 
 logger = logging.getLogger(__name__)
 SAVE_EVERY = 60.0  # seconds
@@ -79,8 +79,21 @@ class Trainee(nn.Module):
         self.text: nn.Module = text.model
 
 
+@dataclass(frozen=True)
+class Start:
+    """The weights a run begins with: a DiT of its sizes, and the text encoder that was trained with it."""
+
+    dit: Path
+    text_encoder: Path
+
+
 def train_dit(
-    config: TrainingConfig, folder: Path, resume: bool = False, compiled: bool = False, device: str = "cpu"
+    config: TrainingConfig,
+    folder: Path,
+    resume: bool = False,
+    compiled: bool = False,
+    device: str = "cpu",
+    start: Start | None = None,
 ) -> None:
     """Train on `folder`/vae.safetensors and leave `dit.safetensors` and `text_encoder.safetensors` (fp16) there."""
     ranks = join(device)
@@ -88,7 +101,10 @@ def train_dit(
     text = fresh_text_encoder(config.model.text_width)
     data = shared_latents(config, text, folder, device, ranks)
     torch.manual_seed(config.seed)  # again: making latents may have drawn
-    trainee = Trainee(fresh_dit(config.model), text).to(device)
+    trainee = Trainee(
+        fresh_dit(config.model) if start is None else begun_dit(config.model, text, start), text
+    )
+    trainee = trainee.to(device)
     generator, common = Generator(device), Generator(device)
     optimiser = Optimiser(trainee, _hidden, config.rate, adam_share=0.5, average=0.997, weight_decay=0.02)
     run, first = folder / "dit-run.safetensors", 0
@@ -161,6 +177,15 @@ def fresh_dit(model: DiTConfig) -> WanDiT:
     nn.init.zeros_(dit.head.head.weight)
     nn.init.zeros_(dit.head.head.bias)
     return dit
+
+
+def begun_dit(model: DiTConfig, text: TextEncoder, start: Start) -> WanDiT:
+    """The DiT of `start`; `text` takes its text encoder over. ValueError where either is of another size."""
+    dit, _ = load_dit(start.dit, what="--from")
+    if dit.config != model:
+        raise ValueError(f"--from: {start.dit.name} is {dit.config}; the run needs {model}")
+    take_over(text, load_text_encoder(start.text_encoder, what="--from-text"), "--from-text")
+    return dit.train().requires_grad_()
 
 
 def export(average: Trainee, text: TextEncoder, config: TrainingConfig, folder: Path) -> None:

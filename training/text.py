@@ -2,6 +2,9 @@
 
 import io
 
+import torch
+from torch import Tensor
+
 from ..demo import captions
 from ..wan.text import TextEncoder, umt5
 
@@ -26,3 +29,30 @@ def fresh_text_encoder(width: int) -> TextEncoder:
     if encoder.unknown_words(" ".join(captions.vocabulary())):
         raise ValueError("vocabulary: a word of the demo world has no piece")
     return encoder
+
+
+@torch.no_grad()
+def take_over(text: TextEncoder, other: TextEncoder, what: str) -> None:
+    """Give `text` the weights of `other`; words that `other` does not know keep their own row. ValueError, naming
+    `what`, where the two are not of one size."""
+    known, rows = (
+        {one.tokenizer.id_to_piece(row): row for row in range(one.tokenizer.get_piece_size())}
+        for one in (other, text)
+    )
+    weights, own = other.model.state_dict(), text.model.state_dict()
+    table = own["shared.weight"].clone()
+    if _sizes(weights) != _sizes(own):
+        raise ValueError(
+            f"{what}: an encoder of width {other.model.config.d_model} and {other.model.config.num_layers} layers; "
+            f"the run's has {text.model.config.d_model} and {text.model.config.num_layers}"
+        )
+    for piece in rows.keys() & known.keys():
+        table[rows[piece]] = weights["shared.weight"][known[piece]]
+    tables = {"shared.weight": table, "encoder.embed_tokens.weight": table}
+    text.model.load_state_dict({**weights, **tables})
+
+
+def _sizes(weights: dict[str, Tensor]) -> dict[str, list[int]]:
+    """Shapes, but for how many words the tables have."""
+    tables = ("shared.weight", "encoder.embed_tokens.weight")
+    return {key: list(value.shape[1:] if key in tables else value.shape) for key, value in weights.items()}

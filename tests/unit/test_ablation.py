@@ -5,11 +5,22 @@ from dataclasses import asdict, replace
 import pytest
 import refvid_tiny as tiny
 import torch
+from refvid_latents import latents
 from torch import Generator
 
 from refvid.demo.evaluate import Trial
 from refvid.training import ablation
-from refvid.training.ablation import BASELINE, CLAIMS, FIGURES, Claim, ablate, ablation_run
+from refvid.training.ablation import (
+    BASELINE,
+    CLAIMS,
+    FIGURES,
+    Claim,
+    Place,
+    ablate,
+    ablation_run,
+    pretraining_run,
+)
+from refvid.training.batches import draw_batch
 from refvid.training.dit import smoke_dit
 from refvid.training.references import masked_frames
 
@@ -71,10 +82,31 @@ def test_one_command_trains_each_run_once_and_writes_the_evidence(tmp_path, monk
     )
     monkeypatch.setattr(ablation, "ablation_run", lambda steps: replace(small, steps=steps))
     monkeypatch.setattr(ablation, "CLAIMS", CLAIMS[:2])
-    vae = tiny.save_vae(tmp_path, "vae.safetensors", width=2)
-    lines = ablate(vae, tmp_path / "runs", steps=1, toys=2)
-    assert lines[0] == "2 unseen toys, 1 steps a run, one seed." and len(lines) == 10
-    assert (tmp_path / "runs" / "ablations.jpg").stat().st_size > 1000
-    monkeypatch.setattr(ablation, "train_dit", lambda *_, **__: pytest.fail("trained again"))
-    assert ablate(vae, tmp_path / "runs", steps=1, toys=2) == lines
+    place = Place(tiny.save_vae(tmp_path, "vae.safetensors", width=2), tmp_path / "runs")
+    lines = ablate(place, steps=1, pretraining=2, toys=2)
+    assert lines[0] == "2 unseen toys, 1 steps a run after 2 of text to video, one seed." and len(lines) == 10
     assert all(figure in lines[2] for figure in FIGURES)
+    assert (tmp_path / "runs" / "ablations.jpg").stat().st_size > 1000
+    trained, measured, clips_of = [], [], ablation.evaluate.clips_of
+    monkeypatch.setattr(ablation, "train_dit", lambda config, own, **_: trained.append(own.name))
+    monkeypatch.setattr(ablation.evaluate, "clips_of", lambda *args: measured.append(1) or clips_of(*args))
+    assert ablate(place, steps=1, pretraining=2, toys=2) == lines and not trained and not measured
+    (tmp_path / "runs" / "saber" / "ended.json").unlink()
+    ablate(place, steps=1, pretraining=2, toys=2)
+    assert trained == ["saber"] and len(measured) == 1
+    ablate(place, steps=1, pretraining=3, toys=2)
+    assert trained[1:] == ["text-to-video", "saber", *(claim.name.replace(" ", "-") for claim in CLAIMS[:2])]
+    assert len(measured) == 4
+
+
+def test_pretraining_sees_the_clips_of_the_runs_and_never_a_reference():
+    run, before = ablation_run(7), pretraining_run(7)
+    assert replace(before, drawing=run.drawing) == run
+    batch = draw_batch(latents(), 64, before.drawing, Generator().manual_seed(0))
+    assert not batch.keep.any()
+
+
+def test_ablations_are_not_started_by_torchrun(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="refvid ablate was started by torchrun"):
+        ablate(Place(tmp_path / "vae.safetensors", tmp_path), steps=1, pretraining=1, toys=2)

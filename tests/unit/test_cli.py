@@ -117,6 +117,19 @@ def test_scores_need_a_recipe_too(folder, capsys):
     assert "choose one of saber, phantom, bernini" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("option", "given", "least"), [("toys", 1, 2), ("toys", 0, 2), ("seeds", 0, 1)])
+def test_a_score_of_too_few_is_refused_and_not_taken_as_the_default(option, given, least, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["score", f"--{option}", str(given)])
+    assert f"--{option} is {given}; give {least} or more" in capsys.readouterr().err
+
+
+def test_a_dit_starts_with_its_own_text_encoder_or_none(capsys, tmp_path):
+    with pytest.raises(SystemExit):
+        cli.main(["train", "dit", "--smoke", "--out", str(tmp_path), "--from", "dit.safetensors"])
+    assert "give both or neither" in capsys.readouterr().err
+
+
 def test_comfyui_files_needs_a_folder(tmp_path, capsys):
     with pytest.raises(SystemExit):
         cli.main(["comfyui-files", "--dest", str(tmp_path / "nowhere")])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
@@ -9,7 +11,9 @@ import torch
 from torch import Generator, Tensor
 
 from refvid.core.score import paired_interval
-from refvid.demo import score, world
+from refvid.demo import evaluate, score, world
+from refvid.hosts.pipeline import Settings
+from refvid.wan.vae import WanVAE
 
 
 class Pairs(NamedTuple):
@@ -132,3 +136,19 @@ def test_shape_does_not_depend_on_colour_or_background(pairs: Pairs) -> None:
     toys = world.Identities(**{**vars(pairs.toys), "primary": 1 - pairs.toys.primary})
     video, _ = world.render(toys, pairs.others, frames=3, size=64)
     assert share(score.shape_of(video), pairs.toys.shape) >= 0.85
+
+
+def test_an_evaluation_says_the_same_on_paper_in_its_file_and_of_the_truth(tmp_path, monkeypatch) -> None:
+    """With rendered clips in place of generated ones every row is the truth's."""
+    monkeypatch.setattr(evaluate, "clips_of", lambda backbone, trial, *_: trial.truth)
+    settings = Settings(width=64, height=64, frames=5)
+    backbone = SimpleNamespace(recipe="saber", settings=settings, vae=WanVAE(2))
+    report = evaluate.evaluate(backbone, 6, tmp_path, seeds=2)  # pyright: ignore[reportArgumentType]
+    said = json.loads((tmp_path / "score.json").read_text(), parse_constant=pytest.fail)
+    truth, own, none = (report.rows[name] for name in ("truth", "own reference", "no reference"))
+    assert said["rows"] == report.rows and said["values"] == report.values
+    assert own == pytest.approx(truth) and none["given"] is None and own["given"] == own["own"]
+    assert own["retrieval"] == 1 and none["own"] == own["own"]
+    assert {i.name: i.mean for i in report.intervals}["own reference minus no reference, similarity"] == 0
+    line = next(line for line in evaluate.table(report).splitlines() if line.startswith("no reference"))
+    assert line.split()[4] == "-" and float(line.split()[2]) == pytest.approx(own["own"], abs=5e-4)

@@ -9,15 +9,16 @@ from refvid_latents import latents
 from safetensors.torch import load_file
 from torch import Generator, Tensor
 
+from refvid.demo import captions
 from refvid.training import data as latent_data
 from refvid.training import dit as dit_training
 from refvid.training import vae as vae_training
 from refvid.training.batches import PATTERNS, Drawing, draw_batch
 from refvid.training.data import Encoder, Kind, cached_latents
-from refvid.training.dit import Trainee, export_run, fresh_dit, smoke_dit, train_dit
+from refvid.training.dit import Start, Trainee, begun_dit, export_run, fresh_dit, smoke_dit, train_dit
 from refvid.training.objective import masked_reference_loss
 from refvid.training.optimise import Optimiser, save_run, warm_hold_decay
-from refvid.training.text import fresh_text_encoder
+from refvid.training.text import fresh_text_encoder, take_over
 from refvid.training.vae import Stage, View, smoke_vae, train_vae
 from refvid.wan.loading import save_model
 from refvid.wan.vae import WanVAE
@@ -193,6 +194,55 @@ def test_an_interrupted_dit_training_resumes_to_the_same_files(tmp_path, monkeyp
     train_dit(config, tmp_path / "parts", resume=True)
     for name in ("dit-run", "dit", "text_encoder"):
         same_files(tmp_path / "whole" / f"{name}.safetensors", tmp_path / "parts" / f"{name}.safetensors")
+
+
+@autocast
+@pytest.mark.usefixtures("quick_latents")
+def test_a_run_starts_from_another_models_weights(tmp_path):
+    config = replace(smoke_dit(), steps=2)
+    for name in ("first", "second"):
+        untrained_vae(tmp_path / name)
+    train_dit(config, tmp_path / "first")
+    start = Start(tmp_path / "first" / "dit.safetensors", tmp_path / "first" / "text_encoder.safetensors")
+    train_dit(replace(config, rate=0.0), tmp_path / "second", start=start)
+    for name in ("dit", "text_encoder"):
+        same_files(tmp_path / "first" / f"{name}.safetensors", tmp_path / "second" / f"{name}.safetensors")
+
+
+def test_a_run_does_not_start_from_a_model_of_another_size(tmp_path):
+    config = smoke_dit()
+    save_model(fresh_dit(replace(config.model, width=64)).state_dict(), tmp_path / "dit.safetensors")
+    save_model(fresh_text_encoder(48).tensors(), tmp_path / "text.safetensors")
+    save_model(
+        fresh_dit(config.model).state_dict(),
+        tmp_path / "right.safetensors",
+        {"config": '{"transformer": {"num_heads": 2}}'},
+    )
+    text = fresh_text_encoder(config.model.text_width)
+    with pytest.raises(ValueError, match="--from: dit"):
+        begun_dit(config.model, text, Start(tmp_path / "dit.safetensors", tmp_path / "text.safetensors"))
+    with pytest.raises(
+        ValueError, match="--from-text: an encoder of width 48 and 2 layers; the run's has 32"
+    ):
+        begun_dit(config.model, text, Start(tmp_path / "right.safetensors", tmp_path / "text.safetensors"))
+
+
+def test_a_text_encoder_takes_over_the_words_that_both_know(monkeypatch):
+    words = captions.vocabulary()
+    monkeypatch.setattr(captions, "vocabulary", lambda: words[::-2])
+    old = fresh_text_encoder(32)
+    monkeypatch.undo()
+    new, untouched = fresh_text_encoder(32), fresh_text_encoder(32)
+    untouched.model.load_state_dict(new.model.state_dict())
+    take_over(new, old, "--from-text")
+    assert torch.equal(new.model.shared.weight, new.model.encoder.embed_tokens.weight)
+    for word in words:
+        row, source = new.tokenizer.encode(word)[0], old if word in words[::-2] else untouched
+        assert torch.equal(
+            new.model.shared.weight[row], source.model.shared.weight[source.tokenizer.encode(word)[0]]
+        )
+    prompt = new.tokenize([" ".join(words[::-2])]), old.tokenize([" ".join(words[::-2])])
+    torch.testing.assert_close(new.states(prompt[0]), old.states(prompt[1]), rtol=0, atol=0)
 
 
 @autocast

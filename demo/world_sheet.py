@@ -1,0 +1,50 @@
+"""`python -m refvid.demo.world_sheet FOLDER`: the world and its edits on two sheets, world.jpg and edits.jpg, for the
+docs."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Generator
+
+from . import captions, edits, world
+from .sheet import contact_sheet
+
+SEED = 5
+TEMPO = (1, 2, 1, 2, 2)  # of the toy in each row, which moves in the row's way
+
+
+def world_sheet(path: Path, generator: Generator) -> None:
+    """One toy a row: photographed elsewhere, then a scene in nine pictures, then beside another toy."""
+    n = len(TEMPO)
+    toys = world.sample_identities(n, generator, dynamic_share=1.0)
+    toys = replace(toys, dynamics=torch.arange(n), tempo=torch.tensor(TEMPO))
+    scenes = world.sample_scenes(n, generator)
+    own, beside = world.duets(scenes)
+    cast = [(toys, own), (world.sample_identities(n, generator), beside)]
+    clips, pairs = world.render(toys, scenes)[0], world.render_cast(cast)[0]
+    photographs = world.render(toys, world.other_scenes(scenes, generator), 1)[0][:, :, 0]
+    rows = [[photographs[i], *clips[i].unbind(1), pairs[i]] for i in range(n)]
+    titles = ["photo", *(str(12 * frame) for frame in range(clips.shape[2])), "a pair"]
+    alone = captions.captions([(toys, scenes)], torch.ones(n, dtype=torch.bool))
+    said = [f"{one}   |   {two}" for one, two in zip(alone, captions.captions(cast), strict=True)]
+    contact_sheet(rows, titles, path, said, scale=1)
+
+
+def edits_sheet(path: Path, generator: Generator) -> None:
+    """One edit of every kind: source, target, and where they differ."""
+    made = [edits.sample_edits(kind, 1, generator) for kind in edits.KINDS]
+    rows = [
+        [edit.source[0], edit.target[0], edit.region[0].float().expand(3, -1, -1, -1) * 2 - 1]
+        for edit in made
+    ]
+    contact_sheet(
+        rows, ["source", "target", "region"], path, [edit.instructions[0] for edit in made], scale=1
+    )
+
+
+if __name__ == "__main__":
+    drawn, folder = Generator().manual_seed(SEED), Path(sys.argv[1])
+    world_sheet(folder / "world.jpg", drawn)
+    edits_sheet(folder / "edits.jpg", drawn)
