@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
+from .cli_reference import add_reference_options, read_references
+from .kernels.paths import NAMES
 from .training.command import add_ablate, add_train
 
 # What needs torch is imported by the command that uses it: `refvid --help` answers at once.
@@ -47,20 +49,17 @@ def _add_generate(commands) -> None:
     command = commands.add_parser("generate", help="a video from reference pictures and a prompt")
     command.set_defaults(run=_generate)
     add = command.add_argument
-    add(
-        "--reference",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="picture of the subject; repeat for more references",
-    )
-    add("--mask", action="append", default=[], metavar="FILE",
-        help="its mask, white = subject, in the order of --reference; without masks the alpha channel, else all of it")  # fmt: skip
-    add("--strength", action="append", default=[], type=float, help="its strength: 1 untouched, 0 off")
+    add_reference_options(command)
     add("--prompt", required=True)
     add("--negative", default="", help="negative prompt")
     add("--out", required=True, type=Path, metavar="FILE.mp4")
     add("--recipe", default="auto", help="saber, phantom, bernini, or auto: what the DiT's file says")
+    add(
+        "--attention",
+        choices=NAMES,
+        default=NAMES[0],
+        help="eager checks the fast ways by plain torch, slowly",
+    )
     _add_files(command)
     group = command.add_argument_group("run", "defaults come from the DiT's file, else Wan 2.1's")
     for name, kind in (("width", int), ("height", int), ("frames", int), ("steps", int), ("scale", float),
@@ -116,7 +115,7 @@ def _generate(options: argparse.Namespace) -> None:
     from .core.recipes import choose_recipe
     from .hosts import pipeline
 
-    references = _references(options)
+    references = read_references(options)
     backbone = _backbone(options)
     recipe = choose_recipe(options.recipe, backbone.recipe).name
     _tell_unknown_words(backbone.text, options.prompt)
@@ -126,30 +125,17 @@ def _generate(options: argparse.Namespace) -> None:
     )
     with _Progress("steps") as progress:
         video = pipeline.generate(
-            backbone, references, options.prompt, settings, recipe, options.negative, progress
+            backbone,
+            references,
+            options.prompt,
+            settings,
+            recipe,
+            options.negative,
+            progress,
+            options.attention,
         )
     media.write_video(options.out, video, settings.fps)
     print(f"{options.out}: {settings.frames} frames, {settings.width}x{settings.height}, recipe {recipe}")
-
-
-def _references(options: argparse.Namespace) -> list:
-    from . import media
-    from .core.references import make_reference
-
-    pictures, masks, strengths = options.reference, options.mask, options.strength
-    for name, values in (("--mask", masks), ("--strength", strengths)):
-        if values and len(values) != len(pictures):
-            raise ValueError(
-                f"{name}: {len(values)} given for {len(pictures)} references; give one for each, or none"
-            )
-    return [
-        make_reference(
-            media.read_picture(picture, "--reference"),
-            media.read_mask(masks[index], "--mask") if masks else None,
-            strengths[index] if strengths else 1.0,
-        )
-        for index, picture in enumerate(pictures)
-    ]
 
 
 def _demo(options: argparse.Namespace) -> None:

@@ -1,19 +1,21 @@
 """Where references sit behind the video's tokens. Plain Python values, hashable: hosts batch what has equal layouts."""
 
-import math
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import accumulate
 
+from .controls import Controls, StepWindow
 from .recipes import Recipe
 
 
 @dataclass(frozen=True)
 class Stream:
-    """One reference: its token grid, how many of the tokens its mask keeps, and its strength (1 untouched)."""
+    """One reference: its token grid, how many of the tokens its mask keeps, and what a user asks of it."""
 
     rows: int
     columns: int
     kept: int
-    strength: float = 1.0
+    controls: Controls = field(default_factory=Controls)
 
     @property
     def tokens(self) -> int:
@@ -34,11 +36,20 @@ class Layout:
         return sum(stream.kept for stream in self.streams)
 
     @property
-    def neutral(self) -> bool:
-        """True where no strength asks for a key bias: every attention kernel may be used untouched."""
-        return all(stream.strength == 1 for stream in self.streams)
+    def timed(self) -> bool:
+        """True where a step window makes evaluations differ."""
+        return any(stream.controls.steps != StepWindow() for stream in self.streams)
 
-    def key_bias(self) -> list[float]:
-        """log strength per kept token: added to a key's logits it scales its weight before normalisation (our choice;
-        1 is untouched, the limit at 0 is removal)."""
-        return [math.log(stream.strength) for stream in self.streams for _ in range(stream.kept)]
+    def columns(self, streams: Iterable[int]) -> list[int]:
+        """Places of these references' tokens among all that are kept."""
+        ends = list(accumulate(stream.kept for stream in self.streams))
+        return [
+            place for index in streams for place in range(ends[index] - self.streams[index].kept, ends[index])
+        ]
+
+    def seen_by(self, index: int) -> frozenset[int]:
+        """Segments that the tokens of reference `index` see: 0 the video, k + 1 reference k."""
+        sees = [stream.controls.sees for stream in self.streams]
+        others = {k + 1 for k, other in enumerate(sees) if sees[index] == other == "all"}
+        video = set() if sees[index] == "itself" else {0}
+        return frozenset(video | others | {index + 1})

@@ -17,6 +17,11 @@ def token_mask(mask: Tensor, stride: int = TOKEN_STRIDE) -> Tensor:
     return F.max_pool2d(mask[None, None].float(), stride).flatten().gt(0.5)
 
 
+def token_cover(mask: Tensor, stride: int = TOKEN_STRIDE) -> Tensor:
+    """The share of each token that the mask covers. mask (H, W) in [0, 1] -> (H/stride * W/stride,)"""
+    return F.avg_pool2d(mask[None, None].float(), stride).flatten()
+
+
 def latent_mask(mask: Tensor, stride: int = LATENT_STRIDE) -> Tensor:
     """Latent cells mostly covered by the reference. mask (H, W) -> (1, 4, 1, H/stride, W/stride) of 0 and 1.
 

@@ -1,13 +1,14 @@
 """Reference pictures: checked where they come in, then fitted to the canvas a recipe asks for."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .controls import Controls
 from .layout import Layout, Stream
-from .masks import keep_indices, latent_mask, token_mask
+from .masks import keep_indices, latent_mask, token_cover, token_mask
 from .recipes import Recipe
 
 SMALLEST_SIDE = 8
@@ -15,20 +16,26 @@ SMALLEST_SIDE = 8
 
 @dataclass(frozen=True)
 class Reference:
-    """A picture (H, W, 3) in [0, 1], its mask (H, W) in [0, 1], 1 = subject, and its strength (1 untouched, 0 off)."""
+    """A picture (H, W, 3) in [0, 1], its mask (H, W) in [0, 1], 1 = subject, what is asked of it, and where in the video
+    it may act: (H', W') or (frames, H', W') in [0, 1], of the video's size; None is everywhere."""
 
     picture: Tensor
     mask: Tensor
-    strength: float = 1.0
+    controls: Controls = field(default_factory=Controls)
+    region: Tensor | None = None
 
 
 def make_reference(
-    picture: Tensor, mask: Tensor | None = None, strength: float = 1.0, what: str = "picture"
+    picture: Tensor,
+    mask: Tensor | None = None,
+    controls: Controls | None = None,
+    region: Tensor | None = None,
+    what: str = "picture",
 ) -> Reference:
     """Check one picture (H, W, 3 or 4) and its mask (H, W); without a mask the alpha channel, else the whole picture.
 
     `what` is the picture's name in errors. ValueError names what is wrong: not finite, too small, mask of another size
-    or without pixels, bad strength.
+    or without pixels. A region is checked against the video (`core.reach`).
     """
     if picture.ndim != 3 or picture.shape[-1] not in (3, 4):
         raise ValueError(f"{what} has shape {tuple(picture.shape)}; needed (height, width, 3 or 4 channels)")
@@ -39,8 +46,6 @@ def make_reference(
         raise ValueError(
             f"{what} is {size[1]}x{size[0]} pixels; a reference needs {SMALLEST_SIDE}x{SMALLEST_SIDE}"
         )
-    if not 0.0 <= strength <= 10.0:
-        raise ValueError(f"strength is {strength}; needed 0 (off) to 10, 1 leaves the reference untouched")
     if mask is None:
         mask = picture[..., 3] if picture.shape[-1] == 4 else torch.ones(size)
     if tuple(mask.shape) != size:
@@ -55,7 +60,7 @@ def make_reference(
             f"mask has no pixels: nothing of the {what} would be used. Paint the subject, swap the mask's sense, or "
             f"leave the mask unconnected to use the whole {what}"
         )
-    return Reference(picture[..., :3].float().clamp(0, 1), mask, float(strength))
+    return Reference(picture[..., :3].float().clamp(0, 1), mask, controls or Controls(), region)
 
 
 def prepare(reference: Reference, recipe: Recipe, height: int, width: int, stride: int = 16) -> Reference:
@@ -71,25 +76,43 @@ def prepare(reference: Reference, recipe: Recipe, height: int, width: int, strid
     return _centred(_composited(_fitted(reference, height, width), recipe.fill), recipe, height, width)
 
 
-def arrange(
-    masks: list[Tensor], strengths: list[float], recipe: Recipe, stride: int = 16
-) -> tuple[Layout, Tensor]:
-    """Layout of prepared references from their masks (H, W), and the indices (kept,) int64 of the tokens kept."""
-    if any(strength <= 0 for strength in strengths):
+@dataclass(frozen=True)
+class Arranged:
+    """Layout of prepared references; keep (kept,) int64, the tokens that their masks keep among all; soft (1, kept), log of
+    the share of each that its mask covers, or None where no reference asks for it."""
+
+    layout: Layout
+    keep: Tensor
+    soft: Tensor | None
+
+
+def arrange(masks: list[Tensor], controls: list[Controls], recipe: Recipe, stride: int = 16) -> Arranged:
+    """What prepared references, of masks (H, W), put in front of a model."""
+    if any(one.strength <= 0 for one in controls):
         raise ValueError(
-            f"strengths are {strengths}; references of strength 0 are left out before (see `active`)"
+            f"strengths are {[one.strength for one in controls]}; references of strength 0 are left out before (see "
+            "`active`)"
         )
     kept = [token_mask(mask, stride) for mask in masks]
     streams = [
-        Stream(mask.shape[0] // stride, mask.shape[1] // stride, int(keep.sum()), strength)
-        for mask, keep, strength in zip(masks, kept, strengths, strict=True)
+        Stream(mask.shape[0] // stride, mask.shape[1] // stride, int(keep.sum()), asked)
+        for mask, keep, asked in zip(masks, kept, controls, strict=True)
     ]
-    return Layout(recipe, tuple(streams)), keep_indices(kept)
+    soft = [
+        token_cover(mask, stride)[keep].log()
+        if asked.soft
+        else torch.zeros(int(keep.sum()), device=mask.device)
+        for mask, keep, asked in zip(masks, kept, controls, strict=True)
+    ]
+    layout = Layout(recipe, tuple(streams))
+    return Arranged(
+        layout, keep_indices(kept), torch.cat(soft)[None] if any(c.soft for c in controls) else None
+    )
 
 
 def active(references: list[Reference], recipe: Recipe) -> list[Reference]:
     """References that act: strength 0 is removal. ValueError above the number the recipe takes."""
-    acting = [reference for reference in references if reference.strength > 0]
+    acting = [reference for reference in references if reference.controls.strength > 0]
     if len(acting) > recipe.max_references:
         raise ValueError(
             f"references: {len(acting)} pictures came, the recipe {recipe.name} takes at most {recipe.max_references}"

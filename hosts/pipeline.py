@@ -10,6 +10,7 @@ from torch import Tensor
 from ..core.guidance import joint
 from ..core.recipes import AUTO, TRAINED_FOR, choose_recipe
 from ..core.references import Reference
+from ..kernels.paths import AUTO as ANY_ATTENTION
 from ..wan.dit import WanDiT
 from ..wan.loading import load_dit, load_vae
 from ..wan.sampler import flow_sigmas
@@ -80,17 +81,20 @@ def generate(
     recipe: str = AUTO,
     negative: str = "",
     progress=None,
+    attention: str = ANY_ATTENTION,
 ) -> Tensor:
     """One video with joint guidance -> (3, frames, height, width) in [-1, 1]. `recipe` by name, or as the DiT's file
     says; ValueError where it does not."""
     dit, vae, chosen = backbone.dit, backbone.vae, choose_recipe(recipe, backbone.recipe)
     frames, rows, columns = plain.latent_size(settings.frames, settings.height, settings.width)
-    encoded = plain.encode_references(dit, vae, references, chosen, settings.height, settings.width)
+    encoded = plain.encode_references(dit, vae, references, chosen, (frames, rows, columns))
     masked = dit.config.in_channels != dit.config.out_channels
     condition = plain.Condition(
         texts={"positive": backbone.text.encode([prompt]), "negative": backbone.text.encode([negative])},
         references=encoded,
         padding=plain.grey_padding(vae, settings.frames, settings.height, settings.width) if masked else None,
+        shift=settings.shift,
+        attention=attention,
     )
     generator = torch.Generator().manual_seed(settings.seed)
     noise = torch.randn(1, LATENT_CHANNELS, frames, rows, columns, generator=generator)

@@ -7,11 +7,16 @@ import torch
 from torch import Tensor
 
 from ..core.guidance import Pass, Table
-from ..core.layout import Layout
 from ..core.positions import reference_angles
+from ..core.reach import reach, words
 from ..core.recipes import Recipe
-from ..core.references import Reference, active, arrange, prepare, reference_input
-from ..wan.dit import Tail, WanDiT
+from ..core.references import Arranged, Reference, active, arrange, prepare, reference_input
+from ..core.schedule import flow_sigma, share_of
+from ..core.visibility import turn
+from ..kernels.eager import eager_attention
+from ..kernels.grouped import in_groups
+from ..kernels.paths import AUTO, EAGER, Need, choose_path, tell_path
+from ..wan.dit import Tail, WanDiT, attend_all
 from ..wan.sampler import TRAINED_STEPS, sample_euler
 from ..wan.vae import STRIDE, WanVAE
 
@@ -20,37 +25,50 @@ IMAGE_TOKENS = 257
 
 @dataclass(frozen=True)
 class EncodedReferences:
-    """References as the DiT takes them: layout, inputs of the patch embedding (1, channels, 1, h, w), kept tokens
-    (kept,) int64."""
+    """References as the DiT takes them: layout and kept tokens; inputs of the patch embedding (1, channels, 1, h, w);
+    cells of the video latent that each acts on (F, h, w) int64, or None for all."""
 
-    layout: Layout
+    arranged: Arranged
     inputs: tuple[Tensor, ...]
-    keep: Tensor
+    cells: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Condition:
-    """What a run is conditioned on. Texts (B, S, C); `grid` of the video latent (frames, rows, columns); `padding`
-    fills the channels a masked-input backbone has beside the latent: (1, 20, F, h, w)."""
+    """What a run is conditioned on. Texts (B, S, C); `padding` fills the channels a masked-input backbone has beside the
+    latent: (1, 20, F, h, w); `shift` of the schedule, which step windows are shares of; `attention` by name."""
 
     texts: dict[str, Tensor]
     references: EncodedReferences | None = None
     padding: Tensor | None = None
+    shift: float = 1.0
+    attention: str = AUTO
 
 
 def encode_references(
-    dit: WanDiT, vae: WanVAE, references: list[Reference], recipe: Recipe, height: int, width: int
+    dit: WanDiT,
+    vae: WanVAE,
+    references: list[Reference],
+    recipe: Recipe,
+    grid: tuple[int, int, int],
 ) -> EncodedReferences | None:
-    """Prepare and encode the references that act, for a video of height x width pixels; None where none does."""
-    prepared = [prepare(reference, recipe, height, width) for reference in active(references, recipe)]
+    """Prepare and encode the references that act, for a video latent of grid (frames, rows, columns); None where none
+    does."""
+    frames, rows, columns = grid
+    acting = active(references, recipe)
+    reaches = [reach(r.controls.frames, r.region, frames, rows, columns, STRIDE) for r in acting]
+    prepared = [prepare(reference, recipe, rows * STRIDE, columns * STRIDE) for reference in acting]
     if not prepared:
         return None
-    layout, keep = arrange([r.mask for r in prepared], [r.strength for r in prepared], recipe)
     inputs = [
         reference_input(_encode_pictures(vae, r.picture[None]), r.mask, dit.config.in_channels, recipe)
         for r in prepared
     ]
-    return EncodedReferences(layout, tuple(inputs), keep)
+    return EncodedReferences(
+        arrange([r.mask for r in prepared], [r.controls for r in prepared], recipe),
+        tuple(inputs),
+        None if all(cells.all() for cells in reaches) else words(reaches, *grid),
+    )
 
 
 def grey_padding(vae: WanVAE, frames: int, height: int, width: int) -> Tensor:
@@ -60,28 +78,51 @@ def grey_padding(vae: WanVAE, frames: int, height: int, width: int) -> Tensor:
     return torch.cat([torch.zeros_like(grey[:, :4]), grey], dim=1)
 
 
-def tail(dit: WanDiT, references: EncodedReferences, video_frames: int, batch: int) -> Tail:
-    """The tokens the masks keep, behind a video of `video_frames` latent frames."""
+def tail(
+    dit: WanDiT,
+    references: EncodedReferences,
+    grid: tuple[int, int, int],
+    batch: int,
+    share: float = 0.0,
+    attention: str = AUTO,
+) -> Tail | None:
+    """The tokens that act at a share of the schedule, behind a video latent of grid (frames, rows, columns); None where
+    none does."""  # fmt: skip
     device, dtype = dit.head.head.weight.device, dit.head.head.weight.dtype
-    keep = references.keep.to(device)
+    arranged, (frames, rows, columns) = references.arranged, grid
+    video = frames * rows * columns // 4
+    now = turn(arranged.layout, share, references.cells, arranged.soft, video, device)
+    if now is None:
+        return None
+    keep = arranged.keep if now.kept is None else arranged.keep[now.kept.cpu()]
     embedded = torch.cat([dit.embed_patches(latent.to(device, dtype)) for latent in references.inputs], dim=1)
-    angles = reference_angles(references.layout, video_frames, dit.head_size)[references.keep]
-    bias = None if references.layout.neutral else torch.tensor([references.layout.key_bias()], device=device)
-    return Tail(embedded[:, keep].expand(batch, -1, -1), angles[None].to(device), bias)
+    angles = reference_angles(arranged.layout, frames, dit.head_size)[keep]
+    tell_path(choose_path(Need(now.bias is not None), attention))
+    return Tail(
+        embedded[:, keep.to(device)].expand(batch, -1, -1),
+        angles[None].to(device),
+        now.bias,
+        eager_attention(now.groups) if attention == EAGER.name else in_groups(attend_all, now.groups),
+    )
 
 
 def velocity(dit: WanDiT, latent: Tensor, sigma: Tensor, condition: Condition, entry: Pass) -> Tensor:
     """One evaluation of one pass. latent (B, C, F, h, w); sigma scalar, or (B, F) for a level per frame."""
-    batch, _, frames = latent.shape[:3]
+    batch, _, frames, rows, columns = latent.shape
     latent = latent.to(dit.head.head.weight.dtype)
     given, width = condition.references if entry.references else None, dit.config.image_width
+    share = 0.0
+    if given is not None and given.arranged.layout.timed:
+        share = share_of(float(sigma.max()), lambda part: flow_sigma(part, condition.shift))
     extra = [] if condition.padding is None else [condition.padding.to(latent).expand(batch, -1, -1, -1, -1)]
     return dit(
         torch.cat([latent, *extra], dim=1),
         (sigma * TRAINED_STEPS).expand(batch) if sigma.ndim == 0 else sigma * TRAINED_STEPS,
         condition.texts[entry.text].to(latent).expand(batch, -1, -1),
         image_features=None if width is None else latent.new_zeros(batch, IMAGE_TOKENS, width),
-        tail=None if given is None else tail(dit, given, frames, batch),
+        tail=None
+        if given is None
+        else tail(dit, given, (frames, rows, columns), batch, share, condition.attention),
     )
 
 

@@ -3,14 +3,16 @@
 import torch
 from torch import Tensor
 
+from .grouped import Attend, Groups
+
 
 def masked_attention(
     query: Tensor, key: Tensor, value: Tensor, keep: Tensor | None = None, key_bias: Tensor | None = None
 ) -> Tensor:
     """softmax(query keyᵀ / √D + key_bias) value over the kept keys only.
 
-    query (B, N, L, D), key and value (B, N, S, D); `keep` (B or 1, S) bool, True = may be seen; `key_bias`
-    (B or 1, S) added to the logits of a key for every query. A query that may see nothing returns zeros, never NaN
+    query (B, N, L, D), key and value (B, N, S, D); `keep` (B or 1, S), or (B or 1, L, S) where queries see different
+    keys, bool, True = may be seen; `key_bias` (B or 1, S) added to the logits of a key for every query. A query that may see nothing returns zeros, never NaN
     (our choice: a masked-out reference contributes nothing). Computed in fp32 or wider, returned in query's dtype.
     """
     wide = torch.promote_types(query.dtype, torch.float32)
@@ -18,6 +20,13 @@ def masked_attention(
     if key_bias is not None:
         logits = logits + key_bias.to(wide)[:, None, None, :]
     if keep is not None:
-        logits = logits.masked_fill(~keep[:, None, None, :], float("-inf"))
+        seen = keep[:, None, None, :] if keep.ndim == 2 else keep[:, None]
+        logits = logits.masked_fill(~seen, float("-inf"))
     weights = torch.softmax(logits, dim=-1).nan_to_num(0.0)
     return (weights @ value.to(wide)).to(query.dtype)
+
+
+def eager_attention(groups: Groups | None) -> Attend:
+    """`masked_attention` with what queries see as one whole mask: what the other paths are checked by."""
+    keep = None if groups is None else groups.dense()[None]
+    return lambda query, key, value, bias: masked_attention(query, key, value, keep, bias)

@@ -2,9 +2,11 @@
 
 from comfy_api.latest import io
 
+from ..core.controls import SEES, Controls, FrameWindow, StepWindow
 from ..core.recipes import AUTO, RECIPES
 from ..hosts.comfy.apply import apply_references
 from ..hosts.comfy.pictures import MASK_SENSES, make_references, preview
+from ..kernels.paths import NAMES
 from .sockets import CATEGORY, References
 
 MOST_REFERENCES = 8
@@ -29,6 +31,27 @@ class RefVidReference(io.ComfyNode):
                                "choose background for it. A painted or detected mask marks the subject."),
                 io.Float.Input("strength", default=1.0, min=0.0, max=10.0, step=0.05,
                                tooltip="How much attention this reference gets: 1 leaves it untouched, 0 removes it. Works at cfg 1."),
+                io.Float.Input("start_percent", optional=True, default=0.0, min=0.0, max=1.0, step=0.01,
+                               tooltip="When it begins to act, as a share of the whole schedule: 0 is pure noise. Early steps "
+                               "decide what is where, late ones detail. Both experts of Wan 2.2 count as one schedule."),
+                io.Float.Input("end_percent", optional=True, default=1.0, min=0.0, max=1.0, step=0.01, tooltip="When it stops acting."),
+                io.Combo.Input("sees", optional=True, options=list(SEES), default=SEES[0],
+                               tooltip="What the reference itself reads. all: the video and the other references. video: not the "
+                               "others, and they do not read it, so that subjects do not mix. itself: nothing else; the video still "
+                               "reads it."),
+                io.Mask.Input("region", optional=True,
+                              tooltip="Where in the video it may act: white, in the video's size; one mask, or one for each frame. "
+                              "Without it everywhere."),
+                io.Int.Input("first_frame", optional=True, default=0, min=0, max=100000, advanced=True,
+                             tooltip="First frame of the video that it acts on. Wan thinks in groups of four frames: 1-4, 5-8, …"),
+                io.Int.Input("last_frame", optional=True, default=-1, min=-1, max=100000, advanced=True,
+                             tooltip="Last frame that it acts on; -1 is the clip's last."),
+                io.Float.Input("fade_in", optional=True, default=0.0, min=0.0, max=1.0, step=0.01, advanced=True,
+                               tooltip="Over what share of the schedule its strength rises from 0 after start_percent."),
+                io.Float.Input("fade_out", optional=True, default=0.0, min=0.0, max=1.0, step=0.01, advanced=True,
+                               tooltip="Over what share of the schedule its strength falls to 0 before end_percent."),
+                io.Boolean.Input("soft_mask", optional=True, default=False, advanced=True,
+                                 tooltip="Count the tokens at the mask's edge by the share that it covers (alpha mattes)."),
             ],
             outputs=[
                 References.Output(display_name="reference", tooltip="For Apply References; chain several into its slots."),
@@ -37,8 +60,14 @@ class RefVidReference(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, image, mask_marks, strength, mask=None) -> io.NodeOutput:
-        references = make_references(image, mask, mask_marks, strength)
+    def execute(
+        cls, image, mask_marks, strength, start_percent=0.0, end_percent=1.0, sees=SEES[0], first_frame=0, last_frame=-1,
+        fade_in=0.0, fade_out=0.0, soft_mask=False, mask=None, region=None,
+    ) -> io.NodeOutput:  # fmt: skip
+        steps = StepWindow(start_percent, end_percent, fade_in, fade_out)
+        frames = FrameWindow(first_frame, None if last_frame < 0 else last_frame)
+        controls = Controls(strength, steps, frames, sees, soft_mask)
+        references = make_references(image, mask, mask_marks, controls, region)
         return io.NodeOutput(references, preview(references))
 
 
@@ -69,6 +98,9 @@ class RefVidApplyReferences(io.ComfyNode):
                 io.Combo.Input("null_pass", options=["recipe", "keep", "drop"], default="recipe", advanced=True,
                                tooltip="Whether the negative conditioning keeps the references, for KSampler. The Joint "
                                "Guider builds its own passes and ignores this."),
+                io.Combo.Input("attention", optional=True, options=list(NAMES), default=NAMES[0], advanced=True,
+                               tooltip="auto takes the fastest way that is exact and says which in the log. eager checks the "
+                               "others in plain torch, slowly."),
             ],
             outputs=[
                 io.Model.Output(display_name="model", tooltip="Patched; unchanged where no reference acts."),
@@ -80,10 +112,20 @@ class RefVidApplyReferences(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, positive, negative, vae, latent, references, recipe, null_pass, low_noise_model=None
+        cls,
+        model,
+        positive,
+        negative,
+        vae,
+        latent,
+        references,
+        recipe,
+        null_pass,
+        attention,
+        low_noise_model=None,
     ) -> io.NodeOutput:
         given = [one for name in sorted(references) for one in references[name] or ()]
         out = apply_references(
-            model, low_noise_model, positive, negative, vae, latent, given, recipe, null_pass
+            model, low_noise_model, positive, negative, vae, latent, given, recipe, null_pass, attention
         )
         return io.NodeOutput(out.model, out.low_noise_model, out.positive, out.negative)

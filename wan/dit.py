@@ -13,6 +13,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..core.positions import grid_positions, rope_angles
+from ..kernels.grouped import Attend
 
 PATCH = (1, 2, 2)
 EPSILON = 1e-6
@@ -35,12 +36,14 @@ class DiTConfig:
 
 @dataclass(frozen=True)
 class Tail:
-    """Tokens that follow the video: tokens (B, R, C), angles (B or 1, R, D/2) in radians, and key_bias (B or 1, R),
-    added to every query's logits for these keys: 0 untouched, -inf removed."""
+    """Tokens that follow the video: tokens (B, R, C), angles (B or 1, R, D/2) in radians, key_bias (B or 1, R), added to
+    every query's logits for these keys: 0 untouched, -inf removed; and the self-attention of the joined sequence,
+    where not every query sees every key."""
 
     tokens: Tensor
     angles: Tensor
     key_bias: Tensor | None = None
+    attend: Attend | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,12 @@ def rotate(features: Tensor, rotation: Tensor) -> Tensor:
     return torch.stack([even * cos - odd * sin, even * sin + odd * cos], -1).flatten(-2).type_as(features)
 
 
+def attend_all(query: Tensor, key: Tensor, value: Tensor, key_bias: Tensor | None) -> Tensor:
+    """torch's attention, every query over every key. query (B, N, L, D), key and value (B, N, S, D), key_bias (B or 1, S)"""
+    mask = None if key_bias is None else key_bias[:, None, None, :].to(query.dtype)
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+
+
 class SelfAttention(nn.Module):
     """Multi-head attention with RMS-normalised queries and keys."""
 
@@ -75,23 +84,24 @@ class SelfAttention(nn.Module):
         self.q, self.k, self.v, self.o = (nn.Linear(width, width) for _ in range(4))
         self.norm_q, self.norm_k = (RMSNorm(width, eps=EPSILON) for _ in range(2))
 
-    def forward(self, tokens: Tensor, rotation: Tensor, key_bias: Tensor | None = None) -> Tensor:
+    def forward(
+        self, tokens: Tensor, rotation: Tensor, key_bias: Tensor | None = None, attend: Attend = attend_all
+    ) -> Tensor:
         """tokens (B, L, C), rotation (B or 1, L, 1, D/2, 2), key_bias (B or 1, L) -> (B, L, C)"""
         query, key = (
             rotate(self._split(t), rotation)
             for t in (self.norm_q(self.q(tokens)), self.norm_k(self.k(tokens)))
         )
-        return self.o(self._attend(query, key, self._split(self.v(tokens)), key_bias))
+        return self.o(self._attend(query, key, self._split(self.v(tokens)), key_bias, attend))
 
     def _split(self, features: Tensor) -> Tensor:
         return rearrange(features, "b l (n d) -> b l n d", n=self.heads)
 
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor, key_bias: Tensor | None) -> Tensor:
+    def _attend(
+        self, query: Tensor, key: Tensor, value: Tensor, key_bias: Tensor | None, attend: Attend = attend_all
+    ) -> Tensor:
         query, key, value = (rearrange(t, "b l n d -> b n l d") for t in (query, key, value))
-        mask = None if key_bias is None else key_bias[:, None, None, :].to(query.dtype)
-        return rearrange(
-            F.scaled_dot_product_attention(query, key, value, attn_mask=mask), "b n l d -> b l (n d)"
-        )
+        return rearrange(attend(query, key, value, key_bias), "b n l d -> b l (n d)")
 
 
 class CrossAttention(SelfAttention):
@@ -140,13 +150,20 @@ class Block(nn.Module):
         self.modulation = nn.Parameter(torch.randn(1, 6, width) / width**0.5)
 
     def forward(
-        self, tokens: Tensor, modulation: Tensor, context: Context, rotation: Tensor, key_bias: Tensor | None
+        self,
+        tokens: Tensor,
+        modulation: Tensor,
+        context: Context,
+        rotation: Tensor,
+        key_bias: Tensor | None,
+        attend: Attend = attend_all,
     ) -> Tensor:
         """tokens (B, L, C), modulation (B, 1 or L, 6, C) -> (B, L, C)"""
         shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = (
             self.modulation.unsqueeze(0) + modulation
         ).unbind(2)
-        tokens = tokens + self.self_attn(self.norm1(tokens) * (1 + scale) + shift, rotation, key_bias) * gate
+        modulated = self.norm1(tokens) * (1 + scale) + shift
+        tokens = tokens + self.self_attn(modulated, rotation, key_bias, attend) * gate
         tokens = tokens + self.cross_attn(self.norm3(tokens), context)
         return tokens + self.ffn(self.norm2(tokens) * (1 + ffn_scale) + ffn_shift) * ffn_gate
 
@@ -234,8 +251,9 @@ class WanDiT(nn.Module):
             tokens, angles, bias = _append(video, angles, tail)
             modulation = self._tail_modulation(modulation, timestep, tail)
         rotation = torch.stack([angles.cos(), angles.sin()], dim=-1).float().unsqueeze(2)
+        attend = attend_all if tail is None or tail.attend is None else tail.attend
         for block in self.blocks:
-            tokens = block(tokens, modulation, text, rotation, bias)
+            tokens = block(tokens, modulation, text, rotation, bias, attend)
         values = self.head(tokens[:, :length], time)
         return rearrange(
             values, "b (f h w) (q r c) -> b c f (h q) (w r)", f=frames, h=rows // 2, w=columns // 2, q=2, r=2

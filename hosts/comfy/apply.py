@@ -10,10 +10,12 @@ from comfy.model_patcher import ModelPatcher
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ...core.reach import reach
 from ...core.recipes import AUTO, TRAINED_FOR, Recipe, choose_recipe
 from ...core.references import Reference, active, prepare, reference_input
+from ...kernels.paths import AUTO as ANY_ATTENTION
 from . import sidecar
-from .conditioning import BLANK_IMAGE, Conditioning, attach, with_values
+from .conditioning import BLANK_IMAGE, Attached, Conditioning, attach, with_values
 from .variants import input_channels, latent_channels, require_vae, require_wan, takes_image_features
 
 logger = logging.getLogger(__name__)
@@ -40,6 +42,7 @@ def apply_references(
     references: list[Reference],
     recipe_name: str = AUTO,
     null_pass: Literal["recipe", "keep", "drop"] = "recipe",
+    attention: str = ANY_ATTENTION,
 ) -> Applied:
     """Everything that may be refused is refused before anything is encoded. Without an active reference the inputs
     come back as they are, so that nothing of the graph changes."""
@@ -52,13 +55,17 @@ def apply_references(
     if not references:
         return Applied(model, low_noise_model, positive, negative)
     samples = _video_latent(latent, model)
+    frames, rows, columns = samples.shape[2:]
+    stride = vae.spacial_compression_encode()
+    cells = [reach(r.controls.frames, r.region, frames, rows, columns, stride) for r in references]
     _require_input(models, recipe)
     if _masked_input(model):
         _require_no_start_image(positive, negative)
         blank = {**_grey_video(vae, samples), BLANK_IMAGE: takes_image_features(model)}
         positive, negative = with_values(positive, blank), with_values(negative, blank)
     prepared, latents = _encoded(references, recipe, vae, samples)
-    values = (recipe, latents, [r.mask for r in prepared], [r.strength for r in prepared])
+    attached = Attached(latents, [r.mask for r in prepared], [r.controls for r in prepared], cells)
+    values = (recipe, attached, attention)
     keep = recipe.null_pass if null_pass == "recipe" else null_pass
     return Applied(
         sidecar.install(model),

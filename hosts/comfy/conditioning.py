@@ -1,22 +1,27 @@
 """References inside ComfyUI's CONDITIONING, as plain tensors, lists of tensors and strings, so that core's nodes for
 saving, combining and areas keep working. Lists that come in are never changed: other nodes hold them too."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ...core.controls import SEES, Controls, FrameWindow, StepWindow
 from ...core.recipes import Recipe
+from ...kernels.paths import AUTO
 
 Conditioning = list[list[Any]]
 
 RECIPE = "refvid_recipe"  # str
 LATENTS = "refvid_latents"  # list of (1, C, 1, h, w), as the VAE made them
 MASKS = "refvid_masks"  # list of (H, W) in [0, 1], prepared
-STRENGTHS = "refvid_strengths"  # (K,) float64
+CONTROLS = "refvid_controls"  # (K, 9) float64, a row of numbers each
+REACH = "refvid_reach"  # list of (F or 1, h or 1, w or 1) bool: cells of the video latent that each acts on
+ATTENTION = "refvid_attention"  # str: which attention runs
 BLANK_IMAGE = "refvid_blank_image"  # True: the image features of an image-to-video model are zero
 
-REFERENCE_KEYS = (RECIPE, LATENTS, MASKS, STRENGTHS)
+REFERENCE_KEYS = (RECIPE, LATENTS, MASKS, CONTROLS, REACH, ATTENTION)
 
 
 def with_values(conditioning: Conditioning, values: dict[str, Any]) -> Conditioning:
@@ -24,15 +29,43 @@ def with_values(conditioning: Conditioning, values: dict[str, Any]) -> Condition
     return [[text, {**options, **values}] for text, options in conditioning]
 
 
+@dataclass(frozen=True)
+class Attached:
+    """References as they travel: latents (1, C, 1, h, w), prepared masks (H, W), controls, and cells of the video."""
+
+    latents: list[Tensor]
+    masks: list[Tensor]
+    controls: list[Controls]
+    reach: list[Tensor]
+
+
 def attach(
-    conditioning: Conditioning,
-    recipe: Recipe,
-    latents: list[Tensor],
-    masks: list[Tensor],
-    strengths: list[float],
+    conditioning: Conditioning, recipe: Recipe, references: Attached, attention: str = AUTO
 ) -> Conditioning:
     """A copy that carries these references after those it has. ValueError on another recipe, or too many."""
-    return [[text, _appended(options, recipe, latents, masks, strengths)] for text, options in conditioning]
+    return [[text, _appended(options, recipe, references, attention)] for text, options in conditioning]
+
+
+def controls_of(options: dict[str, Any]) -> list[Controls]:
+    """What is asked of each reference that a condition carries."""
+    return [
+        Controls(
+            strength,
+            StepWindow(*steps),
+            FrameWindow(int(first), None if last < 0 else int(last)),
+            SEES[int(sees)],
+            bool(soft),
+        )
+        for strength, *steps, first, last, sees, soft in options[CONTROLS].tolist()
+    ]
+
+
+def _row(controls: Controls) -> list[float]:
+    steps, frames = controls.steps, controls.frames
+    return [
+        controls.strength, steps.start, steps.end, steps.fade_in, steps.fade_out,
+        frames.first, -1 if frames.last is None else frames.last, SEES.index(controls.sees), controls.soft,
+    ]  # fmt: skip
 
 
 def strip(conditioning: Conditioning) -> Conditioning:
@@ -43,25 +76,25 @@ def strip(conditioning: Conditioning) -> Conditioning:
     ]
 
 
-def _appended(
-    options: dict, recipe: Recipe, latents: list[Tensor], masks: list[Tensor], strengths: list[float]
-) -> dict:
+def _appended(options: dict, recipe: Recipe, references: Attached, attention: str) -> dict:
     present = options.get(RECIPE, recipe.name)
     if present != recipe.name:
         raise ValueError(
             f"recipe is {recipe.name}, but the conditioning carries references for {present}: use one recipe"
         )
-    joined = [*options.get(LATENTS, ()), *latents]
+    joined = [*options.get(LATENTS, ()), *references.latents]
     if len(joined) > recipe.max_references:
         raise ValueError(
             f"references: with those already in the conditioning there are {len(joined)}, the recipe {recipe.name} "
             f"takes at most {recipe.max_references}"
         )
-    values = torch.tensor(strengths, dtype=torch.float64)
+    rows = torch.tensor([_row(controls) for controls in references.controls], dtype=torch.float64)
     return {
         **options,
         RECIPE: recipe.name,
         LATENTS: joined,
-        MASKS: [*options.get(MASKS, ()), *masks],
-        STRENGTHS: torch.cat([options[STRENGTHS], values]) if STRENGTHS in options else values,
+        MASKS: [*options.get(MASKS, ()), *references.masks],
+        CONTROLS: torch.cat([options[CONTROLS], rows]) if CONTROLS in options else rows,
+        REACH: [*options.get(REACH, ()), *references.reach],
+        ATTENTION: attention,
     }

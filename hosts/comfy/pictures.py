@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from ...core.controls import Controls
 from ...core.recipes import GREY
 from ...core.references import Reference, make_reference
 
@@ -11,11 +12,16 @@ MASK_SENSES = ("subject", "background")
 PLACEHOLDER = (64, 64)
 
 
-def make_references(image: Tensor, mask: Tensor | None, marks: str, strength: float) -> list[Reference]:
-    """image (K, H, W, 3 or 4), mask (K or 1, H, W) of the subject or the background -> K references."""
+def make_references(
+    image: Tensor, mask: Tensor | None, marks: str, controls: Controls, region: Tensor | None = None
+) -> list[Reference]:
+    """image (K, H, W, 3 or 4), mask (K or 1, H, W) of the subject or the background -> K references, which all act in
+    the same region (1 or frames, H', W') of the video."""
     masks = None if mask is None else _subject_masks(image, mask, marks)
     return [
-        make_reference(picture, None if masks is None else masks[index % len(masks)], strength, what="image")
+        make_reference(
+            picture, None if masks is None else masks[index % len(masks)], controls, region, what="image"
+        )
         for index, picture in enumerate(image)
     ]
 

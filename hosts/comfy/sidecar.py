@@ -1,16 +1,16 @@
 """Reference tokens beside the video tokens of ComfyUI's own Wan, through ModelPatcher alone.
 
-A run goes through four stages, each in the hook that ComfyUI has for it:
-  OUTER_SAMPLE      plain conditioning becomes `model_conds`, which ComfyUI batches, repeats and moves
+A run goes through five stages, each in the hook that ComfyUI has for it:
+  OUTER_SAMPLE      plain conditioning becomes `model_conds`, which ComfyUI batches, repeats, crops and moves
   PREPARE_SAMPLING  the added tokens enter the memory estimate
-  DIFFUSION_MODEL   references become tokens with positions; masked-out tokens are removed, once per evaluation
+  APPLY_MODEL       what the references do at this step is worked out, outside of what may be compiled
+  DIFFUSION_MODEL   references become tokens with positions; those that may not be seen are left out
   every block       video and reference tokens are joined inside the block only
 
 Outside the blocks the sequence keeps its own length, so VACE, GGUF, LoRA and other packs see what they know. Nothing
 here holds on to a module: under DynamicVRAM the weights of a clone may be another instance.
 """
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -23,13 +23,22 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ...core.layout import Layout
+from ...core.reach import words
 from ...core.recipes import recipe_named
 from ...core.references import arrange, reference_input
+from ...core.schedule import share_of
+from ...core.visibility import turn
+from ...kernels.grouped import Groups
+from ...kernels.paths import AUTO, REMOVAL
 from . import conditioning as keys
+from .attention import OVERRIDE, Rule, chosen_path
 from .variants import input_channels, takes_image_features
 
 KEY = "refvid"
-INPUTS, KEEP, LAYOUT = "refvid_inputs", "refvid_keep", "refvid_layout"
+INPUTS, KEEP, LAYOUT, ATTENTION = "refvid_inputs", "refvid_keep", "refvid_layout", "refvid_attention"
+CELLS, SOFT = "refvid_cells", "refvid_soft"  # of a condition, until APPLY_MODEL has made them into:
+PATH, BIAS, SPANS, ROWS = "refvid_path", "refvid_bias", "refvid_spans", "refvid_rows"
+OWN = (INPUTS, KEEP, LAYOUT, ATTENTION, PATH, BIAS, SPANS, ROWS)  # arguments of one evaluation
 IMAGE_FEATURES = (257, 1280)
 RAN = "block_index"  # Wan's forward leaves it in transformer_options
 
@@ -41,6 +50,7 @@ def install(model: ModelPatcher) -> ModelPatcher:
         return model
     model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, _outer_sample)
     model.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, _prepare_sampling)
+    model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, _apply_model)
     model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, KEY, _diffusion_model)
     replaced = model.model_options["transformer_options"].get("patches_replace", {}).get("dit", {})
     for index in range(len(model.model.diffusion_model.blocks)):
@@ -49,16 +59,26 @@ def install(model: ModelPatcher) -> ModelPatcher:
     return model
 
 
-def _outer_sample(executor, *args, **kwargs):
+def _outer_sample(executor, noise, *args, **kwargs):
     guider = executor.class_obj
     for conds in guider.conds.values():  # copies made for this run
         for cond in conds:
-            cond["model_conds"] = {**cond.get("model_conds", {}), **model_conds(cond, guider.model_patcher)}
-    return executor(*args, **kwargs)
+            made = model_conds(cond, guider.model_patcher, noise.shape[2:])
+            cond["model_conds"] = {**cond.get("model_conds", {}), **made}
+    return executor(noise, *args, **kwargs)
 
 
-def model_conds(cond: dict[str, Any], model: ModelPatcher) -> dict[str, Any]:
-    """What the evaluations of one condition need: inputs of the patch embedding, kept tokens, hashable layout."""
+class _Cells(comfy.conds.CONDNoiseShape):
+    """A grid over the video: ComfyUI crops it with areas and slices it with context windows. Evaluations share a batch
+    only where their grids are equal, since who sees whom is one rule for all rows."""
+
+    def can_concat(self, other) -> bool:
+        return super().can_concat(other) and torch.equal(self.cond, other.cond)
+
+
+def model_conds(cond: dict[str, Any], model: ModelPatcher, grid: tuple[int, ...]) -> dict[str, Any]:
+    """What the evaluations of one condition need, for a video latent of grid (frames, rows, columns): inputs of the
+    patch embedding, kept tokens, hashable layout, and where asked for the cells each acts on and soft masks."""
     found: dict[str, Any] = {}
     if cond.get(keys.BLANK_IMAGE) and "clip_vision_output" not in cond and takes_image_features(model):
         found["clip_fea"] = comfy.conds.CONDRegular(torch.zeros(1, *IMAGE_FEATURES))
@@ -67,17 +87,32 @@ def model_conds(cond: dict[str, Any], model: ModelPatcher) -> dict[str, Any]:
     recipe, channels = recipe_named(cond[keys.RECIPE]), input_channels(model)
     masks, latents = cond[keys.MASKS], cond[keys.LATENTS]
     stride = 2 * masks[0].shape[-1] // latents[0].shape[-1]
-    layout, keep = arrange(masks, cond[keys.STRENGTHS].tolist(), recipe, stride)
+    arranged = arrange(masks, keys.controls_of(cond), recipe, stride)
     inputs = [
         reference_input(model.model.process_latent_in(latent), mask, channels, recipe)
         for latent, mask in zip(latents, masks, strict=True)
     ]
-    return {
-        **found,
+    found |= {
         INPUTS: comfy.conds.CONDList(inputs),
-        KEEP: comfy.conds.CONDRegular(keep[None]),  # int64: other types are cast to the model's
-        LAYOUT: comfy.conds.CONDConstant(layout),
+        KEEP: comfy.conds.CONDRegular(arranged.keep[None]),  # int64: other types are cast to the model's
+        LAYOUT: comfy.conds.CONDConstant(arranged.layout),
+        ATTENTION: comfy.conds.CONDConstant(cond.get(keys.ATTENTION, AUTO)),
     }
+    if arranged.soft is not None:
+        found[SOFT] = comfy.conds.CONDRegular(arranged.soft)
+    if not all(cells.all() for cells in cond[keys.REACH]):
+        found[CELLS] = _Cells(_words(cond[keys.REACH], grid)[None, None])
+    return found
+
+
+def _words(reaches: list[Tensor], grid: tuple[int, ...]) -> Tensor:
+    for cells in reaches:
+        if any(side not in (1, whole) for side, whole in zip(cells.shape, grid, strict=True)):
+            raise ValueError(
+                f"latent has {grid[0]} frames of {grid[2]}x{grid[1]} cells, but a region or frame window was applied for "
+                f"{tuple(cells.shape)}; connect the latent that Apply References had"
+            )
+    return words(reaches, *grid)
 
 
 def _prepare_sampling(executor, model, noise_shape, conds, *args, **kwargs):
@@ -88,22 +123,72 @@ def _prepare_sampling(executor, model, noise_shape, conds, *args, **kwargs):
         if LAYOUT in cond["model_conds"]
     ]
     if kept:
-        # Tokens are counted as the latent frames they would fill: that is how the estimate grows with them.
-        frame = math.ceil(noise_shape[-1] / 2) * math.ceil(noise_shape[-2] / 2)
-        noise_shape = [*noise_shape[:2], noise_shape[2] + math.ceil(max(kept) / frame), *noise_shape[3:]]
+        noise_shape = _with_tokens(noise_shape, max(kept), model.model_options.get("context_handler"))
     return executor(model, noise_shape, conds, *args, **kwargs)
+
+
+def _with_tokens(noise_shape, tokens: int, windows) -> list[float]:
+    """A latent's shape whose area counts these tokens too, four cells each: the estimate is proportional to the area.
+    The width takes them, as context windows shorten the frames."""
+    *outer, frames, rows, columns = noise_shape
+    shown = frames if windows is None else min(frames, windows.context_length)
+    return [*outer, frames, rows, columns + 4 * tokens / (shown * rows)]
+
+
+def _apply_model(
+    executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **kwargs
+):
+    """References of this step: the tokens that act, the weights of their keys, who sees whom. Worked out here, outside
+    of the module that torch.compile may hold: core's node drops its guards on transformer_options, while arguments
+    are guarded, so a step that differs in more than values is compiled for itself."""
+    layout: Layout | None = kwargs.get(LAYOUT)
+    given = (x, t, c_concat, c_crossattn, control, transformer_options or {})
+    if layout is None:
+        return executor(*given, **kwargs)
+    cells, soft = (kwargs.pop(name, None) for name in (CELLS, SOFT))
+    model, share = executor.class_obj, 0.0
+    if layout.timed:
+        share = share_of(float(t.max()), model.model_sampling.percent_to_sigma)
+    video = x.shape[2] * math.ceil(x.shape[3] / 2) * math.ceil(x.shape[4] / 2)
+    now = turn(layout, share, None if cells is None else cells[0, 0], soft, video, x.device)
+    if now is None:
+        return executor(*given, **{k: v for k, v in kwargs.items() if k not in OWN})
+    if now.kept is not None:
+        kwargs[KEEP] = kwargs[KEEP][:, now.kept]
+    if now.bias is not None:
+        kwargs[BIAS] = now.bias
+    if now.groups is not None:
+        _require_plain_sequence(kwargs)
+        kwargs[SPANS] = now.groups.keys
+        kwargs[ROWS] = [*now.groups.queries, now.groups.order]
+    override, dtype = given[-1].get(OVERRIDE), model.get_dtype_inference()
+    kwargs[PATH] = chosen_path(now.bias is not None, kwargs[ATTENTION], override, x.device, dtype)
+    return executor(*given, **kwargs)
+
+
+def _require_plain_sequence(kwargs: dict[str, Any]) -> None:
+    for name in ("time_dim_concat", "context_latents", "reference_latent"):
+        if kwargs.get(name) is not None:
+            raise ValueError(
+                f"the conditioning also carries {name} of another node (Phantom, Bernini, Fun-Control), whose tokens have "
+                "no region, frames or visibility; leave those controls neutral, or that node out"
+            )
 
 
 def _diffusion_model(
     executor, x, timestep, context, clip_fea=None, time_dim_concat=None, transformer_options=None, **kwargs
 ):
-    inputs, keep, layout = (kwargs.pop(name, None) for name in (INPUTS, KEEP, LAYOUT))
+    inputs, keep, layout, name, path, bias, spans, rows = (kwargs.pop(name, None) for name in OWN)
     if layout is None:
         return executor(x, timestep, context, clip_fea, time_dim_concat, transformer_options, **kwargs)
     frames = x.shape[2] + (0 if time_dim_concat is None else time_dim_concat.shape[2])
     streams = len(kwargs.get("context_latents") or ())
     options = dict(transformer_options or {})
-    beside = _SideCar(executor.class_obj, x, timestep, inputs, keep, layout, frames, streams, options)
+    groups = None
+    if spans is not None:
+        groups = Groups(spans, tuple(rows[:-1]), rows[-1], rows[-1].shape[0] - keep.shape[1])
+    rule = Rule(bias, groups, name or AUTO, path or REMOVAL.name)
+    beside = _SideCar(executor.class_obj, x, timestep, inputs, keep, layout, frames, streams, options, rule)
     started, options[KEY] = beside.tokens, beside
     options.pop(RAN, None)
     out = executor(x, timestep, context, clip_fea, time_dim_concat, options, **kwargs)
@@ -120,7 +205,7 @@ class _SideCar:
 
     def __init__(
         self, module, x: Tensor, timestep: Tensor, inputs: list[Tensor], keep: Tensor, layout: Layout,
-        frames: int, streams: int, options: dict,
+        frames: int, streams: int, options: dict, rule: Rule,
     ):  # fmt: skip
         embedded, turned = [], []
         for index, latent in enumerate(inputs):
@@ -135,7 +220,7 @@ class _SideCar:
             )  # fmt: skip
         self.tokens = torch.take_along_dim(torch.cat(embedded, dim=1), keep.unsqueeze(-1), dim=1)
         self._pe = torch.cat(turned, dim=1)[0][keep]
-        self._bias = None if layout.neutral else torch.tensor(layout.key_bias(), device=x.device)
+        self._rule = rule
         # With a timestep per frame (TI2V) references take the clock of the noisiest frame: the others are clean.
         self._clock = timestep.argmax(dim=1) if timestep.ndim == 2 else None
         self._joined: dict[str, tuple[Tensor, Tensor]] = {}
@@ -149,10 +234,10 @@ class _SideCar:
             "pe": self._once("pe", args["pe"], self._join_pe),
             "vec": self._once("vec", args["vec"], lambda vec: self._join_vec(vec, video)),
         }
-        if self._bias is not None:
+        if not self._rule.neutral:
             options = args["transformer_options"]
-            override = _biased(self._bias, video.shape[1], options.get("optimized_attention_override"))
-            joined["transformer_options"] = {**options, "optimized_attention_override": override}
+            override = self._rule.override(options.get(OVERRIDE))
+            joined["transformer_options"] = {**options, OVERRIDE: override}
         return joined
 
     def split(self, out: dict[str, Any], length: int) -> dict[str, Any]:
@@ -193,20 +278,3 @@ class _BlockPatch:
         if beside is None:
             return run(args)
         return beside.split(run(beside.join(args)), args["img"].shape[1])
-
-
-def _biased(bias: Tensor, video_tokens: int, previous: Callable | None) -> Callable:
-    """An attention override for one block: adds log strengths to the keys of its self-attention, which is called
-    first, and leaves its cross-attention alone. Calls the override that was there, or the user's kernel."""
-    pending = [True]
-
-    def override(kernel, query, key, value, *args, **kwargs):
-        run = kernel if previous is None else functools.partial(previous, kernel)
-        if pending:
-            pending.clear()
-            mask = torch.nn.functional.pad(bias, (video_tokens, 0)).to(query.dtype)[None, None, None, :]
-            given = kwargs.get("mask")
-            kwargs["mask"] = mask if given is None else given + mask
-        return run(query, key, value, *args, **kwargs)
-
-    return override

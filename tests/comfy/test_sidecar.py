@@ -1,5 +1,8 @@
 """The reference path inside ComfyUI's own Wan: exactness, neutrality, company."""
 
+import math
+from dataclasses import replace
+
 import comfy.samplers
 import pytest
 import torch
@@ -7,6 +10,7 @@ from comfy_extras.nodes_bernini import BerniniConditioning
 from comfy_extras.nodes_wan import WanPhantomSubjectToVideo
 from refvid_run import empty_latent, picture, sample, text, worst
 
+from refvid.core.controls import Controls
 from refvid.core.references import make_reference
 from refvid.hosts.comfy import conditioning as keys
 from refvid.hosts.comfy import sidecar
@@ -45,7 +49,10 @@ def apply(model, positive, negative, vae, references, recipe="saber", latent=Non
 
 def test_no_reference_and_strength_zero_leave_the_graph_as_it_is(model, vae, positive, negative):
     plain = sample(model, positive, negative, empty_latent())
-    for references in ([], [make_reference(picture(3), None, 0.0), make_reference(picture(4), None, 0.0)]):
+    for references in (
+        [],
+        [make_reference(picture(3), None, Controls(0.0)), make_reference(picture(4), None, Controls(0.0))],
+    ):
         out = apply(model, positive, negative, vae, references)
         assert out.model is model and out.positive is positive and out.negative is negative
         assert torch.equal(sample(out.model, out.positive, out.negative, empty_latent()), plain)
@@ -105,11 +112,12 @@ def test_removal_equals_a_mask_of_minus_infinity(model, vae, positive, negative,
 class _Masked(sidecar._SideCar):
     """Keeps every token and hides those that removal would take out."""
 
-    def __init__(self, module, x, timestep, inputs, keep, layout, *rest):
+    def __init__(self, module, x, timestep, inputs, keep, layout, frames, streams, options, rule):
         tokens = sum(stream.tokens for stream in layout.streams)
         every = torch.arange(tokens).expand(len(keep), -1)
-        super().__init__(module, x, timestep, inputs, every, layout, *rest)
-        self._bias = torch.full((tokens,), float("-inf")).index_fill(0, keep[0], 0.0)
+        hidden = torch.full((1, tokens), float("-inf")).index_fill(1, keep[0], 0.0)
+        rule = replace(rule, bias=hidden)
+        super().__init__(module, x, timestep, inputs, every, layout, frames, streams, options, rule)
 
 
 @pytest.mark.parametrize("second", [{"mask": True}, {"strength": 0.4}, {"mask": True, "strength": 2.5}])
@@ -118,7 +126,9 @@ def test_conditions_of_one_batch_do_not_see_each_others_masks_or_strengths(
 ):
     one = make_reference(picture(3), half_mask())
     other = make_reference(
-        picture(3), half_mask().flip(0) if "mask" in second else half_mask(), second.get("strength", 1.0)
+        picture(3),
+        half_mask().flip(0) if "mask" in second else half_mask(),
+        Controls(second.get("strength", 1.0)),
     )
     first = apply(model, positive, negative, vae, [one], null_pass="drop")
     both = apply(model, negative, negative, vae, [other], null_pass="drop")
@@ -154,14 +164,14 @@ def together_step(model, positive, negative):
 def test_strength_changes_attention_and_one_is_untouched(model, vae, positive, negative):
     runs = {}
     for strength in (0.2, 1.0, 5.0):
-        out = apply(model, positive, negative, vae, [make_reference(picture(3), None, strength)])
+        out = apply(model, positive, negative, vae, [make_reference(picture(3), None, Controls(strength))])
         runs[strength] = sample(out.model, out.positive, out.negative, empty_latent(), cfg=1.0)
     assert worst(runs[0.2], runs[1.0]) > 1e-4 and worst(runs[5.0], runs[1.0]) > 1e-4
 
 
 def test_a_strength_near_zero_approaches_removal(model, vae, positive, negative):
     latent = empty_latent()
-    tiny_strength = apply(model, positive, negative, vae, [make_reference(picture(3), None, 1e-7)])
+    tiny_strength = apply(model, positive, negative, vae, [make_reference(picture(3), None, Controls(1e-7))])
     none = sample(model, positive, negative, latent)
     assert (
         worst(sample(tiny_strength.model, tiny_strength.positive, tiny_strength.negative, latent), none)
@@ -225,11 +235,12 @@ def test_an_attention_override_is_chained_with_and_without_a_strength(model, vae
     watched = model.clone()
     watched.model_options["transformer_options"]["optimized_attention_override"] = override
     for strength, masked in ((1.0, 0), (0.5, 2)):
+        out = apply(watched, positive, negative, vae, [make_reference(picture(3), None, Controls(strength))])
+        sample(out.model, out.positive, out.negative, empty_latent(), steps=1)  # asks once whether masks act
         calls.clear()
-        out = apply(watched, positive, negative, vae, [make_reference(picture(3), None, strength)])
         got = sample(out.model, out.positive, out.negative, empty_latent(), steps=1)
         assert len(calls) == 4 and sum(calls) == masked  # two blocks, self and cross; the mask on self only
-        plain = apply(model, positive, negative, vae, [make_reference(picture(3), None, strength)])
+        plain = apply(model, positive, negative, vae, [make_reference(picture(3), None, Controls(strength))])
         assert torch.equal(got, sample(plain.model, plain.positive, plain.negative, empty_latent(), steps=1))
 
 
@@ -262,7 +273,8 @@ def test_the_estimate_of_memory_grows_with_the_references(model, vae, positive, 
     out.model.add_wrapper_with_key("prepare_sampling", "watch", watch)
     sample(out.model, out.positive, out.negative, empty_latent(), steps=1)
     sample(out.model, positive, negative, empty_latent(), steps=1)
-    assert shapes == [(1, 16, 5, 8, 8), (1, 16, 3, 8, 8)]
+    # Two references of 16 tokens, four cells each: as much area as 3 frames of 8 x 8 cells and 128 cells more.
+    assert math.prod(shapes[0][2:]) == pytest.approx(3 * 64 + 128) and shapes[1] == (1, 16, 3, 8, 8)
 
 
 def test_keys_of_the_conditioning_survive_removal_by_the_guider(model, vae, positive, negative):
@@ -276,7 +288,7 @@ def test_masks_share_an_evaluation_and_strengths_get_one_each(
 ):
     batches = []
     one = apply(model, positive, negative, vae, [make_reference(picture(3), half_mask())], null_pass="drop")
-    other = make_reference(picture(3), half_mask().flip(0), strength)
+    other = make_reference(picture(3), half_mask().flip(0), Controls(strength))
     two = apply(model, negative, negative, vae, [other], null_pass="drop")
 
     def watch(executor, x, *args, **kwargs):

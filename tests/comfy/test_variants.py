@@ -13,6 +13,7 @@ from refvid_run import empty_latent, load_model, picture, sample, text, worst
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from refvid.core.controls import Controls
 from refvid.core.references import make_reference
 from refvid.hosts.comfy.apply import apply_references
 from refvid.hosts.comfy.backbone import with_shift
@@ -54,7 +55,7 @@ def run(out, latent=None, **kwargs):
 
 
 def reference(strength: float = 1.0):
-    return make_reference(picture(3), LEFT, strength)
+    return make_reference(picture(3), LEFT, Controls(strength))
 
 
 def test_vace_control_and_references_work_together(vace, vae):

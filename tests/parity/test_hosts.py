@@ -7,6 +7,7 @@ import refvid_run as run
 import refvid_tiny as tiny
 import torch
 
+from refvid.core.controls import Controls
 from refvid.core.guidance import CONDITIONED, joint, text_only
 from refvid.core.recipes import RECIPES, recipe_named
 from refvid.core.references import make_reference
@@ -53,7 +54,7 @@ def references():
     mask[:, :30] = 1
     return [
         make_reference(run.picture(3, 48, 80), mask),
-        make_reference(run.picture(4), None, 0.5),
+        make_reference(run.picture(4), None, Controls(0.5)),
         make_reference(run.picture(5, 33, 20)),
     ]
 
@@ -66,7 +67,7 @@ def applied(twin, recipe):
         run.empty_latent(), references(), recipe,
     )  # fmt: skip
     encoded = plain.encode_references(
-        twin.plain, twin.plain_vae, references(), recipe_named(recipe), height=64, width=64
+        twin.plain, twin.plain_vae, references(), recipe_named(recipe), (3, 8, 8)
     )
     masked_input = twin.plain.config.in_channels == 36
     padding = plain.grey_padding(twin.plain_vae, 9, 64, 64) if masked_input else None
@@ -79,7 +80,7 @@ def test_one_evaluation_agrees(twins, backbone, recipe):
     out, condition = applied(twin, recipe)
     latent = torch.randn(1, 16, 3, 8, 8, generator=torch.Generator().manual_seed(7))
     ours = plain.velocity(twin.plain, latent, torch.tensor(0.6), condition, CONDITIONED)
-    got = comfy_velocity(out, latent, 0.6)
+    got = run.velocity_at(out.model, out.positive, out.negative, latent, 0.6)
     assert run.worst(ours, got) < 1e-5
     bare = plain.velocity(
         twin.plain,
@@ -89,34 +90,6 @@ def test_one_evaluation_agrees(twins, backbone, recipe):
         CONDITIONED,
     )
     assert run.worst(ours, bare) > 1e-3  # the references do something
-
-
-def comfy_velocity(out, latent, sigma):
-    """The diffusion model's own output for the positive condition, as ComfyUI's sampler would call it."""
-    patcher, seen = out.model.clone(), []
-
-    def watch(
-        executor,
-        x,
-        timestep,
-        context,
-        clip_fea=None,
-        time_dim_concat=None,
-        transformer_options=None,
-        **kwargs,
-    ):
-        x = torch.cat([latent, x[:, 16:]], dim=1)
-        velocity = executor(
-            x, torch.tensor([sigma * 1000]), context, clip_fea, time_dim_concat, transformer_options, **kwargs
-        )
-        seen.append(velocity)
-        return velocity
-
-    patcher.wrappers = {k: dict(v) for k, v in patcher.wrappers.items()}
-    wrappers = patcher.wrappers["diffusion_model"]
-    patcher.wrappers["diffusion_model"] = {"watch": [watch], **wrappers}
-    run.sample(patcher, out.positive, out.negative, run.empty_latent(), cfg=1.0, steps=1)
-    return seen[0]
 
 
 @pytest.mark.parametrize(("backbone", "recipe"), CASES)
@@ -152,16 +125,21 @@ def test_a_timestep_per_frame_agrees_on_a_48_channel_backbone_with_references(tm
     latent, reference, context = (
         torch.randn(*s, generator=generator) for s in ((1, 48, 3, 8, 8), (1, 48, 1, 8, 8), (1, 12, 32))
     )
-    layout, keep = plain.arrange([torch.ones(128, 128)], [0.5], recipe_named("saber"), stride=32)
+    arranged = plain.arrange([torch.ones(128, 128)], [Controls(0.5)], recipe_named("saber"), stride=32)
     sigma = torch.tensor([[0.0, 0.7, 0.7]])
-    encoded = plain.EncodedReferences(layout, (reference,), keep)
+    encoded = plain.EncodedReferences(arranged, (reference,))
     ours = plain.velocity(dit, latent, sigma, plain.Condition({"positive": context}, encoded), CONDITIONED)
     module = sidecar.install(patcher)
     options = {**module.model_options["transformer_options"], "wrappers": module.wrappers}
     with torch.no_grad():
         got = module.model.diffusion_model(
             latent, sigma * 1000, context, transformer_options=options,
-            **{sidecar.INPUTS: [reference], sidecar.KEEP: keep[None], sidecar.LAYOUT: layout},
+            **{
+                sidecar.INPUTS: [reference],
+                sidecar.KEEP: arranged.keep[None],
+                sidecar.LAYOUT: arranged.layout,
+                sidecar.BIAS: torch.full((1, len(arranged.keep)), 0.5).log(),
+            },
         )  # fmt: skip
     assert run.worst(ours, got) < 1e-5
 

@@ -59,6 +59,24 @@ def sample(
     )  # fmt: skip
 
 
+def velocity_at(model, positive, negative, latent: Tensor, sigma: float) -> Tensor:
+    """The velocity that the model says for the positive condition of this latent (1, C, F, h, w) at this noise level,
+    called as ComfyUI's sampler calls it."""
+    patcher, seen = model.clone(), []
+
+    def instead(executor, x, timestep, *args, **kwargs):
+        denoised = executor(latent.to(x), torch.full_like(timestep, sigma), *args, **kwargs)
+        seen.append((latent.to(denoised) - denoised) / sigma)
+        return denoised
+
+    patcher.wrappers = {kind: dict(wrappers) for kind, wrappers in patcher.wrappers.items()}
+    patcher.wrappers["apply_model"] = {"instead": [instead], **patcher.wrappers.get("apply_model", {})}
+    frames, rows, columns = latent.shape[2:]
+    blank = empty_latent(frames, rows, columns, latent.shape[1])
+    sample(patcher, positive, negative, blank, cfg=1.0, steps=1)
+    return seen[0]
+
+
 def worst(a: Tensor, b: Tensor) -> float:
     assert a.shape == b.shape
     return (a.float() - b.float()).abs().max().item()

@@ -11,6 +11,7 @@ from refvid_run import load_model, picture, sample, text
 from refvid_test_nodes import tiny_wan22_vae
 from torch import Tensor
 
+from refvid.core.controls import Controls
 from refvid.core.references import Reference, make_reference
 from refvid.hosts.comfy.apply import Applied, apply_references
 from refvid.wan.dit import DiTConfig
@@ -32,7 +33,7 @@ ALONG_TIME = ("vace_frames", "vace_mask", "concat_latent_image", "concat_mask")
 def references(*strengths: float, picture_seed: int = 3) -> list[Reference]:
     """Up to two: the left half of a picture, and the whole of another."""
     masks = (LEFT, None)
-    return [make_reference(picture(picture_seed + i), masks[i], s) for i, s in enumerate(strengths)]
+    return [make_reference(picture(picture_seed + i), masks[i], Controls(s)) for i, s in enumerate(strengths)]
 
 
 @dataclass(frozen=True)

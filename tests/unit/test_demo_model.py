@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from refvid import media
+from refvid.core.controls import Controls
 from refvid.core.references import make_reference
 from refvid.demo import models, score, showcase, world
 from refvid.demo.evaluate import Trial
@@ -49,6 +50,6 @@ def test_unseen_toys_of_a_trial_are_pictured_elsewhere_and_their_masks_fit():
     for index in range(8):
         reference = trial.reference(index)
         assert torch.equal(reference.mask, trial.masks[index, 0])
-        assert make_reference(reference.picture, reference.mask).strength == 1.0
+        assert make_reference(reference.picture, reference.mask).controls == Controls()
     alike = trial.similarity(trial.truth)
     assert (alike.diagonal() > alike.sum(1).sub(alike.diagonal()).div(7)).float().mean() > 0.9

@@ -7,6 +7,7 @@ import refvid_tiny as tiny
 import torch
 from torch import Tensor
 
+from refvid.core.controls import Controls
 from refvid.core.guidance import CONDITIONED, NULL, Pass, joint, text_only
 from refvid.core.layout import Layout, Stream
 from refvid.core.positions import grid_positions, reference_angles, rope_angles
@@ -19,6 +20,7 @@ from refvid.wan.vae import WanVAE
 # Two layers of fp32 sums in another order, on values near one; a real difference below is above 1e-4.
 CLOSE = {"rtol": 0, "atol": 2e-5}
 FRAMES, SIDE = 2, 64
+GRID = (FRAMES, SIDE // 8, SIDE // 8)  # of the video latent
 SIGMA = torch.tensor(0.6)
 
 
@@ -45,7 +47,7 @@ def reference(seed: int, strength: float = 1.0, masked: bool = True, rows: int =
     if masked:  # another window for every seed
         mask[:, : 5 * seed] = 0
         mask[rows - 4 * seed :] = 0
-    return make_reference(torch.rand(rows, columns, 3, generator=generator), mask, strength)
+    return make_reference(torch.rand(rows, columns, 3, generator=generator), mask, Controls(strength))
 
 
 def three(*strengths: float):
@@ -80,7 +82,7 @@ def far(a: Tensor, b: Tensor) -> bool:
 def whole_tail(dit, encoded: plain.EncodedReferences) -> tuple[Tensor, Tensor]:
     """Tokens and angles of all references before removal."""
     tokens = torch.cat([dit.embed_patches(part) for part in encoded.inputs], 1)
-    return tokens, reference_angles(encoded.layout, FRAMES, dit.head_size)[None]
+    return tokens, reference_angles(encoded.arranged.layout, FRAMES, dit.head_size)[None]
 
 
 # ---- masks and strengths
@@ -88,21 +90,26 @@ def whole_tail(dit, encoded: plain.EncodedReferences) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_removing_masked_tokens_equals_masking_them_for_three_references(dit, vae, recipe):
-    encoded = plain.encode_references(dit, vae, three(1.0, 0.5, 3.0), recipe_named(recipe), SIDE, SIDE)
+    encoded = plain.encode_references(dit, vae, three(1.0, 0.5, 3.0), recipe_named(recipe), GRID)
     tokens, angles = whole_tail(dit, encoded)
     bias = torch.full((1, tokens.shape[1]), float("-inf"))
-    bias[0, encoded.keep] = torch.tensor(encoded.layout.key_bias())
-    assert 0 < len(encoded.keep) < tokens.shape[1]
-    assert len({stream.kept for stream in encoded.layout.streams}) > 1
+    strengths = [s.controls.strength for s in encoded.arranged.layout.streams for _ in range(s.kept)]
+    bias[0, encoded.arranged.keep] = torch.tensor(strengths).log()
+    assert 0 < len(encoded.arranged.keep) < tokens.shape[1]
+    assert len({stream.kept for stream in encoded.arranged.layout.streams}) > 1
     torch.testing.assert_close(run(dit, encoded), with_tail(dit, Tail(tokens, angles, bias)), **CLOSE)
-    everything = replace(encoded, keep=torch.arange(tokens.shape[1]))
-    full = replace(encoded.layout, streams=tuple(replace(s, kept=s.tokens) for s in encoded.layout.streams))
-    assert far(run(dit, replace(everything, layout=full)), run(dit, encoded))
+    full = tuple(replace(s, kept=s.tokens) for s in encoded.arranged.layout.streams)
+    everything = replace(
+        encoded.arranged,
+        keep=torch.arange(tokens.shape[1]),
+        layout=replace(encoded.arranged.layout, streams=full),
+    )
+    assert far(run(dit, replace(encoded, arranged=everything)), run(dit, encoded))
 
 
 def test_the_tokens_kept_are_those_of_the_prepared_masks(dit, vae):
     references = three()
-    encoded = plain.encode_references(dit, vae, references, saber(), SIDE, SIDE)
+    encoded = plain.encode_references(dit, vae, references, saber(), GRID)
     expected, before = [], 0
     for given in references:
         mask = prepare(given, saber(), SIDE, SIDE).mask
@@ -113,24 +120,24 @@ def test_the_tokens_kept_are_those_of_the_prepared_masks(dit, vae):
             if (mask[16 * row : 16 * row + 16, 16 * column : 16 * column + 16] > 0.5).any()
         ]
         before += 16
-    assert encoded.keep.tolist() == expected
-    assert encoded.keep.dtype == torch.int64
+    assert encoded.arranged.keep.tolist() == expected
+    assert encoded.arranged.keep.dtype == torch.int64
 
 
 def test_what_lies_under_a_removed_token_changes_nothing(dit, vae):
-    encoded = plain.encode_references(dit, vae, three(), saber(), SIDE, SIDE)
-    tokens = torch.zeros(48, dtype=torch.bool).index_fill(0, encoded.keep, True)
+    encoded = plain.encode_references(dit, vae, three(), saber(), GRID)
+    tokens = torch.zeros(48, dtype=torch.bool).index_fill(0, encoded.arranged.keep, True)
     cells = tokens.view(3, 4, 4).repeat_interleave(2, 1).repeat_interleave(2, 2)
     loud = tuple(torch.where(keep, given, 1e3) for keep, given in zip(cells, encoded.inputs, strict=True))
     assert torch.equal(run(dit, replace(encoded, inputs=loud)), run(dit, encoded))
 
 
 def test_a_strength_of_three_counts_every_token_of_its_reference_three_times(dit, vae):
-    encoded = plain.encode_references(dit, vae, three(1.0, 3.0, 1.0), saber(), SIDE, SIDE)
+    encoded = plain.encode_references(dit, vae, three(1.0, 3.0, 1.0), saber(), GRID)
     tokens, angles = whole_tail(dit, encoded)
     times = torch.ones(48, dtype=torch.long)
     times[16:32] = 3
-    index = encoded.keep.repeat_interleave(times[encoded.keep])
+    index = encoded.arranged.keep.repeat_interleave(times[encoded.arranged.keep])
     torch.testing.assert_close(
         run(dit, encoded), with_tail(dit, Tail(tokens[:, index], angles[:, index])), **CLOSE
     )
@@ -138,25 +145,23 @@ def test_a_strength_of_three_counts_every_token_of_its_reference_three_times(dit
 
 def test_strength_scales_continuously_from_removal_to_untouched(dit, vae):
     def at(strength):
-        return run(dit, plain.encode_references(dit, vae, three(1.0, strength, 1.0), saber(), SIDE, SIDE))
+        return run(dit, plain.encode_references(dit, vae, three(1.0, strength, 1.0), saber(), GRID))
 
-    one_less = plain.encode_references(dit, vae, three(1.0, 0.0, 1.0), saber(), SIDE, SIDE)
+    one_less = plain.encode_references(dit, vae, three(1.0, 0.0, 1.0), saber(), GRID)
     assert len(one_less.inputs) == 2
-    tokens, angles = whole_tail(dit, plain.encode_references(dit, vae, three(), saber(), SIDE, SIDE))
+    tokens, angles = whole_tail(dit, plain.encode_references(dit, vae, three(), saber(), GRID))
     # The third keeps frame F + 2 beside a vanishing second, and takes F + 1 where the second is dropped.
-    kept = plain.encode_references(dit, vae, three(), saber(), SIDE, SIDE).keep
+    kept = plain.encode_references(dit, vae, three(), saber(), GRID).arranged.keep
     kept = kept[(kept < 16) | (kept >= 32)]
     torch.testing.assert_close(at(1e-9), with_tail(dit, Tail(tokens[:, kept], angles[:, kept])), **CLOSE)
     assert far(at(0.5), at(1.0)) and far(at(0.5), at(1e-9))
 
 
 def test_strength_one_everywhere_asks_for_no_bias(dit, vae):
-    neutral = plain.encode_references(dit, vae, three(), saber(), SIDE, SIDE)
-    assert plain.tail(dit, neutral, FRAMES, 1).key_bias is None
+    neutral = plain.encode_references(dit, vae, three(), saber(), GRID)
+    assert plain.tail(dit, neutral, GRID, 1).key_bias is None
     assert (
-        plain.tail(
-            dit, plain.encode_references(dit, vae, three(1, 1, 2), saber(), SIDE, SIDE), FRAMES, 1
-        ).key_bias
+        plain.tail(dit, plain.encode_references(dit, vae, three(1, 1, 2), saber(), GRID), GRID, 1).key_bias
         is not None
     )
 
@@ -166,29 +171,29 @@ def test_strength_one_everywhere_asks_for_no_bias(dit, vae):
 
 def test_references_stand_right_behind_the_video(dit, vae):
     encoded = plain.encode_references(
-        dit, vae, [reference(1, masked=False, rows=64, columns=64)], saber(), SIDE, SIDE
+        dit, vae, [reference(1, masked=False, rows=64, columns=64)], saber(), GRID
     )
-    got = plain.tail(dit, encoded, FRAMES, 1).angles
+    got = plain.tail(dit, encoded, GRID, 1).angles
     longer = rope_angles(grid_positions(FRAMES + 1, 4, 4), dit.head_size)
     assert torch.equal(got[0], longer[-16:])
 
 
 def test_a_reference_alone_does_not_depend_on_a_dropped_neighbour(dit, vae):
-    alone = plain.encode_references(dit, vae, [reference(2)], saber(), SIDE, SIDE)
-    beside = plain.encode_references(dit, vae, [reference(1, 0.0), reference(2)], saber(), SIDE, SIDE)
-    assert alone.layout == beside.layout
+    alone = plain.encode_references(dit, vae, [reference(2)], saber(), GRID)
+    beside = plain.encode_references(dit, vae, [reference(1, 0.0), reference(2)], saber(), GRID)
+    assert alone.arranged.layout == beside.arranged.layout
     assert torch.equal(run(dit, alone), run(dit, beside))
 
 
 @pytest.mark.parametrize("references", [[], [reference(1, 0.0), reference(2, 0.0)]], ids=["none", "all off"])
 def test_no_acting_reference_is_the_model_untouched_bit_for_bit(dit, vae, references):
-    encoded = plain.encode_references(dit, vae, references, saber(), SIDE, SIDE)
+    encoded = plain.encode_references(dit, vae, references, saber(), GRID)
     assert encoded is None
     assert torch.equal(run(dit, encoded), with_tail(dit, None))
 
 
 def test_a_pass_without_references_sees_none_and_reads_its_own_text(dit, vae):
-    encoded = plain.encode_references(dit, vae, three(), saber(), SIDE, SIDE)
+    encoded = plain.encode_references(dit, vae, three(), saber(), GRID)
     assert torch.equal(run(dit, encoded, Pass("positive", False)), run(dit, None))
     assert torch.equal(run(dit, encoded, NULL), run(dit, None, Pass("negative", True)))
     assert far(run(dit, encoded), run(dit, None))
@@ -196,14 +201,14 @@ def test_a_pass_without_references_sees_none_and_reads_its_own_text(dit, vae):
 
 
 def test_rows_of_a_batch_share_the_references(dit, vae):
-    encoded = plain.encode_references(dit, vae, three(1.0, 2.0, 1.0), saber(), SIDE, SIDE)
+    encoded = plain.encode_references(dit, vae, three(1.0, 2.0, 1.0), saber(), GRID)
     both = plain.velocity(dit, latent().repeat(2, 1, 1, 1, 1), SIGMA, condition(encoded), CONDITIONED)
     for row in both:
         torch.testing.assert_close(row[None], run(dit, encoded), **CLOSE)
 
 
 def test_equal_levels_per_frame_are_one_level(dit, vae):
-    encoded = plain.encode_references(dit, vae, three(), saber(), SIDE, SIDE)
+    encoded = plain.encode_references(dit, vae, three(), saber(), GRID)
     torch.testing.assert_close(run(dit, encoded, sigma=SIGMA.expand(1, FRAMES)), run(dit, encoded), **CLOSE)
 
 
@@ -212,7 +217,7 @@ def test_equal_levels_per_frame_are_one_level(dit, vae):
 
 @pytest.mark.parametrize("build", [joint, text_only])
 def test_guided_velocity_is_null_plus_scale_times_the_difference(dit, vae, build):
-    given = condition(plain.encode_references(dit, vae, three(), saber(), SIDE, SIDE))
+    given = condition(plain.encode_references(dit, vae, three(), saber(), GRID))
     cond, null = (plain.velocity(dit, latent(), SIGMA, given, entry) for entry, _ in build(2.0))
     for scale in (0.0, 1.0, 2.5, -1.0):
         got = plain.guided_velocity(dit, given, build(scale))(latent(), SIGMA)
@@ -221,7 +226,7 @@ def test_guided_velocity_is_null_plus_scale_times_the_difference(dit, vae, build
 
 
 def test_one_step_of_a_run_is_the_noise_less_its_velocity_decoded_and_clamped(dit, vae):
-    given = condition(plain.encode_references(dit, vae, three(), saber(), SIDE, SIDE))
+    given = condition(plain.encode_references(dit, vae, three(), saber(), GRID))
     sigmas = torch.tensor([1.0, 0.0])
     got = plain.generate(dit, vae, given, joint(1), latent(), sigmas)
     moved = latent() - plain.velocity(dit, latent(), sigmas[0], given, CONDITIONED)
@@ -235,9 +240,9 @@ def test_a_masked_input_backbone_gets_a_grey_video_of_unknown_mask(vae):
     assert padding[:, :4].eq(0).all()
     torch.testing.assert_close(padding[:, 4:], grey, **CLOSE)
     dit = made(tiny.config(in_channels=36))
-    encoded = plain.encode_references(dit, vae, three(), saber(), SIDE, SIDE)
+    encoded = plain.encode_references(dit, vae, three(), saber(), GRID)
     got = plain.velocity(dit, latent(), SIGMA, condition(encoded, padding), CONDITIONED)
-    tail = plain.tail(dit, encoded, FRAMES, 1)
+    tail = plain.tail(dit, encoded, GRID, 1)
     text = condition().texts["positive"]
     expected = dit(torch.cat([latent(), padding], 1), SIGMA.expand(1) * 1000, text, tail=tail)
     assert torch.equal(got, expected)
@@ -246,7 +251,7 @@ def test_a_masked_input_backbone_gets_a_grey_video_of_unknown_mask(vae):
 def test_recipes_that_cannot_feed_a_backbone_are_refused(vae):
     with pytest.raises(ValueError, match="recipe phantom cannot feed a backbone of 36 input channels"):
         plain.encode_references(
-            made(tiny.config(in_channels=36)), vae, three(), recipe_named("phantom"), SIDE, SIDE
+            made(tiny.config(in_channels=36)), vae, three(), recipe_named("phantom"), GRID
         )
 
 
@@ -274,8 +279,8 @@ def test_other_sizes_are_refused_with_the_rule(size, message):
 
 def test_a_layout_of_one_stream_keeps_what_the_mask_keeps(dit, vae):
     whole = reference(1, 2.0, masked=False, rows=64, columns=64)
-    encoded = plain.encode_references(dit, vae, [whole], saber(), SIDE, SIDE)
-    assert encoded.layout == Layout(saber(), (Stream(4, 4, 16, 2.0),))
+    encoded = plain.encode_references(dit, vae, [whole], saber(), GRID)
+    assert encoded.arranged.layout == Layout(saber(), (Stream(4, 4, 16, Controls(2.0)),))
     torch.testing.assert_close(
         encoded.inputs[0], vae.encode(whole.picture.movedim(-1, 0)[None, :, None] * 2 - 1), **CLOSE
     )

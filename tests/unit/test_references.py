@@ -8,6 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from refvid.core.controls import Controls
 from refvid.core.masks import latent_mask
 from refvid.core.recipes import GREY, bernini, phantom, saber
 from refvid.core.references import Reference, active, arrange, make_reference, prepare, reference_input
@@ -48,9 +49,6 @@ def holding(value: float) -> Tensor:
         ((picture(), torch.ones(1, 20, 30)), "mask is 30x20x1 pixels"),
         ((picture(), torch.zeros(20, 30)), "mask has no pixels: .* Paint the subject"),
         ((picture(), torch.full((20, 30), 0.5)), "mask has no pixels"),
-        ((picture(), None, -0.1), "strength is -0.1; needed 0 .off. to 10"),
-        ((picture(), None, 10.5), "strength is 10.5; needed 0"),
-        ((picture(), None, float("nan")), "strength is nan; needed 0"),
         ((picture(channels=2),), r"has shape \(20, 30, 2\); needed \(height, width, 3 or 4 channels\)"),
         ((picture()[None],), r"picture has shape \(1, 20, 30, 3\)"),
         ((picture()[..., 0],), r"picture has shape \(20, 30\)"),
@@ -85,11 +83,6 @@ def test_values_outside_zero_and_one_are_clamped_and_the_input_is_left_alone():
     assert torch.equal(made.mask, mask.clamp(0, 1))
     assert torch.equal(wild, before[0])
     assert torch.equal(mask, before[1])
-
-
-@pytest.mark.parametrize("strength", [0, 0.25, 1, 10])
-def test_every_strength_from_off_to_ten_is_taken(strength):
-    assert make_reference(picture(), None, strength).strength == strength
 
 
 # ---- on the canvas
@@ -203,7 +196,8 @@ def test_layout_and_kept_indices_agree_with_a_loop_over_tokens(seed, count):
     generator = torch.Generator().manual_seed(seed)
     masks = [(torch.rand(16 * (1 + k), 48, generator=generator) > 0.997).float() for k in range(count)]
     strengths = [0.5 + k for k in range(count)]
-    layout, keep = arrange(masks, strengths, saber())
+    arranged = arrange(masks, [Controls(s) for s in strengths], saber())
+    layout, keep = arranged.layout, arranged.keep
     kept, before, expected = [], 0, []
     for mask in masks:
         rows, columns = mask.shape[0] // 16, 3
@@ -220,7 +214,7 @@ def test_layout_and_kept_indices_agree_with_a_loop_over_tokens(seed, count):
         )
     assert keep.tolist() == kept
     assert [(s.rows, s.columns, s.kept) for s in layout.streams] == expected
-    assert [s.strength for s in layout.streams] == strengths
+    assert [s.controls.strength for s in layout.streams] == strengths
     assert layout.kept == len(kept)
 
 
@@ -253,8 +247,10 @@ def test_a_backbone_of_other_channels_is_refused_with_those_that_fit(build, chan
 
 
 def test_strength_zero_is_dropped_and_the_others_keep_their_order():
-    given_references = [Reference(picture(), torch.ones(20, 30), s) for s in (1.0, 0.0, 0.5, 0.0, 10.0)]
-    assert [r.strength for r in active(given_references, saber())] == [1.0, 0.5, 10.0]
+    given_references = [
+        Reference(picture(), torch.ones(20, 30), Controls(s)) for s in (1.0, 0.0, 0.5, 0.0, 10.0)
+    ]
+    assert [r.controls.strength for r in active(given_references, saber())] == [1.0, 0.5, 10.0]
     assert active([given_references[1]], saber()) == []
 
 

@@ -1,0 +1,112 @@
+"""Reference pictures on the command line: `--reference` and what may be said of each, in the same order."""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .core.controls import SEES, Controls, FrameWindow, StepWindow
+
+NONE = "-"
+
+
+@dataclass(frozen=True)
+class Option:
+    """One thing that may be said of every reference; NONE, or leaving it out, says nothing."""
+
+    name: str
+    metavar: str
+    help: str
+    read: Callable[[str], Any]
+    default: Any = None
+
+
+def add_reference_options(command: argparse.ArgumentParser) -> None:
+    """`--reference` and its options."""
+    add = command.add_argument
+    add("--reference", action="append", default=[], metavar="FILE",
+        help="picture of the subject; repeat for more references")  # fmt: skip
+    group = command.add_argument_group(
+        "references", f"one for each --reference, in their order; {NONE} says nothing of that one"
+    )
+    for option in OPTIONS:
+        group.add_argument(
+            f"--{option.name}", action="append", default=[], metavar=option.metavar, help=option.help
+        )
+    group.add_argument("--soft-mask", action="store_true", help="count tokens by the share their mask covers")
+
+
+def read_references(options: argparse.Namespace) -> list:
+    """Checked references. ValueError names the option that is wrong."""
+    from . import media
+    from .core.references import make_reference
+
+    said = {option.name: _values(options, option) for option in OPTIONS}
+    return [
+        make_reference(
+            media.read_picture(picture, "--reference"),
+            said["mask"][index],
+            Controls(
+                said["strength"][index],
+                said["steps-window"][index],
+                said["frames-window"][index],
+                said["sees"][index],
+                options.soft_mask,
+            ),
+            said["region"][index],
+        )
+        for index, picture in enumerate(options.reference)
+    ]
+
+
+def _values(options: argparse.Namespace, option: Option) -> list[Any]:
+    given, count = getattr(options, option.name.replace("-", "_")), len(options.reference)
+    if given and len(given) != count:
+        raise ValueError(
+            f"--{option.name}: {len(given)} given for {count} references; give one for each ({NONE} says nothing), or none"
+        )
+    return [option.default if text == NONE else _read(option, text) for text in given or [NONE] * count]
+
+
+def _read(option: Option, text: str) -> Any:
+    try:
+        return option.read(text)
+    except ValueError as error:
+        raise ValueError(f"--{option.name} {text}: {error}") from error
+
+
+def _mask(text: str):
+    from . import media
+
+    return media.read_mask(text, "mask")
+
+
+def _region(text: str):
+    """A picture, or a mask for each frame: a video, or a folder of PNGs."""
+    from . import media
+
+    if Path(text).is_dir() or Path(text).suffix.lower() in (".mp4", ".webm", ".mov", ".mkv", ".gif"):
+        return media.read_video(text, "region").mean(-1)
+    return media.read_mask(text, "region")
+
+
+def _numbers(text: str, kind: type, most: int) -> list:
+    parts = text.split(":")
+    if not 2 <= len(parts) <= most:
+        raise ValueError(f"needed 2 to {most} numbers with colons between them")
+    return [kind(part) for part in parts]
+
+
+OPTIONS = (
+    Option("mask", "FILE", "its mask, white = subject; else the alpha channel, else all of the picture", _mask),
+    Option("strength", "NUMBER", "1 untouched, 0 off", float, 1.0),
+    Option("steps-window", "START:END[:IN:OUT]", "when it acts, in shares of the schedule from 0 (noise) to 1, and over "
+           "what shares it fades in and out", lambda text: StepWindow(*_numbers(text, float, 4)), StepWindow()),
+    Option("frames-window", "FIRST:LAST", "frames of the video that it acts on, counted from 0",
+           lambda text: FrameWindow(*_numbers(text, int, 2)), FrameWindow()),
+    Option("region", "FILE", "where in the video it may act: a mask of the video's size, or one for each frame (a video, or "
+           "a folder of PNGs)", _region),
+    Option("sees", "|".join(SEES), "what it reads itself: the video and the other references, the video, or only itself",
+           str, SEES[0]),
+)  # fmt: skip

@@ -1,0 +1,87 @@
+"""What a user asks of one reference: how strongly it acts, when, on which pictures, and what it sees. Plain values,
+hashable; refused where they are made."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+Sees = Literal["all", "video", "itself"]
+SEES: tuple[str, ...] = get_args(Sees)
+MOST_STRENGTH = 10.0
+
+
+@dataclass(frozen=True)
+class StepWindow:
+    """When a reference acts, in shares of the whole schedule: 0 is its start (pure noise), 1 its end.
+
+    From `start` its strength rises from 0 over `fade_in`, and falls to 0 over `fade_out` before `end`, in straight
+    lines (our choice). The end itself is outside, but for the schedule's own.
+    """
+
+    start: float = 0.0
+    end: float = 1.0
+    fade_in: float = 0.0
+    fade_out: float = 0.0
+
+    def __post_init__(self) -> None:
+        values = (self.start, self.end, self.fade_in, self.fade_out)
+        if not 0 <= self.start < self.end <= 1:
+            raise ValueError(
+                f"step window is {self.start} to {self.end}; needed two shares of the schedule, 0 to 1, the start first"
+            )
+        if not (self.fade_in >= 0 and self.fade_out >= 0 and sum(values[2:]) <= self.end - self.start + 1e-9):
+            raise ValueError(
+                f"fades are {self.fade_in} in and {self.fade_out} out; needed 0 or more, together no longer than the "
+                f"step window of {self.end - self.start:g}"
+            )
+
+    def factor(self, share: float) -> float:
+        """What multiplies the strength at this share of the schedule: 0 outside, 1 inside and past the fades."""
+        if not (self.start <= share < self.end or (share >= 1 and self.end == 1)):
+            return 0.0
+        rising = (share - self.start) / self.fade_in if self.fade_in else 1.0
+        falling = (self.end - share) / self.fade_out if self.fade_out else 1.0
+        return max(0.0, min(1.0, rising, falling))
+
+
+@dataclass(frozen=True)
+class FrameWindow:
+    """Pictures of the video that a reference acts on, counted from 0, both ends inside; no last one is the clip's."""
+
+    first: int = 0
+    last: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.first < 0 or (self.last is not None and self.last < self.first):
+            raise ValueError(
+                f"frame window is {self.first} to {self.last}; needed 0 or more, the first frame first"
+            )
+
+
+@dataclass(frozen=True)
+class Controls:
+    """strength  weight of its keys in every attention: 1 untouched, its limit at 0 is removal
+    sees      what its own tokens read: "all", the video and the other references; "video", the video and itself;
+              "itself" alone. Two references read each other only where both see "all"
+    soft      a token that its mask covers by a share counts by that share, not fully
+    """
+
+    strength: float = 1.0
+    steps: StepWindow = field(default_factory=StepWindow)
+    frames: FrameWindow = field(default_factory=FrameWindow)
+    sees: str = "all"
+    soft: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.strength <= MOST_STRENGTH:
+            raise ValueError(
+                f"strength is {self.strength}; needed 0 (off) to {MOST_STRENGTH:g}, 1 leaves the reference untouched"
+            )
+        if self.sees not in SEES:
+            raise ValueError(f"sees is {self.sees!r}; choose one of {', '.join(SEES)}")
+
+    def log_strength(self, share: float) -> float:
+        """What is added to the logits of its keys at this share of the schedule: log of the strength times the
+        window's factor; minus infinity where it does not act."""
+        strength = self.strength * self.steps.factor(share)
+        return math.log(strength) if strength > 0 else -math.inf

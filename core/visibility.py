@@ -1,0 +1,110 @@
+"""Who sees whom in one evaluation of the model. Every rule that hides keys from queries is kept by removal: queries that
+see the same keys share one attention call over those keys alone (`kernels.grouped`), so that any kernel stays exact."""
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..kernels.grouped import Groups, Span
+from .layout import Layout
+from .reach import token_words
+
+VIDEO = 0  # the segment before the references; reference k is segment k + 1
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one evaluation does with the references.
+
+    kept    columns of the kept tokens that act, (n,) int64; None: all of them
+    bias    added to the logits of their keys, (1 or B, n) fp32; None: nothing
+    groups  who sees whom; None: everyone sees everyone
+    """
+
+    kept: Tensor | None
+    bias: Tensor | None
+    groups: Groups | None
+
+
+def turn(
+    layout: Layout, share: float, cells: Tensor | None, soft: Tensor | None, video: int, device: torch.device
+) -> Turn | None:
+    """What the references of a layout do at a share of the schedule; None where none acts.
+
+    cells (F, h, w) int64, bit k where reference k acts, or None for everywhere; soft (1 or B, kept), log of the share
+    of each kept token that its mask covers, or None; video, tokens of the video.
+    """
+    levels = [stream.controls.log_strength(share) for stream in layout.streams]
+    acting = tuple(index for index, level in enumerate(levels) if level > -math.inf)
+    if not acting:
+        return None
+    kept = None if len(acting) == len(levels) else torch.tensor(layout.columns(acting), device=device)
+    return Turn(
+        kept, _bias(layout, acting, levels, soft, kept, device), _groups(layout, acting, cells, video, device)
+    )
+
+
+def _bias(
+    layout: Layout,
+    acting: tuple[int, ...],
+    levels: list[float],
+    soft: Tensor | None,
+    kept: Tensor | None,
+    device,
+) -> Tensor | None:
+    hard = [levels[index] for index in acting for _ in range(layout.streams[index].kept)]
+    if soft is None or not any(layout.streams[index].controls.soft for index in acting):
+        return torch.tensor([hard], device=device) if any(hard) else None
+    chosen = soft if kept is None else soft[:, kept]
+    return chosen.to(device, torch.float32) + torch.tensor([hard], device=device)
+
+
+def _groups(
+    layout: Layout, acting: tuple[int, ...], cells: Tensor | None, video: int, device: torch.device
+) -> Groups | None:
+    seen: dict[frozenset[int], list[Tensor]] = defaultdict(list)
+    everyone = frozenset({VIDEO, *(index + 1 for index in acting)})
+    for visible, rows in _video_parts(acting, cells, video):
+        seen[visible].append(rows)
+    start, spans = video, {VIDEO: (0, video)}
+    for index in acting:
+        spans[index + 1] = (start, start + layout.streams[index].kept)
+        seen[layout.seen_by(index) & everyone].append(torch.arange(*spans[index + 1]))
+        start = spans[index + 1][1]
+    if set(seen) == {everyone}:
+        return None
+    queries = tuple(torch.cat(rows).to(device) for rows in seen.values())
+    keys = tuple(_merged([spans[segment] for segment in sorted(visible)]) for visible in seen)
+    return Groups(keys, queries, torch.cat(queries).argsort(), video)
+
+
+def _video_parts(
+    acting: tuple[int, ...], cells: Tensor | None, video: int
+) -> list[tuple[frozenset[int], Tensor]]:
+    """The segments that each part of the video's tokens sees."""
+    if cells is None:
+        return [(frozenset({VIDEO, *(index + 1 for index in acting)}), torch.arange(video))]
+    words = token_words(cells).cpu() & sum(1 << index for index in acting)
+    if len(words) != video:
+        raise ValueError(f"regions were made for a video of {len(words)} tokens, the model runs on {video}")
+    return [
+        (
+            frozenset({VIDEO, *(index + 1 for index in acting if word >> index & 1)}),
+            (words == word).nonzero()[:, 0],
+        )
+        for word in words.unique().tolist()
+    ]
+
+
+def _merged(spans: list[Span]) -> tuple[Span, ...]:
+    """Spans that touch become one, so that their keys need no copy."""
+    merged = [spans[0]]
+    for start, stop in spans[1:]:
+        if start == merged[-1][1]:
+            merged[-1] = (merged[-1][0], stop)
+        else:
+            merged.append((start, stop))
+    return tuple(merged)

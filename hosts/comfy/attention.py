@@ -1,0 +1,158 @@
+"""Self-attention of a block that holds references, through whatever attention ComfyUI and other packs have set."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from comfy.ldm.modules import attention as core_attention
+from torch import Tensor
+
+from ...kernels.eager import eager_attention
+from ...kernels.grouped import Attend, Groups, grouped_attention
+from ...kernels.paths import EAGER, SDPA, Need, choose_path, tell_path
+
+OVERRIDE = "optimized_attention_override"
+_PROBE = (1, 64, 128)  # batch, tokens, features of two heads
+_known: dict[tuple[Callable | None, torch.device, torch.dtype], str | None] = {}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What one evaluation asks of every block's self-attention.
+
+    bias    (1 or B, R), added to the logits of the reference tokens, which come last
+    groups  queries that see different keys
+    name    of the attention a user chose
+    path    of `kernels.paths`, chosen for the attention that the model's options hold
+    """
+
+    bias: Tensor | None
+    groups: Groups | None
+    name: str
+    path: str
+
+    @property
+    def neutral(self) -> bool:
+        """True where attention may stay as it is, preferred kernels included."""
+        return self.bias is None and self.groups is None and self.name != EAGER.name
+
+    def override(self, previous: Callable | None) -> Callable:
+        """An attention override for one block. Its self-attention, which is called first, follows this rule; its
+        cross-attention is left alone. Calls the override that was there, or the user's kernel."""
+        pending = [True]
+
+        def override(kernel, query, key, value, *args, **kwargs):
+            run = kernel if previous is None else functools.partial(previous, kernel)
+            if not pending:
+                return run(query, key, value, *args, **kwargs)
+            pending.clear()
+            return self._attend(run, previous, query, key, value, args, kwargs)
+
+        return override
+
+    def _attend(
+        self,
+        run: Callable,
+        previous: Callable | None,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        args,
+        kwargs,
+    ):
+        path = self.path
+        if (
+            not torch.compiler.is_compiling()
+        ):  # another pack may have set another override for this block alone
+            path = chosen_path(self.bias is not None, self.name, previous, query.device, query.dtype)
+        if path == EAGER.name:
+            return _eager(eager_attention(self.groups), query, key, value, self._mask_row(key), args, kwargs)
+        if self.groups is not None and kwargs.get("mask") is not None:
+            raise RuntimeError(
+                "refvid: another pack masks Wan's self-attention; references with a region, a frame window or a "
+                "visibility cannot share it. Remove one of the two"
+            )
+        biased = core_attention.attention_pytorch if path == SDPA.name else run
+
+        def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
+            if bias is None:
+                return run(query, key, value, *args, **kwargs)
+            mask = bias.to(query.dtype)[:, None, None, :]
+            given = kwargs.get("mask")
+            return biased(
+                query, key, value, *args, **{**kwargs, "mask": mask if given is None else given + mask}
+            )
+
+        row = self._mask_row(key)
+        if self.groups is None:
+            return attend(query, key, value, row)
+        axis = 2 if kwargs.get("skip_reshape") else 1
+        out_axis = 2 if kwargs.get("skip_output_reshape") else 1
+        return grouped_attention(attend, query, key, value, self.groups, row, axis, out_axis)
+
+    def _mask_row(self, key: Tensor) -> Tensor | None:
+        if self.bias is None:
+            return None
+        length = key.shape[-2]
+        return F.pad(self.bias, (length - self.bias.shape[-1], 0))
+
+
+def _eager(
+    attend: Attend, query: Tensor, key: Tensor, value: Tensor, row: Tensor | None, args, kwargs
+) -> Tensor:
+    """`attend` takes (B, N, L, D); ComfyUI hands (B, L, N * D) unless told otherwise."""
+    if kwargs.get("mask") is not None:
+        raise RuntimeError(
+            "refvid: attention eager was asked for, but another pack masks Wan's self-attention"
+        )
+    heads = kwargs["heads"] if "heads" in kwargs else args[0]
+    if not kwargs.get("skip_reshape"):
+        query, key, value = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (query, key, value))
+    out = attend(query, key, value, row)
+    return out if kwargs.get("skip_output_reshape") else out.transpose(1, 2).flatten(2)
+
+
+def chosen_path(
+    bias: bool, name: str, override: Callable | None, device: torch.device, dtype: torch.dtype
+) -> str:
+    """Which path runs behind this override; said once."""
+    choice = choose_path(Need(bias, drops_masks(override, device, dtype) if bias else None), name)
+    tell_path(choice)
+    return choice.path.name
+
+
+def drops_masks(override: Callable | None, device: torch.device, dtype: torch.dtype) -> str | None:
+    """Why a mask would be lost on the way to the keys, or None: found by one small call, since overrides of other packs
+    do not say (several hand `mask` to a kernel that ignores it). Remembered for each override."""
+    place = (override, device, dtype)
+    if place not in _known:
+        _known[place] = None if _masks_act(override, device, dtype) else _says(override)
+    return _known[place]
+
+
+@torch.no_grad()
+def _masks_act(override: Callable | None, device: torch.device, dtype: torch.dtype) -> bool:
+    batch, tokens, width = _PROBE
+    generator = torch.Generator().manual_seed(0)  # nobody else's random numbers are used up
+    query, key, value = torch.randn(3, batch, tokens, width, generator=generator).to(device, dtype)
+    half = tokens // 2
+    mask = torch.zeros(1, 1, 1, tokens, device=device, dtype=dtype)
+    mask[..., half:] = -30.0
+    options = {} if override is None else {OVERRIDE: override}
+    masked = core_attention.optimized_attention(
+        query, key, value, heads=2, mask=mask, transformer_options=options
+    )
+    wanted = core_attention.attention_pytorch(query, key[:, :half], value[:, :half], heads=2)
+    unmasked = core_attention.attention_pytorch(query, key, value, heads=2)
+    return bool((masked - wanted).abs().mean() < (masked - unmasked).abs().mean())
+
+
+def _says(override: Callable | None) -> str:
+    shown = (
+        "ComfyUI's attention"
+        if override is None
+        else getattr(override, "__qualname__", type(override).__name__)
+    )
+    return f"{shown} drops masks"

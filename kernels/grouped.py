@@ -1,0 +1,76 @@
+"""Attention in parts: queries that see the same keys, over those keys alone, by whatever attention the host has."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Span = tuple[int, int]
+Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Queries of a sequence in parts that see the same keys. The video's tokens come first.
+
+    keys     spans [start, stop) of the keys of each part: hashable, so that a compiled model is guarded by them
+    queries  (n,) int64 each; every query is in one part
+    order    (L,) int64: where each query's result stands in the parts, joined
+    video    tokens of the video
+    """
+
+    keys: tuple[tuple[Span, ...], ...]
+    queries: tuple[Tensor, ...]
+    order: Tensor
+    video: int
+
+    def sees_references(self, part: int) -> bool:
+        """Whether the keys of a part reach beyond the video."""
+        return self.keys[part][-1][1] > self.video
+
+    def dense(self) -> Tensor:
+        """(L, L) bool, True = query sees key."""
+        seen = torch.zeros(len(self.order), len(self.order), dtype=torch.bool, device=self.order.device)
+        for spans, rows in zip(self.keys, self.queries, strict=True):
+            for start, stop in spans:
+                seen[rows, start:stop] = True
+        return seen
+
+
+def grouped_attention(
+    attend: Attend,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    groups: Groups,
+    key_bias: Tensor | None = None,
+    axis: int = -2,
+    out_axis: int | None = None,
+) -> Tensor:
+    """What `attend(query, key, value, key_bias)` says where every query sees its group's keys only.
+
+    query, key, value with their tokens at `axis`, the result's tokens at `out_axis` (the same where not given); key_bias
+    (B or 1, S), handed on as the part's (B or 1, s); a part that sees the video alone gets none. Exact: keys that a
+    query may not see are not in its call.
+    """
+    parts = []
+    for part, (spans, rows) in enumerate(zip(groups.keys, groups.queries, strict=True)):
+        bias = _cut(key_bias, spans, -1) if key_bias is not None and groups.sees_references(part) else None
+        parts.append(
+            attend(query.index_select(axis, rows), _cut(key, spans, axis), _cut(value, spans, axis), bias)
+        )
+    place = axis if out_axis is None else out_axis
+    return torch.cat(parts, dim=place).index_select(place, groups.order)
+
+
+def in_groups(attend: Attend, groups: Groups | None) -> Attend:
+    """`attend` over (B, N, L, D) in parts; itself where there are none."""
+    if groups is None:
+        return attend
+    return lambda query, key, value, bias: grouped_attention(attend, query, key, value, groups, bias)
+
+
+def _cut(tensor: Tensor, spans: tuple[Span, ...], axis: int) -> Tensor:
+    pieces = [tensor.narrow(axis, start, stop - start) for start, stop in spans]
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=axis)

@@ -1,0 +1,80 @@
+"""Which attention runs, and why: every path says what it cannot take, the first that can is chosen."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+logger = logging.getLogger(__name__)
+_told: set[tuple[str, str]] = set()
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class Need:
+    """What an evaluation asks of its self-attention, and of whom.
+
+    bias         log weights on the keys of references (a strength, a fade, a soft mask)
+    drops_masks  why a mask would be lost in the attention that the host has, or None
+    """
+
+    bias: bool = False
+    drops_masks: str | None = None
+
+
+@dataclass(frozen=True)
+class Path:
+    """One way to run self-attention. `why_not` answers with a reason, or None where the path takes it."""
+
+    name: str
+    says: str
+    why_not: Callable[[Need], str | None]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The path that runs and why it is that one."""
+
+    path: Path
+    reason: str
+
+
+def _takes_all(_: Need) -> None:
+    return None
+
+
+REMOVAL = Path(
+    "removal",
+    "the host's attention, over the keys that may be seen",
+    lambda need: "a strength, a fade or a soft mask weighs keys" if need.bias else None,
+)
+BIAS = Path(
+    "bias", "the host's attention, with log weights on keys as its mask", lambda need: need.drops_masks
+)
+SDPA = Path("sdpa", "torch's own attention in place of the host's", _takes_all)
+EAGER = Path("eager", "plain torch with a whole mask, to check the others by; slow", _takes_all)
+PATHS = (REMOVAL, BIAS, SDPA)  # in the order they are tried
+NAMES = (AUTO, EAGER.name)
+
+
+def choose_path(need: Need, name: str = AUTO) -> Choice:
+    """The first of PATHS that takes what is needed, with the reason why the ones before it do not; or the one named.
+    ValueError lists the names."""
+    if name not in NAMES:
+        raise ValueError(f"attention is {name!r}; choose one of {', '.join(NAMES)}")
+    if name == EAGER.name:
+        return Choice(EAGER, "it was asked for by name")
+    refused = []
+    for path in PATHS:
+        reason = path.why_not(need)
+        if reason is None:
+            return Choice(path, "; ".join(refused) or "no key needs a weight")
+        refused.append(f"not {path.name}: {reason}")
+    raise AssertionError("the last path takes everything")
+
+
+def tell_path(choice: Choice) -> None:
+    """Log a choice, once."""
+    key = (choice.path.name, choice.reason)
+    if key not in _told:
+        _told.add(key)
+        logger.info("refvid: attention path %s (%s): %s", choice.path.name, choice.path.says, choice.reason)
