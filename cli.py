@@ -1,4 +1,4 @@
-"""`refvid generate | demo | train | score | comfyui-files`: everything without ComfyUI, on the files ComfyUI uses."""
+"""`refvid generate | inspect | demo | train | score | ablate | comfyui-files`: everything without ComfyUI, on the files ComfyUI uses."""
 
 import argparse
 import logging
@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 from .cli_reference import add_reference_options, read_references
 from .kernels.paths import NAMES
@@ -37,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="command")
     _add_generate(commands)
+    _add_inspect(commands)
     _add_demo(commands)
     add_train(commands)
     _add_score(commands)
@@ -61,10 +63,31 @@ def _add_generate(commands) -> None:
         help="eager checks the fast ways by plain torch, slowly",
     )
     _add_files(command)
+    _add_run(command, (("width", int), ("height", int), ("frames", int), ("steps", int), ("scale", float),
+                       ("shift", float), ("fps", int), ("seed", int)))  # fmt: skip
+
+
+def _add_run(command: argparse.ArgumentParser, settings: Sequence[tuple[str, type]]) -> None:
     group = command.add_argument_group("run", "defaults come from the DiT's file, else Wan 2.1's")
-    for name, kind in (("width", int), ("height", int), ("frames", int), ("steps", int), ("scale", float),
-                       ("shift", float), ("fps", int), ("seed", int)):  # fmt: skip
+    for name, kind in settings:
         group.add_argument(f"--{name}", type=kind)
+
+
+def _add_inspect(commands) -> None:
+    command = commands.add_parser(
+        "inspect", help="what references add: tokens, where and when they act, who sees whom, work, path"
+    )
+    command.set_defaults(run=_inspect)
+    add_reference_options(command)
+    command.add_argument("--out", type=Path, default=Path("out/inspect.png"), metavar="FILE.png")
+    command.add_argument(
+        "--recipe", default="auto", help="saber, phantom, bernini, or auto: what the DiT's file says"
+    )
+    command.add_argument(
+        "--dit", type=Path, metavar="FILE", help="only its shapes are read; default: the demo model"
+    )
+    command.add_argument("--attention", choices=NAMES, default=NAMES[0])
+    _add_run(command, (("width", int), ("height", int), ("frames", int)))
 
 
 def _add_files(command: argparse.ArgumentParser) -> None:
@@ -119,10 +142,7 @@ def _generate(options: argparse.Namespace) -> None:
     backbone = _backbone(options)
     recipe = choose_recipe(options.recipe, backbone.recipe).name
     _tell_unknown_words(backbone.text, options.prompt)
-    given = {field.name: getattr(options, field.name) for field in fields(pipeline.Settings)}
-    settings = replace(
-        backbone.settings, **{name: value for name, value in given.items() if value is not None}
-    )
+    settings = _settings(options, backbone.settings)
     with _Progress("steps") as progress:
         video = pipeline.generate(
             backbone,
@@ -136,6 +156,29 @@ def _generate(options: argparse.Namespace) -> None:
         )
     media.write_video(options.out, video, settings.fps)
     print(f"{options.out}: {settings.frames} frames, {settings.width}x{settings.height}, recipe {recipe}")
+
+
+def _settings(options: argparse.Namespace, own: Any) -> Any:
+    """The model's own settings with what the command line says instead."""
+    given = {field.name: getattr(options, field.name, None) for field in fields(own)}
+    return replace(own, **{name: value for name, value in given.items() if value is not None})
+
+
+def _inspect(options: argparse.Namespace) -> None:
+    from . import media
+    from .core.drawing import draw_inspection
+    from .core.inspection import report
+    from .demo import models
+    from .hosts.pipeline import inspect_references, settings_of
+
+    dit = options.dit or models.DIT
+    settings = _settings(options, settings_of(dit))
+    inspection, pictures = inspect_references(
+        dit, read_references(options), settings, options.recipe, options.attention
+    )
+    media.write_picture(options.out, draw_inspection(inspection, pictures))
+    print(report(inspection))
+    print(options.out.resolve())
 
 
 def _demo(options: argparse.Namespace) -> None:

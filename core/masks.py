@@ -33,4 +33,4 @@ def latent_mask(mask: Tensor, stride: int = LATENT_STRIDE) -> Tensor:
 
 def keep_indices(masks: list[Tensor]) -> Tensor:
     """Positions of the kept tokens in all references' tokens, joined. masks: (tokens,) bool each -> (kept,) int64."""
-    return torch.cat(masks).nonzero().flatten()
+    return torch.cat(masks or [torch.zeros(0)]).nonzero().flatten()

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from ..core.guidance import joint
+from ..core.inspection import Inspection, Sizes, inspect
 from ..core.recipes import AUTO, TRAINED_FOR, choose_recipe
 from ..core.references import Reference
 from ..kernels.paths import AUTO as ANY_ATTENTION
+from ..kernels.paths import Need, choose_path
 from ..wan.dit import WanDiT
-from ..wan.loading import load_dit, load_vae
+from ..wan.loading import dit_config, load_dit, load_vae, read_shapes
 from ..wan.sampler import flow_sigmas
 from ..wan.text import TextEncoder, load_text_encoder
 from ..wan.vae import LATENT_CHANNELS, WanVAE
@@ -66,11 +68,48 @@ def load_backbone(
             f"--dit makes latents of {model.config.out_channels} channels, --vae codes {LATENT_CHANNELS} (Wan 2.1); "
             "models of the Wan 2.2 VAE (TI2V-5B) run in ComfyUI"
         )
+    return Backbone(model, load_vae(vae, dtype, device), text, metadata.get(TRAINED_FOR), _settings(metadata))
+
+
+def settings_of(dit: str | Path) -> Settings:
+    """How a DiT's file says it likes to be run."""
+    return _settings(read_shapes(dit, "--dit")[1])
+
+
+def _settings(metadata: dict[str, str]) -> Settings:
     try:
-        settings = Settings(**json.loads(metadata.get(SETTINGS, "{}")))
+        return Settings(**json.loads(metadata.get(SETTINGS, "{}")))
     except (TypeError, ValueError) as error:
         raise ValueError(f'--dit: the metadata "{SETTINGS}" cannot be read ({error})') from error
-    return Backbone(model, load_vae(vae, dtype, device), text, metadata.get(TRAINED_FOR), settings)
+
+
+def inspect_references(
+    dit: str | Path,
+    references: list[Reference],
+    settings: Settings,
+    recipe: str = AUTO,
+    attention: str = ANY_ATTENTION,
+) -> tuple[Inspection, list[Tensor]]:
+    """What references would add to a run on this DiT, of which only the shapes are read; and their prepared pictures
+    (H, W, 3). ValueError without an active reference."""
+    state, metadata = read_shapes(dit, "--dit")
+    state = {key.removeprefix("model.diffusion_model."): value for key, value in state.items()}
+    config = dit_config(state, metadata, f"--dit: {Path(dit).name}")
+    chosen = choose_recipe(recipe, metadata.get(TRAINED_FOR))
+    grid = plain.latent_size(settings.frames, settings.height, settings.width)
+    arranged, cells, prepared = plain.arrange_references(references, chosen, grid)
+    if not prepared:
+        raise ValueError("--reference: none acts; give one with a strength above 0")
+    inspection = inspect(
+        arranged.layout,
+        arranged.keep,
+        cells,
+        arranged.soft,
+        grid,
+        Sizes(config.width, config.ffn_width, config.layers),
+        lambda bias: choose_path(Need(bias), attention),
+    )
+    return inspection, [reference.picture for reference in prepared]
 
 
 def generate(

@@ -54,21 +54,28 @@ def encode_references(
 ) -> EncodedReferences | None:
     """Prepare and encode the references that act, for a video latent of grid (frames, rows, columns); None where none
     does."""
-    frames, rows, columns = grid
-    acting = active(references, recipe)
-    reaches = [reach(r.controls.frames, r.region, frames, rows, columns, STRIDE) for r in acting]
-    prepared = [prepare(reference, recipe, rows * STRIDE, columns * STRIDE) for reference in acting]
+    arranged, cells, prepared = arrange_references(references, recipe, grid)
     if not prepared:
         return None
     inputs = [
         reference_input(_encode_pictures(vae, r.picture[None]), r.mask, dit.config.in_channels, recipe)
         for r in prepared
     ]
-    return EncodedReferences(
-        arrange([r.mask for r in prepared], [r.controls for r in prepared], recipe),
-        tuple(inputs),
-        None if all(cells.all() for cells in reaches) else words(reaches, *grid),
-    )
+    return EncodedReferences(arranged, tuple(inputs), cells)
+
+
+def arrange_references(
+    references: list[Reference], recipe: Recipe, grid: tuple[int, int, int]
+) -> tuple[Arranged, Tensor | None, list[Reference]]:
+    """The references that act, prepared for a video latent of grid (frames, rows, columns): their layout, the cells of
+    the latent that each acts on (F, h, w) int64 or None for all, and themselves."""
+    frames, rows, columns = grid
+    acting = active(references, recipe)
+    reaches = [reach(r.controls.frames, r.region, frames, rows, columns, STRIDE) for r in acting]
+    prepared = [prepare(reference, recipe, rows * STRIDE, columns * STRIDE) for reference in acting]
+    arranged = arrange([r.mask for r in prepared], [r.controls for r in prepared], recipe)
+    limited = not all(cells.all() for cells in reaches)
+    return arranged, words(reaches, *grid) if limited else None, prepared
 
 
 def grey_padding(vae: WanVAE, frames: int, height: int, width: int) -> Tensor:

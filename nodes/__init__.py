@@ -3,6 +3,7 @@
 from comfy_api.latest import ComfyExtension, io
 
 from .backbone import RefVidLoadBackbone
+from .inspect import RefVidInspect
 from .reference import RefVidApplyReferences, RefVidReference
 from .sampling import RefVidDenoiseSteps, RefVidJointGuider
 from .score import RefVidScore
@@ -18,5 +19,6 @@ class RefVidExtension(ComfyExtension):
             RefVidApplyReferences,
             RefVidJointGuider,
             RefVidDenoiseSteps,
+            RefVidInspect,
             RefVidScore,
         ]

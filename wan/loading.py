@@ -1,7 +1,7 @@
 """Original-format Wan safetensors of any size into our modules; anything else is refused by name."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -28,6 +28,15 @@ FOREIGN_KEYS = {
 
 def read_safetensors(path: str | Path, what: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a file. `what` names the input in an error, e.g. "--dit"."""
+    return _read(path, what, lambda file, key: file.get_tensor(key))
+
+
+def read_shapes(path: str | Path, what: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The same with tensors that have a shape but no storage: what a file holds, however large it is."""
+    return _read(path, what, lambda file, key: torch.empty(file.get_slice(key).get_shape(), device="meta"))
+
+
+def _read(path: str | Path, what: str, take: Callable) -> tuple[dict[str, Tensor], dict[str, str]]:
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"{what}: there is no file {path}; give a .safetensors file")
@@ -37,7 +46,7 @@ def read_safetensors(path: str | Path, what: str) -> tuple[dict[str, Tensor], di
         )
     try:
         with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+            return {key: take(file, key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(f"{what}: {path.name} is truncated or not a safetensors file ({error})") from error
 

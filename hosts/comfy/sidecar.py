@@ -123,11 +123,11 @@ def _prepare_sampling(executor, model, noise_shape, conds, *args, **kwargs):
         if LAYOUT in cond["model_conds"]
     ]
     if kept:
-        noise_shape = _with_tokens(noise_shape, max(kept), model.model_options.get("context_handler"))
+        noise_shape = with_tokens(noise_shape, max(kept), model.model_options.get("context_handler"))
     return executor(model, noise_shape, conds, *args, **kwargs)
 
 
-def _with_tokens(noise_shape, tokens: int, windows) -> list[float]:
+def with_tokens(noise_shape, tokens: int, windows) -> list[float]:
     """A latent's shape whose area counts these tokens too, four cells each: the estimate is proportional to the area.
     The width takes them, as context windows shorten the frames."""
     *outer, frames, rows, columns = noise_shape

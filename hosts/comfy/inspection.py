@@ -1,0 +1,74 @@
+"""What a patched model and its conditioning would do, without running it."""
+
+from __future__ import annotations
+
+import comfy.model_management
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+from ...core.inspection import Inspection, Sizes, inspect
+from ...core.recipes import recipe_named
+from ...core.references import arrange
+from ...kernels.paths import AUTO, Choice, Need, choose_path
+from . import conditioning as keys
+from .attention import OVERRIDE, drops_masks
+from .sidecar import CELLS, model_conds, with_tokens
+from .variants import require_wan
+
+
+def inspect_references(
+    model: ModelPatcher, conditioning: keys.Conditioning, latent: dict[str, Tensor], vae=None
+) -> tuple[Inspection, list[Tensor]]:
+    """The references of a conditioning, as this model would run them on this latent; and their pictures (H, W, 3) as the
+    VAE gives them back, or without one their masks. ValueError where there are none."""
+    require_wan(model)
+    options = next((options for _, options in conditioning if options.get(keys.LATENTS)), None)
+    if options is None:
+        raise ValueError(
+            "positive carries no references; connect the conditioning that Apply References gives back"
+        )
+    samples = latent["samples"]
+    conds = model_conds(options, model, samples.shape[2:])
+    stride = 2 * options[keys.MASKS][0].shape[-1] // options[keys.LATENTS][0].shape[-1]
+    arranged = arrange(
+        options[keys.MASKS], keys.controls_of(options), recipe_named(options[keys.RECIPE]), stride
+    )
+    cells = conds[CELLS].cond[0, 0] if CELLS in conds else None
+    frames, rows, columns = samples.shape[2:]
+    inspection = inspect(
+        arranged.layout,
+        arranged.keep,
+        cells,
+        arranged.soft,
+        (frames, rows, columns),
+        _sizes(model),
+        lambda bias: _choice(model, bias, options.get(keys.ATTENTION, AUTO)),
+        _memory(model, samples.shape, arranged.layout.kept),
+    )
+    if vae is None:
+        return inspection, [mask.unsqueeze(-1).expand(-1, -1, 3) for mask in options[keys.MASKS]]
+    return inspection, [
+        vae.decode(one).reshape(-1, *mask.shape, 3)[0]
+        for one, mask in zip(options[keys.LATENTS], options[keys.MASKS], strict=True)
+    ]
+
+
+def _sizes(model: ModelPatcher) -> Sizes:
+    backbone = model.model.diffusion_model
+    return Sizes(backbone.dim, backbone.ffn_dim, len(backbone.blocks), backbone.text_len)
+
+
+def _choice(model: ModelPatcher, bias: bool, name: str) -> Choice:
+    override = model.model_options["transformer_options"].get(OVERRIDE)
+    device, dtype = comfy.model_management.get_torch_device(), model.model.get_dtype_inference()
+    return choose_path(Need(bias, drops_masks(override, device, dtype) if bias else None), name)
+
+
+def _memory(model: ModelPatcher, shape, tokens: int) -> tuple[float, float]:
+    """What ComfyUI itself expects, for one evaluation of both passes."""
+    handler = model.model_options.get("context_handler")
+    wide = [shape[0] * 2, *shape[1:]]
+    return (
+        model.model.memory_required(with_tokens(wide, tokens, handler)),
+        model.model.memory_required(wide),
+    )

@@ -1,0 +1,38 @@
+"""What references do, as a picture."""
+
+from comfy_api.latest import io, ui
+
+from ..core.drawing import draw_inspection
+from ..core.inspection import report
+from ..hosts.comfy.inspection import inspect_references
+from .sockets import CATEGORY
+
+
+class RefVidInspect(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RefVidInspect",
+            display_name="Inspect References",
+            category=CATEGORY,
+            description="Shows what Apply References made of your references without running the model: which tokens are kept, "
+            "where and when each acts, who sees whom, what it costs in tokens, work and memory, and which attention runs.",
+            is_output_node=True,
+            inputs=[
+                io.Model.Input("model", tooltip="From Apply References."),
+                io.Conditioning.Input("positive", tooltip="From Apply References."),
+                io.Latent.Input("latent", tooltip="The empty video latent that Apply References had."),
+                io.Vae.Input("vae", optional=True, tooltip="Shows the pictures; without it their masks."),
+            ],
+            outputs=[
+                io.Image.Output(display_name="picture", tooltip="All of it on one sheet."),
+                io.String.Output(display_name="report", tooltip="The same in words."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, model, positive, latent, vae=None) -> io.NodeOutput:
+        inspection, pictures = inspect_references(model, positive, latent, vae)
+        said = report(inspection)
+        drawn = draw_inspection(inspection, pictures)[None]
+        return io.NodeOutput(drawn, said, ui=ui.PreviewImage(drawn, cls=cls))
