@@ -4,18 +4,18 @@ import argparse
 import logging
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from .cli_model import Progress, add_files, load_files
 from .cli_reference import add_reference_options, read_references
 from .kernels.paths import NAMES
+from .scoring.command import add_score
 from .training.command import add_ablate, add_train
 
 # What needs torch is imported by the command that uses it: `refvid --help` answers at once.
-
-DTYPES = ("fp32", "bf16", "fp16")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_inspect(commands)
     _add_demo(commands)
     add_train(commands)
-    _add_score(commands)
+    add_score(commands)
     add_ablate(commands)
     _add_comfyui_files(commands)
     return parser
@@ -62,7 +62,7 @@ def _add_generate(commands) -> None:
         default=NAMES[0],
         help="eager checks the fast ways by plain torch, slowly",
     )
-    _add_files(command)
+    add_files(command)
     _add_run(command, (("width", int), ("height", int), ("frames", int), ("steps", int), ("scale", float),
                        ("shift", float), ("fps", int), ("seed", int)))  # fmt: skip
 
@@ -90,39 +90,12 @@ def _add_inspect(commands) -> None:
     _add_run(command, (("width", int), ("height", int), ("frames", int)))
 
 
-def _add_files(command: argparse.ArgumentParser) -> None:
-    group = command.add_argument_group("model", "the files ComfyUI uses; without them the demo model")
-    group.add_argument("--dit", type=Path, metavar="FILE", help="Wan T2V, I2V or Fun-InP (.safetensors)")
-    group.add_argument("--vae", type=Path, metavar="FILE", help="Wan 2.1 VAE (.safetensors)")
-    group.add_argument(
-        "--text-encoder", type=Path, metavar="FILE", help="UMT5 in ComfyUI's format (.safetensors)"
-    )
-    group.add_argument("--dtype", choices=DTYPES, default="fp32")
-    group.add_argument("--device", help="cpu or cuda; default cuda where there is one")
-
-
 def _add_demo(commands) -> None:
     command = commands.add_parser(
         "demo", help="the demo model on its sample reference: clip, contact sheet, score"
     )
     command.set_defaults(run=_demo)
     command.add_argument("--out", type=Path, default=Path("out"), metavar="FOLDER")
-
-
-def _add_score(commands) -> None:
-    command = commands.add_parser(
-        "score", help="a folder of clips of any model; without one, a model on unseen toys of the demo world"
-    )
-    command.set_defaults(run=_score)
-    command.add_argument(
-        "clips", nargs="?", type=Path, metavar="FOLDER",
-        help="clips with a manifest.json, or NAME.mp4 beside NAME.png; without it clips are made in the demo world: own "
-        "reference against another's and none",
-    )  # fmt: skip
-    command.add_argument("--toys", type=int, help="in the demo world; default 64")
-    command.add_argument("--seeds", type=int, help="noises per toy; default 1")
-    command.add_argument("--out", type=Path, default=Path("out/score"), metavar="FOLDER")
-    _add_files(command)
 
 
 def _add_comfyui_files(commands) -> None:
@@ -139,11 +112,11 @@ def _generate(options: argparse.Namespace) -> None:
     from .hosts import pipeline
 
     references = read_references(options)
-    backbone = _backbone(options)
+    backbone = load_files(options)
     recipe = choose_recipe(options.recipe, backbone.recipe).name
     _tell_unknown_words(backbone.text, options.prompt)
     settings = _settings(options, backbone.settings)
-    with _Progress("steps") as progress:
+    with Progress("steps") as progress:
         video = pipeline.generate(
             backbone,
             references,
@@ -185,7 +158,7 @@ def _demo(options: argparse.Namespace) -> None:
     from .demo import models, showcase
 
     backbone = models.load_demo()
-    with _Progress("steps, with and without the reference") as progress:
+    with Progress("steps, with and without the reference") as progress:
         shown = showcase.show(backbone, options.out, progress)
     print(f"prompt         {showcase.PROMPT}")
     print(f"reference      {showcase.PICTURE}")
@@ -195,38 +168,6 @@ def _demo(options: argparse.Namespace) -> None:
         f"colour similarity to the reference: {shown.with_reference:.2f} with it, {shown.without:.2f} without, "
         f"{shown.truth:.2f} in the true clip"
     )
-
-
-def _score(options: argparse.Namespace) -> None:
-    from .demo.evaluate import evaluate, table
-
-    if options.clips is not None:
-        return _score_folder(options)
-    toys, seeds = _at_least(2, "toys", options.toys, 64), _at_least(1, "seeds", options.seeds, 1)
-    with _Progress("clips") as progress:
-        report = evaluate(_backbone(options), toys, options.out, progress, seeds)
-    print(table(report))
-    print(f"{(options.out / 'score.png').resolve()}")
-
-
-def _at_least(least: int, name: str, given: int | None, default: int) -> int:
-    if given is not None and given < least:
-        raise ValueError(f"--{name} is {given}; give {least} or more")
-    return default if given is None else given
-
-
-def _score_folder(options: argparse.Namespace) -> None:
-    from .scoring.compare import score_folder, table
-
-    for name in ("toys", "seeds", "dit", "vae", "text_encoder"):
-        if getattr(options, name) is not None:
-            raise ValueError(
-                f"--{name.replace('_', '-')} makes clips in the demo world, {options.clips} holds clips; give one of the two"
-            )
-    with _Progress("clips") as progress:
-        report = score_folder(options.clips, options.out, progress)
-    print(table(report))
-    print(f"{(options.out / 'score.png').resolve()}")
 
 
 def _comfyui_files(options: argparse.Namespace) -> None:
@@ -250,47 +191,7 @@ def _comfyui_files(options: argparse.Namespace) -> None:
         print(target / source.name)
 
 
-def _backbone(options: argparse.Namespace):
-    """The demo model, or the three files given together."""
-    import torch
-
-    from .demo import models
-    from .hosts.pipeline import load_backbone
-
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[options.dtype]
-    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    files = (options.dit, options.vae, options.text_encoder)
-    if not any(files):
-        return models.load_demo(dtype=dtype, device=device)
-    if not all(files):
-        raise ValueError(
-            "--dit, --vae and --text-encoder belong together: give all three, or none for the demo model"
-        )
-    return load_backbone(*files, dtype=dtype, device=device)
-
-
 def _tell_unknown_words(text, prompt: str) -> None:
     unknown = text.unknown_words(prompt)
     if unknown:
         print(f"refvid: the text encoder has no word for {', '.join(unknown)}", file=sys.stderr)
-
-
-class _Progress:
-    """A progress bar that is told (done, of); a smaller `done` starts the count anew."""
-
-    def __init__(self, unit: str):
-        from tqdm import tqdm
-
-        self.bar = tqdm(desc=unit, leave=False)
-
-    def __enter__(self) -> Callable[[int, int], None]:
-        return self.update
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.close()
-
-    def update(self, done: int, of: int) -> None:
-        if done < self.bar.n:
-            self.bar.reset()
-        self.bar.total = of
-        self.bar.update(done - self.bar.n)

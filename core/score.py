@@ -77,6 +77,19 @@ def hits(table: Tensor, own: Tensor) -> Tensor:
     return best.gather(1, own.view(-1, 1))[:, 0].double() / best.sum(1)
 
 
+def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
+    """Spearman's rank correlation of each row, (N,) in [-1, 1]; ties share their mean rank. first, second (N, M). A row
+    in which either is constant has no order to agree with: 0."""
+
+    def ranks(values: Tensor) -> Tensor:
+        column, row = values.double().unsqueeze(2), values.double().unsqueeze(1)
+        rank = (column > row).sum(2).double() + 0.5 * (column == row).sum(2)
+        return rank - rank.mean(1, keepdim=True)
+
+    a, b = ranks(first), ranks(second)
+    return (a * b).sum(1) / (a.square().sum(1) * b.square().sum(1)).sqrt().clamp_min(1e-12)
+
+
 def background_leak(
     clip: Colours, subject: Tensor, picture: Colours, mask: Tensor, baseline: Colours | None = None
 ) -> float:

@@ -130,6 +130,56 @@ def test_a_dit_starts_with_its_own_text_encoder_or_none(capsys, tmp_path):
     assert "give both or neither" in capsys.readouterr().err
 
 
+def say(folder, *said: object):
+    cli.main(["inspect", "--dit", str(folder / "t2v.safetensors"), "--recipe", "saber", "--out", str(folder / "i.png"),
+              "--width", "64", "--height", "64", "--frames", "9", *map(str, said)])  # fmt: skip
+
+
+def test_inspect_says_what_each_reference_does_and_draws_it(folder, capsys):
+    toy = folder / "toy.png"
+    say(folder, "--reference", toy, "--reference", toy, "--strength", "-", "--strength", 0.5,
+        "--steps-window", "0:0.5", "--steps-window", "-", "--frames-window", "-", "--frames-window", "1:4",
+        "--sees", "video", "--sees", "-")  # fmt: skip
+    said = capsys.readouterr().out
+    first, second = said.splitlines()[1:3]
+    assert "strength 1, from 0% to 50% of the schedule, apart from the others" in first
+    assert "strength 0.5, acts on 33% of the video" in second
+    assert (folder / "i.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        (["--steps-window", "0.5"], "--steps-window 0.5: needed 2 to 4 numbers"),
+        (["--steps-window", "0.8:0.2"], "--steps-window 0.8:0.2: step window is 0.8 to 0.2"),
+        (["--frames-window", "0:99"], "frame window is 0 to 99; the video has the frames 0 to 8"),
+        (["--sees", "nobody"], "sees is 'nobody'; choose one of all, video, itself"),
+        (["--strength", "strong"], "--strength strong: could not convert"),
+        (["--strength", "1", "--strength", "1"], "--strength: 2 given for 1 references"),
+    ],
+)
+def test_controls_that_make_no_sense_are_refused_by_name(folder, capsys, said, message):
+    with pytest.raises(SystemExit):
+        say(folder, "--reference", folder / "toy.png", *said)
+    assert message in capsys.readouterr().err
+
+
+def test_a_region_that_is_not_the_videos_size_is_refused(folder, capsys):
+    with pytest.raises(SystemExit):
+        say(folder, "--reference", folder / "toy.png", "--region", folder / "toy.png", "--width", 128)
+    assert "needed 128x64 pixels, the video's size" in capsys.readouterr().err
+
+
+def test_controls_reach_the_clip_and_eager_agrees(folder):
+    window = ["--reference", folder / "toy.png", "--steps-window", "0:0.4", "--strength", 0.5]
+    clips = {}
+    for name, more in {"auto": window, "eager": [*window, "--attention", "eager"], "all": window[:2]}.items():
+        generate(folder, *more)
+        clips[name] = torch.stack(frames(folder)).float()
+    # Of 255, on means: a video codec stands between.
+    assert (clips["auto"] - clips["eager"]).abs().mean() < 0.1 < (clips["auto"] - clips["all"]).abs().mean()
+
+
 def test_comfyui_files_needs_a_folder(tmp_path, capsys):
     with pytest.raises(SystemExit):
         cli.main(["comfyui-files", "--dest", str(tmp_path / "nowhere")])

@@ -245,3 +245,23 @@ def test_an_interval_of_what_is_no_number_per_clip_is_refused() -> None:
             score.paired_interval(wrong)
     with pytest.raises(ValueError, match="not measured"):
         score.paired_interval(torch.tensor([1.0, torch.nan]))
+
+
+def test_rank_correlation_is_1_for_any_growing_row_and_minus_1_for_any_falling_one():
+    steps = torch.tensor([[0.0, 0.25, 0.5, 1.0, 2.0]])
+    assert score.rank_correlation(steps, steps.exp()).item() == pytest.approx(1)
+    assert score.rank_correlation(steps, -(steps**3)).item() == pytest.approx(-1)
+    assert score.rank_correlation(steps, torch.full((1, 5), 0.3)).item() == 0
+
+
+@given(st.integers(0, 9999))
+def test_rank_correlation_with_ties_is_pearsons_of_mean_ranks(seed):
+    first, second = torch.randint(0, 4, (2, 7), generator=Generator().manual_seed(seed)).double()
+    ranks = []
+    for row in (first.tolist(), second.tolist()):
+        ordered = sorted(row)
+        ranks.append([ordered.index(v) + (ordered.count(v) - 1) / 2 for v in row])
+    table = torch.tensor(ranks, dtype=torch.float64)
+    expected = 0.0 if first.std() == 0 or second.std() == 0 else torch.corrcoef(table)[0, 1].item()
+    got = score.rank_correlation(first[None], second[None]).item()
+    assert got == pytest.approx(expected, abs=1e-9)

@@ -1,0 +1,59 @@
+"""The model on the command line: its files, and how far its work has come."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+DTYPES = ("fp32", "bf16", "fp16")
+
+
+def add_files(command: argparse.ArgumentParser) -> None:
+    """`--dit`, `--vae`, `--text-encoder`, `--dtype`, `--device`."""
+    group = command.add_argument_group("model", "the files ComfyUI uses; without them the demo model")
+    group.add_argument("--dit", type=Path, metavar="FILE", help="Wan T2V, I2V or Fun-InP (.safetensors)")
+    group.add_argument("--vae", type=Path, metavar="FILE", help="Wan 2.1 VAE (.safetensors)")
+    group.add_argument(
+        "--text-encoder", type=Path, metavar="FILE", help="UMT5 in ComfyUI's format (.safetensors)"
+    )
+    group.add_argument("--dtype", choices=DTYPES, default="fp32")
+    group.add_argument("--device", help="cpu or cuda; default cuda where there is one")
+
+
+def load_files(options: argparse.Namespace):
+    """The demo model, or the three files given together."""
+    import torch
+
+    from .demo import models
+    from .hosts.pipeline import load_backbone
+
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[options.dtype]
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    files = (options.dit, options.vae, options.text_encoder)
+    if not any(files):
+        return models.load_demo(dtype=dtype, device=device)
+    if not all(files):
+        raise ValueError(
+            "--dit, --vae and --text-encoder belong together: give all three, or none for the demo model"
+        )
+    return load_backbone(*files, dtype=dtype, device=device)
+
+
+class Progress:
+    """A progress bar that is told (done, of); a smaller `done` starts the count anew."""
+
+    def __init__(self, unit: str):
+        from tqdm import tqdm
+
+        self.bar = tqdm(desc=unit, leave=False)
+
+    def __enter__(self) -> Callable[[int, int], None]:
+        return self.update
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+    def update(self, done: int, of: int) -> None:
+        if done < self.bar.n:
+            self.bar.reset()
+        self.bar.total = of
+        self.bar.update(done - self.bar.n)

@@ -1,0 +1,76 @@
+"""`refvid score`. What needs torch is imported by the command that uses it."""
+
+import argparse
+from pathlib import Path
+
+from ..cli_model import Progress, add_files, load_files
+
+
+def add_score(commands) -> None:
+    command = commands.add_parser(
+        "score", help="a folder of clips of any model; without one, a model on unseen toys of the demo world"
+    )
+    command.set_defaults(run=_score)
+    command.add_argument(
+        "clips", nargs="?", type=Path, metavar="FOLDER",
+        help="clips with a manifest.json, or NAME.mp4 beside NAME.png; without it clips are made in the demo world: own "
+        "reference against another's and none",
+    )  # fmt: skip
+    command.add_argument("--toys", type=int, help="in the demo world; default 64")
+    command.add_argument("--seeds", type=int, help="noises per toy; default 1")
+    command.add_argument(
+        "--controls",
+        action="store_true",
+        help="in the demo world: do strengths and regions do what they say?",
+    )
+    command.add_argument("--out", type=Path, default=Path("out/score"), metavar="FOLDER")
+    add_files(command)
+
+
+def _score(options: argparse.Namespace) -> None:
+    from ..demo.evaluate import evaluate, table
+
+    if options.clips is not None:
+        return _score_folder(options)
+    if options.controls:
+        return _score_controls(options)
+    toys, seeds = _at_least(2, "toys", options.toys, 64), _at_least(1, "seeds", options.seeds, 1)
+    with Progress("clips") as progress:
+        report = evaluate(load_files(options), toys, options.out, progress, seeds)
+    print(table(report))
+    print(f"{(options.out / 'score.png').resolve()}")
+
+
+def _score_controls(options: argparse.Namespace) -> None:
+    from ..demo.evaluate_controls import evaluate_controls, table
+
+    if options.seeds is not None:
+        raise ValueError(
+            "--seeds and --controls: controls are measured at one noise per toy; leave one of the two out"
+        )
+    with Progress("clips") as progress:
+        report = evaluate_controls(
+            load_files(options), _at_least(2, "toys", options.toys, 64), options.out, progress
+        )
+    print(table(report))
+    print(f"{(options.out / 'strengths.png').resolve()}\n{(options.out / 'regions.png').resolve()}")
+
+
+def _at_least(least: int, name: str, given: int | None, default: int) -> int:
+    if given is not None and given < least:
+        raise ValueError(f"--{name} is {given}; give {least} or more")
+    return default if given is None else given
+
+
+def _score_folder(options: argparse.Namespace) -> None:
+    from .compare import score_folder, table
+
+    for name in ("toys", "seeds", "controls", "dit", "vae", "text_encoder"):
+        if getattr(options, name):
+            raise ValueError(
+                f"--{name.replace('_', '-')} makes clips in the demo world, {options.clips} holds clips; give one of the two"
+            )
+    with Progress("clips") as progress:
+        report = score_folder(options.clips, options.out, progress)
+    print(table(report))
+    print(f"{(options.out / 'score.png').resolve()}")

@@ -1,0 +1,80 @@
+"""Controls measured: clips that obey by construction reach the ends of the scale, clips that do not stay in the middle."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from refvid.demo import evaluate_controls, score, world
+from refvid.demo.evaluate import UNSEEN_SEED, Trial
+from refvid.demo.evaluate_controls import STRENGTHS, sample_pairs, table
+from refvid.demo.evaluate_controls import evaluate_controls as evaluated
+from refvid.hosts.pipeline import Settings
+
+TOYS, SIZE = 6, 64
+BACKBONE = SimpleNamespace(recipe="saber", settings=Settings(width=SIZE, height=SIZE, frames=5))
+
+
+def measured(monkeypatch, tmp_path, generate):
+    monkeypatch.setattr(evaluate_controls, "generate", generate)
+    return evaluated(BACKBONE, TOYS, tmp_path, lambda *_: None)  # pyright: ignore[reportArgumentType]
+
+
+def truth_of_pairs() -> torch.Tensor:
+    """The clips that the pairs' prompts ask for."""
+    generator = torch.Generator().manual_seed(UNSEEN_SEED + 1)
+    scenes = world.sample_scenes(TOYS, generator)
+    casts = [(world.sample_identities(TOYS, generator), place) for place in world.duets(scenes)]
+    return world.render_cast(casts, 5, SIZE)[0]
+
+
+def test_clips_that_obey_reach_the_ends_of_the_scale(monkeypatch, tmp_path):
+    """A stronger reference covers more of the toy in its colours; pairs swap places without regions."""
+    trial, pairs = Trial(TOYS, 5, SIZE), truth_of_pairs()
+
+    def generate(backbone, references, prompt, settings):
+        index = settings.seed
+        if len(references) == 2:
+            return pairs[index] if references[0].region is not None else pairs[index].flip(-1).flip(-2)
+        share = min(1.0, references[0].controls.strength)
+        toy = score.segment(trial.truth[index : index + 1])[0]
+        painted = torch.where(torch.arange(SIZE) < SIZE * (1 - share), -0.2, trial.truth[index])
+        return torch.where(toy > 0.5, painted, trial.truth[index])
+
+    report = measured(monkeypatch, tmp_path, generate)
+    values = {interval.name: interval for interval in report.intervals}
+    assert values["rank correlation of strength 0 to 1 with similarity"].low > 0.5
+    assert values["similarity at strength 2 minus 1"].mean == 0
+    assert values["own half minus other half, with regions"].low > 0.3
+    assert values["own half minus other half, without regions"].high < 0
+    assert values["regions bring"].low > 0.5
+    assert report.strengths["0"] < report.strengths["0.5"] < report.strengths["1"]
+    said = json.loads((tmp_path / "controls.json").read_text(), parse_constant=pytest.fail)
+    assert said["strengths"] == report.strengths and "strength  0.5" in table(report)
+    assert {file.name for file in tmp_path.iterdir()} == {"controls.json", "strengths.png", "regions.png"}
+
+
+def test_clips_that_ignore_their_controls_show_nothing(monkeypatch, tmp_path):
+    trial, pairs = Trial(TOYS, 5, SIZE), truth_of_pairs()
+    report = measured(
+        monkeypatch,
+        tmp_path,
+        lambda _, references, __, settings: (pairs if len(references) == 2 else trial.truth)[settings.seed],
+    )
+    values = {interval.name: interval.mean for interval in report.intervals}
+    assert values["rank correlation of strength 0 to 1 with similarity"] == 0
+    assert values["regions bring"] == 0
+    assert len(set(report.strengths.values())) == 1 and len(report.strengths) == len(STRENGTHS)
+
+
+def test_every_pair_has_one_toy_in_each_half():
+    pairs = sample_pairs(24, SIZE)
+    generator = torch.Generator().manual_seed(UNSEEN_SEED + 1)
+    scenes = world.sample_scenes(24, generator)
+    casts = [(world.sample_identities(24, generator), place) for place in world.duets(scenes)]
+    for k, cast in enumerate(casts):
+        alpha = world.render(*cast, 9, SIZE)[1]
+        inside = (alpha[:, 0] * pairs.halves[k][:, None]).sum((1, 2, 3)) / alpha[:, 0].sum((1, 2, 3))
+        assert inside.min() > 0.9
+    torch.testing.assert_close(pairs.halves[0] + pairs.halves[1], torch.ones(24, SIZE, SIZE))
