@@ -182,6 +182,7 @@ def _comfyui_files(options: argparse.Namespace) -> None:
         (models.TEXT_ENCODER, "models/text_encoders"),
         (models.VAE, "models/vae"),
         (showcase.PICTURE, "input"),
+        (showcase.SECOND, "input"),
         (showcase.MASK, "input"),
     )
     for source, folder in copies:

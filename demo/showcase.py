@@ -15,7 +15,8 @@ from .sheet import contact_sheet
 
 SAMPLES = Path(__file__).parent / "samples"
 PICTURE, MASK = SAMPLES / "refvid_toy.png", SAMPLES / "refvid_toy_mask.png"
-SEED = 9
+SECOND = SAMPLES / "refvid_toy_2.png"  # for workflows with two subjects
+SEED, SECOND_SEED = 9, 19
 PROMPT = "a toy moving right on dark background"
 
 
@@ -31,9 +32,9 @@ class Shown:
     truth: float
 
 
-def sample_toy() -> tuple[world.Identities, world.Scenes, world.Scenes]:
+def sample_toy(seed: int = SEED) -> tuple[world.Identities, world.Scenes, world.Scenes]:
     """The shipped toy, the scene its picture was taken in, and the scene of `PROMPT`."""
-    generator = Generator().manual_seed(SEED)
+    generator = Generator().manual_seed(seed)
     toy, scene, wanted = (
         world.sample_identities(1, generator),
         world.sample_photographs(1, generator),
@@ -47,13 +48,15 @@ def sample_toy() -> tuple[world.Identities, world.Scenes, world.Scenes]:
 
 
 def write_samples(folder: Path = SAMPLES) -> None:
-    """The toy's picture with its mask as alpha, and the mask on its own. The colours under the mask stay in the file."""
-    toy, scene, _ = sample_toy()
-    video, alpha = world.render(toy, scene, 1)
-    picture, mask = video[0, :, 0].permute(1, 2, 0) / 2 + 0.5, alpha[0, 0, 0]
-    cut = mask.gt(0.5).float().unsqueeze(-1)
-    media.write_picture(folder / PICTURE.name, torch.cat([picture, cut], dim=-1))
-    media.write_picture(folder / MASK.name, cut.expand(-1, -1, 3))
+    """The toys' pictures with their masks as alpha, and the first one's mask on its own. The colours under the mask stay
+    in the file."""
+    for path, seed in ((PICTURE, SEED), (SECOND, SECOND_SEED)):
+        toy, scene, _ = sample_toy(seed)
+        video, alpha = world.render(toy, scene, 1)
+        picture, cut = video[0, :, 0].permute(1, 2, 0) / 2 + 0.5, alpha[0, 0, 0].gt(0.5).float().unsqueeze(-1)
+        media.write_picture(folder / path.name, torch.cat([picture, cut], dim=-1))
+        if path is PICTURE:
+            media.write_picture(folder / MASK.name, cut.expand(-1, -1, 3))
 
 
 def sample_reference() -> Reference:

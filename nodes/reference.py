@@ -121,7 +121,7 @@ class RefVidApplyReferences(io.ComfyNode):
         references,
         recipe,
         null_pass,
-        attention,
+        attention=NAMES[0],
         low_noise_model=None,
     ) -> io.NodeOutput:
         given = [one for name in sorted(references) for one in references[name] or ()]

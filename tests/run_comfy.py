@@ -124,22 +124,31 @@ def _thumbnails(support, root: Path, target: Path) -> int:
 
 
 def _frames(server, graph):
-    """What a workflow makes: its picture, cut out, then three frames of its video."""
+    """What a workflow makes: its one or two pictures, cut out, then frames of its video, four in all."""
     import av
     import numpy as np
     from PIL import Image
 
     (made,) = server.outputs(graph)
-    picture = Image.open(server.base / "input" / graph["picture"]["inputs"]["image"])
+    names = [node["inputs"]["image"] for node in graph.values() if node["class_type"] == "LoadImage"]
     with av.open(str(made)) as clip:
         frames = [frame.to_ndarray(format="rgb24") for frame in clip.decode(video=0)]
-    size = frames[0].shape[1::-1]
-    cut = Image.composite(
-        picture.convert("RGB"), Image.new("RGB", picture.size, "#7f7f7f"), picture.getchannel("A")
-    )
-    shown = [np.asarray(cut.resize(size)), frames[0], frames[len(frames) // 2], frames[-1]]
+    size, count = frames[0].shape[1::-1], 4 - len(names)
+    chosen = [frames[round(k * (len(frames) - 1) / (count - 1))] for k in range(count)]
+    shown = [*(_cut_out(server.base / "input" / name, size) for name in names), *chosen]
     rows = [np.concatenate(shown[:2], 1), np.concatenate(shown[2:], 1)]
     return Image.fromarray(np.concatenate(rows)).resize((512, 512))
+
+
+def _cut_out(path: Path, size: tuple[int, int]):
+    """A picture on grey where it is transparent."""
+    import numpy as np
+    from PIL import Image
+
+    picture = Image.open(path)
+    ground = Image.new("RGB", picture.size, "#7f7f7f")
+    cut = Image.composite(picture.convert("RGB"), ground, picture.getchannel("A"))
+    return np.asarray(cut.resize(size))
 
 
 def _sheets(server, graph):

@@ -1,8 +1,7 @@
 // What the workflow on the canvas has beyond its API twin: places, notes, groups, nodes that are bypassed.
-const MODELS = "https://github.com/refvid/refvid/raw/main/demo/models";
-const BIREFNET = "https://huggingface.co/Comfy-Org/BiRefNet/resolve/main/background_removal/birefnet.safetensors";
+import { DEMO_MODELS } from "./demo_models.mjs";
 
-const demo = (name, directory) => ({ name, url: `${MODELS}/${name}`, directory });
+const BIREFNET = "https://huggingface.co/Comfy-Org/BiRefNet/resolve/main/background_removal/birefnet.safetensors";
 
 const START = `## Masked reference to video
 
@@ -71,11 +70,7 @@ export default {
   },
   rewired: { reference: { image: ["join", 0] } },
   models: {
-    backbone: [
-      demo("refvid_demo_dit.safetensors", "diffusion_models"),
-      demo("refvid_demo_text_encoder.safetensors", "text_encoders"),
-      demo("refvid_demo_vae.safetensors", "vae"),
-    ],
+    backbone: DEMO_MODELS,
     birefnet: [{ name: "birefnet.safetensors", url: BIREFNET, directory: "background_removal" }],
   },
   // [left, top, width, height]; a node without a height, or with too little, gets what its widgets need

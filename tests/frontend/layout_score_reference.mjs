@@ -1,7 +1,5 @@
 // What the workflow on the canvas has beyond its API twin: places, notes, groups.
-const MODELS = "https://github.com/refvid/refvid/raw/main/demo/models";
-
-const demo = (name, directory) => ({ name, url: `${MODELS}/${name}`, directory });
+import { DEMO_MODELS } from "./demo_models.mjs";
 
 const START = `## Score a clip against its reference
 
@@ -37,11 +35,7 @@ export default {
   bypassed: {},
   rewired: {},
   models: {
-    backbone: [
-      demo("refvid_demo_dit.safetensors", "diffusion_models"),
-      demo("refvid_demo_text_encoder.safetensors", "text_encoders"),
-      demo("refvid_demo_vae.safetensors", "vae"),
-    ],
+    backbone: DEMO_MODELS,
   },
   // [left, top, width, height]; a node without a height, or with too little, gets what its widgets need
   places: {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import refvid_tiny as tiny
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 from safetensors.torch import save_file
 
 FOLDERS = ("diffusion_models", "text_encoders", "vae")
@@ -33,6 +33,7 @@ def fill(base: Path) -> None:
     _camera(dits)
     _taesd(vaes / "taesd.safetensors")
     cut_out().save(base / "input" / "refvid_toy.png")
+    ImageOps.flip(cut_out()).save(base / "input" / "refvid_toy_2.png")
     photo().save(base / "input" / "photo.png")
     shutil.copy(Path(__file__).with_name("refvid_test_nodes.py"), base / "custom_nodes")
 

@@ -1,0 +1,10 @@
+// The shipped model's files, as the loader node names them.
+const MODELS = "https://github.com/refvid/refvid/raw/main/demo/models";
+
+const demo = (name, directory) => ({ name, url: `${MODELS}/${name}`, directory });
+
+export const DEMO_MODELS = [
+  demo("refvid_demo_dit.safetensors", "diffusion_models"),
+  demo("refvid_demo_text_encoder.safetensors", "text_encoders"),
+  demo("refvid_demo_vae.safetensors", "vae"),
+];
