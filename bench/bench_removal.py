@@ -5,9 +5,6 @@ is measured in three forms: without a fused kernel, because most fused kernels (
 key) in torch's fused kernel, which does; and there as one value per key, the cheapest form.
 """
 
-from contextlib import contextmanager
-from unittest import mock
-
 import torch
 import torch.nn.functional as F
 from results import paired_ratio, record
@@ -16,11 +13,16 @@ from refvid.core.layout import Layout, Stream
 from refvid.core.positions import reference_angles
 from refvid.core.recipes import recipe_named
 from refvid.kernels.eager import masked_attention
-from refvid.wan.dit import DiTConfig, SelfAttention, Tail, WanDiT
+from refvid.wan.dit import DiTConfig, Tail, WanDiT
 
 FRAMES, ROWS, COLUMNS = 5, 32, 32  # 5 x 16 x 16 = 1280 tokens
 REFERENCES, KEPT = 4, 0.25
 CASE = "1280 + 1024 tokens, 25 % kept, width 256 x 4"
+
+
+def with_mask(attend, row: torch.Tensor):
+    """Self-attention under a mask row (1, tokens), by `attend(query, key, value, row)`."""
+    return lambda query, key, value, _: attend(query, key, value, row)
 
 
 def dense(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
@@ -32,21 +34,6 @@ def dense(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, row: torc
 def eager(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
     """The mask in plain matrix products: where a kernel that takes no mask leaves the work to."""
     return masked_attention(query, key, value, keep=row.isfinite())
-
-
-@contextmanager
-def self_attention(attend, video_tokens: int, bias: torch.Tensor):
-    """Every self-attention through `attend`, with the mask row (1, tokens); cross-attention stays as it is."""
-    row, plain = F.pad(bias, (video_tokens, 0)), SelfAttention._attend
-
-    def chosen(self, query, key, value, key_bias):
-        if key.shape[1] != row.shape[1]:
-            return plain(self, query, key, value, key_bias)
-        seen = attend(*(t.transpose(1, 2) for t in (query, key, value)), row)
-        return seen.transpose(1, 2).flatten(2)
-
-    with mock.patch.object(SelfAttention, "_attend", chosen):
-        yield
 
 
 @torch.no_grad()
@@ -71,9 +58,10 @@ def main() -> None:
     def forward(tail: Tail | None) -> torch.Tensor:
         return dit(latent, timestep, context, tail=tail)
 
+    row = F.pad(bias, (1280, 0))
+
     def through(attend) -> torch.Tensor:
-        with self_attention(attend, 1280, bias):
-            return forward(every)
+        return forward(Tail(tokens, angles, attend=with_mask(attend, row)))
 
     runs = {
         "mask without a fused kernel / removal": lambda: through(eager),

@@ -30,17 +30,25 @@ export async function withFrontend(url, use, size = { width: 2400, height: 1300 
     page.on("console", (message) => message.type() === "error" && errors.push(message.text()));
     page.on("pageerror", (error) => errors.push(`uncaught: ${error}`));
     await post(`${url}/api/settings`, SETTINGS);
-    await page.goto(url, { waitUntil: "domcontentloaded" });
-    await page.waitForFunction(
-      () => window.app?.extensionManager && window.app.graph && window.LiteGraph?.registered_node_types?.RefVidReference,
-      null, { timeout: 120000 },
-    );
-    await settle(page);
+    await openFrontend(page, url);
     return await use(page, errors);
   } finally {
     await context.close();
     fs.rmSync(profile, { recursive: true, force: true });
   }
+}
+
+/** Load the frontend anew, with nothing kept of what was open before. */
+export async function openFrontend(page, url) {
+  await page.goto("about:blank");
+  await page.goto(url, { waitUntil: "domcontentloaded" });
+  await page.evaluate(() => { localStorage.clear(); sessionStorage.clear(); });
+  await page.reload({ waitUntil: "domcontentloaded" });
+  await page.waitForFunction(
+    () => window.app?.extensionManager && window.app.graph && window.LiteGraph?.registered_node_types?.RefVidReference,
+    null, { timeout: 120000 },
+  );
+  await settle(page);
 }
 
 /** Wait until the frontend has nothing more to draw: its own layout runs in animation frames. */

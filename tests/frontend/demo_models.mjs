@@ -8,3 +8,6 @@ export const DEMO_MODELS = [
   demo("refvid_demo_text_encoder.safetensors", "text_encoders"),
   demo("refvid_demo_vae.safetensors", "vae"),
 ];
+
+export const RECIPES = `*Apply References > recipe* is \`auto\` for the demo model; \`saber\`, \`phantom\` or \`bernini\` where the file does
+not say.`;

@@ -9,7 +9,7 @@
 import fs from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { settle, withFrontend } from "./browser.mjs";
+import { openFrontend, settle, withFrontend } from "./browser.mjs";
 
 const HERE = path.dirname(fileURLToPath(import.meta.url));
 const ROOT = path.join(HERE, "../..");
@@ -96,5 +96,8 @@ async function build(page, name, target) {
 const [url, target] = process.argv.slice(2);
 const names = fs.readdirSync(HERE).map((file) => /^layout_(.+)\.mjs$/.exec(file)?.[1]).filter(Boolean);
 await withFrontend(url, async (page) => {
-  for (const name of names) await build(page, name, target);
+  for (const name of names) {
+    await openFrontend(page, url);  // its widgets remember values by the number of their node, from graph to graph
+    await build(page, name, target);
+  }
 });

@@ -1,5 +1,5 @@
 // What the workflow on the canvas has beyond its API twin: places, notes, groups.
-import { DEMO_MODELS } from "./demo_models.mjs";
+import { DEMO_MODELS, RECIPES } from "./demo_models.mjs";
 
 const START = `## Few steps at cfg 1
 
@@ -12,6 +12,8 @@ at cfg 1, so what a reference gets is decided in attention: **strength** here is
 References*.
 
 The demo model is not distilled: four steps show the way, not the quality.
+
+${RECIPES}
 
 Each node has a help page: select it and press **i** (Node Info) above it.`;
 

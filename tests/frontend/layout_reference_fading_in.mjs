@@ -1,5 +1,5 @@
 // What the workflow on the canvas has beyond its API twin: places, notes, groups.
-import { DEMO_MODELS } from "./demo_models.mjs";
+import { DEMO_MODELS, RECIPES } from "./demo_models.mjs";
 
 const START = `## A reference that fades in
 
@@ -12,6 +12,8 @@ of the schedule: the prompt lays out the scene, then the reference gives the sub
 
 *start_percent*, *end_percent* and the fades are shares of the whole schedule, from pure noise to the clean video. Wan
 2.2's two experts count as one schedule: connect both models to *Apply References* and the windows fit.
+
+${RECIPES}
 
 Each node has a help page: select it and press **i** (Node Info) above it.`;
 
@@ -30,7 +32,7 @@ export default {
     picture: [0, 360, 320, 330],
     reference: [380, 360, 420],
     apply: [1220, 0, 320],
-    inspect: [860, 460, 680, 620],
+    inspect: [860, 520, 680, 580],
     guider: [1600, 0, 300],
     denoise: [1600, 170, 300],
     decode: [1960, 0, 300],
@@ -41,7 +43,7 @@ export default {
     { title: "1 Model", place: [-20, -80, 360, 370], color: "#3f789e" },
     { title: "2 Prompt and size", place: [360, -80, 820, 370], color: "#3f789e" },
     { title: "3 Reference", place: [-20, 290, 840, 810], color: "#b58b2a" },
-    { title: "4 Generate", place: [1200, -80, 720, 500], color: "#3f789e" },
+    { title: "4 Generate", place: [1200, -80, 720, 540], color: "#3f789e" },
     { title: "5 Video", place: [1940, -80, 340, 850], color: "#3f789e" },
   ],
   notes: [{ title: "Start here", text: START, place: [-520, -50, 460, 330] }],

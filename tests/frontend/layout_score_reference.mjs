@@ -1,5 +1,5 @@
 // What the workflow on the canvas has beyond its API twin: places, notes, groups.
-import { DEMO_MODELS } from "./demo_models.mjs";
+import { DEMO_MODELS, RECIPES } from "./demo_models.mjs";
 
 const START = `## Score a clip against its reference
 
@@ -25,7 +25,7 @@ const FIGURES = `## The figures
 | leak of the background | 0 | 1 |
 | dynamic degree | – | 0: nothing moves |
 
-*Apply References > recipe* is \`auto\` for the demo model; \`saber\`, \`phantom\` or \`bernini\` where the file does not say.
+${RECIPES}
 
 One clip proves little. A folder of them, with means and intervals: \`refvid score FOLDER\`.`;
 
@@ -63,8 +63,8 @@ export default {
   },
   groups: [
     { title: "1 Model", place: [-20, -80, 360, 340], color: "#3f789e" },
-    { title: "2 Prompt, size, references applied", place: [360, -80, 460, 920], color: "#3f789e" },
-    { title: "3 Reference", place: [-20, 280, 360, 600], color: "#b58b2a" },
+    { title: "2 Prompt, size, references applied", place: [360, -80, 460, 960], color: "#3f789e" },
+    { title: "3 Reference", place: [-20, 280, 360, 800], color: "#b58b2a" },
     { title: "4 With the reference", place: [840, -80, 700, 810], color: "#3f789e" },
     { title: "5 Without it, same noise", place: [840, 760, 700, 810], color: "#3f789e" },
     { title: "6 Score", place: [1560, -80, 1100, 810], color: "#2a8b5f" },

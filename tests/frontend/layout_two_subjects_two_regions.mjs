@@ -1,5 +1,5 @@
 // What the workflow on the canvas has beyond its API twin: places, notes, groups.
-import { DEMO_MODELS } from "./demo_models.mjs";
+import { DEMO_MODELS, RECIPES } from "./demo_models.mjs";
 
 const START = `## Two subjects, two regions
 
@@ -12,6 +12,8 @@ so their looks do not mix. All of it works inside attention, at cfg 1 too.
 
 Outside its region a reference is read by no token of the video. A prompt that says who stands where helps more than
 regions alone.
+
+${RECIPES}
 
 Each node has a help page: select it and press **i** (Node Info) above it.`;
 
@@ -41,7 +43,7 @@ export default {
     first: [380, 360, 420],
     second: [860, 360, 420],
     apply: [1340, 0, 320],
-    inspect: [1340, 460, 620, 640],
+    inspect: [1340, 500, 620, 590],
     guider: [1720, 0, 300],
     denoise: [1720, 170, 300],
     decode: [2080, 0, 300],

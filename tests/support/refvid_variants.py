@@ -71,11 +71,21 @@ class Case:
         return {"samples": given.expand(shape).clone(), "noise_mask": mask}
 
     def apply(self, *strengths: float, model=None, picture_seed: int = 3) -> Applied:
+        return self.apply_all(references(*strengths, picture_seed=picture_seed), model=model)
+
+    def apply_all(self, given: list[Reference], attention: str = "auto", model=None) -> Applied:
         positive, negative = self.texts()
-        given = references(*strengths, picture_seed=picture_seed)
         return apply_references(
-            model or self.model, None, positive, negative, self.vae, self.latent(), given, "saber", "keep"
-        )
+            model or self.model, None, positive, negative, self.vae, self.latent(), given, "saber", "keep",
+            attention,
+        )  # fmt: skip
+
+    def controlled(self, region: bool = False, **controls) -> list[Reference]:
+        """The two references, the first under control; its region is the left half of the video."""
+        first, second = references(1.0, 1.0)
+        side = SIDE * self.vae.spacial_compression_encode()
+        half = torch.zeros(side, side).index_fill(1, torch.arange(side // 2), 1.0) if region else None
+        return [replace(first, controls=Controls(**controls), region=half), second]
 
     def run(self, model, positive, negative, latent=None, noise: Tensor | None = None, steps=STEPS) -> Tensor:
         latent = latent or self.latent()

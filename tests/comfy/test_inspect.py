@@ -1,0 +1,94 @@
+"""Inspect References against what then really runs."""
+
+import pytest
+import torch
+from refvid_run import empty_latent, picture, text, velocity_at
+
+from refvid.core.controls import Controls, StepWindow
+from refvid.core.inspection import report
+from refvid.core.references import make_reference
+from refvid.hosts.comfy.apply import apply_references
+from refvid.hosts.comfy.inspection import inspect_references
+
+pytestmark = pytest.mark.comfy
+TEXTS = [[text(1), {}]], [[text(2), {}]]
+LEFT = torch.zeros(64, 64).index_fill(1, torch.arange(32), 1.0)
+NOISE = torch.randn(1, 16, 3, 8, 8, generator=torch.Generator().manual_seed(9))
+
+
+def applied(model, vae, *references, **options):
+    return apply_references(model, None, *TEXTS, vae, empty_latent(), list(references), "saber", **options)
+
+
+def inspected(out, vae=None):
+    return inspect_references(out.model, out.positive, empty_latent(), vae)
+
+
+def tokens_at(out, sigma: float) -> int:
+    """Tokens that the first block really gets."""
+    seen, model = [], out.model.clone()
+
+    def watch(kernel, query, *args, **kwargs):
+        seen.append(query.shape[1])
+        return kernel(query, *args, **kwargs)
+
+    model.model_options["transformer_options"]["optimized_attention_override"] = watch
+    velocity_at(model, out.positive, out.negative, NOISE, sigma)
+    return seen[0]
+
+
+def test_added_tokens_are_those_that_run_at_every_part_of_the_schedule(t2v, vae):
+    late = make_reference(picture(4), None, Controls(steps=StepWindow(0.5)))
+    out = applied(t2v, vae, make_reference(picture(3), LEFT), late)
+    inspection, _ = inspected(out)
+    sampling = out.model.get_model_object("model_sampling")
+    for share in (0.1, 0.9):
+        assert inspection.video_tokens + inspection.added[round(100 * share)] == tokens_at(
+            out, float(sampling.percent_to_sigma(share))
+        )
+    assert inspection.added.unique().tolist() == [8, 24]
+
+
+def test_expected_memory_is_core_s_own_and_grows_in_proportion_to_the_tokens(t2v, vae):
+    grown = []
+    for count, kept in ((1, 8), (2, 16), (4, 32)):
+        out = applied(t2v, vae, *(make_reference(picture(k), LEFT) for k in range(count)))
+        most, least = inspected(out)[0].memory
+        assert inspected(out)[0].layout.kept == kept
+        assert least == t2v.model.memory_required([2, 16, 3, 8, 8])
+        grown.append(most - least)
+    assert grown[1] == pytest.approx(2 * grown[0]) and grown[3 - 1] == pytest.approx(4 * grown[0])
+    # 48 tokens of video need `least`: a token of a reference needs as much as one of the video.
+    assert grown[0] == pytest.approx(least * 8 / 48)
+
+
+def test_pictures_are_the_references_as_the_vae_gives_them_back_or_their_masks(t2v, vae):
+    out = applied(t2v, vae, make_reference(picture(3), LEFT))
+    (mask,) = inspected(out)[1]
+    assert torch.equal(mask[..., 0], LEFT)
+    (shown,) = inspected(out, vae)[1]
+    assert shown.shape == (64, 64, 3)
+    torch.testing.assert_close(
+        shown, vae.decode(out.positive[0][1]["refvid_latents"][0]).reshape(-1, 64, 64, 3)[0]
+    )
+
+
+def test_the_path_is_that_of_the_attention_the_model_holds(t2v, vae):
+    strong = make_reference(picture(3), None, Controls(0.5))
+    assert "attention: bias" in report(inspected(applied(t2v, vae, strong))[0])
+    assert "attention: removal" in report(inspected(applied(t2v, vae, make_reference(picture(3))))[0])
+    assert "attention: eager" in report(inspected(applied(t2v, vae, strong, attention="eager"))[0])
+
+    def deaf(kernel, *args, **kwargs):
+        return kernel(*args, **{**kwargs, "mask": None})
+
+    model = t2v.clone()
+    model.model_options["transformer_options"]["optimized_attention_override"] = deaf
+    said = report(inspected(applied(model, vae, strong))[0])
+    assert "attention: sdpa" in said and "deaf drops masks" in said
+
+
+def test_a_conditioning_without_references_is_refused(t2v, vae):
+    out = applied(t2v, vae, make_reference(picture(3)))
+    with pytest.raises(ValueError, match="positive carries no references"):
+        inspect_references(out.model, TEXTS[0], empty_latent())
