@@ -1,6 +1,7 @@
 """Controls inside ComfyUI: neutral is untouched, and compilation, windows of frames and steps, areas, batches and other
 packs' attention keep them where they belong."""
 
+import functools
 import logging
 from dataclasses import replace
 
@@ -234,13 +235,32 @@ def test_an_override_that_drops_masks_is_left_out_of_calls_that_need_one_and_sai
     assert calls and all(mask is None for mask in calls)  # regions need no mask: the override stays in use
 
 
-def test_what_masks_a_kernel_keeps_is_asked_once(monkeypatch):
-    asked = []
-    monkeypatch.setattr(attention, "_masks_act", lambda *place: asked.append(place) or True)
+def made_anew(inner):
+    return lambda kernel, *args, **kwargs: inner(functools.partial(kernel), *args, **kwargs)
+
+
+def hearing(kernel, *args, **kwargs):
+    return kernel(*args, **kwargs)
+
+
+def silent(kernel, query, *args, **kwargs):
+    return query * 0
+
+
+def test_whether_masks_act_is_asked_once_of_every_kind_of_override(monkeypatch):
+    """Functions made anew of the same parts are one kind; what they hold on to tells kinds apart."""
+    cpu, asked, real = torch.device("cpu"), [], attention._masks_act
+    monkeypatch.setattr(attention, "_masks_act", lambda *place: asked.append(place) or real(*place))
     monkeypatch.setattr(attention, "_known", {})
     for _ in range(3):
-        assert attention.drops_masks(None, torch.device("cpu"), torch.float32) is None
-    assert len(asked) == 1
+        assert attention.drops_masks(None, cpu, torch.float32) is None
+        assert attention.drops_masks(made_anew(hearing), cpu, torch.float32) is None
+        assert attention.drops_masks(functools.partial(silent), cpu, torch.float32) is None
+        said = attention.drops_masks(made_anew(deaf), cpu, torch.float32)
+        assert said is not None and "drops masks" in said
+    assert len(asked) == 4
+    attention.drops_masks(made_anew(deaf), cpu, torch.bfloat16)
+    assert len(asked) == 5
 
 
 @pytest.mark.parametrize("sees", ["video", "itself"])

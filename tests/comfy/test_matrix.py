@@ -200,6 +200,7 @@ def attention_override(case: Case) -> list[Claim]:
         place(around.model)
         # In a block and before ours, the other's override wraps our bias instead of being called with it.
         for applied, masks in ((out, 0 if place is in_blocks else ours), (around, ours)):
+            case.applied(applied)  # the first time we ask an override whether masks act in it
             calls.clear()
             got = case.applied(applied)
             claims.append((f"result, {place.__name__}", got, same, plain))

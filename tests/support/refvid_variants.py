@@ -85,7 +85,9 @@ class Case:
         first, second = references(1.0, 1.0)
         side = SIDE * self.vae.spacial_compression_encode()
         half = torch.zeros(side, side).index_fill(1, torch.arange(side // 2), 1.0) if region else None
-        return [replace(first, controls=Controls(**controls), region=half), second]
+        asked = Controls(**controls)
+        mask = first.mask * 0.8 if asked.soft else first.mask  # thinner than a token would have it
+        return [replace(first, mask=mask, controls=asked, region=half), second]
 
     def run(self, model, positive, negative, latent=None, noise: Tensor | None = None, steps=STEPS) -> Tensor:
         latent = latent or self.latent()
