@@ -18,6 +18,7 @@ from refvid.core.controls import Controls, FrameWindow, StepWindow
 from refvid.core.references import make_reference
 from refvid.hosts.comfy import attention, sidecar
 from refvid.hosts.comfy.apply import apply_references
+from refvid.kernels.eager import masked_attention
 
 pytestmark = pytest.mark.comfy
 TEXTS = [[text_of(1), {}]], [[text_of(2), {}]]
@@ -261,6 +262,30 @@ def test_whether_masks_act_is_asked_once_of_every_kind_of_override(monkeypatch):
     assert len(asked) == 4
     attention.drops_masks(made_anew(deaf), cpu, torch.bfloat16)
     assert len(asked) == 5
+
+
+@pytest.mark.parametrize("chained", [False, True])
+def test_tensors_in_containers_reach_the_same_attention(chained):
+    """Newer cores hand Wan's attention containers that a kernel may take apart; another override may know them."""
+    core, taken = attention.core_attention, []
+
+    def previous(kernel, *args, **kwargs):
+        return kernel(*args, **kwargs)
+
+    previous.container_function = lambda *args, **kwargs: taken.append(args)
+    query, key, value = torch.randn(3, 1, 6, 8, generator=torch.Generator().manual_seed(1))
+    rule = attention.Rule(torch.tensor([[0.3, 0.5]]).log(), None, "auto", "bias")
+
+    def run(*tensors):
+        override = rule.override(previous if chained else None)
+        return core.optimized_attention(*tensors, heads=2, transformer_options={attention.OVERRIDE: override})
+
+    held = run(*(core.AttentionTensorContainer(t.clone()) for t in (query, key, value)))
+    assert torch.equal(held, run(query, key, value)) and not taken
+    bias = torch.tensor([1.0, 1, 1, 1, 0.3, 0.5]).log()
+    heads = [t.unflatten(-1, (2, 4)).transpose(1, 2).double() for t in (query, key, value)]
+    wanted = masked_attention(*heads, key_bias=bias[None].double()).transpose(1, 2).flatten(2)
+    assert worst(held, wanted) < 2e-6
 
 
 @pytest.mark.parametrize("sees", ["video", "itself"])

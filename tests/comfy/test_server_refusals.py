@@ -33,6 +33,11 @@ def mask(value: float, width: int, height: int, marks: str) -> dict:
     return edited(GOOD, {"reference.mask": ["solid", 0], "reference.mask_marks": marks}, solid)
 
 
+def region(width: int, height: int, value: float = 1.0) -> dict:
+    solid = {"solid": node("SolidMask", value=value, width=width, height=height)}
+    return edited(GOOD, {"reference.region": ["solid", 0]}, solid)
+
+
 VAE_OF_OTHERS = {"other": node("VAELoader", vae_name="taesd.safetensors")}
 NINE = {"nine": node("RepeatImageBatch", image=["picture", 0], amount=9)}
 DOT = {"dot": node("EmptyImage", width=1, height=1, batch_size=1, color=0)}
@@ -89,6 +94,28 @@ REFUSED = {
     "latent of a picture": (edited(GOOD, {"apply.latent": ["still", 0]}, {
         "still": node("EmptyLatentImage", width=64, height=64, batch_size=1),
     }), "apply", r"^latent is not a video's"),
+    "region of another size": (region(64, 48), "apply", r"^region has shape .* needed 64x64 pixels, the video's size"),
+    "region without pixels": (region(64, 64, 0.0), "apply", r"^region has no pixels"),
+    "frames outside the clip": (
+        edited(GOOD, {"reference.first_frame": 3, "reference.last_frame": 40}), "apply",
+        r"^frame window is 3 to 40; the video has the frames 0 to 8",
+    ),
+    "frames reversed": (
+        edited(GOOD, {"reference.first_frame": 5, "reference.last_frame": 2}), "reference", r"^frame window is 5 to 2",
+    ),
+    "step window reversed": (
+        edited(GOOD, {"reference.start_percent": 0.8, "reference.end_percent": 0.2}), "reference",
+        r"^step window is 0.8 to 0.2; needed two shares",
+    ),
+    "fades longer than the window": (
+        edited(GOOD, {"reference.end_percent": 0.3, "reference.fade_in": 0.2, "reference.fade_out": 0.2}), "reference",
+        r"^fades are 0.2 in and 0.2 out",
+    ),
+    "nothing to inspect": (
+        edited(GOOD, {"save.video": ["video", 0]}, {
+            "look": node("RefVidInspect", model=["apply", 0], positive=["prompt", 0], latent=["empty_video", 0]),
+        }), "look", r"^positive carries no references",
+    ),
     "no step to run": (edited(GOOD, {"denoise.start_at_step": 9}), "denoise", r"^start_at_step is 9"),
 }  # fmt: skip
 
