@@ -8,7 +8,6 @@ import functools
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import comfy.sample
 import comfy.sd
@@ -16,11 +15,10 @@ import pytest
 import torch
 from comfy_api.torch_helpers import set_torch_compile_wrapper
 from comfy_extras.nodes_context_windows import ContextWindowsManualNode
-from refvid_run import worst
+from refvid_claims import Claim, close, controls, differs, same
 from refvid_variants import FRAMES, KEPT, SIDE, SIZES, STEPS, Case, frames_of, make_case, wrap_blocks
 
 import nodes
-from refvid.core.controls import FrameWindow, StepWindow
 from refvid.hosts.comfy.conditioning import strip
 
 pytestmark = pytest.mark.comfy
@@ -28,20 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SLOT = "optimized_attention_override"
 VIDEO = FRAMES * SIDE * SIDE // 4
 
-Claim = tuple[str, Any, Callable[[Any, Any], bool], Any]
 Features = dict[str, Callable[[Case], list[Claim]]]
-
-
-def same(got, wanted) -> bool:
-    return torch.equal(got, wanted) if isinstance(got, torch.Tensor) else got == wanted
-
-
-def close(got, wanted) -> bool:
-    return worst(got, wanted) < 1e-4
-
-
-def differs(got, wanted) -> bool:
-    return worst(got, wanted) > 1e-3
 
 
 def no_reference(case: Case) -> list[Claim]:
@@ -69,44 +54,6 @@ def references_act(case: Case) -> list[Claim]:
     if "noise_mask" in case.latent():
         claims.append(("the given frame", one[:, :, :1], close, case.latent()["samples"][:, :, :1]))
     return claims
-
-
-# Each alone and all at once. Steps are at shares 0 and about 0.2 of the schedule here.
-CONTROLS: dict[str, dict[str, Any]] = {
-    "a region": {"region": True},
-    "frames": {"frames": FrameWindow(5, 8)},
-    "early steps": {"steps": StepWindow(0.0, 0.1)},
-    "fading in": {"steps": StepWindow(0.0, 1.0, 0.9)},
-    "apart": {"sees": "video"},
-    "one way": {"sees": "itself"},
-    "a soft mask": {"soft": True},
-}
-CONTROLS["all at once"] = {"strength": 0.7, **{k: v for one in CONTROLS.values() for k, v in one.items()}}
-
-
-def controls(case: Case) -> list[Claim]:
-    plain = case.applied(case.apply(1.0, 1.0))
-    spelled = case.controlled(steps=StepWindow(0, 1), frames=FrameWindow(0, 4 * FRAMES - 4), sees="all")
-    claims: list[Claim] = [("neutral ones", case.applied(case.apply_all(spelled)), same, plain)]
-    for name, asked in CONTROLS.items():
-        given = case.controlled(**asked)
-        out = case.apply_all(given)
-        got = case.applied(out)
-        claims += [
-            (name, got, differs_at_all, plain),
-            (f"{name}, by eager", case.applied(case.apply_all(given, "eager")), close, got),
-        ]
-    compiled = out.model.clone()
-    torch._dynamo.reset()
-    set_torch_compile_wrapper(compiled, backend="eager", fullgraph=True)
-    return [
-        *claims,
-        ("all at once, captured whole", case.run(compiled, out.positive, out.negative), close, got),
-    ]
-
-
-def differs_at_all(got, wanted) -> bool:
-    return worst(got, wanted) > 1e-4
 
 
 def lora(case: Case) -> list[Claim]:
