@@ -260,3 +260,15 @@ def test_more_references_than_the_recipe_takes_are_refused():
     with pytest.raises(ValueError, match="references: 5 pictures came, the recipe phantom takes at most 4"):
         active([one] * 5, phantom())
     assert active([one] * 2, replace(phantom(), max_references=2)) == [one] * 2
+
+
+def test_soft_masks_give_the_log_of_what_they_cover_and_hard_ones_nothing():
+    mask = torch.zeros(32, 48)
+    mask[:16, :16], mask[:16, 16:24], mask[16:, 32:] = 1.0, 0.75, 0.8
+    soft, hard = Controls(soft=True), Controls()
+    arranged = arrange([mask, torch.ones(32, 48), mask], [soft, hard, soft], saber())
+    assert arranged.keep.tolist() == [0, 1, 5, *range(6, 12), 12, 13, 17]
+    assert arranged.soft is not None
+    cover = torch.tensor([[1.0, 0.375, 0.8, *[1.0] * 6, 1.0, 0.375, 0.8]])
+    torch.testing.assert_close(arranged.soft.exp(), cover)
+    assert arrange([mask], [hard], saber()).soft is None
