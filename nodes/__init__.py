@@ -3,7 +3,7 @@
 from comfy_api.latest import ComfyExtension, io
 
 from .backbone import RefVidLoadBackbone
-from .inspect import RefVidInspect
+from .inspection import RefVidInspect
 from .reference import RefVidApplyReferences, RefVidReference
 from .sampling import RefVidDenoiseSteps, RefVidJointGuider
 from .score import RefVidScore
