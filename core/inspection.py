@@ -1,5 +1,6 @@
 """What references add to a run, in figures: tokens, who sees whom, over which steps and frames, work and the path taken."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -27,8 +28,8 @@ class Sizes:
 
 @dataclass(frozen=True)
 class ReferenceView:
-    """One reference: what is kept of its token grid (rows, columns) bool, the share of the video's tokens that it acts
-    on in each latent frame (F,), where (F, rows, columns) bool, and its strength over the schedule (SHARES + 1,)."""
+    """One reference: what is kept of its token grid (rows, columns) bool, where in the video it acts (F, rows, columns)
+    bool, and its strength over the schedule (SHARES + 1,)."""
 
     kept: Tensor
     where: Tensor
@@ -84,7 +85,7 @@ def inspect(
     grid = (latent[0], (latent[1] + 1) // 2, (latent[2] + 1) // 2)
     video = grid[0] * grid[1] * grid[2]
     shares = [step / SHARES for step in range(SHARES + 1)]
-    turns = [turn(layout, share, cells, soft, video, torch.device("cpu")) for share in shares]
+    turns = _turns(layout, shares, lambda share: turn(layout, share, cells, soft, video, torch.device("cpu")))
     counts = [_tokens(layout, now) for now in turns]
     work = [evaluation_work(sizes, video, count, now) for count, now in zip(counts, turns, strict=True)]
     weighed = {now.bias is not None for now in turns if now is not None}
@@ -98,6 +99,19 @@ def inspect(
         tuple(choose(bias) for bias in sorted(weighed)),
         memory,
     )
+
+
+def _turns(layout: Layout, shares: list[float], at: Callable[[float], Turn | None]) -> list[Turn | None]:
+    """What the references do at every share; worked out once for all at which the same ones act and weigh."""
+    made: dict[tuple, Turn | None] = {}
+    found = []
+    for share in shares:
+        levels = [stream.controls.log_strength(share) for stream in layout.streams]
+        kind = tuple((level > -math.inf, level != 0) for level in levels)
+        if kind not in made:
+            made[kind] = at(share)
+        found.append(made[kind])
+    return found
 
 
 def evaluation_work(sizes: Sizes, video: int, added: int, now: Turn | None) -> float:

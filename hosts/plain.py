@@ -104,12 +104,13 @@ def tail(
     keep = arranged.keep if now.kept is None else arranged.keep[now.kept.cpu()]
     embedded = torch.cat([dit.embed_patches(latent.to(device, dtype)) for latent in references.inputs], dim=1)
     angles = reference_angles(arranged.layout, frames, dit.head_size)[keep]
-    tell_path(choose_path(Need(now.bias is not None), attention))
+    choice = choose_path(Need(now.bias is not None), attention)
+    tell_path(choice)
     return Tail(
         embedded[:, keep.to(device)].expand(batch, -1, -1),
         angles[None].to(device),
         now.bias,
-        eager_attention(now.groups) if attention == EAGER.name else in_groups(attend_all, now.groups),
+        eager_attention(now.groups) if choice.path is EAGER else in_groups(attend_all, now.groups),
     )
 
 

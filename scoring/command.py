@@ -21,6 +21,7 @@ def add_score(commands) -> None:
     command.add_argument(
         "--controls",
         action="store_true",
+        default=None,
         help="in the demo world: do strengths and regions do what they say?",
     )
     command.add_argument("--out", type=Path, default=Path("out/score"), metavar="FOLDER")
@@ -66,7 +67,7 @@ def _score_folder(options: argparse.Namespace) -> None:
     from .compare import score_folder, table
 
     for name in ("toys", "seeds", "controls", "dit", "vae", "text_encoder"):
-        if getattr(options, name):
+        if getattr(options, name) is not None:
             raise ValueError(
                 f"--{name.replace('_', '-')} makes clips in the demo world, {options.clips} holds clips; give one of the two"
             )

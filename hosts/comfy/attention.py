@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...kernels.eager import eager_attention
 from ...kernels.grouped import Attend, Groups, grouped_attention
-from ...kernels.paths import EAGER, SDPA, Need, choose_path, tell_path
+from ...kernels.paths import EAGER, SDPA, Choice, Need, choose_path, tell_path
 
 OVERRIDE = "optimized_attention_override"
 _PROBE = (1, 64, 128)  # batch, tokens, features of two heads
@@ -65,9 +65,8 @@ class Rule:
         kwargs,
     ):
         path = self.path
-        if (
-            not torch.compiler.is_compiling()
-        ):  # another pack may have set another override for this block alone
+        # Another pack may have set another override for this block alone.
+        if not torch.compiler.is_compiling():
             path = chosen_path(self.bias is not None, self.name, previous, query.device, query.dtype)
         if path == EAGER.name:
             return _eager(eager_attention(self.groups), query, key, value, self._mask_row(key), args, kwargs)
@@ -116,11 +115,16 @@ def _eager(
     return out if kwargs.get("skip_output_reshape") else out.transpose(1, 2).flatten(2)
 
 
-def chosen_path(
+def choose(
     bias: bool, name: str, override: Callable | None, device: torch.device, dtype: torch.dtype
-) -> str:
-    """Which path runs behind this override; said once."""
-    choice = choose_path(Need(bias, drops_masks(override, device, dtype) if bias else None), name)
+) -> Choice:
+    """Which path runs behind this override, and why."""
+    return choose_path(Need(bias, drops_masks(override, device, dtype) if bias else None), name)
+
+
+def chosen_path(*given) -> str:
+    """The name of what `choose` says; said once in the log."""
+    choice = choose(*given)
     tell_path(choice)
     return choice.path.name
 

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from ...core.controls import SEES, Controls, FrameWindow, StepWindow
-from ...core.recipes import Recipe
+from ...core.reach import words
+from ...core.recipes import Recipe, recipe_named
+from ...core.references import Arranged, arrange
 from ...kernels.paths import AUTO
 
 Conditioning = list[list[Any]]
@@ -58,6 +60,27 @@ def controls_of(options: dict[str, Any]) -> list[Controls]:
         )
         for strength, *steps, first, last, sees, soft in options[CONTROLS].tolist()
     ]
+
+
+def arranged_of(options: dict[str, Any]) -> Arranged:
+    """Layout, kept tokens and soft masks of the references that a condition carries."""
+    masks, latents = options[MASKS], options[LATENTS]
+    stride = 2 * masks[0].shape[-1] // latents[0].shape[-1]  # pixels per token
+    return arrange(masks, controls_of(options), recipe_named(options[RECIPE]), stride)
+
+
+def cells_of(options: dict[str, Any], grid: tuple[int, ...]) -> Tensor | None:
+    """Cells of a video latent of grid (frames, rows, columns) that each reference acts on, (F, h, w) int64, bit k where
+    reference k does; None where all act everywhere. ValueError for another latent than they were applied for."""
+    if all(cells.all() for cells in options[REACH]):
+        return None
+    for cells in options[REACH]:
+        if any(side not in (1, whole) for side, whole in zip(cells.shape, grid, strict=True)):
+            raise ValueError(
+                f"latent has {grid[0]} frames of {grid[2]}x{grid[1]} cells, but a region or frame window was applied for "
+                f"{tuple(cells.shape)}; connect the latent that Apply References had"
+            )
+    return words(options[REACH], *grid)
 
 
 def _row(controls: Controls) -> list[float]:

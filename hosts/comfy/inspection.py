@@ -7,12 +7,10 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ...core.inspection import Inspection, Sizes, inspect
-from ...core.recipes import recipe_named
-from ...core.references import arrange
-from ...kernels.paths import AUTO, Choice, Need, choose_path
+from ...kernels.paths import AUTO, Choice
 from . import conditioning as keys
-from .attention import OVERRIDE, drops_masks
-from .sidecar import CELLS, model_conds, with_tokens
+from .attention import OVERRIDE, choose
+from .sidecar import with_tokens
 from .variants import require_wan
 
 
@@ -27,18 +25,12 @@ def inspect_references(
         raise ValueError(
             "positive carries no references; connect the conditioning that Apply References gives back"
         )
-    samples = latent["samples"]
-    conds = model_conds(options, model, samples.shape[2:])
-    stride = 2 * options[keys.MASKS][0].shape[-1] // options[keys.LATENTS][0].shape[-1]
-    arranged = arrange(
-        options[keys.MASKS], keys.controls_of(options), recipe_named(options[keys.RECIPE]), stride
-    )
-    cells = conds[CELLS].cond[0, 0] if CELLS in conds else None
+    samples, arranged = latent["samples"], keys.arranged_of(options)
     frames, rows, columns = samples.shape[2:]
     inspection = inspect(
         arranged.layout,
         arranged.keep,
-        cells,
+        keys.cells_of(options, (frames, rows, columns)),
         arranged.soft,
         (frames, rows, columns),
         _sizes(model),
@@ -61,7 +53,7 @@ def _sizes(model: ModelPatcher) -> Sizes:
 def _choice(model: ModelPatcher, bias: bool, name: str) -> Choice:
     override = model.model_options["transformer_options"].get(OVERRIDE)
     device, dtype = comfy.model_management.get_torch_device(), model.model.get_dtype_inference()
-    return choose_path(Need(bias, drops_masks(override, device, dtype) if bias else None), name)
+    return choose(bias, name, override, device, dtype)
 
 
 def _memory(model: ModelPatcher, shape, tokens: int) -> tuple[float, float]:

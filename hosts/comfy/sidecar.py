@@ -23,13 +23,11 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ...core.layout import Layout
-from ...core.reach import words
-from ...core.recipes import recipe_named
-from ...core.references import arrange, reference_input
+from ...core.references import reference_input
 from ...core.schedule import share_of
 from ...core.visibility import turn
 from ...kernels.grouped import Groups
-from ...kernels.paths import AUTO, REMOVAL
+from ...kernels.paths import AUTO
 from . import conditioning as keys
 from .attention import OVERRIDE, Rule, chosen_path
 from .variants import input_channels, takes_image_features
@@ -84,13 +82,10 @@ def model_conds(cond: dict[str, Any], model: ModelPatcher, grid: tuple[int, ...]
         found["clip_fea"] = comfy.conds.CONDRegular(torch.zeros(1, *IMAGE_FEATURES))
     if not cond.get(keys.LATENTS):
         return found
-    recipe, channels = recipe_named(cond[keys.RECIPE]), input_channels(model)
-    masks, latents = cond[keys.MASKS], cond[keys.LATENTS]
-    stride = 2 * masks[0].shape[-1] // latents[0].shape[-1]
-    arranged = arrange(masks, keys.controls_of(cond), recipe, stride)
+    arranged, channels = keys.arranged_of(cond), input_channels(model)
     inputs = [
-        reference_input(model.model.process_latent_in(latent), mask, channels, recipe)
-        for latent, mask in zip(latents, masks, strict=True)
+        reference_input(model.model.process_latent_in(latent), mask, channels, arranged.layout.recipe)
+        for latent, mask in zip(cond[keys.LATENTS], cond[keys.MASKS], strict=True)
     ]
     found |= {
         INPUTS: comfy.conds.CONDList(inputs),
@@ -100,19 +95,10 @@ def model_conds(cond: dict[str, Any], model: ModelPatcher, grid: tuple[int, ...]
     }
     if arranged.soft is not None:
         found[SOFT] = comfy.conds.CONDRegular(arranged.soft)
-    if not all(cells.all() for cells in cond[keys.REACH]):
-        found[CELLS] = _Cells(_words(cond[keys.REACH], grid)[None, None])
+    cells = keys.cells_of(cond, grid)
+    if cells is not None:
+        found[CELLS] = _Cells(cells[None, None])
     return found
-
-
-def _words(reaches: list[Tensor], grid: tuple[int, ...]) -> Tensor:
-    for cells in reaches:
-        if any(side not in (1, whole) for side, whole in zip(cells.shape, grid, strict=True)):
-            raise ValueError(
-                f"latent has {grid[0]} frames of {grid[2]}x{grid[1]} cells, but a region or frame window was applied for "
-                f"{tuple(cells.shape)}; connect the latent that Apply References had"
-            )
-    return words(reaches, *grid)
 
 
 def _prepare_sampling(executor, model, noise_shape, conds, *args, **kwargs):
@@ -181,13 +167,18 @@ def _diffusion_model(
     inputs, keep, layout, name, path, bias, spans, rows = (kwargs.pop(name, None) for name in OWN)
     if layout is None:
         return executor(x, timestep, context, clip_fea, time_dim_concat, transformer_options, **kwargs)
+    if path is None:  # strengths and windows would be lost without a word
+        raise RuntimeError(
+            "refvid: the diffusion model was called past ComfyUI's apply_model, where the controls of references are worked "
+            "out; another pack does that. Remove it"
+        )
     frames = x.shape[2] + (0 if time_dim_concat is None else time_dim_concat.shape[2])
     streams = len(kwargs.get("context_latents") or ())
     options = dict(transformer_options or {})
     groups = None
     if spans is not None:
         groups = Groups(spans, tuple(rows[:-1]), rows[-1], rows[-1].shape[0] - keep.shape[1])
-    rule = Rule(bias, groups, name or AUTO, path or REMOVAL.name)
+    rule = Rule(bias, groups, name, path)
     beside = _SideCar(executor.class_obj, x, timestep, inputs, keep, layout, frames, streams, options, rule)
     started, options[KEY] = beside.tokens, beside
     options.pop(RAN, None)

@@ -1,5 +1,5 @@
 // What the workflow on the canvas has beyond its API twin: places, notes, groups.
-import { DEMO_MODELS, RECIPES } from "./demo_models.mjs";
+import { RECIPES } from "./demo_models.mjs";
 
 const START = `## A reference that fades in
 
@@ -20,9 +20,6 @@ Each node has a help page: select it and press **i** (Node Info) above it.`;
 export default {
   id: "5f0c7e0a-4a57-4f0e-9d57-7ef51d000004",
   view: { scale: 0.64, offset: [620, 260] },
-  bypassed: {},
-  rewired: {},
-  models: { backbone: DEMO_MODELS },
   // [left, top, width, height]; a node without a height, or with too little, gets what its widgets need
   places: {
     backbone: [0, 0, 320],

@@ -1,5 +1,5 @@
 // What the workflow on the canvas has beyond its API twin: places, notes, groups.
-import { DEMO_MODELS, RECIPES } from "./demo_models.mjs";
+import { RECIPES } from "./demo_models.mjs";
 
 const START = `## Score a clip against its reference
 
@@ -32,11 +32,6 @@ One clip proves little. A folder of them, with means and intervals: \`refvid sco
 export default {
   id: "5f0c7e0a-4a57-4f0e-9d57-7ef51d000002",
   view: { scale: 0.6, offset: [620, 260] },
-  bypassed: {},
-  rewired: {},
-  models: {
-    backbone: DEMO_MODELS,
-  },
   // [left, top, width, height]; a node without a height, or with too little, gets what its widgets need
   places: {
     backbone: [0, 0, 320],

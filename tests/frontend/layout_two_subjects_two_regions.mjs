@@ -1,5 +1,5 @@
 // What the workflow on the canvas has beyond its API twin: places, notes, groups.
-import { DEMO_MODELS, RECIPES } from "./demo_models.mjs";
+import { RECIPES } from "./demo_models.mjs";
 
 const START = `## Two subjects, two regions
 
@@ -25,9 +25,6 @@ right half. For moving subjects give a mask for every frame, from a segmentation
 export default {
   id: "5f0c7e0a-4a57-4f0e-9d57-7ef51d000003",
   view: { scale: 0.6, offset: [620, 260] },
-  bypassed: {},
-  rewired: {},
-  models: { backbone: DEMO_MODELS },
   // [left, top, width, height]; a node without a height, or with too little, gets what its widgets need
   places: {
     backbone: [0, 0, 320],

@@ -88,7 +88,7 @@ def test_controls_agree_on_both_hosts_and_by_every_way_to_attend(twin, case):
     for name, got in found.items():
         assert run.worst(got, found["plain eager"]) < 1e-5, name
     neutral = velocities(twin, ())
-    changes = any(name not in ("late",) for name in case)
+    changes = case not in ((), ("late",))  # whose window is open at SIGMA
     assert (run.worst(found["plain auto"], neutral["plain auto"]) > 1e-5) is changes
     if not changes:
         assert torch.equal(found["plain auto"], neutral["plain auto"])

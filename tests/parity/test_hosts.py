@@ -138,6 +138,8 @@ def test_a_timestep_per_frame_agrees_on_a_48_channel_backbone_with_references(tm
                 sidecar.INPUTS: [reference],
                 sidecar.KEEP: arranged.keep[None],
                 sidecar.LAYOUT: arranged.layout,
+                sidecar.ATTENTION: "auto",
+                sidecar.PATH: "bias",
                 sidecar.BIAS: torch.full((1, len(arranged.keep)), 0.5).log(),
             },
         )  # fmt: skip

@@ -184,3 +184,10 @@ def test_comfyui_files_needs_a_folder(tmp_path, capsys):
     with pytest.raises(SystemExit):
         cli.main(["comfyui-files", "--dest", str(tmp_path / "nowhere")])
     assert "is not a folder" in capsys.readouterr().err
+
+
+def test_a_folder_takes_none_of_the_demo_worlds_options(tmp_path, capsys):
+    for option in (["--toys", "0"], ["--seeds", "0"], ["--controls"]):
+        with pytest.raises(SystemExit):
+            cli.main(["score", str(tmp_path), *option])
+        assert "makes clips in the demo world" in capsys.readouterr().err
