@@ -21,8 +21,9 @@ from ..demo import evaluate, score
 from ..demo.sheet import contact_sheet
 from ..demo.showcase import masked
 from ..hosts.pipeline import load_backbone
+from .batches import Drawing
 from .data import Kind
-from .dit import Start, TrainingConfig, demo_dit, train_dit
+from .dit import Stage, Start, TrainingConfig, demo_dit, train_dit
 from .masks import MaskGenerator
 from .references import Augmentation, MaskedFrames
 
@@ -70,14 +71,14 @@ def ablation_run(steps: int) -> TrainingConfig:
     """The run that every ablation changes: the paper's masks and augmentation (no subject masks), one kind of clip, one
     reference, no replaced frames."""
     base = demo_dit()
+    drawing = Drawing(reference_counts=(1.0,), patterns=(1.0, 0, 0, 0, 0))
     return replace(
         base,
-        kinds=(Kind("scene", 9, 12, 2048, 32, 1.0),),
+        kinds=(Kind("scene", 9, 12, 2048, 32),),
+        stages=(Stage(steps, (1.0,), drawing),),
         size=64,
         references=2,
         how=MaskedFrames(subject_share=0.0, augmentation=Augmentation()),
-        drawing=replace(base.drawing, reference_counts=(1.0,), patterns=(1.0, 0, 0, 0, 0)),
-        steps=steps,
         settings=replace(base.settings, width=64, height=64),
     )
 
@@ -85,7 +86,8 @@ def ablation_run(steps: int) -> TrainingConfig:
 def pretraining_run(steps: int) -> TrainingConfig:
     """What every run starts from: text to video, with the references of `ablation_run` never seen."""
     base = ablation_run(steps)
-    return replace(base, drawing=replace(base.drawing, reference_dropout=1.0))
+    (only,) = base.stages
+    return replace(base, stages=(replace(only, drawing=replace(only.drawing, reference_dropout=1.0)),))
 
 
 @dataclass(frozen=True)

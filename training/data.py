@@ -19,7 +19,7 @@ from .references import MaskedFrames, masked_frames
 
 logger = logging.getLogger(__name__)
 
-PART = 64  # clips rendered and encoded together; every fourth part shows pairs of toys
+PART = 64  # clips rendered and encoded together
 SHARD = 512  # clips in a file
 MADE_BY = "made_by"  # metadata: the VAE and the numbers
 WHOLE = 9  # pictures of the whole scene that references are cut from
@@ -29,11 +29,12 @@ Tokenize = Callable[[list[str]], Tensor]
 
 @dataclass(frozen=True)
 class Kind:
-    """Clips of one length, and how often training sees them.
+    """Clips of one length.
 
     stride   pictures of the scene between two pictures of the clip; where they do not fill the scene, the clip starts
-             anywhere in it
-    share    of the steps; a step holds one kind, in batches of `batch`
+             at any multiple of it
+    batch    clips in a step; a step holds one kind
+    alone    one steady toy each; else every fourth part shows pairs and a quarter of the toys moves in itself
     """
 
     name: str
@@ -41,7 +42,7 @@ class Kind:
     stride: int
     clips: int
     batch: int
-    share: float
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,7 @@ def _fingerprint(encoder: Encoder, kind: Kind) -> str:
     numbers = (
         kind.frames,
         kind.stride,
+        kind.alone,
         encoder.references,
         encoder.size,
         encoder.seed,
@@ -128,9 +130,9 @@ def _made_by(path: Path) -> str | None:
 @torch.no_grad()
 def _encode_part(encoder: Encoder, kind: Kind, index: int) -> Latents:
     generator = Generator().manual_seed(encoder.seed + 10_000 * kind.frames + index)
-    cast = world.sample_cast(PART, generator, duet=index % 4 == 3)
-    room = world.LENGTH - kind.stride * (kind.frames - 1)
-    start = torch.randint(0, room, (PART,), generator=generator)
+    cast = _cast(kind, index, generator)
+    starts = (world.LENGTH - 1) // kind.stride - (kind.frames - 1) + 1
+    start = kind.stride * torch.randint(0, starts, (PART,), generator=generator)
     video, alpha = world.render_cast(cast, world.moments(kind.frames, kind.stride, start), encoder.size)
     frames = _references(encoder, cast, generator)
     pictures, masks = (torch.stack(part, 1) for part in zip(*frames, strict=True))
@@ -146,6 +148,12 @@ def _encode_part(encoder: Encoder, kind: Kind, index: int) -> Latents:
         coverage=_coverage(alpha.sum(1, keepdim=True)).half(),
         tokens=_tokens(encoder, cast, kind, generator),
     )
+
+
+def _cast(kind: Kind, index: int, generator: Generator) -> world.Cast:
+    if kind.alone:
+        return world.sample_cast(PART, generator, dynamic_share=0.0)
+    return world.sample_cast(PART, generator, duet=index % 4 == 3)
 
 
 def _references(encoder: Encoder, cast: world.Cast, generator: Generator) -> list[tuple[Tensor, Tensor]]:

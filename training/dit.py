@@ -30,44 +30,74 @@ SAVE_EVERY = 60.0  # seconds
 
 
 @dataclass(frozen=True)
+class Stage:
+    """A part of a run: so many steps that see each of the run's kinds by its share, drawn in one way."""
+
+    steps: int
+    shares: tuple[float, ...]
+    drawing: Drawing = field(default_factory=Drawing)
+
+
+@dataclass(frozen=True)
 class TrainingConfig:
     """Everything a DiT run depends on."""
 
     model: DiTConfig
     kinds: tuple[Kind, ...]
+    stages: tuple[Stage, ...]
     recipe: str = "saber"
     size: int = world.SIZE
     references: int = 4  # masked frames cached per clip; a step draws one to four of them
     # Not mirrored, unlike the paper's: which side a toy's second colour is on belongs to who it is.
     how: MaskedFrames = field(default_factory=lambda: MaskedFrames(augmentation=Augmentation(flip=0.0)))
-    drawing: Drawing = field(default_factory=Drawing)
     attention_mask: bool = True  # False: masked-out reference tokens stay visible, as grey (an ablation)
-    steps: int = 12_000
     rate: float = 7e-3
     hold: float = 0.6  # share of the run before the rate decays
     seed: int = 0
     settings: Settings = field(default_factory=Settings)  # how the result likes to be run; kept in its file
 
+    @property
+    def steps(self) -> int:
+        return sum(stage.steps for stage in self.stages)
+
+    def stage_of(self, step: int) -> Stage:
+        """The stage that a step belongs to."""
+        for stage in self.stages:
+            if step < stage.steps:
+                return stage
+            step -= stage.steps
+        raise ValueError(f"step lies {step} past the end of the run's {self.steps}")
+
 
 def demo_dit() -> TrainingConfig:
-    """The demo's DiT: 6 M parameters, 80 x 80 pixels; mostly whole scenes in 9 pictures, beside 25 of them, 13 in a
-    row for what lies between two key pictures of a long video, and single pictures."""
+    """The demo's DiT: 6 M parameters, 80 x 80 pixels. It learns to draw named toys in single pictures, then to
+    recognise them in references, then everything: mostly whole scenes in 9 pictures, beside 25 of them, 13 in a row for
+    what lies between two key pictures of a long video, and pictures. Everything at once from the start leaves blobs for
+    silhouettes (docs/log.md)."""
     run = Settings(width=world.SIZE, height=world.SIZE, frames=9, steps=20, scale=2.0, shift=3.0, fps=8)
     kinds = (
-        Kind("scene", 9, 12, 8192, 64, 0.7),
-        Kind("long", 25, 4, 1024, 24, 0.1),
-        Kind("between", 13, 1, 1024, 48, 0.1),
-        Kind("picture", 1, 12, 2048, 128, 0.1),
+        Kind("toy", 1, 12, 8192, 128, alone=True),
+        Kind("scene", 9, 12, 8192, 64),
+        Kind("long", 25, 4, 1024, 24),
+        Kind("between", 13, 1, 1024, 48),
+        Kind("picture", 1, 12, 2048, 128),
     )
-    return TrainingConfig(DiTConfig(256, 768, 2, 6, 16, 16, 128), kinds, settings=run)
+    everything = Drawing()
+    stages = (
+        Stage(2000, (1, 0, 0, 0, 0), replace(everything, named_share=1.0, reference_dropout=1.0)),
+        Stage(3000, (1, 0, 0, 0, 0), replace(everything, reference_counts=(0.9, 0.1))),
+        Stage(7000, (0.1, 0.65, 0.1, 0.1, 0.05), everything),
+    )
+    return TrainingConfig(DiTConfig(256, 768, 2, 6, 16, 16, 128), kinds, stages, settings=run)
 
 
 def smoke_dit() -> TrainingConfig:
     """A few steps of a tiny model, for tests."""
-    kinds = (Kind("scene", 9, 12, 64, 4, 0.5), Kind("picture", 1, 12, 64, 4, 0.5))
-    return replace(
-        demo_dit(), model=DiTConfig(48, 64, 2, 1, 16, 16, 32), kinds=kinds, steps=3, references=2, size=64
-    )
+    kinds = (Kind("toy", 1, 12, 64, 4, alone=True), Kind("scene", 9, 12, 64, 4))
+    first, *_, last = demo_dit().stages
+    stages = (replace(first, steps=1, shares=(1, 0)), replace(last, steps=2, shares=(0.5, 0.5)))
+    tiny = DiTConfig(48, 64, 2, 1, 16, 16, 32)
+    return replace(demo_dit(), model=tiny, kinds=kinds, stages=stages, references=2, size=64)
 
 
 class Trainee(nn.Module):
@@ -116,12 +146,13 @@ def train_dit(
     loss = masked_reference_loss(trainee.dit, text, config.recipe, config.attention_mask)
     shown, seen = time.monotonic(), []
     for step in range(first, config.steps):
-        kind, latents = data[_turn(config.kinds, step)]
+        stage = config.stage_of(step)
+        kind, latents = data[_turn(stage.shares, step)]
         seed = (config.seed * config.steps + step) * (ranks.count + 1)
         common.manual_seed(seed)
         generator.manual_seed(seed + 1 + ranks.rank)
         with torch.autocast(torch.device(device).type, dtype=torch.bfloat16):
-            value = loss(draw_batch(latents, ranks.share(kind.batch), config.drawing, generator, common))
+            value = loss(draw_batch(latents, ranks.share(kind.batch), stage.drawing, generator, common))
         value.backward()
         average_gradients(optimiser.parameters, ranks)
         optimiser.step(trainee, warm_hold_decay(step, config.steps, hold=config.hold))
@@ -202,11 +233,11 @@ def export(average: Trainee, text: TextEncoder, config: TrainingConfig, folder: 
     save_model(tensors, folder / "text_encoder.safetensors")
 
 
-def _turn(kinds: tuple[Kind, ...], step: int) -> int:
+def _turn(shares: tuple[float, ...], step: int) -> int:
     """Which kind a step sees: each by its share, spread evenly, from the step alone, so that a resumed run agrees."""
-    shares = torch.tensor([kind.share for kind in kinds], dtype=torch.float64)
-    place = (step * 0.6180339887498949) % 1 * shares.sum()  # the golden ratio's multiples fill [0, 1) evenly
-    return int((shares.cumsum(0) <= place).sum().clamp_max(len(kinds) - 1))
+    whole = torch.tensor(shares, dtype=torch.float64)
+    place = (step * 0.6180339887498949) % 1 * whole.sum()  # the golden ratio's multiples fill [0, 1) evenly
+    return int((whole.cumsum(0) <= place).sum().clamp_max(len(shares) - 1))
 
 
 def _hidden(name: str, parameter: Tensor) -> bool:

@@ -44,7 +44,8 @@ def masked_reference_loss(
         noisy = (1 - spread) * clean + spread * batch.noise
         # One level for all frames is the cheaper path: modulation is then not expanded to every token.
         clock = (level if bool(batch.replaced.any()) else batch.sigma) * TRAINED_STEPS
-        references = tail(batch.reference, batch.keep, noisy.shape[2])
+        seen = bool(batch.keep.any())
+        references = tail(batch.reference, batch.keep, noisy.shape[2]) if seen else None
         velocity = dit(noisy, clock, context, context_bias=bias, tail=references)
         error = (velocity.float() - (batch.noise - batch.latent)).pow(2)
         return (error * batch.weight).mean()

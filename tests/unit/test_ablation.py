@@ -21,7 +21,7 @@ from refvid.training.ablation import (
     pretraining_run,
 )
 from refvid.training.batches import draw_batch
-from refvid.training.dit import smoke_dit
+from refvid.training.dit import Stage, smoke_dit
 from refvid.training.references import masked_frames
 
 
@@ -77,10 +77,11 @@ def test_a_toy_pasted_where_its_reference_stands_is_a_full_copy():
 
 @pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")
 def test_one_command_trains_each_run_once_and_writes_the_evidence(tmp_path, monkeypatch):
-    small = replace(
-        smoke_dit(), steps=1, settings=replace(smoke_dit().settings, steps=2, width=64, height=64)
+    settings = replace(smoke_dit().settings, steps=2, width=64, height=64)
+    small = replace(smoke_dit(), kinds=smoke_dit().kinds[1:], settings=settings)
+    monkeypatch.setattr(
+        ablation, "ablation_run", lambda steps: replace(small, stages=(Stage(steps, (1.0,)),))
     )
-    monkeypatch.setattr(ablation, "ablation_run", lambda steps: replace(small, steps=steps))
     monkeypatch.setattr(ablation, "CLAIMS", CLAIMS[:2])
     place = Place(tiny.save_vae(tmp_path, "vae.safetensors", width=2), tmp_path / "runs")
     lines = ablate(place, steps=1, pretraining=2, toys=2)
@@ -101,8 +102,9 @@ def test_one_command_trains_each_run_once_and_writes_the_evidence(tmp_path, monk
 
 def test_pretraining_sees_the_clips_of_the_runs_and_never_a_reference():
     run, before = ablation_run(7), pretraining_run(7)
-    assert replace(before, drawing=run.drawing) == run
-    batch = draw_batch(latents(), 64, before.drawing, Generator().manual_seed(0))
+    (during,), (only,) = run.stages, before.stages
+    assert replace(before, stages=(replace(only, drawing=during.drawing),)) == run
+    batch = draw_batch(latents(), 64, only.drawing, Generator().manual_seed(0))
     assert not batch.keep.any()
 
 

@@ -71,11 +71,12 @@ def test_processes_that_share_a_generator_see_different_clips_at_the_same_cost()
     assert len(counts) > 2
 
 
-def test_kinds_take_turns_by_their_shares():
-    kinds = demo_dit().kinds
-    turns = torch.tensor([_turn(kinds, step) for step in range(2000)])
-    for index, kind in enumerate(kinds):
-        assert (turns == index).float().mean().item() == pytest.approx(kind.share, abs=0.003)
+@pytest.mark.parametrize("stage", demo_dit().stages)
+def test_kinds_take_turns_by_their_shares(stage):
+    assert len(stage.shares) == len(demo_dit().kinds) and sum(stage.shares) == pytest.approx(1)
+    turns = torch.tensor([_turn(stage.shares, step) for step in range(2000)])
+    for index, share in enumerate(stage.shares):
+        assert (turns == index).float().mean().item() == pytest.approx(share, abs=0.003)
 
 
 def test_a_batch_drops_text_and_references_as_often_as_the_drawing_says():

@@ -15,7 +15,16 @@ from refvid.training import dit as dit_training
 from refvid.training import vae as vae_training
 from refvid.training.batches import PATTERNS, Drawing, draw_batch
 from refvid.training.data import Encoder, Kind, cached_latents
-from refvid.training.dit import Start, Trainee, begun_dit, export_run, fresh_dit, smoke_dit, train_dit
+from refvid.training.dit import (
+    Start,
+    Trainee,
+    TrainingConfig,
+    begun_dit,
+    export_run,
+    fresh_dit,
+    smoke_dit,
+    train_dit,
+)
 from refvid.training.objective import masked_reference_loss
 from refvid.training.optimise import Optimiser, save_run, warm_hold_decay
 from refvid.training.text import fresh_text_encoder, take_over
@@ -175,6 +184,13 @@ def quick_latents(monkeypatch):
     monkeypatch.setattr(dit_training, "cached_latents", made)
 
 
+def of_steps(*steps: int) -> TrainingConfig:
+    """The tiny run with stages of these lengths."""
+    config = smoke_dit()
+    stages = (replace(s, steps=n) for s, n in zip(config.stages, steps, strict=True))
+    return replace(config, stages=tuple(stages))
+
+
 def untrained_vae(folder) -> None:
     torch.manual_seed(0)
     save_model(dict(WanVAE(2).state_dict()), folder / "vae.safetensors")
@@ -183,7 +199,7 @@ def untrained_vae(folder) -> None:
 @autocast
 @pytest.mark.usefixtures("quick_latents")
 def test_an_interrupted_dit_training_resumes_to_the_same_files(tmp_path, monkeypatch):
-    config = replace(smoke_dit(), steps=4)
+    config = of_steps(1, 3)
     for name in ("whole", "parts"):
         untrained_vae(tmp_path / name)
     train_dit(config, tmp_path / "whole")
@@ -199,7 +215,7 @@ def test_an_interrupted_dit_training_resumes_to_the_same_files(tmp_path, monkeyp
 @autocast
 @pytest.mark.usefixtures("quick_latents")
 def test_a_run_starts_from_another_models_weights(tmp_path):
-    config = replace(smoke_dit(), steps=2)
+    config = of_steps(1, 1)
     for name in ("first", "second"):
         untrained_vae(tmp_path / name)
     train_dit(config, tmp_path / "first")
@@ -248,7 +264,7 @@ def test_a_text_encoder_takes_over_the_words_that_both_know(monkeypatch):
 @autocast
 @pytest.mark.usefixtures("quick_latents")
 def test_the_files_of_a_run_that_has_ended_can_be_written_again(tmp_path):
-    config = replace(smoke_dit(), steps=2)
+    config = of_steps(1, 1)
     untrained_vae(tmp_path)
     train_dit(config, tmp_path)
     for name in ("dit", "text_encoder"):
@@ -258,9 +274,51 @@ def test_the_files_of_a_run_that_has_ended_can_be_written_again(tmp_path):
         same_files(tmp_path / f"{name}.safetensors", tmp_path / f"{name}-ended.safetensors")
 
 
+@autocast
+def test_a_step_sees_the_kinds_and_the_drawing_of_its_stage(tmp_path, monkeypatch):
+    config, drawn = of_steps(2, 3), []
+    monkeypatch.setattr(
+        dit_training, "cached_latents", lambda encoder, kind, folder: latents(frames=kind.frames)
+    )
+
+    def listen(data, size, drawing, *generators):
+        drawn.append((data.latent.shape[2], drawing))
+        return draw_batch(data, size, drawing, *generators)
+
+    monkeypatch.setattr(dit_training, "draw_batch", listen)
+    untrained_vae(tmp_path)
+    train_dit(config, tmp_path)
+    first, last = config.stages
+    assert drawn[:2] == [(1, first.drawing)] * 2
+    assert {frames for frames, _ in drawn[2:]} == {1, 9} and {how for _, how in drawn[2:]} == {last.drawing}
+    with pytest.raises(ValueError, match="past the end of the run's 5"):
+        config.stage_of(5)
+
+
+def test_toys_alone_are_steady_and_start_where_a_clip_of_their_stride_does(tmp_path, monkeypatch):
+    text, seen = fresh_text_encoder(32), []
+    encoder = Encoder(WanVAE(2).eval(), text.tokenize, smoke_dit().how, 1, 32, 0)
+
+    def listen(cast, times, size):
+        seen.append((cast, times))
+        return render(cast, times, size)
+
+    render = latent_data.world.render_cast
+    monkeypatch.setattr(latent_data.world, "render_cast", listen)
+    for alone in (True, False):
+        cached_latents(encoder, Kind("toy", 1, 12, 256, 4, alone), tmp_path)
+    clips = [call for call in seen if isinstance(call[1], Tensor)]
+    moments = torch.linspace(-1, 1, 9)
+    assert all(torch.isclose(times, moments).any(1).all() for _, times in clips)
+    assert len({round(t, 3) for _, times in clips for t in times.flatten().tolist()}) == 9
+    alone, mixed = clips[:4], clips[4:]
+    assert all(len(cast) == 1 and not cast[0][0].dynamics.any() for cast, _ in alone)
+    assert [len(cast) for cast, _ in mixed] == [1, 1, 1, 2] and mixed[0][0][0][0].dynamics.any()
+
+
 def test_clips_are_encoded_once_and_a_run_that_was_cut_off_loses_one_file_at_most(tmp_path, monkeypatch):
     torch.manual_seed(0)
-    text, kind = fresh_text_encoder(32), Kind("scene", 5, 24, 192, 4, 1.0)
+    text, kind = fresh_text_encoder(32), Kind("scene", 5, 24, 192, 4)
     encoder = Encoder(WanVAE(2).eval(), text.tokenize, smoke_dit().how, 1, 32, 0)
     monkeypatch.setattr(latent_data, "SHARD", 64)
     made = cached_latents(encoder, replace(kind, clips=128), tmp_path)
