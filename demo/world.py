@@ -37,9 +37,12 @@ _STEP = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0], [0.0, 0.
 _SWING = torch.tensor(
     [[0.0, 0, 0, 0], [0.16, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0.22, 0.22], [0, 0, 0.22, -0.22]]
 )
-_GRID = 0.2  # toys of a video stand on a grid of this step: 8 pixels of 80, one latent cell
-_TRAVEL = 0.4  # way from the middle to either end of the path
-_ALONE, _BESIDE, _LANE = 0.5, 0.36, 0.48  # half a toy's extent alone and in pairs; distance of a pair's lanes
+# Toys of a video stand on a grid of 16 pixels of 80, which is one token, and travel one token to either side: a small
+# model then draws the same pieces wherever a toy stands.
+_GRID = _TRAVEL = _LANE = (
+    0.4  # across the path; from the middle to either end of it; from the middle to a pair's lanes
+)
+_ALONE, _BESIDE = 0.5, 0.36  # half a toy's extent alone and in pairs
 _CHUNK = 64  # clips rendered together: the planes stay small, whatever the number of clips asked for
 
 _RowsT = TypeVar("_RowsT", bound="_Rows")

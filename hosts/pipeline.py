@@ -12,7 +12,6 @@ from ..core.inspection import Inspection, Sizes, inspect
 from ..core.recipes import AUTO, TRAINED_FOR, choose_recipe
 from ..core.references import Reference
 from ..kernels.paths import AUTO as ANY_ATTENTION
-from ..kernels.paths import Need, choose_path
 from ..wan.dit import WanDiT
 from ..wan.loading import dit_config, load_dit, load_vae, read_shapes
 from ..wan.sampler import flow_sigmas
@@ -100,6 +99,7 @@ def inspect_references(
     arranged, cells, prepared = plain.arrange_references(references, chosen, grid)
     if not prepared:
         raise ValueError("--reference: none acts; give one with a strength above 0")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     inspection = inspect(
         arranged.layout,
         arranged.keep,
@@ -107,7 +107,7 @@ def inspect_references(
         arranged.soft,
         grid,
         Sizes(config.width, config.ffn_width, config.layers),
-        lambda bias: choose_path(Need(bias), attention),
+        lambda bias: plain.choose(bias, attention, torch.device(device), torch.bfloat16),
     )
     return inspection, [reference.picture for reference in prepared]
 

@@ -15,12 +15,15 @@ from ..core.schedule import flow_sigma, share_of
 from ..core.visibility import turn
 from ..kernels.eager import eager_attention
 from ..kernels.grouped import in_groups
-from ..kernels.paths import AUTO, EAGER, Need, choose_path, tell_path
+from ..kernels.paths import AUTO, EAGER, TRITON, Choice, Need, choose_path, tell_path
+from ..kernels.segment_attention import triton_attention, why_not
 from ..wan.dit import Tail, WanDiT, attend_all
 from ..wan.sampler import TRAINED_STEPS, sample_euler
 from ..wan.vae import STRIDE, WanVAE
 
 IMAGE_TOKENS = 257
+# Attention of the whole sequence in place of torch's, made for what its queries see.
+WHOLE = {EAGER.name: eager_attention, TRITON.name: triton_attention}
 
 
 @dataclass(frozen=True)
@@ -104,14 +107,20 @@ def tail(
     keep = arranged.keep if now.kept is None else arranged.keep[now.kept.cpu()]
     embedded = torch.cat([dit.embed_patches(latent.to(device, dtype)) for latent in references.inputs], dim=1)
     angles = reference_angles(arranged.layout, frames, dit.head_size)[keep]
-    choice = choose_path(Need(now.bias is not None), attention)
+    choice = choose(now.bias is not None, attention, device, dtype)
     tell_path(choice)
+    attend = WHOLE.get(choice.path.name, lambda groups: in_groups(attend_all, groups))
     return Tail(
         embedded[:, keep.to(device)].expand(batch, -1, -1),
         angles[None].to(device),
         now.bias,
-        eager_attention(now.groups) if choice.path is EAGER else in_groups(attend_all, now.groups),
+        attend(now.groups),
     )
+
+
+def choose(bias: bool, name: str, device: torch.device, dtype: torch.dtype) -> Choice:
+    """The attention path without ComfyUI, and why."""
+    return choose_path(Need(bias, no_triton=why_not(device, dtype)), name)
 
 
 def velocity(dit: WanDiT, latent: Tensor, sigma: Tensor, condition: Condition, entry: Pass) -> Tensor:

@@ -15,10 +15,12 @@ class Need:
 
     bias         log weights on the keys of references (a strength, a fade, a soft mask)
     drops_masks  why a mask would be lost in the attention that the host has, or None
+    no_triton    why this package's Triton kernels cannot run here, or None
     """
 
     bias: bool = False
     drops_masks: str | None = None
+    no_triton: str | None = None
 
 
 @dataclass(frozen=True)
@@ -51,23 +53,30 @@ BIAS = Path(
     "bias", "the host's attention, with log weights on keys as its mask", lambda need: need.drops_masks
 )
 SDPA = Path("sdpa", "torch's own attention in place of the host's", _takes_all)
+TRITON = Path(
+    "triton",
+    "this pack's Triton kernel, over the blocks of tokens that see each other",
+    lambda need: need.no_triton,
+)
 EAGER = Path("eager", "plain torch with a whole mask, to check the others by; slow", _takes_all)
 PATHS = (REMOVAL, BIAS, SDPA)  # in the order they are tried
-NAMES = (AUTO, EAGER.name)
+NAMED = {
+    path.name: path for path in (TRITON, EAGER)
+}  # taken only where asked for: no GPU has timed TRITON yet
+NAMES = (AUTO, *NAMED)
 
 
 def choose_path(need: Need, name: str = AUTO) -> Choice:
-    """The first of PATHS that takes what is needed, with the reason why the ones before it do not; or the one named.
-    ValueError lists the names."""
+    """The path named where it takes what is needed, else the first of PATHS that does, with the reasons why the ones
+    before it do not. ValueError lists the names."""
     if name not in NAMES:
         raise ValueError(f"attention is {name!r}; choose one of {', '.join(NAMES)}")
-    if name == EAGER.name:
-        return Choice(EAGER, "it was asked for by name")
     refused = []
-    for path in PATHS:
+    for path in (*((NAMED[name],) if name in NAMED else ()), *PATHS):
         reason = path.why_not(need)
         if reason is None:
-            return Choice(path, "; ".join(refused) or "no key needs a weight")
+            usual = "it was asked for by name" if path.name == name else "no key needs a weight"
+            return Choice(path, "; ".join(refused) or usual)
         refused.append(f"not {path.name}: {reason}")
     raise AssertionError("the last path takes everything")
 

@@ -166,8 +166,8 @@ def _references(encoder: Encoder, cast: world.Cast, generator: Generator) -> lis
 
 
 def _tokens(encoder: Encoder, cast: world.Cast, kind: Kind, generator: Generator) -> Tensor:
-    """(N, 2, S), anonymous and named; half of the clips say their stride."""
-    told = torch.rand(PART, generator=generator) < 0.5
+    """(N, 2, S), anonymous and named; half of the clips say their stride. A picture has none."""
+    told = (torch.rand(PART, generator=generator) < 0.5) & (kind.frames > 1)
     every = torch.ones(PART, dtype=torch.bool)
     # One length for all parts: they are joined.
     columns = []

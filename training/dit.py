@@ -76,7 +76,7 @@ def demo_dit() -> TrainingConfig:
     silhouettes (docs/log.md)."""
     run = Settings(width=world.SIZE, height=world.SIZE, frames=9, steps=20, scale=2.0, shift=3.0, fps=8)
     kinds = (
-        Kind("toy", 1, 12, 8192, 128, alone=True),
+        Kind("toy", 1, 48, 8192, 64, alone=True),
         Kind("scene", 9, 12, 8192, 64),
         Kind("long", 25, 4, 1024, 24),
         Kind("between", 13, 1, 1024, 48),
@@ -93,7 +93,7 @@ def demo_dit() -> TrainingConfig:
 
 def smoke_dit() -> TrainingConfig:
     """A few steps of a tiny model, for tests."""
-    kinds = (Kind("toy", 1, 12, 64, 4, alone=True), Kind("scene", 9, 12, 64, 4))
+    kinds = (Kind("toy", 1, 48, 64, 4, alone=True), Kind("scene", 9, 12, 64, 4))
     first, *_, last = demo_dit().stages
     stages = (replace(first, steps=1, shares=(1, 0)), replace(last, steps=2, shares=(0.5, 0.5)))
     tiny = DiTConfig(48, 64, 2, 1, 16, 16, 32)
@@ -136,7 +136,9 @@ def train_dit(
     )
     trainee = trainee.to(device)
     generator, common = Generator(device), Generator(device)
-    optimiser = Optimiser(trainee, _hidden, config.rate, adam_share=0.5, average=0.997, weight_decay=0.02)
+    optimiser = Optimiser(
+        trainee, _hidden, config.rate, adam_share=0.5, average=0.997, weight_decay=0.02, ranks=ranks
+    )
     run, first = folder / "dit-run.safetensors", 0
     if resume and run.exists():
         first = load_run(run, trainee, optimiser, generator)

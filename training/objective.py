@@ -8,6 +8,8 @@ from torch import Tensor
 from ..core.layout import Layout, Stream
 from ..core.positions import reference_angles
 from ..core.recipes import recipe_named
+from ..kernels.segment_attention import attention_over, why_not
+from ..kernels.segments import kept_keys
 from ..wan.dit import Tail, WanDiT
 from ..wan.sampler import TRAINED_STEPS
 from ..wan.text import TextEncoder, fold_padding
@@ -19,8 +21,8 @@ def masked_reference_loss(
 ) -> Callable[[Batch], Tensor]:
     """Weighted squared error of the velocity on the frames that are not replaced.
 
-    Masked-out reference tokens are seen by nobody (a key bias of -inf here, since rows of a batch keep different
-    tokens; the same numbers as their removal). Replaced frames are clean and have timestep 0 (Wan2.2-TI2V's choice);
+    Masked-out reference tokens are seen by nobody, though rows of a batch keep different ones: by the Triton kernel
+    where it runs, else by a key bias of -inf; the same numbers as their removal. Replaced frames are clean and have timestep 0 (Wan2.2-TI2V's choice);
     with `attention_mask` False every token of a reference that is not dropped stays visible.
     """
     method = recipe_named(recipe)
@@ -33,8 +35,14 @@ def masked_reference_loss(
             layout = Layout(method, (Stream(rows, columns, rows * columns),) * count)
             angles[key] = reference_angles(layout, frames, dit.head_size)[None].to(reference.device)
         seen = keep if attention_mask else keep.any(1, keepdim=True).expand_as(keep)
-        bias = torch.zeros(keep.shape, device=keep.device).masked_fill(~seen, float("-inf"))
-        return Tail(dit.embed_patches(reference), angles[key], bias)
+        tokens = dit.embed_patches(reference)
+        if why_not(keep.device, torch.bfloat16) is None:
+            video = torch.ones(len(keep), frames * rows * columns, dtype=torch.bool, device=keep.device)
+            whole = torch.cat([video, seen], dim=1)
+            return Tail(tokens, angles[key], attend=attention_over(kept_keys(whole, whole.shape[1])))
+        return Tail(
+            tokens, angles[key], torch.zeros(keep.shape, device=keep.device).masked_fill(~seen, -torch.inf)
+        )
 
     def loss(batch: Batch) -> Tensor:
         context, bias = fold_padding(text.states(batch.tokens), batch.tokens)

@@ -10,12 +10,15 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from .parallel import ALONE, Ranks, share_out
+
 
 class Optimiser:
     """One step of Muon and Adam together, with clipping and a moving average of the weights.
 
     `hidden(name, parameter)` says which parameters are matrices of the hidden layers (Muon, arXiv 2502.16982; a
     convolution kernel is the matrix of its outputs by all its inputs). Adam runs at `adam_share` of Muon's rate.
+    Several processes make matrices orthogonal in turns, which is most of a step; momentum is kept by all.
     """
 
     def __init__(
@@ -26,6 +29,7 @@ class Optimiser:
         adam_share: float = 1.0,
         average: float = 0.99,
         weight_decay: float = 0.0,
+        ranks: Ranks = ALONE,
     ):
         if not hasattr(torch.optim, "Muon"):
             raise ValueError(
@@ -38,9 +42,13 @@ class Optimiser:
         rest = [parameter for parameter in self.parameters if id(parameter) not in chosen]
         # Muon takes matrices only: each kernel is seen through a flat view of the same storage.
         self.matrices = [nn.Parameter(kernel.detach().flatten(1)) for kernel in self.kernels]
+        self.ranks = ranks
+        groups = [{"params": [m], "mine": ranks.owns(i)} for i, m in enumerate(self.matrices)]
         self.muon = torch.optim.Muon(
-            self.matrices, lr=rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
+            groups, lr=rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
         )
+        for group in self.muon.param_groups:
+            group["ns_steps"] *= group["mine"]
         self.adam = torch.optim.Adam(rest, lr=rate * adam_share, betas=(0.9, 0.98), foreach=True)
         self.rates = [(self.muon, rate), (self.adam, rate * adam_share)]
         self.average = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(average))
@@ -52,8 +60,9 @@ class Optimiser:
             matrix.grad = None if kernel.grad is None else kernel.grad.flatten(1)
         for optimiser, rate in self.rates:
             for group in optimiser.param_groups:
-                group["lr"] = rate * factor
+                group["lr"] = rate * factor * group.get("mine", True)
             optimiser.step()
+        share_out(self.matrices, self.ranks)
         module.zero_grad(set_to_none=True)
         self.average.update_parameters(module)
 

@@ -29,10 +29,17 @@ class Ranks:
             raise ValueError(f"batch is {batch}; {self.count} processes need a multiple of {self.count}")
         return batch // self.count
 
+    def owns(self, index: int) -> bool:
+        """Whether the thing of this number is this process's to work out."""
+        return index % self.count == self.rank
+
     def wait(self) -> None:
         """Until every process is here."""
         if self.count > 1:
             dist.barrier()
+
+
+ALONE = Ranks()
 
 
 def join(device: str) -> Ranks:
@@ -53,3 +60,13 @@ def average_gradients(parameters: Sequence[Tensor], ranks: Ranks) -> None:
     dist.all_reduce(flat)
     for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
         gradient.copy_(mean.view_as(gradient) / ranks.count)
+
+
+def share_out(tensors: Sequence[Tensor], ranks: Ranks) -> None:
+    """Give every process what each has worked out of `tensors`, in place: number k is right where `owns(k)`."""
+    for owner in range(ranks.count if ranks.count > 1 else 0):
+        parts = tensors[owner :: ranks.count]
+        flat = torch.cat([part.detach().flatten() for part in parts])
+        dist.broadcast(flat, src=owner)
+        for part, right in zip(parts, flat.split([p.numel() for p in parts]), strict=True):
+            part.detach().copy_(right.view_as(part))

@@ -8,15 +8,22 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from comfy.cli_args import args as options_of_comfyui
 from comfy.ldm.modules import attention as core_attention
 from torch import Tensor
 
 from ...kernels.eager import eager_attention
 from ...kernels.grouped import Attend, Groups, grouped_attention
-from ...kernels.paths import EAGER, SDPA, Choice, Need, choose_path, tell_path
+from ...kernels.paths import EAGER, REMOVAL, SDPA, TRITON, Choice, Need, choose_path, tell_path
+from ...kernels.segment_attention import triton_attention, why_not
 
 OVERRIDE = "optimized_attention_override"
 _PROBE = (1, 64, 128)  # batch, tokens, features of two heads
+# Attention of the whole sequence in place of the host's, made for what its queries see.
+WHOLE: dict[str, Callable[[Groups | None], Attend]] = {
+    EAGER.name: eager_attention,
+    TRITON.name: triton_attention,
+}
 _known: dict[tuple[Any, torch.device, torch.dtype], str | None] = {}
 
 
@@ -38,7 +45,12 @@ class Rule:
     @property
     def neutral(self) -> bool:
         """True where attention may stay as it is, preferred kernels included."""
-        return self.bias is None and self.groups is None and self.name != EAGER.name
+        return self.bias is None and self.groups is None and self.path == REMOVAL.name
+
+    @functools.cached_property
+    def _whole(self) -> dict[str, Attend]:
+        """One for all blocks: what they see is worked out once."""
+        return {name: make(self.groups) for name, make in WHOLE.items()}
 
     def override(self, previous: Callable | None) -> Callable:
         """An attention override for one block. Its self-attention, which is called first, follows this rule; its
@@ -68,8 +80,8 @@ class Rule:
         # Another pack may have set another override for this block alone.
         if not torch.compiler.is_compiling():
             path = chosen_path(self.bias is not None, self.name, previous, query.device, query.dtype)
-        if path == EAGER.name:
-            return _eager(eager_attention(self.groups), query, key, value, self._mask_row(key), args, kwargs)
+        if path in WHOLE:
+            return _run_whole(path, self._whole[path], query, key, value, self._mask_row(key), args, kwargs)
         if self.groups is not None and kwargs.get("mask") is not None:
             raise RuntimeError(
                 "refvid: another pack masks Wan's self-attention; references with a region, a frame window or a "
@@ -100,13 +112,13 @@ class Rule:
         return F.pad(self.bias, (length - self.bias.shape[-1], 0))
 
 
-def _eager(
-    attend: Attend, query: Tensor, key: Tensor, value: Tensor, row: Tensor | None, args, kwargs
+def _run_whole(
+    path: str, attend: Attend, query: Tensor, key: Tensor, value: Tensor, row: Tensor | None, args, kwargs
 ) -> Tensor:
     """`attend` takes (B, N, L, D); ComfyUI hands (B, L, N * D) unless told otherwise."""
     if kwargs.get("mask") is not None:
         raise RuntimeError(
-            "refvid: attention eager was asked for, but another pack masks Wan's self-attention"
+            f"refvid: attention {path} was asked for, but another pack masks Wan's self-attention"
         )
     heads = kwargs["heads"] if "heads" in kwargs else args[0]
     if not kwargs.get("skip_reshape"):
@@ -119,7 +131,15 @@ def choose(
     bias: bool, name: str, override: Callable | None, device: torch.device, dtype: torch.dtype
 ) -> Choice:
     """Which path runs behind this override, and why."""
-    return choose_path(Need(bias, drops_masks(override, device, dtype) if bias else None), name)
+    return choose_path(
+        Need(bias, drops_masks(override, device, dtype) if bias else None, _no_triton(device, dtype)), name
+    )
+
+
+def _no_triton(device: torch.device, dtype: torch.dtype) -> str | None:
+    if getattr(options_of_comfyui, "disable_triton_backend", False):  # older ComfyUIs do not know it
+        return "ComfyUI was started with --disable-triton-backend"
+    return why_not(device, dtype)
 
 
 def chosen_path(*given) -> str:

@@ -1,4 +1,4 @@
-"""A run in several processes: shares of a batch, means of gradients."""
+"""A run in several processes and its optimiser: shares of a batch, means of gradients, the rate."""
 
 import socket
 
@@ -6,8 +6,9 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from torch import nn
+from torch import Tensor, nn
 
+from refvid.training.optimise import Optimiser, warm_hold_decay
 from refvid.training.parallel import Ranks, average_gradients, join
 
 
@@ -36,13 +37,53 @@ def one_of_two(rank: int, port: int, results) -> None:
     dist.destroy_process_group()
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
-def test_two_processes_end_with_the_same_means_and_what_has_no_gradient_keeps_none():
+def in_two_processes(work) -> list:
+    """What `work(rank, port, results)` puts into results, of both."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with mp.Manager() as manager:
         results = manager.dict()
-        mp.start_processes(one_of_two, (port, results), nprocs=2, start_method="fork")
-        expected = [[[1.5] * 3] * 2, None, [0.0, 0.5, 1.0, 1.5]]
-        assert results[0] == results[1] == expected
+        mp.start_processes(work, (port, results), nprocs=2, start_method="fork")
+        return [results[0], results[1]]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_two_processes_end_with_the_same_means_and_what_has_no_gradient_keeps_none():
+    expected = [[[1.5] * 3] * 2, None, [0.0, 0.5, 1.0, 1.5]]
+    assert in_two_processes(one_of_two) == [expected, expected]
+
+
+def stepped(ranks: Ranks) -> list[Tensor]:
+    """Weights and momentum after three steps of a small model."""
+    torch.manual_seed(0)
+    module = nn.Sequential(*(nn.Linear(5, 5) for _ in range(3)))
+    optimiser = Optimiser(module, lambda name, p: p.ndim == 2, 0.1, weight_decay=0.1, ranks=ranks)
+    for turn in range(3):
+        for place, parameter in enumerate(module.parameters()):
+            parameter.grad = torch.full_like(parameter, 0.1).mul_(turn + 1).add_(parameter.detach() * place)
+        optimiser.step(module, 1.0)
+    momentum = [state["momentum_buffer"] for state in optimiser.muon.state.values()]
+    return [*module.state_dict().values(), *momentum]
+
+
+def one_that_steps(rank: int, port: int, results) -> None:
+    torch.set_num_threads(1)  # a fork has no threads of its own to share work with
+    dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    results[rank] = [tensor.tolist() for tensor in stepped(Ranks(rank, 2))]
+    dist.destroy_process_group()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_processes_that_share_the_optimiser_end_with_the_weights_of_one_alone():
+    alone = [tensor.tolist() for tensor in stepped(Ranks())]
+    results = in_two_processes(one_that_steps)
+    assert results[0] == results[1] == alone
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [(0, 0.1), (4, 0.5), (9, 1.0), (49, 1.0), (50, 1.0), (75, 0.5), (90, 0.2), (96, 0.1), (100, 0.1)],
+)
+def test_the_rate_warms_up_holds_and_decays_in_straight_lines(step, expected):
+    assert warm_hold_decay(step, 100, warm=10, hold=0.5, floor=0.1) == pytest.approx(expected)

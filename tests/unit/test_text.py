@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from refvid.demo import captions
-from refvid.training.text import fresh_text_encoder
+from refvid.training.text import fresh_text_encoder, take_over
 from refvid.wan.text import fold_padding
 
 SHORT, LONG = "a toy", "a ring moving right on dark background"
@@ -80,3 +80,21 @@ def test_a_prompt_longer_than_512_tokens_folds_without_padding():
     tokens, states = torch.ones(1, 600, dtype=torch.long), torch.ones(1, 600, 4)
     _, bias = fold_padding(states, tokens)
     assert bias[0, -1] == float("-inf")
+
+
+def test_a_text_encoder_takes_over_the_words_that_both_know(monkeypatch):
+    words = captions.vocabulary()
+    monkeypatch.setattr(captions, "vocabulary", lambda: words[::-2])
+    old = fresh_text_encoder(32)
+    monkeypatch.undo()
+    new, untouched = fresh_text_encoder(32), fresh_text_encoder(32)
+    untouched.model.load_state_dict(new.model.state_dict())
+    take_over(new, old, "--from-text")
+    assert torch.equal(new.model.shared.weight, new.model.encoder.embed_tokens.weight)
+    for word in words:
+        row, source = new.tokenizer.encode(word)[0], old if word in words[::-2] else untouched
+        assert torch.equal(
+            new.model.shared.weight[row], source.model.shared.weight[source.tokenizer.encode(word)[0]]
+        )
+    prompt = new.tokenize([" ".join(words[::-2])]), old.tokenize([" ".join(words[::-2])])
+    torch.testing.assert_close(new.states(prompt[0]), old.states(prompt[1]), rtol=0, atol=0)

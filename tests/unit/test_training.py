@@ -9,12 +9,9 @@ from refvid_latents import latents
 from safetensors.torch import load_file
 from torch import Generator, Tensor
 
-from refvid.demo import captions
-from refvid.training import data as latent_data
 from refvid.training import dit as dit_training
 from refvid.training import vae as vae_training
 from refvid.training.batches import PATTERNS, Drawing, draw_batch
-from refvid.training.data import Encoder, Kind, cached_latents
 from refvid.training.dit import (
     Start,
     Trainee,
@@ -26,8 +23,8 @@ from refvid.training.dit import (
     train_dit,
 )
 from refvid.training.objective import masked_reference_loss
-from refvid.training.optimise import Optimiser, save_run, warm_hold_decay
-from refvid.training.text import fresh_text_encoder, take_over
+from refvid.training.optimise import Optimiser, save_run
+from refvid.training.text import fresh_text_encoder
 from refvid.training.vae import Stage, View, smoke_vae, train_vae
 from refvid.wan.loading import save_model
 from refvid.wan.vae import WanVAE
@@ -243,24 +240,6 @@ def test_a_run_does_not_start_from_a_model_of_another_size(tmp_path):
         begun_dit(config.model, text, Start(tmp_path / "right.safetensors", tmp_path / "text.safetensors"))
 
 
-def test_a_text_encoder_takes_over_the_words_that_both_know(monkeypatch):
-    words = captions.vocabulary()
-    monkeypatch.setattr(captions, "vocabulary", lambda: words[::-2])
-    old = fresh_text_encoder(32)
-    monkeypatch.undo()
-    new, untouched = fresh_text_encoder(32), fresh_text_encoder(32)
-    untouched.model.load_state_dict(new.model.state_dict())
-    take_over(new, old, "--from-text")
-    assert torch.equal(new.model.shared.weight, new.model.encoder.embed_tokens.weight)
-    for word in words:
-        row, source = new.tokenizer.encode(word)[0], old if word in words[::-2] else untouched
-        assert torch.equal(
-            new.model.shared.weight[row], source.model.shared.weight[source.tokenizer.encode(word)[0]]
-        )
-    prompt = new.tokenize([" ".join(words[::-2])]), old.tokenize([" ".join(words[::-2])])
-    torch.testing.assert_close(new.states(prompt[0]), old.states(prompt[1]), rtol=0, atol=0)
-
-
 @autocast
 @pytest.mark.usefixtures("quick_latents")
 def test_the_files_of_a_run_that_has_ended_can_be_written_again(tmp_path):
@@ -295,43 +274,6 @@ def test_a_step_sees_the_kinds_and_the_drawing_of_its_stage(tmp_path, monkeypatc
         config.stage_of(5)
 
 
-def test_toys_alone_are_steady_and_start_where_a_clip_of_their_stride_does(tmp_path, monkeypatch):
-    text, seen = fresh_text_encoder(32), []
-    encoder = Encoder(WanVAE(2).eval(), text.tokenize, smoke_dit().how, 1, 32, 0)
-
-    def listen(cast, times, size):
-        seen.append((cast, times))
-        return render(cast, times, size)
-
-    render = latent_data.world.render_cast
-    monkeypatch.setattr(latent_data.world, "render_cast", listen)
-    for alone in (True, False):
-        cached_latents(encoder, Kind("toy", 1, 12, 256, 4, alone), tmp_path)
-    clips = [call for call in seen if isinstance(call[1], Tensor)]
-    moments = torch.linspace(-1, 1, 9)
-    assert all(torch.isclose(times, moments).any(1).all() for _, times in clips)
-    assert len({round(t, 3) for _, times in clips for t in times.flatten().tolist()}) == 9
-    alone, mixed = clips[:4], clips[4:]
-    assert all(len(cast) == 1 and not cast[0][0].dynamics.any() for cast, _ in alone)
-    assert [len(cast) for cast, _ in mixed] == [1, 1, 1, 2] and mixed[0][0][0][0].dynamics.any()
-
-
-def test_clips_are_encoded_once_and_a_run_that_was_cut_off_loses_one_file_at_most(tmp_path, monkeypatch):
-    torch.manual_seed(0)
-    text, kind = fresh_text_encoder(32), Kind("scene", 5, 24, 192, 4)
-    encoder = Encoder(WanVAE(2).eval(), text.tokenize, smoke_dit().how, 1, 32, 0)
-    monkeypatch.setattr(latent_data, "SHARD", 64)
-    made = cached_latents(encoder, replace(kind, clips=128), tmp_path)
-    asked, encode = [], latent_data._encode_part
-    monkeypatch.setattr(latent_data, "_encode_part", lambda *call: asked.append(call[2]) or encode(*call))
-    more = cached_latents(encoder, kind, tmp_path)
-    assert asked == [2]
-    for name, value in vars(made).items():
-        assert torch.equal(getattr(more, name)[:128], value), name
-    cached_latents(replace(encoder, seed=1), replace(kind, clips=64), tmp_path)
-    assert asked == [2, 0]  # another seed: nothing of what is there is used
-
-
 def test_an_interrupted_vae_training_resumes_to_the_same_files_and_stays_causal(tmp_path, monkeypatch):
     small = (Stage(1, 1e-3, (View(1, 32, 2),)), Stage(3, 1e-3, (View(5, 32, 2), View(1, 32, 2))))
     config = replace(smoke_vae(), width=4, clips=4, stages=small)
@@ -361,11 +303,3 @@ def stays_causal(vae: WanVAE) -> None:
 
 
 # ---- the schedule
-
-
-@pytest.mark.parametrize(
-    ("step", "expected"),
-    [(0, 0.1), (4, 0.5), (9, 1.0), (49, 1.0), (50, 1.0), (75, 0.5), (90, 0.2), (96, 0.1), (100, 0.1)],
-)
-def test_the_rate_warms_up_holds_and_decays_in_straight_lines(step, expected):
-    assert warm_hold_decay(step, 100, warm=10, hold=0.5, floor=0.1) == pytest.approx(expected)

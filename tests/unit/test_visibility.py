@@ -161,5 +161,5 @@ def test_the_first_path_that_takes_what_is_needed_runs_and_says_why(need, name, 
 
 
 def test_an_unknown_attention_is_refused_with_the_choices():
-    with pytest.raises(ValueError, match="attention is 'sage'; choose one of auto, eager"):
+    with pytest.raises(ValueError, match="attention is 'sage'; choose one of auto, triton, eager"):
         choose_path(Need(), "sage")

@@ -1,0 +1,49 @@
+"""Clips as latents: what a kind holds, and what is made again."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from refvid.training import data as latent_data
+from refvid.training.data import Encoder, Kind, cached_latents
+from refvid.training.dit import smoke_dit
+from refvid.training.text import fresh_text_encoder
+from refvid.wan.vae import WanVAE
+
+
+def test_toys_alone_are_steady_and_start_where_a_clip_of_their_stride_does(tmp_path, monkeypatch):
+    text, seen = fresh_text_encoder(32), []
+    encoder = Encoder(WanVAE(2).eval(), text.tokenize, smoke_dit().how, 1, 32, 0)
+
+    def listen(cast, times, size):
+        seen.append((cast, times))
+        return render(cast, times, size)
+
+    render = latent_data.world.render_cast
+    monkeypatch.setattr(latent_data.world, "render_cast", listen)
+    for alone in (True, False):
+        cached_latents(encoder, Kind("toy", 1, 12, 256, 4, alone), tmp_path)
+    clips = [call for call in seen if isinstance(call[1], Tensor)]
+    moments = torch.linspace(-1, 1, 9)
+    assert all(torch.isclose(times, moments).any(1).all() for _, times in clips)
+    assert len({round(t, 3) for _, times in clips for t in times.flatten().tolist()}) == 9
+    alone, mixed = clips[:4], clips[4:]
+    assert all(len(cast) == 1 and not cast[0][0].dynamics.any() for cast, _ in alone)
+    assert [len(cast) for cast, _ in mixed] == [1, 1, 1, 2] and mixed[0][0][0][0].dynamics.any()
+
+
+def test_clips_are_encoded_once_and_a_run_that_was_cut_off_loses_one_file_at_most(tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    text, kind = fresh_text_encoder(32), Kind("scene", 5, 24, 192, 4)
+    encoder = Encoder(WanVAE(2).eval(), text.tokenize, smoke_dit().how, 1, 32, 0)
+    monkeypatch.setattr(latent_data, "SHARD", 64)
+    made = cached_latents(encoder, replace(kind, clips=128), tmp_path)
+    asked, encode = [], latent_data._encode_part
+    monkeypatch.setattr(latent_data, "_encode_part", lambda *call: asked.append(call[2]) or encode(*call))
+    more = cached_latents(encoder, kind, tmp_path)
+    assert asked == [2]
+    for name, value in vars(made).items():
+        assert torch.equal(getattr(more, name)[:128], value), name
+    cached_latents(replace(encoder, seed=1), replace(kind, clips=64), tmp_path)
+    assert asked == [2, 0]  # another seed: nothing of what is there is used
