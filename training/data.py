@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -34,7 +34,8 @@ class Kind:
     stride   pictures of the scene between two pictures of the clip; where they do not fill the scene, the clip starts
              at any multiple of it
     batch    clips in a step; a step holds one kind
-    alone    one steady toy each; else every fourth part shows pairs and a quarter of the toys moves in itself
+    easy     to begin with: one steady toy each, every other reference left in place, where it can be copied; else every
+             fourth part shows pairs and a quarter of the toys moves in itself
     """
 
     name: str
@@ -42,7 +43,7 @@ class Kind:
     stride: int
     clips: int
     batch: int
-    alone: bool = False
+    easy: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def _fingerprint(encoder: Encoder, kind: Kind) -> str:
     numbers = (
         kind.frames,
         kind.stride,
-        kind.alone,
+        kind.easy,
         encoder.references,
         encoder.size,
         encoder.seed,
@@ -134,7 +135,7 @@ def _encode_part(encoder: Encoder, kind: Kind, index: int) -> Latents:
     starts = (world.LENGTH - 1) // kind.stride - (kind.frames - 1) + 1
     start = kind.stride * torch.randint(0, starts, (PART,), generator=generator)
     video, alpha = world.render_cast(cast, world.moments(kind.frames, kind.stride, start), encoder.size)
-    frames = _references(encoder, cast, generator)
+    frames = _references(encoder, cast, kind, generator)
     pictures, masks = (torch.stack(part, 1) for part in zip(*frames, strict=True))
     kept = F.max_pool2d(masks.flatten(0, 1), TOKEN_STRIDE).flatten(1).gt(0.5)
     still = video[:, :, -1:].expand(-1, -1, 5, -1, -1)
@@ -151,16 +152,24 @@ def _encode_part(encoder: Encoder, kind: Kind, index: int) -> Latents:
 
 
 def _cast(kind: Kind, index: int, generator: Generator) -> world.Cast:
-    if kind.alone:
+    if kind.easy:
         return world.sample_cast(PART, generator, dynamic_share=0.0)
     return world.sample_cast(PART, generator, duet=index % 4 == 3)
 
 
-def _references(encoder: Encoder, cast: world.Cast, generator: Generator) -> list[tuple[Tensor, Tensor]]:
+def _references(
+    encoder: Encoder, cast: world.Cast, kind: Kind, generator: Generator
+) -> list[tuple[Tensor, Tensor]]:
     """Masked frames of the whole scene, of each of its toys in turn: pictures (N, 3, H, W), masks (N, 1, H, W)."""
     scene, layers = world.render_cast(cast, WHOLE, encoder.size)
+    in_place = replace(encoder.how, augmentation=None)
     return [
-        masked_frames(scene, layers[:, turn % len(cast)].unsqueeze(1), generator, encoder.how)
+        masked_frames(
+            scene,
+            layers[:, turn % len(cast)].unsqueeze(1),
+            generator,
+            in_place if kind.easy and turn % 2 == 0 else encoder.how,
+        )
         for turn in range(encoder.references)
     ]
 

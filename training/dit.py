@@ -71,12 +71,12 @@ class TrainingConfig:
 
 def demo_dit() -> TrainingConfig:
     """The demo's DiT: 6 M parameters, 80 x 80 pixels. It learns to draw named toys in single pictures, then to
-    recognise them in references, then everything: mostly whole scenes in 9 pictures, beside 25 of them, 13 in a row for
+    copy and recognise them in references, then everything: mostly whole scenes in 9 pictures, beside 25 of them, 13 in a row for
     what lies between two key pictures of a long video, and pictures. Everything at once from the start leaves blobs for
     silhouettes (docs/log.md)."""
     run = Settings(width=world.SIZE, height=world.SIZE, frames=9, steps=20, scale=2.0, shift=3.0, fps=8)
     kinds = (
-        Kind("toy", 1, 48, 8192, 64, alone=True),
+        Kind("toy", 1, 48, 8192, 64, easy=True),
         Kind("scene", 9, 12, 8192, 64),
         Kind("long", 25, 4, 1024, 24),
         Kind("between", 13, 1, 1024, 48),
@@ -85,7 +85,7 @@ def demo_dit() -> TrainingConfig:
     everything = Drawing()
     stages = (
         Stage(2000, (1, 0, 0, 0, 0), replace(everything, named_share=1.0, reference_dropout=1.0)),
-        Stage(3000, (1, 0, 0, 0, 0), replace(everything, reference_counts=(0.9, 0.1))),
+        Stage(3000, (1, 0, 0, 0, 0), replace(everything, named_share=0.15, reference_counts=(1.0,))),
         Stage(7000, (0.1, 0.65, 0.1, 0.1, 0.05), everything),
     )
     return TrainingConfig(DiTConfig(256, 768, 2, 6, 16, 16, 128), kinds, stages, settings=run)
@@ -93,7 +93,7 @@ def demo_dit() -> TrainingConfig:
 
 def smoke_dit() -> TrainingConfig:
     """A few steps of a tiny model, for tests."""
-    kinds = (Kind("toy", 1, 48, 64, 4, alone=True), Kind("scene", 9, 12, 64, 4))
+    kinds = (Kind("toy", 1, 48, 64, 4, easy=True), Kind("scene", 9, 12, 64, 4))
     first, *_, last = demo_dit().stages
     stages = (replace(first, steps=1, shares=(1, 0)), replace(last, steps=2, shares=(0.5, 0.5)))
     tiny = DiTConfig(48, 64, 2, 1, 16, 16, 32)

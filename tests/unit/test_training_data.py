@@ -12,7 +12,7 @@ from refvid.training.text import fresh_text_encoder
 from refvid.wan.vae import WanVAE
 
 
-def test_toys_alone_are_steady_and_start_where_a_clip_of_their_stride_does(tmp_path, monkeypatch):
+def test_easy_clips_show_one_steady_toy_and_start_where_a_clip_of_their_stride_does(tmp_path, monkeypatch):
     text, seen = fresh_text_encoder(32), []
     encoder = Encoder(WanVAE(2).eval(), text.tokenize, smoke_dit().how, 1, 32, 0)
 
@@ -22,8 +22,8 @@ def test_toys_alone_are_steady_and_start_where_a_clip_of_their_stride_does(tmp_p
 
     render = latent_data.world.render_cast
     monkeypatch.setattr(latent_data.world, "render_cast", listen)
-    for alone in (True, False):
-        cached_latents(encoder, Kind("toy", 1, 12, 256, 4, alone), tmp_path)
+    for easy in (True, False):
+        cached_latents(encoder, Kind("toy", 1, 12, 256, 4, easy), tmp_path)
     clips = [call for call in seen if isinstance(call[1], Tensor)]
     moments = torch.linspace(-1, 1, 9)
     assert all(torch.isclose(times, moments).any(1).all() for _, times in clips)
@@ -47,3 +47,13 @@ def test_clips_are_encoded_once_and_a_run_that_was_cut_off_loses_one_file_at_mos
         assert torch.equal(getattr(more, name)[:128], value), name
     cached_latents(replace(encoder, seed=1), replace(kind, clips=64), tmp_path)
     assert asked == [2, 0]  # another seed: nothing of what is there is used
+
+
+def test_every_other_reference_of_an_easy_kind_is_left_in_place(tmp_path, monkeypatch):
+    made, cut = [], latent_data.masked_frames
+    monkeypatch.setattr(latent_data, "masked_frames", lambda *call: made.append(call[3]) or cut(*call))
+    encoder = Encoder(WanVAE(2).eval(), fresh_text_encoder(32).tokenize, smoke_dit().how, 4, 32, 0)
+    for easy in (True, False):
+        cached_latents(encoder, Kind("toy", 1, 12, 64, 4, easy), tmp_path)
+    assert [how.augmentation is None for how in made] == [True, False] * 2 + [False] * 4
+    assert all(replace(how, augmentation=encoder.how.augmentation) == encoder.how for how in made)
