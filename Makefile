@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench comfyui-files object-info clean need-dest
+.PHONY: help demo test kernels-matrix check bench comfyui-files object-info clean need-dest
 
 # The first of these that starts and is new enough; choose another with PYTHON=...
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3; do \
@@ -14,6 +14,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet
 OUT ?= out/object_info.json
+# Its interpreter breaks with numpy 2.4 and newer.
+OLD_TRITON := build/triton-3.6.0
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /|/' | awk -F'|' '{ printf "make %-16s %s\n", $$1, $$2 }'
@@ -23,7 +25,14 @@ demo: $(VENV)/demo.stamp  ## a video from one reference on the shipped tiny mode
 
 test: $(VENV)/dev.stamp  ## all tests; those that need ComfyUI run under its own interpreter where it is found
 	OMP_NUM_THREADS=1 $(BIN)/pytest
+	OMP_NUM_THREADS=1 TRITON_INTERPRET=1 $(BIN)/pytest tests/kernels -m interpreted
 	OMP_NUM_THREADS=1 $(BIN)/python tests/run_comfy.py
+
+kernels-matrix: $(VENV)/dev.stamp  ## every kernel for every architecture and type, on Triton 3.7.1 and 3.6.0
+	$(BIN)/pytest tests/unit/test_kernels_compiled.py -m slow
+	[ -d $(OLD_TRITON) ] || $(PIP) --no-deps --target $(OLD_TRITON) triton==3.6.0 "numpy<2.4"
+	PYTHONPATH=$(OLD_TRITON) $(BIN)/pytest tests/unit/test_kernels_compiled.py -m slow
+	PYTHONPATH=$(OLD_TRITON) OMP_NUM_THREADS=1 TRITON_INTERPRET=1 $(BIN)/pytest tests/kernels -m interpreted
 
 check: $(VENV)/dev.stamp  ## lint, format, import contracts and types; changes nothing
 	$(BIN)/ruff check .
