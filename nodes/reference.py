@@ -99,8 +99,8 @@ class RefVidApplyReferences(io.ComfyNode):
                                tooltip="Whether the negative conditioning keeps the references, for KSampler. The Joint "
                                "Guider builds its own passes and ignores this."),
                 io.Combo.Input("attention", optional=True, options=list(NAMES), default=NAMES[0], advanced=True,
-                               tooltip="auto takes the fastest way that is exact and says which in the log. eager checks the "
-                               "others in plain torch, slowly."),
+                               tooltip="auto takes the fastest way that is exact and says which in the log. triton: this pack's "
+                               "kernel, on NVIDIA GPUs. eager checks the others in plain torch, slowly."),
             ],
             outputs=[
                 io.Model.Output(display_name="model", tooltip="Patched; unchanged where no reference acts."),
