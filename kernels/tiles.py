@@ -23,9 +23,9 @@ class Plan:
     keys: Tiles  # gradients of keys, values and bias
 
 
-SMALL = Plan(Tiles(128, 64, 8, 2), Tiles(128, 32, 8, 2), Tiles(64, 64, 8, 2))  # 99 KiB of shared memory
+SMALL = Plan(Tiles(128, 64, 8, 2), Tiles(64, 64, 8, 2), Tiles(64, 64, 8, 2))  # 99 KiB of shared memory
 HOPPER = Plan(Tiles(128, 64, 8, 3), Tiles(128, 64, 8, 2), Tiles(64, 64, 8, 2))
-BLACKWELL = Plan(Tiles(128, 64, 8, 3), Tiles(128, 64, 8, 2), Tiles(64, 128, 8, 2))
+BLACKWELL = Plan(Tiles(128, 64, 8, 3), Tiles(128, 64, 8, 2), Tiles(64, 64, 4, 2))
 CDNA = Plan(
     Tiles(64, 64, 4, 1), Tiles(64, 32, 4, 1), Tiles(64, 32, 4, 1)
 )  # compiled, never run: refused so far

@@ -76,10 +76,8 @@ def ablation_run(steps: int) -> TrainingConfig:
         base,
         kinds=(Kind("scene", 9, 12, 2048, 32),),
         stages=(Stage(steps, (1.0,), drawing),),
-        size=64,
         references=2,
         how=MaskedFrames(subject_share=0.0, augmentation=Augmentation()),
-        settings=replace(base.settings, width=64, height=64),
     )
 
 
