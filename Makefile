@@ -32,7 +32,8 @@ kernels-matrix: $(VENV)/dev.stamp  ## every kernel for every architecture and ty
 	$(BIN)/pytest tests/unit/test_kernels_compiled.py -m slow
 	[ -d $(OLD_TRITON) ] || $(PIP) --no-deps --target $(OLD_TRITON) triton==3.6.0 "numpy<2.4"
 	PYTHONPATH=$(OLD_TRITON) $(BIN)/pytest tests/unit/test_kernels_compiled.py -m slow
-	PYTHONPATH=$(OLD_TRITON) OMP_NUM_THREADS=1 TRITON_INTERPRET=1 $(BIN)/pytest tests/kernels -m interpreted
+	PYTHONPATH=$(OLD_TRITON) OMP_NUM_THREADS=1 TRITON_INTERPRET=1 $(BIN)/pytest tests/kernels -m interpreted \
+		-W ignore::DeprecationWarning
 
 check: $(VENV)/dev.stamp  ## lint, format, import contracts and types; changes nothing
 	$(BIN)/ruff check .

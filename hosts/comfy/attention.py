@@ -35,22 +35,20 @@ class Rule:
     groups  queries that see different keys
     name    of the attention a user chose
     path    of `kernels.paths`, chosen for the attention that the model's options hold
+    whole   attention in place of the host's where the path is one of WHOLE; one for all blocks, since what they see is
+            worked out once
     """
 
     bias: Tensor | None
     groups: Groups | None
     name: str
     path: str
+    whole: Attend | None = None
 
     @property
     def neutral(self) -> bool:
         """True where attention may stay as it is, preferred kernels included."""
         return self.bias is None and self.groups is None and self.path == REMOVAL.name
-
-    @functools.cached_property
-    def _whole(self) -> dict[str, Attend]:
-        """One for all blocks: what they see is worked out once."""
-        return {name: make(self.groups) for name, make in WHOLE.items()}
 
     def override(self, previous: Callable | None) -> Callable:
         """An attention override for one block. Its self-attention, which is called first, follows this rule; its
@@ -76,12 +74,12 @@ class Rule:
         args,
         kwargs,
     ):
+        if self.whole is not None:
+            return _run_whole(self.path, self.whole, query, key, value, self._mask_row(key), args, kwargs)
         path = self.path
         # Another pack may have set another override for this block alone.
         if not torch.compiler.is_compiling():
             path = chosen_path(self.bias is not None, self.name, previous, query.device, query.dtype)
-        if path in WHOLE:
-            return _run_whole(path, self._whole[path], query, key, value, self._mask_row(key), args, kwargs)
         if self.groups is not None and kwargs.get("mask") is not None:
             raise RuntimeError(
                 "refvid: another pack masks Wan's self-attention; references with a region, a frame window or a "

@@ -29,7 +29,7 @@ from ...core.visibility import turn
 from ...kernels.grouped import Groups
 from ...kernels.paths import AUTO
 from . import conditioning as keys
-from .attention import OVERRIDE, Rule, chosen_path
+from .attention import OVERRIDE, WHOLE, Rule, chosen_path
 from .variants import input_channels, takes_image_features
 
 KEY = "refvid"
@@ -178,7 +178,8 @@ def _diffusion_model(
     groups = None
     if spans is not None:
         groups = Groups(spans, tuple(rows[:-1]), rows[-1], rows[-1].shape[0] - keep.shape[1])
-    rule = Rule(bias, groups, name, path)
+    whole = WHOLE[path](groups) if path in WHOLE else None
+    rule = Rule(bias, groups, name, path, whole)
     beside = _SideCar(executor.class_obj, x, timestep, inputs, keep, layout, frames, streams, options, rule)
     started, options[KEY] = beside.tokens, beside
     options.pop(RAN, None)

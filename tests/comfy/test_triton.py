@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+from comfy_api.torch_helpers import set_torch_compile_wrapper
 from refvid_run import empty_latent, picture, sample, worst
 from refvid_run import text as text_of
 
@@ -21,9 +22,11 @@ LEFT = torch.zeros(64, 64).index_fill(1, torch.arange(32), 1.0)
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
 
+TEXTS = [[text_of(1), {}]], [[text_of(2), {}]]
+
+
 def run(model, vae, references, name: str):
-    texts = [[text_of(1), {}]], [[text_of(2), {}]]
-    out = apply_references(model, None, *texts, vae, empty_latent(), references, "saber", attention=name)
+    out = apply_references(model, None, *TEXTS, vae, empty_latent(), references, "saber", attention=name)
     return sample(out.model, out.positive, out.negative, empty_latent(), steps=1)
 
 
@@ -45,10 +48,10 @@ def test_the_kernel_runs_in_tritons_interpreter():
         pytest.skip("this is that process")
     if importlib.util.find_spec("triton") is None:
         pytest.skip("Triton is not installed beside ComfyUI: pip install triton==3.7.1 there (Linux)")
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "comfy", "-W", "default", __file__, "-k", "agrees"]
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "comfy", "-W", "default", __file__, "-k", "agree"]
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=250, check=False)
-    assert done.returncode == 0 and f"{len(CASES)} passed" in done.stdout, done.stdout[-3000:]
+    assert done.returncode == 0 and f"{len(CASES) + 2} passed" in done.stdout, done.stdout[-3000:]
 
 
 @pytest.mark.skipif(not INTERPRETED, reason="run by the test above")
@@ -59,6 +62,35 @@ def test_the_kernel_agrees_with_plain_torch(t2v, vae, monkeypatch, caplog, case)
         found = run(t2v, vae, CASES[case](), "triton")
     assert [r for r in caplog.records if "attention path triton" in r.getMessage()]
     assert worst(found, run(t2v, vae, CASES[case](), "eager")) < 1e-4
+
+
+def both(t2v, vae, case: str):
+    return [
+        apply_references(t2v, None, *TEXTS, vae, empty_latent(), CASES[case](), "saber", attention=name)
+        for name in ("triton", "eager")
+    ]
+
+
+@pytest.mark.skipif(not INTERPRETED, reason="run by the test above")
+def test_compiled_runs_agree(t2v, vae):
+    """Captured whole; code generation is left out."""
+    ours, plain = both(t2v, vae, "two regions")
+    compiled = ours.model.clone()
+    set_torch_compile_wrapper(
+        compiled, backend="eager", options=None, mode=None, fullgraph=True, dynamic=False
+    )
+    found = sample(compiled, ours.positive, ours.negative, empty_latent(), steps=1)
+    assert worst(found, sample(plain.model, plain.positive, plain.negative, empty_latent(), steps=1)) < 1e-4
+
+
+@pytest.mark.skipif(not INTERPRETED, reason="run by the test above")
+def test_batches_of_two_agree(t2v, vae):
+    latent = empty_latent()
+    two = {"samples": latent["samples"].repeat(2, 1, 1, 1, 1)}
+    ours, plain = (
+        sample(out.model, out.positive, out.negative, two, steps=1) for out in both(t2v, vae, "strength")
+    )
+    assert worst(ours, plain) < 1e-4 < worst(ours[:1], ours[1:])
 
 
 def told(caplog) -> list[str]:
