@@ -10,6 +10,7 @@ Without a GPU: what removal saves against a dense mask in one attention call (CP
 
 import argparse
 import itertools
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -154,21 +155,45 @@ def error(attend: Attend, case: Case, values: list[Tensor]) -> float:
     return ((attend(*values)[:, :2, rows].double() - right).norm() / right.norm()).item()
 
 
-def compare(case: Case, heads: int, backward: bool) -> None:
-    length = case.segments.of.shape[1]
-    values = [torch.randn(1, heads, length, 128, device=DEVICE, dtype=torch.bfloat16) for _ in range(3)]
+def speed(attend: Attend, case: Case, values: list[Tensor], runs: int = 10) -> float:
+    """TFLOP/s of a forward pass, counting the pairs of blocks of 64 that see each other at all: beside the device's own
+    peak it says how far there is to go."""
+    table = visits(case.segments, 64, 64)
+    pairs = int(table[..., :2].sum()) * 64 * 64
+    attend(*values)
+    torch.cuda.synchronize()
+    started = time.perf_counter()
+    for _ in range(runs):
+        attend(*values)
+    torch.cuda.synchronize()
+    flops = 4 * pairs * values[0].shape[1] * values[0].shape[-1]
+    return runs * flops / (time.perf_counter() - started) / 1e12
+
+
+def those_that_are_right(case: Case, name: str, values: list[Tensor]) -> dict[str, Attend]:
+    """The contenders that run here and are within their error."""
     right = {}
-    for name, attend in contenders(case).items():
+    for contender, attend in contenders(case).items():
         try:
             off = error(attend, case, values)
         except RuntimeError as refused:
-            print(f"{case.name}, {heads} heads: {name} does not run: {str(refused).splitlines()[0]}")
+            print(f"{name}: {contender} does not run: {str(refused).splitlines()[0]}")
             continue
-        print(f"{case.name}, {heads} heads: {name}, error {off:.1e}{'' if off < ERROR else ': too far off'}")
+        print(f"{name}: {contender}, error {off:.1e}{'' if off < ERROR else ': too far off'}")
         if off < ERROR:
-            right[name] = attend
+            right[contender] = attend
     if "ours" not in right:
-        raise SystemExit(f"{case.name}: ours is not right; no speed is measured on that")
+        raise SystemExit(f"{name}: ours is not right; no speed is measured on that")
+    return right
+
+
+def compare(case: Case, heads: int, backward: bool) -> None:
+    name, length = f"{case.name}, {heads} heads", case.segments.of.shape[1]
+    values = [torch.randn(1, heads, length, 128, device=DEVICE, dtype=torch.bfloat16) for _ in range(3)]
+    right = those_that_are_right(case, name, values)
+    ours = right.pop("ours")
+    if DEVICE == "cuda":
+        print(f"{name}: ours at {speed(ours, case, values):.0f} TFLOP/s of pairs that are seen")
     trained = [v.detach().requires_grad_() for v in values]
 
     def run(attend: Attend, given: list[Tensor]) -> Callable[[], object]:
@@ -176,17 +201,17 @@ def compare(case: Case, heads: int, backward: bool) -> None:
             return lambda: attend(*given)
         return lambda: torch.autograd.grad(attend(*given).sum(), given)
 
-    for name, attend in right.items():
-        if name == "ours":
-            continue
+    for contender, attend in right.items():
         modes = (
             [("forward", values), ("forward and backward", trained)] if backward else [("forward", values)]
         )
         for mode, given in modes:
-            if given is trained and (name.startswith("INT8") or (name == "flex" and DEVICE == "cpu")):
+            if given is trained and (
+                contender.startswith("INT8") or (contender == "flex" and DEVICE == "cpu")
+            ):
                 continue  # has no gradients there
-            ratio = paired_ratio(run(attend, given), run(right["ours"], given))
-            record("attention", f"{case.name}, {heads} heads, {mode}: {name} / ours", ratio)
+            ratio = paired_ratio(run(attend, given), run(ours, given))
+            record("attention", f"{name}, {mode}: {contender} / ours", ratio)
 
 
 def whole_models(size: str = "480p", count: int = 4) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from refvid.kernels.eager import masked_attention
 from refvid.training.text import fresh_text_encoder
-from refvid.wan.dit import SelfAttention, Tail, WanDiT, rotate, sinusoid
+from refvid.wan.dit import SelfAttention, Tail, WanDiT, attend_all, rotate, sinusoid
 from refvid.wan.text import CONTEXT_LENGTH, fold_padding
 
 FRAMES, SIDE = 3, 8
@@ -259,3 +259,15 @@ def test_a_patch_embedding_is_a_product_over_two_by_two_cells_in_row_major_order
         cell = values[0, :, f, 2 * r : 2 * r + 2, 2 * c : 2 * c + 2].double()
         expected = torch.einsum("ocyx,cyx->o", weight, cell) + dit.patch_embedding.bias.double()
         torch.testing.assert_close(got[index], expected, **CLOSE)
+
+
+def test_attention_with_gradients_is_attention_without():
+    """On a CPU the two go different ways."""
+    generator = torch.Generator().manual_seed(0)
+    values = [torch.randn(2, 3, length, 16, generator=generator) for length in (5, 9, 9)]
+    bias = torch.randn(2, 9, generator=generator)
+    bias[:, 4] = -torch.inf
+    for row in (None, bias):
+        without = attend_all(*values, row)
+        trained = (v.clone().requires_grad_() for v in values)
+        torch.testing.assert_close(attend_all(*trained, row), without, rtol=0, atol=1e-6)
