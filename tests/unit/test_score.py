@@ -87,7 +87,8 @@ def test_leak_is_0_on_the_own_background_1_on_the_references_and_half_between(pa
     between = (empty_clips(own) + empty_clips(other)) / 2
     for video, expected in ((pairs.video[:32], 0.0), (pairs.elsewhere[:32], 1.0), (between, 0.5)):
         leak = score.background_leak(video, own, other)
-        torch.testing.assert_close(leak, torch.full_like(leak, expected), rtol=0, atol=1e-4)
+        # Toys on the outer lanes end four pixels before the border, their soft edge a little later.
+        torch.testing.assert_close(leak, torch.full_like(leak, expected), rtol=0, atol=5e-4)
 
 
 def test_leak_between_a_background_and_itself_is_refused(pairs: Pairs) -> None:
