@@ -13,17 +13,15 @@ from ..core.recipes import Recipe
 from ..core.references import Arranged, Reference, active, arrange, prepare, reference_input
 from ..core.schedule import flow_sigma, share_of
 from ..core.visibility import turn
-from ..kernels.eager import eager_attention
 from ..kernels.grouped import in_groups
-from ..kernels.paths import AUTO, EAGER, TRITON, Choice, Need, choose_path, tell_path
-from ..kernels.segment_attention import triton_attention, why_not
+from ..kernels.paths import AUTO, Choice, Need, choose_path, tell_path
+from ..kernels.segment_attention import why_not
+from ..kernels.whole import WHOLE
 from ..wan.dit import Tail, WanDiT, attend_all
 from ..wan.sampler import TRAINED_STEPS, sample_euler
 from ..wan.vae import STRIDE, WanVAE
 
 IMAGE_TOKENS = 257
-# Attention of the whole sequence in place of torch's, made for what its queries see.
-WHOLE = {EAGER.name: eager_attention, TRITON.name: triton_attention}
 
 
 @dataclass(frozen=True)

@@ -60,9 +60,8 @@ TRITON = Path(
 )
 EAGER = Path("eager", "plain torch with a whole mask, to check the others by; slow", _takes_all)
 PATHS = (REMOVAL, BIAS, SDPA)  # in the order they are tried
-NAMED = {
-    path.name: path for path in (TRITON, EAGER)
-}  # taken only where asked for: no GPU has timed TRITON yet
+# Taken only where asked for: no GPU has timed TRITON yet.
+NAMED = {path.name: path for path in (TRITON, EAGER)}
 NAMES = (AUTO, *NAMED)
 
 

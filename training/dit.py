@@ -71,9 +71,9 @@ class TrainingConfig:
 
 def demo_dit() -> TrainingConfig:
     """The demo's DiT: 6 M parameters, 80 x 80 pixels. It learns to draw named toys in single pictures, then to
-    copy and recognise them in references, then everything: mostly whole scenes in 9 pictures, beside 25 of them, 13 in a row for
-    what lies between two key pictures of a long video, and pictures. Everything at once from the start leaves blobs for
-    silhouettes (docs/log.md)."""
+    copy and recognise them in references, then everything: mostly whole scenes in 9 pictures, beside 25 of them,
+    13 in a row for what lies between two key pictures of a long video, and pictures. Everything at once from the start
+    leaves blobs for silhouettes (docs/log.md)."""
     run = Settings(width=world.SIZE, height=world.SIZE, frames=9, steps=20, scale=2.0, shift=3.0, fps=8)
     kinds = (
         Kind("toy", 1, 48, 8192, 64, easy=True),

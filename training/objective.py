@@ -22,8 +22,8 @@ def masked_reference_loss(
     """Weighted squared error of the velocity on the frames that are not replaced.
 
     Masked-out reference tokens are seen by nobody, though rows of a batch keep different ones: by the Triton kernel
-    where it runs, else by a key bias of -inf; the same numbers as their removal. Replaced frames are clean and have timestep 0 (Wan2.2-TI2V's choice);
-    with `attention_mask` False every token of a reference that is not dropped stays visible.
+    where it runs, else by a key bias of -inf; the same numbers as their removal. Replaced frames are clean and have
+    timestep 0 (Wan2.2-TI2V's choice); with `attention_mask` False every token of a reference that is not dropped stays visible.
     """
     method = recipe_named(recipe)
     angles: dict[tuple[int, int, int, int], Tensor] = {}

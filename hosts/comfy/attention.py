@@ -12,18 +12,12 @@ from comfy.cli_args import args as options_of_comfyui
 from comfy.ldm.modules import attention as core_attention
 from torch import Tensor
 
-from ...kernels.eager import eager_attention
 from ...kernels.grouped import Attend, Groups, grouped_attention
-from ...kernels.paths import EAGER, REMOVAL, SDPA, TRITON, Choice, Need, choose_path, tell_path
-from ...kernels.segment_attention import triton_attention, why_not
+from ...kernels.paths import REMOVAL, SDPA, Choice, Need, choose_path, tell_path
+from ...kernels.segment_attention import why_not
 
 OVERRIDE = "optimized_attention_override"
 _PROBE = (1, 64, 128)  # batch, tokens, features of two heads
-# Attention of the whole sequence in place of the host's, made for what its queries see.
-WHOLE: dict[str, Callable[[Groups | None], Attend]] = {
-    EAGER.name: eager_attention,
-    TRITON.name: triton_attention,
-}
 _known: dict[tuple[Any, torch.device, torch.dtype], str | None] = {}
 
 
@@ -35,7 +29,7 @@ class Rule:
     groups  queries that see different keys
     name    of the attention a user chose
     path    of `kernels.paths`, chosen for the attention that the model's options hold
-    whole   attention in place of the host's where the path is one of WHOLE; one for all blocks, since what they see is
+    whole   attention in place of the host's where the path is one of `kernels.whole`; one for all blocks, since what they see is
             worked out once
     """
 

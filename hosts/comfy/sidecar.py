@@ -28,8 +28,9 @@ from ...core.schedule import share_of
 from ...core.visibility import turn
 from ...kernels.grouped import Groups
 from ...kernels.paths import AUTO
+from ...kernels.whole import WHOLE
 from . import conditioning as keys
-from .attention import OVERRIDE, WHOLE, Rule, chosen_path
+from .attention import OVERRIDE, Rule, chosen_path
 from .variants import input_channels, takes_image_features
 
 KEY = "refvid"
