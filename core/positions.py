@@ -31,6 +31,13 @@ def _frequencies(size: int) -> Tensor:
     return ROPE_THETA ** (-torch.arange(0, size, 2, dtype=torch.float64) / size)
 
 
+def sinusoid(value: Tensor, width: int) -> Tensor:
+    """value (...,) -> (..., width): cosines, then sines, of geometric frequencies from 1 down to 1 / 10000."""
+    half = torch.arange(width // 2, device=value.device, dtype=torch.float32)
+    angles = value.float()[..., None] * 10000.0 ** (-half / (width // 2))
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
 def reference_angles(layout: Layout, video_frames: int, head_size: int) -> Tensor:
     """Angles of all reference tokens of a layout, before removal. -> (tokens, head_size/2) float64."""
     parts = []

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..core.positions import grid_positions, rope_angles
+from ..core.positions import grid_positions, rope_angles, sinusoid
 from ..kernels.grouped import Attend
 
 PATCH = (1, 2, 2)
@@ -205,13 +205,6 @@ class ImageEmbedding(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         return self.proj(features)
-
-
-def sinusoid(timestep: Tensor, width: int) -> Tensor:
-    """timestep (...,) in 0…1000 -> (..., width): cosines, then sines, of geometric frequencies."""
-    half = torch.arange(width // 2, device=timestep.device, dtype=torch.float32)
-    angles = timestep.float()[..., None] * 10000.0 ** (-half / (width // 2))
-    return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
 class WanDiT(nn.Module):

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from refvid.core.positions import sinusoid
 from refvid.kernels.eager import masked_attention
 from refvid.training.text import fresh_text_encoder
-from refvid.wan.dit import SelfAttention, Tail, WanDiT, attend_all, rotate, sinusoid
+from refvid.wan.dit import SelfAttention, Tail, WanDiT, attend_all, rotate
 from refvid.wan.text import CONTEXT_LENGTH, fold_padding
 
 FRAMES, SIDE = 3, 8

@@ -1,0 +1,194 @@
+"""Slot-ID's encoder: who is in a reference video, read frame by frame into a few tokens (arXiv 2601.01352).
+
+The abstract names the parts: learned slots, a reader routed by Sinkhorn, anchor tokens from a picture, a gate between
+them, and that the order of frames matters. Every number and the form of each part are our choice; none is public.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .positions import sinusoid
+from .transport import transport_plan
+
+PATCH = 2  # latent cells on a side of a token, as in Wan
+
+
+@dataclass(frozen=True)
+class SlotsConfig:
+    """Sizes of an encoder.
+
+    channels    of the VAE's latents
+    context     width of Wan's cross-attention, after its text embedding
+    width       of the slots
+    place_width features that say where and when a token is, for each of row, column and frame
+    rounds      of routing and refining on every frame
+    epsilon     of the transport; costs are cosines, so they lie in [-1, 1]
+    gate        the gate's bias at the start: sigmoid(-2) = 0.12, so that training begins as a model of pictures
+    """
+
+    channels: int
+    context: int
+    width: int = 768
+    place_width: int = 64
+    slots: int = 16
+    anchors: int = 4
+    rounds: int = 3
+    epsilon: float = 0.1
+    gate: float = -2.0
+
+    @property
+    def tokens(self) -> int:
+        return self.anchors + self.slots
+
+
+def slots_1_3b() -> SlotsConfig:
+    """For Wan 2.1 1.3B."""
+    return SlotsConfig(channels=16, context=1536)
+
+
+def slots_14b() -> SlotsConfig:
+    """For Wan 2.1 and 2.2 14B."""
+    return replace(slots_1_3b(), context=5120)
+
+
+def slots_5b() -> SlotsConfig:
+    """For Wan 2.2 TI2V-5B."""
+    return replace(slots_1_3b(), channels=48, context=3072)
+
+
+def slots_demo() -> SlotsConfig:
+    """For the demo model: less than 1 MB in fp16."""
+    return SlotsConfig(channels=16, context=256, width=128, place_width=16)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What an encoder read from B clips of F latent frames of N tokens.
+
+    anchors (B, A, C) and slots (B, S, C), already gated, both in the width of Wan's context; gates (B, S) in 0…1;
+    plans (B, F, S, N), what each slot read of each frame: a slot's row sums to 1, or to 0 where a frame shows no subject.
+    """
+
+    anchors: Tensor
+    slots: Tensor
+    gates: Tensor
+    plans: Tensor
+
+
+class SlotEncoder(nn.Module):
+    """Reads clips into identity tokens. `operations` has Linear, LayerNorm and Embedding: torch's, or those of a host
+    that moves weights by itself."""
+
+    def __init__(self, config: SlotsConfig, operations: Any = nn):
+        super().__init__()
+        self.config, width = config, config.width
+        linear, norm, embedding = operations.Linear, operations.LayerNorm, operations.Embedding
+        self.embed = linear(config.channels * PATCH**2 + 3 * config.place_width, width)
+        self.norm_tokens = norm(width)
+        self.first_slots = embedding(config.slots, width)
+        self.reader = SlotReader(config, operations)
+        self.anchor_queries = embedding(config.anchors, width)
+        self.anchor_key, self.anchor_value = (linear(width, width, bias=False) for _ in range(2))
+        self.gate = linear(2 * width, 1)
+        self.anchor_out, self.slot_out = (
+            nn.Sequential(linear(width, config.context), norm(config.context)) for _ in range(2)
+        )
+        self.null = embedding(config.tokens, config.context)
+
+    def start(self) -> None:
+        """The weights that training begins with, beside torch's own."""
+        nn.init.constant_(self.gate.bias, self.config.gate)
+        for table in (self.first_slots, self.anchor_queries, self.null):
+            nn.init.normal_(table.weight, std=table.weight.shape[1] ** -0.5)
+
+    def forward(self, clip: Tensor, cover: Tensor, anchor: Tensor, anchor_cover: Tensor) -> Encoded:
+        """clip (B, channels, F, H, W); cover (B, F, H/2, W/2) in [0, 1], how much of each token is the subject; anchor
+        (B, channels, 1, H, W), a single picture of it, and its cover (B, 1, H/2, W/2)."""
+        tokens, weights = (
+            self.norm_tokens(self.embed(place_tokens(clip, self.config.place_width))),
+            cover.flatten(2),
+        )
+        slots, plans = _rows(self.first_slots, len(clip)), []
+        for frame in range(tokens.shape[1]):
+            slots, plan = self.reader(slots, tokens[:, frame], weights[:, frame])
+            plans.append(plan)
+        picture = self._look(anchor, anchor_cover)
+        gates = self.gate(torch.cat([slots, picture.mean(1, keepdim=True).expand_as(slots)], dim=2)).sigmoid()
+        return Encoded(
+            self.anchor_out(picture), gates * self.slot_out(slots), gates[..., 0], torch.stack(plans, 1)
+        )
+
+    def nobody(self) -> Tensor:
+        """(A + S, C): the learned tokens that stand for no identity."""
+        return _rows(self.null, 1)[0]
+
+    def _look(self, anchor: Tensor, cover: Tensor) -> Tensor:
+        """Anchor tokens (B, A, width): queries over the subject's tokens of one picture."""
+        tokens = self.norm_tokens(self.embed(place_tokens(anchor, self.config.place_width)))[:, 0]
+        mask = cover.flatten(1).log()[:, None]  # a token counts by the share that is subject
+        query = _rows(self.anchor_queries, len(anchor))
+        return F.scaled_dot_product_attention(
+            query, self.anchor_key(tokens), self.anchor_value(tokens), attn_mask=mask.to(query.dtype)
+        )
+
+
+class SlotReader(nn.Module):
+    """One frame's tokens into the slots: routed by optimal transport, so that all slots read and all of the subject is
+    read, then a gated recurrent unit and an MLP."""
+
+    def __init__(self, config: SlotsConfig, operations: Any = nn):
+        super().__init__()
+        width, linear, norm = config.width, operations.Linear, operations.LayerNorm
+        self.rounds, self.epsilon = config.rounds, config.epsilon
+        self.norm_slots, self.norm_mlp = norm(width), norm(width)
+        self.query, self.key, self.value = (linear(width, width, bias=False) for _ in range(3))
+        self.read, self.kept = linear(width, 3 * width), linear(width, 3 * width)
+        self.mlp = nn.Sequential(linear(width, 2 * width), nn.GELU(), linear(2 * width, width))
+
+    def forward(self, slots: Tensor, tokens: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """slots (B, S, width), tokens (B, N, width), weights (B, N) in [0, 1] -> slots, and what each read of the tokens
+        (B, S, N). A frame whose weights are all zero changes nothing."""
+        mass = weights.sum(1, keepdim=True)
+        shows = mass > 0
+        share = torch.where(shows, weights / mass.clamp_min(1e-6), 1 / weights.shape[1])
+        key, value = F.normalize(self.key(tokens), dim=-1), self.value(tokens)
+        even = torch.full((1, slots.shape[1]), 1 / slots.shape[1])
+        before, plan = slots, torch.zeros(0)
+        for _ in range(self.rounds):
+            query = F.normalize(self.query(self.norm_slots(slots)), dim=-1)
+            plan = transport_plan(-(query @ key.mT), even, share, self.epsilon) * slots.shape[1]
+            slots = gated(self.read(plan.to(value.dtype) @ value), self.kept(slots), slots)
+            slots = slots + self.mlp(self.norm_mlp(slots))
+        return torch.where(shows[..., None], slots, before), plan * shows[..., None]
+
+
+def gated(read: Tensor, kept: Tensor, state: Tensor) -> Tensor:
+    """A gated recurrent unit (Cho et al., arXiv 1406.1078) from its projections (..., 3C): reset, update, new (torch's
+    order)."""
+    reset, update, new = read.chunk(3, dim=-1)
+    kept_reset, kept_update, kept_new = kept.chunk(3, dim=-1)
+    share = torch.sigmoid(update + kept_update)
+    fresh = torch.tanh(new + torch.sigmoid(reset + kept_reset) * kept_new)
+    return (1 - share) * fresh + share * state
+
+
+def place_tokens(latent: Tensor, width: int) -> Tensor:
+    """Patches of a latent with where and when they are: (B, C, F, H, W) -> (B, F, H*W/4, 4C + 3 width)."""
+    patches = latent.unflatten(4, (-1, PATCH)).unflatten(3, (-1, PATCH))  # (B, C, F, h, 2, w, 2)
+    patches = patches.permute(0, 2, 3, 5, 1, 4, 6).flatten(4)
+    frames, rows, columns = patches.shape[1:4]
+    axes = torch.meshgrid(
+        *(torch.arange(n, device=latent.device) for n in (frames, rows, columns)), indexing="ij"
+    )
+    place = sinusoid(torch.stack(axes, dim=-1), width).flatten(3).to(latent.dtype)
+    return torch.cat([patches, place.expand(len(latent), -1, -1, -1, -1)], dim=-1).flatten(2, 3)
+
+
+def _rows(table: Any, batch: int) -> Tensor:
+    """A whole table as (B, rows, width), through its own forward: under ComfyUI that is what moves and casts weights."""
+    every = torch.arange(table.weight.shape[0], device=table.weight.device)
+    return table(every).expand(batch, -1, -1)
