@@ -7,13 +7,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..core.checkpoint import read_shapes
 from ..core.guidance import joint
 from ..core.inspection import Inspection, Sizes, inspect
 from ..core.recipes import AUTO, TRAINED_FOR, choose_recipe
 from ..core.references import Reference
 from ..kernels.paths import AUTO as ANY_ATTENTION
 from ..wan.dit import WanDiT
-from ..wan.loading import dit_config, load_dit, load_vae, read_shapes
+from ..wan.loading import dit_config, load_dit, load_vae
 from ..wan.sampler import flow_sigmas
 from ..wan.text import TextEncoder, load_text_encoder
 from ..wan.vae import LATENT_CHANNELS, WanVAE

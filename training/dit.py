@@ -11,11 +11,12 @@ from typing import cast
 import torch
 from torch import Generator, Tensor, nn
 
+from ..core.checkpoint import save_model
 from ..core.recipes import TRAINED_FOR
 from ..demo import world
 from ..hosts.pipeline import SETTINGS, Settings
 from ..wan.dit import DiTConfig, WanDiT
-from ..wan.loading import load_dit, load_vae, save_model
+from ..wan.loading import load_dit, load_vae
 from ..wan.text import TextEncoder, load_text_encoder
 from .batches import Drawing, draw_batch
 from .data import Encoder, Kind, Latents, cached_latents

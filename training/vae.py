@@ -11,8 +11,9 @@ from typing import cast
 import torch
 from torch import Generator, Tensor, nn
 
+from ..core.checkpoint import save_model
 from ..demo import world
-from ..wan.loading import load_vae, save_model
+from ..wan.loading import load_vae
 from ..wan.vae import CausalConv, FrameAttention, WanVAE
 from .optimise import Optimiser, load_run, save_run, warm_hold_decay
 from .references import masked_frames

@@ -1,14 +1,12 @@
 """Original-format Wan safetensors of any size into our modules; anything else is refused by name."""
 
 import json
-from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
+from ..core.checkpoint import Shapes, count_blocks, read_safetensors
 from .dit import DiTConfig, WanDiT
 from .vae import WanVAE
 
@@ -24,31 +22,6 @@ FOREIGN_KEYS = {
     "patch_embedding_pose.weight": "SCAIL",
     "img_emb.emb_pos": "first-and-last-frame (FLF2V)",
 }
-
-
-def read_safetensors(path: str | Path, what: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a file. `what` names the input in an error, e.g. "--dit"."""
-    return _read(path, what, lambda file, key: file.get_tensor(key))
-
-
-def read_shapes(path: str | Path, what: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The same with tensors that have a shape but no storage: what a file holds, however large it is."""
-    return _read(path, what, lambda file, key: torch.empty(file.get_slice(key).get_shape(), device="meta"))
-
-
-def _read(path: str | Path, what: str, take: Callable) -> tuple[dict[str, Tensor], dict[str, str]]:
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"{what}: there is no file {path}; give a .safetensors file")
-    if path.suffix != ".safetensors":
-        raise ValueError(
-            f"{what}: {path.name} is not a .safetensors file; pickled weights can run code and are refused"
-        )
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {key: take(file, key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{what}: {path.name} is truncated or not a safetensors file ({error})") from error
 
 
 def load_dit(
@@ -115,35 +88,6 @@ def load_vae(
     fresh = WanVAE(8)
     filled.mean, filled.deviation = fresh.mean.to(device), fresh.deviation.to(device)
     return filled
-
-
-def save_model(
-    tensors: dict[str, Tensor], path: str | Path, metadata: dict[str, str] | None = None, dtype=torch.float16
-) -> None:
-    """Write tensors in original key names; floating ones in `dtype`."""
-    packed = {
-        key: (value.to(dtype) if value.is_floating_point() else value).detach().cpu().contiguous()
-        for key, value in tensors.items()
-    }
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    save_file(packed, path, metadata={"format": "pt", **(metadata or {})})
-
-
-class Shapes:
-    """Shapes by key, with an error that names the missing one."""
-
-    def __init__(self, state: dict[str, Tensor], what: str):
-        self.state, self.what = state, what
-
-    def __getitem__(self, key: str) -> list[int]:
-        if key not in self.state:
-            raise ValueError(f"{self.what} is not a Wan file in original format: it has no {key}")
-        return list(self.state[key].shape)
-
-
-def count_blocks(keys: Iterable[str], prefix: str) -> int:
-    """How many numbers follow `prefix` among the keys."""
-    return len({key.removeprefix(prefix).split(".")[0] for key in keys if key.startswith(prefix)})
 
 
 def on_meta(build, *sizes):

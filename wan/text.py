@@ -5,7 +5,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .loading import Shapes, count_blocks, fill_parameters, on_meta, read_safetensors
+from ..core.checkpoint import Shapes, count_blocks, read_safetensors
+from .loading import fill_parameters, on_meta
 
 CONTEXT_LENGTH = 512  # Wan pads every prompt to 512 tokens and zeroes the padding
 PADDING = 0

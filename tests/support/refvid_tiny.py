@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from refvid.core.checkpoint import save_model
 from refvid.training.text import fresh_text_encoder
 from refvid.wan.dit import Block, DiTConfig, WanDiT
-from refvid.wan.loading import save_model
 from refvid.wan.vae import WanVAE
 
 TEXT_WIDTH = 32

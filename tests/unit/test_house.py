@@ -223,3 +223,19 @@ def test_no_function_is_too_long_outside_kernels() -> None:
 def test_no_file_outside_tests_mentions(pattern: str) -> None:
     outside = [file for file in python_files() if not relative(file).startswith("tests/")]
     assert [relative(file) for file in outside if re.search(pattern, file.read_text("utf-8"))] == []
+
+
+@pytest.mark.parametrize(
+    "page",
+    sorted([*ROOT.glob("web/docs/*.md"), *ROOT.glob("docs/*.md"), ROOT / "README.md"]),
+    ids=lambda p: p.name,
+)
+def test_no_table_is_torn(page: Path) -> None:
+    """A blank line before a row makes the rest of a table plain text."""
+    lines = page.read_text("utf-8").splitlines()
+    torn = [
+        n
+        for n in range(2, len(lines))
+        if lines[n].startswith("|") and not lines[n - 1] and lines[n - 2].startswith("|")
+    ]
+    assert not torn

@@ -7,7 +7,8 @@ import refvid_tiny as tiny
 import torch
 from safetensors.torch import load_file, save_file
 
-from refvid.wan.loading import dit_config, load_dit, load_vae, read_safetensors, save_model
+from refvid.core.checkpoint import read_safetensors, save_model
+from refvid.wan.loading import dit_config, load_dit, load_vae
 from refvid.wan.text import load_text_encoder
 from refvid.wan.vae import LATENT_DEVIATION, LATENT_MEAN
 

@@ -9,6 +9,7 @@ from refvid_latents import latents
 from safetensors.torch import load_file
 from torch import Generator, Tensor
 
+from refvid.core.checkpoint import save_model
 from refvid.training import dit as dit_training
 from refvid.training import vae as vae_training
 from refvid.training.batches import PATTERNS, Drawing, draw_batch
@@ -26,7 +27,6 @@ from refvid.training.objective import masked_reference_loss
 from refvid.training.optimise import Optimiser, save_run
 from refvid.training.text import fresh_text_encoder
 from refvid.training.vae import Stage, View, smoke_vae, train_vae
-from refvid.wan.loading import save_model
 from refvid.wan.vae import WanVAE
 
 # torch says once per process that its RMSNorm has no fused kernel for autocast's mixed dtypes.
