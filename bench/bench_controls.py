@@ -13,7 +13,8 @@ from refvid.core.recipes import recipe_named
 from refvid.core.visibility import turn
 from refvid.kernels.eager import eager_attention
 from refvid.kernels.grouped import in_groups
-from refvid.wan.dit import DiTConfig, Tail, WanDiT, attend_all
+from refvid.wan.attention import attend_all
+from refvid.wan.dit import DiTConfig, Tail, WanDiT
 
 FRAMES, ROWS, COLUMNS = 5, 32, 32  # 5 x 16 x 16 = 1280 tokens
 VIDEO = FRAMES * ROWS * COLUMNS // 4

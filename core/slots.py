@@ -27,6 +27,7 @@ class SlotsConfig:
     place_width features that say where and when a token is, for each of row, column and frame
     rounds      of routing and refining on every frame
     epsilon     of the transport; costs are cosines, so they lie in [-1, 1]
+    frames      pictures that a clip is read in, 1 + 4 k; size, pixels on a side
     gate        the gate's bias at the start: sigmoid(-2) = 0.12, so that training begins as a model of pictures
     """
 
@@ -39,6 +40,8 @@ class SlotsConfig:
     rounds: int = 3
     epsilon: float = 0.1
     gate: float = -2.0
+    frames: int = 33
+    size: int = 256
 
     @property
     def tokens(self) -> int:
@@ -62,7 +65,7 @@ def slots_5b() -> SlotsConfig:
 
 def slots_demo() -> SlotsConfig:
     """For the demo model: less than 1 MB in fp16."""
-    return SlotsConfig(channels=16, context=256, width=128, place_width=16)
+    return SlotsConfig(channels=16, context=256, width=128, place_width=16, frames=17, size=80)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from ..kernels.grouped import in_groups
 from ..kernels.paths import AUTO, Choice, Need, choose_path, tell_path
 from ..kernels.segment_attention import why_not
 from ..kernels.whole import WHOLE
-from ..wan.dit import Tail, WanDiT, attend_all
+from ..wan.attention import attend_all
+from ..wan.dit import Tail, WanDiT
 from ..wan.sampler import TRAINED_STEPS, sample_euler
 from ..wan.vae import STRIDE, WanVAE
 

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from ..core.positions import grid_positions, rope_angles, sinusoid
 from ..kernels.grouped import Attend
+from .attention import EPSILON, Context, CrossAttention, ImageCrossAttention, SelfAttention, attend_all
 
 PATCH = (1, 2, 2)
-EPSILON = 1e-6
 
 
 @dataclass(frozen=True)
@@ -47,98 +47,13 @@ class Tail:
 
 
 @dataclass(frozen=True)
-class Context:
-    """What cross-attention reads: text (B, S, C), its key bias (B, S), image tokens (B, 257, C) where trained."""
+class Identities:
+    """Tokens that cross-attention reads behind the text (Slot-ID): tokens (B or 1, n, C) in the DiT's width, key_bias (B or 1, n), and the
+    attention over text and tokens together, where not every query sees every identity."""
 
-    text: Tensor
-    text_bias: Tensor | None = None
-    image: Tensor | None = None
-
-
-class RMSNorm(nn.RMSNorm):
-    """With the weight in the features' type, which is what the fused kernels ask for under autocast."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
-
-
-def rotate(features: Tensor, rotation: Tensor) -> Tensor:
-    """Turn feature pairs by an angle. features (B, L, N, D), rotation (B or 1, L, 1, D/2, 2) = (cos, sin)."""
-    even, odd = features.float().unflatten(-1, (-1, 2)).unbind(-1)
-    cos, sin = rotation.unbind(-1)
-    return torch.stack([even * cos - odd * sin, even * sin + odd * cos], -1).flatten(-2).type_as(features)
-
-
-def attend_all(query: Tensor, key: Tensor, value: Tensor, key_bias: Tensor | None) -> Tensor:
-    """torch's attention, every query over every key. query (B, N, L, D), key and value (B, N, S, D), key_bias (B or 1, S)"""
-    mask = None if key_bias is None else key_bias[:, None, None, :].to(query.dtype)
-    if query.requires_grad and query.device.type == "cpu":
-        return _plain_attention(query, key, value, mask)
-    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-
-
-def _plain_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-    """The same by matrix products: over short sequences torch's fused CPU kernel takes twice the time, most of it for
-    gradients (docs/log.md)."""
-    logits = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
-    weights = torch.softmax((logits if mask is None else logits + mask).float(), dim=-1)
-    return weights.to(value.dtype) @ value
-
-
-class SelfAttention(nn.Module):
-    """Multi-head attention with RMS-normalised queries and keys."""
-
-    def __init__(self, width: int, heads: int):
-        super().__init__()
-        self.heads = heads
-        self.q, self.k, self.v, self.o = (nn.Linear(width, width) for _ in range(4))
-        self.norm_q, self.norm_k = (RMSNorm(width, eps=EPSILON) for _ in range(2))
-
-    def forward(
-        self, tokens: Tensor, rotation: Tensor, key_bias: Tensor | None = None, attend: Attend = attend_all
-    ) -> Tensor:
-        """tokens (B, L, C), rotation (B or 1, L, 1, D/2, 2), key_bias (B or 1, L) -> (B, L, C)"""
-        query, key = (
-            rotate(self._split(t), rotation)
-            for t in (self.norm_q(self.q(tokens)), self.norm_k(self.k(tokens)))
-        )
-        return self.o(self._attend(query, key, self._split(self.v(tokens)), key_bias, attend))
-
-    def _split(self, features: Tensor) -> Tensor:
-        return rearrange(features, "b l (n d) -> b l n d", n=self.heads)
-
-    def _attend(
-        self, query: Tensor, key: Tensor, value: Tensor, key_bias: Tensor | None, attend: Attend = attend_all
-    ) -> Tensor:
-        query, key, value = (rearrange(t, "b l n d -> b n l d") for t in (query, key, value))
-        return rearrange(attend(query, key, value, key_bias), "b n l d -> b l (n d)")
-
-
-class CrossAttention(SelfAttention):
-    """Tokens read the text; no positions."""
-
-    def forward(self, tokens: Tensor, context: Context) -> Tensor:
-        return self.o(self._read(self.norm_q(self.q(tokens)), context))
-
-    def _read(self, query: Tensor, context: Context) -> Tensor:
-        key, value = self.norm_k(self.k(context.text)), self.v(context.text)
-        return self._attend(self._split(query), self._split(key), self._split(value), context.text_bias)
-
-
-class ImageCrossAttention(CrossAttention):
-    """Tokens read the text and, separately, the image tokens of the image-to-video variants."""
-
-    def __init__(self, width: int, heads: int):
-        super().__init__(width, heads)
-        self.k_img, self.v_img = nn.Linear(width, width), nn.Linear(width, width)
-        self.norm_k_img = RMSNorm(width, eps=EPSILON)
-
-    def _read(self, query: Tensor, context: Context) -> Tensor:
-        seen = super()._read(query, context)
-        if context.image is None:
-            return seen
-        key, value = self.norm_k_img(self.k_img(context.image)), self.v_img(context.image)
-        return seen + self._attend(self._split(query), self._split(key), self._split(value), None)
+    tokens: Tensor
+    key_bias: Tensor | None = None
+    attend: Attend | None = None
 
 
 class Block(nn.Module):
@@ -234,6 +149,7 @@ class WanDiT(nn.Module):
         context_bias: Tensor | None = None,
         image_features: Tensor | None = None,
         tail: Tail | None = None,
+        identities: Identities | None = None,
     ) -> Tensor:
         """Flow velocity.
 
@@ -244,6 +160,8 @@ class WanDiT(nn.Module):
         video = self.embed_patches(latent)
         time, modulation = self._embed_time(timestep)
         text = Context(self.text_embedding(context), context_bias, self._embed_image(image_features))
+        if identities is not None:
+            text = _with_identities(text, identities)
         angles = rope_angles(grid_positions(frames, rows // 2, columns // 2), self.head_size).to(
             latent.device
         )[None]
@@ -291,6 +209,20 @@ class WanDiT(nn.Module):
 
 def _mlp(width_in: int, activation: nn.Module, width: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(width_in, width), activation, nn.Linear(width, width))
+
+
+def _with_identities(context: Context, identities: Identities) -> Context:
+    """The context with the identities' tokens behind the text: cross-attention has no positions."""
+    text, tokens = context.text, identities.tokens.to(context.text)
+    joined = torch.cat([text, tokens.expand(len(text), -1, -1)], dim=1)
+    bias = None
+    if context.text_bias is not None or identities.key_bias is not None:
+        parts = [
+            text.new_zeros(1, size) if one is None else one.to(text.device, torch.float32)
+            for one, size in ((context.text_bias, text.shape[1]), (identities.key_bias, tokens.shape[1]))
+        ]
+        bias = torch.cat([part.expand(len(text), -1) for part in parts], dim=1)
+    return Context(joined, bias, context.image, identities.attend)
 
 
 def _append(video: Tensor, angles: Tensor, tail: Tail) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -15,7 +15,7 @@ from refvid.core.visibility import turn
 from refvid.kernels.eager import eager_attention, masked_attention
 from refvid.kernels.grouped import in_groups
 from refvid.kernels.paths import BIAS, EAGER, REMOVAL, SDPA, Need, choose_path
-from refvid.wan.dit import attend_all
+from refvid.wan.attention import attend_all
 
 CPU = torch.device("cpu")
 FRAMES, ROWS, COLUMNS = 2, 4, 6

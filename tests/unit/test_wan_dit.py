@@ -12,7 +12,8 @@ from torch import Tensor
 from refvid.core.positions import sinusoid
 from refvid.kernels.eager import masked_attention
 from refvid.training.text import fresh_text_encoder
-from refvid.wan.dit import SelfAttention, Tail, WanDiT, attend_all, rotate
+from refvid.wan.attention import SelfAttention, attend_all, rotate
+from refvid.wan.dit import Tail, WanDiT
 from refvid.wan.text import CONTEXT_LENGTH, fold_padding
 
 FRAMES, SIDE = 3, 8

@@ -1,0 +1,97 @@
+"""An adapter's file: the encoder that reads identities and the LoRA that lets Wan's cross-attention use them, as one safetensors.
+
+The LoRA has ComfyUI's key names, so core's own LoRA loader reads it from the same file.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .checkpoint import read_safetensors, save_model
+from .slots import SlotEncoder, SlotsConfig
+
+VERSION = "1"
+KIND = "slot_id"
+ENCODER, LORA = "slot_encoder.", "diffusion_model."
+PROJECTIONS = ("q", "k", "v", "o")  # of every block's cross-attention
+_KIND, _VERSION, _CONFIG = "refvid.kind", "refvid.version", "refvid.config"
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """config and weights of a `SlotEncoder`; the LoRA as in the file; fingerprint of all of it."""
+
+    config: SlotsConfig
+    encoder: dict[str, Tensor]
+    lora: dict[str, Tensor]
+    fingerprint: str
+
+
+def lora_key(block: int, projection: str, part: str) -> str:
+    """A key as ComfyUI's LoRA loader knows it; part is lora_A.weight (rank, in), lora_B.weight (out, rank) or alpha."""
+    return f"{LORA}blocks.{block}.cross_attn.{projection}.{part}"
+
+
+def save_adapter(
+    config: SlotsConfig,
+    encoder: dict[str, Tensor],
+    lora: dict[str, Tensor],
+    path: str | Path,
+    dtype=torch.float16,
+) -> None:
+    """Write an adapter; `encoder` under SlotEncoder's own names, `lora` under `lora_key`'s."""
+    metadata = {_KIND: KIND, _VERSION: VERSION, _CONFIG: json.dumps(asdict(config))}
+    save_model({**{ENCODER + key: value for key, value in encoder.items()}, **lora}, path, metadata, dtype)
+
+
+def load_adapter(path: str | Path, what: str = "adapter") -> Adapter:
+    """What `save_adapter` wrote. ValueError for a file that is missing, truncated, of another kind or version, or whose encoder is not of
+    its configuration's sizes."""
+    state, metadata = read_safetensors(path, what)
+    name = f"{what}: {Path(path).name}"
+    if metadata.get(_KIND) != KIND:
+        raise ValueError(
+            f"{name} is not a Slot-ID adapter (its metadata has no {_KIND} = {KIND}); a plain LoRA goes into a LoRA loader"
+        )
+    if metadata.get(_VERSION) != VERSION:
+        raise ValueError(
+            f"{name} has version {metadata.get(_VERSION)}, this refvid reads {VERSION}; update one of the two"
+        )
+    config = _config(metadata.get(_CONFIG, ""), name)
+    encoder = {key.removeprefix(ENCODER): value for key, value in state.items() if key.startswith(ENCODER)}
+    lora = {key: value for key, value in state.items() if key.startswith(LORA)}
+    _require_sizes(config, encoder, name)
+    return Adapter(config, encoder, lora, _fingerprint(state))
+
+
+def _config(text: str, name: str) -> SlotsConfig:
+    try:
+        return SlotsConfig(**json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{name}: its metadata {_CONFIG} does not describe an encoder ({error})") from error
+
+
+def _require_sizes(config: SlotsConfig, encoder: dict[str, Tensor], name: str) -> None:
+    with torch.device("meta"):
+        wanted = SlotEncoder(config).state_dict()
+    odd = wanted.keys() ^ encoder.keys()
+    if odd:
+        raise ValueError(
+            f"{name}: encoder keys differ from its configuration's, {min(odd)} first ({len(odd)} such keys)"
+        )
+    for key, value in wanted.items():
+        if value.shape != encoder[key].shape:
+            raise ValueError(f"{name}: {key} is {list(encoder[key].shape)}, needed {list(value.shape)}")
+
+
+def _fingerprint(state: dict[str, Tensor]) -> str:
+    """Twelve digits that only this adapter has: every weight's name, type and bytes count."""
+    digest = sha256()
+    for key in sorted(state):
+        digest.update(f"{key} {state[key].dtype} {tuple(state[key].shape)}".encode())
+        digest.update(state[key].contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,107 @@
+"""Who someone is, as a few tokens beside the text: read once, kept in a small file, shared, blended."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from .checkpoint import Shapes, read_safetensors, save_model
+
+Parts = Literal["both", "slots", "anchor"]
+PARTS: tuple[str, ...] = get_args(Parts)
+VERSION = "1"
+_KIND, _ADAPTER, _VERSION = "refvid.kind", "refvid.adapter", "refvid.version"
+KIND = "identity"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """anchors (A, C) and slots (S, C), float32, in the width of Wan's cross-attention; the fingerprint of the adapter whose encoder
+    read them, which alone understands them; preview (H, W, 3) in [0, 1], the picture the anchor was read from."""
+
+    anchors: Tensor
+    slots: Tensor
+    adapter: str
+    preview: Tensor
+
+    def tokens(self, parts: str) -> Tensor:
+        """(n, C): the anchor's tokens, the slots, or both."""
+        chosen = {"both": (self.anchors, self.slots), "slots": (self.slots,), "anchor": (self.anchors,)}
+        if parts not in chosen:
+            raise ValueError(f"parts is {parts!r}; choose one of {', '.join(PARTS)}")
+        return torch.cat(chosen[parts])
+
+
+def blend(identities: Sequence[Identity], weights: Sequence[float]) -> Identity:
+    """The weighted mean of what one adapter read: slot k of one is slot k of another, since all begin as the same learned slots (our
+    choice). The preview is that of the largest share. ValueError for no identity, weights that do not fit or are negative or
+    all zero, and identities of two adapters."""
+    if not identities or len(identities) != len(weights):
+        raise ValueError(
+            f"blend: {len(identities)} identities and {len(weights)} weights came; needed one weight for each"
+        )
+    if not all(0 <= weight < float("inf") for weight in weights) or sum(weights) <= 0:
+        raise ValueError(f"blend: weights are {list(weights)}; needed 0 or more, not all 0")
+    first, total = identities[0], sum(weights)
+    for other in identities[1:]:
+        require_adapter(other, first.adapter, "blend")
+    shares = torch.tensor([weight / total for weight in weights])
+
+    def mean(of: list[Tensor]) -> Tensor:
+        return torch.einsum("i,inc->nc", shares, torch.stack(of))
+
+    preview = identities[int(shares.argmax())].preview
+    return Identity(
+        mean([i.anchors for i in identities]), mean([i.slots for i in identities]), first.adapter, preview
+    )
+
+
+def require_adapter(identity: Identity, adapter: str, what: str) -> None:
+    """ValueError where an identity was read by another adapter than this fingerprint's."""
+    if identity.adapter != adapter:
+        raise ValueError(
+            f"{what}: the identity was read by adapter {identity.adapter}, this is {adapter}; their tokens mean different things. Read the "
+            "identity again with this adapter"
+        )
+
+
+def save_identity(identity: Identity, path: str | Path) -> None:
+    """Write an identity: tokens in float32, so that what is loaded makes the same video, and its preview in 8 bits."""
+    tensors = {
+        "anchors": identity.anchors,
+        "slots": identity.slots,
+        "preview": (identity.preview * 255).round().byte(),
+    }
+    save_model(
+        tensors, path, {_KIND: KIND, _VERSION: VERSION, _ADAPTER: identity.adapter}, dtype=torch.float32
+    )
+
+
+def load_identity(path: str | Path, what: str = "identity") -> Identity:
+    """What `save_identity` wrote. ValueError for a file that is missing, truncated, of another kind or version, or whose tokens do
+    not fit each other."""
+    state, metadata = read_safetensors(path, what)
+    name = f"{what}: {Path(path).name}"
+    if metadata.get(_KIND) != KIND:
+        raise ValueError(
+            f"{name} is not an identity file; make one with Save Identity or `refvid identity make`"
+        )
+    if metadata.get(_VERSION) != VERSION:
+        raise ValueError(
+            f"{name} has version {metadata.get(_VERSION)}, this refvid reads {VERSION}; read the identity again, or update"
+        )
+    shapes = Shapes(state, name, "an identity file")
+    anchors, slots, preview = (shapes[key] for key in ("anchors", "slots", "preview"))
+    if len(anchors) != 2 or len(slots) != 2 or anchors[1] != slots[1] or len(preview) != 3 or preview[2] != 3:
+        raise ValueError(
+            f"{name}: anchors are {anchors}, slots {slots}, preview {preview}; needed (A, C), (S, C), (H, W, 3)"
+        )
+    for key in ("anchors", "slots"):
+        if not torch.isfinite(state[key]).all():
+            raise ValueError(f"{name}: {key} hold NaN or infinite values; read the identity again")
+    return Identity(
+        state["anchors"], state["slots"], metadata.get(_ADAPTER, ""), state["preview"].float() / 255
+    )
