@@ -89,9 +89,9 @@ def _require_sizes(config: SlotsConfig, encoder: dict[str, Tensor], name: str) -
 
 
 def _fingerprint(state: dict[str, Tensor]) -> str:
-    """Twelve digits that only this adapter has: every weight's name, type and bytes count."""
+    """Twelve digits that only this adapter has: from the name, type, shape and bytes of every weight."""
     digest = sha256()
     for key in sorted(state):
         digest.update(f"{key} {state[key].dtype} {tuple(state[key].shape)}".encode())
-        digest.update(state[key].contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(state[key].contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:12]

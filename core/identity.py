@@ -1,5 +1,6 @@
 """Who someone is, as a few tokens beside the text: read once, kept in a small file, shared, blended."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .checkpoint import Shapes, read_safetensors, save_model
+from .controls import MOST_STRENGTH
 
 Parts = Literal["both", "slots", "anchor"]
 PARTS: tuple[str, ...] = get_args(Parts)
@@ -33,6 +35,27 @@ class Identity:
         if parts not in chosen:
             raise ValueError(f"parts is {parts!r}; choose one of {', '.join(PARTS)}")
         return torch.cat(chosen[parts])
+
+
+@dataclass(frozen=True)
+class Bound:
+    """An identity in one run: how many tokens it has, the weight of their keys (1 untouched, its limit at 0 is removal), and whether a
+    phrase names it. Hashable."""
+
+    tokens: int
+    strength: float = 1.0
+    named: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.strength <= MOST_STRENGTH:
+            raise ValueError(f"strength is {self.strength}; needed above 0, up to {MOST_STRENGTH:g}")
+
+
+def key_bias(bound: Sequence[Bound], device: torch.device) -> Tensor | None:
+    """What is added to the logits of all identities' tokens, (1, n) float32; None where every strength is 1."""
+    if all(one.strength == 1 for one in bound):
+        return None
+    return torch.tensor([[math.log(one.strength) for one in bound for _ in range(one.tokens)]], device=device)
 
 
 def blend(identities: Sequence[Identity], weights: Sequence[float]) -> Identity:

@@ -99,6 +99,32 @@ def _video_parts(
     ]
 
 
+def text_groups(
+    sizes: tuple[int, ...], cells: Tensor | None, text: int, video: int, beside: int, device: torch.device
+) -> Groups | None:
+    """Who reads which identity in cross-attention, whose keys are `text` tokens, then each identity's `sizes` of them.
+
+    cells (F, h, w) int64, bit k where identity k acts, or None for everywhere; queries are the video's tokens, then those of
+    references `beside` it, which read the identities that act everywhere. None where everyone reads all.
+    """
+    if cells is None:
+        return None
+    stops = [text + sum(sizes[: index + 1]) for index in range(len(sizes))]
+    spans = {
+        index + 1: (stop - size, stop) for index, (stop, size) in enumerate(zip(stops, sizes, strict=True))
+    }
+    seen: dict[frozenset[int], list[Tensor]] = defaultdict(list)
+    for visible, rows in _video_parts(tuple(range(len(sizes))), cells, video):
+        seen[visible].append(rows)
+    if beside:
+        unbound = {index + 1 for index in range(len(sizes)) if (cells >> index & 1).all()}
+        seen[frozenset({VIDEO, *unbound})].append(torch.arange(video, video + beside))
+    queries = tuple(torch.cat(rows).to(device) for rows in seen.values())
+    spans[VIDEO] = (0, text)
+    keys = tuple(_merged([spans[segment] for segment in sorted(visible)]) for visible in seen)
+    return Groups(keys, queries, torch.cat(queries).argsort(), text)
+
+
 def _merged(spans: list[Span]) -> tuple[Span, ...]:
     """Spans that touch become one, so that their keys need no copy."""
     merged = [spans[0]]

@@ -21,6 +21,7 @@ from ..wan.attention import attend_all
 from ..wan.dit import Tail, WanDiT
 from ..wan.sampler import TRAINED_STEPS, sample_euler
 from ..wan.vae import STRIDE, WanVAE
+from .plain_identity import People, read
 
 IMAGE_TOKENS = 257
 
@@ -37,11 +38,12 @@ class EncodedReferences:
 
 @dataclass(frozen=True)
 class Condition:
-    """What a run is conditioned on. Texts (B, S, C); `padding` fills the channels a masked-input backbone has beside the
+    """What a run is conditioned on. Texts (B, S, C); people, who stand behind the text; `padding` fills the channels a masked-input backbone has beside the
     latent: (1, 20, F, h, w); `shift` of the schedule, which step windows are shares of; `attention` by name."""
 
     texts: dict[str, Tensor]
     references: EncodedReferences | None = None
+    people: People | None = None
     padding: Tensor | None = None
     shift: float = 1.0
     attention: str = AUTO
@@ -130,15 +132,23 @@ def velocity(dit: WanDiT, latent: Tensor, sigma: Tensor, condition: Condition, e
     share = 0.0
     if given is not None and given.arranged.layout.timed:
         share = share_of(float(sigma.max()), lambda part: flow_sigma(part, condition.shift))
+    behind = None
+    if given is not None:
+        behind = tail(dit, given, (frames, rows, columns), batch, share, condition.attention)
+    text = condition.texts[entry.text].to(latent).expand(batch, -1, -1)
+    identities = None
+    if condition.people is not None:
+        beside = 0 if behind is None else behind.tokens.shape[1]
+        video = frames * rows * columns // 4
+        identities = read(dit, condition.people, entry.references, text.shape[1], video, beside)
     extra = [] if condition.padding is None else [condition.padding.to(latent).expand(batch, -1, -1, -1, -1)]
     return dit(
         torch.cat([latent, *extra], dim=1),
         (sigma * TRAINED_STEPS).expand(batch) if sigma.ndim == 0 else sigma * TRAINED_STEPS,
-        condition.texts[entry.text].to(latent).expand(batch, -1, -1),
+        text,
         image_features=None if width is None else latent.new_zeros(batch, IMAGE_TOKENS, width),
-        tail=None
-        if given is None
-        else tail(dit, given, (frames, rows, columns), batch, share, condition.attention),
+        tail=behind,
+        identities=identities,
     )
 
 

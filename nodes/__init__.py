@@ -3,6 +3,14 @@
 from comfy_api.latest import ComfyExtension, io
 
 from .backbone import RefVidLoadBackbone
+from .identity import (
+    RefVidApplyIdentity,
+    RefVidBlendIdentities,
+    RefVidEncodeIdentity,
+    RefVidLoadAdapter,
+    RefVidLoadIdentity,
+    RefVidSaveIdentity,
+)
 from .inspection import RefVidInspect
 from .reference import RefVidApplyReferences, RefVidReference
 from .sampling import RefVidDenoiseSteps, RefVidJointGuider
@@ -21,4 +29,10 @@ class RefVidExtension(ComfyExtension):
             RefVidDenoiseSteps,
             RefVidInspect,
             RefVidScore,
+            RefVidLoadAdapter,
+            RefVidEncodeIdentity,
+            RefVidApplyIdentity,
+            RefVidSaveIdentity,
+            RefVidLoadIdentity,
+            RefVidBlendIdentities,
         ]

@@ -54,7 +54,7 @@ def apply_references(
     references = active(references, recipe)
     if not references:
         return Applied(model, low_noise_model, positive, negative)
-    samples = _video_latent(latent, model)
+    samples = video_latent(latent, model)
     frames, rows, columns = samples.shape[2:]
     stride = vae.spacial_compression_encode()
     cells = [reach(r.controls.frames, r.region, frames, rows, columns, stride) for r in references]
@@ -103,7 +103,7 @@ def file_recipe(model: ModelPatcher) -> str | None:
         return None
 
 
-def _video_latent(latent: dict[str, Tensor], model: ModelPatcher) -> Tensor:
+def video_latent(latent: dict[str, Tensor], model: ModelPatcher) -> Tensor:
     samples = latent["samples"]
     if getattr(samples, "is_nested", False) or samples.ndim != 5:
         raise ValueError(

@@ -44,21 +44,7 @@ class Rule:
         """True where attention may stay as it is, preferred kernels included."""
         return self.bias is None and self.groups is None and self.path == REMOVAL.name
 
-    def override(self, previous: Callable | None) -> Callable:
-        """An attention override for one block. Its self-attention, which is called first, follows this rule; its
-        cross-attention is left alone. Calls the override that was there, or the user's kernel."""
-        pending = [True]
-
-        def override(kernel, query, key, value, *args, **kwargs):
-            run = kernel if previous is None else functools.partial(previous, kernel)
-            if not pending:
-                return run(query, key, value, *args, **kwargs)
-            pending.clear()
-            return self._attend(run, previous, query, key, value, args, kwargs)
-
-        return override
-
-    def _attend(
+    def attend(
         self,
         run: Callable,
         previous: Callable | None,
@@ -102,6 +88,74 @@ class Rule:
             return None
         length = key.shape[-2]
         return F.pad(self.bias, (length - self.bias.shape[-1], 0))
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one evaluation asks of every block's reading of the text: identities' tokens (B, n, C) behind it, added to the logits of
+    their keys (1, n), queries that read different ones."""
+
+    tokens: Tensor
+    bias: Tensor | None = None
+    groups: Groups | None = None
+
+    @property
+    def neutral(self) -> bool:
+        """True where attention may stay as it is: the tokens are simply more text."""
+        return self.bias is None and self.groups is None
+
+    def behind(self, text: Tensor) -> Tensor:
+        """The text (B, S, C) with the tokens behind it."""
+        return torch.cat([text, self.tokens.to(text).expand(len(text), -1, -1)], dim=1)
+
+    def attend(
+        self,
+        run: Callable,
+        previous: Callable | None,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        args,
+        kwargs,
+    ):
+        row, biased = None, run
+        if self.bias is not None:
+            row = F.pad(self.bias, (key.shape[1] - self.bias.shape[1], 0))
+            lost = None
+            if not torch.compiler.is_compiling():
+                lost = drops_masks(previous, query.device, query.dtype)
+            biased = run if lost is None else core_attention.attention_pytorch
+
+        def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
+            if bias is None:
+                return run(query, key, value, *args, **kwargs)
+            return biased(
+                query, key, value, *args, **{**kwargs, "mask": bias.to(query.dtype)[:, None, None, :]}
+            )
+
+        if self.groups is None:
+            return attend(query, key, value, row)
+        return grouped_attention(attend, query, key, value, self.groups, row, 1)
+
+
+def block_override(
+    references: Rule | None, identities: Reading | None, text_call: int, previous: Callable | None
+) -> Callable | None:
+    """An attention override for one block, or None where nothing asks for one. A block's first call is its self-attention, which follows
+    the references' rule; call number `text_call` reads the text; others are left alone. Calls the override that was there, or
+    the user's kernel."""
+    rules = [references, *[None] * (text_call - 1), identities]
+    if all(rule is None or rule.neutral for rule in rules):
+        return None
+
+    def override(kernel, query, key, value, *args, **kwargs):
+        run = kernel if previous is None else functools.partial(previous, kernel)
+        rule = rules.pop(0) if rules else None
+        if rule is None or rule.neutral:
+            return run(query, key, value, *args, **kwargs)
+        return rule.attend(run, previous, query, key, value, args, kwargs)
+
+    return override
 
 
 def _run_whole(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ...core.controls import SEES, Controls, FrameWindow, StepWindow
+from ...core.identity import Bound
 from ...core.reach import words
 from ...core.recipes import Recipe, recipe_named
 from ...core.references import Arranged, arrange
@@ -22,6 +23,13 @@ CONTROLS = "refvid_controls"  # (K, 9) float64, a row of numbers each
 REACH = "refvid_reach"  # list of (F or 1, h or 1, w or 1) bool: cells of the video latent that each acts on
 ATTENTION = "refvid_attention"  # str: which attention runs
 BLANK_IMAGE = "refvid_blank_image"  # True: the image features of an image-to-video model are zero
+
+IDENTITIES = "refvid_identities"  # list of (1, n, C): tokens of each, read behind the text
+BOUND = "refvid_bound"  # (K, 2) float64: the weight of each one's keys, and whether a phrase names it
+PHRASES = "refvid_phrases"  # list of (1, p, text width): states of the words that name each of those
+IDENTITY_REACH = (
+    "refvid_identity_reach"  # list of (F or 1, h or 1, w or 1) bool: cells of the video that read each
+)
 
 REFERENCE_KEYS = (RECIPE, LATENTS, MASKS, CONTROLS, REACH, ATTENTION)
 
@@ -69,18 +77,58 @@ def arranged_of(options: dict[str, Any]) -> Arranged:
     return arrange(masks, controls_of(options), recipe_named(options[RECIPE]), stride)
 
 
-def cells_of(options: dict[str, Any], grid: tuple[int, ...]) -> Tensor | None:
-    """Cells of a video latent of grid (frames, rows, columns) that each reference acts on, (F, h, w) int64, bit k where
-    reference k does; None where all act everywhere. ValueError for another latent than they were applied for."""
-    if all(cells.all() for cells in options[REACH]):
+def cells_of(options: dict[str, Any], grid: tuple[int, ...], reach: str = REACH) -> Tensor | None:
+    """Cells of a video latent of grid (frames, rows, columns) that each reference (or identity) acts on, (F, h, w)
+    int64, bit k where reference k does; None where all act everywhere. ValueError for another latent than they were applied for."""
+    if all(cells.all() for cells in options[reach]):
         return None
-    for cells in options[REACH]:
+    for cells in options[reach]:
         if any(side not in (1, whole) for side, whole in zip(cells.shape, grid, strict=True)):
             raise ValueError(
                 f"latent has {grid[0]} frames of {grid[2]}x{grid[1]} cells, but a region or frame window was applied for "
-                f"{tuple(cells.shape)}; connect the latent that Apply References had"
+                f"{tuple(cells.shape)}; connect the latent that they were applied with"
             )
-    return words(options[REACH], *grid)
+    return words(options[reach], *grid)
+
+
+@dataclass(frozen=True)
+class AttachedIdentity:
+    """An identity as it travels: tokens (1, n, C), the weight of their keys, states of its phrase (1, p, text width) if it has
+    one, and cells of the video that read it."""
+
+    tokens: Tensor
+    strength: float
+    phrase: Tensor | None
+    reach: Tensor
+
+
+def attach_identity(conditioning: Conditioning, identity: AttachedIdentity) -> Conditioning:
+    """A copy that carries this identity after those it has."""
+    added = {
+        IDENTITIES: [identity.tokens],
+        PHRASES: [] if identity.phrase is None else [identity.phrase],
+        IDENTITY_REACH: [identity.reach],
+    }
+    row = torch.tensor([[identity.strength, identity.phrase is not None]], dtype=torch.float64)
+    return [
+        [
+            text,
+            {
+                **options,
+                **{key: [*options.get(key, ()), *values] for key, values in added.items()},
+                BOUND: torch.cat([options[BOUND], row]) if BOUND in options else row,
+            },
+        ]
+        for text, options in conditioning
+    ]
+
+
+def bound_of(options: dict[str, Any]) -> tuple[Bound, ...]:
+    """How many tokens each identity of a condition has, and how strongly it acts."""
+    return tuple(
+        Bound(tokens.shape[1], strength, bool(named))
+        for tokens, (strength, named) in zip(options[IDENTITIES], options[BOUND].tolist(), strict=True)
+    )
 
 
 def _row(controls: Controls) -> list[float]:

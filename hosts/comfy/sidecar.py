@@ -1,43 +1,45 @@
-"""Reference tokens beside the video tokens of ComfyUI's own Wan, through ModelPatcher alone.
+"""Reference tokens beside the video and identity tokens behind the text of ComfyUI's own Wan, through ModelPatcher alone.
 
 A run goes through five stages, each in the hook that ComfyUI has for it:
   OUTER_SAMPLE      plain conditioning becomes `model_conds`, which ComfyUI batches, repeats, crops and moves
   PREPARE_SAMPLING  the added tokens enter the memory estimate
-  APPLY_MODEL       what the references do at this step is worked out, outside of what may be compiled
+  APPLY_MODEL       what references and identities do at this step is worked out, outside of what may be compiled
   DIFFUSION_MODEL   references become tokens with positions; those that may not be seen are left out
-  every block       video and reference tokens are joined inside the block only
+  every block       video and reference tokens, text and identities are joined inside the block only
 
 Outside the blocks the sequence keeps its own length, so VACE, GGUF, LoRA and other packs see what they know. Nothing
 here holds on to a module: under DynamicVRAM the weights of a clone may be another instance.
 """
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import comfy.conds
-import comfy.ldm.common_dit
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
+from ...core.identity import key_bias
 from ...core.layout import Layout
 from ...core.references import reference_input
 from ...core.schedule import share_of
-from ...core.visibility import turn
+from ...core.visibility import text_groups, turn
 from ...kernels.grouped import Groups
 from ...kernels.paths import AUTO
 from ...kernels.whole import WHOLE
 from . import conditioning as keys
-from .attention import OVERRIDE, Rule, chosen_path
+from .attention import OVERRIDE, Reading, Rule, chosen_path
+from .beside import KEY, Beside, BlockPatch, Evaluation
 from .variants import input_channels, takes_image_features
 
-KEY = "refvid"
 INPUTS, KEEP, LAYOUT, ATTENTION = "refvid_inputs", "refvid_keep", "refvid_layout", "refvid_attention"
 CELLS, SOFT = "refvid_cells", "refvid_soft"  # of a condition, until APPLY_MODEL has made them into:
 PATH, BIAS, SPANS, ROWS = "refvid_path", "refvid_bias", "refvid_spans", "refvid_rows"
-OWN = (INPUTS, KEEP, LAYOUT, ATTENTION, PATH, BIAS, SPANS, ROWS)  # arguments of one evaluation
+REFERENCES = (INPUTS, KEEP, LAYOUT, ATTENTION, PATH, BIAS, SPANS, ROWS)  # arguments of one evaluation
+IDENTITIES, BOUND, PHRASES, WHERE = "refvid_identities", "refvid_bound", "refvid_phrases", "refvid_where"
+READ_BIAS, READ_SPANS, READ_ROWS = "refvid_read_bias", "refvid_read_spans", "refvid_read_rows"
+PEOPLE = (IDENTITIES, BOUND, PHRASES, READ_BIAS, READ_SPANS, READ_ROWS)
 IMAGE_FEATURES = (257, 1280)
 RAN = "block_index"  # Wan's forward leaves it in transformer_options
 
@@ -53,7 +55,7 @@ def install(model: ModelPatcher) -> ModelPatcher:
     model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, KEY, _diffusion_model)
     replaced = model.model_options["transformer_options"].get("patches_replace", {}).get("dit", {})
     for index in range(len(model.model.diffusion_model.blocks)):
-        patch = _BlockPatch(replaced.get(("double_block", index)))
+        patch = BlockPatch(replaced.get(("double_block", index)))
         model.set_model_patch_replace(patch, "dit", "double_block", index)
     return model
 
@@ -81,6 +83,8 @@ def model_conds(cond: dict[str, Any], model: ModelPatcher, grid: tuple[int, ...]
     found: dict[str, Any] = {}
     if cond.get(keys.BLANK_IMAGE) and "clip_vision_output" not in cond and takes_image_features(model):
         found["clip_fea"] = comfy.conds.CONDRegular(torch.zeros(1, *IMAGE_FEATURES))
+    if cond.get(keys.IDENTITIES):
+        found |= _identity_conds(cond, grid)
     if not cond.get(keys.LATENTS):
         return found
     arranged, channels = keys.arranged_of(cond), input_channels(model)
@@ -99,6 +103,19 @@ def model_conds(cond: dict[str, Any], model: ModelPatcher, grid: tuple[int, ...]
     cells = keys.cells_of(cond, grid)
     if cells is not None:
         found[CELLS] = _Cells(cells[None, None])
+    return found
+
+
+def _identity_conds(cond: dict[str, Any], grid: tuple[int, ...]) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        IDENTITIES: comfy.conds.CONDRegular(torch.cat(cond[keys.IDENTITIES], dim=1)),
+        BOUND: comfy.conds.CONDConstant(keys.bound_of(cond)),
+    }
+    if cond[keys.PHRASES]:
+        found[PHRASES] = comfy.conds.CONDList(cond[keys.PHRASES])
+    cells = keys.cells_of(cond, grid, keys.IDENTITY_REACH)
+    if cells is not None:
+        found[WHERE] = _Cells(cells[None, None])
     return found
 
 
@@ -123,34 +140,67 @@ def with_tokens(noise_shape, tokens: int, windows) -> list[float]:
 
 
 def _apply_model(
-    executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **kwargs
+    executor, x, t, c_concat=None, c_crossattn: Any = None, control=None, transformer_options=None, **kwargs
 ):
     """References of this step: the tokens that act, the weights of their keys, who sees whom. Worked out here, outside
     of the module that torch.compile may hold: core's node drops its guards on transformer_options, while arguments
     are guarded, so a step that differs in more than values is compiled for itself."""
-    layout: Layout | None = kwargs.get(LAYOUT)
     given = (x, t, c_concat, c_crossattn, control, transformer_options or {})
-    if layout is None:
-        return executor(*given, **kwargs)
+    if LAYOUT in kwargs:
+        kwargs = _references_now(executor.class_obj, x, t, given[-1], kwargs)
+    if IDENTITIES in kwargs:
+        kwargs = _identities_now(x, c_crossattn.shape[1], kwargs)
+    return executor(*given, **kwargs)
+
+
+def _references_now(model, x: Tensor, t: Tensor, options: dict, kwargs: dict[str, Any]) -> dict[str, Any]:
+    kwargs = dict(kwargs)
+    layout: Layout = kwargs[LAYOUT]
     cells, soft = (kwargs.pop(name, None) for name in (CELLS, SOFT))
-    model, share = executor.class_obj, 0.0
-    if layout.timed:
-        share = share_of(float(t.max()), model.model_sampling.percent_to_sigma)
-    video = x.shape[2] * math.ceil(x.shape[3] / 2) * math.ceil(x.shape[4] / 2)
-    now = turn(layout, share, None if cells is None else cells[0, 0], soft, video, x.device)
+    share = share_of(float(t.max()), model.model_sampling.percent_to_sigma) if layout.timed else 0.0
+    now = turn(layout, share, None if cells is None else cells[0, 0], soft, _tokens(x), x.device)
     if now is None:
-        return executor(*given, **{k: v for k, v in kwargs.items() if k not in OWN})
+        return {k: v for k, v in kwargs.items() if k not in REFERENCES}
     if now.kept is not None:
         kwargs[KEEP] = kwargs[KEEP][:, now.kept]
     if now.bias is not None:
         kwargs[BIAS] = now.bias
     if now.groups is not None:
         _require_plain_sequence(kwargs)
-        kwargs[SPANS] = now.groups.keys
-        kwargs[ROWS] = [*now.groups.queries, now.groups.order]
-    override, dtype = given[-1].get(OVERRIDE), model.get_dtype_inference()
+        kwargs[SPANS], kwargs[ROWS] = _packed(now.groups)
+    override, dtype = options.get(OVERRIDE), model.get_dtype_inference()
     kwargs[PATH] = chosen_path(now.bias is not None, kwargs[ATTENTION], override, x.device, dtype)
-    return executor(*given, **kwargs)
+    return kwargs
+
+
+def _identities_now(x: Tensor, text: int, kwargs: dict[str, Any]) -> dict[str, Any]:
+    bound, cells = kwargs[BOUND], kwargs.get(WHERE)
+    kwargs = {k: v for k, v in kwargs.items() if k != WHERE}
+    bias = key_bias(bound, x.device)
+    if bias is not None:
+        kwargs[READ_BIAS] = bias
+    if cells is not None:
+        _require_plain_sequence(kwargs)
+        beside = kwargs[KEEP].shape[1] if KEEP in kwargs else 0
+        sizes = tuple(one.tokens for one in bound)
+        groups = text_groups(sizes, cells[0, 0], text, _tokens(x), beside, x.device)
+        if groups is not None:
+            kwargs[READ_SPANS], kwargs[READ_ROWS] = _packed(groups)
+    return kwargs
+
+
+def _tokens(x: Tensor) -> int:
+    """Tokens of a video latent (B, C, F, h, w)."""
+    return x.shape[2] * math.ceil(x.shape[3] / 2) * math.ceil(x.shape[4] / 2)
+
+
+def _packed(groups: Groups) -> tuple[tuple, list[Tensor]]:
+    """Groups as two arguments of the model: hashable spans, and a list of tensors."""
+    return groups.keys, [*groups.queries, groups.order]
+
+
+def _unpacked(spans: tuple | None, rows: list[Tensor], first: int) -> Groups | None:
+    return None if spans is None else Groups(spans, tuple(rows[:-1]), rows[-1], first)
 
 
 def _require_plain_sequence(kwargs: dict[str, Any]) -> None:
@@ -165,27 +215,21 @@ def _require_plain_sequence(kwargs: dict[str, Any]) -> None:
 def _diffusion_model(
     executor, x, timestep, context, clip_fea=None, time_dim_concat=None, transformer_options=None, **kwargs
 ):
-    inputs, keep, layout, name, path, bias, spans, rows = (kwargs.pop(name, None) for name in OWN)
-    if layout is None:
+    mine = {name: kwargs.pop(name, None) for name in (*REFERENCES, *PEOPLE)}
+    if mine[LAYOUT] is None and mine[IDENTITIES] is None:
         return executor(x, timestep, context, clip_fea, time_dim_concat, transformer_options, **kwargs)
-    if path is None:  # strengths and windows would be lost without a word
-        raise RuntimeError(
-            "refvid: the diffusion model was called past ComfyUI's apply_model, where the controls of references are worked "
-            "out; another pack does that. Remove it"
-        )
+    options, module = dict(transformer_options or {}), executor.class_obj
     frames = x.shape[2] + (0 if time_dim_concat is None else time_dim_concat.shape[2])
     streams = len(kwargs.get("context_latents") or ())
-    options = dict(transformer_options or {})
-    groups = None
-    if spans is not None:
-        groups = Groups(spans, tuple(rows[:-1]), rows[-1], rows[-1].shape[0] - keep.shape[1])
-    whole = WHOLE[path](groups) if path in WHOLE else None
-    rule = Rule(bias, groups, name, path, whole)
-    beside = _SideCar(executor.class_obj, x, timestep, inputs, keep, layout, frames, streams, options, rule)
-    started, options[KEY] = beside.tokens, beside
+    references = None
+    if mine[LAYOUT] is not None:
+        references = _references(module, x, timestep, mine, frames, streams, options)
+    identities = None if mine[IDENTITIES] is None else _reading(module, context, mine)
+    evaluation = Evaluation(references, identities, 1 if clip_fea is None else 2)
+    options[KEY] = evaluation
     options.pop(RAN, None)
     out = executor(x, timestep, context, clip_fea, time_dim_concat, options, **kwargs)
-    if beside.tokens is started and RAN in options:  # a cache (EasyCache) may leave the whole forward out
+    if not evaluation.ran and RAN in options:  # a cache (EasyCache) may leave the whole forward out
         raise RuntimeError(
             "refvid: the model ran without running any block with the references: another pack replaces the blocks or "
             "the forward (raylight does). Remove it, or apply refvid's references after it"
@@ -193,81 +237,30 @@ def _diffusion_model(
     return out
 
 
-class _SideCar:
-    """Reference tokens of one evaluation of the model. Lives as long as that evaluation."""
-
-    def __init__(
-        self, module, x: Tensor, timestep: Tensor, inputs: list[Tensor], keep: Tensor, layout: Layout,
-        frames: int, streams: int, options: dict, rule: Rule,
-    ):  # fmt: skip
-        embedded, turned = [], []
-        for index, latent in enumerate(inputs):
-            latent = comfy.ldm.common_dit.pad_to_patch_size(latent.to(x), module.patch_size)
-            embedded.append(module.patch_embedding(latent.float()).to(x.dtype).flatten(2).transpose(1, 2))
-            frame, source = layout.recipe.placement(index, frames)
-            turned.append(
-                module.rope_encode(
-                    1, *latent.shape[-2:], t_start=frame, device=x.device, dtype=x.dtype,
-                    transformer_options=options, source_id=source + streams if source else 0,
-                )
-            )  # fmt: skip
-        self.tokens = torch.take_along_dim(torch.cat(embedded, dim=1), keep.unsqueeze(-1), dim=1)
-        self._pe = torch.cat(turned, dim=1)[0][keep]
-        self._rule = rule
-        # With a timestep per frame (TI2V) references take the clock of the noisiest frame: the others are clean.
-        self._clock = timestep.argmax(dim=1) if timestep.ndim == 2 else None
-        self._joined: dict[str, tuple[Tensor, Tensor]] = {}
-
-    def join(self, args: dict[str, Any]) -> dict[str, Any]:
-        """A block's arguments with the references behind the video. `args` stays as it is."""
-        video = args["img"]
-        joined = {
-            **args,
-            "img": torch.cat([video, self.tokens.to(video)], dim=1),
-            "pe": self._once("pe", args["pe"], self._join_pe),
-            "vec": self._once("vec", args["vec"], lambda vec: self._join_vec(vec, video)),
-        }
-        if not self._rule.neutral:
-            options = args["transformer_options"]
-            override = self._rule.override(options.get(OVERRIDE))
-            joined["transformer_options"] = {**options, OVERRIDE: override}
-        return joined
-
-    def split(self, out: dict[str, Any], length: int) -> dict[str, Any]:
-        """Take the references back out of a block's result."""
-        self.tokens = out["img"][:, length:]
-        return {**out, "img": out["img"][:, :length]}
-
-    def _once(self, name: str, given: Tensor, build: Callable[[Tensor], Tensor]) -> Tensor:
-        """Built once an evaluation: every block is handed the same tensor."""
-        if name not in self._joined or self._joined[name][0] is not given:
-            self._joined[name] = (given, build(given))
-        return self._joined[name][1]
-
-    def _join_pe(self, pe: Tensor) -> Tensor:
-        return torch.cat([pe.expand(len(self._pe), *pe.shape[1:]), self._pe.to(pe)], dim=1)
-
-    def _join_vec(self, vec: Tensor, video: Tensor) -> Tensor:
-        """One modulation for all tokens stays; one per frame is spread over the tokens as core's repeat_e does."""
-        if vec.ndim < 4 or vec.shape[1] == 1 or self._clock is None:
-            return vec
-        length = video.shape[1]
-        spread = vec.repeat_interleave(math.ceil(length / vec.shape[1]), dim=1)[:, :length]
-        last = vec[torch.arange(len(vec), device=vec.device), self._clock].unsqueeze(1)
-        # In x's dtype: core's fused modulation kernel on CUDA takes x's type for granted.
-        return torch.cat([spread, last.expand(-1, self.tokens.shape[1], -1, -1)], dim=1).to(video.dtype)
+def _references(
+    module, x, timestep, mine: dict[str, Any], frames: int, streams: int, options: dict
+) -> Beside:
+    path, keep, rows = mine[PATH], mine[KEEP], mine[ROWS]
+    if path is None:  # strengths and windows would be lost without a word
+        raise RuntimeError(
+            "refvid: the diffusion model was called past ComfyUI's apply_model, where the controls of references are worked "
+            "out; another pack does that. Remove it"
+        )
+    groups = None if rows is None else _unpacked(mine[SPANS], rows, len(rows[-1]) - keep.shape[1])
+    whole = WHOLE[path](groups) if path in WHOLE else None
+    rule = Rule(mine[BIAS], groups, mine[ATTENTION], path, whole)
+    return Beside(module, x, timestep, mine[INPUTS], keep, mine[LAYOUT], frames, streams, options, rule)
 
 
-class _BlockPatch:
-    """Runs a block, or the patch that was there before, on video and reference tokens together."""
-
-    def __init__(self, previous: Callable | None):
-        self.previous = previous
-
-    def __call__(self, args: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
-        beside = args["transformer_options"].get(KEY)
-        previous = self.previous
-        run = extra["original_block"] if previous is None else lambda given: previous(given, extra)
-        if beside is None:
-            return run(args)
-        return beside.split(run(beside.join(args)), args["img"].shape[1])
+def _reading(module, context: Tensor, mine: dict[str, Any]) -> Reading:
+    """Identities' tokens, each with the mean of its phrase's words added, embedded as the text is (our choice)."""
+    tokens, starts = mine[IDENTITIES].to(context), 0
+    parts, phrases = [], iter(mine[PHRASES] or ())
+    for one in mine[BOUND]:
+        part = tokens[:, starts : starts + one.tokens]
+        starts += one.tokens
+        if one.named:
+            part = part + module.text_embedding(next(phrases).to(context)).mean(1, keepdim=True)
+        parts.append(part)
+    groups = _unpacked(mine[READ_SPANS], mine[READ_ROWS], context.shape[1])
+    return Reading(torch.cat(parts, dim=1), mine[READ_BIAS], groups)

@@ -102,7 +102,7 @@ def test_tensors_in_containers_reach_the_same_attention(chained):
     rule = attention.Rule(torch.tensor([[0.3, 0.5]]).log(), None, "auto", "bias")
 
     def run(*tensors):
-        override = rule.override(previous if chained else None)
+        override = attention.block_override(rule, None, 1, previous if chained else None)
         return core.optimized_attention(*tensors, heads=2, transformer_options={attention.OVERRIDE: override})
 
     held = run(*(core.AttentionTensorContainer(t.clone()) for t in (query, key, value)))

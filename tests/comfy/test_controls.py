@@ -14,7 +14,7 @@ from refvid_run import text as text_of
 
 from refvid.core.controls import Controls, FrameWindow, StepWindow
 from refvid.core.references import make_reference
-from refvid.hosts.comfy import sidecar
+from refvid.hosts.comfy import beside, sidecar
 from refvid.hosts.comfy.apply import apply_references
 
 pytestmark = pytest.mark.comfy
@@ -211,20 +211,20 @@ def test_isolated_references_do_not_read_each_other(t2v, vae, sees):
         out, found = applied(t2v, vae, *references), []
 
         model = out.model.clone()
-        original = sidecar._SideCar.split
+        original = beside.Beside.split
 
         def split(self, done, length):
             found.append(done["img"][:, length:].clone())
             return original(self, done, length)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sidecar._SideCar, "split", split)
+            patch.setattr(beside.Beside, "split", split)
             velocity_at(model, out.positive, out.negative, NOISE, 0.7)
         return found[0]
 
     one = own_tokens(reference(3, sees=sees))
-    beside = own_tokens(reference(3, sees=sees), reference(4))
-    assert worst(beside[:, : one.shape[1]], one) < 2e-6
+    joint = own_tokens(reference(3, sees=sees), reference(4))
+    assert worst(joint[:, : one.shape[1]], one) < 2e-6
     mixed = own_tokens(reference(3), reference(4))
     assert worst(mixed[:, : one.shape[1]], own_tokens(reference(3))) > 1e-4
 
@@ -247,7 +247,7 @@ def test_what_does_not_fit_the_video_is_refused_before_anything_is_encoded(
 
 def test_a_latent_of_another_length_is_refused(t2v, vae):
     out = applied(t2v, vae, reference(frames=FrameWindow(0, 4)))
-    with pytest.raises(ValueError, match="connect the latent that Apply References had"):
+    with pytest.raises(ValueError, match="connect the latent that they were applied with"):
         sample(out.model, out.positive, out.negative, empty_latent(frames=5))
 
 

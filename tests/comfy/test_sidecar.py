@@ -104,12 +104,12 @@ def test_removal_equals_a_mask_of_minus_infinity(model, vae, positive, negative,
     references = [make_reference(picture(3), half_mask()), make_reference(picture(4), 1 - half_mask())]
     out = apply(model, positive, negative, vae, references)
     removed = sample(out.model, out.positive, out.negative, empty_latent())
-    monkeypatch.setattr(sidecar, "_SideCar", _Masked)
+    monkeypatch.setattr(sidecar, "Beside", _Masked)
     masked = sample(out.model, out.positive, out.negative, empty_latent())
     assert worst(removed, masked) < 1e-4
 
 
-class _Masked(sidecar._SideCar):
+class _Masked(sidecar.Beside):
     """Keeps every token and hides those that removal would take out."""
 
     def __init__(self, module, x, timestep, inputs, keep, layout, frames, streams, options, rule):

@@ -7,7 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from refvid.core.adapter import PROJECTIONS, lora_key
+from refvid.core.adapter import save_adapter as save_adapter_file
 from refvid.core.checkpoint import save_model
+from refvid.core.slots import SlotEncoder, SlotsConfig
 from refvid.training.text import fresh_text_encoder
 from refvid.wan.dit import Block, DiTConfig, WanDiT
 from refvid.wan.vae import WanVAE
@@ -81,4 +84,35 @@ def save_vae(folder: Path, name: str = "vae.safetensors", width: int = 8) -> Pat
 def save_text_encoder(folder: Path, name: str = "text.safetensors") -> Path:
     torch.manual_seed(2)
     save_model(fresh_text_encoder(TEXT_WIDTH).tensors(), folder / name, dtype=torch.float32)
+    return folder / name
+
+
+def save_adapter(
+    folder: Path, sizes: DiTConfig, name: str = "slot_id.safetensors", seed: int = 3, rank: int = 2
+) -> Path:
+    """A Slot-ID adapter of this DiT's width, every weight random, the LoRA strong enough to be seen."""
+    torch.manual_seed(seed)
+    config = SlotsConfig(
+        channels=sizes.out_channels,
+        context=sizes.width,
+        width=16,
+        place_width=4,
+        slots=3,
+        anchors=2,
+        frames=9,
+        size=48,
+    )
+    encoder = SlotEncoder(config)
+    encoder.start()
+    lora = {
+        lora_key(block, projection, part): value
+        for block in range(sizes.layers)
+        for projection in PROJECTIONS
+        for part, value in (
+            ("lora_A.weight", torch.randn(rank, sizes.width) / sizes.width**0.5),
+            ("lora_B.weight", 0.3 * torch.randn(sizes.width, rank)),
+            ("alpha", torch.tensor(float(rank))),
+        )
+    }
+    save_adapter_file(config, encoder.state_dict(), lora, folder / name, torch.float32)
     return folder / name

@@ -1,0 +1,112 @@
+"""What travels beside the video in one evaluation of the model, and the patch that takes it through every block."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import comfy.ldm.common_dit
+import torch
+from torch import Tensor
+
+from ...core.layout import Layout
+from .attention import OVERRIDE, Reading, Rule, block_override
+
+KEY = "refvid"  # in a block's transformer_options: the Evaluation
+
+
+class Evaluation:
+    """References and identities of one evaluation. Lives as long as it."""
+
+    def __init__(self, references: "Beside | None", identities: "Reading | None", text_call: int):
+        self.references, self.identities, self.ran = references, identities, False
+        self._text_call = text_call
+
+    def through(self, run: Callable, args: dict[str, Any]) -> dict[str, Any]:
+        """What a block says of the video, with references behind it and identities behind the text. `args` stays as it is."""
+        self.ran = True
+        given = args if self.references is None else self.references.join(args)
+        if self.identities is not None:
+            given = {**given, "txt": self.identities.behind(args["txt"])}
+        override = block_override(
+            None if self.references is None else self.references.rule,
+            self.identities,
+            self._text_call,
+            args["transformer_options"].get(OVERRIDE),
+        )
+        if override is not None:
+            given = {**given, "transformer_options": {**args["transformer_options"], OVERRIDE: override}}
+        out = run(given)
+        return out if self.references is None else self.references.split(out, args["img"].shape[1])
+
+
+class Beside:
+    """Reference tokens of one evaluation of the model. Lives as long as that evaluation."""
+
+    def __init__(
+        self, module, x: Tensor, timestep: Tensor, inputs: list[Tensor], keep: Tensor, layout: Layout,
+        frames: int, streams: int, options: dict, rule: Rule,
+    ):  # fmt: skip
+        embedded, turned = [], []
+        for index, latent in enumerate(inputs):
+            latent = comfy.ldm.common_dit.pad_to_patch_size(latent.to(x), module.patch_size)
+            embedded.append(module.patch_embedding(latent.float()).to(x.dtype).flatten(2).transpose(1, 2))
+            frame, source = layout.recipe.placement(index, frames)
+            turned.append(
+                module.rope_encode(
+                    1, *latent.shape[-2:], t_start=frame, device=x.device, dtype=x.dtype,
+                    transformer_options=options, source_id=source + streams if source else 0,
+                )
+            )  # fmt: skip
+        self.tokens = torch.take_along_dim(torch.cat(embedded, dim=1), keep.unsqueeze(-1), dim=1)
+        self._pe = torch.cat(turned, dim=1)[0][keep]
+        self.rule = rule
+        # With a timestep per frame (TI2V) references take the clock of the noisiest frame: the others are clean.
+        self._clock = timestep.argmax(dim=1) if timestep.ndim == 2 else None
+        self._joined: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def join(self, args: dict[str, Any]) -> dict[str, Any]:
+        """A block's arguments with the references behind the video. `args` stays as it is."""
+        video = args["img"]
+        return {
+            **args,
+            "img": torch.cat([video, self.tokens.to(video)], dim=1),
+            "pe": self._once("pe", args["pe"], self._join_pe),
+            "vec": self._once("vec", args["vec"], lambda vec: self._join_vec(vec, video)),
+        }
+
+    def split(self, out: dict[str, Any], length: int) -> dict[str, Any]:
+        """Take the references back out of a block's result."""
+        self.tokens = out["img"][:, length:]
+        return {**out, "img": out["img"][:, :length]}
+
+    def _once(self, name: str, given: Tensor, build: Callable[[Tensor], Tensor]) -> Tensor:
+        """Built once an evaluation: every block is handed the same tensor."""
+        if name not in self._joined or self._joined[name][0] is not given:
+            self._joined[name] = (given, build(given))
+        return self._joined[name][1]
+
+    def _join_pe(self, pe: Tensor) -> Tensor:
+        return torch.cat([pe.expand(len(self._pe), *pe.shape[1:]), self._pe.to(pe)], dim=1)
+
+    def _join_vec(self, vec: Tensor, video: Tensor) -> Tensor:
+        """One modulation for all tokens stays; one per frame is spread over the tokens as core's repeat_e does."""
+        if vec.ndim < 4 or vec.shape[1] == 1 or self._clock is None:
+            return vec
+        length = video.shape[1]
+        spread = vec.repeat_interleave(math.ceil(length / vec.shape[1]), dim=1)[:, :length]
+        last = vec[torch.arange(len(vec), device=vec.device), self._clock].unsqueeze(1)
+        # In x's dtype: core's fused modulation kernel on CUDA takes x's type for granted.
+        return torch.cat([spread, last.expand(-1, self.tokens.shape[1], -1, -1)], dim=1).to(video.dtype)
+
+
+class BlockPatch:
+    """Runs a block, or the patch that was there before, with all that travels beside the video."""
+
+    def __init__(self, previous: Callable | None):
+        self.previous = previous
+
+    def __call__(self, args: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
+        evaluation = args["transformer_options"].get(KEY)
+        previous = self.previous
+        run = extra["original_block"] if previous is None else lambda given: previous(given, extra)
+        return run(args) if evaluation is None else evaluation.through(run, args)

@@ -1,0 +1,176 @@
+"""Slot-ID in ComfyUI: an adapter from its file, an identity from a reference video, and identities onto a model."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import comfy.latent_formats
+import comfy.model_management
+import comfy.ops
+import comfy.sd
+import folder_paths
+import torch
+from comfy.model_patcher import CoreModelPatcher, ModelPatcher
+from torch import Tensor
+
+from ...core.adapter import Adapter, load_adapter
+from ...core.controls import FrameWindow
+from ...core.identity import Identity, require_adapter
+from ...core.reach import reach
+from ...core.reference_video import ReferenceVideo, cover, make_reference_video
+from ...core.slots import PATCH, Encoded, SlotEncoder
+from . import sidecar
+from .apply import video_latent
+from .conditioning import IDENTITIES, AttachedIdentity, Conditioning, attach_identity
+from .variants import latent_channels, require_wan
+
+LATENTS = {
+    16: comfy.latent_formats.Wan21,
+    48: comfy.latent_formats.Wan22,
+}  # by channels: how the model sees them
+ATTACHED = "refvid_adapter"  # a model's attachment: the fingerprint of the adapter whose LoRA it carries
+
+
+@dataclass(frozen=True)
+class LoadedAdapter:
+    """An adapter with its encoder where ComfyUI moves and casts its weights."""
+
+    adapter: Adapter
+    encoder: CoreModelPatcher
+
+
+def load(path: str, what: str = "adapter") -> LoadedAdapter:
+    """An adapter from its file; ValueError as `core.adapter.load_adapter` says."""
+    adapter = load_adapter(path, what)
+    device, offload = (
+        comfy.model_management.text_encoder_device(),
+        comfy.model_management.text_encoder_offload_device(),
+    )
+    encoder = SlotEncoder(adapter.config, comfy.ops.manual_cast).to(offload)
+    patcher = CoreModelPatcher(encoder, load_device=device, offload_device=offload)
+    encoder.load_state_dict({k: v.float() for k, v in adapter.encoder.items()}, assign=patcher.is_dynamic())
+    return LoadedAdapter(adapter, patcher)
+
+
+def encode_identity(
+    loaded: LoadedAdapter, vae, clip: Tensor, masks: Tensor | None, anchor: int | None
+) -> tuple[Identity, ReferenceVideo, Encoded]:
+    """Who is in a clip (F, H, W, 3) with masks (F or 1, H, W) or none -> the identity, the clip as it was read, and what each
+    slot read."""
+    config = loaded.adapter.config
+    if vae.latent_channels != config.channels or config.channels not in LATENTS:
+        raise ValueError(
+            f"vae makes latents of {vae.latent_channels} channels, the adapter reads {config.channels}; connect the VAE of the model it "
+            "was trained with"
+        )
+    video = make_reference_video(clip, masks, config.frames, config.size, anchor)
+    stride, normal = PATCH * vae.spacial_compression_encode(), LATENTS[config.channels]()
+    picture = slice(video.anchor, video.anchor + 1)
+    given = [
+        normal.process_in(vae.encode(video.pictures)),
+        cover(video.masks, stride)[None],
+        normal.process_in(vae.encode(video.pictures[picture])),
+        cover(video.masks[picture], stride)[None],
+    ]
+    comfy.model_management.load_models_gpu([loaded.encoder])
+    device = loaded.encoder.load_device
+    with torch.no_grad():
+        encoded = loaded.encoder.model(*(one.to(device, torch.float32) for one in given))
+    anchors, slots = (one[0].float().cpu() for one in (encoded.anchors, encoded.slots))
+    return Identity(anchors, slots, loaded.adapter.fingerprint, video.pictures[video.anchor]), video, encoded
+
+
+def apply_identity(
+    models: list[ModelPatcher], positive: Conditioning, negative: Conditioning, loaded: LoadedAdapter,
+    identity: Identity, strength: float = 1.0, parts: str = "both", phrase: Tensor | None = None,
+    region: Tensor | None = None, latent: dict[str, Tensor] | None = None,
+) -> tuple[list[ModelPatcher], Conditioning, Conditioning]:  # fmt: skip
+    """The models with the adapter's LoRA, and conditioning that carries the identity: in the positive after those it has, in the negative as
+    the learned nobody. Strength 0 gives everything back as it came. Everything that may be refused is refused first.
+
+    phrase  states (1, S, text width) of the words that name this person, from the model's text encoder
+    region  (H, W) or (pictures, H, W), where in the video of `latent` the identity is read
+    """
+    for model, what in zip(models, ("model", "low_noise_model"), strict=False):
+        require_wan(model, what)
+    require_adapter(identity, loaded.adapter.fingerprint, "identity")
+    tokens = identity.tokens(parts)
+    for model in models:
+        _require_fit(model, loaded)
+    if strength == 0:
+        return models, positive, negative
+    everywhere = torch.ones(1, 1, 1, dtype=torch.bool)
+    cells = everywhere if region is None else _cells(region, latent, models[0])
+    states = None if phrase is None else words(phrase)
+    named = AttachedIdentity(tokens[None], strength, states, cells)
+    nobody = AttachedIdentity(_nobody(loaded)[None], 1.0, None, everywhere)
+    return (
+        [_with_lora(sidecar.install(model), loaded.adapter) for model in models],
+        attach_identity(positive, named),
+        [one for entry in negative for one in _once(entry, nobody)],
+    )
+
+
+def encode_phrase(clip, phrase: str) -> Tensor | None:
+    """States (1, S, text width) of a phrase; None for an empty one. ValueError without a text encoder."""
+    if not phrase.strip():
+        return None
+    if clip is None:
+        raise ValueError(f"phrase is {phrase!r}, which needs the text encoder: connect clip")
+    return clip.encode_from_tokens_scheduled(clip.tokenize(phrase))[0][0]
+
+
+def input_file(name: str) -> str:
+    """The path of a file in ComfyUI's input folder; ValueError where there is none."""
+    path = folder_paths.get_annotated_filepath(name)
+    if not Path(path).is_file():
+        raise ValueError(f"file: there is no {name} in ComfyUI's input folder")
+    return path
+
+
+def words(states: Tensor) -> Tensor:
+    """States (1, S, C) of a phrase alone, without the padding, which is zero, and without the closing token. ValueError where nothing
+    is left."""
+    spoken = states[:, states[0].ne(0).any(-1)][:, :-1]
+    if not spoken.shape[1]:
+        raise ValueError("phrase has no words; name the person as the prompt does, or leave it empty")
+    return spoken
+
+
+def _once(entry: list, nobody: AttachedIdentity) -> Conditioning:
+    """A condition that carries nobody once, however many people are applied."""
+    return [entry] if IDENTITIES in entry[1] else attach_identity([entry], nobody)
+
+
+def _nobody(loaded: LoadedAdapter) -> Tensor:
+    return loaded.adapter.encoder["null.weight"].float()
+
+
+def _cells(region: Tensor, latent: dict[str, Tensor] | None, model: ModelPatcher) -> Tensor:
+    if latent is None:
+        raise ValueError("region needs the latent of the video it lies in; connect the empty latent")
+    frames, rows, columns = video_latent(latent, model).shape[2:]
+    # A mask of any whole number of pixels to a cell will do: there is no VAE here to ask.
+    return reach(FrameWindow(), region, frames, rows, columns, max(1, region.shape[-2] // rows))
+
+
+def _require_fit(model: ModelPatcher, loaded: LoadedAdapter) -> None:
+    config, width = loaded.adapter.config, model.model.diffusion_model.dim
+    if width != config.context or latent_channels(model) != config.channels:
+        raise ValueError(
+            f"adapter was trained for a Wan of width {config.context} and latents of {config.channels} channels; the model has "
+            f"{width} and {latent_channels(model)}"
+        )
+    present = model.attachments.get(ATTACHED)
+    if present not in (None, loaded.adapter.fingerprint):
+        raise ValueError(
+            f"model carries adapter {present} already, this is {loaded.adapter.fingerprint}; use one adapter for all people"
+        )
+
+
+def _with_lora(model: ModelPatcher, adapter: Adapter) -> ModelPatcher:
+    """A model with the adapter's LoRA once, through ComfyUI's own weight adapters."""
+    if model.attachments.get(ATTACHED) is not None:
+        return model
+    patched, _ = comfy.sd.load_lora_for_models(model, None, adapter.lora, 1.0, 0.0)
+    patched.set_attachments(ATTACHED, adapter.fingerprint)
+    return patched

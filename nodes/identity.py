@@ -1,0 +1,197 @@
+"""Who someone is, from a reference video: reading, keeping, blending and applying identities (Slot-ID)."""
+
+from pathlib import Path
+
+import folder_paths
+import numpy as np
+import torch
+from comfy_api.latest import io, ui
+
+from ..core.identity import PARTS, blend, load_identity, save_identity
+from ..core.routing import routing_rows
+from ..demo.sheet import draw_sheet
+from ..hosts.comfy.identity import apply_identity, encode_identity, encode_phrase, input_file, load
+from .sockets import CATEGORY, Adapter, Identity
+
+ENDING = ".safetensors"
+
+
+class RefVidLoadAdapter(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RefVidLoadAdapter",
+            display_name="Load Slot-ID Adapter",
+            category=CATEGORY,
+            description="An encoder that reads who is in a video, and the LoRA that lets Wan use what it read. Apply Identity puts the LoRA "
+            "on the model; core's LoRA loaders can read it from the same file.",
+            inputs=[
+                io.Combo.Input("adapter", options=folder_paths.get_filename_list("loras"),
+                               tooltip="A Slot-ID adapter (.safetensors) in models/loras, trained for the model you use."),
+            ],
+            outputs=[Adapter.Output(display_name="adapter", tooltip="For Encode Slot Identity and Apply Identity.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, adapter) -> io.NodeOutput:
+        return io.NodeOutput(load(folder_paths.get_full_path_or_raise("loras", adapter)))
+
+
+class RefVidEncodeIdentity(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RefVidEncodeIdentity",
+            display_name="Encode Slot Identity",
+            category=CATEGORY,
+            description="Reads who is in a short video: how they look from the sharpest, most frontal picture, how they move from all "
+            "pictures in order.",
+            inputs=[
+                io.Image.Input("clip", tooltip="Frames of a video of one subject, 2 or more; a second or two is plenty."),
+                io.Mask.Input("mask", optional=True,
+                              tooltip="Where the subject is, white: one mask a frame, or one for all. From SAM, BiRefNet or the face mask of "
+                              "MediaPipe. Without it whole pictures count."),
+                io.Vae.Input("vae", tooltip="The VAE of the model's family."),
+                Adapter.Input("adapter", tooltip="From Load Slot-ID Adapter."),
+                io.Int.Input("anchor_frame", optional=True, default=-1, min=-1, max=100000, advanced=True,
+                             tooltip="The frame that shows the subject best; -1 looks for a sharp and symmetric one."),
+            ],
+            outputs=[
+                Identity.Output(display_name="identity", tooltip="For Apply Identity, Save Identity and Blend Identities."),
+                io.Image.Output(display_name="routing", tooltip="What each slot looked at, over the frames."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, clip, vae, adapter, mask=None, anchor_frame=-1) -> io.NodeOutput:
+        anchor = None if anchor_frame < 0 else anchor_frame
+        identity, video, encoded = encode_identity(adapter, vae, clip, mask, anchor)
+        sheet = np.asarray(draw_sheet(*routing_rows(video, encoded), scale=1), dtype=np.float32)
+        return io.NodeOutput(identity, torch.from_numpy(sheet / 255)[None])
+
+
+class RefVidApplyIdentity(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RefVidApplyIdentity",
+            display_name="Apply Identity",
+            category=CATEGORY,
+            description="Lets the model read an identity beside the prompt. Use the model and the conditioning it gives back together. For several "
+            "people, chain one node for each, and say of each what the prompt calls them or where they are.",
+            inputs=[
+                io.Model.Input("model", tooltip="The Wan model the adapter was trained for; from any loader, with any LoRA."),
+                io.Model.Input("low_noise_model", optional=True, tooltip="Wan 2.2's second expert, patched alike."),
+                io.Conditioning.Input("positive", tooltip="The prompt."),
+                io.Conditioning.Input("negative", tooltip="The negative prompt: it gets the adapter's learned nobody."),
+                Adapter.Input("adapter", tooltip="From Load Slot-ID Adapter: the one the identity was read with."),
+                Identity.Input("identity", tooltip="From Encode Slot Identity, Load Identity or Blend Identities."),
+                io.Float.Input("strength", default=1.0, min=0.0, max=10.0, step=0.05,
+                               tooltip="How much attention it gets: 1 leaves it untouched, at 0 nothing changes at all."),
+                io.Combo.Input("parts", options=list(PARTS), default=PARTS[0], advanced=True,
+                               tooltip="both; slots: what was read from the motion alone; anchor: the best picture alone."),
+                io.String.Input("phrase", optional=True, default="",
+                                tooltip="What the prompt calls this person, such as: the woman in red. Needs clip."),
+                io.Clip.Input("clip", optional=True, tooltip="The text encoder, for the phrase."),
+                io.Mask.Input("region", optional=True,
+                              tooltip="Where in the video this person is: white, one mask or one for each frame. Needs latent."),
+                io.Latent.Input("latent", optional=True, tooltip="The empty video latent, for the region."),
+            ],
+            outputs=[
+                io.Model.Output(display_name="model", tooltip="Patched; unchanged at strength 0."),
+                io.Model.Output(display_name="low_noise_model", tooltip="The second expert, patched; empty where none came in."),
+                io.Conditioning.Output(display_name="positive", tooltip="The prompt with the identity."),
+                io.Conditioning.Output(display_name="negative", tooltip="The negative prompt with nobody."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(
+        cls, model, positive, negative, adapter, identity, strength, parts, phrase="", clip=None, region=None, latent=None,
+        low_noise_model=None,
+    ) -> io.NodeOutput:  # fmt: skip
+        models = [model] if low_noise_model is None else [model, low_noise_model]
+        spoken = encode_phrase(clip, phrase)
+        models, positive, negative = apply_identity(
+            models, positive, negative, adapter, identity, strength, parts, spoken, region, latent
+        )
+        return io.NodeOutput(models[0], models[1] if len(models) > 1 else None, positive, negative)
+
+
+class RefVidSaveIdentity(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RefVidSaveIdentity",
+            display_name="Save Identity",
+            category=CATEGORY,
+            description="Writes an identity as a small file with its picture, to be used again and shared.",
+            is_output_node=True,
+            inputs=[
+                Identity.Input("identity", tooltip="From Encode Slot Identity or Blend Identities."),
+                io.String.Input("filename_prefix", default="identities/person",
+                                tooltip="Folder and name below ComfyUI's output folder; a number is added."),
+            ],
+            outputs=[Identity.Output(display_name="identity", tooltip="The same identity.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, identity, filename_prefix) -> io.NodeOutput:
+        folder, name, counter, *_ = folder_paths.get_save_image_path(
+            filename_prefix, folder_paths.get_output_directory()
+        )
+        save_identity(identity, Path(folder) / f"{name}_{counter:05}_{ENDING}")
+        return io.NodeOutput(identity, ui=ui.PreviewImage(identity.preview[None]))
+
+
+class RefVidLoadIdentity(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        files = folder_paths.filter_files_extensions(_inputs(), [ENDING])
+        return io.Schema(
+            node_id="RefVidLoadIdentity",
+            display_name="Load Identity",
+            category=CATEGORY,
+            description="An identity from its file, with the picture that was kept in it.",
+            inputs=[io.Combo.Input("file", options=sorted(files), tooltip="An identity file (.safetensors) in ComfyUI's input folder.")],
+            outputs=[
+                Identity.Output(display_name="identity", tooltip="For Apply Identity and Blend Identities."),
+                io.Image.Output(display_name="preview", tooltip="The picture that shows the subject best."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, file) -> io.NodeOutput:
+        identity = load_identity(input_file(file), "file")
+        return io.NodeOutput(identity, identity.preview[None])
+
+    @classmethod
+    def fingerprint_inputs(cls, file) -> float:
+        """A file that was written anew is read anew."""
+        return Path(input_file(file)).stat().st_mtime
+
+
+class RefVidBlendIdentities(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RefVidBlendIdentities",
+            display_name="Blend Identities",
+            category=CATEGORY,
+            description="Someone between two people, both read with the same adapter.",
+            inputs=[
+                Identity.Input("first", tooltip="An identity."),
+                Identity.Input("second", tooltip="Another one."),
+                io.Float.Input("share", default=0.5, min=0.0, max=1.0, step=0.01,
+                               tooltip="Share of the second: 0 is the first alone, 1 the second."),
+            ],
+            outputs=[Identity.Output(display_name="identity", tooltip="For Apply Identity and Save Identity.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, first, second, share) -> io.NodeOutput:
+        return io.NodeOutput(blend([first, second], [1 - share, share]))
+
+
+def _inputs() -> list[str]:
+    return [file.name for file in Path(folder_paths.get_input_directory()).iterdir() if file.is_file()]
