@@ -1,4 +1,4 @@
-"""`refvid generate | inspect | demo | train | score | ablate | comfyui-files`: everything without ComfyUI, on the files ComfyUI uses."""
+"""`refvid generate | inspect | identity | demo | train | score | ablate | comfyui-files`: everything without ComfyUI, on the files ComfyUI uses."""
 
 import argparse
 import logging
@@ -9,6 +9,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from .cli_identity import add_identity, add_identity_options, read_people
 from .cli_model import Progress, add_files, load_files
 from .cli_reference import add_reference_options, read_references
 from .kernels.paths import NAMES
@@ -40,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_generate(commands)
     _add_inspect(commands)
     _add_demo(commands)
+    add_identity(commands)
     add_train(commands)
     add_score(commands)
     add_ablate(commands)
@@ -62,6 +64,7 @@ def _add_generate(commands) -> None:
         default=NAMES[0],
         help="eager checks the fast ways by plain torch, slowly",
     )
+    add_identity_options(command)
     add_files(command)
     _add_run(command, (("width", int), ("height", int), ("frames", int), ("steps", int), ("scale", float),
                        ("shift", float), ("fps", int), ("seed", int)))  # fmt: skip
@@ -116,6 +119,7 @@ def _generate(options: argparse.Namespace) -> None:
     recipe = choose_recipe(options.recipe, backbone.recipe).name
     _tell_unknown_words(backbone.text, options.prompt)
     settings = _settings(options, backbone.settings)
+    people = read_people(options, backbone)
     with Progress("steps") as progress:
         video = pipeline.generate(
             backbone,
@@ -126,6 +130,7 @@ def _generate(options: argparse.Namespace) -> None:
             options.negative,
             progress,
             options.attention,
+            people,
         )
     media.write_video(options.out, video, settings.fps)
     print(f"{options.out}: {settings.frames} frames, {settings.width}x{settings.height}, recipe {recipe}")

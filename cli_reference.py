@@ -3,7 +3,6 @@
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from .core.controls import SEES, Controls, FrameWindow, StepWindow
@@ -83,12 +82,9 @@ def _mask(text: str):
 
 
 def _region(text: str):
-    """A picture, or a mask for each frame: a video, or a folder of PNGs."""
     from . import media
 
-    if Path(text).is_dir() or Path(text).suffix.lower() in (".mp4", ".webm", ".mov", ".mkv", ".gif"):
-        return media.read_video(text, "region").mean(-1)
-    return media.read_mask(text, "region")
+    return media.read_masks(text, "region")
 
 
 def _numbers(text: str, kind: type, most: int) -> list:

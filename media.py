@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+VIDEOS = (".mp4", ".webm", ".mov", ".mkv", ".gif")
+
 
 def read_picture(path: str | Path, what: str) -> Tensor:
     """-> (H, W, 3), or (H, W, 4) where the file has transparency, in [0, 1]. `what` names the input in an error."""
@@ -52,6 +54,14 @@ def read_video(path: str | Path, what: str) -> Tensor:
     if not frames:
         raise ValueError(f"{what}: {path} holds no frame")
     return torch.from_numpy(np.stack(frames)).float() / 255
+
+
+def read_masks(path: str | Path, what: str) -> Tensor:
+    """-> (F, H, W) in [0, 1], white is the subject: a mask for each frame from a video or a folder of PNGs, or (H, W) from a
+    picture."""
+    if Path(path).is_dir() or Path(path).suffix.lower() in VIDEOS:
+        return read_video(path, what).mean(-1)
+    return read_mask(path, what)
 
 
 def _decoded(path: str | Path, what: str) -> list[np.ndarray]:

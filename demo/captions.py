@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .shapes import SHAPES, TEXTURES
-from .world import BACKGROUNDS, DIRECTIONS, DYNAMICS, Cast
+from .world import BACKGROUNDS, DIRECTIONS, DYNAMICS, Cast, Identities
 
 STRIDES = (1, 4, 12)  # pictures of the scene between two pictures of a clip: the micro-condition
 COLOURS: dict[str, tuple[float, float, float]] = {
@@ -39,6 +39,11 @@ def captions(cast: Cast, named: Tensor | None = None, stride: int | None = None)
     return [_sentence(subject, direction, background) + ending for subject, direction, background in rows]
 
 
+def names(toys: Identities) -> list[str]:
+    """What a caption that names them calls each toy, without its article: "spinning star"."""
+    return [_name(toys[row : row + 1]) for row in range(len(toys))]
+
+
 def vocabulary() -> list[str]:
     """Every word a caption or an editing instruction can hold, sorted."""
     words = {"a", "toy", "two", "toys", "and", "moving", "standing", "on", "background", "at", "stride"}
@@ -49,11 +54,12 @@ def vocabulary() -> list[str]:
 def _subject(toys, named: bool) -> str:
     if not named:
         return "a toy" if len(toys) == 1 else "two toys"
-    return " and ".join(f"a {_adjective(toy)}{SHAPES[int(toy.shape)]}" for toy in toys)
+    return " and ".join(f"a {_name(toy)}" for toy in toys)
 
 
-def _adjective(toy) -> str:
-    return f"{DYNAMICS[int(toy.dynamics)]} " if toy.dynamics else ""
+def _name(toy) -> str:
+    shape = SHAPES[int(toy.shape)]
+    return f"{DYNAMICS[int(toy.dynamics)]} {shape}" if toy.dynamics else shape
 
 
 def _sentence(subject: str, direction: int, background: int) -> str:

@@ -19,6 +19,7 @@ from ..wan.sampler import flow_sigmas
 from ..wan.text import TextEncoder, load_text_encoder
 from ..wan.vae import LATENT_CHANNELS, WanVAE
 from . import plain
+from .plain_identity import People
 
 SETTINGS = "refvid.settings"  # metadata of a DiT's file: the Settings it was made for
 
@@ -122,6 +123,7 @@ def generate(
     negative: str = "",
     progress=None,
     attention: str = ANY_ATTENTION,
+    people: People | None = None,
 ) -> Tensor:
     """One video with joint guidance -> (3, frames, height, width) in [-1, 1]. `recipe` by name, or as the DiT's file
     says; ValueError where it does not."""
@@ -132,6 +134,7 @@ def generate(
     condition = plain.Condition(
         texts={"positive": backbone.text.encode([prompt]), "negative": backbone.text.encode([negative])},
         references=encoded,
+        people=people,
         padding=plain.grey_padding(vae, settings.frames, settings.height, settings.width) if masked else None,
         shift=settings.shift,
         attention=attention,

@@ -24,6 +24,13 @@ class Person:
     strength: float = 1.0
     phrase: Tensor | None = None
 
+    def __post_init__(self) -> None:
+        _ = self.bound  # refuses a strength that is out of bounds
+
+    @property
+    def bound(self) -> Bound:
+        return Bound(len(self.tokens), self.strength, self.phrase is not None)
+
 
 @dataclass(frozen=True)
 class People:
@@ -67,7 +74,7 @@ def read(dit: WanDiT, people: People, acting: bool, text: int, video: int, besid
     if not acting:
         return Identities(people.nobody[None].to(weight))
     tokens = torch.cat([_named(dit, person) for person in people.persons])
-    bound = [Bound(len(person.tokens), person.strength) for person in people.persons]
+    bound = [person.bound for person in people.persons]
     sizes = tuple(one.tokens for one in bound)
     groups = text_groups(sizes, people.cells, text, video, beside, weight.device)
     attend = None if groups is None else in_groups(attend_all, groups)

@@ -79,12 +79,12 @@ def draw_batch(
     return Batch(
         latent=latent,
         noise=torch.randn(latent.shape, generator=generator, device=device),
-        sigma=_sigma(size, drawing.shift, generator),
+        sigma=sample_sigma(size, drawing.shift, generator),
         given=given,
         replaced=replaced,
         reference=data.reference[rows[:, None], pick].float().movedim(1, 2),
         keep=keep.flatten(1),
-        tokens=torch.where(chance(drawing.text_dropout)[:, None], _no_words(tokens), tokens),
+        tokens=torch.where(chance(drawing.text_dropout)[:, None], no_words(tokens), tokens),
         weight=(weight / weight.mean().clamp_min(1e-6)).unsqueeze(1),
     )
 
@@ -113,13 +113,13 @@ def _reference_count(cached: int, drawing: Drawing, generator: Generator) -> int
     return 1 + int(torch.multinomial(shares, 1, generator=generator))
 
 
-def _sigma(size: int, shift: float, generator: Generator) -> Tensor:
+def sample_sigma(size: int, shift: float, generator: Generator) -> Tensor:
     """Logit-normal noise levels with Wan's shift."""
     clock = torch.sigmoid(1.1 * torch.randn(size, generator=generator, device=generator.device))
     return shift * clock / (1 + (shift - 1) * clock)
 
 
-def _no_words(tokens: Tensor) -> Tensor:
+def no_words(tokens: Tensor) -> Tensor:
     """The tokens of an empty prompt: </s> and padding."""
     empty = torch.zeros_like(tokens)
     empty[:, 0] = 1

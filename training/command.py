@@ -1,6 +1,7 @@
 """`refvid train` and `refvid ablate`. What needs torch is imported by the command that uses it."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 
@@ -9,8 +10,9 @@ def add_train(commands) -> None:
     command.set_defaults(run=_train)
     command.add_argument(
         "part",
-        choices=("vae", "dit", "export"),
-        help="the DiT trains on the VAE found in --out; export writes the files of a run that has not ended",
+        choices=("vae", "dit", "export", "slot_id"),
+        help="the DiT trains on the VAE found in --out; export writes the files of a run that has not ended; slot_id trains an "
+        "adapter for the demo model",
     )
     command.add_argument("--out", type=Path, default=Path("runs/demo"), metavar="FOLDER")
     command.add_argument("--resume", action="store_true", help="go on from the state in --out")
@@ -33,7 +35,8 @@ def add_train(commands) -> None:
         metavar="FILE",
         help="the text encoder that was trained with the DiT of --from",
     )
-    command.add_argument("--device", default="cpu", help="cpu or cuda, for the DiT")
+    command.add_argument("--device", default="cpu", help="cpu or cuda, for the DiT and the adapter")
+    command.add_argument("--seed", type=int, default=0, help="of an adapter's run")
 
 
 def add_ablate(commands) -> None:
@@ -70,11 +73,22 @@ def _train(options: argparse.Namespace) -> None:
     if options.part == "vae":
         small = vae.smoke_vae() if options.smoke else vae.demo_vae()
         vae.train_vae(small, options.out, options.resume, options.initial)
+    elif options.part == "slot_id":
+        _train_slots(options)
     elif options.part == "dit":
         start = _start(options.initial, options.from_text)
         dit.train_dit(config, options.out, options.resume, options.compile, options.device, start)
     else:
         dit.export_run(config, options.out)
+
+
+def _train_slots(options: argparse.Namespace) -> None:
+    from ..demo import models
+    from .slot_id import Models, demo_slots, smoke_slots, train_slots
+
+    config = smoke_slots() if options.smoke else demo_slots()
+    base = Models(models.DIT, models.VAE, models.TEXT_ENCODER)
+    train_slots(replace(config, seed=options.seed), base, options.out, options.resume, options.device)
 
 
 def _start(dit_file: Path | None, text_file: Path | None):

@@ -1,27 +1,21 @@
 """Clips of the demo world and their masked references as latents, made once and kept in files."""
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from ..core.masks import TOKEN_STRIDE
 from ..demo import captions, world
 from ..wan.vae import WanVAE
+from .cache import PART, cached_rows
 from .references import MaskedFrames, masked_frames
 
-logger = logging.getLogger(__name__)
-
-PART = 64  # clips rendered and encoded together
-SHARD = 512  # clips in a file
-MADE_BY = "made_by"  # metadata: the VAE and the numbers
 WHOLE = 9  # pictures of the whole scene that references are cut from
 
 Tokenize = Callable[[list[str]], Tensor]
@@ -77,36 +71,9 @@ class Encoder:
 
 
 def cached_latents(encoder: Encoder, kind: Kind, folder: Path) -> Latents:
-    """`kind.clips` clips in files of SHARD each: read what this encoder made before, render and encode the rest. A run
-    that is cut off loses one file at most; a longer one adds to what is there."""
-    if kind.clips % PART:
-        raise ValueError(f"clips is {kind.clips}; clips are rendered in parts of {PART}: give a multiple")
-    folder.mkdir(parents=True, exist_ok=True)
-    starts = range(0, kind.clips, SHARD)
-    shards = [_shard(encoder, kind, start, min(SHARD, kind.clips - start), folder) for start in starts]
-    return _joined(shards)
-
-
-def _shard(encoder: Encoder, kind: Kind, start: int, clips: int, folder: Path) -> Latents:
-    path = folder / f"latents-{kind.name}-{start // SHARD:03}.safetensors"
-    made_by = f"{_fingerprint(encoder, kind)} {clips}"
-    if not path.exists() or _made_by(path) != made_by:
-        made = _joined(
-            [_encode_part(encoder, kind, part) for part in range(start // PART, (start + clips) // PART)]
-        )
-        partial = path.with_suffix(".partial")
-        save_file(
-            {field.name: getattr(made, field.name) for field in fields(made)}, partial, {MADE_BY: made_by}
-        )
-        partial.replace(path)
-        logger.info("%s: %d clips encoded", path.name, clips)
-    return Latents(**load_file(path))
-
-
-def _joined(parts: list[Latents]) -> Latents:
-    return Latents(
-        **{field.name: torch.cat([getattr(p, field.name) for p in parts]) for field in fields(Latents)}
-    )
+    """`kind.clips` clips, read where this encoder made them before, else rendered and encoded."""
+    made_by = _fingerprint(encoder, kind)
+    return cached_rows(Latents, folder, kind.name, kind.clips, made_by, partial(_encode_part, encoder, kind))
 
 
 def _fingerprint(encoder: Encoder, kind: Kind) -> str:
@@ -123,11 +90,6 @@ def _fingerprint(encoder: Encoder, kind: Kind) -> str:
     return f"{sha256(weights).hexdigest()} {numbers}"
 
 
-def _made_by(path: Path) -> str | None:
-    with safe_open(path, framework="pt") as file:
-        return (file.metadata() or {}).get(MADE_BY)
-
-
 @torch.no_grad()
 def _encode_part(encoder: Encoder, kind: Kind, index: int) -> Latents:
     generator = Generator().manual_seed(encoder.seed + 10_000 * kind.frames + index)
@@ -140,13 +102,13 @@ def _encode_part(encoder: Encoder, kind: Kind, index: int) -> Latents:
     kept = F.max_pool2d(masks.flatten(0, 1), TOKEN_STRIDE).flatten(1).gt(0.5)
     still = video[:, :, -1:].expand(-1, -1, 5, -1, -1)
     return Latents(
-        latent=_encode(encoder.vae, video),
-        last=_encode(encoder.vae, still)[:, :, 1],
-        reference=_encode(encoder.vae, pictures.flatten(0, 1).unsqueeze(2))[:, :, 0].unflatten(
+        latent=encode_clips(encoder.vae, video),
+        last=encode_clips(encoder.vae, still)[:, :, 1],
+        reference=encode_clips(encoder.vae, pictures.flatten(0, 1).unsqueeze(2))[:, :, 0].unflatten(
             0, masks.shape[:2]
         ),
         keep=kept.unflatten(0, masks.shape[:2]),
-        coverage=_coverage(alpha.sum(1, keepdim=True)).half(),
+        coverage=cell_coverage(alpha.sum(1, keepdim=True)).half(),
         tokens=_tokens(encoder, cast, kind, generator),
     )
 
@@ -187,14 +149,15 @@ def _tokens(encoder: Encoder, cast: world.Cast, kind: Kind, generator: Generator
     return tokens.unflatten(0, (2, PART)).movedim(0, 1).contiguous()
 
 
-def _encode(vae: WanVAE, video: Tensor) -> Tensor:
+def encode_clips(vae: WanVAE, video: Tensor) -> Tensor:
+    """Latents of clips (N, 3, F, H, W) in [-1, 1], in fp16 on the CPU."""
     device = vae.conv1.weight.device
     with torch.autocast(device.type, dtype=torch.bfloat16):
         parts = [vae.encode(part.to(device), chunk=8) for part in video.split(PART)]
     return torch.cat([part.half().cpu() for part in parts])
 
 
-def _coverage(alpha: Tensor) -> Tensor:
+def cell_coverage(alpha: Tensor) -> Tensor:
     """alpha (N, 1, 4k + 1, H, W) -> (N, k + 1, H/8, W/8): the most any of a latent frame's pictures covers a cell."""
     cells = F.avg_pool3d(alpha, (1, 8, 8))[:, 0]
     return torch.cat([cells[:, :1], cells[:, 1:].unflatten(1, (-1, 4)).amax(2)], dim=1)

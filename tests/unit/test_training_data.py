@@ -5,6 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from refvid.training import cache
 from refvid.training import data as latent_data
 from refvid.training.data import Encoder, Kind, cached_latents
 from refvid.training.dit import smoke_dit
@@ -37,7 +38,7 @@ def test_clips_are_encoded_once_and_a_run_that_was_cut_off_loses_one_file_at_mos
     torch.manual_seed(0)
     text, kind = fresh_text_encoder(32), Kind("scene", 5, 24, 192, 4)
     encoder = Encoder(WanVAE(2).eval(), text.tokenize, smoke_dit().how, 1, 32, 0)
-    monkeypatch.setattr(latent_data, "SHARD", 64)
+    monkeypatch.setattr(cache, "SHARD", 64)
     made = cached_latents(encoder, replace(kind, clips=128), tmp_path)
     asked, encode = [], latent_data._encode_part
     monkeypatch.setattr(latent_data, "_encode_part", lambda *call: asked.append(call[2]) or encode(*call))

@@ -1,0 +1,105 @@
+"""Identities on the command line: `refvid identity make`, and `--identity` of `refvid generate`."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from .cli_model import add_files, load_files
+from .core.controls import MOST_STRENGTH
+from .core.identity import PARTS
+
+
+def add_identity(commands) -> None:
+    """`refvid identity make`."""
+    command = commands.add_parser("identity", help="read who is in a video, and keep it as a small file")
+    actions = command.add_subparsers(required=True, metavar="action")
+    make = actions.add_parser("make", help="a video of one subject to an identity file")
+    make.set_defaults(run=_make)
+    add = make.add_argument
+    add(
+        "--video",
+        required=True,
+        metavar="FILE",
+        help="MP4, WebM, GIF or a folder of PNGs; one subject, 2 frames or more",
+    )
+    add("--mask", metavar="FILE", help="where the subject is, white: a picture, a video, or a folder of PNGs")
+    add(
+        "--anchor",
+        type=int,
+        metavar="FRAME",
+        help="the frame that shows it best; else a sharp, symmetric one",
+    )
+    add("--out", required=True, type=Path, metavar="FILE.safetensors")
+    add("--routing", type=Path, metavar="FILE.png", help="also draw what each slot looked at")
+    _add_adapter(make)
+    add_files(make)
+
+
+def add_identity_options(command: argparse.ArgumentParser) -> None:
+    """`--identity` and what may be said of it."""
+    group = command.add_argument_group("identity", "who is in the video, beside or instead of references")
+    group.add_argument("--identity", type=Path, metavar="FILE", help="made by `refvid identity make`")
+    group.add_argument(
+        "--identity-strength",
+        type=float,
+        default=1.0,
+        metavar="NUMBER",
+        help=f"0 (off) to {MOST_STRENGTH:g}; 1 leaves it untouched",
+    )
+    group.add_argument("--identity-parts", choices=PARTS, default=PARTS[0])
+    _add_adapter(group)
+
+
+def read_people(options: argparse.Namespace, backbone: Any) -> Any:
+    """The identity of a run, with the adapter's LoRA put on the backbone; None where none is asked for or its strength is 0."""
+    if options.identity is None:
+        return None
+    from .core.adapter import load_adapter
+    from .core.identity import load_identity, require_adapter
+    from .hosts.plain_identity import People, Person
+    from .wan.lora import merge_lora
+
+    adapter, identity = (
+        load_adapter(_adapter(options), "--adapter"),
+        load_identity(options.identity, "--identity"),
+    )
+    require_adapter(identity, adapter.fingerprint, "--identity")
+    person = Person(identity.tokens(options.identity_parts), options.identity_strength)
+    if options.identity_strength == 0:
+        return None
+    merge_lora(backbone.dit, adapter.lora, what="--adapter")
+    return People((person,), adapter.encoder["null.weight"].float())
+
+
+def _add_adapter(group) -> None:
+    group.add_argument(
+        "--adapter", type=Path, metavar="FILE", help="a Slot-ID adapter (.safetensors); default: the demo's"
+    )
+
+
+def _adapter(options: argparse.Namespace) -> Path:
+    from .demo import models
+
+    return options.adapter or models.SLOT_ID
+
+
+def _make(options: argparse.Namespace) -> None:
+    from . import media
+    from .core.adapter import load_adapter
+    from .core.identity import save_identity
+    from .core.routing import routing_rows
+    from .demo.sheet import contact_sheet
+    from .hosts.plain_identity import encode_identity
+
+    adapter, clip = load_adapter(_adapter(options), "--adapter"), media.read_video(options.video, "--video")
+    masks = None if options.mask is None else media.read_masks(options.mask, "--mask")
+    identity, video, encoded = encode_identity(adapter, load_files(options).vae, clip, masks, options.anchor)
+    save_identity(identity, options.out)
+    if options.routing is not None:
+        options.routing.parent.mkdir(parents=True, exist_ok=True)
+        rows, titles, captions = routing_rows(video, encoded)
+        contact_sheet(rows, titles, options.routing, captions, scale=1)
+        print(options.routing.resolve())
+    print(
+        f"{options.out}: {len(identity.tokens('both'))} tokens, read by adapter {identity.adapter}, anchor at picture {video.anchor} of {len(video.pictures)}"
+    )

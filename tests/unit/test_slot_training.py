@@ -1,0 +1,149 @@
+"""Training an adapter: what learns and what stays, who is read, and a run that was cut off."""
+
+from dataclasses import replace
+
+import pytest
+import refvid_tiny as tiny
+import torch
+from safetensors.torch import load_file
+
+from refvid.core.adapter import load_adapter
+from refvid.core.checkpoint import save_model
+from refvid.core.slots import SlotsConfig
+from refvid.hosts.plain_identity import slot_encoder
+from refvid.training import slot_id
+from refvid.training.identity_data import Meeting, cached_meetings
+from refvid.training.lora import LowRank, add_lora, lora_state
+from refvid.training.slot_id import (
+    Models,
+    SlotTrainee,
+    SlotTraining,
+    draw_meeting,
+    identity_loss,
+    train_slots,
+)
+from refvid.training.text import fresh_text_encoder
+from refvid.wan.dit import DiTConfig, Identities, WanDiT
+from refvid.wan.loading import load_dit, load_vae
+from refvid.wan.lora import merge_lora
+from refvid.wan.text import load_text_encoder
+
+SLOTS = SlotsConfig(16, 48, width=16, place_width=4, slots=3, anchors=2, frames=5, size=32)
+MEETINGS = (Meeting("alone", 1, 64, 4, frames=5, stride=24), Meeting("pair", 2, 64, 4, frames=5, stride=24))
+CONFIG = SlotTraining(SLOTS, MEETINGS, steps=3, rank=2, size=32)
+SIZES = DiTConfig(48, 64, 2, 1, 16, 16, 32)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> Models:
+    folder = tmp_path_factory.mktemp("models")
+    dit = tiny.save_dit(folder, "dit.safetensors", SIZES, tiny.dit_state(SIZES))
+    save_model(fresh_text_encoder(32).tensors(), folder / "text.safetensors")
+    return Models(dit, tiny.save_vae(folder, width=2), folder / "text.safetensors")
+
+
+@pytest.fixture(scope="module")
+def pairs(models, tmp_path_factory):
+    text, vae = load_text_encoder(models.text_encoder), load_vae(models.vae)
+    return cached_meetings(vae, text.tokenize, SLOTS, MEETINGS[1], 32, 0, tmp_path_factory.mktemp("pairs"))
+
+
+def drawn(data, config=CONFIG, size=64):
+    return draw_meeting(data, size, config, torch.Generator().manual_seed(1))
+
+
+@torch.no_grad()
+def test_a_low_rank_change_starts_at_nothing_and_ends_in_the_file_as_it_acts(models):
+    dit, plain = (load_dit(models.dit)[0] for _ in range(2))
+    layers = add_lora(dit, 2)
+    given = torch.randn(1, 16, 2, 4, 4), torch.tensor([500.0]), torch.randn(1, 5, 32)
+    assert torch.equal(dit(*given), plain(*given))
+    torch.manual_seed(0)
+    for parameter in layers.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    merged = load_dit(models.dit)[0]
+    merge_lora(merged, lora_state(layers))
+    torch.testing.assert_close(merged(*given), dit(*given), rtol=0, atol=1e-4)
+    assert (merged(*given) - plain(*given)).abs().max() > 1e-2
+    assert sum(isinstance(module, LowRank) for module in dit.modules()) == 4 * SIZES.layers
+
+
+def test_only_the_encoder_and_the_lora_learn(models, pairs):
+    dit, text = load_dit(models.dit)[0], load_text_encoder(models.text_encoder)
+    trainee = SlotTrainee(CONFIG, dit)
+    identity_loss(dit, trainee.encoder, text, drawn(pairs)).backward()
+    learns = {id(p) for p in trainee.parameters()}
+    moved = {id(p) for m in (dit, text.model, trainee) for p in m.parameters() if p.grad is not None}
+    assert moved == learns
+    ups = [p for name, p in trainee.lora.named_parameters() if "up" in name]
+    assert all(p.grad.any() for p in ups)  # `down` begins behind zeros
+
+
+def test_pairs_show_the_same_people_elsewhere(pairs):
+    """Each person's own video: the anchor is one of its pictures' own, and no two videos are alike."""
+    assert pairs.clip.shape[:2] == (64, 2) and pairs.phrases.shape[:2] == (64, 2)
+    assert pairs.cover.float().mean((3, 4)).gt(0.1).all()  # of every picture group
+    flat = pairs.clip.float().flatten(2)
+    assert (flat[:, 0] - flat[:, 1]).norm(dim=1).min() > 1e-2
+
+
+def test_identity_text_and_both_are_left_out_as_often_as_said(pairs):
+    batch = drawn(pairs, size=6000)
+    silent = batch.tokens[:, 1:].eq(0).all(1)
+    shares = {
+        "identity": (batch.nobody & ~silent).float().mean(),
+        "text": (silent & ~batch.nobody).float().mean(),
+        "both": (silent & batch.nobody).float().mean(),
+        "told": batch.phrases.ne(0).any((1, 2)).float().mean(),
+    }
+    for name, wanted in {"identity": 0.1, "text": 0.1, "both": 0.05, "told": 0.4 * 0.5 * 0.85}.items():
+        assert abs(float(shares[name]) - wanted) < 0.02, (name, float(shares[name]))
+
+
+def test_a_row_without_identity_reads_the_learned_nobody_once(models, pairs):
+    dit, text = load_dit(models.dit)[0], load_text_encoder(models.text_encoder)
+    trainee = SlotTrainee(CONFIG, dit)
+    batch = drawn(pairs, replace(CONFIG, identity_dropout=1.0, text_dropout=0.0, both_dropout=0.0), size=3)
+    people = slot_id._people(dit, trainee.encoder, text, batch)
+    given = torch.randn(3, 16, 2, 4, 4), torch.full((3,), 500.0), torch.randn(3, 5, 32)
+    alone = Identities(trainee.encoder.nobody()[None])
+    torch.testing.assert_close(
+        dit(*given, identities=people), dit(*given, identities=alone), rtol=0, atol=1e-5
+    )
+
+
+def test_a_phrase_is_the_mean_of_its_words_without_the_closing_token(models):
+    dit, text = load_dit(models.dit)[0], load_text_encoder(models.text_encoder)
+    phrases = text.tokenize(["spinning star", "ring", ""])
+    phrases[2] = 0
+    said = slot_id._called(dit, text, phrases)[:, 0]
+    for row, words in enumerate((2, 1)):
+        states = dit.text_embedding(text.states(phrases[row : row + 1]))[0, :words]
+        torch.testing.assert_close(said[row], states.mean(0), rtol=0, atol=1e-5)
+    assert said[2].eq(0).all()
+
+
+def test_a_run_that_was_cut_off_ends_in_the_same_file(models, tmp_path, monkeypatch):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    train_slots(CONFIG, models, whole)
+    monkeypatch.setattr(slot_id, "SAVE_EVERY", -1.0)
+    stop = slot_id.identity_loss
+    calls = []
+
+    def two_steps(*given):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return stop(*given)
+
+    monkeypatch.setattr(slot_id, "identity_loss", two_steps)
+    with pytest.raises(KeyboardInterrupt):
+        train_slots(CONFIG, models, cut)
+    monkeypatch.setattr(slot_id, "identity_loss", stop)
+    train_slots(CONFIG, models, cut, resume=True)
+    ours, theirs = (load_file(folder / "slot_id.safetensors") for folder in (whole, cut))
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
+    adapter = load_adapter(whole / "slot_id.safetensors")
+    assert adapter.config == SLOTS and len(adapter.lora) == 4 * 3
+    slot_encoder(adapter)
+    merge_lora(WanDiT(SIZES), adapter.lora)

@@ -1,0 +1,47 @@
+"""Low-rank changes to a frozen Wan DiT's cross-attention, trained (Slot-ID's LoRA; arXiv 2106.09685)."""
+
+import torch
+from torch import Tensor, nn
+
+from ..core.adapter import PROJECTIONS, lora_key
+from ..wan.dit import WanDiT
+
+
+class LowRank(nn.Module):
+    """A frozen linear layer with a learned change B A; zero at the start."""
+
+    def __init__(self, base: nn.Linear, rank: int):
+        super().__init__()
+        self.base = base
+        self.down = nn.Linear(base.in_features, rank, bias=False)
+        self.up = nn.Linear(rank, base.out_features, bias=False)
+        nn.init.zeros_(self.up.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.base(x) + self.up(self.down(x))
+
+
+def add_lora(dit: WanDiT, rank: int) -> nn.ModuleDict:
+    """Freeze the DiT and put a LowRank around q, k, v and o of every block's cross-attention. -> what learns, by a name of its own;
+    the base layers are shared with the DiT."""
+    dit.requires_grad_(False)
+    layers = nn.ModuleDict()
+    for index, block in enumerate(dit.blocks):
+        for projection in PROJECTIONS:
+            layer = LowRank(getattr(block.cross_attn, projection), rank)
+            setattr(block.cross_attn, projection, layer)
+            layers[f"{index}_{projection}"] = nn.ModuleDict({"down": layer.down, "up": layer.up})
+    return layers
+
+
+def lora_state(layers: nn.ModuleDict) -> dict[str, Tensor]:
+    """The learned changes under the names of ComfyUI's LoRA files; alpha is the rank, so that strength 1 is what was trained."""
+    parts = {"down": "lora_A.weight", "up": "lora_B.weight"}
+    found: dict[str, Tensor] = {}
+    for name, weight in layers.named_parameters():
+        place, part, _ = name.split(".")
+        index, projection = place.split("_")
+        found[lora_key(int(index), projection, parts[part])] = weight.detach()
+        if part == "down":
+            found[lora_key(int(index), projection, "alpha")] = torch.tensor(float(len(weight)))
+    return found

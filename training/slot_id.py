@@ -1,0 +1,213 @@
+"""Training a Slot-ID adapter: the slot encoder and a LoRA on cross-attention learn, the DiT and the text stay as they are
+(arXiv 2601.01352; numbers are our choice). The loss is the backbone's own."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import Generator, Tensor, nn
+
+from ..core.adapter import save_adapter
+from ..core.slots import SlotEncoder, SlotsConfig, slots_demo
+from ..demo import world
+from ..wan.dit import Identities, WanDiT
+from ..wan.loading import load_dit, load_vae
+from ..wan.sampler import TRAINED_STEPS
+from ..wan.text import PADDING, TextEncoder, fold_padding, load_text_encoder
+from .batches import no_words, sample_sigma
+from .dit import SAVE_EVERY
+from .identity_data import Meeting, Meetings, cached_meetings, to_device
+from .lora import add_lora, lora_state
+from .optimise import Optimiser, load_run, save_run, warm_hold_decay
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SlotTraining:
+    """Everything an adapter's run depends on. The chances of leaving out the identity, the text, or both exclude each other."""
+
+    slots: SlotsConfig
+    meetings: tuple[Meeting, ...]
+    steps: int
+    rank: int = 32
+    size: int = world.SIZE
+    rate: float = 1e-3
+    identity_dropout: float = 0.1
+    text_dropout: float = 0.1
+    both_dropout: float = 0.05
+    named_share: float = 0.4
+    phrase_share: float = 0.5  # of pairs that are named: each is told by its name which it is
+    subject_weight: float = 1.5
+    shift: float = 3.0
+    seed: int = 0
+    encoder: Callable[[SlotsConfig], SlotEncoder] = field(default=SlotEncoder, repr=False)
+
+
+def demo_slots() -> SlotTraining:
+    """The demo's adapter."""
+    meetings = (Meeting("alone", 1, 4096, 32), Meeting("pair", 2, 1024, 32))
+    return SlotTraining(slots_demo(), meetings, steps=3000)
+
+
+def smoke_slots() -> SlotTraining:
+    """A few steps on a few clips, for tests."""
+    config = demo_slots()
+    meetings = tuple(replace(meeting, clips=64, batch=4) for meeting in config.meetings)
+    return replace(config, meetings=meetings, steps=3)
+
+
+@dataclass(frozen=True)
+class Models:
+    """The frozen backbone: DiT, VAE and text encoder files."""
+
+    dit: Path
+    vae: Path
+    text_encoder: Path
+
+
+class SlotTrainee(nn.Module):
+    """What learns: the encoder and the LoRA of a frozen DiT."""
+
+    def __init__(self, config: SlotTraining, dit: WanDiT):
+        super().__init__()
+        self.encoder = config.encoder(config.slots)
+        self.encoder.start()
+        self.lora = add_lora(dit, config.rank)
+
+
+def train_slots(
+    config: SlotTraining, models: Models, folder: Path, resume: bool = False, device: str = "cpu"
+) -> None:
+    """Train on the demo world and leave `slot_id.safetensors` (fp16) in `folder`."""
+    torch.manual_seed(config.seed)
+    dit, _ = load_dit(models.dit, device=device)
+    text = load_text_encoder(models.text_encoder, device=device)
+    vae = load_vae(models.vae, device=device)
+    where = torch.device(device)
+    data = [
+        to_device(
+            cached_meetings(vae, text.tokenize, config.slots, m, config.size, config.seed, folder), where
+        )
+        for m in config.meetings
+    ]
+    torch.manual_seed(config.seed)
+    trainee = SlotTrainee(config, dit).to(device)
+    generator = Generator(device)
+    optimiser = Optimiser(trainee, _matrix, config.rate, average=0.995, weight_decay=0.01)
+    run, first = folder / "slot_id-run.safetensors", 0
+    if resume and run.exists():
+        first = load_run(run, trainee, optimiser, generator)
+    shares = torch.tensor([float(meeting.clips) for meeting in config.meetings])
+    shown, seen = time.monotonic(), []
+    for step in range(first, config.steps):
+        generator.manual_seed(config.seed * config.steps + step)
+        turn = int(torch.multinomial(shares, 1, generator=generator))
+        with torch.autocast(where.type, dtype=torch.bfloat16):
+            batch = draw_meeting(data[turn], config.meetings[turn].batch, config, generator)
+            value = identity_loss(dit, trainee.encoder, text, batch)
+        value.backward()
+        optimiser.step(trainee, warm_hold_decay(step, config.steps))
+        seen.append(value.detach())
+        if time.monotonic() - shown > SAVE_EVERY or step + 1 == config.steps:
+            logger.info(
+                "slot_id step %d of %d: loss %.4f", step + 1, config.steps, torch.stack(seen).mean().item()
+            )
+            shown, seen = time.monotonic(), []
+            save_run(run, trainee, optimiser, generator, step + 1)
+    average = optimiser.average.module
+    save_adapter(
+        config.slots,
+        average.encoder.state_dict(),  # pyright: ignore[reportAttributeAccessIssue]
+        lora_state(average.lora),  # pyright: ignore[reportArgumentType]
+        folder / "slot_id.safetensors",
+    )
+
+
+@dataclass(frozen=True)
+class MeetingBatch:
+    """One step: noise and noise levels for clips; who is in them; which rows read nobody (B,); tokens of the text (B, S); phrases (B, K, P),
+    only padding where a person is not told by name; weight (B, 1, F, h, w) of mean 1."""
+
+    rows: Meetings
+    noise: Tensor
+    sigma: Tensor
+    nobody: Tensor
+    tokens: Tensor
+    phrases: Tensor
+    weight: Tensor
+
+
+def draw_meeting(data: Meetings, size: int, config: SlotTraining, generator: Generator) -> MeetingBatch:
+    """`size` clips with those who are in them."""
+    device = generator.device
+    index = torch.randint(0, len(data.latent), (size,), generator=generator, device=device)
+    rows = Meetings(**{name: value[index] for name, value in vars(data).items()})
+    latent = rows.latent.float()
+    left_out, named, told = torch.rand(3, size, generator=generator, device=device)
+    mute = left_out < config.text_dropout + config.both_dropout
+    nobody = (left_out >= config.text_dropout) & (
+        left_out < config.text_dropout + config.both_dropout + config.identity_dropout
+    )
+    spoken = named < config.named_share
+    tokens = torch.where(spoken[:, None], rows.tokens[:, 1], rows.tokens[:, 0])
+    by_name = spoken & (told < config.phrase_share) & ~mute & (rows.clip.shape[1] > 1)
+    weight = 1 + config.subject_weight * rows.coverage.float()
+    return MeetingBatch(
+        rows=rows,
+        noise=torch.randn(latent.shape, generator=generator, device=device),
+        sigma=sample_sigma(size, config.shift, generator),
+        nobody=nobody,
+        tokens=torch.where(mute[:, None], no_words(tokens), tokens),
+        phrases=rows.phrases.where(by_name[:, None, None], PADDING),
+        weight=(weight / weight.mean()).unsqueeze(1),
+    )
+
+
+def identity_loss(dit: WanDiT, encoder: SlotEncoder, text: TextEncoder, batch: MeetingBatch) -> Tensor:
+    """Weighted squared error of the velocity, with the identities' tokens behind the text."""
+    with torch.no_grad():
+        context, bias = fold_padding(text.states(batch.tokens), batch.tokens)
+    level, latent = batch.sigma[:, None, None, None, None], batch.rows.latent.float()
+    noisy = (1 - level) * latent + level * batch.noise
+    people = _people(dit, encoder, text, batch)
+    velocity = dit(noisy, batch.sigma * TRAINED_STEPS, context, context_bias=bias, identities=people)
+    return ((velocity.float() - (batch.noise - latent)).pow(2) * batch.weight).mean()
+
+
+def _people(dit: WanDiT, encoder: SlotEncoder, text: TextEncoder, batch: MeetingBatch) -> Identities:
+    """Tokens of everyone (B, K * n, C); of a row that reads nobody the learned ones once, the places of the others seen by nobody."""
+    rows, people = batch.rows, batch.rows.clip.shape[1]
+    given = (rows.clip, rows.cover, rows.anchor, rows.anchor_cover)
+    encoded = encoder(*(one.flatten(0, 1).float() for one in given))
+    tokens = torch.cat([encoded.anchors, encoded.slots], dim=1)
+    tokens = tokens + _called(dit, text, batch.phrases.flatten(0, 1))
+    tokens = tokens.unflatten(0, (-1, people))
+    nobody = encoder.nobody().expand_as(tokens)
+    tokens = torch.where(batch.nobody[:, None, None, None], nobody, tokens)
+    seen = torch.zeros(tokens.shape[:3], device=tokens.device)
+    seen[:, 1:].masked_fill_(batch.nobody[:, None, None], -torch.inf)
+    return Identities(tokens.flatten(1, 2), seen.flatten(1, 2) if people > 1 else None)
+
+
+@torch.no_grad()
+def _called(dit: WanDiT, text: TextEncoder, phrases: Tensor) -> Tensor:
+    """(B * K, 1, C): the mean of a phrase's words, embedded as the text is, without the closing token; 0 for only padding."""
+    words = phrases.ne(PADDING) & phrases.roll(-1, 1).ne(PADDING)  # the last one closes
+    words[:, -1] = False
+    spoken = words.sum(1, keepdim=True)
+    states = dit.text_embedding(text.states(torch.where(spoken > 0, phrases, no_words(phrases))))
+    mean = (states * words[..., None]).sum(1) / spoken.clamp_min(1)
+    return mean.unsqueeze(1)
+
+
+def _matrix(name: str, parameter: Tensor) -> bool:
+    """Muon's: matrices between features; tables and the gate go to Adam."""
+    return (
+        parameter.ndim == 2
+        and min(parameter.shape) > 1
+        and not any(t in name for t in ("slots.weight", "queries", "null"))
+    )
