@@ -16,6 +16,7 @@ import torch
 from comfy_api.torch_helpers import set_torch_compile_wrapper
 from comfy_extras.nodes_context_windows import ContextWindowsManualNode
 from refvid_claims import Claim, close, controls, differs, same
+from refvid_identity import identities_act, identities_beside
 from refvid_variants import FRAMES, KEPT, SIDE, SIZES, STEPS, Case, frames_of, make_case, wrap_blocks
 
 import nodes
@@ -222,6 +223,8 @@ FEATURES: Features = {
     "Batch of 2": batch_of_two,
     "Context windows (core)": context_windows,
     "ConditioningCombine": combined,
+    "Identities: strength, parts, region, two people": identities_act,
+    "Identities beside LoRA, patches, overrides, references, batch, compile, windows": identities_beside,
 }
 
 

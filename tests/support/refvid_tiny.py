@@ -100,7 +100,7 @@ def save_adapter(
         slots=3,
         anchors=2,
         frames=9,
-        size=48,
+        size=64,
     )
     encoder = SlotEncoder(config)
     encoder.start()

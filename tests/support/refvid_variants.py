@@ -80,6 +80,12 @@ class Case:
             attention,
         )  # fmt: skip
 
+    def apply_to(self, model, positive: list, negative: list) -> Applied:
+        """The two references of `apply(1.0, 0.5)` onto a model and conditioning that something else was applied to."""
+        return apply_references(
+            model, None, positive, negative, self.vae, self.latent(), references(1.0, 0.5), "saber", "keep"
+        )
+
     def controlled(self, region: bool = False, **controls) -> list[Reference]:
         """The two references, the first under control; its region is the left half of the video."""
         first, second = references(1.0, 1.0)
