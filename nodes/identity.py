@@ -147,7 +147,7 @@ class RefVidSaveIdentity(io.ComfyNode):
 class RefVidLoadIdentity(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        files = folder_paths.filter_files_extensions(_inputs(), [ENDING])
+        files = [file.name for file in Path(folder_paths.get_input_directory()).glob(f"*{ENDING}")]
         return io.Schema(
             node_id="RefVidLoadIdentity",
             display_name="Load Identity",
@@ -191,7 +191,3 @@ class RefVidBlendIdentities(io.ComfyNode):
     @classmethod
     def execute(cls, first, second, share) -> io.NodeOutput:
         return io.NodeOutput(blend([first, second], [1 - share, share]))
-
-
-def _inputs() -> list[str]:
-    return [file.name for file in Path(folder_paths.get_input_directory()).iterdir() if file.is_file()]

@@ -9,21 +9,23 @@ import torch
 from PIL import Image, ImageDraw, ImageOps
 from safetensors.torch import save_file
 
-FOLDERS = ("diffusion_models", "text_encoders", "vae")
+FOLDERS = ("diffusion_models", "text_encoders", "vae", "loras")
 DIT, TEXT, VAE = (f"refvid_demo_{part}.safetensors" for part in ("dit", "text_encoder", "vae"))
+SLOT_ID = "refvid_demo_slot_id.safetensors"
 TRAP = "trap.pt"  # unpickling it would leave the file `sprung` beside it
 
 
 def fill(base: Path) -> None:
     """Everything the server tests need."""
-    dits, texts, vaes = (base / "models" / name for name in FOLDERS)
-    for folder in (dits, texts, vaes, base / "input", base / "custom_nodes"):
+    dits, texts, vaes, loras = (base / "models" / name for name in FOLDERS)
+    for folder in (dits, texts, vaes, loras, base / "input", base / "custom_nodes"):
         folder.mkdir(parents=True, exist_ok=True)
     sizes = tiny.config()
     tiny.save_dit(dits, DIT, sizes, tiny.dit_state(sizes), recipe="saber")
     tiny.save_dit(dits, "plain.safetensors", sizes, tiny.dit_state(sizes))
     tiny.save_text_encoder(texts, TEXT)
     tiny.save_vae(vaes, VAE)
+    tiny.save_adapter(loras, sizes, SLOT_ID)
     for whole in (dits / DIT, texts / TEXT, vaes / VAE):
         whole.with_name("truncated.safetensors").write_bytes(
             whole.read_bytes()[: whole.stat().st_size * 2 // 3]
