@@ -122,6 +122,16 @@ def sample_scenes(n: int, generator: Generator) -> Scenes:
     return Scenes(direction, background, zero, zero + _ALONE, grid.masked_fill(_STEP[direction] != 0, 0.0))
 
 
+def places(scenes: Scenes) -> list[Scenes]:
+    """The same scenes with their toys at every place of the grid that their paths leave open: what a caption does not say."""
+    steps = torch.tensor([-1.0, 0.0, 1.0]) * _GRID
+    blocked = _STEP[scenes.direction] != 0
+    return [
+        replace(scenes, offset=offset.expand(len(scenes), 2).masked_fill(blocked, 0.0))
+        for offset in torch.cartesian_prod(steps, steps)
+    ]
+
+
 def sample_photographs(n: int, generator: Generator) -> Scenes:
     """N scenes in which a picture of a toy is taken: any size, tilt and place, and no travel."""
     rotation, size = torch.rand(2, n, generator=generator)

@@ -29,9 +29,8 @@ BLACKWELL = Plan(Tiles(128, 64, 8, 3), Tiles(128, 64, 8, 2), Tiles(128, 64, 8, 2
 CDNA = Plan(
     Tiles(64, 64, 4, 1), Tiles(64, 32, 4, 1), Tiles(64, 32, 4, 1)
 )  # compiled, never run: refused so far
-WIDE = Plan(
-    Tiles(32, 16, 4, 1), Tiles(32, 16, 4, 1), Tiles(32, 16, 8, 1)
-)  # fp32, not rounded to tf32: no tensor cores
+# fp32, not rounded to tf32: no tensor cores.
+WIDE = Plan(Tiles(32, 16, 4, 1), Tiles(16, 32, 8, 1), Tiles(16, 16, 4, 1))
 INTERPRETED = Plan(*3 * (Tiles(64, 64, 4, 1),))
 ARCHITECTURES: dict[int | str, Plan] = {
     80: SMALL, 86: SMALL, 89: SMALL, 90: HOPPER, 100: BLACKWELL, 120: SMALL, "gfx942": CDNA,
