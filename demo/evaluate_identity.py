@@ -1,0 +1,211 @@
+"""Does a reference video reach the video? Measured on toys the model never saw, most of which only motion tells apart.
+
+Directions of effect on the demo world only; they say nothing about the paper's figures.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from ..core.adapter import Adapter
+from ..core.reference_video import cover, make_reference_video
+from ..core.score import hits, paired_interval
+from ..core.slots import PATCH, SlotEncoder
+from ..hosts.pipeline import Backbone, Settings
+from ..wan.dit import Identities, WanDiT
+from ..wan.sampler import TRAINED_STEPS, flow_sigmas, sample_euler
+from ..wan.text import fold_padding
+from ..wan.vae import LATENT_CHANNELS, STRIDE, WanVAE
+from . import captions, score, world
+from .dynamics import dynamics_of, kind_of
+from .evaluate import UNSEEN_SEED, Interval
+
+BATCH = 16  # clips generated together
+FIGURES = {
+    "own": "similarity of colours to the toy's own video",
+    "retrieval": "the own video is the most similar of all",
+    "dynamics": "moves in itself as the toy does, of nine ways; over toys that do",
+    "shape": "shape as the toy's",
+    "texture": "texture as the toy's",
+    "direction": "direction as asked",
+    "background": "background as asked",
+}
+
+
+class IdentityTrial:
+    """Unseen toys, three in four of which move in themselves, the scene each is asked for, and a video of it elsewhere."""
+
+    def __init__(self, toys: int, settings: Settings, adapter: Adapter, seed: int = UNSEEN_SEED + 1):
+        generator = Generator().manual_seed(seed)
+        slots = adapter.config
+        self.toys = world.sample_identities(toys, generator, dynamic_share=0.75)
+        self.scenes = world.sample_scenes(toys, generator)
+        self.prompts = captions.captions([(self.toys, self.scenes)])
+        self.truth, _ = world.render(self.toys, self.scenes, settings.frames, settings.height)
+        film, alpha = world.render(
+            self.toys, world.other_scenes(self.scenes, generator), slots.frames, slots.size
+        )
+        self.videos = [
+            make_reference_video((one / 2 + 0.5).movedim(0, -1), mask[0], slots.frames, slots.size)
+            for one, mask in zip(film, alpha, strict=True)
+        ]
+        self.pictures = torch.stack([v.pictures[v.anchor] for v in self.videos]).movedim(-1, 1) * 2 - 1
+        self.masks = torch.stack([v.masks[v.anchor] for v in self.videos])[:, None]
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def measure(self, clips: Tensor) -> dict[str, Tensor]:
+        """One value per toy of every one of FIGURES, (N,); NaN where a figure does not apply."""
+        alike = score.similarity(clips, self.pictures, self.masks)
+        moves = dynamics_of(clips, self.toys, self.scenes) == kind_of(self.toys)
+        found = {
+            "own": alike.diagonal(),
+            "retrieval": hits(alike, torch.arange(len(self))),
+            "dynamics": moves.float().masked_fill(self.toys.dynamics == 0, torch.nan),
+            "shape": (score.shape_of(clips) == self.toys.shape).float(),
+            "texture": (score.texture_of(clips, self.toys) == self.toys.texture).float(),
+            "direction": (score.direction_of(clips) == self.scenes.direction).float(),
+            "background": (score.background_of(clips) == self.scenes.background).float(),
+        }
+        return {name: found[name] for name in FIGURES}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a variant reads: of whom (`turn` toys further), which tokens, frames in order or not; nobody at all."""
+
+    turn: int = 0
+    slots: bool = True
+    anchor: bool = True
+    ordered: bool = True
+    nobody: bool = False
+
+
+READINGS = {
+    "own video": Reading(),
+    "own video, frames shuffled": Reading(ordered=False),
+    "slots alone": Reading(anchor=False),
+    "anchor alone": Reading(slots=False),
+    "another's video": Reading(turn=1),
+    "nobody": Reading(nobody=True),
+}
+
+
+def evaluate_identity(
+    backbone: Backbone,
+    adapter: Adapter,
+    encoder: SlotEncoder,
+    toys: int,
+    seeds: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, dict[str, Tensor]]:
+    """Generate every toy in each of READINGS at the same noises. `backbone` carries the adapter's LoRA already. -> values per toy,
+    means over the seeds, by variant and figure; also of the true clips."""
+    trial = IdentityTrial(toys, backbone.settings, adapter)
+    values = {"truth": trial.measure(trial.truth)}
+    for done, (name, reading) in enumerate(READINGS.items()):
+        tokens = read_tokens(trial, backbone.vae, encoder, reading)
+        runs = []
+        for seed in range(seeds):
+            runs.append(trial.measure(clips_of(backbone, trial, tokens, encoder.nobody(), seed)))
+            if progress is not None:
+                progress(done * seeds + seed + 1, len(READINGS) * seeds)
+        values[name] = {figure: torch.stack([run[figure] for run in runs]).mean(0) for figure in FIGURES}
+    return values
+
+
+@torch.no_grad()
+def read_tokens(trial: IdentityTrial, vae: WanVAE, encoder: SlotEncoder, reading: Reading) -> Tensor:
+    """(N, n, C): what each toy's clip is told of who is in it."""
+    if reading.nobody:
+        return encoder.nobody().expand(len(trial), -1, -1)
+    parts = []
+    for index in range(len(trial)):
+        video = trial.videos[(index + reading.turn) % len(trial)]
+        order = torch.arange(len(video.pictures))
+        if not reading.ordered:
+            order = torch.randperm(len(order), generator=Generator().manual_seed(index))
+        picture = slice(video.anchor, video.anchor + 1)
+        given = []
+        for pictures, masks in (
+            (video.pictures[order], video.masks[order]),
+            (video.pictures[picture], video.masks[picture]),
+        ):
+            given += [
+                vae.encode(pictures.movedim(-1, 0)[None] * 2 - 1).float(),
+                cover(masks, PATCH * STRIDE)[None],
+            ]
+        encoded = encoder(*given)
+        chosen = [encoded.anchors] * reading.anchor + [encoded.slots] * reading.slots
+        parts.append(torch.cat(chosen, dim=1))
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def clips_of(backbone: Backbone, trial: IdentityTrial, tokens: Tensor, nobody: Tensor, seed: int) -> Tensor:
+    """Clips (N, 3, F, H, W) with joint guidance, whose null pass has no words and nobody; noise depends on the toy and the seed
+    alone."""
+    settings, made = backbone.settings, []
+    size = ((settings.frames - 1) // 4 + 1, settings.height // STRIDE, settings.width // STRIDE)
+    for start in range(0, len(trial), BATCH):
+        rows = range(start, min(start + BATCH, len(trial)))
+        noise = [
+            torch.randn(
+                LATENT_CHANNELS, *size, generator=Generator().manual_seed(settings.seed + row + 1000 * seed)
+            )
+            for row in rows
+        ]
+        step = _guided(backbone, [trial.prompts[row] for row in rows], tokens[rows.start : rows.stop], nobody)
+        latent = sample_euler(step, torch.stack(noise), flow_sigmas(settings.steps, settings.shift))
+        made.append(backbone.vae.decode(latent).clamp(-1, 1))
+    return torch.cat(made)
+
+
+def _guided(
+    backbone: Backbone, prompts: list[str], tokens: Tensor, nobody: Tensor
+) -> Callable[[Tensor, Tensor], Tensor]:
+    text, dit, scale = backbone.text, backbone.dit, backbone.settings.scale
+    empty = [""] * len(prompts)
+    told = [fold_padding(text.states(ids), ids) for ids in (text.tokenize(prompts), text.tokenize(empty))]
+
+    def velocity(latent: Tensor, sigma: Tensor) -> Tensor:
+        with_, without = (
+            _velocity(dit, latent, sigma, *context, who)
+            for context, who in zip(told, (tokens, nobody[None]), strict=True)
+        )
+        return without + scale * (with_ - without)
+
+    return velocity
+
+
+def _velocity(
+    dit: WanDiT, latent: Tensor, sigma: Tensor, context: Tensor, bias: Tensor, tokens: Tensor
+) -> Tensor:
+    clock = (sigma * TRAINED_STEPS).expand(len(latent))
+    return dit(latent, clock, context, context_bias=bias, identities=Identities(tokens))
+
+
+def intervals(values: dict[str, dict[str, Tensor]]) -> list[Interval]:
+    """Paired differences of what reading someone is meant to change, over the toys that a figure applies to."""
+    asked = [
+        ("own video", "nobody", "own"),
+        ("own video", "another's video", "own"),
+        ("own video", "anchor alone", "dynamics"),
+        ("own video", "own video, frames shuffled", "dynamics"),
+        ("own video", "nobody", "dynamics"),
+        ("own video", "nobody", "direction"),
+    ]
+    return [
+        Interval(
+            f"{one} minus {other}, {figure}",
+            *paired_interval(_applying(values[one][figure] - values[other][figure])),
+        )
+        for one, other, figure in asked
+    ]
+
+
+def _applying(values: Tensor) -> Tensor:
+    return values[~values.isnan()]
