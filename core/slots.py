@@ -111,32 +111,40 @@ class SlotEncoder(nn.Module):
     def forward(self, clip: Tensor, cover: Tensor, anchor: Tensor, anchor_cover: Tensor) -> Encoded:
         """clip (B, channels, F, H, W); cover (B, F, H/2, W/2) in [0, 1], how much of each token is the subject; anchor
         (B, channels, 1, H, W), a single picture of it, and its cover (B, 1, H/2, W/2)."""
-        tokens, weights = (
-            self.norm_tokens(self.embed(place_tokens(clip, self.config.place_width))),
-            cover.flatten(2),
-        )
-        slots, plans = _rows(self.first_slots, len(clip)), []
-        for frame in range(tokens.shape[1]):
-            slots, plan = self.reader(slots, tokens[:, frame], weights[:, frame])
-            plans.append(plan)
+        slots, plans = self._read(self._tokens(clip), cover.flatten(2))
         picture = self._look(anchor, anchor_cover)
-        gates = self.gate(torch.cat([slots, picture.mean(1, keepdim=True).expand_as(slots)], dim=2)).sigmoid()
-        return Encoded(
-            self.anchor_out(picture), gates * self.slot_out(slots), gates[..., 0], torch.stack(plans, 1)
-        )
+        gates = self._gates(slots, picture)
+        return Encoded(self.anchor_out(picture), gates * self.slot_out(slots), gates[..., 0], plans)
 
     def nobody(self) -> Tensor:
         """(A + S, C): the learned tokens that stand for no identity."""
         return _rows(self.null, 1)[0]
 
+    def _tokens(self, latent: Tensor) -> Tensor:
+        """(B, F, N, width)"""
+        return self.norm_tokens(self.embed(place_tokens(latent, self.config.place_width)))
+
+    def _read(self, tokens: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """tokens (B, F, N, width) and their weights (B, F, N), frame by frame in order -> slots, plans."""
+        slots, plans = _rows(self.first_slots, len(tokens)), []
+        for frame in range(tokens.shape[1]):
+            slots, plan = self.reader(slots, tokens[:, frame], weights[:, frame])
+            plans.append(plan)
+        return slots, torch.stack(plans, 1)
+
     def _look(self, anchor: Tensor, cover: Tensor) -> Tensor:
         """Anchor tokens (B, A, width): queries over the subject's tokens of one picture."""
-        tokens = self.norm_tokens(self.embed(place_tokens(anchor, self.config.place_width)))[:, 0]
+        tokens = self._tokens(anchor)[:, 0]
         mask = cover.flatten(1).log()[:, None]  # a token counts by the share that is subject
         query = _rows(self.anchor_queries, len(anchor))
         return F.scaled_dot_product_attention(
             query, self.anchor_key(tokens), self.anchor_value(tokens), attn_mask=mask.to(query.dtype)
         )
+
+    def _gates(self, slots: Tensor, picture: Tensor) -> Tensor:
+        """(B, S, 1): how much of each slot enters, from the slot and the anchor."""
+        beside = picture.mean(1, keepdim=True).expand_as(slots)
+        return self.gate(torch.cat([slots, beside], dim=2)).sigmoid()
 
 
 class SlotReader(nn.Module):
