@@ -38,15 +38,16 @@ class EncodedReferences:
 
 @dataclass(frozen=True)
 class Condition:
-    """What a run is conditioned on. Texts (B, S, C); people, who stand behind the text; `padding` fills the channels a masked-input backbone has beside the
-    latent: (1, 20, F, h, w); `shift` of the schedule, which step windows are shares of; `attention` by name."""
+    """What a run is conditioned on. Texts (B, S, C); `padding` fills the channels a masked-input backbone has beside the
+    latent: (1, 20, F, h, w); `shift` of the schedule, which step windows are shares of; `attention` by name; `people`, who
+    are read behind the text."""
 
     texts: dict[str, Tensor]
     references: EncodedReferences | None = None
-    people: People | None = None
     padding: Tensor | None = None
     shift: float = 1.0
     attention: str = AUTO
+    people: People | None = None
 
 
 def encode_references(

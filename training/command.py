@@ -41,10 +41,13 @@ def add_train(commands) -> None:
 
 def add_ablate(commands) -> None:
     command = commands.add_parser(
-        "ablate", help="Saber's ablations on the demo world: train, measure, tabulate"
+        "ablate", help="a system's ablations on the demo world: train, measure, tabulate"
     )
     command.set_defaults(run=_ablate)
     add = command.add_argument
+    add("system", nargs="?", choices=("saber", "slot_id"), default="saber")
+    add("--seeds", type=int, default=2, help="training seeds of every run of slot_id")
+    add("--noises", type=int, default=3, help="clips of every toy in every variant of slot_id")
     add(
         "--out",
         type=Path,
@@ -103,6 +106,9 @@ def _start(dit_file: Path | None, text_file: Path | None):
 
 
 def _ablate(options: argparse.Namespace) -> None:
+    if options.system == "slot_id":
+        _ablate_slots(options)
+        return
     from ..demo import models
     from .ablation import Place, ablate
 
@@ -110,3 +116,16 @@ def _ablate(options: argparse.Namespace) -> None:
     lines = ablate(place, options.steps, options.pretraining, options.toys)
     print("\n".join(lines))
     print(f"{(options.out / 'ablations.jpg').resolve()}")
+
+
+def _ablate_slots(options: argparse.Namespace) -> None:
+    from ..demo import models
+    from .slot_ablation import ablate_slots
+    from .slot_id import Models, demo_slots
+
+    base = Models(models.DIT, options.vae or models.VAE, models.TEXT_ENCODER)
+    config = replace(demo_slots(), steps=options.steps)
+    lines = ablate_slots(
+        config, base, options.out, options.toys, options.seeds, options.noises, options.device
+    )
+    print("\n".join(lines))
