@@ -19,7 +19,7 @@ from refvid.kernels.segments import Segments, everyone, visits
 pytestmark = pytest.mark.interpreted
 # Relative error of a result and of a gradient. A few roundings of the type; in bf16 weights and their steps are rounded
 # too before they multiply, as in every fused GPU kernel (torch's CPU kernel keeps them in fp32).
-CAPS = {torch.float32: (4e-7, 6e-7), torch.float16: (4e-4, 5e-4), torch.bfloat16: (5e-3, 7e-3)}
+CAPS = {torch.float32: (4e-7, 6e-7), torch.float16: (4e-4, 5e-4), torch.bfloat16: (5e-3, 9e-3)}
 # A call takes a second in the interpreter: a failure is reported as it was drawn, not shrunk.
 QUICK = settings(
     deadline=None,
@@ -92,6 +92,7 @@ def error(found: Tensor, right: Tensor) -> float:
 )
 def test_every_result_is_within_a_few_roundings_of_float64(queries, keys, size, dtype, biased, seed):
     values, seen = values_of(dtype, queries, keys, size, seed), segments(queries, keys, seed)
+    torch.manual_seed(seed)
     bias = torch.randn(biased, keys, requires_grad=True) if biased else None
     weight = torch.randn(values[0].shape).double()
     found = results(ours(seen), values, bias, weight)
