@@ -11,14 +11,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .checkpoint import read_safetensors, save_model
+from .checkpoint import KIND, VERSION, read_safetensors, require_kind, save_model
 from .slots import SlotEncoder, SlotsConfig
 
-VERSION = "1"
-KIND = "slot_id"
+ADAPTER, FORMAT = "slot_id", "1"
 ENCODER, LORA = "slot_encoder.", "diffusion_model."
 PROJECTIONS = ("q", "k", "v", "o")  # of every block's cross-attention
-_KIND, _VERSION, _CONFIG = "refvid.kind", "refvid.version", "refvid.config"
+_CONFIG = "refvid.config"
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ def save_adapter(
     dtype=torch.float16,
 ) -> None:
     """Write an adapter; `encoder` under SlotEncoder's own names, `lora` under `lora_key`'s."""
-    metadata = {_KIND: KIND, _VERSION: VERSION, _CONFIG: json.dumps(asdict(config))}
+    metadata = {KIND: ADAPTER, VERSION: FORMAT, _CONFIG: json.dumps(asdict(config))}
     save_model({**{ENCODER + key: value for key, value in encoder.items()}, **lora}, path, metadata, dtype)
 
 
@@ -53,14 +52,7 @@ def load_adapter(path: str | Path, what: str = "adapter") -> Adapter:
     its configuration's sizes."""
     state, metadata = read_safetensors(path, what)
     name = f"{what}: {Path(path).name}"
-    if metadata.get(_KIND) != KIND:
-        raise ValueError(
-            f"{name} is not a Slot-ID adapter (its metadata has no {_KIND} = {KIND}); a plain LoRA goes into a LoRA loader"
-        )
-    if metadata.get(_VERSION) != VERSION:
-        raise ValueError(
-            f"{name} has version {metadata.get(_VERSION)}, this refvid reads {VERSION}; update one of the two"
-        )
+    require_kind(metadata, ADAPTER, FORMAT, name, "a plain LoRA goes into a LoRA loader")
     config = _config(metadata.get(_CONFIG, ""), name)
     encoder = {key.removeprefix(ENCODER): value for key, value in state.items() if key.startswith(ENCODER)}
     lora = {key: value for key, value in state.items() if key.startswith(LORA)}

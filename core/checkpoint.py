@@ -8,6 +8,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+KIND, VERSION = "refvid.kind", "refvid.version"  # metadata of files in formats of our own
+
 
 def read_safetensors(path: str | Path, what: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a file. `what` names the input in an error, e.g. "--dit"."""
@@ -32,6 +34,16 @@ def _read(path: str | Path, what: str, take: Callable) -> tuple[dict[str, Tensor
             return {key: take(file, key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(f"{what}: {path.name} is truncated or not a safetensors file ({error})") from error
+
+
+def require_kind(metadata: dict[str, str], kind: str, version: str, name: str, instead: str) -> None:
+    """ValueError unless a file's metadata names this kind of file in this version. `instead` says what to do with another kind."""
+    if metadata.get(KIND) != kind:
+        raise ValueError(f"{name} is no {kind} file (its metadata has no {KIND} = {kind}); {instead}")
+    if metadata.get(VERSION) != version:
+        raise ValueError(
+            f"{name} has version {metadata.get(VERSION)}, this refvid reads {version}; update refvid, or make the file again"
+        )
 
 
 def save_model(

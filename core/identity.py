@@ -9,14 +9,13 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from .checkpoint import Shapes, read_safetensors, save_model
+from .checkpoint import KIND, VERSION, Shapes, read_safetensors, require_kind, save_model
 from .controls import MOST_STRENGTH
 
 Parts = Literal["both", "slots", "anchor"]
 PARTS: tuple[str, ...] = get_args(Parts)
-VERSION = "1"
-_KIND, _ADAPTER, _VERSION = "refvid.kind", "refvid.adapter", "refvid.version"
-KIND = "identity"
+IDENTITY, FORMAT = "identity", "1"
+_ADAPTER = "refvid.adapter"
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ def save_identity(identity: Identity, path: str | Path) -> None:
         "preview": (identity.preview * 255).round().byte(),
     }
     save_model(
-        tensors, path, {_KIND: KIND, _VERSION: VERSION, _ADAPTER: identity.adapter}, dtype=torch.float32
+        tensors, path, {KIND: IDENTITY, VERSION: FORMAT, _ADAPTER: identity.adapter}, dtype=torch.float32
     )
 
 
@@ -108,14 +107,7 @@ def load_identity(path: str | Path, what: str = "identity") -> Identity:
     not fit each other."""
     state, metadata = read_safetensors(path, what)
     name = f"{what}: {Path(path).name}"
-    if metadata.get(_KIND) != KIND:
-        raise ValueError(
-            f"{name} is not an identity file; make one with Save Identity or `refvid identity make`"
-        )
-    if metadata.get(_VERSION) != VERSION:
-        raise ValueError(
-            f"{name} has version {metadata.get(_VERSION)}, this refvid reads {VERSION}; read the identity again, or update"
-        )
+    require_kind(metadata, IDENTITY, FORMAT, name, "make one with Save Identity or `refvid identity make`")
     shapes = Shapes(state, name, "an identity file")
     anchors, slots, preview = (shapes[key] for key in ("anchors", "slots", "preview"))
     if len(anchors) != 2 or len(slots) != 2 or anchors[1] != slots[1] or len(preview) != 3 or preview[2] != 3:

@@ -67,15 +67,7 @@ class Rule:
             )
         biased = core_attention.attention_pytorch if path == SDPA.name else run
 
-        def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
-            if bias is None:
-                return run(query, key, value, *args, **kwargs)
-            mask = bias.to(query.dtype)[:, None, None, :]
-            given = kwargs.get("mask")
-            return biased(
-                query, key, value, *args, **{**kwargs, "mask": mask if given is None else given + mask}
-            )
-
+        attend = _with_bias(run, biased, args, kwargs)
         row = self._mask_row(key)
         if self.groups is None:
             return attend(query, key, value, row)
@@ -126,16 +118,22 @@ class Reading:
                 lost = drops_masks(previous, query.device, query.dtype)
             biased = run if lost is None else core_attention.attention_pytorch
 
-        def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
-            if bias is None:
-                return run(query, key, value, *args, **kwargs)
-            return biased(
-                query, key, value, *args, **{**kwargs, "mask": bias.to(query.dtype)[:, None, None, :]}
-            )
-
+        attend = _with_bias(run, biased, args, kwargs)
         if self.groups is None:
             return attend(query, key, value, row)
         return grouped_attention(attend, query, key, value, self.groups, row, 1)
+
+
+def _with_bias(run: Callable, biased: Callable, args, kwargs) -> Attend:
+    """`run` where keys have no bias; else `biased`, with the bias (1 or B, S) added to the mask there is."""
+
+    def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
+        if bias is None:
+            return run(query, key, value, *args, **kwargs)
+        mask, given = bias.to(query.dtype)[:, None, None, :], kwargs.get("mask")
+        return biased(query, key, value, *args, **{**kwargs, "mask": mask if given is None else given + mask})
+
+    return attend
 
 
 def block_override(

@@ -197,4 +197,4 @@ def test_an_adapter_of_the_wrong_kind_is_refused_by_name(server):
     plain = server.base / "models/loras/plain.safetensors"
     shutil.copy(server.base / "models/vae/refvid_demo_vae.safetensors", plain)
     said = failure(server.run(edited(graph(), {"adapter.adapter": "plain.safetensors"})))
-    assert said is not None and said.node == "adapter" and "is not a Slot-ID adapter" in said.message
+    assert said is not None and said.node == "adapter" and "is no slot_id file" in said.message

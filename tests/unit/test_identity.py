@@ -90,7 +90,7 @@ def test_a_blend_that_means_nothing_is_refused(identities, weights, says):
 
 def test_files_of_another_kind_version_or_shape_are_refused(tmp_path, adapter):
     path = tmp_path / "one.safetensors"
-    with pytest.raises(ValueError, match=r"slot_id.safetensors is not an identity file"):
+    with pytest.raises(ValueError, match=r"slot_id.safetensors is no identity file"):
         load_identity(adapter)
     with pytest.raises(ValueError, match="there is no file"):
         load_identity(path)
