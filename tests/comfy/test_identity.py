@@ -12,7 +12,7 @@ import refvid_tiny as tiny
 import torch
 from PIL import Image
 from refvid_client import edited, failure, node
-from refvid_files import SLOT_ID
+from refvid_files import SLOT_ID, TRAP
 
 from refvid.core.identity import load_identity
 from refvid.hosts.comfy import identity as host
@@ -198,3 +198,12 @@ def test_an_adapter_of_the_wrong_kind_is_refused_by_name(server):
     shutil.copy(server.base / "models/vae/refvid_demo_vae.safetensors", plain)
     said = failure(server.run(edited(graph(), {"adapter.adapter": "plain.safetensors"})))
     assert said is not None and said.node == "adapter" and "is no slot_id file" in said.message
+
+
+@pytest.mark.parametrize(
+    ("name", "says"), [("truncated.safetensors", "is truncated"), (TRAP, "pickled weights can run code")]
+)
+def test_a_broken_or_dangerous_adapter_is_refused_unread(server, name, says):
+    said = failure(server.run(edited(graph(), {"adapter.adapter": name})))
+    assert said is not None and said.node == "adapter" and said.message.startswith(f"adapter: {name}")
+    assert says in said.message and not (server.base / "models/loras/sprung").exists()

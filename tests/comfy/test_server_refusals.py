@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from refvid_client import edited, failure, node
-from refvid_files import FOLDERS, TRAP
+from refvid_files import BACKBONE, TRAP
 
 pytestmark = pytest.mark.comfy
 
@@ -130,7 +130,7 @@ def test_bad_input_is_refused_by_name_and_the_next_graph_runs(server, case):
     assert server.outputs(edited(GOOD, {"denoise.noise_seed": next(SEEDS)}))
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
+@pytest.mark.parametrize("folder", BACKBONE)
 def test_a_truncated_file_is_refused_by_its_inputs_name(server, folder):
     where = {"diffusion_models": "diffusion_model", "text_encoders": "text_encoder", "vae": "vae"}[folder]
     said = failure(server.run(edited(GOOD, {f"backbone.{where}": "truncated.safetensors"})))
@@ -138,7 +138,7 @@ def test_a_truncated_file_is_refused_by_its_inputs_name(server, folder):
     assert said.message.startswith(f"{where}: truncated.safetensors is truncated"), said.message
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
+@pytest.mark.parametrize("folder", BACKBONE)
 def test_a_file_that_could_run_code_is_refused_unread(server, folder):
     where = {"diffusion_models": "diffusion_model", "text_encoders": "text_encoder", "vae": "vae"}[folder]
     said = failure(server.run(edited(GOOD, {f"backbone.{where}": TRAP})))

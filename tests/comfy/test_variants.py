@@ -145,8 +145,9 @@ def test_context_windows_keep_the_references_in_every_window(t2v, vae):
     previous = out.model.model_options["transformer_options"]["patches_replace"]["dit"][("double_block", 1)]
 
     def watch(args, extra):
-        beside = args["transformer_options"].get("refvid")
-        seen.append((args["img"].shape[1] // 16, None if beside is None else beside.tokens.shape[1]))
+        running = args["transformer_options"].get("refvid")
+        kept = None if running is None else running.references.tokens.shape[1]
+        seen.append((args["img"].shape[1] // 16, kept))
         return previous(args, extra)
 
     out.model.set_model_patch_replace(watch, "dit", "double_block", 1)

@@ -9,7 +9,8 @@ import torch
 from PIL import Image, ImageDraw, ImageOps
 from safetensors.torch import save_file
 
-FOLDERS = ("diffusion_models", "text_encoders", "vae", "loras")
+BACKBONE = ("diffusion_models", "text_encoders", "vae")  # folders
+FOLDERS = (*BACKBONE, "loras")
 DIT, TEXT, VAE = (f"refvid_demo_{part}.safetensors" for part in ("dit", "text_encoder", "vae"))
 SLOT_ID = "refvid_demo_slot_id.safetensors"
 TRAP = "trap.pt"  # unpickling it would leave the file `sprung` beside it
@@ -26,7 +27,7 @@ def fill(base: Path) -> None:
     tiny.save_text_encoder(texts, TEXT)
     tiny.save_vae(vaes, VAE)
     tiny.save_adapter(loras, sizes, SLOT_ID)
-    for whole in (dits / DIT, texts / TEXT, vaes / VAE):
+    for whole in (dits / DIT, texts / TEXT, vaes / VAE, loras / SLOT_ID):
         whole.with_name("truncated.safetensors").write_bytes(
             whole.read_bytes()[: whole.stat().st_size * 2 // 3]
         )
