@@ -68,7 +68,7 @@ def read_people(options: argparse.Namespace, backbone: Any) -> Any:
     if options.identity_strength == 0:
         return None
     merge_lora(backbone.dit, adapter.lora, what="--adapter")
-    return People((person,), adapter.encoder["null.weight"].float())
+    return People((person,), adapter.nobody)
 
 
 def _add_adapter(group) -> None:

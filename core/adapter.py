@@ -29,6 +29,11 @@ class Adapter:
     lora: dict[str, Tensor]
     fingerprint: str
 
+    @property
+    def nobody(self) -> Tensor:
+        """(A + S, C) float32: the learned tokens that stand for no identity."""
+        return self.encoder["null.weight"].float()
+
 
 def lora_key(block: int, projection: str, part: str) -> str:
     """A key as ComfyUI's LoRA loader knows it; part is lora_A.weight (rank, in), lora_B.weight (out, rank) or alpha."""

@@ -24,11 +24,18 @@ def _name_the_pack() -> None:
 if "refvid" not in sys.modules:
     _name_the_pack()
 
+HAS_HYPOTHESIS = importlib.util.find_spec("hypothesis") is not None  # ComfyUI's interpreter may lack it
 HAS_COMFYUI = importlib.util.find_spec("comfy") is not None
 
 
 def pytest_configure() -> None:
-    """ComfyUI reads its options when first imported, and takes a GPU for granted."""
+    """Properties are drawn alike each time. ComfyUI reads its options when first imported, and takes a GPU for granted."""
+    if HAS_HYPOTHESIS:
+        # A busy machine is not a failure, and a gate draws the same examples each time; to draw others:
+        # pytest --hypothesis-profile default
+        settings = importlib.import_module("hypothesis").settings
+        settings.register_profile("refvid", deadline=None, derandomize=True)
+        settings.load_profile("refvid")
     if HAS_COMFYUI and not torch.cuda.is_available():
         options = importlib.import_module("comfy.cli_args").args
         options.cpu = options.use_pytorch_cross_attention = True

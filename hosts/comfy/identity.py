@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...core.adapter import Adapter, load_adapter
 from ...core.controls import FrameWindow
-from ...core.identity import Identity, require_adapter
+from ...core.identity import Bound, Identity, require_adapter
 from ...core.reach import reach
 from ...core.reference_video import ReferenceVideo, cover, make_reference_video
 from ...core.slots import PATCH, Encoded, SlotEncoder
@@ -98,11 +98,12 @@ def apply_identity(
         _require_fit(model, loaded)
     if strength == 0:
         return models, positive, negative
+    Bound(len(tokens), strength)  # refuses a strength that is out of bounds
     everywhere = torch.ones(1, 1, 1, dtype=torch.bool)
     cells = everywhere if region is None else _cells(region, latent, models[0])
     states = None if phrase is None else words(phrase)
     named = AttachedIdentity(tokens[None], strength, states, cells)
-    nobody = AttachedIdentity(_nobody(loaded)[None], 1.0, None, everywhere)
+    nobody = AttachedIdentity(loaded.adapter.nobody[None], 1.0, None, everywhere)
     return (
         [_with_lora(sidecar.install(model), loaded.adapter) for model in models],
         attach_identity(positive, named),
@@ -139,10 +140,6 @@ def words(states: Tensor) -> Tensor:
 def _once(entry: list, nobody: AttachedIdentity) -> Conditioning:
     """A condition that carries nobody once, however many people are applied."""
     return [entry] if IDENTITIES in entry[1] else attach_identity([entry], nobody)
-
-
-def _nobody(loaded: LoadedAdapter) -> Tensor:
-    return loaded.adapter.encoder["null.weight"].float()
 
 
 def _cells(region: Tensor, latent: dict[str, Tensor] | None, model: ModelPatcher) -> Tensor:

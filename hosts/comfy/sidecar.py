@@ -218,6 +218,15 @@ def _diffusion_model(
     mine = {name: kwargs.pop(name, None) for name in (*REFERENCES, *PEOPLE)}
     if mine[LAYOUT] is None and mine[IDENTITIES] is None:
         return executor(x, timestep, context, clip_fea, time_dim_concat, transformer_options, **kwargs)
+    unread = (
+        mine[BOUND] is not None and key_bias(mine[BOUND], x.device) is not None and mine[READ_BIAS] is None
+    )
+    if (mine[LAYOUT] is not None and mine[PATH] is None) or unread or WHERE in kwargs:
+        # Strengths, windows and regions would be lost without a word.
+        raise RuntimeError(
+            "refvid: the diffusion model was called past ComfyUI's apply_model, where the controls of references are worked "
+            "out; another pack does that. Remove it"
+        )
     options, module = dict(transformer_options or {}), executor.class_obj
     frames = x.shape[2] + (0 if time_dim_concat is None else time_dim_concat.shape[2])
     streams = len(kwargs.get("context_latents") or ())
@@ -241,11 +250,6 @@ def _references(
     module, x, timestep, mine: dict[str, Any], frames: int, streams: int, options: dict
 ) -> Beside:
     path, keep, rows = mine[PATH], mine[KEEP], mine[ROWS]
-    if path is None:  # strengths and windows would be lost without a word
-        raise RuntimeError(
-            "refvid: the diffusion model was called past ComfyUI's apply_model, where the controls of references are worked "
-            "out; another pack does that. Remove it"
-        )
     groups = None if rows is None else _unpacked(mine[SPANS], rows, len(rows[-1]) - keep.shape[1])
     whole = WHOLE[path](groups) if path in WHOLE else None
     rule = Rule(mine[BIAS], groups, mine[ATTENTION], path, whole)

@@ -93,7 +93,7 @@ def test_what_does_not_belong_together_is_refused(t2v, vae, folder, loaded, peop
     with pytest.raises(ValueError, match="phrase is 'the star', which needs the text encoder"):
         host.encode_phrase(None, "the star")
     with pytest.raises(ValueError, match="strength is 11"):
-        run.sample(*applied(t2v, loaded, people[0], strength=11.0), run.empty_latent())
+        applied(t2v, loaded, people[0], strength=11.0)
 
 
 def test_a_phrase_is_its_words_without_padding_and_closing_token():

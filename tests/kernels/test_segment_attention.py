@@ -17,12 +17,12 @@ from refvid.kernels.segment_attention import segment_attention, triton_attention
 from refvid.kernels.segments import Segments, everyone, visits
 
 pytestmark = pytest.mark.interpreted
-# Relative error of a result and of a gradient. A few roundings of the type; in bf16 weights and their steps are rounded
-# too before they multiply, as in every fused GPU kernel (torch's CPU kernel keeps them in fp32).
-CAPS = {torch.float32: (4e-7, 6e-7), torch.float16: (4e-4, 5e-4), torch.bfloat16: (5e-3, 9e-3)}
+# The relative error a result and a gradient may have, in eps of the type. In halves the weights and their steps are
+# rounded too before they multiply, as in every fused GPU kernel (torch's CPU kernel keeps them in fp32), and one query
+# has few roundings to average over: 60 seeds of one query reached half of these.
+CAPS = {torch.float32: (8, 8), torch.float16: (1.5, 3), torch.bfloat16: (1.5, 3)}
 # A call takes a second in the interpreter: a failure is reported as it was drawn, not shrunk.
 QUICK = settings(
-    deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -100,7 +100,8 @@ def test_every_result_is_within_a_few_roundings_of_float64(queries, keys, size, 
     right = results(exact(seen), doubled(values), wide, weight)
     for place, (one, other) in enumerate(zip(found, right, strict=True)):
         assert one.isfinite().all() and one.shape == other.shape
-        assert error(one, other) <= CAPS[dtype][place > 0], ("out", "query", "key", "value", "bias")[place]
+        cap = CAPS[dtype][place > 0] * torch.finfo(dtype).eps
+        assert error(one, other) <= cap, ("out", "query", "key", "value", "bias")[place]
     blind = ~seen.dense().any(2)
     assert not found[0].transpose(1, 2)[blind].any() and not found[1].transpose(1, 2)[blind].any()
 
@@ -125,7 +126,7 @@ def test_no_worse_than_torchs_own_attention(dtype, size):
         results(ours(seen), values, bias, weight), results(torchs(seen), values, bias, weight), strict=True
     )
     for (one, other), truth in zip(pairs, right, strict=True):
-        assert error(one, truth) <= max(LIKE_TORCH * error(other, truth), CAPS[torch.float32][1])
+        assert error(one, truth) <= max(LIKE_TORCH * error(other, truth), 6e-7)
 
 
 def test_the_log_sum_exp_is_natural_and_carries_gradients():

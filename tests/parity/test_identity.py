@@ -81,7 +81,7 @@ class Twin:
         )
         cells = [reach(FrameWindow(), how.get("region"), *GRID, 8) for how in asked]
         limited = any("region" in how for how in asked)
-        nobody = self.adapter.encoder["null.weight"].float()
+        nobody = self.adapter.nobody
         return plain_identity.People(persons, nobody, words(cells, *GRID) if limited else None)
 
     def conditioned(self, case: str, model=None, positive=None, negative=None):

@@ -46,7 +46,7 @@ def parts(matrix: Tensor) -> tuple[Tensor, Tensor]:
 # ---- one matrix
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     st.integers(0, 999), st.sampled_from([(22, 40, 26, 36), (0, 60, 0, 76), (0, 9, 0, 60), (57, 60, 70, 76)])
 )
@@ -69,7 +69,7 @@ def test_the_box_of_a_mask_is_that_of_its_pixels():
     assert boxes(mask).tolist() == [[[1.5, 6.5], [0.5, 3.5]], [[-0.5, 0.5], [-0.5, 0.5]]]
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.integers(0, 999))
 def test_picture_and_mask_follow_the_matrix_and_the_rest_is_ground(seed):
     video, alpha = (part.unsqueeze(2) for part in marked(8))

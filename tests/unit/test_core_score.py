@@ -39,7 +39,7 @@ def travelling(step: int, frames: int = 4, height: int = 96, width: int = 128) -
 # ---- identity
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 999), st.integers(1, 3), st.integers(17, 48), st.integers(17, 48))
 def test_a_picture_repeated_is_its_own_ceiling(seed: int, frames: int, height: int, width: int) -> None:
     picture = torch.rand(1, height, width, 3, generator=Generator().manual_seed(seed))
@@ -69,7 +69,7 @@ def test_a_clip_without_the_subject_scores_nothing() -> None:
     assert score.shape_agreement(mask, marked) == 0
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.permutations(range(24 * 12)))
 def test_where_the_colours_are_does_not_matter(order: list[int]) -> None:
     block = torch.rand(24 * 12, 3, generator=Generator().manual_seed(0))
@@ -127,7 +127,7 @@ def test_a_mask_of_another_size_is_refused() -> None:
 # ---- retrieval
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.permutations(range(5)), st.integers(0, 99))
 def test_retrieval_does_not_depend_on_the_order_of_the_references(order: list[int], seed: int) -> None:
     table = torch.randint(0, 3, (4, 5), generator=Generator().manual_seed(seed)).float()  # with ties

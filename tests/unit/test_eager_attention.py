@@ -10,7 +10,7 @@ from torch import Tensor
 
 from refvid.kernels.eager import masked_attention
 
-quick = settings(max_examples=20, deadline=None)
+quick = settings(max_examples=20)
 INF = float("inf")
 
 
@@ -48,7 +48,7 @@ def looped(query: Tensor, key: Tensor, value: Tensor, keep=None, bias=None) -> T
     return out
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.integers(0, 999), st.sampled_from([1, 2]), st.booleans(), st.booleans())
 def test_it_is_the_formula(seed, rows, masked, biased):
     inputs = draw(seed)

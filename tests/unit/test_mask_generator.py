@@ -50,7 +50,7 @@ def euler(mask: Tensor) -> Tensor:
 # ---- size and piece
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.sampled_from(FAMILIES),
     st.sampled_from(INTERVALS),
@@ -199,7 +199,7 @@ def test_a_jagged_rectangle_is_centred_and_cut_by_at_most_three_pixels():
 # ---- one piece
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 999), st.integers(2, 17), st.integers(2, 17))
 def test_every_level_of_a_connected_gauge_is_one_piece_within_the_level_before(seed, height, width):
     rough = torch.rand(3, height, width, generator=seeded(seed)) + 0.01
@@ -232,7 +232,7 @@ def test_where_no_scale_hits_a_mask_grows_or_shrinks_to_the_nearer_end():
     assert masks[0][~box].sum() == 0 and masks[1][box].all()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 999), st.integers(-70, 70))
 def test_growing_and_shrinking_keep_the_pieces_and_the_holes(seed, change):
     noise = F.avg_pool2d(torch.rand(3, 1, 33, 40, generator=seeded(seed)), 5, 1, 2)[:, 0]

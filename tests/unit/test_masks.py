@@ -8,7 +8,7 @@ from torch import Tensor
 
 from refvid.core.masks import keep_indices, latent_mask, token_mask
 
-quick = settings(max_examples=25, deadline=None)
+quick = settings(max_examples=25)
 
 
 def soft_mask(seed: int, rows: int, columns: int, stride: int) -> Tensor:

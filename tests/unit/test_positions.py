@@ -10,7 +10,7 @@ from refvid.core.positions import grid_positions, reference_angles, rope_angles
 from refvid.core.recipes import bernini, phantom, saber
 
 HEAD_SIZES = [24, 48, 64, 128]
-quick = settings(max_examples=25, deadline=None)
+quick = settings(max_examples=25)
 
 
 def looped_angles(position: tuple[float, float, float], head_size: int, source_id: int = 0) -> list[float]:

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from refvid.core.controls import FrameWindow
@@ -30,7 +30,6 @@ def test_a_frame_window_takes_every_latent_frame_it_touches(first, last, frames)
     assert cells.flatten().nonzero().flatten().tolist() == frames
 
 
-@settings(deadline=None)
 @given(st.integers(0, 999), st.booleans())
 def test_a_cell_counts_where_any_of_its_pixels_and_pictures_does(seed, moving):
     generator = torch.Generator().manual_seed(seed)

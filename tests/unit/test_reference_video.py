@@ -20,7 +20,7 @@ def box(top: int, bottom: int, left: int, right: int, frames: int = 9) -> Tensor
     return mask
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(2, 60), st.sampled_from([5, 9, 33]))
 def test_pictures_are_taken_evenly_and_fill_latent_frames(count, most):
     numbered = (torch.arange(count) / 100).view(-1, 1, 1, 1).expand(-1, 8, 8, 3)

@@ -13,7 +13,7 @@ from refvid.core.masks import latent_mask
 from refvid.core.recipes import GREY, bernini, phantom, saber
 from refvid.core.references import Reference, active, arrange, make_reference, prepare, reference_input
 
-quick = settings(max_examples=30, deadline=None)
+quick = settings(max_examples=30)
 sides = st.integers(8, 150)
 HEIGHT, WIDTH = 64, 96
 
@@ -157,7 +157,7 @@ def test_an_extreme_strip_keeps_a_row_of_pixels(size):
         assert (got.mask > 0.5).any()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(8, 1400), st.integers(8, 200), st.booleans())
 def test_an_own_canvas_keeps_its_size_up_to_848_pixels_in_whole_tokens(long, short, upright):
     rows, columns = (long, short) if upright else (short, long)

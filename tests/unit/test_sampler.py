@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from refvid.wan.sampler import flow_sigmas, sample_euler
 
-quick = settings(max_examples=30, deadline=None)
+quick = settings(max_examples=30)
 steps_and_shift = given(st.integers(1, 60), st.floats(0.5, 12))
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from refvid.core.transport import transport_plan
 
-quick = settings(max_examples=25, deadline=None)
+quick = settings(max_examples=25)
 
 
 def problem(rows: int, columns: int, seed: int, blind: float = 0.3) -> tuple[Tensor, Tensor, Tensor]:

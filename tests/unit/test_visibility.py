@@ -51,7 +51,7 @@ controls = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.lists(controls, min_size=1, max_size=3),
     st.sampled_from([0.0, 0.4, 0.7]),

@@ -68,7 +68,7 @@ def turn(angles: Tensor) -> Tensor:
     return torch.stack([angles.cos(), angles.sin()], -1).float()[None, :, None]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 999))
 def test_a_rotation_keeps_norms_and_only_differences_of_angles_count(seed):
     generator = torch.Generator().manual_seed(seed)
@@ -150,7 +150,7 @@ def test_a_bias_of_zero_is_no_bias(dit):
     torch.testing.assert_close(run(dit, tail(bias=torch.zeros(1, 6))), run(dit, tail()), **CLOSE)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(kept=st.sets(st.integers(0, 5), min_size=1, max_size=5))
 def test_tokens_with_an_infinite_bias_might_as_well_be_removed(dit, kept):
     index = torch.tensor(sorted(kept))
@@ -178,7 +178,7 @@ def test_a_tail_of_no_tokens_is_no_tail(dit):
     )
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(order=st.permutations(range(6)))
 def test_the_order_of_a_tail_does_not_matter_when_angles_and_biases_go_along(dit, order):
     whole = tail(bias=torch.randn(1, 6, generator=torch.Generator().manual_seed(4)))
