@@ -9,10 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from ..core.adapter import Adapter
 from ..core.reference_video import cover, make_reference_video
 from ..core.score import hits, paired_interval
-from ..core.slots import PATCH, SlotEncoder
+from ..core.slots import PATCH, SlotEncoder, SlotsConfig
 from ..hosts.pipeline import Backbone, Settings
 from ..wan.dit import Identities, WanDiT
 from ..wan.sampler import TRAINED_STEPS, flow_sigmas, sample_euler
@@ -37,9 +36,8 @@ FIGURES = {
 class IdentityTrial:
     """Unseen toys, three in four of which move in themselves, the scene each is asked for, and a video of it elsewhere."""
 
-    def __init__(self, toys: int, settings: Settings, adapter: Adapter, seed: int = UNSEEN_SEED + 1):
+    def __init__(self, toys: int, settings: Settings, slots: SlotsConfig, seed: int = UNSEEN_SEED + 1):
         generator = Generator().manual_seed(seed)
-        slots = adapter.config
         self.toys = world.sample_identities(toys, generator, dynamic_share=0.75)
         self.scenes = world.sample_scenes(toys, generator)
         self.prompts = captions.captions([(self.toys, self.scenes)])
@@ -96,7 +94,7 @@ READINGS = {
 
 def evaluate_identity(
     backbone: Backbone,
-    adapter: Adapter,
+    slots: SlotsConfig,
     encoder: SlotEncoder,
     toys: int,
     seeds: int = 1,
@@ -104,7 +102,7 @@ def evaluate_identity(
 ) -> dict[str, dict[str, Tensor]]:
     """Generate every toy in each of READINGS at the same noises. `backbone` carries the adapter's LoRA already. -> values per toy,
     means over the seeds, by variant and figure; also of the true clips."""
-    trial = IdentityTrial(toys, backbone.settings, adapter)
+    trial = IdentityTrial(toys, backbone.settings, slots)
     values = {"truth": trial.measure(trial.truth)}
     for done, (name, reading) in enumerate(READINGS.items()):
         tokens = read_tokens(trial, backbone.vae, encoder, reading)
@@ -122,7 +120,7 @@ def read_tokens(trial: IdentityTrial, vae: WanVAE, encoder: SlotEncoder, reading
     """(N, n, C): what each toy's clip is told of who is in it."""
     if reading.nobody:
         return encoder.nobody().expand(len(trial), -1, -1)
-    parts = []
+    parts, device = [], vae.conv1.weight.device
     for index in range(len(trial)):
         video = trial.videos[(index + reading.turn) % len(trial)]
         order = torch.arange(len(video.pictures))
@@ -135,8 +133,8 @@ def read_tokens(trial: IdentityTrial, vae: WanVAE, encoder: SlotEncoder, reading
             (video.pictures[picture], video.masks[picture]),
         ):
             given += [
-                vae.encode(pictures.movedim(-1, 0)[None] * 2 - 1).float(),
-                cover(masks, PATCH * STRIDE)[None],
+                vae.encode(pictures.to(device).movedim(-1, 0)[None] * 2 - 1).float(),
+                cover(masks, PATCH * STRIDE)[None].to(device),
             ]
         encoded = encoder(*given)
         chosen = [encoded.anchors] * reading.anchor + [encoded.slots] * reading.slots
@@ -159,8 +157,10 @@ def clips_of(backbone: Backbone, trial: IdentityTrial, tokens: Tensor, nobody: T
             for row in rows
         ]
         step = _guided(backbone, [trial.prompts[row] for row in rows], tokens[rows.start : rows.stop], nobody)
-        latent = sample_euler(step, torch.stack(noise), flow_sigmas(settings.steps, settings.shift))
-        made.append(backbone.vae.decode(latent).clamp(-1, 1))
+        latent = sample_euler(
+            step, torch.stack(noise).to(tokens.device), flow_sigmas(settings.steps, settings.shift)
+        )
+        made.append(backbone.vae.decode(latent).clamp(-1, 1).cpu())
     return torch.cat(made)
 
 

@@ -96,7 +96,7 @@ def _run(config: SlotTraining, models: Models, folder: Path, toys: int, noises: 
     merge_lora(backbone.dit, adapter.lora)
     encoder = config.encoder(adapter.config)
     encoder.load_state_dict({key: value.float() for key, value in adapter.encoder.items()})
-    values = measured.evaluate_identity(backbone, adapter, encoder.eval(), toys, noises)
+    values = measured.evaluate_identity(backbone, config.slots, encoder.eval(), toys, noises)
     plain = {
         variant: {figure: one.tolist() for figure, one in row.items()} for variant, row in values.items()
     }

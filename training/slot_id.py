@@ -13,15 +13,16 @@ from torch import Generator, Tensor, nn
 from ..core.adapter import save_adapter
 from ..core.slots import SlotEncoder, SlotsConfig, slots_demo
 from ..demo import world
+from ..hosts.pipeline import load_backbone
 from ..wan.dit import Identities, WanDiT
-from ..wan.loading import load_dit, load_vae
 from ..wan.sampler import TRAINED_STEPS
-from ..wan.text import PADDING, TextEncoder, fold_padding, load_text_encoder
+from ..wan.text import PADDING, TextEncoder, fold_padding
 from .batches import no_words, sample_sigma
 from .dit import SAVE_EVERY
 from .identity_data import Meeting, Meetings, cached_meetings, to_device
 from .lora import add_lora, lora_state
 from .optimise import Optimiser, load_run, save_run, warm_hold_decay
+from .slot_preview import Preview
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class SlotTraining:
     phrase_share: float = 0.5  # of pairs that are named: each is told by its name which it is
     subject_weight: float = 1.5
     shift: float = 3.0
+    preview_every: int = 500  # steps
     seed: int = 0
     encoder: Callable[[SlotsConfig], SlotEncoder] = field(default=SlotEncoder, repr=False)
 
@@ -57,7 +59,7 @@ def smoke_slots() -> SlotTraining:
     """A few steps on a few clips, for tests."""
     config = demo_slots()
     meetings = tuple(replace(meeting, clips=64, batch=4) for meeting in config.meetings)
-    return replace(config, meetings=meetings, steps=3)
+    return replace(config, meetings=meetings, steps=3, preview_every=3)
 
 
 @dataclass(frozen=True)
@@ -84,13 +86,12 @@ def train_slots(
 ) -> None:
     """Train on the demo world and leave `slot_id.safetensors` (fp16) in `folder`."""
     torch.manual_seed(config.seed)
-    dit, _ = load_dit(models.dit, device=device)
-    text = load_text_encoder(models.text_encoder, device=device)
-    vae = load_vae(models.vae, device=device)
-    where = torch.device(device)
+    backbone = load_backbone(models.dit, models.vae, models.text_encoder, device=device)
+    dit, text, where = backbone.dit, backbone.text, torch.device(device)
     data = [
         to_device(
-            cached_meetings(vae, text.tokenize, config.slots, m, config.size, config.seed, folder), where
+            cached_meetings(backbone.vae, text.tokenize, config.slots, m, config.size, config.seed, folder),
+            where,
         )
         for m in config.meetings
     ]
@@ -101,6 +102,9 @@ def train_slots(
     run, first = folder / "slot_id-run.safetensors", 0
     if resume and run.exists():
         first = load_run(run, trainee, optimiser, generator)
+    size = {"width": config.size, "height": config.size, "frames": config.meetings[0].frames}
+    shown_on = replace(backbone, settings=replace(backbone.settings, **size))
+    preview = Preview(shown_on, config.slots, folder)
     shares = torch.tensor([float(meeting.clips) for meeting in config.meetings])
     shown, seen = time.monotonic(), []
     for step in range(first, config.steps):
@@ -118,6 +122,8 @@ def train_slots(
             )
             shown, seen = time.monotonic(), []
             save_run(run, trainee, optimiser, generator, step + 1)
+        if (step + 1) % config.preview_every == 0:
+            logger.info("slot_id preview: %s", preview.draw(trainee.encoder, step + 1))
     average = optimiser.average.module
     save_adapter(
         config.slots,

@@ -2,9 +2,11 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import refvid_tiny as tiny
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from refvid.core.adapter import load_adapter
@@ -121,6 +123,21 @@ def test_a_phrase_is_the_mean_of_its_words_without_the_closing_token(models):
         states = dit.text_embedding(text.states(phrases[row : row + 1]))[0, :words]
         torch.testing.assert_close(said[row], states.mean(0), rtol=0, atol=1e-5)
     assert said[2].eq(0).all()
+
+
+def test_previews_show_the_same_toys_as_the_adapter_stands_and_change_nothing(models, tmp_path):
+    quiet, shown = (tmp_path / name for name in ("quiet", "shown"))
+    train_slots(CONFIG, models, quiet)
+    train_slots(replace(CONFIG, preview_every=1), models, shown)
+    assert [file.name for file in sorted(shown.glob("*.png"))] == [f"slot_id-0000{n}.png" for n in (1, 2, 3)]
+    first, last = (np.asarray(Image.open(shown / f"slot_id-0000{n}.png"), dtype=int) for n in (1, 3))
+    changed = (first != last).any((0, 2)).nonzero()[0]
+    video = 3 * 3 * 32  # columns of a cell
+    assert first.shape == last.shape and changed.size
+    assert changed.min() > video, "the reference videos stay"
+    assert changed.max() < first.shape[1] - video, "the truth stays"
+    ours, theirs = (load_file(folder / "slot_id.safetensors") for folder in (quiet, shown))
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
 
 
 def test_a_run_that_was_cut_off_ends_in_the_same_file(models, tmp_path, monkeypatch):
