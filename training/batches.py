@@ -102,7 +102,7 @@ def _replaced(frames: int, drawing: Drawing, generator: Generator) -> Tensor:
 
 def _given(latent: Tensor, last: Tensor, held: Tensor) -> Tensor:
     """The clip itself; its last frame, for half of the rows, as one picture held still: a generated key picture is
-    known as that, and a clip's last latent frame covers four pictures."""
+    known as that, and a latent frame covers four pictures."""
     end = torch.where(held[:, None, None, None], last, latent[:, :, -1])
     return torch.cat([latent[:, :, :-1], end.unsqueeze(2)], dim=2) if latent.shape[2] > 1 else latent
 

@@ -16,6 +16,7 @@ from ..wan.vae import WanVAE
 from .cache import PART, cached_rows
 from .references import MaskedFrames, masked_frames
 
+GROUP = 4  # pictures in a latent frame, but for the first
 WHOLE = 9  # pictures of the whole scene that references are cut from
 
 Tokenize = Callable[[list[str]], Tensor]
@@ -30,6 +31,7 @@ class Kind:
     batch    clips in a step; a step holds one kind
     easy     to begin with: one steady toy each, every other reference left in place, where it can be copied; else every
              fourth part shows pairs and a quarter of the toys moves in itself
+    patterns chances of the frames that are given, instead of the stage's (`batches.PATTERNS`)
     """
 
     name: str
@@ -38,12 +40,13 @@ class Kind:
     clips: int
     batch: int
     easy: bool = False
+    patterns: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
 class Latents:
-    """N clips: latent (N, 16, F, h, w); last (N, 16, h, w), a latent frame that holds the last picture still, as it is
-    known when only that picture is given; R references each (N, R, 16, h, w); keep (N, R, tokens) bool, the tokens
+    """N clips: latent (N, 16, F, h, w); last (N, 16, h, w), a latent frame that holds one picture still, the last of the latent
+    frame before: a clip that ends in a given picture arrives there, and then rests; R references each (N, R, 16, h, w); keep (N, R, tokens) bool, the tokens
     their masks keep; coverage (N, F, h, w), the share of each latent cell that toys cover; tokens (N, 2, S) of the
     captions: with "toy", and with the toys' names."""
 
@@ -100,7 +103,7 @@ def _encode_part(encoder: Encoder, kind: Kind, index: int) -> Latents:
     frames = _references(encoder, cast, kind, generator)
     pictures, masks = (torch.stack(part, 1) for part in zip(*frames, strict=True))
     kept = F.max_pool2d(masks.flatten(0, 1), TOKEN_STRIDE).flatten(1).gt(0.5)
-    still = video[:, :, -1:].expand(-1, -1, 5, -1, -1)
+    still = video[:, :, [max(0, kind.frames - 1 - GROUP)]].expand(-1, -1, 1 + GROUP, -1, -1)
     return Latents(
         latent=encode_clips(encoder.vae, video),
         last=encode_clips(encoder.vae, still)[:, :, 1],

@@ -73,14 +73,14 @@ class TrainingConfig:
 def demo_dit() -> TrainingConfig:
     """The demo's DiT: 6 M parameters, 80 x 80 pixels. It learns to draw named toys in single pictures, then to
     copy and recognise them in references, then everything: mostly whole scenes in 9 pictures, beside 25 of them,
-    13 in a row for what lies between two key pictures of a long video, and pictures. Everything at once from the start
+    17 in a row for what lies between two key pictures 12 apart of a long video, and pictures. Everything at once from the start
     leaves blobs for silhouettes (docs/log.md)."""
     run = Settings(width=world.SIZE, height=world.SIZE, frames=9, steps=20, scale=2.0, shift=3.0, fps=8)
     kinds = (
         Kind("toy", 1, 48, 8192, 64, easy=True),
         Kind("scene", 9, 12, 8192, 64),
         Kind("long", 25, 4, 1024, 24),
-        Kind("between", 13, 1, 1024, 48),
+        Kind("between", 17, 1, 2048, 40, patterns=(0.25, 0.1, 0.05, 0.5, 0.1)),
         Kind("picture", 1, 12, 2048, 128),
     )
     # Where a toy stands is decided at high noise, and what is given decides it instead: direction is learned from such steps.
@@ -88,7 +88,7 @@ def demo_dit() -> TrainingConfig:
     stages = (
         Stage(2000, (1, 0, 0, 0, 0), Drawing(named_share=1.0, reference_dropout=1.0)),
         Stage(3000, (1, 0, 0, 0, 0), Drawing(named_share=0.15, reference_counts=(1.0,))),
-        Stage(7000, (0.1, 0.65, 0.1, 0.1, 0.05), everything),
+        Stage(7000, (0.1, 0.6, 0.1, 0.15, 0.05), everything),
     )
     return TrainingConfig(DiTConfig(256, 768, 2, 6, 16, 16, 128), kinds, stages, settings=run)
 
@@ -155,8 +155,9 @@ def train_dit(
         seed = (config.seed * config.steps + step) * (ranks.count + 1)
         common.manual_seed(seed)
         generator.manual_seed(seed + 1 + ranks.rank)
+        drawing = stage.drawing if kind.patterns is None else replace(stage.drawing, patterns=kind.patterns)
         with torch.autocast(torch.device(device).type, dtype=torch.bfloat16):
-            value = loss(draw_batch(latents, ranks.share(kind.batch), stage.drawing, generator, common))
+            value = loss(draw_batch(latents, ranks.share(kind.batch), drawing, generator, common))
         value.backward()
         average_gradients(optimiser.parameters, ranks)
         optimiser.step(trainee, warm_hold_decay(step, config.steps, hold=config.hold))

@@ -270,6 +270,12 @@ def test_a_step_sees_the_kinds_and_the_drawing_of_its_stage(tmp_path, monkeypatc
     first, last = config.stages
     assert drawn[:2] == [(1, first.drawing)] * 2
     assert {frames for frames, _ in drawn[2:]} == {1, 9} and {how for _, how in drawn[2:]} == {last.drawing}
+    drawn.clear()
+    still, moving = config.kinds
+    always = (0.0, 1.0, 0.0, 0.0, 0.0)
+    train_dit(replace(config, kinds=(still, replace(moving, patterns=always))), tmp_path)
+    own = replace(last.drawing, patterns=always)
+    assert {(frames, how) for frames, how in drawn[2:]} == {(1, last.drawing), (9, own)}
     with pytest.raises(ValueError, match="past the end of the run's 5"):
         config.stage_of(5)
 

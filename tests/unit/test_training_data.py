@@ -58,3 +58,23 @@ def test_every_other_reference_of_an_easy_kind_is_left_in_place(tmp_path, monkey
         cached_latents(encoder, Kind("toy", 1, 12, 64, 4, easy), tmp_path)
     assert [how.augmentation is None for how in made] == [True, False] * 2 + [False] * 4
     assert all(replace(how, augmentation=encoder.how.augmentation) == encoder.how for how in made)
+
+
+def test_a_held_end_is_the_last_picture_before_its_latent_frame(tmp_path, monkeypatch):
+    """So that a clip between two key pictures arrives at the second where the held frame begins."""
+    encoded, films = [], []
+    encode, render = latent_data.encode_clips, latent_data.world.render_cast
+    monkeypatch.setattr(latent_data, "encode_clips", lambda vae, v: encoded.append(v) or encode(vae, v))
+
+    def film(cast, times, size):
+        made = render(cast, times, size)
+        films.append((made[0], times))
+        return made
+
+    monkeypatch.setattr(latent_data.world, "render_cast", film)
+    encoder = Encoder(WanVAE(2).eval(), fresh_text_encoder(32).tokenize, smoke_dit().how, 1, 32, 0)
+    cached_latents(encoder, Kind("between", 17, 1, 64, 4), tmp_path)
+    (clip,) = (video for video, times in films if isinstance(times, Tensor))
+    (still,) = (video for video in encoded if video.shape[2] == 5)
+    assert torch.equal(still, clip[:, :, 12:13].expand_as(still))
+    assert clip[:, :, 12].ne(clip[:, :, 16]).any()
