@@ -9,6 +9,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from .cli_guidance import add_guidance, read_guidance
 from .cli_identity import add_identity, add_identity_options, read_people
 from .cli_model import Progress, add_files, load_files
 from .cli_reference import add_reference_options, read_references
@@ -65,6 +66,7 @@ def _add_generate(commands) -> None:
         help="eager checks the fast ways by plain torch, slowly",
     )
     add_identity_options(command)
+    add_guidance(command)
     add_files(command)
     _add_run(command, (("width", int), ("height", int), ("frames", int), ("steps", int), ("scale", float),
                        ("shift", float), ("fps", int), ("seed", int)))  # fmt: skip
@@ -119,7 +121,7 @@ def _generate(options: argparse.Namespace) -> None:
     recipe = choose_recipe(options.recipe, backbone.recipe).name
     _tell_unknown_words(backbone.text, options.prompt)
     settings = _settings(options, backbone.settings)
-    people = read_people(options, backbone)
+    guidance, people = read_guidance(options, settings), read_people(options, backbone)
     with Progress("steps") as progress:
         video = pipeline.generate(
             backbone,
@@ -131,6 +133,7 @@ def _generate(options: argparse.Namespace) -> None:
             progress,
             options.attention,
             people,
+            guidance,
         )
     media.write_video(options.out, video, settings.fps)
     print(f"{options.out}: {settings.frames} frames, {settings.width}x{settings.height}, recipe {recipe}")

@@ -87,6 +87,11 @@ def _region(text: str):
     return media.read_masks(text, "region")
 
 
+def step_window(text: str) -> StepWindow:
+    """START:END[:IN:OUT]"""
+    return StepWindow(*_numbers(text, float, 4))
+
+
 def _numbers(text: str, kind: type, most: int) -> list:
     parts = text.split(":")
     if not 2 <= len(parts) <= most:
@@ -98,7 +103,7 @@ OPTIONS = (
     Option("mask", "FILE", "its mask, white = subject; else the alpha channel, else all of the picture", _mask),
     Option("strength", "NUMBER", "1 untouched, 0 off", float, 1.0),
     Option("steps-window", "START:END[:IN:OUT]", "when it acts, in shares of the schedule from 0 (noise) to 1, and over "
-           "what shares it fades in and out", lambda text: StepWindow(*_numbers(text, float, 4)), StepWindow()),
+           "what shares it fades in and out", step_window, StepWindow()),
     Option("frames-window", "FIRST:LAST", "frames of the video that it acts on, counted from 0",
            lambda text: FrameWindow(*_numbers(text, int, 2)), FrameWindow()),
     Option("region", "FILE", "where in the video it may act: a mask of the video's size, or one for each frame (a video, or "

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..core.checkpoint import read_shapes
-from ..core.guidance import joint
+from ..core.guidance import Guidance, Scale, joint
 from ..core.inspection import Inspection, Sizes, inspect
 from ..core.recipes import AUTO, TRAINED_FOR, choose_recipe
 from ..core.references import Reference
@@ -124,8 +124,9 @@ def generate(
     progress=None,
     attention: str = ANY_ATTENTION,
     people: People | None = None,
+    guidance: Guidance | None = None,
 ) -> Tensor:
-    """One video with joint guidance -> (3, frames, height, width) in [-1, 1]. `recipe` by name, or as the DiT's file
+    """One video, with joint guidance at the settings' scale where nothing else is asked -> (3, frames, height, width) in [-1, 1]. `recipe` by name, or as the DiT's file
     says; ValueError where it does not."""
     dit, vae, chosen = backbone.dit, backbone.vae, choose_recipe(recipe, backbone.recipe)
     frames, rows, columns = plain.latent_size(settings.frames, settings.height, settings.width)
@@ -143,5 +144,7 @@ def generate(
     noise = torch.randn(1, LATENT_CHANNELS, frames, rows, columns, generator=generator)
     sigmas = flow_sigmas(settings.steps, settings.shift)
     device = next(dit.parameters()).device
-    video = plain.generate(dit, vae, condition, joint(settings.scale), noise.to(device), sigmas, progress)
+    video = plain.generate(
+        dit, vae, condition, guidance or joint(Scale(settings.scale)), noise.to(device), sigmas, progress
+    )
     return video[0].cpu()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..core.guidance import Pass, Table
+from ..core.guidance import CONDITIONED, Guidance, Pass, combine, renormed
 from ..core.positions import reference_angles
 from ..core.reach import reach, words
 from ..core.recipes import Recipe
@@ -129,7 +129,7 @@ def velocity(dit: WanDiT, latent: Tensor, sigma: Tensor, condition: Condition, e
     """One evaluation of one pass. latent (B, C, F, h, w); sigma scalar, or (B, F) for a level per frame."""
     batch, _, frames, rows, columns = latent.shape
     latent = latent.to(dit.head.head.weight.dtype)
-    given, width = condition.references if entry.references else None, dit.config.image_width
+    given, width = condition.references if entry.conditions else None, dit.config.image_width
     share = 0.0
     if given is not None and given.arranged.layout.timed:
         share = share_of(float(sigma.max()), lambda part: flow_sigma(part, condition.shift))
@@ -141,7 +141,7 @@ def velocity(dit: WanDiT, latent: Tensor, sigma: Tensor, condition: Condition, e
     if condition.people is not None:
         beside = 0 if behind is None else behind.tokens.shape[1]
         video = frames * rows * columns // 4
-        identities = read(dit, condition.people, entry.references, text.shape[1], video, beside)
+        identities = read(dit, condition.people, entry.conditions, text.shape[1], video, beside)
     extra = [] if condition.padding is None else [condition.padding.to(latent).expand(batch, -1, -1, -1, -1)]
     return dit(
         torch.cat([latent, *extra], dim=1),
@@ -153,14 +153,18 @@ def velocity(dit: WanDiT, latent: Tensor, sigma: Tensor, condition: Condition, e
     )
 
 
-def guided_velocity(dit: WanDiT, condition: Condition, table: Table) -> Callable[[Tensor, Tensor], Tensor]:
-    """Σ weight · velocity(pass) over the table, in the latent's type."""
+def guided_velocity(
+    dit: WanDiT, condition: Condition, guidance: Guidance
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """The passes of each noise level, combined, in the latent's type."""
 
     def combined(latent: Tensor, sigma: Tensor) -> Tensor:
-        parts = [
-            weight * velocity(dit, latent, sigma, condition, entry).to(latent) for entry, weight in table
-        ]
-        return torch.stack(parts).sum(0)
+        table = guidance.table(share_of(float(sigma), lambda part: flow_sigma(part, condition.shift)))
+        passes = {entry: velocity(dit, latent, sigma, condition, entry).to(latent) for entry, _ in table}
+        guided = combine(table, passes)
+        if guidance.renorm == "off" or len(table) == 1:
+            return guided
+        return renormed(guided, passes[CONDITIONED], guidance.renorm == "frames")
 
     return combined
 
@@ -169,14 +173,14 @@ def generate(
     dit: WanDiT,
     vae: WanVAE,
     condition: Condition,
-    table: Table,
+    guidance: Guidance,
     noise: Tensor,
     sigmas: Tensor,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
     """A whole run. noise (B, C, F, h, w), sigmas (steps + 1,) -> video (B, 3, 4(F - 1) + 1, 8h, 8w) in [-1, 1].
     The latent is kept in fp32 whatever the weights' type, as in ComfyUI: fifty small steps would round away in bf16."""
-    latent = sample_euler(guided_velocity(dit, condition, table), noise, sigmas.to(noise.device), progress)
+    latent = sample_euler(guided_velocity(dit, condition, guidance), noise, sigmas.to(noise.device), progress)
     with torch.no_grad():
         return vae.decode(latent.to(vae.conv2.weight.dtype)).float().clamp(-1, 1)
 

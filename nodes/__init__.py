@@ -3,6 +3,7 @@
 from comfy_api.latest import ComfyExtension, io
 
 from .backbone import RefVidLoadBackbone
+from .guidance import RefVidJointGuider, RefVidRenormGuidance, RefVidSeparateGuider
 from .identity import (
     RefVidApplyIdentity,
     RefVidBlendIdentities,
@@ -13,7 +14,7 @@ from .identity import (
 )
 from .inspection import RefVidInspect
 from .reference import RefVidApplyReferences, RefVidReference
-from .sampling import RefVidDenoiseSteps, RefVidJointGuider
+from .sampling import RefVidDenoiseSteps
 from .score import RefVidScore
 
 
@@ -26,6 +27,8 @@ class RefVidExtension(ComfyExtension):
             RefVidReference,
             RefVidApplyReferences,
             RefVidJointGuider,
+            RefVidSeparateGuider,
+            RefVidRenormGuidance,
             RefVidDenoiseSteps,
             RefVidInspect,
             RefVidScore,

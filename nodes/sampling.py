@@ -1,37 +1,12 @@
-"""Guidance and denoising."""
+"""Denoising."""
 
 import comfy.samplers
 from comfy_api.latest import io
 
-from ..hosts.comfy.guiders import joint_guider
 from ..hosts.comfy.steps import denoise_steps
 from .sockets import CATEGORY
 
 MOST_STEPS = 10000
-
-
-class RefVidJointGuider(io.ComfyNode):
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="RefVidJointGuider",
-            display_name="Joint Guider (JIT-CFG)",
-            category=CATEGORY,
-            description="Guidance on prompt and references together, in two passes: the null pass has neither "
-            "(STIV, arXiv 2412.07730).",
-            inputs=[
-                io.Model.Input("model", tooltip="From Apply References."),
-                io.Conditioning.Input("positive", tooltip="From Apply References: prompt and references."),
-                io.Conditioning.Input("negative", tooltip="Negative prompt; references in it are left out."),
-                io.Float.Input("scale", default=5.0, min=0.0, max=100.0, step=0.1, round=0.01,
-                               tooltip="1 is no guidance and one pass; Wan's default is 5; the demo model likes 2."),
-            ],
-            outputs=[io.Guider.Output(tooltip="For Denoise Steps or SamplerCustomAdvanced.")],
-        )  # fmt: skip
-
-    @classmethod
-    def execute(cls, model, positive, negative, scale) -> io.NodeOutput:
-        return io.NodeOutput(joint_guider(model, positive, negative, scale))
 
 
 class RefVidDenoiseSteps(io.ComfyNode):

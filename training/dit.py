@@ -38,6 +38,10 @@ class Stage:
     shares: tuple[float, ...]
     drawing: Drawing = field(default_factory=Drawing)
 
+    def drawing_of(self, kind: Kind) -> Drawing:
+        """How steps of a kind are drawn: a kind may have patterns of its own."""
+        return self.drawing if kind.patterns is None else replace(self.drawing, patterns=kind.patterns)
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -155,9 +159,10 @@ def train_dit(
         seed = (config.seed * config.steps + step) * (ranks.count + 1)
         common.manual_seed(seed)
         generator.manual_seed(seed + 1 + ranks.rank)
-        drawing = stage.drawing if kind.patterns is None else replace(stage.drawing, patterns=kind.patterns)
         with torch.autocast(torch.device(device).type, dtype=torch.bfloat16):
-            value = loss(draw_batch(latents, ranks.share(kind.batch), drawing, generator, common))
+            value = loss(
+                draw_batch(latents, ranks.share(kind.batch), stage.drawing_of(kind), generator, common)
+            )
         value.backward()
         average_gradients(optimiser.parameters, ranks)
         optimiser.step(trainee, warm_hold_decay(step, config.steps, hold=config.hold))

@@ -147,6 +147,16 @@ def strip(conditioning: Conditioning) -> Conditioning:
     ]
 
 
+def carrying(text: Conditioning, conditions: Conditioning) -> Conditioning:
+    """The words of one conditioning with all that another carries. ValueError where the words are more than one."""
+    if len(text) != 1:
+        raise ValueError(
+            f"negative has {len(text)} parts, the pass that keeps the references and leaves out the prompt needs one: do not combine "
+            "negative conditionings for this guider"
+        )
+    return [[text[0][0], dict(options)] for _, options in conditions]
+
+
 def _appended(options: dict, recipe: Recipe, references: Attached, attention: str) -> dict:
     present = options.get(RECIPE, recipe.name)
     if present != recipe.name:

@@ -1,20 +1,90 @@
-"""Guiders that build their own passes from the references in the conditioning."""
+"""Guiders that build their own passes from what the conditioning carries."""
 
 import comfy.samplers
+import torch
 from comfy.model_patcher import ModelPatcher
+from torch import Tensor
 
-from .conditioning import Conditioning, strip
+from ...core.guidance import CONDITIONED, MIDDLE, NULL, Guidance, Table, combine, renormed
+from ...core.schedule import share_of
+from .conditioning import Conditioning, carrying, strip
+
+NAMES = {CONDITIONED: "positive", MIDDLE: "middle", NULL: "negative"}
 
 
-def joint_guider(
-    model: ModelPatcher, positive: Conditioning, negative: Conditioning, scale: float
-) -> comfy.samplers.CFGGuider:
-    """JIT-CFG, `core.guidance.joint`: its null pass has neither the prompt nor the references.
+class TableGuider(comfy.samplers.CFGGuider):
+    """Weighs the passes of a `core.guidance.Guidance` anew at every step."""
 
-    Two passes whose weights add up to one are what ComfyUI's own guider computes, with every hook that other packs
-    put there; what each pass carries is all that is ours.
-    """
-    guider = comfy.samplers.CFGGuider(model)
-    guider.set_conds(positive, strip(negative))
-    guider.set_cfg(scale)
+    def set_guidance(self, guidance: Guidance) -> None:
+        self._guidance = guidance
+
+    def table(self, sigma: float) -> Table:
+        """The passes at a noise level."""
+        return self._guidance.table(share_of(sigma, self.inner_model.model_sampling.percent_to_sigma))
+
+    def predict_noise(self, x: Tensor, timestep: Tensor, model_options: dict = {}, seed: int | None = None):  # noqa: B006
+        """ComfyUI's own guidance where it is one pass or two, with every hook that other packs put there."""
+        table = self.table(float(timestep.max()))
+        if len(table) < 3:
+            weights = dict(table)
+            null = MIDDLE if MIDDLE in weights else NULL
+            return comfy.samplers.sampling_function(
+                self.inner_model, x, timestep, self.conds[NAMES[null]], self.conds["positive"],
+                weights.get(CONDITIONED, 0.0), model_options=model_options, seed=seed,
+            )  # fmt: skip
+        return self._three(table, x, timestep, model_options)
+
+    def _three(self, table: Table, x: Tensor, timestep: Tensor, model_options: dict) -> Tensor:
+        """What `sampling_function` does, for three passes: hooks see the first and the last of them, as ever."""
+        if "sampler_cfg_function" in model_options:
+            raise ValueError(
+                "model carries a CFG function of another node (RescaleCFG, for one), which combines two passes; these scales make "
+                "three. Remove it, set image_scale equal to text_scale, or use Renorm Guidance"
+            )
+        order = (CONDITIONED, NULL, MIDDLE)
+        conds = [self.conds[NAMES[entry]] for entry in order]
+        shared = {"input": x, "sigma": timestep, "model": self.inner_model, "model_options": model_options}
+        out = comfy.samplers.calc_cond_batch(self.inner_model, conds, x, timestep, model_options)
+        scale = dict(table)[CONDITIONED]
+        for hook in model_options.get("sampler_pre_cfg_function", ()):
+            out = hook(
+                {"conds": conds, "conds_out": out, "cond_scale": scale, "timestep": timestep, **shared}
+            )
+        denoised = combine(table, dict(zip(order, out, strict=True)))
+        for hook in model_options.get("sampler_post_cfg_function", ()):
+            denoised = hook(
+                {
+                    "denoised": denoised, "cond": conds[0], "uncond": conds[1], "cond_scale": scale,
+                    "cond_denoised": out[0], "uncond_denoised": out[1], **shared,
+                }
+            )  # fmt: skip
+        return denoised
+
+
+def table_guider(
+    model: ModelPatcher, positive: Conditioning, negative: Conditioning, guidance: Guidance
+) -> TableGuider:
+    """JIT-CFG or SIT-CFG: the null pass has neither the prompt nor the conditions (references, frames), whatever `negative` carries."""
+    guider = TableGuider(model)
+    conds = {"positive": positive, "negative": strip(negative)}
+    if guidance.image != guidance.text:  # else no step needs it
+        conds["middle"] = carrying(negative, positive)
+    guider.inner_set_conds(conds)
+    guider.set_guidance(guidance)
     return guider
+
+
+def renorm_guidance(model: ModelPatcher, per_frame: bool) -> ModelPatcher:
+    """A clone whose guided velocity has the norm of the conditioned one (`core.guidance.renormed`), with any guider and after the hooks
+    that are there."""
+
+    def renorm(args: dict) -> Tensor:
+        x, sigma = args["input"], args["sigma"].reshape(-1, *[1] * (args["input"].ndim - 1))
+        guided, conditioned = ((x - args[name]) / sigma for name in ("denoised", "cond_denoised"))
+        if torch.equal(guided, conditioned):  # one pass: nothing to do, to the last bit
+            return args["denoised"]
+        return x - renormed(guided, conditioned, per_frame) * sigma
+
+    model = model.clone()
+    model.set_model_sampler_post_cfg_function(renorm)
+    return model

@@ -11,11 +11,12 @@ from comfy_extras.nodes_wan import WanPhantomSubjectToVideo
 from refvid_run import empty_latent, picture, sample, text, worst
 
 from refvid.core.controls import Controls
+from refvid.core.guidance import Scale, joint
 from refvid.core.references import make_reference
 from refvid.hosts.comfy import conditioning as keys
 from refvid.hosts.comfy import sidecar
 from refvid.hosts.comfy.apply import apply_references
-from refvid.hosts.comfy.guiders import joint_guider
+from refvid.hosts.comfy.guiders import table_guider
 
 pytestmark = pytest.mark.comfy
 
@@ -182,12 +183,12 @@ def test_a_strength_near_zero_approaches_removal(model, vae, positive, negative)
 def test_joint_guidance_drops_references_from_its_null_pass_only(model, vae, positive, negative):
     out = apply(model, positive, negative, vae, [make_reference(picture(3))], null_pass="keep")
     dropped = apply(model, positive, negative, vae, [make_reference(picture(3))], null_pass="drop")
-    guider = joint_guider(out.model, out.positive, out.negative, 4.0)
-    joint = sample(out.model, None, None, empty_latent(), guider=guider)
+    guider = table_guider(out.model, out.positive, out.negative, joint(Scale(4.0)))
+    ours = sample(out.model, None, None, empty_latent(), guider=guider)
     assert torch.equal(
-        joint, sample(dropped.model, dropped.positive, dropped.negative, empty_latent(), cfg=4.0)
+        ours, sample(dropped.model, dropped.positive, dropped.negative, empty_latent(), cfg=4.0)
     )
-    assert worst(joint, sample(out.model, out.positive, out.negative, empty_latent(), cfg=4.0)) > 1e-4
+    assert worst(ours, sample(out.model, out.positive, out.negative, empty_latent(), cfg=4.0)) > 1e-4
 
 
 def test_conditioning_that_came_in_is_left_as_it_was(model, vae, positive, negative):

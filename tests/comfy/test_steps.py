@@ -6,7 +6,8 @@ import torch
 from refvid_run import empty_latent, text, worst
 
 import nodes
-from refvid.hosts.comfy.guiders import joint_guider
+from refvid.core.guidance import Scale, joint
+from refvid.hosts.comfy.guiders import table_guider
 from refvid.hosts.comfy.steps import WITH_HISTORY, denoise_steps
 
 pytestmark = pytest.mark.comfy
@@ -19,7 +20,7 @@ def model(t2v):
 
 @pytest.fixture
 def guider(model):
-    return joint_guider(model, [[text(1), {}]], [[text(2), {}]], 4.0)
+    return table_guider(model, [[text(1), {}]], [[text(2), {}]], joint(Scale(4.0)))
 
 
 def run(guider, latent, start=0, end=10000, add_noise=True, leftover=False, sampler="euler", steps=6):

@@ -1,5 +1,7 @@
 """The two hosts compute the same: same files, same inputs, same numbers, for every recipe and backbone."""
 
+from dataclasses import replace
+
 import comfy.conds
 import comfy.sample
 import pytest
@@ -7,8 +9,8 @@ import refvid_run as run
 import refvid_tiny as tiny
 import torch
 
-from refvid.core.controls import Controls
-from refvid.core.guidance import CONDITIONED, joint, text_only
+from refvid.core.controls import Controls, StepWindow
+from refvid.core.guidance import CONDITIONED, Guidance, Scale, joint
 from refvid.core.recipes import RECIPES, recipe_named
 from refvid.core.references import make_reference
 from refvid.hosts import plain
@@ -16,7 +18,7 @@ from refvid.hosts.comfy import sidecar
 from refvid.hosts.comfy.apply import apply_references
 from refvid.hosts.comfy.backbone import load_text_encoder as load_comfy_text_encoder
 from refvid.hosts.comfy.backbone import with_shift
-from refvid.hosts.comfy.guiders import joint_guider
+from refvid.hosts.comfy.guiders import renorm_guidance, table_guider
 from refvid.wan.loading import load_dit, load_vae
 from refvid.wan.sampler import flow_sigmas, sample_euler
 from refvid.wan.text import load_text_encoder
@@ -97,10 +99,35 @@ def test_a_whole_run_with_joint_guidance_agrees(twins, backbone, recipe):
     twin = twins[backbone]
     out, condition = applied(twin, recipe)
     noise = comfy.sample.prepare_noise(run.empty_latent()["samples"], 5)
-    guider = joint_guider(out.model, out.positive, out.negative, 3.0)
+    guider = table_guider(out.model, out.positive, out.negative, joint(Scale(3.0)))
     got = run.sample(out.model, None, None, run.empty_latent(), steps=6, guider=guider)
-    velocity = plain.guided_velocity(twin.plain, condition, joint(3.0))
+    velocity = plain.guided_velocity(twin.plain, condition, joint(Scale(3.0)))
     ours = sample_euler(velocity, noise, flow_sigmas(6, SHIFT))
+    assert run.worst(raw(ours), got) < 1e-3
+
+
+GUIDANCES = {
+    "separate": Guidance(Scale(1.5), Scale(4.0)),
+    "early": joint(Scale(4.0, StepWindow(0.0, 0.6, fade_out=0.4))),
+    "text alone, then both": Guidance(Scale(3.0, StepWindow(0.5, 1.0)), Scale(3.0)),
+    "renormed": Guidance(Scale(7.0), Scale(7.0), "clip"),
+    "separate, renormed by frame": Guidance(Scale(2.0), Scale(7.0), "frames"),
+}
+
+
+@pytest.mark.parametrize("name", GUIDANCES)
+def test_every_guidance_agrees(twins, name):
+    twin, guidance = twins["t2v"], GUIDANCES[name]
+    out, condition = applied(twin, "saber")
+    noise = comfy.sample.prepare_noise(run.empty_latent()["samples"], 5)
+    model = out.model if guidance.renorm == "off" else renorm_guidance(out.model, guidance.renorm == "frames")
+    guider = table_guider(model, out.positive, out.negative, guidance)
+    got = run.sample(model, None, None, run.empty_latent(), steps=6, guider=guider)
+    ours = sample_euler(
+        plain.guided_velocity(twin.plain, replace(condition, shift=SHIFT), guidance),
+        noise,
+        flow_sigmas(6, SHIFT),
+    )
     assert run.worst(raw(ours), got) < 1e-3
 
 
@@ -109,7 +136,9 @@ def test_a_null_pass_that_keeps_its_references_agrees(twins):
     out, condition = applied(twin, "saber")
     noise = comfy.sample.prepare_noise(run.empty_latent()["samples"], 5)
     ours = sample_euler(
-        plain.guided_velocity(twin.plain, condition, text_only(3.0)), noise, flow_sigmas(4, SHIFT)
+        plain.guided_velocity(twin.plain, condition, Guidance(Scale(1.0), Scale(3.0))),
+        noise,
+        flow_sigmas(4, SHIFT),
     )
     assert (
         run.worst(raw(ours), run.sample(out.model, out.positive, out.negative, run.empty_latent(), cfg=3.0))

@@ -7,7 +7,7 @@ import torch
 
 from refvid.core.adapter import load_adapter
 from refvid.core.controls import FrameWindow
-from refvid.core.guidance import CONDITIONED, NULL, joint
+from refvid.core.guidance import CONDITIONED, NULL, Scale, joint
 from refvid.core.reach import reach, words
 from refvid.core.recipes import recipe_named
 from refvid.core.references import make_reference
@@ -15,7 +15,7 @@ from refvid.hosts import plain, plain_identity
 from refvid.hosts.comfy import identity as comfy_identity
 from refvid.hosts.comfy.apply import apply_references
 from refvid.hosts.comfy.backbone import with_shift
-from refvid.hosts.comfy.guiders import joint_guider
+from refvid.hosts.comfy.guiders import table_guider
 from refvid.wan.loading import load_dit, load_vae
 from refvid.wan.lora import merge_lora
 from refvid.wan.sampler import flow_sigmas, sample_euler
@@ -163,10 +163,10 @@ def test_a_whole_run_with_guidance_agrees(twins):
     twin = twins["t2v"]
     condition = plain.Condition(TEXTS, people=twin.people("weak"), shift=SHIFT)
     noise = torch.randn(1, 16, *GRID, generator=torch.Generator().manual_seed(3))
-    step = plain.guided_velocity(twin.plain, condition, joint(4.0))
+    step = plain.guided_velocity(twin.plain, condition, joint(Scale(4.0)))
     with torch.no_grad():
         ours = sample_euler(step, noise, flow_sigmas(4, SHIFT))
     model, positive, negative = twin.conditioned("weak")
-    guider = joint_guider(model, positive, negative, 4.0)
+    guider = table_guider(model, positive, negative, joint(Scale(4.0)))
     theirs = run.sample(None, None, None, run.empty_latent(), guider=guider, noise=noise)
     assert run.worst(ours, model.model.process_latent_in(theirs)) < 1e-3

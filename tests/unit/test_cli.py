@@ -180,6 +180,32 @@ def test_controls_reach_the_clip_and_eager_agrees(folder):
     assert (clips["auto"] - clips["eager"]).abs().mean() < 0.1 < (clips["auto"] - clips["all"]).abs().mean()
 
 
+def test_guidance_reaches_the_clip_and_one_image_scale_for_all_is_joint(folder):
+    def clip(*said: str):
+        generate(folder, "--reference", folder / "toy.png", "--scale", "4", *said)
+        return frames(folder)
+
+    plain = clip()
+    same = clip("--image-scale", "4", "--guidance-window", "0:1", "--renorm", "off")
+    assert all(torch.equal(a, b) for a, b in zip(plain, same, strict=True))
+    for said in (("--image-scale", "1.5"), ("--guidance-window", "0:0.1"), ("--renorm", "clip")):
+        assert any((a != b).any() for a, b in zip(plain, clip(*said), strict=True)), said
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        (("--scale", "nan"), "--scale nan: scale is nan; needed a number, 0 or more"),
+        (("--image-scale", "-1"), "--image-scale -1.0: scale is -1.0"),
+        (("--guidance-window", "1:0"), "--guidance-window 1:0: step window is 1.0 to 0.0"),
+    ],
+)
+def test_guidance_that_makes_no_sense_is_refused_by_name(folder, capsys, said, message):
+    with pytest.raises(SystemExit, match="2"):
+        generate(folder, *said)
+    assert message in capsys.readouterr().err
+
+
 def test_comfyui_files_needs_a_folder(tmp_path, capsys):
     with pytest.raises(SystemExit):
         cli.main(["comfyui-files", "--dest", str(tmp_path / "nowhere")])

@@ -1,4 +1,6 @@
-"""Guidance tables: closed forms of what they sum to, through the plain host that evaluates them."""
+"""Guidance tables: closed forms of what they sum to, and of their scales over the schedule."""
+
+import math
 
 import pytest
 import torch
@@ -6,74 +8,99 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from refvid.core.guidance import CONDITIONED, NULL, Pass, joint, text_only
-from refvid.hosts import plain
+from refvid.core.controls import StepWindow
+from refvid.core.guidance import (
+    CONDITIONED,
+    MIDDLE,
+    NULL,
+    Guidance,
+    Pass,
+    Scale,
+    combine,
+    joint,
+    renormed,
+    table,
+)
 
-KEPT = Pass("negative", True)
-scales = st.floats(-20, 20)
-tables = pytest.mark.parametrize(("build", "null"), [(joint, NULL), (text_only, KEPT)])
-
-
-def combine(table, predictions: dict[Pass, Tensor]) -> Tensor:
-    """What guided_velocity makes of given predictions, without a model."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plain, "velocity", lambda dit, latent, sigma, condition, entry: predictions[entry])
-        return plain.guided_velocity(None, None, table)(
-            torch.zeros(1, dtype=torch.float64), torch.tensor(0.5)
-        )
+scales = st.floats(0, 20)
 
 
 def predictions(seed: int = 0) -> dict[Pass, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     return {
         entry: torch.randn(2, 3, generator=generator, dtype=torch.float64)
-        for entry in (CONDITIONED, NULL, KEPT)
+        for entry in (CONDITIONED, MIDDLE, NULL)
     }
 
 
-@tables
+@given(image=scales, text=scales)
+def test_the_weights_sum_to_one_and_make_the_papers_formula(image, text):
+    found, made = table(image, text), predictions()
+    assert sum(weight for _, weight in found) == pytest.approx(1, abs=1e-12)
+    cond, middle, null = (made[entry] for entry in (CONDITIONED, MIDDLE, NULL))
+    expected = null + image * (middle - null) + text * (cond - middle)
+    torch.testing.assert_close(combine(found, made), expected)
+
+
 @given(scale=scales)
-def test_the_weights_sum_to_one(build, null, scale):
-    assert sum(weight for _, weight in build(scale)) == pytest.approx(1, abs=1e-12)
+def test_joint_guidance_is_classifier_free_guidance_bit_for_bit_and_never_asks_for_the_middle(scale):
+    found, made = joint(Scale(scale)).table(0.3), predictions()
+    assert MIDDLE not in dict(found)
+    cond, null = made[CONDITIONED], made[NULL]
+    if scale not in (0, 1):
+        assert torch.equal(combine(found, made), null + (cond - null) * scale)
 
 
-@tables
-@given(scale=scales)
-def test_guidance_is_null_plus_scale_times_the_difference(build, null, scale):
-    given_passes = predictions()
-    cond, base = given_passes[CONDITIONED], given_passes[null]
-    torch.testing.assert_close(combine(build(scale), given_passes), base + scale * (cond - base))
+@given(scale=scales, image=scales, text=scales)
+def test_separate_guidance_at_one_scale_is_joint_guidance(scale, image, text):
+    assert table(scale, scale) == joint(Scale(scale)).table(0.0)
+    assert table(1.0, text) == tuple((p, w) for p, w in ((CONDITIONED, text), (MIDDLE, 1 - text)) if w)
 
 
-@tables
-def test_scale_one_is_one_pass_and_leaves_it_bit_for_bit(build, null):
-    assert build(1.0) == ((CONDITIONED, 1.0),)
-    given_passes = {CONDITIONED: torch.randn(2, 3, dtype=torch.float64)}
-    assert torch.equal(combine(build(1), given_passes), given_passes[CONDITIONED])
+def test_what_has_no_weight_is_not_evaluated():
+    assert table(1.0, 1.0) == ((CONDITIONED, 1.0),)
+    assert table(0.0, 0.0) == ((NULL, 1.0),)
+    assert [entry for entry, _ in table(1.5, 7.5)] == [CONDITIONED, MIDDLE, NULL]
+    made = predictions()
+    assert combine(table(1.0, 1.0), made) is made[CONDITIONED]
 
 
-@tables
-def test_scale_zero_is_the_null_pass(build, null):
-    assert torch.equal(combine(build(0.0), predictions()), predictions()[null])
-
-
-@tables
-@given(scale=scales, constant=st.floats(-5, 5))
-def test_adding_a_constant_to_every_prediction_adds_it_to_the_result(build, null, scale, constant):
-    raised = {entry: value + constant for entry, value in predictions().items()}
-    expected = combine(build(scale), predictions()) + constant
-    torch.testing.assert_close(combine(build(scale), raised), expected)
-
-
-@tables
-@given(scale=scales, a=st.floats(-3, 3), b=st.floats(-3, 3))
-def test_guidance_is_linear_in_the_predictions(build, null, scale, a, b):
-    first, second = predictions(1), predictions(2)
+@given(image=scales, text=scales, a=st.floats(-3, 3), b=st.floats(-3, 3))
+def test_guidance_is_linear_in_its_passes(image, text, a, b):
+    first, second, found = predictions(1), predictions(2), table(image, text)
     mixed = {entry: a * first[entry] + b * second[entry] for entry in first}
-    expected = a * combine(build(scale), first) + b * combine(build(scale), second)
-    torch.testing.assert_close(combine(build(scale), mixed), expected, rtol=1e-9, atol=1e-9)
+    expected = a * combine(found, first) + b * combine(found, second)
+    torch.testing.assert_close(combine(found, mixed), expected, rtol=1e-9, atol=1e-9)
 
 
-def test_joint_drops_text_and_references_together_and_text_only_keeps_the_references():
-    assert [entry for entry, _ in joint(3.0)] == [Pass("positive", True), Pass("negative", False)]
-    assert [entry for entry, _ in text_only(3.0)] == [Pass("positive", True), Pass("negative", True)]
+@given(image=scales, text=scales)
+def test_what_all_passes_agree_on_stays_to_the_last_bit(image, text):
+    same = torch.randn(64, generator=torch.Generator().manual_seed(1)) * 3
+    assert torch.equal(combine(table(image, text), dict.fromkeys(predictions(), same)), same)
+
+
+@given(value=scales, share=st.floats(0, 1))
+def test_a_scale_is_one_outside_its_window_and_rises_and_falls_along_its_fades(value, share):
+    assert Scale(value).at(share) == value
+    early = Scale(value, StepWindow(0.0, 0.5)).at(share)
+    assert early == (value if share < 0.5 else 1.0)
+    rising = Scale(value, StepWindow(0.0, 1.0, fade_in=1.0)).at(share)
+    assert rising == pytest.approx(1 + (value - 1) * share, abs=1e-9)
+
+
+def test_bad_scales_are_refused_by_name():
+    for value in (math.nan, math.inf, -0.1):
+        with pytest.raises(ValueError, match=f"scale is {value}"):
+            Scale(value)
+    with pytest.raises(ValueError, match="renorm is 'each'; choose one of off, clip, frames"):
+        Guidance(Scale(1), Scale(1), "each")
+
+
+@given(seed=st.integers(0, 50), grow=st.floats(0.01, 100), per_frame=st.booleans())
+def test_a_renormed_velocity_has_the_conditioned_norm_whatever_its_own(seed, grow, per_frame):
+    generator = torch.Generator().manual_seed(seed)
+    guided, conditioned = torch.randn(2, 2, 4, 3, 5, 5, generator=generator)
+    over = (1, 3, 4) if per_frame else (1, 2, 3, 4)
+    got = renormed(guided * grow, conditioned, per_frame)
+    torch.testing.assert_close(got.square().sum(over), conditioned.square().sum(over), rtol=2e-5, atol=0)
+    torch.testing.assert_close(got, renormed(guided, conditioned, per_frame), rtol=1e-4, atol=1e-5)

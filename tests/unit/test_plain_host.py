@@ -7,8 +7,8 @@ import refvid_tiny as tiny
 import torch
 from torch import Tensor
 
-from refvid.core.controls import Controls
-from refvid.core.guidance import CONDITIONED, NULL, Pass, joint, text_only
+from refvid.core.controls import Controls, StepWindow
+from refvid.core.guidance import CONDITIONED, MIDDLE, NULL, Guidance, Pass, Scale, joint
 from refvid.core.layout import Layout, Stream
 from refvid.core.positions import grid_positions, reference_angles, rope_angles
 from refvid.core.recipes import RECIPES, recipe_named, saber
@@ -215,20 +215,41 @@ def test_equal_levels_per_frame_are_one_level(dit, vae):
 # ---- guidance, a whole run, sizes
 
 
-@pytest.mark.parametrize("build", [joint, text_only])
-def test_guided_velocity_is_null_plus_scale_times_the_difference(dit, vae, build):
+def test_guided_velocity_weighs_its_passes_anew_at_every_level(dit, vae):
+    """Image scale 1.5 always, text scale 4 in the schedule's first half; SIGMA lies in it at shift 1."""
     given = condition(plain.encode_references(dit, vae, three(), saber(), GRID))
-    cond, null = (plain.velocity(dit, latent(), SIGMA, given, entry) for entry, _ in build(2.0))
-    for scale in (0.0, 1.0, 2.5, -1.0):
-        got = plain.guided_velocity(dit, given, build(scale))(latent(), SIGMA)
-        torch.testing.assert_close(got, null + scale * (cond - null), **CLOSE)
-    assert torch.equal(plain.guided_velocity(dit, given, build(1))(latent(), SIGMA), cond)
+    early = Guidance(Scale(1.5), Scale(4.0, StepWindow(0, 0.5)))
+    for level in (SIGMA, 1 - SIGMA):
+        cond, middle, null = (
+            plain.velocity(dit, latent(), level, given, entry) for entry in (CONDITIONED, MIDDLE, NULL)
+        )
+        text = 4.0 if 1 - float(level) < 0.5 else 1.0
+        wanted = null + 1.5 * (middle - null) + text * (cond - middle)
+        got = plain.guided_velocity(dit, given, early)(latent(), level)
+        torch.testing.assert_close(got, wanted, **CLOSE)
+    assert torch.equal(
+        plain.guided_velocity(dit, given, joint(Scale(1)))(latent(), SIGMA),
+        plain.velocity(dit, latent(), SIGMA, given, CONDITIONED),
+    )
+
+
+@pytest.mark.parametrize(("renorm", "over"), [("clip", (1, 2, 3, 4)), ("frames", (1, 3, 4))])
+def test_renormed_guidance_keeps_its_direction_and_takes_the_conditioned_norm(dit, vae, renorm, over):
+    given = condition(plain.encode_references(dit, vae, three(), saber(), GRID))
+    cond = plain.velocity(dit, latent(), SIGMA, given, CONDITIONED)
+    free = plain.guided_velocity(dit, given, joint(Scale(7.0)))(latent(), SIGMA)
+    got = plain.guided_velocity(dit, given, Guidance(Scale(7.0), Scale(7.0), renorm))(latent(), SIGMA)
+    torch.testing.assert_close(got.square().sum(over), cond.square().sum(over), rtol=1e-4, atol=0)
+    ratio = got / free
+    torch.testing.assert_close(ratio, ratio.mean(over, keepdim=True).expand_as(ratio), rtol=1e-3, atol=1e-3)
+    alone = plain.guided_velocity(dit, given, Guidance(Scale(1), Scale(1), renorm))(latent(), SIGMA)
+    assert torch.equal(alone, cond)
 
 
 def test_one_step_of_a_run_is_the_noise_less_its_velocity_decoded_and_clamped(dit, vae):
     given = condition(plain.encode_references(dit, vae, three(), saber(), GRID))
     sigmas = torch.tensor([1.0, 0.0])
-    got = plain.generate(dit, vae, given, joint(1), latent(), sigmas)
+    got = plain.generate(dit, vae, given, joint(Scale(1)), latent(), sigmas)
     moved = latent() - plain.velocity(dit, latent(), sigmas[0], given, CONDITIONED)
     assert got.shape == (1, 3, 4 * (FRAMES - 1) + 1, SIDE, SIDE)
     torch.testing.assert_close(got, vae.decode(moved).clamp(-1, 1), **CLOSE)

@@ -1,0 +1,47 @@
+"""Guidance on the command line: `--scale` for prompt and references together, and what may be said beside it."""
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+from .cli_reference import step_window
+from .core.guidance import RENORMS, Guidance, Scale
+
+
+def add_guidance(command: argparse.ArgumentParser) -> None:
+    """Options of `refvid generate`; `--scale` is the run's."""
+    group = command.add_argument_group("guidance", "joint (JIT-CFG) at --scale, unless said otherwise")
+    group.add_argument(
+        "--image-scale",
+        type=float,
+        metavar="NUMBER",
+        help="a scale of their own for references and identities, beside --scale for the prompt: three passes (SIT-CFG)",
+    )
+    group.add_argument(
+        "--guidance-window",
+        metavar="START:END[:IN:OUT]",
+        help="when it acts, in shares of the schedule from 0 (noise) to 1, and over what shares it fades in and out",
+    )
+    group.add_argument(
+        "--renorm",
+        choices=RENORMS,
+        default=RENORMS[0],
+        help="bring the guided velocity back to the norm it has with the prompt, of the clip or of each latent frame",
+    )
+
+
+def read_guidance(options: argparse.Namespace, settings: Any) -> Guidance:
+    """Checked guidance; ValueError names the option that is wrong."""
+    window = _checked("--guidance-window", step_window, options.guidance_window or "0:1")
+    text = _checked("--scale", Scale, settings.scale, window)
+    image = (
+        text if options.image_scale is None else _checked("--image-scale", Scale, options.image_scale, window)
+    )
+    return Guidance(image, text, options.renorm)
+
+
+def _checked(option: str, make: Callable, value: Any, *more: Any) -> Any:
+    try:
+        return make(value, *more)
+    except ValueError as error:
+        raise ValueError(f"{option} {value}: {error}") from error
