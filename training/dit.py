@@ -137,10 +137,8 @@ def train_dit(
     text = fresh_text_encoder(config.model.text_width)
     data = shared_latents(config, text, folder, device, ranks)
     torch.manual_seed(config.seed)  # again: making latents may have drawn
-    trainee = Trainee(
-        fresh_dit(config.model) if start is None else begun_dit(config.model, text, start), text
-    )
-    trainee = trainee.to(device)
+    dit = fresh_dit(config.model) if start is None else begun_dit(config.model, text, start)
+    trainee = Trainee(dit, text).to(device)
     generator, common = Generator(device), Generator(device)
     optimiser = Optimiser(
         trainee, _hidden, config.rate, adam_share=0.5, average=0.997, weight_decay=0.02, ranks=ranks
