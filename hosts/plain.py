@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..core.frames import GROUP, Given, clips_to_encode, given_frames
 from ..core.guidance import CONDITIONED, Guidance, Pass, combine, renormed
 from ..core.positions import reference_angles
 from ..core.reach import reach, words
@@ -40,7 +41,7 @@ class EncodedReferences:
 class Condition:
     """What a run is conditioned on. Texts (B, S, C); `padding` fills the channels a masked-input backbone has beside the
     latent: (1, 20, F, h, w); `shift` of the schedule, which step windows are shares of; `attention` by name; `people`, who
-    are read behind the text."""
+    are read behind the text; `frames` of the video that are given."""
 
     texts: dict[str, Tensor]
     references: EncodedReferences | None = None
@@ -48,6 +49,7 @@ class Condition:
     shift: float = 1.0
     attention: str = AUTO
     people: People | None = None
+    frames: Given | None = None
 
 
 def encode_references(
@@ -67,6 +69,18 @@ def encode_references(
         for r in prepared
     ]
     return EncodedReferences(arranged, tuple(inputs), cells)
+
+
+def encode_frames(vae: WanVAE, pictures: Tensor, indices: list[int], empty: Tensor, clock: str) -> Given:
+    """Pictures (n, H, W, 3) in [0, 1] at frames `indices` of the video whose empty latent is given (1, C, F, h, w). ValueError as
+    `core.frames.clips_to_encode` says, and for pictures of another size than the video."""
+    clips = clips_to_encode(pictures, indices, GROUP * (empty.shape[2] - 1) + 1)
+    height, width = (side * STRIDE for side in empty.shape[3:])
+    if tuple(pictures.shape[1:3]) != (height, width):
+        raise ValueError(
+            f"frames are {pictures.shape[2]}x{pictures.shape[1]} pixels, the video is {width}x{height}; scale them to it"
+        )
+    return given_frames(clips, lambda clip: _encode_pictures(vae, clip[..., :3]), empty, clock)
 
 
 def arrange_references(
@@ -126,10 +140,14 @@ def choose(bias: bool, name: str, device: torch.device, dtype: torch.dtype) -> C
 
 
 def velocity(dit: WanDiT, latent: Tensor, sigma: Tensor, condition: Condition, entry: Pass) -> Tensor:
-    """One evaluation of one pass. latent (B, C, F, h, w); sigma scalar, or (B, F) for a level per frame."""
+    """One evaluation of one pass. latent (B, C, F, h, w); sigma scalar, or (B, F) for a level per frame. A pass that keeps the
+    conditions is shown the given frames clean, and says of them that they lead there."""
     batch, _, frames, rows, columns = latent.shape
-    latent = latent.to(dit.head.head.weight.dtype)
+    running, latent = latent, latent.to(dit.head.head.weight.dtype)
     given, width = condition.references if entry.conditions else None, dit.config.image_width
+    clean, clock = condition.frames if entry.conditions else None, sigma
+    if clean is not None:
+        latent, clock = clean.on(latent), _clocks(clean, sigma, batch)
     share = 0.0
     if given is not None and given.arranged.layout.timed:
         share = share_of(float(sigma.max()), lambda part: flow_sigma(part, condition.shift))
@@ -143,13 +161,29 @@ def velocity(dit: WanDiT, latent: Tensor, sigma: Tensor, condition: Condition, e
         video = frames * rows * columns // 4
         identities = read(dit, condition.people, entry.conditions, text.shape[1], video, beside)
     extra = [] if condition.padding is None else [condition.padding.to(latent).expand(batch, -1, -1, -1, -1)]
-    return dit(
+    out = dit(
         torch.cat([latent, *extra], dim=1),
-        (sigma * TRAINED_STEPS).expand(batch) if sigma.ndim == 0 else sigma * TRAINED_STEPS,
+        (clock * TRAINED_STEPS).expand(batch) if clock.ndim == 0 else clock * TRAINED_STEPS,
         text,
         image_features=None if width is None else latent.new_zeros(batch, IMAGE_TOKENS, width),
         tail=behind,
         identities=identities,
+    )
+    return out if clean is None else _towards(clean, running, sigma, out.to(running))
+
+
+def _clocks(given: Given, sigma: Tensor, batch: int) -> Tensor:
+    """Levels (B, F), 0 for frames with a clock of their own; or as they are."""
+    if given.clock != "own":
+        return sigma
+    levels = sigma.expand(batch, len(given.replaced)) if sigma.ndim == 0 else sigma
+    return levels * ~given.replaced.to(sigma.device)
+
+
+def _towards(given: Given, latent: Tensor, sigma: Tensor, velocity: Tensor) -> Tensor:
+    """The velocity, with that of the given frames: straight to what was given, from where they are."""
+    return torch.where(
+        given.mask.to(latent.device), (latent - given.latent.to(latent)) / sigma.max(), velocity
     )
 
 
@@ -162,9 +196,9 @@ def guided_velocity(
         table = guidance.table(share_of(float(sigma), lambda part: flow_sigma(part, condition.shift)))
         passes = {entry: velocity(dit, latent, sigma, condition, entry).to(latent) for entry, _ in table}
         guided = combine(table, passes)
-        if guidance.renorm == "off" or len(table) == 1:
-            return guided
-        return renormed(guided, passes[CONDITIONED], guidance.renorm == "frames")
+        if guidance.renorm != "off" and len(table) > 1:
+            guided = renormed(guided, passes[CONDITIONED], guidance.renorm == "frames")
+        return guided if condition.frames is None else _towards(condition.frames, latent, sigma, guided)
 
     return combined
 

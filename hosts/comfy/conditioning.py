@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ...core.controls import SEES, Controls, FrameWindow, StepWindow
+from ...core.frames import Given
 from ...core.identity import Bound
 from ...core.reach import words
 from ...core.recipes import Recipe, recipe_named
@@ -31,7 +32,12 @@ IDENTITY_REACH = (
     "refvid_identity_reach"  # list of (F or 1, h or 1, w or 1) bool: cells of the video that read each
 )
 
+FRAMES = "refvid_frames"  # (1, C, F, h, w): latents that stand on replaced frames, as the VAE made them
+FRAMES_AT = "refvid_frames_at"  # (F,) bool: which those are
+FRAMES_CLOCK = "refvid_frames_clock"  # str: core.frames.CLOCKS
+
 REFERENCE_KEYS = (RECIPE, LATENTS, MASKS, CONTROLS, REACH, ATTENTION)
+FRAME_KEYS = (FRAMES, FRAMES_AT, FRAMES_CLOCK)
 
 
 def with_values(conditioning: Conditioning, values: dict[str, Any]) -> Conditioning:
@@ -131,6 +137,31 @@ def bound_of(options: dict[str, Any]) -> tuple[Bound, ...]:
     )
 
 
+def attach_frames(conditioning: Conditioning, given: Given) -> Conditioning:
+    """A copy that carries these frames beside those it has. ValueError where one is given already, or with another clock."""
+    return [[text, {**options, **_frames(given, given_of(options))}] for text, options in conditioning]
+
+
+def given_of(options: dict[str, Any]) -> Given | None:
+    """The replaced frames of a condition."""
+    if FRAMES not in options:
+        return None
+    return Given(options[FRAMES], options[FRAMES_AT], options[FRAMES_CLOCK])
+
+
+def _frames(given: Given, before: Given | None) -> dict[str, Any]:
+    latent, replaced = given.latent, given.replaced
+    if before is not None:
+        both = before.replaced & replaced if before.replaced.shape == replaced.shape else None
+        if both is None or both.any() or before.clock != given.clock:
+            raise ValueError(
+                "frames: the conditioning carries replaced frames already, and these are for another length, share a latent frame with "
+                "them, or have another clock"
+            )
+        latent, replaced = given.on(before.latent), before.replaced | replaced
+    return {FRAMES: latent, FRAMES_AT: replaced, FRAMES_CLOCK: given.clock}
+
+
 def _row(controls: Controls) -> list[float]:
     steps, frames = controls.steps, controls.frames
     return [
@@ -140,9 +171,9 @@ def _row(controls: Controls) -> list[float]:
 
 
 def strip(conditioning: Conditioning) -> Conditioning:
-    """A copy without references."""
+    """A copy without references and replaced frames. Identities stay: the negative side carries the learned nobody."""
     return [
-        [text, {k: v for k, v in options.items() if k not in REFERENCE_KEYS}]
+        [text, {k: v for k, v in options.items() if k not in (*REFERENCE_KEYS, *FRAME_KEYS)}]
         for text, options in conditioning
     ]
 

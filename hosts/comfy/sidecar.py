@@ -29,6 +29,7 @@ from ...kernels.grouped import Groups
 from ...kernels.paths import AUTO
 from ...kernels.whole import WHOLE
 from . import conditioning as keys
+from . import replaced
 from .attention import OVERRIDE, Reading, Rule, chosen_path
 from .beside import KEY, Beside, BlockPatch, Evaluation
 from .variants import input_channels, takes_image_features
@@ -53,20 +54,25 @@ def install(model: ModelPatcher) -> ModelPatcher:
     model.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, _prepare_sampling)
     model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, _apply_model)
     model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, KEY, _diffusion_model)
-    replaced = model.model_options["transformer_options"].get("patches_replace", {}).get("dit", {})
+    model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, replaced.predict_noise)
+    patched = model.model_options["transformer_options"].get("patches_replace", {}).get("dit", {})
     for index in range(len(model.model.diffusion_model.blocks)):
-        patch = BlockPatch(replaced.get(("double_block", index)))
+        patch = BlockPatch(patched.get(("double_block", index)))
         model.set_model_patch_replace(patch, "dit", "double_block", index)
     return model
 
 
-def _outer_sample(executor, noise, *args, **kwargs):
+def _outer_sample(executor, noise, latent_image, sampler, sigmas, *args, **kwargs):
     guider = executor.class_obj
     for conds in guider.conds.values():  # copies made for this run
         for cond in conds:
             made = model_conds(cond, guider.model_patcher, noise.shape[2:])
             cond["model_conds"] = {**cond.get("model_conds", {}), **made}
-    return executor(noise, *args, **kwargs)
+    carried = [cond for conds in guider.conds.values() for cond in conds]
+    replaced.require_one_film(carried)
+    clean = bool(sigmas[-1] == 0)  # before the run: uni_pc writes into them
+    samples = executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
+    return replaced.finish(carried, samples) if clean else samples
 
 
 class _Cells(comfy.conds.CONDNoiseShape):
@@ -80,7 +86,7 @@ class _Cells(comfy.conds.CONDNoiseShape):
 def model_conds(cond: dict[str, Any], model: ModelPatcher, grid: tuple[int, ...]) -> dict[str, Any]:
     """What the evaluations of one condition need, for a video latent of grid (frames, rows, columns): inputs of the
     patch embedding, kept tokens, hashable layout, and where asked for the cells each acts on and soft masks."""
-    found: dict[str, Any] = {}
+    found = replaced.frame_conds(cond, model, grid)
     if cond.get(keys.BLANK_IMAGE) and "clip_vision_output" not in cond and takes_image_features(model):
         found["clip_fea"] = comfy.conds.CONDRegular(torch.zeros(1, *IMAGE_FEATURES))
     if cond.get(keys.IDENTITIES):
@@ -150,6 +156,8 @@ def _apply_model(
         kwargs = _references_now(executor.class_obj, x, t, given[-1], kwargs)
     if IDENTITIES in kwargs:
         kwargs = _identities_now(x, c_crossattn.shape[1], kwargs)
+    if replaced.LATENT in kwargs:
+        return replaced.apply_model(executor, given, dict(kwargs))
     return executor(*given, **kwargs)
 
 
@@ -208,7 +216,7 @@ def _require_plain_sequence(kwargs: dict[str, Any]) -> None:
         if kwargs.get(name) is not None:
             raise ValueError(
                 f"the conditioning also carries {name} of another node (Phantom, Bernini, Fun-Control), whose tokens have "
-                "no region, frames or visibility; leave those controls neutral, or that node out"
+                "no region, frames, visibility or clock of their own; leave those controls neutral, the clock shared, or that node out"
             )
 
 
@@ -216,6 +224,9 @@ def _diffusion_model(
     executor, x, timestep, context, clip_fea=None, time_dim_concat=None, transformer_options=None, **kwargs
 ):
     mine = {name: kwargs.pop(name, None) for name in (*REFERENCES, *PEOPLE)}
+    if (still := kwargs.pop(replaced.STILL, None)) is not None:
+        _require_plain_sequence({"time_dim_concat": time_dim_concat, **kwargs})
+        timestep = replaced.clocks(timestep, still)
     if mine[LAYOUT] is None and mine[IDENTITIES] is None:
         return executor(x, timestep, context, clip_fea, time_dim_concat, transformer_options, **kwargs)
     unread = (

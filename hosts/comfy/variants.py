@@ -58,3 +58,8 @@ def describe(model: ModelPatcher) -> str:
     """One line on what was loaded."""
     base = type(model.model).__name__
     return f"{base}: {input_channels(model)} input channels, latents of {latent_channels(model)} channels"
+
+
+def makes_one_clock(model: ModelPatcher) -> bool:
+    """True where the forward takes no timestep per frame."""
+    return type(model.model.diffusion_model) is comfy.ldm.wan.model.VaceWanModel

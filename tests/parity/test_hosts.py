@@ -10,6 +10,7 @@ import refvid_tiny as tiny
 import torch
 
 from refvid.core.controls import Controls, StepWindow
+from refvid.core.frames import CLOCKS
 from refvid.core.guidance import CONDITIONED, Guidance, Scale, joint
 from refvid.core.recipes import RECIPES, recipe_named
 from refvid.core.references import make_reference
@@ -18,6 +19,7 @@ from refvid.hosts.comfy import sidecar
 from refvid.hosts.comfy.apply import apply_references
 from refvid.hosts.comfy.backbone import load_text_encoder as load_comfy_text_encoder
 from refvid.hosts.comfy.backbone import with_shift
+from refvid.hosts.comfy.frames import replace_frames
 from refvid.hosts.comfy.guiders import renorm_guidance, table_guider
 from refvid.wan.loading import load_dit, load_vae
 from refvid.wan.sampler import flow_sigmas, sample_euler
@@ -129,6 +131,40 @@ def test_every_guidance_agrees(twins, name):
         flow_sigmas(6, SHIFT),
     )
     assert run.worst(raw(ours), got) < 1e-3
+
+
+@pytest.mark.parametrize("clock", CLOCKS)
+@pytest.mark.parametrize("indices", [[0], [0, 8], [5, 6, 7, 8]])
+@pytest.mark.parametrize("guidance", [joint(Scale(3.0)), Guidance(Scale(2.0), Scale(6.0), "clip")])
+def test_given_frames_beside_references_agree(twins, clock, indices, guidance):
+    """Every token keeps the clock of its own frame on both hosts, references the video's."""
+    twin = twins["t2v"]
+    out, condition = applied(twin, "saber")
+    pictures = torch.stack([run.picture(40 + index) for index in indices])
+    (model,), positive, negative, latent = replace_frames(
+        [out.model], out.positive, out.negative, twin.comfy_vae, run.empty_latent(), pictures, indices, clock
+    )
+    condition = replace(
+        condition,
+        shift=SHIFT,
+        frames=plain.encode_frames(twin.plain_vae, pictures, indices, run.empty_latent()["samples"], clock),
+    )
+    at = torch.randn(1, 16, 3, 8, 8, generator=torch.Generator().manual_seed(7))
+    got = run.velocity_at(model, positive, negative, at, 0.6)
+    assert run.worst(plain.velocity(twin.plain, at, torch.tensor(0.6), condition, CONDITIONED), got) < 1e-5
+    if guidance.renorm != "off":
+        model = renorm_guidance(model, guidance.renorm == "frames")
+    guider = table_guider(model, positive, negative, guidance)
+    noise = comfy.sample.prepare_noise(latent["samples"], 5)
+    ours = sample_euler(plain.guided_velocity(twin.plain, condition, guidance), noise, flow_sigmas(6, SHIFT))
+    theirs = run.sample(model, None, None, latent, steps=6, guider=guider)
+    assert run.worst(raw(ours), theirs) < 1e-3
+    assert (
+        run.worst(
+            ours[:, :, condition.frames.replaced], condition.frames.latent[:, :, condition.frames.replaced]
+        )
+        < 1e-5
+    )
 
 
 def test_a_null_pass_that_keeps_its_references_agrees(twins):

@@ -1,0 +1,155 @@
+"""Frames of a video that are given as pictures: which latent frames they stand on, and what is encoded for them (STIV's frame
+replacement, arXiv 2412.07730, §3.2 and §3.5)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+from torch import Tensor
+
+GROUP = 4  # pictures in a latent frame of Wan's VAE, but for the first, which has one
+CLOCKS = ("own", "shared")
+
+
+@dataclass(frozen=True)
+class Given:
+    """Latents (1, C, F, h, w) that stand on the replaced frames (F,) bool, zeros elsewhere. Clock: "own" gives them the timestep 0 of
+    clean frames (our choice, as Wan 2.2 TI2V was trained); "shared" the video's (STIV)."""
+
+    latent: Tensor
+    replaced: Tensor
+    clock: str = CLOCKS[0]
+
+    def __post_init__(self) -> None:
+        if self.clock not in CLOCKS:
+            raise ValueError(f"clock is {self.clock!r}; choose one of {', '.join(CLOCKS)}")
+
+    def on(self, latent: Tensor) -> Tensor:
+        """A latent (B, C, F, h, w) with these frames in their places."""
+        return torch.where(self.mask.to(latent.device), self.latent.to(latent), latent)
+
+    @property
+    def mask(self) -> Tensor:
+        """(1, 1, F, 1, 1) bool"""
+        return self.replaced[None, None, :, None, None]
+
+
+@dataclass(frozen=True)
+class Task:
+    """Which pictures of a video of `length` are given, for `count` of them; and how many that must be."""
+
+    indices: Callable[[int, int], list[int]]
+    needs: str
+    fits: Callable[[int, int], bool]
+
+
+def _spread(count: int, length: int) -> list[int]:
+    return [index * (length - 1) // (count - 1) for index in range(count)]
+
+
+TASKS = {
+    "first frame": Task(lambda count, length: [0], "1 picture", lambda count, length: count == 1),
+    "prediction": Task(
+        lambda count, length: list(range(count)),
+        f"1, 5, 9, … pictures (latent frames hold {GROUP}), fewer than the video's",
+        lambda count, length: count % GROUP == 1 and count < length,
+    ),
+    "first and last": Task(
+        lambda count, length: [0, length - 1], "2 pictures", lambda count, length: count == 2 and length > 1
+    ),
+    "every n-th": Task(
+        _spread,
+        f"2 pictures or more that divide the video into equal parts of {GROUP} pictures or a multiple",
+        lambda count, length: count > 1 and (length - 1) % (GROUP * (count - 1)) == 0,
+    ),
+    "multi-view": Task(
+        lambda count, length: [0],
+        f"1 picture, and a video of {1 + 6 * GROUP}: six views of {GROUP} pictures each",
+        lambda count, length: count == 1 and length == 1 + 6 * GROUP,
+    ),
+}
+
+
+def indices_of(task: str, count: int, length: int) -> list[int]:
+    """Where `count` pictures stand in a video of `length`. ValueError where the task has no place for that many."""
+    if task not in TASKS:
+        raise ValueError(f"task is {task!r}; choose one of {', '.join(TASKS)}")
+    known = TASKS[task]
+    if not known.fits(count, length):
+        raise ValueError(
+            f"frames: {count} pictures for a video of {length}; the task {task!r} needs {known.needs}"
+        )
+    return known.indices(count, length)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Pictures (n, H, W, 3) to encode as one clip, whose latent frames from `skip` on stand on the video's from `at` on."""
+
+    pictures: Tensor
+    at: int
+    skip: int
+
+
+def clips_to_encode(pictures: Tensor, indices: list[int], length: int) -> list[Clip]:
+    """What to encode so that picture k (of (n, H, W, 3)) stands at frame indices[k] of a video of `length`; negative ones count from
+    its end. A latent frame is given by all its pictures, or by one, which is held still. ValueError for indices outside the
+    video, given twice, or that give a latent frame in part."""
+    places = _checked(len(pictures), indices, length)
+    order = sorted(range(len(places)), key=places.__getitem__)
+    given: dict[int, list[int]] = {}
+    for k in order:
+        given.setdefault((places[k] + GROUP - 1) // GROUP, []).append(k)
+    for frame, held in given.items():
+        if 1 < len(held) < GROUP:
+            first = GROUP * (frame - 1) + 1
+            raise ValueError(
+                f"frames {', '.join(str(places[k]) for k in held)} lie in one latent frame, {first} to {first + GROUP - 1}: give one of "
+                "them, which is held still, or all four"
+            )
+    return [_clip(pictures, run, given) for run in _runs(given)]
+
+
+def given_frames(clips: list[Clip], encode: Callable[[Tensor], Tensor], empty: Tensor, clock: str) -> Given:
+    """The clips' latents on an empty video latent (1, C, F, h, w). `encode`: (n, H, W, 3) -> (1, C, k, h, w)."""
+    latent, replaced = torch.zeros_like(empty), torch.zeros(empty.shape[2], dtype=torch.bool)
+    for clip in clips:
+        made = encode(clip.pictures)[:, :, clip.skip :]
+        place = slice(clip.at, clip.at + made.shape[2])
+        latent[:, :, place], replaced[place] = made.to(latent), True
+    return Given(latent, replaced, clock)
+
+
+def _checked(count: int, indices: list[int], length: int) -> list[int]:
+    if not indices or len(indices) != count:
+        raise ValueError(
+            f"frames: {count} pictures for {len(indices)} places; give one picture for each, at least one"
+        )
+    for index in indices:
+        if not -length <= index < length:
+            raise ValueError(f"frame {index} lies outside the video, which has the frames 0 to {length - 1}")
+    places = [index % length for index in indices]
+    if len(set(places)) < len(places):
+        twice = next(place for place in places if places.count(place) > 1)
+        raise ValueError(f"frame {twice} is given twice; give each frame once")
+    return places
+
+
+def _runs(given: dict[int, list[int]]) -> list[list[int]]:
+    """Latent frames that are encoded together: neighbours given by all their pictures; one that is held stands alone."""
+
+    def whole(frame: int) -> bool:
+        return len(given[frame]) == (1 if frame == 0 else GROUP)
+
+    keyed = [(frame, frame - place if whole(frame) else -1 - frame) for place, frame in enumerate(given)]
+    return [[frame for frame, _ in run] for _, run in groupby(keyed, key=lambda one: one[1])]
+
+
+def _clip(pictures: Tensor, run: list[int], given: dict[int, list[int]]) -> Clip:
+    """A run that does not begin the video is encoded after its own first picture, since the VAE's first latent frame has one."""
+    shown = [k for frame in run for k in given[frame]]
+    if run[0] == 0:
+        return Clip(pictures[shown], 0, 0)
+    held = shown * GROUP if len(shown) == 1 else shown
+    return Clip(pictures[[held[0], *held]], run[0], 1)
