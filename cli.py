@@ -9,6 +9,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from .cli_frames import add_frames, read_frames
 from .cli_guidance import add_guidance, read_guidance
 from .cli_identity import add_identity, add_identity_options, read_people
 from .cli_model import Progress, add_files, load_files
@@ -67,6 +68,7 @@ def _add_generate(commands) -> None:
     )
     add_identity_options(command)
     add_guidance(command)
+    add_frames(command)
     add_files(command)
     _add_run(command, (("width", int), ("height", int), ("frames", int), ("steps", int), ("scale", float),
                        ("shift", float), ("fps", int), ("seed", int)))  # fmt: skip
@@ -116,7 +118,7 @@ def _generate(options: argparse.Namespace) -> None:
     from .core.recipes import choose_recipe
     from .hosts import pipeline
 
-    references = read_references(options)
+    references, given = read_references(options), read_frames(options)
     backbone = load_files(options)
     recipe = choose_recipe(options.recipe, backbone.recipe).name
     _tell_unknown_words(backbone.text, options.prompt)
@@ -134,6 +136,7 @@ def _generate(options: argparse.Namespace) -> None:
             options.attention,
             people,
             guidance,
+            given,
         )
     media.write_video(options.out, video, settings.fps)
     print(f"{options.out}: {settings.frames} frames, {settings.width}x{settings.height}, recipe {recipe}")

@@ -36,6 +36,15 @@ class Given:
 
 
 @dataclass(frozen=True)
+class Placed:
+    """Pictures (n, H, W, 3) in [0, 1], the frames of a video they stand at, negative ones from its end, and their clock (`Given`)."""
+
+    pictures: Tensor
+    indices: list[int]
+    clock: str = CLOCKS[0]
+
+
+@dataclass(frozen=True)
 class Task:
     """Which pictures of a video of `length` are given, for `count` of them; and how many that must be."""
 
@@ -83,6 +92,21 @@ def indices_of(task: str, count: int, length: int) -> list[int]:
     return known.indices(count, length)
 
 
+def read_places(text: str) -> list[int]:
+    """ "0, 5-8, -1" -> [0, 5, 6, 7, 8, -1]. ValueError names what is no place."""
+    places: list[int] = []
+    for part in (piece.strip() for piece in text.split(",")):
+        first, dash, last = part[1:].partition("-")
+        try:
+            start = int(part[:1] + first)
+            places += range(start, int(last) + 1) if dash else [start]
+        except ValueError as error:
+            raise ValueError(
+                f"frames: {part!r} in {text!r} is no frame; needed numbers with commas between them, such as 0, 5-8, -1"
+            ) from error
+    return places
+
+
 @dataclass(frozen=True)
 class Clip:
     """Pictures (n, H, W, 3) to encode as one clip, whose latent frames from `skip` on stand on the video's from `at` on."""
@@ -92,11 +116,16 @@ class Clip:
     skip: int
 
 
-def clips_to_encode(pictures: Tensor, indices: list[int], length: int) -> list[Clip]:
-    """What to encode so that picture k (of (n, H, W, 3)) stands at frame indices[k] of a video of `length`; negative ones count from
-    its end. A latent frame is given by all its pictures, or by one, which is held still. ValueError for indices outside the
-    video, given twice, or that give a latent frame in part."""
-    places = _checked(len(pictures), indices, length)
+def clips_to_encode(placed: Placed, length: int, width: int, height: int) -> list[Clip]:
+    """What to encode so that the pictures stand in a video of `length` pictures of width x height pixels. A latent frame is given by all
+    its pictures, or by one, which is held still. ValueError for pictures of another size, and for frames outside the video, given
+    twice, or that give a latent frame in part."""
+    pictures = placed.pictures
+    if tuple(pictures.shape[1:3]) != (height, width):
+        raise ValueError(
+            f"frames are {pictures.shape[2]}x{pictures.shape[1]} pixels, the video is {width}x{height}; scale them to it"
+        )
+    places = _checked(len(pictures), placed.indices, length)
     order = sorted(range(len(places)), key=places.__getitem__)
     given: dict[int, list[int]] = {}
     for k in order:
@@ -111,14 +140,17 @@ def clips_to_encode(pictures: Tensor, indices: list[int], length: int) -> list[C
     return [_clip(pictures, run, given) for run in _runs(given)]
 
 
-def given_frames(clips: list[Clip], encode: Callable[[Tensor], Tensor], empty: Tensor, clock: str) -> Given:
-    """The clips' latents on an empty video latent (1, C, F, h, w). `encode`: (n, H, W, 3) -> (1, C, k, h, w)."""
+def given_frames(placed: Placed, encode: Callable[[Tensor], Tensor], empty: Tensor, stride: int) -> Given:
+    """The pictures on an empty video latent (1, C, F, h, w) whose cells are `stride` pixels. `encode`: (n, H, W, 3) -> (1, C, k, h, w).
+    Everything that may be refused (`clips_to_encode`) is refused before anything is encoded."""
+    frames, rows, columns = empty.shape[2:]
+    clips = clips_to_encode(placed, GROUP * (frames - 1) + 1, columns * stride, rows * stride)
     latent, replaced = torch.zeros_like(empty), torch.zeros(empty.shape[2], dtype=torch.bool)
     for clip in clips:
-        made = encode(clip.pictures)[:, :, clip.skip :]
+        made = encode(clip.pictures[..., :3])[:, :, clip.skip :]
         place = slice(clip.at, clip.at + made.shape[2])
         latent[:, :, place], replaced[place] = made.to(latent), True
-    return Given(latent, replaced, clock)
+    return Given(latent, replaced, placed.clock)
 
 
 def _checked(count: int, indices: list[int], length: int) -> list[int]:

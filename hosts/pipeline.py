@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..core.checkpoint import read_shapes
+from ..core.frames import Placed
 from ..core.guidance import Guidance, Scale, joint
 from ..core.inspection import Inspection, Sizes, inspect
 from ..core.recipes import AUTO, TRAINED_FOR, choose_recipe
@@ -125,6 +126,7 @@ def generate(
     attention: str = ANY_ATTENTION,
     people: People | None = None,
     guidance: Guidance | None = None,
+    given: Placed | None = None,
 ) -> Tensor:
     """One video, with joint guidance at the settings' scale where nothing else is asked -> (3, frames, height, width) in [-1, 1]. `recipe` by name, or as the DiT's file
     says; ValueError where it does not."""
@@ -132,6 +134,11 @@ def generate(
     frames, rows, columns = plain.latent_size(settings.frames, settings.height, settings.width)
     encoded = plain.encode_references(dit, vae, references, chosen, (frames, rows, columns))
     masked = dit.config.in_channels != dit.config.out_channels
+    if masked and given is not None:
+        raise ValueError(
+            f"--given: the DiT takes {dit.config.in_channels} input channels (image-to-video), whose frames are given by its input: not supported"
+        )
+    empty = torch.zeros(1, LATENT_CHANNELS, frames, rows, columns)
     condition = plain.Condition(
         texts={"positive": backbone.text.encode([prompt]), "negative": backbone.text.encode([negative])},
         references=encoded,
@@ -139,9 +146,10 @@ def generate(
         padding=plain.grey_padding(vae, settings.frames, settings.height, settings.width) if masked else None,
         shift=settings.shift,
         attention=attention,
+        frames=None if given is None else plain.encode_frames(vae, given, empty),
     )
     generator = torch.Generator().manual_seed(settings.seed)
-    noise = torch.randn(1, LATENT_CHANNELS, frames, rows, columns, generator=generator)
+    noise = torch.randn(empty.shape, generator=generator)
     sigmas = flow_sigmas(settings.steps, settings.shift)
     device = next(dit.parameters()).device
     video = plain.generate(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..core.frames import GROUP, Given, clips_to_encode, given_frames
+from ..core.frames import Given, Placed, given_frames
 from ..core.guidance import CONDITIONED, Guidance, Pass, combine, renormed
 from ..core.positions import reference_angles
 from ..core.reach import reach, words
@@ -71,16 +71,9 @@ def encode_references(
     return EncodedReferences(arranged, tuple(inputs), cells)
 
 
-def encode_frames(vae: WanVAE, pictures: Tensor, indices: list[int], empty: Tensor, clock: str) -> Given:
-    """Pictures (n, H, W, 3) in [0, 1] at frames `indices` of the video whose empty latent is given (1, C, F, h, w). ValueError as
-    `core.frames.clips_to_encode` says, and for pictures of another size than the video."""
-    clips = clips_to_encode(pictures, indices, GROUP * (empty.shape[2] - 1) + 1)
-    height, width = (side * STRIDE for side in empty.shape[3:])
-    if tuple(pictures.shape[1:3]) != (height, width):
-        raise ValueError(
-            f"frames are {pictures.shape[2]}x{pictures.shape[1]} pixels, the video is {width}x{height}; scale them to it"
-        )
-    return given_frames(clips, lambda clip: _encode_pictures(vae, clip[..., :3]), empty, clock)
+def encode_frames(vae: WanVAE, placed: Placed, empty: Tensor) -> Given:
+    """Pictures on the video whose empty latent is given (1, C, F, h, w). ValueError as `core.frames.clips_to_encode` says."""
+    return given_frames(placed, lambda pictures: _encode_pictures(vae, pictures), empty, STRIDE)
 
 
 def arrange_references(

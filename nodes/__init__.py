@@ -3,6 +3,7 @@
 from comfy_api.latest import ComfyExtension, io
 
 from .backbone import RefVidLoadBackbone
+from .frames import RefVidReplaceFrames
 from .guidance import RefVidJointGuider, RefVidRenormGuidance, RefVidSeparateGuider
 from .identity import (
     RefVidApplyIdentity,
@@ -29,6 +30,7 @@ class RefVidExtension(ComfyExtension):
             RefVidJointGuider,
             RefVidSeparateGuider,
             RefVidRenormGuidance,
+            RefVidReplaceFrames,
             RefVidDenoiseSteps,
             RefVidInspect,
             RefVidScore,

@@ -4,7 +4,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ...core.frames import GROUP, clips_to_encode, given_frames
+from ...core.frames import Placed, given_frames
 from . import sidecar
 from .apply import video_latent
 from .conditioning import Conditioning, attach_frames
@@ -17,26 +17,16 @@ def replace_frames(
     negative: Conditioning,
     vae,
     latent: dict[str, Tensor],
-    pictures: Tensor,
-    indices: list[int],
-    clock: str,
+    placed: Placed,
 ) -> tuple[list[ModelPatcher], Conditioning, Conditioning, dict[str, Tensor]]:
-    """Pictures (n, H, W, 3) at frames `indices` of the video. -> models, positive, negative, and the latent with the pictures in it, where
-    a run that begins below full noise finds them. Everything that may be refused is refused before anything is encoded."""
+    """Pictures onto the video. -> models, positive, negative, and the latent with the pictures in it, where a run that begins below full
+    noise finds them. Everything that may be refused is refused before anything is encoded."""
     for given, what in zip(models, ("model", "low_noise_model"), strict=False):
         require_wan(given, what)
-        _require_frames(given, what, clock)
+        _require_frames(given, what, placed.clock)
     require_vae(vae, models[0])
     samples = video_latent(latent, models[0])
-    frames, rows, columns = samples.shape[2:]
-    clips = clips_to_encode(pictures, indices, GROUP * (frames - 1) + 1)
-    stride = vae.spacial_compression_encode()
-    height, width = pictures.shape[1:3]
-    if (height, width) != (rows * stride, columns * stride):
-        raise ValueError(
-            f"frames are {width}x{height} pixels, the video is {columns * stride}x{rows * stride}; scale them to it (Upscale Image, with crop)"
-        )
-    made = given_frames(clips, lambda clip: vae.encode(clip[..., :3]), torch.zeros_like(samples[:1]), clock)
+    made = given_frames(placed, vae.encode, torch.zeros_like(samples[:1]), vae.spacial_compression_encode())
     return (
         [sidecar.install(model) for model in models],
         attach_frames(positive, made),

@@ -10,6 +10,7 @@ from refvid_run import empty_latent, load_model, picture, sample, text, worst
 from refvid_test_nodes import tiny_wan22_vae
 
 from refvid.core.controls import Controls
+from refvid.core.frames import Placed
 from refvid.core.guidance import Guidance, Scale, joint
 from refvid.core.references import make_reference
 from refvid.hosts.comfy.apply import apply_references
@@ -35,7 +36,7 @@ def texts():
 def replaced(model, vae, indices, latent=None, clock="own", pictures=None, conds=None):
     (model,), *others = replace_frames(
         [model], *(conds or texts()), vae, latent or empty_latent(),
-        film(len(indices)) if pictures is None else pictures, indices, clock,
+        Placed(film(len(indices)) if pictures is None else pictures, indices, clock),
     )  # fmt: skip
     return model, *others
 

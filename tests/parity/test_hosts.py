@@ -10,7 +10,7 @@ import refvid_tiny as tiny
 import torch
 
 from refvid.core.controls import Controls, StepWindow
-from refvid.core.frames import CLOCKS
+from refvid.core.frames import CLOCKS, Placed
 from refvid.core.guidance import CONDITIONED, Guidance, Scale, joint
 from refvid.core.recipes import RECIPES, recipe_named
 from refvid.core.references import make_reference
@@ -140,14 +140,14 @@ def test_given_frames_beside_references_agree(twins, clock, indices, guidance):
     """Every token keeps the clock of its own frame on both hosts, references the video's."""
     twin = twins["t2v"]
     out, condition = applied(twin, "saber")
-    pictures = torch.stack([run.picture(40 + index) for index in indices])
+    placed = Placed(torch.stack([run.picture(40 + index) for index in indices]), indices, clock)
     (model,), positive, negative, latent = replace_frames(
-        [out.model], out.positive, out.negative, twin.comfy_vae, run.empty_latent(), pictures, indices, clock
+        [out.model], out.positive, out.negative, twin.comfy_vae, run.empty_latent(), placed
     )
     condition = replace(
         condition,
         shift=SHIFT,
-        frames=plain.encode_frames(twin.plain_vae, pictures, indices, run.empty_latent()["samples"], clock),
+        frames=plain.encode_frames(twin.plain_vae, placed, run.empty_latent()["samples"]),
     )
     at = torch.randn(1, 16, 3, 8, 8, generator=torch.Generator().manual_seed(7))
     got = run.velocity_at(model, positive, negative, at, 0.6)

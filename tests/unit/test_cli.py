@@ -192,6 +192,39 @@ def test_guidance_reaches_the_clip_and_one_image_scale_for_all_is_joint(folder):
         assert any((a != b).any() for a, b in zip(plain, clip(*said), strict=True)), said
 
 
+def test_given_frames_are_in_the_clip_and_the_others_follow_them(folder):
+    """A white first frame and a black last one; the DiT is random, so only that it is heard is checked of the frame between."""
+    for name, value in (("white", 1.0), ("black", 0.0)):
+        media.write_picture(folder / f"{name}.png", torch.full((32, 48, 3), value))
+    generate(folder)
+    free = frames(folder)
+    generate(folder, "--given", f"{folder / 'white.png'}@0", "--given", f"{folder / 'black.png'}@-1")
+    clip = frames(folder)
+    means = [float(frame.float().mean()) for frame in clip]
+    bare = [float(frame.float().mean()) for frame in free]
+    assert means[0] != bare[0] and all((a != b).any() for a, b in zip(clip, free, strict=True))
+    generate(folder, "--given", f"{folder / 'white.png'}@0", "--given", f"{folder / 'white.png'}@-1")
+    assert any((a != b).any() for a, b in zip(clip, frames(folder), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ("first.png", "first.png: needed FILE@AT"),
+        ("toy.png@0", "frames are 48x40 pixels, the video is 48x32"),
+        ("toy.png@0-4", "1 pictures for 5 frames"),
+        ("toy.png@x", "frames: 'x' in 'x' is no frame"),
+        ("fit.png@9", "frame 9 lies outside the video"),
+        ("none.png@0", "--given: there is no file"),
+    ],
+)
+def test_frames_that_make_no_sense_are_refused_by_name(folder, capsys, said, message):
+    media.write_picture(folder / "fit.png", torch.zeros(32, 48, 3))
+    with pytest.raises(SystemExit, match="2"):
+        generate(folder, "--given", f"{folder}/{said}")
+    assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("said", "message"),
     [

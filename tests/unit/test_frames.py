@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from refvid.core.frames import TASKS, Given, clips_to_encode, given_frames, indices_of
+from refvid.core.frames import TASKS, Given, Placed, clips_to_encode, given_frames, indices_of, read_places
 
 
 def film(count: int) -> Tensor:
@@ -15,7 +15,7 @@ def film(count: int) -> Tensor:
 
 
 def said(pictures: Tensor, indices: list[int], length: int) -> list[tuple]:
-    clips = clips_to_encode(pictures, indices, length)
+    clips = clips_to_encode(Placed(pictures, indices), length, 2, 2)
     return [(clip.pictures[:, 0, 0, 0].int().tolist(), clip.at, clip.skip) for clip in clips]
 
 
@@ -39,7 +39,6 @@ def test_pictures_stand_where_they_are_put(indices, length, expected):
 @given(data=st.data(), groups=st.integers(1, 6))
 def test_every_given_latent_frame_holds_its_own_pictures_and_no_other_is_touched(data, groups):
     """A stand-in encoder whose latent frame is the mean of its pictures: what a causal VAE may know of them."""
-    length = 1 + 4 * groups
     whole = data.draw(st.sets(st.integers(0, groups)))
     single = data.draw(st.dictionaries(st.integers(1, groups), st.integers(0, 3)))
     places: dict[int, list[int]] = {f: [0] if f == 0 else list(range(4 * f - 3, 4 * f + 1)) for f in whole}
@@ -53,10 +52,8 @@ def test_every_given_latent_frame_holds_its_own_pictures_and_no_other_is_touched
         frames = [values[:1].mean(), *(part.mean() for part in values[1:].split(4) if len(part))]
         return torch.stack(frames)[None, None, :, None, None]
 
-    clips = clips_to_encode(
-        torch.tensor(indices).float()[:, None, None, None].expand(-1, 1, 1, 3), indices, length
-    )
-    found = given_frames(clips, encode, torch.zeros(1, 1, groups + 1, 1, 1), "own")
+    pictures = torch.tensor(indices).float()[:, None, None, None].expand(-1, 8, 8, 3)
+    found = given_frames(Placed(pictures, list(indices)), encode, torch.zeros(1, 1, groups + 1, 1, 1), 8)
     assert set(found.replaced.nonzero()[:, 0].tolist()) == set(places)
     for frame in range(groups + 1):
         expected = sum(places[frame]) / len(places[frame]) if frame in places else 0
@@ -115,9 +112,22 @@ def test_a_task_without_place_for_so_many_says_what_it_needs(task, count, length
 )
 def test_places_that_make_no_sense_are_refused(indices, message):
     with pytest.raises(ValueError, match=message):
-        clips_to_encode(film(2), indices, 9)
+        clips_to_encode(Placed(film(2), indices), 9, 2, 2)
+
+
+def test_pictures_of_another_size_than_the_video_are_refused():
+    with pytest.raises(ValueError, match="frames are 2x2 pixels, the video is 16x8; scale them to it"):
+        clips_to_encode(Placed(film(1), [0]), 9, 16, 8)
 
 
 def test_an_unknown_clock_is_refused():
     with pytest.raises(ValueError, match="clock is 'fast'; choose one of own, shared"):
         Given(torch.zeros(1, 1, 1, 1, 1), torch.tensor([True]), "fast")
+
+
+def test_places_are_read_with_commas_and_dashes():
+    assert read_places("0, 5-8, -1") == [0, 5, 6, 7, 8, -1]
+    assert read_places("-4") == [-4]
+    for text, part in (("0, x", "'x'"), ("", "''"), ("3-", "'3-'"), ("0;1", "'0;1'")):
+        with pytest.raises(ValueError, match=f"frames: {part} in .* is no frame"):
+            read_places(text)

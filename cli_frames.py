@@ -1,0 +1,46 @@
+"""Given frames on the command line: `--given FILE@AT` of `refvid generate`."""
+
+import argparse
+
+from .core.frames import CLOCKS, Placed, read_places
+
+
+def add_frames(command: argparse.ArgumentParser) -> None:
+    """`--given` and its clock."""
+    group = command.add_argument_group("frames", "pictures that the video is to have")
+    group.add_argument(
+        "--given",
+        action="append",
+        default=[],
+        metavar="FILE@AT",
+        help="a.png@0: the video begins with this picture; b.png@-1: it ends with that one; c.mp4@0-4: it goes on from a clip's first "
+        "five frames; repeat for more",
+    )
+    group.add_argument(
+        "--clock",
+        choices=CLOCKS,
+        default=CLOCKS[0],
+        help="timestep of given frames: that of clean ones, or the video's",
+    )
+
+
+def read_frames(options: argparse.Namespace) -> Placed | None:
+    """What is given, or None. ValueError names the option that is wrong."""
+    import torch
+
+    from . import media
+
+    pictures, indices = [], []
+    for said in options.given:
+        file, sign, at = said.rpartition("@")
+        if not sign:
+            raise ValueError(f"--given {said}: needed FILE@AT, such as first.png@0")
+        places = read_places(at)
+        shown = media.read_video(file, "--given")[: len(places)]
+        if len(shown) < len(places):
+            raise ValueError(f"--given {said}: {len(shown)} pictures for {len(places)} frames")
+        pictures.append(shown)
+        indices += places
+    if len({part.shape[1:] for part in pictures}) > 1:
+        raise ValueError("--given: pictures of different sizes; all need the video's")
+    return Placed(torch.cat(pictures), indices, options.clock) if pictures else None

@@ -1,0 +1,59 @@
+"""Frames of a video that are given as pictures."""
+
+from comfy_api.latest import io
+
+from ..core.frames import CLOCKS, GROUP, TASKS, Placed, indices_of, read_places
+from ..hosts.comfy.frames import replace_frames
+from .sockets import CATEGORY
+
+FREE = "free"
+
+
+class RefVidReplaceFrames(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        at = io.String.Input("frames_at", default="0, -1",
+                             tooltip="Where each picture stands, in order, with commas; counted from 0, negative from the end. 5-8 is four in a row.")  # fmt: skip
+        tasks = [io.DynamicCombo.Option(task, []) for task in TASKS]
+        return io.Schema(
+            node_id="RefVidReplaceFrames",
+            display_name="Replace Frames",
+            category=CATEGORY,
+            description="Gives the model some frames of the video as they are to be; it makes the others (frame replacement, STIV, arXiv "
+            "2412.07730). Use the model, conditioning and latent it gives back together.",
+            inputs=[
+                io.Model.Input("model", tooltip="Wan T2V or TI2V, trained for replaced frames: TI2V-5B (first frame), the demo model."),
+                io.Model.Input("low_noise_model", optional=True, tooltip="Wan 2.2's second expert, patched alike."),
+                io.Conditioning.Input("positive", tooltip="The prompt, with references or identities if there are any."),
+                io.Conditioning.Input("negative", tooltip="The negative prompt. Our guiders leave the frames out of its pass; KSampler keeps them."),
+                io.Vae.Input("vae", tooltip="The VAE of the model's family."),
+                io.Latent.Input("latent", tooltip="The empty video latent."),
+                io.Image.Input("frames", tooltip="Pictures in the video's size, in the order of the task: one, several, or a clip."),
+                io.DynamicCombo.Input("task", options=[*tasks, io.DynamicCombo.Option(FREE, [at])],
+                                      tooltip="first frame: from a picture. prediction: go on from a clip of 1, 5, 9, … frames. first and last, every "
+                                      "n-th: what lies between. multi-view: one view in, six out. free: anywhere."),
+                io.Combo.Input("clock", optional=True, options=list(CLOCKS), default=CLOCKS[0], advanced=True,
+                               tooltip="own: given frames have the timestep of clean ones, as TI2V-5B and the demo model were trained. shared: the "
+                               "video's, as STIV; VACE has no other."),
+            ],
+            outputs=[
+                io.Model.Output(display_name="model", tooltip="For a guider or KSampler."),
+                io.Model.Output(display_name="low_noise_model", tooltip="The second expert, patched; empty where none came in."),
+                io.Conditioning.Output(display_name="positive", tooltip="The prompt with the frames."),
+                io.Conditioning.Output(display_name="negative", tooltip="The negative prompt with the frames."),
+                io.Latent.Output(display_name="latent", tooltip="The video latent with the frames in it."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(
+        cls, model, positive, negative, vae, latent, frames, task, clock=CLOCKS[0], low_noise_model=None
+    ) -> io.NodeOutput:
+        models = [model] if low_noise_model is None else [model, low_noise_model]
+        length = GROUP * (latent["samples"].shape[2] - 1) + 1
+        chosen = task["task"]
+        places = read_places(task["frames_at"]) if chosen == FREE else indices_of(chosen, len(frames), length)
+        models, positive, negative, latent = replace_frames(
+            models, positive, negative, vae, latent, Placed(frames, places, clock)
+        )
+        return io.NodeOutput(models[0], models[1] if len(models) > 1 else None, positive, negative, latent)
