@@ -21,7 +21,7 @@ API = Path(__file__).resolve().parents[2] / "workflows" / "api" / "masked_refere
 
 @pytest.fixture(scope="module")
 def frames(tmp_path_factory):
-    """(9, 64, 64, 3) that ComfyUI made, before an MP4's losses."""
+    """(9, 80, 80, 3) that ComfyUI made, before an MP4's losses."""
     base = tmp_path_factory.mktemp("ComfyUI")
     cli.main(["comfyui-files", "--dest", str(base)])
     root = refvid_comfy.find_comfyui()

@@ -12,7 +12,7 @@ A picture of a subject goes in, a video of that subject comes out. Left to right
 2. Change the prompt: *a toy moving left on dark background*.
 3. Change *Masked Reference > strength*: 1 is as trained, 0 switches the reference off.
 
-The demo model knows small toys on plain grounds at 64x64, nothing else. Its prompts read like the one here.
+The demo model knows small toys on plain grounds at 80x80, nothing else. Its prompts read like the one here.
 Each node has a help page: select it and press **i** (Node Info) above it.`;
 
 const WEIGHTS = `## Which weights, which recipe

@@ -45,7 +45,7 @@ def test_the_sample_picture_is_what_the_world_renders(tmp_path):
 
 
 def test_unseen_toys_of_a_trial_are_pictured_elsewhere_and_their_masks_fit():
-    trial = Trial(8, 9, 64)
+    trial = Trial(8, 9, 80)
     assert (trial.scenes.background != trial.elsewhere.background).all()
     for index in range(8):
         reference = trial.reference(index)
