@@ -87,7 +87,7 @@ export default {
     reference: [980, 420, 280],
     apply: [1340, 0, 300],
     guider: [1680, 0, 300],
-    denoise: [1680, 170, 300],
+    denoise: [1680, 250, 300],
     decode: [2040, 0, 300],
     video: [2040, 120, 300],
     save: [2040, 290, 300, 460],
