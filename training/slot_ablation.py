@@ -90,7 +90,7 @@ def _run(config: SlotTraining, models: Models, folder: Path, toys: int, noises: 
     made, kept = json.dumps([said, toys, noises]), folder / "values.json"
     if kept.exists() and (found := json.loads(kept.read_text()))["made_by"] == made:
         return _values(found["values"])
-    train_slots(config, models, folder, resume=True, device=device)
+    train_slots(config, models, folder, True, device, folder.parent / "clips")
     adapter = load_adapter(folder / "slot_id.safetensors")
     backbone = load_backbone(models.dit, models.vae, models.text_encoder)
     merge_lora(backbone.dit, adapter.lora)

@@ -13,7 +13,7 @@ from torch import Generator, Tensor, nn
 from ..core.adapter import save_adapter
 from ..core.slots import SlotEncoder, SlotsConfig, slots_demo
 from ..demo import world
-from ..hosts.pipeline import load_backbone
+from ..hosts.pipeline import Backbone, load_backbone
 from ..wan.dit import Identities, WanDiT
 from ..wan.sampler import TRAINED_STEPS
 from ..wan.text import PADDING, TextEncoder, fold_padding
@@ -25,6 +25,7 @@ from .optimise import Optimiser, load_run, save_run, warm_hold_decay
 from .slot_preview import Preview
 
 logger = logging.getLogger(__name__)
+CLIPS_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -82,19 +83,19 @@ class SlotTrainee(nn.Module):
 
 
 def train_slots(
-    config: SlotTraining, models: Models, folder: Path, resume: bool = False, device: str = "cpu"
+    config: SlotTraining,
+    models: Models,
+    folder: Path,
+    resume: bool = False,
+    device: str = "cpu",
+    clips: Path | None = None,
 ) -> None:
-    """Train on the demo world and leave `slot_id.safetensors` (fp16) in `folder`."""
+    """Train on the demo world and leave `slot_id.safetensors` (fp16) in `folder`. Encoded clips are kept in `clips`, or there too; they are
+    the same for every seed."""
     torch.manual_seed(config.seed)
     backbone = load_backbone(models.dit, models.vae, models.text_encoder, device=device)
     dit, text, where = backbone.dit, backbone.text, torch.device(device)
-    data = [
-        to_device(
-            cached_meetings(backbone.vae, text.tokenize, config.slots, m, config.size, config.seed, folder),
-            where,
-        )
-        for m in config.meetings
-    ]
+    data = _meetings(config, backbone, clips or folder, where)
     torch.manual_seed(config.seed)
     trainee = SlotTrainee(config, dit).to(device)
     generator = Generator(device)
@@ -102,9 +103,7 @@ def train_slots(
     run, first = folder / "slot_id-run.safetensors", 0
     if resume and run.exists():
         first = load_run(run, trainee, optimiser, generator)
-    size = {"width": config.size, "height": config.size, "frames": config.meetings[0].frames}
-    shown_on = replace(backbone, settings=replace(backbone.settings, **size))
-    preview = Preview(shown_on, config.slots, folder)
+    preview = _preview(config, backbone, folder)
     shares = torch.tensor([float(meeting.clips) for meeting in config.meetings])
     shown, seen = time.monotonic(), []
     for step in range(first, config.steps):
@@ -131,6 +130,21 @@ def train_slots(
         lora_state(average.lora),  # pyright: ignore[reportArgumentType]
         folder / "slot_id.safetensors",
     )
+
+
+def _meetings(config: SlotTraining, backbone: Backbone, folder: Path, device: torch.device) -> list[Meetings]:
+    made = (backbone.vae, backbone.text.tokenize, config.slots)
+    return [
+        to_device(cached_meetings(*made, meeting, config.size, CLIPS_SEED, folder), device)
+        for meeting in config.meetings
+    ]
+
+
+def _preview(config: SlotTraining, backbone: Backbone, folder: Path) -> Preview:
+    """In the size and length of the clips that are learned."""
+    size = {"width": config.size, "height": config.size, "frames": config.meetings[0].frames}
+    shown_on = replace(backbone, settings=replace(backbone.settings, **size))
+    return Preview(shown_on, config.slots, folder)
 
 
 @dataclass(frozen=True)
