@@ -195,6 +195,8 @@ def _comfyui_files(options: argparse.Namespace) -> None:
         (showcase.PICTURE, "input"),
         (showcase.SECOND, "input"),
         (showcase.MASK, "input"),
+        (showcase.FILM, "input"),
+        (showcase.FILM_MASK, "input"),
     )
     for source, folder in copies:
         target = options.dest / folder

@@ -16,7 +16,9 @@ from .sheet import contact_sheet
 SAMPLES = Path(__file__).parent / "samples"
 PICTURE, MASK = SAMPLES / "refvid_toy.png", SAMPLES / "refvid_toy_mask.png"
 SECOND = SAMPLES / "refvid_toy_2.png"  # for workflows with two subjects
-SEED, SECOND_SEED = 9, 19
+FILM, FILM_MASK = SAMPLES / "refvid_film.mp4", SAMPLES / "refvid_film_mask.mp4"  # a toy that moves in itself
+FILM_LENGTH, FILM_FPS = 33, 16
+SEED, SECOND_SEED, FILM_SEED = 9, 19, 3
 PROMPT = "a toy moving right on dark background"
 
 
@@ -48,8 +50,8 @@ def sample_toy(seed: int = SEED) -> tuple[world.Identities, world.Scenes, world.
 
 
 def write_samples(folder: Path = SAMPLES) -> None:
-    """The toys' pictures with their masks as alpha, and the first one's mask on its own. The colours under the mask stay
-    in the file."""
+    """The toys' pictures with their masks as alpha, the first one's mask on its own, and a film with its mask. The colours under the mask
+    stay in the file."""
     for path, seed in ((PICTURE, SEED), (SECOND, SECOND_SEED)):
         toy, scene, _ = sample_toy(seed)
         video, alpha = world.render(toy, scene, 1)
@@ -57,6 +59,17 @@ def write_samples(folder: Path = SAMPLES) -> None:
         media.write_picture(folder / path.name, torch.cat([picture, cut], dim=-1))
         if path is PICTURE:
             media.write_picture(folder / MASK.name, cut.expand(-1, -1, 3))
+    film, alpha = sample_film()
+    media.write_video(folder / FILM.name, film, FILM_FPS)
+    media.write_video(folder / FILM_MASK.name, alpha.gt(0.5).expand(3, -1, -1, -1) * 2.0 - 1, FILM_FPS)
+
+
+def sample_film() -> tuple[Tensor, Tensor]:
+    """A reference video (3, F, H, W) in [-1, 1] of a toy that moves in itself, and where the toy is (1, F, H, W)."""
+    generator = Generator().manual_seed(FILM_SEED)
+    toy, scene = world.sample_identities(1, generator, dynamic_share=1.0), world.sample_scenes(1, generator)
+    film, alpha = world.render(toy, scene, FILM_LENGTH)
+    return film[0], alpha[0]
 
 
 def sample_reference() -> Reference:

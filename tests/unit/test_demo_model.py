@@ -44,6 +44,14 @@ def test_the_sample_picture_is_what_the_world_renders(tmp_path):
         assert torch.equal(fresh, shipped)
 
 
+def test_the_sample_film_is_what_the_world_renders_up_to_a_video_codec():
+    film, alpha = showcase.sample_film()
+    shipped = media.read_video(showcase.FILM, "sample").movedim(-1, 0)
+    assert (shipped - (film / 2 + 0.5)).abs().mean() < 0.02
+    masks = media.read_masks(showcase.FILM_MASK, "sample")
+    assert ((masks > 0.5) == (alpha[0] > 0.5)).float().mean() > 0.995
+
+
 def test_unseen_toys_of_a_trial_are_pictured_elsewhere_and_their_masks_fit():
     trial = Trial(8, 9, 80)
     assert (trial.scenes.background != trial.elsewhere.background).all()
