@@ -1,0 +1,53 @@
+"""Long video in two passes: key pictures far apart, then what lies between neighbours (STIV, arXiv 2412.07730, §3.5)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .frames import GROUP, Placed
+
+
+@dataclass(frozen=True)
+class LongVideo:
+    """`keys` key pictures `stride` pictures apart. A segment has its first key, the pictures up to the second, and the latent frame that
+    holds the second: the video arrives at it where that begins, so the rest of the segment is cut off. ValueError for fewer than 2
+    keys, and a stride that is no multiple of a latent frame's pictures."""
+
+    keys: int
+    stride: int
+
+    def __post_init__(self) -> None:
+        if self.keys < 2:
+            raise ValueError(f"keys is {self.keys}; a long video needs 2 key pictures or more")
+        if self.stride < GROUP or self.stride % GROUP:
+            raise ValueError(f"stride is {self.stride}; needed a multiple of {GROUP} pictures")
+
+    @property
+    def segment(self) -> int:
+        """Pictures of a segment as it is generated."""
+        return self.stride + 1 + GROUP
+
+    @property
+    def length(self) -> int:
+        """Pictures of the joined video."""
+        return (self.keys - 1) * self.stride
+
+    def pairs(self, clip: Tensor) -> list[Tensor]:
+        """Neighbouring key pictures (2, H, W, 3) from a clip (n, H, W, 3) of them; what it has more than `keys` is left out."""
+        if len(clip) < self.keys:
+            raise ValueError(f"keys is {self.keys}, but the clip has {len(clip)} pictures")
+        return [clip[index : index + 2] for index in range(self.keys - 1)]
+
+    def given(self, pair: Tensor, clock: str) -> Placed:
+        """A pair in its segment."""
+        return Placed(pair, [0, self.segment - 1], clock)
+
+    def join(self, segments: list[Tensor]) -> Tensor:
+        """Segments (n, H, W, 3), each from its first key up to the second, which begins the next: (length, H, W, 3). ValueError for
+        another number or length of them."""
+        if [len(one) for one in segments] != [self.segment] * (self.keys - 1):
+            raise ValueError(
+                f"segments have {', '.join(str(len(one)) for one in segments)} pictures; needed {self.keys - 1} segments of {self.segment}"
+            )
+        return torch.cat([one[: self.stride] for one in segments])
