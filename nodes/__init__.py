@@ -14,6 +14,7 @@ from .identity import (
     RefVidSaveIdentity,
 )
 from .inspection import RefVidInspect
+from .long_video import RefVidInbetween, RefVidJoinSegments, RefVidKeyframes
 from .reference import RefVidApplyReferences, RefVidReference
 from .sampling import RefVidDenoiseSteps
 from .score import RefVidScore
@@ -31,6 +32,9 @@ class RefVidExtension(ComfyExtension):
             RefVidSeparateGuider,
             RefVidRenormGuidance,
             RefVidReplaceFrames,
+            RefVidKeyframes,
+            RefVidInbetween,
+            RefVidJoinSegments,
             RefVidDenoiseSteps,
             RefVidInspect,
             RefVidScore,

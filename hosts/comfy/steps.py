@@ -1,6 +1,7 @@
 """Denoising steps in KSampler (Advanced)'s words, for any guider."""
 
 import logging
+from dataclasses import dataclass
 
 import comfy.model_management
 import comfy.sample
@@ -44,6 +45,23 @@ WITH_HISTORY = frozenset(
 )
 
 
+FINISHED = "refvid_finished"  # of a guider: its last run
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a guider made, so that a list of runs of which one failed does not begin anew: ComfyUI keeps the guiders of the others, and
+    forgets what they made. A guider whose model, conditioning or scale was changed is another one."""
+
+    asked: tuple
+    latent: dict[str, Tensor]
+    made: tuple[dict[str, Tensor], dict[str, Tensor]]
+
+    def answers(self, asked: tuple, latent: dict[str, Tensor]) -> bool:
+        """True where the same was asked of the same latent."""
+        return self.asked == asked and self.latent is latent
+
+
 def denoise_steps(
     guider: comfy.samplers.CFGGuider,
     latent: dict[str, Tensor],
@@ -75,6 +93,10 @@ def denoise_steps(
         guider.model_patcher, latent["samples"],
         latent.get("downscale_ratio_spacial"), latent.get("downscale_ratio_temporal"),
     )  # fmt: skip
+    asked = (add_noise, seed, sampler_name, sigmas.tolist())
+    finished = getattr(guider, FINISHED, None)
+    if finished is not None and finished.answers(asked, latent):
+        return finished.made
     noise = _noise(samples, seed, latent.get("batch_index"), add_noise)
     last: dict[str, Tensor] = {}
     callback = latent_preview.prepare_callback(guider.model_patcher, len(sigmas) - 1, last)
@@ -85,7 +107,9 @@ def denoise_steps(
     kept = {k: v for k, v in latent.items() if not k.startswith("downscale_ratio")}
     device = comfy.model_management.intermediate_device()
     clean = guider.model_patcher.model.process_latent_out(last["x0"].cpu()) if "x0" in last else out
-    return {**kept, "samples": out.to(device)}, {**kept, "samples": clean.to(device)}
+    made = {**kept, "samples": out.to(device)}, {**kept, "samples": clean.to(device)}
+    setattr(guider, FINISHED, Finished(asked, latent, made))
+    return made
 
 
 def step_sigmas(

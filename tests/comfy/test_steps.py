@@ -89,3 +89,16 @@ def test_batch_index_and_other_entries_of_the_latent_are_respected(guider):
     out, _ = run(guider, latent)
     assert out["note"] == "kept" and worst(out["samples"][:1], out["samples"][1:]) < 1e-5
     assert torch.equal(latent["samples"], torch.zeros_like(latent["samples"]))
+
+
+def test_a_guider_asked_the_same_again_gives_what_it_made_and_runs_for_anything_else(guider, monkeypatch):
+    """As after a failure further down a list of runs: ComfyUI hands the same guider and latent in again."""
+    latent = empty_latent()
+    first = run(guider, latent)
+    runs = []
+    monkeypatch.setattr(guider, "sample", lambda *args, **kwargs: runs.append(1) or latent["samples"])
+    assert run(guider, latent) is first and runs == []
+    for changed in ({"steps": 5}, {"sampler": "heun"}, {"leftover": True, "end": 3}):
+        run(guider, latent, **changed)
+    run(guider, empty_latent())
+    assert len(runs) == 4

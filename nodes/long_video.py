@@ -1,0 +1,95 @@
+"""Long video: key pictures, what lies between neighbours, and one clip of it all."""
+
+from comfy_api.latest import io
+
+from ..core.frames import CLOCKS
+from ..core.long_video import LongVideo
+from ..hosts.comfy.long_video import between
+from .sockets import CATEGORY, Plan
+
+
+class RefVidKeyframes(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RefVidKeyframes",
+            display_name="Key Frames",
+            category=CATEGORY,
+            description="Takes the pictures of a clip as key frames of a long video and gives out neighbours as pairs: everything after it runs "
+            "once for each pair, up to Join Segments (STIV, arXiv 2412.07730).",
+            inputs=[
+                io.Image.Input("clip", tooltip="A generated clip whose pictures are far apart in time, or pictures of your own."),
+                io.Int.Input("keys", default=20, min=0, max=1000, tooltip="How many of its pictures to use, from the first."),
+                io.Int.Input("stride", default=20, min=0, max=400, step=4,
+                             tooltip="Frames of the long video from one key to the next: a multiple of 4. 20 keys at 20 make 380 frames."),
+            ],
+            outputs=[
+                io.Image.Output(display_name="pair", is_output_list=True, tooltip="Two neighbouring key frames, for Between Key Frames."),
+                Plan.Output(display_name="plan", tooltip="For Between Key Frames and Join Segments."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, clip, keys, stride) -> io.NodeOutput:
+        plan = LongVideo(keys, stride)
+        return io.NodeOutput(plan.pairs(clip), plan)
+
+
+class RefVidInbetween(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RefVidInbetween",
+            display_name="Between Key Frames",
+            category=CATEGORY,
+            description="Sets up one segment: the video from one key frame to the next. Sample it as ever; ComfyUI runs the nodes after this one "
+            "once for each pair.",
+            inputs=[
+                io.Model.Input("model", tooltip="As for Replace Frames; with references applied, they act in every segment."),
+                io.Model.Input("low_noise_model", optional=True, tooltip="Wan 2.2's second expert, patched alike."),
+                io.Conditioning.Input("positive", tooltip="The prompt of the segments."),
+                io.Conditioning.Input("negative", tooltip="The negative prompt."),
+                io.Vae.Input("vae", tooltip="The VAE of the model's family."),
+                io.Image.Input("pair", tooltip="From Key Frames."),
+                Plan.Input("plan", tooltip="From Key Frames."),
+                io.Combo.Input("clock", optional=True, options=list(CLOCKS), default=CLOCKS[0], advanced=True,
+                               tooltip="Timestep of the key frames, as in Replace Frames."),
+            ],
+            outputs=[
+                io.Model.Output(display_name="model", tooltip="For a guider or KSampler."),
+                io.Model.Output(display_name="low_noise_model", tooltip="The second expert, patched; empty where none came in."),
+                io.Conditioning.Output(display_name="positive", tooltip="The prompt with the key frames."),
+                io.Conditioning.Output(display_name="negative", tooltip="The negative prompt with the key frames."),
+                io.Latent.Output(display_name="latent", tooltip="The segment's latent, with the key frames in it."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(
+        cls, model, positive, negative, vae, pair, plan, clock=CLOCKS[0], low_noise_model=None
+    ) -> io.NodeOutput:
+        models = [model] if low_noise_model is None else [model, low_noise_model]
+        models, positive, negative, latent = between(models, positive, negative, vae, plan, pair, clock)
+        return io.NodeOutput(models[0], models[1] if len(models) > 1 else None, positive, negative, latent)
+
+
+class RefVidJoinSegments(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RefVidJoinSegments",
+            display_name="Join Segments",
+            category=CATEGORY,
+            description="Puts the decoded segments together: each up to its second key frame, which begins the next, so that no frame comes "
+            "twice or stands still.",
+            is_input_list=True,
+            inputs=[
+                io.Image.Input("segments", tooltip="From VAE Decode, one for each pair."),
+                Plan.Input("plan", tooltip="From Key Frames."),
+            ],
+            outputs=[io.Image.Output(display_name="clip", tooltip="The long video.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, segments, plan) -> io.NodeOutput:
+        return io.NodeOutput(plan[0].join(segments))
