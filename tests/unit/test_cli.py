@@ -176,8 +176,9 @@ def test_controls_reach_the_clip_and_eager_agrees(folder):
     for name, more in {"auto": window, "eager": [*window, "--attention", "eager"], "all": window[:2]}.items():
         generate(folder, *more)
         clips[name] = torch.stack(frames(folder)).float()
-    # Of 255, on means: a video codec stands between.
-    assert (clips["auto"] - clips["eager"]).abs().mean() < 0.1 < (clips["auto"] - clips["all"]).abs().mean()
+    same, other = ((clips["auto"] - clips[name]).abs().mean() for name in ("eager", "all"))
+    # A video codec stands between, which answers another rounding here and there with another byte.
+    assert same < 0.25 and other > 4 * same, (same, other)
 
 
 def test_guidance_reaches_the_clip_and_one_image_scale_for_all_is_joint(folder):
