@@ -178,7 +178,7 @@ def test_controls_reach_the_clip_and_eager_agrees(folder):
         clips[name] = torch.stack(frames(folder)).float()
     same, other = ((clips["auto"] - clips[name]).abs().mean() for name in ("eager", "all"))
     # A video codec stands between, which answers another rounding here and there with another byte.
-    assert same < 0.25 and other > 4 * same, (same, other)
+    assert same < 0.25 and other > 20 * same, (same, other)
 
 
 def test_guidance_reaches_the_clip_and_one_image_scale_for_all_is_joint(folder):
