@@ -94,8 +94,8 @@ REFUSED = {
     "latent of a picture": (edited(GOOD, {"apply.latent": ["still", 0]}, {
         "still": node("EmptyLatentImage", width=64, height=64, batch_size=1),
     }), "apply", r"^latent is not a video's"),
-    "region of another size": (region(64, 48), "apply", r"^region has shape .* needed 64x64 pixels, the video's size"),
-    "region without pixels": (region(64, 64, 0.0), "apply", r"^region has no pixels"),
+    "region of another size": (region(64, 48), "apply", r"^region has shape .* needed 80x80 pixels, the video's size"),
+    "region without pixels": (region(80, 80, 0.0), "apply", r"^region has no pixels"),
     "frames outside the clip": (
         edited(GOOD, {"reference.first_frame": 3, "reference.last_frame": 40}), "apply",
         r"^frame window is 3 to 40; the video has the frames 0 to 8",
