@@ -2,8 +2,8 @@
 
 from comfy_api.latest import io
 
-from ..core.frames import CLOCKS, GROUP, TASKS, Placed, indices_of, read_places
-from ..hosts.comfy.frames import replace_frames
+from ..core.frames import CLOCKS, TASKS, Placed, indices_of, read_places
+from ..hosts.comfy.frames import length_of, replace_frames
 from .sockets import CATEGORY
 
 FREE = "free"
@@ -50,7 +50,7 @@ class RefVidReplaceFrames(io.ComfyNode):
         cls, model, positive, negative, vae, latent, frames, task, clock=CLOCKS[0], low_noise_model=None
     ) -> io.NodeOutput:
         models = [model] if low_noise_model is None else [model, low_noise_model]
-        length = GROUP * (latent["samples"].shape[2] - 1) + 1
+        length = length_of(latent, model)
         chosen = task["task"]
         places = read_places(task["frames_at"]) if chosen == FREE else indices_of(chosen, len(frames), length)
         models, positive, negative, latent = replace_frames(

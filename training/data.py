@@ -10,13 +10,13 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from ..core.frames import GROUP
 from ..core.masks import TOKEN_STRIDE
 from ..demo import captions, world
 from ..wan.vae import WanVAE
 from .cache import PART, cached_rows
 from .references import MaskedFrames, masked_frames
 
-GROUP = 4  # pictures in a latent frame, but for the first
 WHOLE = 9  # pictures of the whole scene that references are cut from
 
 Tokenize = Callable[[list[str]], Tensor]

@@ -4,11 +4,16 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ...core.frames import Placed, given_frames
+from ...core.frames import GROUP, Placed, given_frames
 from . import sidecar
 from .apply import video_latent
 from .conditioning import Conditioning, attach_frames
 from .variants import input_channels, latent_channels, makes_one_clock, require_vae, require_wan
+
+
+def length_of(latent: dict[str, Tensor], model: ModelPatcher) -> int:
+    """Pictures of a video latent; ValueError where it is not a video's."""
+    return GROUP * (video_latent(latent, model).shape[2] - 1) + 1
 
 
 def replace_frames(

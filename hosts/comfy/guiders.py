@@ -26,11 +26,11 @@ class TableGuider(comfy.samplers.CFGGuider):
         """ComfyUI's own guidance where it is one pass or two, with every hook that other packs put there."""
         table = self.table(float(timestep.max()))
         if len(table) < 3:
-            weights = dict(table)
-            null = MIDDLE if MIDDLE in weights else NULL
+            (first, scale), *rest = table
+            null = rest[0][0] if rest else NULL
             return comfy.samplers.sampling_function(
-                self.inner_model, x, timestep, self.conds[NAMES[null]], self.conds["positive"],
-                weights.get(CONDITIONED, 0.0), model_options=model_options, seed=seed,
+                self.inner_model, x, timestep, self.conds[NAMES[null]], self.conds[NAMES[first]], scale,
+                model_options=model_options, seed=seed,
             )  # fmt: skip
         return self._three(table, x, timestep, model_options)
 

@@ -167,7 +167,10 @@ def test_what_frames_cannot_go_with_is_refused_by_name(t2v, vae, folder, tmp_pat
     vace = load_model(tiny.save_dit(folder, "vace.safetensors", sizes, tiny.vace_state(sizes)))
     with pytest.raises(ValueError, match="clock is own, but model is a VACE model"):
         replaced(vace, vae, [0])
-    replaced(vace, vae, [0], clock="shared")
+    model, positive, negative, latent = replaced(vace, vae, [0], clock="shared")
+    out = sample(model, positive, negative, latent)
+    assert worst(out[:, :, 0], latent["samples"][:, :, 0]) < 1e-6
+    assert worst(out[:, :, 1:], sample(vace, *texts(), empty_latent())[:, :, 1:]) > 1e-3
     wide = tiny.config(in_channels=36)
     fun = load_model(tiny.save_dit(tmp_path, "fun.safetensors", wide, tiny.dit_state(wide)))
     with pytest.raises(ValueError, match=r"model takes 36 input channels.*WanImageToVideo"):

@@ -67,6 +67,14 @@ def test_equal_scales_are_joint_guidance_and_an_image_scale_of_one_guides_by_the
     assert torch.equal(run(applied, Guidance(Scale(1.0), Scale(4.0))), core)
 
 
+def test_without_a_text_scale_the_references_alone_guide(applied):
+    kept = carrying(applied.negative, applied.positive)
+    core = sample(applied.model, kept, strip(applied.negative), empty_latent(), cfg=1.5)
+    assert torch.equal(run(applied, Guidance(Scale(1.5), Scale(0.0))), core)
+    alone = sample(applied.model, kept, strip(applied.negative), empty_latent(), cfg=1.0)
+    assert torch.equal(run(applied, Guidance(Scale(1.0), Scale(0.0))), alone)
+
+
 def test_a_step_evaluates_the_passes_it_needs_and_no_other(applied):
     def of(guidance):
         return passes(table_guider(applied.model, applied.positive, applied.negative, guidance))
