@@ -11,17 +11,22 @@ from .frames import GROUP, Placed
 @dataclass(frozen=True)
 class LongVideo:
     """`keys` key pictures `stride` pictures apart. A segment has its first key, the pictures up to the second, and the latent frame that
-    holds the second: the video arrives at it where that begins, so the rest of the segment is cut off. ValueError for fewer than 2
-    keys, and a stride that is no multiple of a latent frame's pictures."""
+    holds the second: the video arrives at it where that begins, so the rest of the segment is cut off. Of its pictures every `keep`-th
+    is kept: a clip's own pictures as keys are then its temporal upsampling by stride / keep (STIV-TUP, §3.5, whose frames two apart a
+    latent frame of Wan cannot give; our choice). ValueError for fewer than 2 keys, a stride that is no multiple of a latent frame's
+    pictures, and a `keep` that does not divide it."""
 
     keys: int
     stride: int
+    keep: int = 1
 
     def __post_init__(self) -> None:
         if self.keys < 2:
             raise ValueError(f"keys is {self.keys}; a long video needs 2 key pictures or more")
         if self.stride < GROUP or self.stride % GROUP:
             raise ValueError(f"stride is {self.stride}; needed a multiple of {GROUP} pictures")
+        if self.keep < 1 or self.stride % self.keep:
+            raise ValueError(f"keep is {self.keep}; needed a number that divides the stride {self.stride}")
 
     @property
     def segment(self) -> int:
@@ -31,7 +36,7 @@ class LongVideo:
     @property
     def length(self) -> int:
         """Pictures of the joined video."""
-        return (self.keys - 1) * self.stride
+        return (self.keys - 1) * self.stride // self.keep
 
     def pairs(self, clip: Tensor) -> list[Tensor]:
         """Neighbouring key pictures (2, H, W, 3) from a clip (n, H, W, 3) of them; what it has more than `keys` is left out."""
@@ -50,4 +55,4 @@ class LongVideo:
             raise ValueError(
                 f"segments have {', '.join(str(len(one)) for one in segments)} pictures; needed {self.keys - 1} segments of {self.segment}"
             )
-        return torch.cat([one[: self.stride] for one in segments])
+        return torch.cat([one[: self.stride : self.keep] for one in segments])

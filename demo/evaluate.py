@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 from ..core.recipes import AUTO, choose_recipe
 from ..core.references import Reference, make_reference
 from ..core.score import dynamic_degree, hits, paired_interval
-from ..hosts.pipeline import Backbone, generate
+from ..hosts.pipeline import Backbone, Request, generate
 from ..wan.vae import WanVAE
 from . import captions, score, world
 from .sheet import contact_sheet
@@ -219,9 +219,10 @@ def clips_of(
     """The variant's clips (N, 3, F, H, W); noise depends on the toy and the seed alone."""
     made = []
     for index in range(len(trial)):
-        references = [] if variant.given is None else [trial.reference(int(variant.given[index]))]
+        references = () if variant.given is None else (trial.reference(int(variant.given[index])),)
         seeded = replace(backbone.settings, seed=backbone.settings.seed + index + 1000 * seed)
-        made.append(generate(backbone, references, trial.prompts[int(variant.asked[index])], seeded))
+        prompt = trial.prompts[int(variant.asked[index])]
+        made.append(generate(backbone, Request(prompt, seeded, references)))
         progress(index + 1)
     return torch.stack(made)
 

@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 from ..core.controls import Controls
 from ..core.references import Reference, make_reference
 from ..core.score import paired_interval, rank_correlation
-from ..hosts.pipeline import Backbone, generate
+from ..hosts.pipeline import Backbone, Request, generate
 from . import captions, score, world
 from .evaluate import UNSEEN_SEED, Interval, Trial
 from .sheet import contact_sheet
@@ -55,7 +55,10 @@ def _strengths(
         seeded = replace(settings, seed=settings.seed + index)
         clips.append(
             [
-                generate(backbone, [replace(given, controls=Controls(s))], trial.prompts[index], seeded)
+                generate(
+                    backbone,
+                    Request(trial.prompts[index], seeded, (replace(given, controls=Controls(s)),)),
+                )
                 for s in STRENGTHS
             ]
         )
@@ -130,7 +133,7 @@ def _regions(backbone: Backbone, toys: int, folder: Path, progress: Callable[[in
             for reference, half in zip(pairs.references[index], pairs.halves, strict=True)
         ]
         for name, given in (("without", list(pairs.references[index])), ("with", bound)):
-            made[name].append(generate(backbone, given, pairs.prompts[index], seeded))
+            made[name].append(generate(backbone, Request(pairs.prompts[index], seeded, tuple(given))))
         progress(2 * (index + 1))
     kept = {name: _kept_apart(torch.stack(clips), pairs) for name, clips in made.items()}
     rows = [

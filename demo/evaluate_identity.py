@@ -3,7 +3,7 @@
 Directions of effect on the demo world only; they say nothing about the paper's figures.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -99,18 +99,19 @@ def evaluate_identity(
     toys: int,
     seeds: int = 1,
     progress: Callable[[int, int], None] | None = None,
+    readings: Iterable[str] = READINGS,
 ) -> dict[str, dict[str, Tensor]]:
-    """Generate every toy in each of READINGS at the same noises. `backbone` carries the adapter's LoRA already. -> values per toy,
+    """Generate every toy in each of `readings` (names of READINGS) at the same noises. `backbone` carries the adapter's LoRA already. -> values per toy,
     means over the seeds, by variant and figure; also of the true clips."""
     trial = IdentityTrial(toys, backbone.settings, slots)
-    values = {"truth": trial.measure(trial.truth)}
-    for done, (name, reading) in enumerate(READINGS.items()):
-        tokens = read_tokens(trial, backbone.vae, encoder, reading)
+    values, names = {"truth": trial.measure(trial.truth)}, list(readings)
+    for done, name in enumerate(names):
+        tokens = read_tokens(trial, backbone.vae, encoder, READINGS[name])
         runs = []
         for seed in range(seeds):
             runs.append(trial.measure(clips_of(backbone, trial, tokens, encoder.nobody(), seed)))
             if progress is not None:
-                progress(done * seeds + seed + 1, len(READINGS) * seeds)
+                progress(done * seeds + seed + 1, len(names) * seeds)
         values[name] = {figure: torch.stack([run[figure] for run in runs]).mean(0) for figure in FIGURES}
     return values
 

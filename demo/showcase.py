@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 
 from .. import media
 from ..core.references import Reference, make_reference
-from ..hosts.pipeline import Backbone, generate
+from ..hosts.pipeline import Backbone, Request, generate
 from . import score, world
 from .sheet import contact_sheet
 
@@ -81,9 +81,10 @@ def show(backbone: Backbone, folder: Path, progress=None) -> Shown:
     """Generate with and without the reference; write the clip and a contact sheet into `folder`."""
     reference = sample_reference()
     started = time.monotonic()
-    with_reference = generate(backbone, [reference], PROMPT, backbone.settings, progress=progress)
+    asked = Request(PROMPT, backbone.settings, (reference,))
+    with_reference = generate(backbone, asked, progress)
     seconds = time.monotonic() - started
-    without = generate(backbone, [], PROMPT, backbone.settings, progress=progress)
+    without = generate(backbone, replace(asked, references=()), progress)
     toy, _, moving = sample_toy()
     truth = world.render(toy, moving, backbone.settings.frames, backbone.settings.height)[0][0]
     picture = (reference.picture * 2 - 1).movedim(-1, 0)

@@ -1,6 +1,7 @@
 """From three model files, references and a prompt to a video, without ComfyUI."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from ..wan.vae import LATENT_CHANNELS, WanVAE
 from . import plain
 from .plain_identity import People
 
+Progress = Callable[[int, int], None]  # (steps done, of how many)
 SETTINGS = "refvid.settings"  # metadata of a DiT's file: the Settings it was made for
 
 
@@ -115,44 +117,62 @@ def inspect_references(
     return inspection, [reference.picture for reference in prepared]
 
 
-def generate(
-    backbone: Backbone,
-    references: list[Reference],
-    prompt: str,
-    settings: Settings,
-    recipe: str = AUTO,
-    negative: str = "",
-    progress=None,
-    attention: str = ANY_ATTENTION,
-    people: People | None = None,
-    guidance: Guidance | None = None,
-    given: Placed | None = None,
-) -> Tensor:
-    """One video, with joint guidance at the settings' scale where nothing else is asked -> (3, frames, height, width) in [-1, 1]. `recipe` by name, or as the DiT's file
-    says; ValueError where it does not."""
-    dit, vae, chosen = backbone.dit, backbone.vae, choose_recipe(recipe, backbone.recipe)
+@dataclass(frozen=True)
+class Request:
+    """One video that is asked of a backbone. Where no guidance is asked for: JIT-CFG at the settings' scale. `recipe` by name, or as the
+    DiT's file says."""
+
+    prompt: str
+    settings: Settings
+    references: tuple[Reference, ...] = ()
+    negative: str = ""
+    recipe: str = AUTO
+    attention: str = ANY_ATTENTION
+    people: People | None = None
+    guidance: Guidance | None = None
+    given: Placed | None = None
+
+
+def generate(backbone: Backbone, request: Request, progress: Progress | None = None) -> Tensor:
+    """-> (3, frames, height, width) in [-1, 1]. ValueError for a recipe that neither the request nor the DiT's file names, and for what
+    does not fit the DiT."""
+    dit, settings = backbone.dit, request.settings
+    condition, empty = _condition(backbone, request)
+    noise = torch.randn(empty.shape, generator=torch.Generator().manual_seed(settings.seed))
+    video = plain.generate(
+        dit,
+        backbone.vae,
+        condition,
+        request.guidance or joint(Scale(settings.scale)),
+        noise.to(next(dit.parameters()).device),
+        flow_sigmas(settings.steps, settings.shift),
+        progress,
+    )
+    return video[0].cpu()
+
+
+def _condition(backbone: Backbone, request: Request) -> tuple[plain.Condition, Tensor]:
+    """What conditions the video, and its empty latent."""
+    dit, vae, settings = backbone.dit, backbone.vae, request.settings
     frames, rows, columns = plain.latent_size(settings.frames, settings.height, settings.width)
-    encoded = plain.encode_references(dit, vae, references, chosen, (frames, rows, columns))
+    recipe = choose_recipe(request.recipe, backbone.recipe)
+    encoded = plain.encode_references(dit, vae, list(request.references), recipe, (frames, rows, columns))
     masked = dit.config.in_channels != dit.config.out_channels
-    if masked and given is not None:
+    if masked and request.given is not None:
         raise ValueError(
             f"--given: the DiT takes {dit.config.in_channels} input channels (image-to-video), whose frames are given by its input: not supported"
         )
     empty = torch.zeros(1, LATENT_CHANNELS, frames, rows, columns)
     condition = plain.Condition(
-        texts={"positive": backbone.text.encode([prompt]), "negative": backbone.text.encode([negative])},
+        texts={
+            "positive": backbone.text.encode([request.prompt]),
+            "negative": backbone.text.encode([request.negative]),
+        },
         references=encoded,
-        people=people,
+        people=request.people,
         padding=plain.grey_padding(vae, settings.frames, settings.height, settings.width) if masked else None,
         shift=settings.shift,
-        attention=attention,
-        frames=None if given is None else plain.encode_frames(vae, given, empty),
+        attention=request.attention,
+        frames=None if request.given is None else plain.encode_frames(vae, request.given, empty),
     )
-    generator = torch.Generator().manual_seed(settings.seed)
-    noise = torch.randn(empty.shape, generator=generator)
-    sigmas = flow_sigmas(settings.steps, settings.shift)
-    device = next(dit.parameters()).device
-    video = plain.generate(
-        dit, vae, condition, guidance or joint(Scale(settings.scale)), noise.to(device), sigmas, progress
-    )
-    return video[0].cpu()
+    return condition, empty

@@ -66,7 +66,7 @@ def ablate_slots(
         for seed in range(seeds):
             run = replace(config, encoder=encoder, seed=seed)
             place = folder / f"{name.replace(' ', '-')}-{seed}"
-            runs.setdefault(name, []).append(_run(run, models, place, toys, noises, device))
+            runs.setdefault(name, []).append(_run(run, models, place, toys, noises, _read_by(name), device))
     head = f"{toys} unseen toys, three in four of which move in themselves, {config.steps} steps a run, {seeds} training seeds, {noises} noises a toy."
     lines = [head, "", *_table(runs), "", *(sentence(one, runs) for one in COMPARISONS)]
     (folder / "slots.md").write_text("\n".join(lines) + "\n")
@@ -85,9 +85,22 @@ def sentence(comparison: Comparison, runs: dict[str, list[Values]]) -> str:
     )
 
 
-def _run(config: SlotTraining, models: Models, folder: Path, toys: int, noises: int, device: str) -> Values:
+def _read_by(encoder: str) -> list[str]:
+    """What an encoder is measured with: only the slots are read in other ways too."""
+    return list(measured.READINGS) if encoder == SLOTS else [OWN]
+
+
+def _run(
+    config: SlotTraining,
+    models: Models,
+    folder: Path,
+    toys: int,
+    noises: int,
+    readings: list[str],
+    device: str,
+) -> Values:
     said = {**asdict(config), "encoder": config.encoder.__name__}
-    made, kept = json.dumps([said, toys, noises]), folder / "values.json"
+    made, kept = json.dumps([said, toys, noises, readings]), folder / "values.json"
     if kept.exists() and (found := json.loads(kept.read_text()))["made_by"] == made:
         return _values(found["values"])
     train_slots(config, models, folder, True, device, folder.parent / "clips")
@@ -96,7 +109,9 @@ def _run(config: SlotTraining, models: Models, folder: Path, toys: int, noises: 
     merge_lora(backbone.dit, adapter.lora)
     encoder = config.encoder(adapter.config)
     encoder.load_state_dict({key: value.float() for key, value in adapter.encoder.items()})
-    values = measured.evaluate_identity(backbone, config.slots, encoder.eval(), toys, noises)
+    values = measured.evaluate_identity(
+        backbone, config.slots, encoder.eval(), toys, noises, readings=readings
+    )
     plain = {
         variant: {figure: one.tolist() for figure, one in row.items()} for variant, row in values.items()
     }
@@ -121,8 +136,7 @@ def _table(runs: dict[str, list[Values]]) -> list[str]:
     truth = runs[SLOTS][0]["truth"]
     lines.append(_line(["truth", "", *(_cell(truth[figure]) for figure in measured.FIGURES)]))
     for name in runs:
-        readings = measured.READINGS if name == SLOTS else (OWN,)
-        for reading in readings:
+        for reading in _read_by(name):
             row = _mean(runs, Side(name, reading))
             lines.append(_line([name, reading, *(_cell(row[figure]) for figure in measured.FIGURES)]))
     return lines

@@ -37,7 +37,7 @@ class SlotTraining:
     steps: int
     rank: int = 32
     size: int = world.SIZE
-    rate: float = 1e-3
+    rate: float = 5e-3
     identity_dropout: float = 0.1
     text_dropout: float = 0.1
     both_dropout: float = 0.05

@@ -26,8 +26,9 @@ class TableGuider(comfy.samplers.CFGGuider):
         """ComfyUI's own guidance where it is one pass or two, with every hook that other packs put there."""
         table = self.table(float(timestep.max()))
         if len(table) < 3:
-            first, scale = table[0]
-            null = table[1][0] if len(table) == 2 else NULL
+            weights = dict(table)
+            first, *others = weights
+            scale, null = weights[first], others[0] if others else NULL
             return comfy.samplers.sampling_function(
                 self.inner_model, x, timestep, self.conds[NAMES[null]], self.conds[NAMES[first]], scale,
                 model_options=model_options, seed=seed,

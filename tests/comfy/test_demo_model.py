@@ -39,7 +39,9 @@ def frames(tmp_path_factory):
 def test_comfyui_and_the_command_line_make_the_same_video(frames):
     """Same files, same seed: what is left is rounding to bytes and the order of sums."""
     backbone = models.load_demo()
-    ours = pipeline.generate(backbone, [showcase.sample_reference()], showcase.PROMPT, backbone.settings)
+    ours = pipeline.generate(
+        backbone, pipeline.Request(showcase.PROMPT, backbone.settings, (showcase.sample_reference(),))
+    )
     pixels = ((ours.permute(1, 2, 3, 0) + 1) * 127.5).numpy()
     assert frames.shape == pixels.shape
     assert np.abs(frames - pixels).max() < 1.5

@@ -9,5 +9,7 @@ export const DEMO_MODELS = [
   demo("refvid_demo_vae.safetensors", "vae"),
 ];
 
+export const ADAPTER = [demo("refvid_demo_slot_id.safetensors", "loras")];
+
 export const RECIPES = `*Apply References > recipe* is \`auto\` for the demo model; \`saber\`, \`phantom\` or \`bernini\` where the file does
 not say.`;

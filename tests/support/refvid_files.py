@@ -13,6 +13,7 @@ BACKBONE = ("diffusion_models", "text_encoders", "vae")  # folders
 FOLDERS = (*BACKBONE, "loras")
 DIT, TEXT, VAE = (f"refvid_demo_{part}.safetensors" for part in ("dit", "text_encoder", "vae"))
 SLOT_ID = "refvid_demo_slot_id.safetensors"
+SAMPLES = Path(__file__).resolve().parents[2] / "demo" / "samples"
 TRAP = "trap.pt"  # unpickling it would leave the file `sprung` beside it
 
 
@@ -38,6 +39,8 @@ def fill(base: Path) -> None:
     cut_out().save(base / "input" / "refvid_toy.png")
     ImageOps.flip(cut_out()).save(base / "input" / "refvid_toy_2.png")
     photo().save(base / "input" / "photo.png")
+    for film in SAMPLES.glob("*.mp4"):
+        shutil.copy(film, base / "input")
     shutil.copy(Path(__file__).with_name("refvid_test_nodes.py"), base / "custom_nodes")
 
 

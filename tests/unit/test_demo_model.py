@@ -29,7 +29,7 @@ def test_the_sample_reference_reaches_the_clip(backbone, tmp_path):
 def test_the_caption_moves_the_toy_and_paints_the_background(backbone):
     reference = showcase.sample_reference()
     clips = [
-        pipeline.generate(backbone, [reference], f"a toy moving {direction} on {background} background", backbone.settings)
+        pipeline.generate(backbone, pipeline.Request(f"a toy moving {direction} on {background} background", backbone.settings, (reference,)))
         for direction, background in (("right", "light"), ("down", "sunset"))
     ]  # fmt: skip
     clips = torch.stack(clips)

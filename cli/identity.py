@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .cli_model import add_files, load_files
-from .core.controls import MOST_STRENGTH
-from .core.identity import PARTS
+from ..core.controls import MOST_STRENGTH
+from ..core.identity import PARTS
+from .model import add_files, load_files
 
 
 def add_identity(commands) -> None:
@@ -54,10 +54,10 @@ def read_people(options: argparse.Namespace, backbone: Any) -> Any:
     """The identity of a run, with the adapter's LoRA put on the backbone; None where none is asked for or its strength is 0."""
     if options.identity is None:
         return None
-    from .core.adapter import load_adapter
-    from .core.identity import load_identity, require_adapter
-    from .hosts.plain_identity import People, Person
-    from .wan.lora import merge_lora
+    from ..core.adapter import load_adapter
+    from ..core.identity import load_identity, require_adapter
+    from ..hosts.plain_identity import People, Person
+    from ..wan.lora import merge_lora
 
     adapter, identity = (
         load_adapter(_adapter(options), "--adapter"),
@@ -78,18 +78,18 @@ def _add_adapter(group) -> None:
 
 
 def _adapter(options: argparse.Namespace) -> Path:
-    from .demo import models
+    from ..demo import models
 
     return options.adapter or models.SLOT_ID
 
 
 def _make(options: argparse.Namespace) -> None:
-    from . import media
-    from .core.adapter import load_adapter
-    from .core.identity import save_identity
-    from .core.routing import routing_rows
-    from .demo.sheet import contact_sheet
-    from .hosts.plain_identity import encode_identity
+    from .. import media
+    from ..core.adapter import load_adapter
+    from ..core.identity import save_identity
+    from ..core.routing import routing_rows
+    from ..demo.sheet import contact_sheet
+    from ..hosts.plain_identity import encode_identity
 
     adapter, clip = load_adapter(_adapter(options), "--adapter"), media.read_video(options.video, "--video")
     masks = None if options.mask is None else media.read_masks(options.mask, "--mask")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .core.controls import SEES, Controls, FrameWindow, StepWindow
+from ..core.controls import SEES, Controls, FrameWindow, StepWindow
 
 NONE = "-"
 
@@ -38,8 +38,8 @@ def add_reference_options(command: argparse.ArgumentParser) -> None:
 
 def read_references(options: argparse.Namespace) -> list:
     """Checked references. ValueError names the option that is wrong."""
-    from . import media
-    from .core.references import make_reference
+    from .. import media
+    from ..core.references import make_reference
 
     said = {option.name: _values(options, option) for option in OPTIONS}
     return [
@@ -76,13 +76,13 @@ def _read(option: Option, text: str) -> Any:
 
 
 def _mask(text: str):
-    from . import media
+    from .. import media
 
     return media.read_mask(text, "mask")
 
 
 def _region(text: str):
-    from . import media
+    from .. import media
 
     return media.read_masks(text, "region")
 

@@ -2,7 +2,7 @@
 
 import argparse
 
-from .core.frames import CLOCKS, Placed, read_places
+from ..core.frames import CLOCKS, Placed, read_places
 
 
 def add_frames(command: argparse.ArgumentParser) -> None:
@@ -28,7 +28,7 @@ def read_frames(options: argparse.Namespace) -> Placed | None:
     """What is given, or None. ValueError names the option that is wrong."""
     import torch
 
-    from . import media
+    from .. import media
 
     pictures, indices = [], []
     for said in options.given:

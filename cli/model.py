@@ -1,8 +1,10 @@
 """The model on the command line: its files, and how far its work has come."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 DTYPES = ("fp32", "bf16", "fp16")
 
@@ -23,8 +25,8 @@ def load_files(options: argparse.Namespace):
     """The demo model, or the three files given together."""
     import torch
 
-    from .demo import models
-    from .hosts.pipeline import load_backbone
+    from ..demo import models
+    from ..hosts.pipeline import load_backbone
 
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[options.dtype]
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -36,6 +38,19 @@ def load_files(options: argparse.Namespace):
             "--dit, --vae and --text-encoder belong together: give all three, or none for the demo model"
         )
     return load_backbone(*files, dtype=dtype, device=device)
+
+
+def add_run(command: argparse.ArgumentParser, settings: Sequence[tuple[str, type]]) -> None:
+    """Options for some of `hosts.pipeline.Settings`."""
+    group = command.add_argument_group("run", "defaults come from the DiT's file, else Wan 2.1's")
+    for name, kind in settings:
+        group.add_argument(f"--{name}", type=kind)
+
+
+def read_settings(options: argparse.Namespace, own: Any) -> Any:
+    """The model's own settings with what the command line says instead."""
+    given = {field.name: getattr(options, field.name, None) for field in fields(own)}
+    return replace(own, **{name: value for name, value in given.items() if value is not None})
 
 
 class Progress:

@@ -1,22 +1,20 @@
-"""`refvid generate | inspect | identity | demo | train | score | ablate | comfyui-files`: everything without ComfyUI, on the files ComfyUI uses."""
+"""`refvid generate | long | inspect | identity | demo | train | score | ablate | comfyui-files`: everything without ComfyUI, on the files ComfyUI uses."""
 
 import argparse
 import logging
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
 
-from .cli_frames import add_frames, read_frames
-from .cli_guidance import add_guidance, read_guidance
-from .cli_identity import add_identity, add_identity_options, read_people
-from .cli_model import Progress, add_files, load_files
-from .cli_reference import add_reference_options, read_references
-from .kernels.paths import NAMES
-from .scoring.command import add_score
-from .training.command import add_ablate, add_train
+from ..kernels.paths import NAMES
+from .generate import add_generate
+from .identity import add_identity
+from .long import add_long
+from .model import Progress, add_run, read_settings
+from .reference import add_reference_options, read_references
+from .score import add_score
+from .train import add_ablate, add_train
 
 # What needs torch is imported by the command that uses it: `refvid --help` answers at once.
 
@@ -40,7 +38,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="refvid", description="Video that keeps the identity of references, on Wan."
     )
     commands = parser.add_subparsers(required=True, metavar="command")
-    _add_generate(commands)
+    add_generate(commands)
+    add_long(commands)
     _add_inspect(commands)
     _add_demo(commands)
     add_identity(commands)
@@ -49,35 +48,6 @@ def _parser() -> argparse.ArgumentParser:
     add_ablate(commands)
     _add_comfyui_files(commands)
     return parser
-
-
-def _add_generate(commands) -> None:
-    command = commands.add_parser("generate", help="a video from reference pictures and a prompt")
-    command.set_defaults(run=_generate)
-    add = command.add_argument
-    add_reference_options(command)
-    add("--prompt", required=True)
-    add("--negative", default="", help="negative prompt")
-    add("--out", required=True, type=Path, metavar="FILE.mp4")
-    add("--recipe", default="auto", help="saber, phantom, bernini, or auto: what the DiT's file says")
-    add(
-        "--attention",
-        choices=NAMES,
-        default=NAMES[0],
-        help="eager checks the fast ways by plain torch, slowly",
-    )
-    add_identity_options(command)
-    add_guidance(command)
-    add_frames(command)
-    add_files(command)
-    _add_run(command, (("width", int), ("height", int), ("frames", int), ("steps", int), ("scale", float),
-                       ("shift", float), ("fps", int), ("seed", int)))  # fmt: skip
-
-
-def _add_run(command: argparse.ArgumentParser, settings: Sequence[tuple[str, type]]) -> None:
-    group = command.add_argument_group("run", "defaults come from the DiT's file, else Wan 2.1's")
-    for name, kind in settings:
-        group.add_argument(f"--{name}", type=kind)
 
 
 def _add_inspect(commands) -> None:
@@ -94,7 +64,7 @@ def _add_inspect(commands) -> None:
         "--dit", type=Path, metavar="FILE", help="only its shapes are read; default: the demo model"
     )
     command.add_argument("--attention", choices=NAMES, default=NAMES[0])
-    _add_run(command, (("width", int), ("height", int), ("frames", int)))
+    add_run(command, (("width", int), ("height", int), ("frames", int)))
 
 
 def _add_demo(commands) -> None:
@@ -113,50 +83,15 @@ def _add_comfyui_files(commands) -> None:
     command.add_argument("--dest", type=Path, required=True, metavar="FOLDER", help="ComfyUI's base folder")
 
 
-def _generate(options: argparse.Namespace) -> None:
-    from . import media
-    from .core.recipes import choose_recipe
-    from .hosts import pipeline
-
-    references, given = read_references(options), read_frames(options)
-    backbone = load_files(options)
-    recipe = choose_recipe(options.recipe, backbone.recipe).name
-    _tell_unknown_words(backbone.text, options.prompt)
-    settings = _settings(options, backbone.settings)
-    guidance, people = read_guidance(options, settings), read_people(options, backbone)
-    with Progress("steps") as progress:
-        video = pipeline.generate(
-            backbone,
-            references,
-            options.prompt,
-            settings,
-            recipe,
-            options.negative,
-            progress,
-            options.attention,
-            people,
-            guidance,
-            given,
-        )
-    media.write_video(options.out, video, settings.fps)
-    print(f"{options.out}: {settings.frames} frames, {settings.width}x{settings.height}, recipe {recipe}")
-
-
-def _settings(options: argparse.Namespace, own: Any) -> Any:
-    """The model's own settings with what the command line says instead."""
-    given = {field.name: getattr(options, field.name, None) for field in fields(own)}
-    return replace(own, **{name: value for name, value in given.items() if value is not None})
-
-
 def _inspect(options: argparse.Namespace) -> None:
-    from . import media
-    from .core.drawing import draw_inspection
-    from .core.inspection import report
-    from .demo import models
-    from .hosts.pipeline import inspect_references, settings_of
+    from .. import media
+    from ..core.drawing import draw_inspection
+    from ..core.inspection import report
+    from ..demo import models
+    from ..hosts.pipeline import inspect_references, settings_of
 
     dit = options.dit or models.DIT
-    settings = _settings(options, settings_of(dit))
+    settings = read_settings(options, settings_of(dit))
     inspection, pictures = inspect_references(
         dit, read_references(options), settings, options.recipe, options.attention
     )
@@ -166,7 +101,7 @@ def _inspect(options: argparse.Namespace) -> None:
 
 
 def _demo(options: argparse.Namespace) -> None:
-    from .demo import models, showcase
+    from ..demo import models, showcase
 
     backbone = models.load_demo()
     with Progress("steps, with and without the reference") as progress:
@@ -182,7 +117,7 @@ def _demo(options: argparse.Namespace) -> None:
 
 
 def _comfyui_files(options: argparse.Namespace) -> None:
-    from .demo import models, showcase
+    from ..demo import models, showcase
 
     if not options.dest.is_dir():
         raise ValueError(
@@ -192,6 +127,7 @@ def _comfyui_files(options: argparse.Namespace) -> None:
         (models.DIT, "models/diffusion_models"),
         (models.TEXT_ENCODER, "models/text_encoders"),
         (models.VAE, "models/vae"),
+        (models.SLOT_ID, "models/loras"),
         (showcase.PICTURE, "input"),
         (showcase.SECOND, "input"),
         (showcase.MASK, "input"),
@@ -203,9 +139,3 @@ def _comfyui_files(options: argparse.Namespace) -> None:
         target.mkdir(parents=True, exist_ok=True)
         shutil.copy2(source, target)
         print(target / source.name)
-
-
-def _tell_unknown_words(text, prompt: str) -> None:
-    unknown = text.unknown_words(prompt)
-    if unknown:
-        print(f"refvid: the text encoder has no word for {', '.join(unknown)}", file=sys.stderr)

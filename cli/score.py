@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ..cli_model import Progress, add_files, load_files
+from .model import Progress, add_files, load_files
 
 
 def add_score(commands) -> None:
@@ -64,7 +64,7 @@ def _at_least(least: int, name: str, given: int | None, default: int) -> int:
 
 
 def _score_folder(options: argparse.Namespace) -> None:
-    from .compare import score_folder, table
+    from ..scoring.compare import score_folder, table
 
     for name in ("toys", "seeds", "controls", "dit", "vae", "text_encoder"):
         if getattr(options, name) is not None:

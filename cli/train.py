@@ -70,7 +70,7 @@ def add_ablate(commands) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    from . import dit, vae
+    from ..training import dit, vae
 
     config = dit.smoke_dit() if options.smoke else dit.demo_dit()
     if options.part == "vae":
@@ -87,7 +87,7 @@ def _train(options: argparse.Namespace) -> None:
 
 def _train_slots(options: argparse.Namespace) -> None:
     from ..demo import models
-    from .slot_id import Models, demo_slots, smoke_slots, train_slots
+    from ..training.slot_id import Models, demo_slots, smoke_slots, train_slots
 
     config = smoke_slots() if options.smoke else demo_slots()
     base = Models(models.DIT, models.VAE, models.TEXT_ENCODER)
@@ -95,7 +95,7 @@ def _train_slots(options: argparse.Namespace) -> None:
 
 
 def _start(dit_file: Path | None, text_file: Path | None):
-    from .dit import Start
+    from ..training.dit import Start
 
     if (dit_file is None) != (text_file is None):
         raise ValueError(
@@ -110,7 +110,7 @@ def _ablate(options: argparse.Namespace) -> None:
         _ablate_slots(options)
         return
     from ..demo import models
-    from .ablation import Place, ablate
+    from ..training.ablation import Place, ablate
 
     place = Place(options.vae or models.VAE, options.out, options.device, options.compile)
     lines = ablate(place, options.steps, options.pretraining, options.toys)
@@ -120,8 +120,8 @@ def _ablate(options: argparse.Namespace) -> None:
 
 def _ablate_slots(options: argparse.Namespace) -> None:
     from ..demo import models
-    from .slot_ablation import ablate_slots
-    from .slot_id import Models, demo_slots
+    from ..training.slot_ablation import ablate_slots
+    from ..training.slot_id import Models, demo_slots
 
     base = Models(models.DIT, options.vae or models.VAE, models.TEXT_ENCODER)
     config = replace(demo_slots(), steps=options.steps)

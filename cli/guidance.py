@@ -4,8 +4,8 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from .cli_reference import step_window
-from .core.guidance import RENORMS, Guidance, Scale
+from ..core.guidance import RENORMS, Guidance, Scale
+from .reference import step_window
 
 
 def add_guidance(command: argparse.ArgumentParser) -> None:

@@ -1,0 +1,97 @@
+"""`refvid generate`: a video from references, an identity, given frames and a prompt."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..kernels.paths import NAMES
+from .frames import add_frames, read_frames
+from .guidance import add_guidance, read_guidance
+from .identity import add_identity_options, read_people
+from .model import Progress, add_files, add_run, load_files, read_settings
+from .reference import add_reference_options, read_references
+
+RUN = (
+    ("width", int),
+    ("height", int),
+    ("steps", int),
+    ("scale", float),
+    ("shift", float),
+    ("fps", int),
+    ("seed", int),
+)
+
+
+def add_generate(commands) -> None:
+    """The command."""
+    command = commands.add_parser("generate", help="a video from reference pictures and a prompt")
+    command.set_defaults(run=_generate)
+    add_request(command)
+    add_frames(command)
+    add_run(command, (("frames", int), *RUN))
+
+
+def add_request(command: argparse.ArgumentParser) -> None:
+    """What every command that generates is asked with."""
+    add = command.add_argument
+    add_reference_options(command)
+    add("--prompt", required=True)
+    add("--negative", default="", help="negative prompt")
+    add("--out", required=True, type=Path, metavar="FILE.mp4")
+    add("--recipe", default="auto", help="saber, phantom, bernini, or auto: what the DiT's file says")
+    add(
+        "--attention",
+        choices=NAMES,
+        default=NAMES[0],
+        help="eager checks the fast ways by plain torch, slowly",
+    )
+    add_identity_options(command)
+    add_guidance(command)
+    add_files(command)
+
+
+def read_request(options: argparse.Namespace) -> tuple[Any, Any]:
+    """The backbone and the `hosts.pipeline.Request`, without given frames."""
+    from ..core.recipes import choose_recipe
+    from ..hosts.pipeline import Request
+
+    references = read_references(options)
+    backbone = load_files(options)
+    settings = read_settings(options, backbone.settings)
+    tell_unknown_words(backbone.text, options.prompt)
+    request = Request(
+        prompt=options.prompt,
+        settings=settings,
+        references=tuple(references),
+        negative=options.negative,
+        recipe=choose_recipe(options.recipe, backbone.recipe).name,
+        attention=options.attention,
+        people=read_people(options, backbone),
+        guidance=read_guidance(options, settings),
+    )
+    return backbone, request
+
+
+def tell_unknown_words(text: Any, prompt: str) -> None:
+    """On stderr, which words of a prompt the text encoder does not know."""
+    unknown = text.unknown_words(prompt)
+    if unknown:
+        print(f"refvid: the text encoder has no word for {', '.join(unknown)}", file=sys.stderr)
+
+
+def _generate(options: argparse.Namespace) -> None:
+    from dataclasses import replace
+
+    from .. import media
+    from ..hosts.pipeline import generate
+
+    given = read_frames(options)
+    backbone, request = read_request(options)
+    with Progress("steps") as progress:
+        video = generate(backbone, replace(request, given=given), progress)
+    settings = request.settings
+    media.write_video(options.out, video, settings.fps)
+    print(
+        f"{options.out}: {settings.frames} frames, {settings.width}x{settings.height}, recipe {request.recipe}"
+    )

@@ -1,0 +1,81 @@
+"""`refvid long`: key pictures, and what lies between them, as one video."""
+
+import argparse
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from ..core.frames import CLOCKS
+from .generate import RUN, add_request, read_request, tell_unknown_words
+from .model import Progress, add_run
+
+NOT_THE_VIDEO = ("run", "out", "device", "fps")  # options that change nothing of what is generated
+
+
+def add_long(commands) -> None:
+    """The command."""
+    command = commands.add_parser(
+        "long",
+        help="a long video: key pictures far apart, then what lies between; a run that was stopped goes on",
+    )
+    command.set_defaults(run=_long)
+    add_request(command)
+    group = command.add_argument_group("keys", "key pictures")
+    add = group.add_argument
+    add("--keys", type=int, metavar="N", help="how many; default 20, or all of --from")
+    add("--stride", type=int, default=20, help="frames from one to the next, a multiple of 4")
+    add(
+        "--keep",
+        type=int,
+        default=1,
+        help="keep every n-th frame: --from with --stride 4 --keep 2 doubles a clip's rate",
+    )
+    add(
+        "--from",
+        dest="from_",
+        metavar="CLIP",
+        help="take the keys from a video or a folder of PNGs instead of generating them",
+    )
+    add("--between-prompt", metavar="TEXT", help="what to ask for the frames between; default: --prompt")
+    add(
+        "--clock",
+        choices=CLOCKS,
+        default=CLOCKS[0],
+        help="timestep of the key pictures: that of clean ones, or the video's",
+    )
+    add_run(command, RUN)
+
+
+def _long(options: argparse.Namespace) -> None:
+    from .. import media
+    from ..core.long_video import LongVideo
+    from ..hosts.plain_long_video import Parts, generate_long
+
+    pictures = None if options.from_ is None else media.read_video(options.from_, "--from")
+    plan = LongVideo(
+        options.keys or (20 if pictures is None else len(pictures)), options.stride, options.keep
+    )
+    if pictures is not None:
+        plan.pairs(pictures)  # refuses too few before a model is loaded
+    backbone, request = read_request(options)
+    between = replace(request, prompt=options.between_prompt or request.prompt)
+    tell_unknown_words(backbone.text, between.prompt)
+    parts = Parts(options.out.with_suffix(".parts"), _made_by(options))
+    with Progress("steps of all segments") as progress:
+        keys = request if pictures is None else pictures
+        video = generate_long(backbone, plan, keys, between, parts, progress, options.clock)
+    media.write_video(options.out, video, request.settings.fps)
+    shutil.rmtree(parts.folder)
+    print(
+        f"{options.out}: {plan.length} frames from {plan.keys} key pictures {plan.stride} apart, recipe {request.recipe}"
+    )
+
+
+def _made_by(options: argparse.Namespace) -> str:
+    """All that a run depends on: its options, and of every file among them how long it is and when it was written."""
+    said = {name: value for name, value in vars(options).items() if name not in NOT_THE_VIDEO}
+    named = [one for value in said.values() for one in (value if isinstance(value, list) else [value])]
+    files = sorted({str(one) for one in named if isinstance(one, str | Path) and Path(one).is_file()})
+    written = [(file, (stat := Path(file).stat()).st_size, stat.st_mtime_ns) for file in files]
+    return json.dumps([said, written], default=str, sort_keys=True)
