@@ -131,6 +131,8 @@ def _comfyui_files(options: argparse.Namespace) -> None:
         (showcase.PICTURE, "input"),
         (showcase.SECOND, "input"),
         (showcase.MASK, "input"),
+        (showcase.FIRST, "input"),
+        (showcase.LAST, "input"),
         (showcase.FILM, "input"),
         (showcase.FILM_MASK, "input"),
     )

@@ -17,6 +17,7 @@ SAMPLES = Path(__file__).parent / "samples"
 PICTURE, MASK = SAMPLES / "refvid_toy.png", SAMPLES / "refvid_toy_mask.png"
 SECOND = SAMPLES / "refvid_toy_2.png"  # for workflows with two subjects
 FILM, FILM_MASK = SAMPLES / "refvid_film.mp4", SAMPLES / "refvid_film_mask.mp4"  # a toy that moves in itself
+FIRST, LAST = SAMPLES / "refvid_first.png", SAMPLES / "refvid_last.png"  # of a clip of the shipped toy
 FILM_LENGTH, FILM_FPS = 33, 16
 SEED, SECOND_SEED, FILM_SEED = 9, 19, 3
 PROMPT = "a toy moving right on dark background"
@@ -50,8 +51,8 @@ def sample_toy(seed: int = SEED) -> tuple[world.Identities, world.Scenes, world.
 
 
 def write_samples(folder: Path = SAMPLES) -> None:
-    """The toys' pictures with their masks as alpha, the first one's mask on its own, and a film with its mask. The colours under the mask
-    stay in the file."""
+    """The toys' pictures with their masks as alpha, the first one's mask on its own, how a clip of it begins and ends, and a film with its
+    mask. The colours under the mask stay in the file."""
     for path, seed in ((PICTURE, SEED), (SECOND, SECOND_SEED)):
         toy, scene, _ = sample_toy(seed)
         video, alpha = world.render(toy, scene, 1)
@@ -59,6 +60,10 @@ def write_samples(folder: Path = SAMPLES) -> None:
         media.write_picture(folder / path.name, torch.cat([picture, cut], dim=-1))
         if path is PICTURE:
             media.write_picture(folder / MASK.name, cut.expand(-1, -1, 3))
+    toy, _, moving = sample_toy()
+    clip, _ = world.render(toy, moving, 2)
+    for path, frame in zip((FIRST, LAST), clip[0].unbind(1), strict=True):
+        media.write_picture(folder / path.name, frame.movedim(0, -1) / 2 + 0.5)
     film, alpha = sample_film()
     media.write_video(folder / FILM.name, film, FILM_FPS)
     media.write_video(folder / FILM_MASK.name, alpha.gt(0.5).expand(3, -1, -1, -1) * 2.0 - 1, FILM_FPS)

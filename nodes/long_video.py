@@ -22,6 +22,9 @@ class RefVidKeyframes(io.ComfyNode):
                 io.Int.Input("keys", default=20, min=0, max=1000, tooltip="How many of its pictures to use, from the first."),
                 io.Int.Input("stride", default=20, min=0, max=400, step=4,
                              tooltip="Frames of the long video from one key to the next: a multiple of 4. 20 keys at 20 make 380 frames."),
+                io.Int.Input("keep", optional=True, default=1, min=1, max=400, advanced=True,
+                             tooltip="Keep every n-th frame between keys; must divide the stride. With the pictures of a clip as keys this raises its "
+                             "rate by stride / keep: 4 and 2 double it."),
             ],
             outputs=[
                 io.Image.Output(display_name="pair", is_output_list=True, tooltip="Two neighbouring key frames, for Between Key Frames."),
@@ -30,8 +33,8 @@ class RefVidKeyframes(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, clip, keys, stride) -> io.NodeOutput:
-        plan = LongVideo(keys, stride)
+    def execute(cls, clip, keys, stride, keep=1) -> io.NodeOutput:
+        plan = LongVideo(keys, stride, keep)
         return io.NodeOutput(plan.pairs(clip), plan)
 
 

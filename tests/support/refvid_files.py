@@ -39,8 +39,8 @@ def fill(base: Path) -> None:
     cut_out().save(base / "input" / "refvid_toy.png")
     ImageOps.flip(cut_out()).save(base / "input" / "refvid_toy_2.png")
     photo().save(base / "input" / "photo.png")
-    for film in SAMPLES.glob("*.mp4"):
-        shutil.copy(film, base / "input")
+    for sample in (*SAMPLES.glob("*.mp4"), SAMPLES / "refvid_first.png", SAMPLES / "refvid_last.png"):
+        shutil.copy(sample, base / "input")
     shutil.copy(Path(__file__).with_name("refvid_test_nodes.py"), base / "custom_nodes")
 
 

@@ -39,7 +39,7 @@ def test_the_caption_moves_the_toy_and_paints_the_background(backbone):
 
 def test_the_sample_picture_is_what_the_world_renders(tmp_path):
     showcase.write_samples(tmp_path)
-    for path in (showcase.PICTURE, showcase.SECOND, showcase.MASK):
+    for path in (showcase.PICTURE, showcase.SECOND, showcase.MASK, showcase.FIRST, showcase.LAST):
         fresh, shipped = (media.read_picture(file, "sample") for file in (tmp_path / path.name, path))
         assert torch.equal(fresh, shipped)
 
