@@ -17,12 +17,18 @@ def add_score(commands) -> None:
         "reference against another's and none",
     )  # fmt: skip
     command.add_argument("--toys", type=int, help="in the demo world; default 64")
-    command.add_argument("--seeds", type=int, help="noises per toy; default 1")
+    command.add_argument("--seeds", type=int, help="noises per toy; default 1, with --frames 3")
     command.add_argument(
         "--controls",
         action="store_true",
         default=None,
         help="in the demo world: do strengths and regions do what they say?",
+    )
+    command.add_argument(
+        "--frames",
+        action="store_true",
+        default=None,
+        help="in the demo world: a first frame, what lies between two, a long video (over an hour on a CPU)",
     )
     command.add_argument("--out", type=Path, default=Path("out/score"), metavar="FOLDER")
     add_files(command)
@@ -35,6 +41,8 @@ def _score(options: argparse.Namespace) -> None:
         return _score_folder(options)
     if options.controls:
         return _score_controls(options)
+    if options.frames:
+        return _score_frames(options)
     toys, seeds = _at_least(2, "toys", options.toys, 64), _at_least(1, "seeds", options.seeds, 1)
     with Progress("clips") as progress:
         report = evaluate(load_files(options), toys, options.out, progress, seeds)
@@ -57,6 +65,16 @@ def _score_controls(options: argparse.Namespace) -> None:
     print(f"{(options.out / 'strengths.png').resolve()}\n{(options.out / 'regions.png').resolve()}")
 
 
+def _score_frames(options: argparse.Namespace) -> None:
+    from ..demo.evaluate_frames import evaluate_frames, table
+
+    toys, seeds = _at_least(2, "toys", options.toys, 64), _at_least(1, "seeds", options.seeds, 3)
+    with Progress("clips") as progress:
+        report = evaluate_frames(load_files(options), toys, seeds, options.out, progress)
+    print(table(report))
+    print(f"{(options.out / 'frames.json').resolve()}")
+
+
 def _at_least(least: int, name: str, given: int | None, default: int) -> int:
     if given is not None and given < least:
         raise ValueError(f"--{name} is {given}; give {least} or more")
@@ -66,7 +84,7 @@ def _at_least(least: int, name: str, given: int | None, default: int) -> int:
 def _score_folder(options: argparse.Namespace) -> None:
     from ..scoring.compare import score_folder, table
 
-    for name in ("toys", "seeds", "controls", "dit", "vae", "text_encoder"):
+    for name in ("toys", "seeds", "controls", "frames", "dit", "vae", "text_encoder"):
         if getattr(options, name) is not None:
             raise ValueError(
                 f"--{name.replace('_', '-')} makes clips in the demo world, {options.clips} holds clips; give one of the two"

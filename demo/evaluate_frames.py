@@ -1,0 +1,220 @@
+"""Given frames on the demo world: guided by the frame too or by the prompt alone, what lies between two pictures, a long video.
+
+Directions of effect only; they say nothing about STIV's figures (arXiv 2412.07730).
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import Generator, Tensor
+
+from ..core.frames import Placed
+from ..core.guidance import Guidance, Scale, joint
+from ..core.long_video import LongVideo
+from ..core.score import paired_interval
+from ..hosts.pipeline import Backbone, Request, Settings, generate
+from ..hosts.plain_long_video import Parts, generate_long
+from . import captions, world
+from .evaluate import UNSEEN_SEED, Interval, Trial
+from .sheet import contact_sheet
+
+SHEET_ROWS = 8
+JOINT, TEXT = "prompt and frame (JIT-CFG)", "prompt alone (CFG)"
+GUIDED = ("motion", "own", "direction", "shape")  # figures of demo.evaluate that a first frame is measured by
+APART = 12  # pictures between two keys, as the demo base was trained
+LONG = LongVideo(20, 20)  # the paper's 380 frames
+TENTHS = 10
+LONG_TOYS = 4
+EVERY, KEYS = "reference in every segment", "for the keys alone"
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class FrameReport:
+    """rows: means over toys and noises by variant and figure; along: similarity to the reference in every tenth of the long videos, mean;
+    intervals over toys (joins: over joins), 95 %."""
+
+    toys: int
+    seeds: int
+    rows: dict[str, dict[str, float]]
+    along: dict[str, list[float]]
+    intervals: list[Interval]
+
+
+def evaluate_frames(
+    backbone: Backbone, toys: int, seeds: int, folder: Path, progress: Progress, long: bool = True
+) -> FrameReport:
+    """All three; writes frames.json and two sheets into `folder`. Every toy is made with `seeds` noises, the same for all variants."""
+    folder.mkdir(parents=True, exist_ok=True)
+    whole = 3 * toys * seeds
+    rows, first = _first_frame(backbone, toys, seeds, folder, lambda done: progress(done, whole))
+    between, second = _between(
+        backbone, toys, seeds, folder, lambda done: progress(2 * toys * seeds + done, whole)
+    )
+    along, third = _long(backbone, seeds, folder) if long else ({}, [])
+    report = FrameReport(toys, seeds, {**rows, **between}, along, [*first, *second, *third])
+    (folder / "frames.json").write_text(json.dumps(asdict(report), indent=1, allow_nan=False) + "\n")
+    return report
+
+
+def _first_frame(
+    backbone: Backbone, toys: int, seeds: int, folder: Path, progress: Callable[[int], None]
+) -> tuple[dict[str, dict[str, float]], list[Interval]]:
+    """A true first frame and the prompt: guidance on both against guidance on the prompt, whose null pass keeps the frame."""
+    settings = backbone.settings
+    trial, scale = Trial(toys, settings.frames, settings.height), Scale(settings.scale)
+    guidances = {JOINT: joint(scale), TEXT: Guidance(image=Scale(1.0), text=scale)}
+    values: dict[str, dict[str, Tensor]] = {}
+    clips: dict[str, Tensor] = {}
+    for turn, (name, guidance) in enumerate(guidances.items()):
+        runs = []
+        for seed in range(seeds):
+            made = []
+            for index in range(toys):
+                request = Request(trial.prompts[index], _seeded(settings, index, seed), guidance=guidance)
+                made.append(generate(backbone, replace(request, given=_given(trial.truth[index], [0]))))
+                progress((turn * seeds + seed) * toys + index + 1)
+            clips[name] = torch.stack(made)
+            runs.append(trial.measure(trial.variants()[0], clips[name]))
+        values[name] = _mean(runs)
+    values["truth"] = trial.measure(trial.variants()[0], trial.truth)
+    shown = [[trial.truth[i], *(c[i] for c in clips.values())] for i in range(min(SHEET_ROWS, toys))]
+    contact_sheet(shown, ["truth", *clips], folder / "first_frame.png", scale=1)
+    rows = {
+        f"first frame, {name}": {f: row[f].nanmean().item() for f in GUIDED} for name, row in values.items()
+    }
+    return rows, [
+        Interval(
+            f"{JOINT} minus {TEXT}, {figure}", *paired_interval(values[JOINT][figure] - values[TEXT][figure])
+        )
+        for figure in GUIDED
+    ]
+
+
+def _between(
+    backbone: Backbone, toys: int, seeds: int, folder: Path, progress: Callable[[int], None]
+) -> tuple[dict[str, dict[str, float]], list[Interval]]:
+    """Two true pictures of a toy that moves, and what lies between them, against the truth: the model, blending, and the first picture
+    held."""
+    plan, settings = LongVideo(2, APART), backbone.settings
+    generator = Generator().manual_seed(UNSEEN_SEED + 2)
+    scenes = world.sample_scenes(toys, generator)
+    moving = scenes.direction % world.DIRECTIONS.index("still")  # it is the last
+    cast = (world.sample_identities(toys, generator), replace(scenes, direction=moving))
+    starts = torch.randint(0, world.LENGTH - APART, (toys,), generator=generator)
+    truth, _ = world.render(*cast, world.moments(APART + 1, 1, starts), settings.height)
+    prompts = captions.captions([cast], stride=1)
+    share = torch.linspace(0, 1, APART + 1)[1:-1, None, None]
+    first, last, inside = truth[:, :, :1], truth[:, :, -1:], truth[:, :, 1:-1]
+    runs, made = [], torch.empty(0)
+    for seed in range(seeds):
+        clips = []
+        for index in range(toys):
+            sized = replace(_seeded(settings, index, seed), frames=plan.segment)
+            pair = torch.stack([truth[index, :, 0], truth[index, :, -1]], 1)
+            asked = Request(prompts[index], sized, given=_given(pair, [0, plan.segment - 1]))
+            clips.append(generate(backbone, asked)[:, 1:APART])
+            progress(seed * toys + index + 1)
+        made = torch.stack(clips)
+        runs.append({"decibels": _decibels(made, inside)})
+    coded = torch.cat([backbone.vae.decode(backbone.vae.encode(one[None])) for one in truth])[:, :, 1:APART]
+    values = {
+        "model": _mean(runs)["decibels"],
+        "blended": _decibels(first + share * (last - first), inside),
+        "first held": _decibels(first.expand_as(inside), inside),
+        "truth through the VAE": _decibels(coded, inside),
+    }
+    shown = [[truth[i], made[i], (first + share * (last - first))[i]] for i in range(min(SHEET_ROWS, toys))]
+    contact_sheet(shown, ["truth", "model", "blended"], folder / "between.png", scale=1)
+    rows = {f"between, {name}": {"decibels": one.mean().item()} for name, one in values.items()}
+    return rows, [
+        Interval(f"between: model minus {name}, decibels", *paired_interval(values["model"] - values[name]))
+        for name in ("blended", "first held")
+    ]
+
+
+def _long(
+    backbone: Backbone, seeds: int, folder: Path, plan: LongVideo = LONG
+) -> tuple[dict[str, list[float]], list[Interval]]:
+    """Long videos of a few toys with their reference in every segment, or for the keys alone: does it stay who it is; and how pictures
+    differ at joins and inside segments."""
+    trial = Trial(LONG_TOYS, backbone.settings.frames, backbone.settings.height)
+    runs: dict[str, list[Tensor]] = {EVERY: [], KEYS: []}
+    videos, shown = [], []
+    for name, toy in product(runs, range(LONG_TOYS)):
+        made = [_long_clip(backbone, trial, plan, toy, seed, name == EVERY) for seed in range(seeds)]
+        tenths = [video.unflatten(1, (TENTHS, -1)).movedim(1, 0) for video in made]
+        runs[name].append(torch.stack([trial.similarity(one)[:, toy] for one in tenths]).mean(0))
+        videos += made
+        shown.append([one[:, one.shape[1] // 2] for one in tenths[-1]])
+    contact_sheet(shown, [f"{100 * k // TENTHS} %" for k in range(TENTHS)], folder / "long.png", scale=1)
+    own = {name: torch.stack(one) for name, one in runs.items()}
+    drift, helps = own[EVERY][:, -1] - own[EVERY][:, 0], own[EVERY].mean(1) - own[KEYS].mean(1)
+    return {name: one.mean(0).tolist() for name, one in own.items()}, [
+        Interval("long: last tenth minus first, own", *paired_interval(drift)),
+        Interval("long: reference in every segment minus for the keys alone, own", *paired_interval(helps)),
+        *_joins(videos, plan),
+    ]
+
+
+def _long_clip(backbone: Backbone, trial: Trial, plan: LongVideo, toy: int, seed: int, every: bool) -> Tensor:
+    """(3, length, H, W): keys with the reference, segments with it or without."""
+    prompt, references = trial.prompts[toy], (trial.reference(toy),)
+    keys = Request(f"{prompt} at stride 12", _seeded(backbone.settings, toy, seed), references)
+    between = replace(keys, prompt=f"{prompt} at stride 1", references=references if every else ())
+    with TemporaryDirectory() as parts:
+        return generate_long(backbone, plan, keys, between, Parts(Path(parts), ""))
+
+
+def _joins(videos: list[Tensor], plan: LongVideo) -> list[Interval]:
+    """How pictures differ from the ones before them at joins, against inside segments."""
+    steps = torch.stack([video.diff(dim=1).abs().mean((0, 2, 3)).double() for video in videos])
+    at_join = torch.arange(1, plan.length) % (plan.stride // plan.keep) == 0
+    join, inside = steps[:, at_join], steps[:, ~at_join]
+    within = (join <= inside.amax(1, keepdim=True)).double().mean(1)
+    return [
+        Interval("long: share of joins no larger than the largest step inside", *paired_interval(within)),
+        Interval(
+            "long: mean step at joins over inside, less 1",
+            *paired_interval(join.mean(1) / inside.mean(1) - 1),
+        ),
+    ]
+
+
+def _seeded(settings: Settings, index: int, seed: int) -> Settings:
+    return replace(settings, seed=settings.seed + index + 1000 * seed)
+
+
+def _given(clip: Tensor, indices: list[int]) -> Placed:
+    """The first pictures of a clip (3, F, H, W) in [-1, 1]."""
+    return Placed(clip[:, : len(indices)].movedim(0, -1) / 2 + 0.5, indices)
+
+
+def _mean(runs: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {figure: torch.stack([run[figure].double() for run in runs]).mean(0) for figure in runs[0]}
+
+
+def _decibels(clips: Tensor, truth: Tensor) -> Tensor:
+    """Peak signal to noise ratio of each clip, (N,), of a range of 2."""
+    return 10 * torch.log10(4 / (clips - truth).square().mean((1, 2, 3, 4)).double().clamp_min(1e-10))
+
+
+def table(report: FrameReport) -> str:
+    """What a person reads."""
+    lines = [f"{report.toys} unseen toys, {report.seeds} noises each; long videos: {LONG_TOYS} toys"]
+    lines += [
+        f"{name:48}" + "  ".join(f"{figure} {value:.4g}" for figure, value in row.items())
+        for name, row in report.rows.items()
+    ]
+    lines += [
+        f"long, {name}: own " + " ".join(f"{value:.2f}" for value in one)
+        for name, one in report.along.items()
+    ]
+    lines += [f"{i.name}: {i.mean:+.4f} [{i.low:+.4f}, {i.high:+.4f}] (95 %)" for i in report.intervals]
+    return "\n".join(lines)
