@@ -207,3 +207,25 @@ def test_a_broken_or_dangerous_adapter_is_refused_unread(server, name, says):
     said = failure(server.run(edited(graph(), {"adapter.adapter": name})))
     assert said is not None and said.node == "adapter" and said.message.startswith(f"adapter: {name}")
     assert says in said.message and not (server.base / "models/loras/sprung").exists()
+
+
+def test_on_an_fp8_base_lora_and_identity_act_as_on_its_weights_in_fp32(folder, loaded, people):
+    """Core's weight adapters put the LoRA on what fp8 stands for and round it to fp8 again: that rounding, 1 in 16 of each
+    patched weight, is all that may differ."""
+    path = tiny.save_dit(folder, "whole.safetensors", tiny.config(), tiny.dit_state(tiny.config()))
+    quantised = comfy.sd.load_diffusion_model(str(path), model_options={"dtype": torch.float8_e4m3fn})
+    state = quantised.model.diffusion_model.state_dict()
+    assert state["blocks.0.cross_attn.k.weight"].dtype == torch.float8_e4m3fn
+    rounded = {key: value.float() for key, value in state.items()}
+    twin = run.load_model(tiny.save_dit(folder, "rounded.safetensors", tiny.config(), rounded))
+    models = (quantised, twin)
+    latent = run.empty_latent()
+    bare, whole = (
+        [run.sample(model, *texts, latent) for model, *texts in given]
+        for given in (
+            [(model, *TEXTS) for model in models],
+            [applied(model, loaded, people[0]) for model in models],
+        )
+    )
+    assert run.worst(bare[0], bare[1]) < 1e-5
+    assert run.worst(*whole) < 0.25 * run.worst(whole[1], bare[1])

@@ -61,3 +61,20 @@ def test_plans_that_make_no_sense_fail_by_name(server):
                              ({"keys.keys": 9}, "the clip has 3 pictures")):  # fmt: skip
         entry = server.run(edited(graph(), changed))
         assert message in failure(entry).message and failure(entry).node == "keys"
+
+
+def test_after_a_failure_finished_segments_are_kept_and_the_others_made(server):
+    """Two segments; the model of the second breaks. Each takes two steps, whose two passes run as one or as two evaluations."""
+    broken, evaluated = (server.base / "input" / name for name in ("broken.txt", "evaluated.txt"))
+    asked = edited(
+        graph(), {"guider.model": ["breaks", 0]}, {"breaks": node("RefVidTestBreaks", model=["between", 0])}
+    )
+    broken.touch()
+    failed = failure(server.run(asked))
+    assert failed.node == "denoise" and "broken on purpose" in failed.message
+    first = evaluated.read_text()
+    assert set(first) == {"0"}
+    broken.unlink()
+    whole = pictures(server.outputs(asked))
+    assert evaluated.read_text() == first + "1" * len(first)
+    assert (whole == pictures(server.outputs(graph()))).all()

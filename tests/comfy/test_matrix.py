@@ -16,6 +16,7 @@ import torch
 from comfy_api.torch_helpers import set_torch_compile_wrapper
 from comfy_extras.nodes_context_windows import ContextWindowsManualNode
 from refvid_claims import Claim, close, controls, differs, same
+from refvid_frames import REFUSED, frames_act, frames_beside
 from refvid_identity import identities_act, identities_beside
 from refvid_variants import FRAMES, KEPT, SIDE, SIZES, STEPS, Case, frames_of, make_case, wrap_blocks
 
@@ -225,6 +226,8 @@ FEATURES: Features = {
     "ConditioningCombine": combined,
     "Identities: strength, parts, region, two people": identities_act,
     "Identities beside LoRA, patches, overrides, references, batch, compile, windows": identities_beside,
+    "Replaced frames: clean pictures, clocks": frames_act,
+    "Replaced frames beside LoRA, patches, overrides, references, identities, batch, compile, windows": frames_beside,
 }
 
 
@@ -263,6 +266,8 @@ SERVER = "KSampler and SamplerCustomAdvanced on a real server"
 def table() -> str:
     """Every cell is a test of this file or of test_matrix_server.py that must pass; the others say why there is none."""
     rows = [(name, dict.fromkeys(SIZES, "passed")) for name in (*FEATURES, SERVER)]
+    refused = dict.fromkeys(REFUSED, "refused by name")
+    rows = [(name, cells | (refused if name.startswith("Replaced frames") else {})) for name, cells in rows]
     untested = dict.fromkeys(SIZES, "not run: takes a minute; captured whole instead")
     rows.append(("torch.compile, code generated", untested | GENERATED))
     lines = [["", *SIZES], ["---"] * (len(SIZES) + 1), *([name, *cells.values()] for name, cells in rows)]

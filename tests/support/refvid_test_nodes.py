@@ -1,6 +1,7 @@
 """Nodes for tests only: what no core node makes and no small file holds. Copied into the test server's custom_nodes."""
 
 import functools
+from pathlib import Path
 from unittest import mock
 
 import torch
@@ -57,4 +58,35 @@ class RefVidTestWan22VAE:
         return (tiny_wan22_vae(),)
 
 
-NODE_CLASS_MAPPINGS = {"RefVidTestPicture": RefVidTestPicture, "RefVidTestWan22VAE": RefVidTestWan22VAE}
+class RefVidTestBreaks:
+    """A model that notes every evaluation in input/evaluated.txt, by its place in a list of models; while there is a file input/broken.txt
+    the second of the list breaks."""
+
+    RETURN_TYPES = ("MODEL",)
+    FUNCTION = "watch"
+    CATEGORY = "refvid/tests"
+    count = 0
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"model": ("MODEL",)}}
+
+    def watch(self, model):
+        import folder_paths
+
+        place, folder = RefVidTestBreaks.count, Path(folder_paths.get_input_directory())
+        RefVidTestBreaks.count += 1
+
+        def around(executor, *args, **kwargs):
+            if place == 1 and (folder / "broken.txt").exists():
+                raise RuntimeError("broken on purpose")
+            with open(folder / "evaluated.txt", "a") as notes:
+                notes.write(str(place))
+            return executor(*args, **kwargs)
+
+        model = model.clone()
+        model.add_wrapper_with_key("diffusion_model", "refvid_test", around)
+        return (model,)
+
+
+NODE_CLASS_MAPPINGS = {one.__name__: one for one in (RefVidTestPicture, RefVidTestWan22VAE, RefVidTestBreaks)}
