@@ -45,7 +45,7 @@ def add_ablate(commands) -> None:
     )
     command.set_defaults(run=_ablate)
     add = command.add_argument
-    add("system", nargs="?", choices=("saber", "slot_id"), default="saber")
+    add("system", nargs="?", choices=("saber", "slot_id", "frames"), default="saber")
     add("--seeds", type=int, default=2, help="training seeds of every run of slot_id")
     add("--noises", type=int, default=3, help="clips of every toy in every variant of slot_id")
     add(
@@ -111,8 +111,14 @@ def _ablate(options: argparse.Namespace) -> None:
         return
     from ..demo import models
     from ..training.ablation import Place, ablate
+    from ..training.frame_ablation import ablate_frames
 
     place = Place(options.vae or models.VAE, options.out, options.device, options.compile)
+    if options.system == "frames":
+        print(
+            "\n".join(ablate_frames(place, options.steps, options.pretraining, options.toys, options.noises))
+        )
+        return
     lines = ablate(place, options.steps, options.pretraining, options.toys)
     print("\n".join(lines))
     print(f"{(options.out / 'ablations.jpg').resolve()}")

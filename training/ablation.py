@@ -116,7 +116,7 @@ class Place:
             old.unlink(missing_ok=True)
         begun.write_text(made)
         shutil.copy2(self.vae, own / "vae.safetensors")
-        start = None if before is None else Start(*_files(self.of(PRETRAINED))[::2])
+        start = None if before is None else Start(*files_of(self.of(PRETRAINED))[::2])
         train_dit(config, own, resume=True, compiled=self.compiled, device=self.device, start=start)
         ended.write_text(made)
         return own
@@ -147,7 +147,7 @@ def _measured(config: TrainingConfig, folder: Path, toys: int, device: str) -> d
     made, values = json.dumps([asdict(config), toys]), folder / "values.json"
     if values.exists() and (kept := json.loads(values.read_text()))["made_by"] == made:
         return {name: torch.tensor(kept["values"][name]) for name in FIGURES}
-    backbone = load_backbone(*_files(folder), device=device)
+    backbone = load_backbone(*files_of(folder), device=device)
     trial = evaluate.Trial(toys, config.settings.frames, config.size)
     clips = evaluate.clips_of(backbone, trial, trial.variants()[0])
     measured = {**trial.measure(trial.variants()[0], clips), **_pictured(trial, clips)}
@@ -157,7 +157,7 @@ def _measured(config: TrainingConfig, folder: Path, toys: int, device: str) -> d
     return {name: measured[name] for name in FIGURES}
 
 
-def _files(folder: Path) -> tuple[Path, Path, Path]:
+def files_of(folder: Path) -> tuple[Path, Path, Path]:
     """DiT, VAE and text encoder of a run."""
     dit, vae, text = (folder / f"{part}.safetensors" for part in ("dit", "vae", "text_encoder"))
     return dit, vae, text

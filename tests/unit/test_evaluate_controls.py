@@ -33,8 +33,8 @@ def test_clips_that_obey_reach_the_ends_of_the_scale(monkeypatch, tmp_path):
     """A stronger reference covers more of the toy in its colours; pairs swap places without regions."""
     trial, pairs = Trial(TOYS, 5, SIZE), truth_of_pairs()
 
-    def generate(backbone, references, prompt, settings):
-        index = settings.seed
+    def generate(backbone, asked):
+        index, references = asked.settings.seed, asked.references
         if len(references) == 2:
             return pairs[index] if references[0].region is not None else pairs[index].flip(-1).flip(-2)
         share = min(1.0, references[0].controls.strength)
@@ -60,7 +60,7 @@ def test_clips_that_ignore_their_controls_show_nothing(monkeypatch, tmp_path):
     report = measured(
         monkeypatch,
         tmp_path,
-        lambda _, references, __, settings: (pairs if len(references) == 2 else trial.truth)[settings.seed],
+        lambda _, asked: (pairs if len(asked.references) == 2 else trial.truth)[asked.settings.seed],
     )
     values = {interval.name: interval.mean for interval in report.intervals}
     assert values["rank correlation of strength 0 to 1 with similarity"] == 0

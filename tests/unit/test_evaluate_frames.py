@@ -1,0 +1,98 @@
+"""Given frames measured: clips that are the truth by construction score as it, others as what they are."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from refvid.core.long_video import LongVideo
+from refvid.demo import evaluate_frames as measured
+from refvid.demo import world
+from refvid.demo.evaluate import UNSEEN_SEED, Trial
+from refvid.demo.evaluate_frames import EVERY, JOINT, KEYS, TEXT
+from refvid.hosts.pipeline import Settings
+
+TOYS, SEEDS, SIZE = 3, 2, 64
+PLAN = LongVideo(6, 4)
+
+
+class Mirror:
+    """A VAE that keeps what it is given."""
+
+    encode = decode = staticmethod(lambda clip: clip)
+
+
+BACKBONE = SimpleNamespace(recipe="saber", settings=Settings(width=SIZE, height=SIZE, frames=5), vae=Mirror)
+
+
+def report(monkeypatch, tmp_path, generate, long_clip):
+    monkeypatch.setattr(measured, "generate", generate)
+    monkeypatch.setattr(measured, "_long_clip", long_clip)
+    monkeypatch.setattr(measured._long, "__defaults__", (PLAN,))
+    made = measured.evaluate_frames(BACKBONE, TOYS, SEEDS, tmp_path, lambda *_: None)  # pyright: ignore[reportArgumentType]
+    return made, {one.name: one for one in made.intervals}
+
+
+def truth_between() -> torch.Tensor:
+    """(TOYS, 3, 13, SIZE, SIZE)"""
+    generator = torch.Generator().manual_seed(UNSEEN_SEED + 2)
+    toys, scenes = world.sample_identities(TOYS, generator), world.sample_scenes(TOYS, generator)
+    moving = torch.where(scenes.direction == world.DIRECTIONS.index("still"), 0, scenes.direction)
+    starts = torch.randint(0, world.LENGTH - 12, (TOYS,), generator=generator)
+    scenes.direction.copy_(moving)
+    return world.render(toys, scenes, world.moments(13, 1, starts), SIZE)[0]
+
+
+def test_the_truth_scores_as_the_truth_and_a_video_that_stands_still_does_not_move(monkeypatch, tmp_path):
+    trial, between = Trial(TOYS, 5, SIZE), truth_between()
+    lasting = Trial(measured.LONG_TOYS, 5, SIZE).truth
+
+    def generate(backbone, asked):
+        toy = asked.settings.seed % 1000
+        if asked.settings.frames == 17:
+            assert asked.given.indices == [0, 16]
+            return torch.cat([between[toy], between[toy, :, -1:].expand(-1, 4, -1, -1)], 1)
+        assert asked.given.indices == [0]
+        first = trial.truth[toy, :, :1]
+        together = asked.guidance.image.value == asked.guidance.text.value
+        return trial.truth[toy] if together else first.expand(-1, 5, -1, -1)
+
+    def long_clip(backbone, trial, plan, toy, seed, every):
+        middle = lasting[toy, :, 2:3].expand(-1, plan.length, -1, -1)
+        return middle if every else middle.flip(1) * 0
+
+    made, intervals = report(monkeypatch, tmp_path, generate, long_clip)
+    joint, text, truth = (made.rows[f"first frame, {name}"] for name in (JOINT, TEXT, "truth"))
+    assert joint == pytest.approx(truth) and text["motion"] == 0 and joint["motion"] > 0.01
+    assert intervals[f"{JOINT} minus {TEXT}, motion"].mean > 0.01  # one of the three stands still
+    assert (
+        made.rows["between, model"]["decibels"]
+        == made.rows["between, truth through the VAE"]["decibels"]
+        > 90
+    )
+    held, blended = (made.rows[f"between, {name}"]["decibels"] for name in ("first held", "blended"))
+    assert held < blended
+    assert intervals["between: model minus blended, decibels"].low > 10
+    assert len(made.along[EVERY]) == 10 and max(made.along[EVERY]) == pytest.approx(min(made.along[EVERY]))
+    assert intervals["long: reference in every segment minus for the keys alone, own"].low > 0.3
+    assert intervals["long: last tenth minus first, own"].mean == 0
+    said = json.loads((tmp_path / "frames.json").read_text(), parse_constant=pytest.fail)
+    assert said["along"][KEYS] == made.along[KEYS] and JOINT in measured.table(made)
+    assert {file.name for file in tmp_path.iterdir()} == {
+        "frames.json",
+        "first_frame.png",
+        "between.png",
+        "long.png",
+    }
+
+
+@pytest.mark.parametrize(("jump", "share"), [(0.0, 1.0), (0.5, 0.0)])
+def test_a_jump_at_a_join_is_seen(jump, share):
+    """Every picture is 0.01 brighter than the one before, and at the joins by `jump` more."""
+    steps = torch.full((PLAN.length,), 0.01, dtype=torch.float64)
+    steps[torch.arange(PLAN.length) % PLAN.stride == 0] += jump
+    video = steps.cumsum(0)[None, :, None, None].expand(3, -1, 4, 4)
+    within, higher = measured._joins([video.round(decimals=6)], PLAN)
+    assert within.mean == pytest.approx(share)
+    assert higher.mean == pytest.approx(jump)

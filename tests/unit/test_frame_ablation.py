@@ -1,0 +1,59 @@
+"""STIV's claims about a first frame: what is trained, and the verdicts."""
+
+from dataclasses import replace
+
+import pytest
+import refvid_tiny as tiny
+import torch
+from refvid_latents import latents
+from torch import Generator
+
+from refvid.demo.evaluate_frames import GUIDED, JOINT, TEXT
+from refvid.training import frame_ablation as ablation
+from refvid.training.ablation import Place
+from refvid.training.batches import draw_batch
+from refvid.training.dit import Stage, smoke_dit
+from refvid.training.frame_ablation import COMPARISONS, DROPPED, KEPT, SHARES, frame_run
+
+
+def test_the_first_frame_is_given_but_for_the_share_that_drops_it_and_is_no_part_of_the_loss():
+    data = latents()
+    for name, share in SHARES.items():
+        (stage,) = frame_run(5, share).stages
+        batch = draw_batch(data, 2000, stage.drawing, Generator().manual_seed(0))
+        given = batch.replaced[:, 0]
+        assert not batch.replaced[:, 1:].any() and not batch.keep.any()
+        assert (~given).double().mean().item() == pytest.approx(share, abs=0.02), name
+        assert not batch.weight[given][:, :, 0].any() and batch.weight[:, :, 1:].all()
+
+
+def test_the_two_runs_differ_in_nothing_but_image_dropout():
+    one, other = (frame_run(5, share) for share in SHARES.values())
+    (first,), (second,) = one.stages, other.stages
+    same = replace(second, drawing=replace(second.drawing, frame_dropout=first.drawing.frame_dropout))
+    assert replace(other, stages=(same,)) == one
+
+
+@pytest.mark.parametrize(
+    ("shift", "verdict"), [(0.1, "**holds**"), (-0.1, "**does not hold**"), (0, "**not decided**")]
+)
+def test_a_verdict_follows_its_interval(shift, verdict):
+    noise = 0.01 * torch.randn(40, generator=Generator().manual_seed(0))
+    plain = {run: {figure: torch.zeros(40) for figure in GUIDED} for run in ((DROPPED, TEXT), (KEPT, JOINT))}
+    values = plain | {(DROPPED, JOINT): {figure: shift + noise - noise.mean() for figure in GUIDED}}
+    for comparison in COMPARISONS:
+        assert verdict in ablation.sentence(comparison, values)
+
+
+@pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")
+def test_one_command_trains_and_measures_each_run_once(tmp_path, monkeypatch):
+    settings = replace(smoke_dit().settings, steps=1, width=64, height=64)
+    small = replace(smoke_dit(), kinds=smoke_dit().kinds[1:], settings=settings)
+    for name in ("frame_run", "pretraining_run"):
+        monkeypatch.setattr(ablation, name, lambda steps, *_: replace(small, stages=(Stage(steps, (1.0,)),)))
+    place = Place(tiny.save_vae(tmp_path, "vae.safetensors", width=2), tmp_path / "runs")
+    lines = ablation.ablate_frames(place, steps=1, pretraining=2, toys=2, seeds=1)
+    assert len(lines) == 2 + 2 + 2 * 3 + 1 + len(COMPARISONS) and (tmp_path / "runs/frames.md").exists()
+    monkeypatch.setattr(ablation, "guided_both_ways", None)
+    monkeypatch.setattr(ablation.Place, "trained", lambda self, name, *_: self.of(name))
+    assert ablation.ablate_frames(place, steps=1, pretraining=2, toys=2, seeds=1) == lines
