@@ -172,3 +172,28 @@ def test_a_combined_negative_is_refused_where_its_words_are_asked_for(applied):
     with pytest.raises(ValueError, match="negative has 2 parts"):
         table_guider(applied.model, applied.positive, negative, Guidance(Scale(1.5), Scale(4.0)))
     table_guider(applied.model, applied.positive, negative, joint(Scale(4.0)))
+
+
+def test_cores_multigpu_work_units_take_the_passes_of_every_guider(applied):
+    """Two devices that are both the CPU, each with weights of its own: one pass or two go to each, and nothing changes but the
+    order of sums."""
+    if not hasattr(comfy.samplers, "_calc_cond_batch_multigpu"):
+        pytest.skip("this ComfyUI splits no passes over devices")
+    cpu, calc, units = torch.device("cpu"), comfy.samplers.calc_cond_batch, []
+    twin = applied.model.deepclone_multigpu(cpu)
+    twin.model.current_patcher = twin
+    original = twin.model.apply_model
+    twin.model.apply_model = lambda *args, **kwargs: units.append(len(args[0])) or original(*args, **kwargs)
+    for guidance in (joint(Scale(4.0)), Guidance(Scale(1.5), Scale(6.0))):
+        guider = table_guider(applied.model, applied.positive, applied.negative, guidance)
+        alone = sample(guider.model_patcher, None, None, empty_latent(), guider=guider)
+
+        def split(model, conds, x, timestep, options):
+            clones = {cpu: model.current_patcher, torch.device("cpu", 1): twin}
+            return calc(model, conds, x, timestep, {**options, "multigpu_clones": clones})
+
+        units.clear()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(comfy.samplers, "calc_cond_batch", split)
+            shared = sample(guider.model_patcher, None, None, empty_latent(), guider=guider)
+        assert units and worst(shared, alone) < 1e-5
