@@ -1,6 +1,6 @@
 // What the workflow on the canvas has beyond its API twin: places, notes, groups, nodes that are bypassed.
 import { ADAPTER, DEMO_MODELS } from "./demo_models.mjs";
-import { MASKING, MASKING_MODELS, maskingAt } from "./own_video.mjs";
+import { MASKING, MASKING_MODELS, maskingAt } from "./masking.mjs";
 
 const masking = maskingAt(0, 1300);
 

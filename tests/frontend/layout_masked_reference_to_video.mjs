@@ -1,7 +1,7 @@
 // What the workflow on the canvas has beyond its API twin: places, notes, groups, nodes that are bypassed.
 import { DEMO_MODELS } from "./demo_models.mjs";
+import { BIREFNET_MODEL, backgroundRemoval } from "./masking.mjs";
 
-const BIREFNET = "https://huggingface.co/Comfy-Org/BiRefNet/resolve/main/background_removal/birefnet.safetensors";
 
 const START = `## Masked reference to video
 
@@ -51,16 +51,7 @@ export default {
   // Bypassed, Join Image with Alpha hands its picture on as it is. Enabled, it gives a photo the alpha channel that
   // Masked Reference looks for when Load Image has no mask to offer.
   bypassed: {
-    birefnet: {
-      class_type: "LoadBackgroundRemovalModel",
-      inputs: { bg_removal_name: "birefnet.safetensors" },
-      _meta: { title: "Load Background Removal Model" },
-    },
-    remove: {
-      class_type: "RemoveBackground",
-      inputs: { image: ["picture", 0], bg_removal_model: ["birefnet", 0] },
-      _meta: { title: "Remove Background" },
-    },
+    ...backgroundRemoval(["picture", 0]),
     invert: { class_type: "InvertMask", inputs: { mask: ["remove", 0] }, _meta: { title: "Invert Mask" } },
     join: {
       class_type: "JoinImageWithAlpha",
@@ -71,7 +62,7 @@ export default {
   rewired: { reference: { image: ["join", 0] } },
   models: {
     backbone: DEMO_MODELS,
-    birefnet: [{ name: "birefnet.safetensors", url: BIREFNET, directory: "background_removal" }],
+    birefnet: BIREFNET_MODEL,
   },
   // [left, top, width, height]; a node without a height, or with too little, gets what its widgets need
   places: {

@@ -1,8 +1,9 @@
-// Nodes that find the subject in a video of one's own, bypassed until they are wanted, in every workflow that reads one.
+// Nodes that find the subject in pictures of one's own, bypassed until they are wanted.
 const BIREFNET = "https://huggingface.co/Comfy-Org/BiRefNet/resolve/main/background_removal/birefnet.safetensors";
 const FACE = "https://huggingface.co/Comfy-Org/mediapipe/resolve/main/detection/mediapipe_face_fp32.safetensors";
 
-export const MASKING = {
+/** Core's background removal on the pictures of a node. */
+export const backgroundRemoval = (image) => ({
   birefnet: {
     class_type: "LoadBackgroundRemovalModel",
     inputs: { bg_removal_name: "birefnet.safetensors" },
@@ -10,9 +11,15 @@ export const MASKING = {
   },
   remove: {
     class_type: "RemoveBackground",
-    inputs: { image: ["pictures", 0], bg_removal_model: ["birefnet", 0] },
+    inputs: { image, bg_removal_model: ["birefnet", 0] },
     _meta: { title: "Remove Background" },
   },
+});
+
+export const BIREFNET_MODEL = [{ name: "birefnet.safetensors", url: BIREFNET, directory: "background_removal" }];
+
+export const MASKING = {
+  ...backgroundRemoval(["pictures", 0]),
   face_model: {
     class_type: "LoadMediaPipeFaceLandmarker",
     inputs: { model_name: "mediapipe_face_fp32.safetensors" },
@@ -38,7 +45,7 @@ export const MASKING = {
 };
 
 export const MASKING_MODELS = {
-  birefnet: [{ name: "birefnet.safetensors", url: BIREFNET, directory: "background_removal" }],
+  birefnet: BIREFNET_MODEL,
   face_model: [{ name: "mediapipe_face_fp32.safetensors", url: FACE, directory: "detection" }],
 };
 
