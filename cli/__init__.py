@@ -58,7 +58,9 @@ def _add_inspect(commands) -> None:
     add_reference_options(command)
     command.add_argument("--out", type=Path, default=Path("out/inspect.png"), metavar="FILE.png")
     command.add_argument(
-        "--recipe", default="auto", help="saber, phantom, bernini, or auto: what the DiT's file says"
+        "--recipe",
+        default="auto",
+        help="saber, phantom, bernini, videomaker, or auto: what the DiT's file says",
     )
     command.add_argument(
         "--dit", type=Path, metavar="FILE", help="only its shapes are read; default: the demo model"

@@ -39,7 +39,11 @@ def add_request(command: argparse.ArgumentParser) -> None:
     add("--prompt", required=True)
     add("--negative", default="", help="negative prompt")
     add("--out", required=True, type=Path, metavar="FILE.mp4")
-    add("--recipe", default="auto", help="saber, phantom, bernini, or auto: what the DiT's file says")
+    add(
+        "--recipe",
+        default="auto",
+        help="saber, phantom, bernini, videomaker, or auto: what the DiT's file says",
+    )
     add(
         "--attention",
         choices=NAMES,

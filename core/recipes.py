@@ -1,11 +1,12 @@
 """How each published system puts references in front of a Wan DiT, as data. A new method is a new function here."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Canvas = Literal["video", "own"]
-NullPass = Literal["keep", "drop"]
+NullPass = Literal["keep", "drop", "zero"]
+Clock = Literal["video", "own"]
 GREY = 127 / 255
 AUTO = "auto"  # the recipe the model's file names
 TRAINED_FOR = "refvid.recipe"  # metadata key of a file that was trained for a recipe
@@ -22,7 +23,9 @@ class Recipe:
     masked_input   the recipe fills a (latent, mask, latent) patch embedding, 36 channels on Wan 2.1
     own_source  each reference is a stream with the video's positions and a source id of its own; otherwise reference
                 k stands at frame F + k, right after a video of F latent frames
-    null_pass   whether the unconditional pass keeps the references, for samplers that do not build their passes
+    null_pass   whether the unconditional pass keeps the references, for samplers that do not build their passes; "zero": there they
+                have zero latents, whoever builds the passes
+    clock       timestep of reference tokens: the video's, or their own, 0, since they are clean
     """
 
     name: str
@@ -35,6 +38,7 @@ class Recipe:
     null_pass: NullPass
     max_references: int = 8
     longest_edge: int = 848
+    clock: Clock = "video"
 
     def placement(self, index: int, video_frames: int) -> tuple[int, int]:
         """(first latent frame, source id) of reference `index`, counted from 0; source 0 is the video."""
@@ -58,7 +62,32 @@ def bernini() -> Recipe:
     return Recipe("bernini", "ByteDance/Bernini-R", "own", WHITE, False, False, True, "keep")
 
 
-RECIPES: dict[str, Callable[[], Recipe]] = {build().name: build for build in (saber, phantom, bernini)}
+def videomaker() -> Recipe:
+    """The model as its own reference encoder: one clean frame behind the video, with its own timestep 0 (our choice: pretrained Wan knows
+    clean tokens at 0 only), and a zero latent in the null pass. VideoMaker (arXiv 2412.19645) §3, on Wan's attention over all
+    frames; grey where the picture is masked out, whose tokens are left out, is our choice."""
+    return Recipe(
+        "videomaker",
+        "arXiv 2412.19645",
+        "video",
+        GREY,
+        False,
+        False,
+        False,
+        "zero",
+        max_references=1,
+        clock="own",
+    )
+
+
+def videomaker_shared() -> Recipe:
+    """`videomaker` as published: the reference has the video's timestep, though it is clean."""
+    return replace(videomaker(), name="videomaker_shared", clock="video")
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    build().name: build for build in (saber, phantom, bernini, videomaker, videomaker_shared)
+}
 
 
 def recipe_named(name: str) -> Recipe:

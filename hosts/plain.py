@@ -1,7 +1,7 @@
 """refvid without ComfyUI: the same recipes on the plain torch Wan of `wan/`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -124,6 +124,7 @@ def tail(
         angles[None].to(device),
         now.bias,
         attend(now.groups),
+        arranged.layout.recipe.clock == "own",
     )
 
 
@@ -137,7 +138,7 @@ def velocity(dit: WanDiT, latent: Tensor, sigma: Tensor, condition: Condition, e
     conditions is shown the given frames clean, and says of them that they lead there."""
     batch, _, frames, rows, columns = latent.shape
     running, latent = latent, latent.to(dit.head.head.weight.dtype)
-    given, width = condition.references if entry.conditions else None, dit.config.image_width
+    given, width = _references_of(condition.references, entry), dit.config.image_width
     clean, clock = condition.frames if entry.conditions else None, sigma
     if clean is not None:
         latent, clock = clean.on(latent), _clocks(clean, sigma, batch)
@@ -163,6 +164,15 @@ def velocity(dit: WanDiT, latent: Tensor, sigma: Tensor, condition: Condition, e
         identities=identities,
     )
     return out if clean is None else _towards(clean, running, sigma, out.to(running))
+
+
+def _references_of(references: EncodedReferences | None, entry: Pass) -> EncodedReferences | None:
+    """What a pass is shown of them: all, nothing, or zero latents, as their recipe says."""
+    if references is None or entry.conditions:
+        return references
+    if references.arranged.layout.recipe.null_pass != "zero":
+        return None
+    return replace(references, inputs=tuple(torch.zeros_like(one) for one in references.inputs))
 
 
 def _clocks(given: Given, sigma: Tensor, batch: int) -> Tensor:

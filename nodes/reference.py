@@ -95,7 +95,7 @@ class RefVidApplyReferences(io.ComfyNode):
                 io.Combo.Input("recipe", options=[AUTO, *RECIPES], default=AUTO,
                                tooltip="How references enter. auto reads it from the model's file. saber: masked references "
                                "after the video. phantom: Phantom weights. bernini: Bernini-R weights."),
-                io.Combo.Input("null_pass", options=["recipe", "keep", "drop"], default="recipe", advanced=True,
+                io.Combo.Input("null_pass", options=["recipe", "keep", "drop", "zero"], default="recipe", advanced=True,
                                tooltip="Whether the negative conditioning keeps the references, for KSampler. The Joint "
                                "Guider builds its own passes and ignores this."),
                 io.Combo.Input("attention", optional=True, options=list(NAMES), default=NAMES[0], advanced=True,

@@ -37,13 +37,14 @@ class DiTConfig:
 @dataclass(frozen=True)
 class Tail:
     """Tokens that follow the video: tokens (B, R, C), angles (B or 1, R, D/2) in radians, key_bias (B or 1, R), added to
-    every query's logits for these keys: 0 untouched, -inf removed; and the self-attention of the joined sequence,
-    where not every query sees every key."""
+    every query's logits for these keys: 0 untouched, -inf removed; the self-attention of the joined sequence, where not every query sees
+    every key; and whether they have a timestep of their own, 0."""
 
     tokens: Tensor
     angles: Tensor
     key_bias: Tensor | None = None
     attend: Attend | None = None
+    clean: bool = False
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ class WanDiT(nn.Module):
             time, modulation = (t.repeat_interleave(length // frames, dim=1) for t in (time, modulation))
         if tail is not None:
             tokens, angles, bias = _append(video, angles, tail)
-            modulation = self._tail_modulation(modulation, timestep, tail)
+            modulation = self._tail_modulation(modulation, timestep, tail, length)
         rotation = torch.stack([angles.cos(), angles.sin()], dim=-1).float().unsqueeze(2)
         attend = attend_all if tail is None or tail.attend is None else tail.attend
         for block in self.blocks:
@@ -190,11 +191,14 @@ class WanDiT(nn.Module):
         time = self.time_embedding(waves.to(self.head.modulation.dtype))
         return time, self.time_projection(time).unflatten(2, (6, self.config.width))
 
-    def _tail_modulation(self, modulation: Tensor, timestep: Tensor, tail: Tail) -> Tensor:
-        """With a timestep per frame the tail takes the noisiest: replaced frames are clean, the rest is the clock."""
-        if timestep.ndim == 1:
+    def _tail_modulation(self, modulation: Tensor, timestep: Tensor, tail: Tail, length: int) -> Tensor:
+        """With a timestep per frame the tail takes the noisiest: replaced frames are clean, the rest is the clock. A clean tail takes 0."""
+        if timestep.ndim == 1 and not tail.clean:
             return modulation
-        _, last = self._embed_time(timestep.amax(dim=1))
+        noisiest = timestep.amax(dim=1) if timestep.ndim == 2 else timestep
+        _, last = self._embed_time(noisiest * (not tail.clean))
+        if modulation.shape[1] == 1:
+            modulation = modulation.expand(-1, length, -1, -1)
         return torch.cat([modulation, last.expand(-1, tail.tokens.shape[1], -1, -1)], dim=1)
 
     def _embed_image(self, features: Tensor | None) -> Tensor | None:

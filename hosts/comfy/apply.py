@@ -15,7 +15,7 @@ from ...core.recipes import AUTO, TRAINED_FOR, Recipe, choose_recipe
 from ...core.references import Reference, active, prepare, reference_input
 from ...kernels.paths import AUTO as ANY_ATTENTION
 from . import sidecar
-from .conditioning import BLANK_IMAGE, Attached, Conditioning, attach, with_values
+from .conditioning import BLANK_IMAGE, ZERO, Attached, Conditioning, attach, with_values
 from .variants import input_channels, latent_channels, require_vae, require_wan, takes_image_features
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ def apply_references(
     latent: dict[str, Tensor],
     references: list[Reference],
     recipe_name: str = AUTO,
-    null_pass: Literal["recipe", "keep", "drop"] = "recipe",
+    null_pass: Literal["recipe", "keep", "drop", "zero"] = "recipe",
     attention: str = ANY_ATTENTION,
 ) -> Applied:
     """Everything that may be refused is refused before anything is encoded. Without an active reference the inputs
@@ -66,12 +66,16 @@ def apply_references(
     prepared, latents = _encoded(references, recipe, vae, samples)
     attached = Attached(latents, [r.mask for r in prepared], [r.controls for r in prepared], cells)
     values = (recipe, attached, attention)
-    keep = recipe.null_pass if null_pass == "recipe" else null_pass
+    null = recipe.null_pass if null_pass == "recipe" else null_pass
+    if null != "drop":
+        negative = attach(negative, *values)
+    if null == "zero":
+        negative = with_values(negative, {ZERO: True})
     return Applied(
         sidecar.install(model),
         None if low_noise_model is None else sidecar.install(low_noise_model),
         attach(positive, *values),
-        attach(negative, *values) if keep == "keep" else negative,
+        negative,
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import comfy.ldm.common_dit
 import torch
+from comfy.ldm.wan.model import sinusoidal_embedding_1d
 from torch import Tensor
 
 from ...core.layout import Layout
@@ -61,7 +62,8 @@ class Beside:
         self._pe = torch.cat(turned, dim=1)[0][keep]
         self.rule = rule
         # With a timestep per frame (TI2V) references take the clock of the noisiest frame: the others are clean.
-        self._clock = timestep.argmax(dim=1) if timestep.ndim == 2 else None
+        self._noisiest = timestep.argmax(dim=1) if timestep.ndim == 2 else None
+        self._clean = _clean_modulation(module, timestep, x.dtype) if layout.recipe.clock == "own" else None
         self._joined: dict[str, tuple[Tensor, Tensor]] = {}
 
     def join(self, args: dict[str, Any]) -> dict[str, Any]:
@@ -89,14 +91,28 @@ class Beside:
         return torch.cat([pe.expand(len(self._pe), *pe.shape[1:]), self._pe.to(pe)], dim=1)
 
     def _join_vec(self, vec: Tensor, video: Tensor) -> Tensor:
-        """One modulation for all tokens stays; one per frame is spread over the tokens as core's repeat_e does."""
-        if vec.ndim < 4 or vec.shape[1] == 1 or self._clock is None:
+        """One modulation for all tokens stays; else as many rows as the video and the references can share evenly, which core's repeat_e
+        spreads over the tokens."""
+        if self._clean is None and (vec.ndim < 4 or vec.shape[1] == 1 or self._noisiest is None):
             return vec
-        length = video.shape[1]
-        spread = vec.repeat_interleave(math.ceil(length / vec.shape[1]), dim=1)[:, :length]
-        last = vec[torch.arange(len(vec), device=vec.device), self._clock].unsqueeze(1)
+        last = self._clean
+        if last is None:
+            last = vec[torch.arange(len(vec), device=vec.device), self._noisiest].unsqueeze(1)
+        length, added = video.shape[1], self.tokens.shape[1]
+        each = math.ceil(length / vec.shape[1])
+        if each * vec.shape[1] != length:
+            vec, each = vec.repeat_interleave(each, dim=1)[:, :length], 1
+        row = math.gcd(each, added)  # tokens that a row of both stands for
+        both = [vec.repeat_interleave(each // row, dim=1), last.expand(len(vec), added // row, -1, -1)]
         # In x's dtype: core's fused modulation kernel on CUDA takes x's type for granted.
-        return torch.cat([spread, last.expand(-1, self.tokens.shape[1], -1, -1)], dim=1).to(video.dtype)
+        return torch.cat([one.to(video.dtype) for one in both], dim=1)
+
+
+def _clean_modulation(module, timestep: Tensor, dtype: torch.dtype) -> Tensor:
+    """The six modulation vectors of timestep 0, (1, 1, 6, C), as core's forward makes them."""
+    clock = timestep.new_zeros(1)
+    time = module.time_embedding(sinusoidal_embedding_1d(module.freq_dim, clock).to(dtype))
+    return module.time_projection(time).unflatten(1, (6, module.dim)).unsqueeze(1)
 
 
 class BlockPatch:

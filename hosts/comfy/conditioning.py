@@ -23,6 +23,7 @@ MASKS = "refvid_masks"  # list of (H, W) in [0, 1], prepared
 CONTROLS = "refvid_controls"  # (K, 9) float64, a row of numbers each
 REACH = "refvid_reach"  # list of (F or 1, h or 1, w or 1) bool: cells of the video latent that each acts on
 ATTENTION = "refvid_attention"  # str: which attention runs
+ZERO = "refvid_zero"  # True: the references are there with zero latents
 BLANK_IMAGE = "refvid_blank_image"  # True: the image features of an image-to-video model are zero
 
 IDENTITIES = "refvid_identities"  # list of (1, n, C): tokens of each, read behind the text
@@ -36,7 +37,7 @@ FRAMES = "refvid_frames"  # (1, C, F, h, w): latents that stand on replaced fram
 FRAMES_AT = "refvid_frames_at"  # (F,) bool: which those are
 FRAMES_CLOCK = "refvid_frames_clock"  # str: core.frames.CLOCKS
 
-REFERENCE_KEYS = (RECIPE, LATENTS, MASKS, CONTROLS, REACH, ATTENTION)
+REFERENCE_KEYS = (RECIPE, LATENTS, MASKS, CONTROLS, REACH, ATTENTION, ZERO)
 FRAME_KEYS = (FRAMES, FRAMES_AT, FRAMES_CLOCK)
 
 
@@ -176,6 +177,17 @@ def strip(conditioning: Conditioning) -> Conditioning:
         [text, {k: v for k, v in options.items() if k not in (*REFERENCE_KEYS, *FRAME_KEYS)}]
         for text, options in conditioning
     ]
+
+
+def null_of(negative: Conditioning, positive: Conditioning) -> Conditioning:
+    """The unconditional pass of guiders: `negative` without references and replaced frames; with those of `positive` at zero latents
+    where their recipe says so."""
+    carried = (
+        {key: value for key, value in positive[0][1].items() if key in REFERENCE_KEYS} if positive else {}
+    )
+    if RECIPE not in carried or recipe_named(carried[RECIPE]).null_pass != "zero":
+        return strip(negative)
+    return with_values(strip(negative), {**carried, ZERO: True})
 
 
 def carrying(text: Conditioning, conditions: Conditioning) -> Conditioning:

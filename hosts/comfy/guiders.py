@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ...core.guidance import CONDITIONED, MIDDLE, NULL, Guidance, Table, combine, renormed
 from ...core.schedule import share_of
-from .conditioning import Conditioning, carrying, strip
+from .conditioning import Conditioning, carrying, null_of
 
 NAMES = {CONDITIONED: "positive", MIDDLE: "middle", NULL: "negative"}
 
@@ -67,7 +67,7 @@ def table_guider(
 ) -> TableGuider:
     """JIT-CFG or SIT-CFG: the null pass has neither the prompt nor the conditions (references, frames), whatever `negative` carries."""
     guider = TableGuider(model)
-    conds = {"positive": positive, "negative": strip(negative)}
+    conds = {"positive": positive, "negative": null_of(negative, positive)}
     if guidance.image != guidance.text:  # else no step needs it
         conds["middle"] = carrying(negative, positive)
     guider.inner_set_conds(conds)

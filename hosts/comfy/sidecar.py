@@ -94,9 +94,12 @@ def model_conds(cond: dict[str, Any], model: ModelPatcher, grid: tuple[int, ...]
     if not cond.get(keys.LATENTS):
         return found
     arranged, channels = keys.arranged_of(cond), input_channels(model)
+    shown = [
+        model.model.process_latent_in(latent) * (not cond.get(keys.ZERO)) for latent in cond[keys.LATENTS]
+    ]
     inputs = [
-        reference_input(model.model.process_latent_in(latent), mask, channels, arranged.layout.recipe)
-        for latent, mask in zip(cond[keys.LATENTS], cond[keys.MASKS], strict=True)
+        reference_input(latent, mask, channels, arranged.layout.recipe)
+        for latent, mask in zip(shown, cond[keys.MASKS], strict=True)
     ]
     found |= {
         INPUTS: comfy.conds.CONDList(inputs),

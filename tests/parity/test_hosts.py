@@ -63,15 +63,20 @@ def references():
     ]
 
 
+def chosen(recipe):
+    """As many as the recipe takes."""
+    return references()[: recipe_named(recipe).max_references]
+
+
 def applied(twin, recipe):
     """The ComfyUI side and the plain side of the same conditioning."""
     texts = {"positive": run.text(1), "negative": run.text(2)}
     out = apply_references(
         twin.comfy, None, [[texts["positive"], {}]], [[texts["negative"], {}]], twin.comfy_vae,
-        run.empty_latent(), references(), recipe,
+        run.empty_latent(), chosen(recipe), recipe,
     )  # fmt: skip
     encoded = plain.encode_references(
-        twin.plain, twin.plain_vae, references(), recipe_named(recipe), (3, 8, 8)
+        twin.plain, twin.plain_vae, chosen(recipe), recipe_named(recipe), (3, 8, 8)
     )
     masked_input = twin.plain.config.in_channels == 36
     padding = plain.grey_padding(twin.plain_vae, 9, 64, 64) if masked_input else None

@@ -1,0 +1,89 @@
+"""VideoMaker's recipe: a clean frame behind the video, as core's own forward would have it."""
+
+import pytest
+import torch
+from comfy.patcher_extension import WrappersMP
+from refvid_run import empty_latent, picture, sample, text, worst
+
+from refvid.core.controls import Controls
+from refvid.core.guidance import Guidance, Scale, joint
+from refvid.core.references import make_reference
+from refvid.hosts.comfy.apply import apply_references
+from refvid.hosts.comfy.guiders import table_guider
+
+pytestmark = pytest.mark.comfy
+FRAMES, SIDE = 3, 8
+
+
+def applied(model, vae, recipe: str = "videomaker", strength: float = 1.0, **how):
+    words = ([[text(seed), {}]] for seed in (1, 2))
+    reference = make_reference(picture(3), None, Controls(strength))
+    return apply_references(model, None, *words, vae, empty_latent(), [reference], recipe, **how)
+
+
+def seen_by_the_model(out, guider=None) -> tuple[torch.Tensor, list[dict]]:
+    """One step, and what every evaluation was given and gave."""
+    model, calls = out.model.clone(), []
+
+    def listen(executor, x, timestep, context, *args, **kwargs):
+        made = executor(x, timestep, context, *args, **kwargs)
+        given = {"x": x, "timestep": timestep, "context": context, "made": made, **kwargs}
+        calls.append(
+            {name: value.clone() if torch.is_tensor(value) else value for name, value in given.items()}
+        )
+        return made
+
+    wrappers = model.wrappers[WrappersMP.DIFFUSION_MODEL]
+    model.wrappers[WrappersMP.DIFFUSION_MODEL] = {"listen": [listen], **wrappers}  # around ours
+    if guider is None:
+        return sample(model, out.positive, out.negative, empty_latent(), steps=1), calls
+    guided = table_guider(model, out.positive, out.negative, guider)
+    return sample(model, None, None, empty_latent(), guider=guided, steps=1), calls
+
+
+@pytest.mark.parametrize(("recipe", "clean"), [("videomaker", True), ("videomaker_shared", False)])
+def test_it_is_cores_forward_on_one_frame_more_with_a_timestep_of_its_own(t2v, vae, recipe, clean):
+    """The reference as frame F of the latent, at timestep 0 or the video's; the video's frames of the result."""
+    _, calls = seen_by_the_model(applied(t2v, vae, recipe))
+    module = t2v.model.diffusion_model
+    for call in calls:
+        batch = len(call["x"])
+        given = call["refvid_inputs"][0].expand(batch, -1, -1, -1, -1)
+        clock = call["timestep"][:, None].expand(batch, FRAMES + 1).clone()
+        clock[:, FRAMES] *= not clean
+        longer = torch.cat([call["x"], given], dim=2)
+        with torch.no_grad():
+            core = module(longer, clock, call["context"], transformer_options={"rope_options": {}})
+        assert worst(core[:, :, :FRAMES], call["made"]) < 1e-4
+    assert calls
+
+
+def test_the_null_pass_of_every_guider_has_a_zero_reference_and_the_others_the_reference(t2v, vae):
+    out = applied(t2v, vae)
+    for guidance in (joint(Scale(4.0)), Guidance(Scale(2.0), Scale(4.0)), None):
+        _, calls = seen_by_the_model(out, guidance)
+        shown = [bool(row.abs().max() > 0) for call in calls for row in call["refvid_inputs"][0]]
+        assert sorted(shown) == [False, *[True] * (len(shown) - 1)] and len(shown) >= 2
+
+
+def test_the_widget_chooses_the_null_pass_of_other_samplers(t2v, vae):
+    made = {
+        null: sample(*_parts(applied(t2v, vae, null_pass=null)), empty_latent(), cfg=4.0)
+        for null in ("recipe", "zero", "keep", "drop")
+    }
+    assert torch.equal(made["recipe"], made["zero"])
+    assert worst(made["zero"], made["keep"]) > 1e-3 < worst(made["zero"], made["drop"])
+
+
+def test_strength_0_is_the_model_untouched_and_a_second_reference_is_refused(t2v, vae):
+    bare = sample(t2v, [[text(1), {}]], [[text(2), {}]], empty_latent(), cfg=4.0)
+    assert torch.equal(sample(*_parts(applied(t2v, vae, strength=0.0)), empty_latent(), cfg=4.0), bare)
+    assert worst(sample(*_parts(applied(t2v, vae)), empty_latent(), cfg=4.0), bare) > 1e-3
+    words = ([[text(seed), {}]] for seed in (1, 2))
+    two = [make_reference(picture(seed)) for seed in (3, 4)]
+    with pytest.raises(ValueError, match="references: 2 pictures came"):
+        apply_references(t2v, None, *words, vae, empty_latent(), two, "videomaker")
+
+
+def _parts(out):
+    return out.model, out.positive, out.negative
