@@ -124,15 +124,15 @@ def _thumbnails(support, root: Path, target: Path) -> int:
 
 
 def _frames(server, graph):
-    """What a workflow makes: its one or two pictures, cut out, then frames of its video, four in all."""
-    import av
+    """What a workflow makes: its one or two pictures, cut out, or the first picture of its video, then frames of what it makes, four
+    in all."""
     import numpy as np
     from PIL import Image
 
     (made,) = server.outputs(graph)
-    names = [node["inputs"]["image"] for node in graph.values() if node["class_type"] == "LoadImage"]
-    with av.open(str(made)) as clip:
-        frames = [frame.to_ndarray(format="rgb24") for frame in clip.decode(video=0)]
+    given = [node["inputs"] for node in graph.values() if node["class_type"] in ("LoadImage", "LoadVideo")]
+    names = [name for one in given if "mask" not in (name := one.get("image") or one["file"])]
+    frames = _pictures(made)
     size, count = frames[0].shape[1::-1], 4 - len(names)
     chosen = [frames[round(k * (len(frames) - 1) / (count - 1))] for k in range(count)]
     shown = [*(_cut_out(server.base / "input" / name, size) for name in names), *chosen]
@@ -140,12 +140,21 @@ def _frames(server, graph):
     return Image.fromarray(np.concatenate(rows)).resize((512, 512))
 
 
+def _pictures(path: Path) -> list:
+    """Every picture of a file, (H, W, 3)."""
+    import av
+
+    with av.open(str(path)) as clip:
+        return [frame.to_ndarray(format="rgb24") for frame in clip.decode(video=0)]
+
+
 def _cut_out(path: Path, size: tuple[int, int]):
-    """A picture on grey where it is transparent."""
+    """A picture, or a video's first, on grey where it is transparent."""
     import numpy as np
     from PIL import Image
 
-    picture = Image.open(path)
+    picture = Image.open(path) if path.suffix == ".png" else Image.fromarray(_pictures(path)[0])
+    picture = picture.convert("RGBA")
     ground = Image.new("RGB", picture.size, "#7f7f7f")
     cut = Image.composite(picture.convert("RGB"), ground, picture.getchannel("A"))
     return np.asarray(cut.resize(size))
