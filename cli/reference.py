@@ -108,6 +108,6 @@ OPTIONS = (
            lambda text: FrameWindow(*_numbers(text, int, 2)), FrameWindow()),
     Option("region", "FILE", "where in the video it may act: a mask of the video's size, or one for each frame (a video, or "
            "a folder of PNGs)", _region),
-    Option("sees", "|".join(SEES), "what it reads itself: the video and the other references, the video, or only itself",
+    Option("sees", "|".join(SEES), "what it reads itself: the video and the other references, the video, only itself, or the video's frames one by one",
            str, SEES[0]),
 )  # fmt: skip

@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-Sees = Literal["all", "video", "itself"]
+Sees = Literal["all", "video", "itself", "frames"]
 SEES: tuple[str, ...] = get_args(Sees)
 MOST_STRENGTH = 10.0
 
@@ -62,7 +62,8 @@ class FrameWindow:
 class Controls:
     """strength  weight of its keys in every attention: 1 untouched, its limit at 0 is removal
     sees      what its own tokens read: "all", the video and the other references; "video", the video and itself;
-              "itself" alone. Two references read each other only where both see "all"
+              "itself" alone; "frames", itself and one latent frame of the video, in turn, of which it takes the mean (VideoMaker's injected
+              self-attention, arXiv 2412.19645 §3). Two references read each other only where both see "all"
     soft      a token that its mask covers by a share counts by that share, not fully
     """
 

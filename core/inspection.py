@@ -74,21 +74,23 @@ def inspect(
     soft: Tensor | None,
     latent: tuple[int, int, int],
     sizes: Sizes,
-    choose: Callable[[bool], Choice],
+    choose: Callable[[bool, bool], Choice],
     memory: tuple[float, float] | None = None,
 ) -> Inspection:
     """Look at a layout over its whole schedule.
 
     keep (kept,), cells (F, h, w) or None and soft as in `visibility.turn`; latent, its frames, rows and columns; `choose`
-    says which path runs where keys have weights, or have none.
+    says which path runs where keys have weights or none, and a reference reads frame by frame or none does.
     """
     grid = (latent[0], (latent[1] + 1) // 2, (latent[2] + 1) // 2)
     video = grid[0] * grid[1] * grid[2]
     shares = [step / SHARES for step in range(SHARES + 1)]
-    turns = _turns(layout, shares, lambda share: turn(layout, share, cells, soft, video, torch.device("cpu")))
+    turns = _turns(
+        layout, shares, lambda share: turn(layout, share, cells, soft, video, grid[0], torch.device("cpu"))
+    )
     counts = [_tokens(layout, now) for now in turns]
     work = [evaluation_work(sizes, video, count, now) for count, now in zip(counts, turns, strict=True)]
-    weighed = {now.bias is not None for now in turns if now is not None}
+    needs = {(now.bias is not None, now.averages) for now in turns if now is not None}
     return Inspection(
         layout,
         grid,
@@ -96,7 +98,7 @@ def inspect(
         _table(layout, cells, video),
         torch.tensor(counts),
         (sum(work) / len(work), evaluation_work(sizes, video, 0, None)),
-        tuple(choose(bias) for bias in sorted(weighed)),
+        tuple(choose(*need) for need in sorted(needs)),
         memory,
     )
 

@@ -28,14 +28,25 @@ class Turn:
     bias: Tensor | None
     groups: Groups | None
 
+    @property
+    def averages(self) -> bool:
+        """True where a reference reads frame by frame."""
+        return self.groups is not None and self.groups.averaged is not None
+
 
 def turn(
-    layout: Layout, share: float, cells: Tensor | None, soft: Tensor | None, video: int, device: torch.device
+    layout: Layout,
+    share: float,
+    cells: Tensor | None,
+    soft: Tensor | None,
+    video: int,
+    frames: int,
+    device: torch.device,
 ) -> Turn | None:
     """What the references of a layout do at a share of the schedule; None where none acts.
 
     cells (F, h, w) int64, bit k where reference k acts, or None for everywhere; soft (1 or B, kept), log of the share
-    of each kept token that its mask covers, or None; video, tokens of the video.
+    of each kept token that its mask covers, or None; video, tokens of the video, in so many latent frames.
     """
     levels = [stream.controls.log_strength(share) for stream in layout.streams]
     acting = tuple(index for index, level in enumerate(levels) if level > -math.inf)
@@ -43,7 +54,9 @@ def turn(
         return None
     kept = None if len(acting) == len(levels) else torch.tensor(layout.columns(acting), device=device)
     return Turn(
-        kept, _bias(layout, acting, levels, soft, kept, device), _groups(layout, acting, cells, video, device)
+        kept,
+        _bias(layout, acting, levels, soft, kept, device),
+        _groups(layout, acting, cells, video, frames, device),
     )
 
 
@@ -63,22 +76,57 @@ def _bias(
 
 
 def _groups(
-    layout: Layout, acting: tuple[int, ...], cells: Tensor | None, video: int, device: torch.device
+    layout: Layout,
+    acting: tuple[int, ...],
+    cells: Tensor | None,
+    video: int,
+    frames: int,
+    device: torch.device,
 ) -> Groups | None:
     seen: dict[frozenset[int], list[Tensor]] = defaultdict(list)
     everyone = frozenset({VIDEO, *(index + 1 for index in acting)})
     for visible, rows in _video_parts(acting, cells, video):
         seen[visible].append(rows)
-    start, spans = video, {VIDEO: (0, video)}
+    start, spans, one_by_one = video, {VIDEO: (0, video)}, []
     for index in acting:
         spans[index + 1] = (start, start + layout.streams[index].kept)
-        seen[layout.seen_by(index) & everyone].append(torch.arange(*spans[index + 1]))
+        if layout.streams[index].controls.sees == "frames":
+            one_by_one.append(spans[index + 1])
+        else:
+            seen[layout.seen_by(index) & everyone].append(torch.arange(*spans[index + 1]))
         start = spans[index + 1][1]
-    if set(seen) == {everyone}:
+    if set(seen) == {everyone} and not one_by_one:
         return None
-    queries = tuple(torch.cat(rows).to(device) for rows in seen.values())
-    keys = tuple(_merged([spans[segment] for segment in sorted(visible)]) for visible in seen)
-    return Groups(keys, queries, torch.cat(queries).argsort(), video)
+    queries = [torch.cat(rows) for rows in seen.values()]
+    keys = [_merged([spans[segment] for segment in sorted(visible)]) for visible in seen]
+    for own in one_by_one:
+        keys += [_merged([frame, own]) for frame in _frame_spans(video, frames)]
+        queries += [torch.arange(*own)] * frames
+    order, averaged = _gathered(queries, one_by_one, frames)
+    if averaged is not None:
+        averaged = (averaged[0].to(device), averaged[1].to(device))
+    return Groups(tuple(keys), tuple(rows.to(device) for rows in queries), order.to(device), video, averaged)
+
+
+def _frame_spans(video: int, frames: int) -> list[Span]:
+    each = video // frames
+    return [(frame * each, (frame + 1) * each) for frame in range(frames)]
+
+
+def _gathered(
+    queries: list[Tensor], one_by_one: list[Span], frames: int
+) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+    """Where each query's (first) result stands in the joined parts, and of those that read frame by frame all their places. Those
+    parts come last, `frames` for each reference."""
+    joined = torch.cat(queries)
+    order = joined.argsort(stable=True)
+    if not one_by_one:
+        return order, None
+    rows = torch.cat([torch.arange(*own) for own in one_by_one])
+    first = torch.ones_like(joined[order], dtype=torch.bool)
+    first[1:] = joined[order].diff() != 0
+    of_each = [order[joined[order] == row] for row in rows]
+    return order[first], (rows, torch.stack(of_each) if frames else rows[:, None])
 
 
 def _video_parts(

@@ -112,7 +112,7 @@ def inspect_references(
         arranged.soft,
         grid,
         Sizes(config.width, config.ffn_width, config.layers),
-        lambda bias: plain.choose(bias, attention, torch.device(device), torch.bfloat16),
+        lambda *need: plain.choose(attention, torch.device(device), torch.bfloat16, *need),
     )
     return inspection, [reference.picture for reference in prepared]
 

@@ -110,13 +110,13 @@ def tail(
     device, dtype = dit.head.head.weight.device, dit.head.head.weight.dtype
     arranged, (frames, rows, columns) = references.arranged, grid
     video = frames * rows * columns // 4
-    now = turn(arranged.layout, share, references.cells, arranged.soft, video, device)
+    now = turn(arranged.layout, share, references.cells, arranged.soft, video, frames, device)
     if now is None:
         return None
     keep = arranged.keep if now.kept is None else arranged.keep[now.kept.cpu()]
     embedded = torch.cat([dit.embed_patches(latent.to(device, dtype)) for latent in references.inputs], dim=1)
     angles = reference_angles(arranged.layout, frames, dit.head_size)[keep]
-    choice = choose(now.bias is not None, attention, device, dtype)
+    choice = choose(attention, device, dtype, now.bias is not None, now.averages)
     tell_path(choice)
     attend = WHOLE.get(choice.path.name, lambda groups: in_groups(attend_all, groups))
     return Tail(
@@ -128,9 +128,11 @@ def tail(
     )
 
 
-def choose(bias: bool, name: str, device: torch.device, dtype: torch.dtype) -> Choice:
+def choose(
+    name: str, device: torch.device, dtype: torch.dtype, bias: bool = False, averages: bool = False
+) -> Choice:
     """The attention path without ComfyUI, and why."""
-    return choose_path(Need(bias, no_triton=why_not(device, dtype)), name)
+    return choose_path(Need(bias, no_triton=why_not(device, dtype), averages=averages), name)
 
 
 def velocity(dit: WanDiT, latent: Tensor, sigma: Tensor, condition: Condition, entry: Pass) -> Tensor:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .grouped import Attend, Groups
+from .grouped import Attend, Groups, in_groups
 
 
 def masked_attention(
@@ -28,5 +28,9 @@ def masked_attention(
 
 def eager_attention(groups: Groups | None) -> Attend:
     """`masked_attention` with what queries see as one whole mask: what the other paths are checked by."""
+    if groups is not None and groups.averaged is not None:  # no whole mask says a mean
+        return in_groups(
+            lambda query, key, value, bias: masked_attention(query, key, value, None, bias), groups
+        )
     keep = None if groups is None else groups.dense()[None]
     return lambda query, key, value, bias: masked_attention(query, key, value, keep, bias)

@@ -15,22 +15,24 @@ class Groups:
     """Queries of a sequence in parts that see the same keys. The video's tokens come first.
 
     keys     spans [start, stop) of the keys of each part: hashable, so that a compiled model is guarded by them
-    queries  (n,) int64 each; every query is in one part
-    order    (L,) int64: where each query's result stands in the parts, joined
+    queries  (n,) int64 each; every query is in one part, or in several
+    order    (L,) int64: where each query's result stands in the parts, joined; the first of several
     video    tokens of the video
+    averaged rows (R,) of queries that are in several parts and take the mean, and where in the parts those stand (R, m); or None
     """
 
     keys: tuple[tuple[Span, ...], ...]
     queries: tuple[Tensor, ...]
     order: Tensor
     video: int
+    averaged: tuple[Tensor, Tensor] | None = None
 
     def sees_references(self, part: int) -> bool:
         """Whether the keys of a part reach beyond the video."""
         return self.keys[part][-1][1] > self.video
 
     def dense(self) -> Tensor:
-        """(L, L) bool, True = query sees key."""
+        """(L, L) bool, True = query sees key; for a query that takes a mean, in any of its parts."""
         seen = torch.zeros(len(self.order), len(self.order), dtype=torch.bool, device=self.order.device)
         for spans, rows in zip(self.keys, self.queries, strict=True):
             for start, stop in spans:
@@ -61,7 +63,14 @@ def grouped_attention(
             attend(query.index_select(axis, rows), _cut(key, spans, axis), _cut(value, spans, axis), bias)
         )
     place = axis if out_axis is None else out_axis
-    return torch.cat(parts, dim=place).index_select(place, groups.order)
+    joined = torch.cat(parts, dim=place)
+    out = joined.index_select(place, groups.order)
+    if groups.averaged is None:
+        return out
+    rows, places = groups.averaged
+    place %= joined.ndim
+    several = joined.index_select(place, places.flatten()).unflatten(place, places.shape)
+    return out.index_copy(place, rows, several.mean(place + 1))
 
 
 def in_groups(attend: Attend, groups: Groups | None) -> Attend:

@@ -16,11 +16,13 @@ class Need:
     bias         log weights on the keys of references (a strength, a fade, a soft mask)
     drops_masks  why a mask would be lost in the attention that the host has, or None
     no_triton    why this package's Triton kernels cannot run here, or None
+    averages     a reference reads frame by frame and takes the mean
     """
 
     bias: bool = False
     drops_masks: str | None = None
     no_triton: str | None = None
+    averages: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ SDPA = Path("sdpa", "torch's own attention in place of the host's", _takes_all)
 TRITON = Path(
     "triton",
     "this pack's Triton kernel, over the blocks of tokens that see each other",
-    lambda need: need.no_triton,
+    lambda need: "a reference reads frame by frame, which takes a mean" if need.averages else need.no_triton,
 )
 EAGER = Path("eager", "plain torch with a whole mask, to check the others by; slow", _takes_all)
 PATHS = (REMOVAL, BIAS, SDPA)  # in the order they are tried

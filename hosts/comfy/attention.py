@@ -59,7 +59,10 @@ class Rule:
         path = self.path
         # Another pack may have set another override for this block alone.
         if not torch.compiler.is_compiling():
-            path = chosen_path(self.bias is not None, self.name, previous, query.device, query.dtype)
+            averages = self.groups is not None and self.groups.averaged is not None
+            path = chosen_path(
+                self.bias is not None, self.name, previous, query.device, query.dtype, averages
+            )
         if self.groups is not None and kwargs.get("mask") is not None:
             raise RuntimeError(
                 "refvid: another pack masks Wan's self-attention; references with a region, a frame window or a "
@@ -172,12 +175,16 @@ def _run_whole(
 
 
 def choose(
-    bias: bool, name: str, override: Callable | None, device: torch.device, dtype: torch.dtype
+    bias: bool,
+    name: str,
+    override: Callable | None,
+    device: torch.device,
+    dtype: torch.dtype,
+    averages: bool = False,
 ) -> Choice:
     """Which path runs behind this override, and why."""
-    return choose_path(
-        Need(bias, drops_masks(override, device, dtype) if bias else None, _no_triton(device, dtype)), name
-    )
+    lost = drops_masks(override, device, dtype) if bias else None
+    return choose_path(Need(bias, lost, _no_triton(device, dtype), averages), name)
 
 
 def _no_triton(device: torch.device, dtype: torch.dtype) -> str | None:

@@ -34,7 +34,7 @@ def inspect_references(
         arranged.soft,
         (frames, rows, columns),
         _sizes(model),
-        lambda bias: _choice(model, bias, options.get(keys.ATTENTION, AUTO)),
+        lambda *need: _choice(model, options.get(keys.ATTENTION, AUTO), *need),
         _memory(model, samples.shape, arranged.layout.kept),
     )
     if vae is None:
@@ -50,10 +50,10 @@ def _sizes(model: ModelPatcher) -> Sizes:
     return Sizes(backbone.dim, backbone.ffn_dim, len(backbone.blocks), backbone.text_len)
 
 
-def _choice(model: ModelPatcher, bias: bool, name: str) -> Choice:
+def _choice(model: ModelPatcher, name: str, bias: bool, averages: bool) -> Choice:
     override = model.model_options["transformer_options"].get(OVERRIDE)
     device, dtype = comfy.model_management.get_torch_device(), model.model.get_dtype_inference()
-    return choose(bias, name, override, device, dtype)
+    return choose(bias, name, override, device, dtype, averages)
 
 
 def _memory(model: ModelPatcher, shape, tokens: int) -> tuple[float, float]:

@@ -169,7 +169,7 @@ def _references_now(model, x: Tensor, t: Tensor, options: dict, kwargs: dict[str
     layout: Layout = kwargs[LAYOUT]
     cells, soft = (kwargs.pop(name, None) for name in (CELLS, SOFT))
     share = share_of(float(t.max()), model.model_sampling.percent_to_sigma) if layout.timed else 0.0
-    now = turn(layout, share, None if cells is None else cells[0, 0], soft, _tokens(x), x.device)
+    now = turn(layout, share, None if cells is None else cells[0, 0], soft, _tokens(x), x.shape[2], x.device)
     if now is None:
         return {k: v for k, v in kwargs.items() if k not in REFERENCES}
     if now.kept is not None:
@@ -180,7 +180,9 @@ def _references_now(model, x: Tensor, t: Tensor, options: dict, kwargs: dict[str
         _require_plain_sequence(kwargs)
         kwargs[SPANS], kwargs[ROWS] = _packed(now.groups)
     override, dtype = options.get(OVERRIDE), model.get_dtype_inference()
-    kwargs[PATH] = chosen_path(now.bias is not None, kwargs[ATTENTION], override, x.device, dtype)
+    kwargs[PATH] = chosen_path(
+        now.bias is not None, kwargs[ATTENTION], override, x.device, dtype, now.averages
+    )
     return kwargs
 
 
@@ -207,11 +209,15 @@ def _tokens(x: Tensor) -> int:
 
 def _packed(groups: Groups) -> tuple[tuple, list[Tensor]]:
     """Groups as two arguments of the model: hashable spans, and a list of tensors."""
-    return groups.keys, [*groups.queries, groups.order]
+    return groups.keys, [*groups.queries, groups.order, *(groups.averaged or ())]
 
 
 def _unpacked(spans: tuple | None, rows: list[Tensor], first: int) -> Groups | None:
-    return None if spans is None else Groups(spans, tuple(rows[:-1]), rows[-1], first)
+    if spans is None:
+        return None
+    parts = len(spans)
+    queries, order, averaged = rows[:parts], rows[parts], tuple(rows[parts + 1 :])
+    return Groups(spans, tuple(queries), order, first, averaged or None)  # pyright: ignore[reportArgumentType]
 
 
 def _require_plain_sequence(kwargs: dict[str, Any]) -> None:
@@ -264,7 +270,9 @@ def _references(
     module, x, timestep, mine: dict[str, Any], frames: int, streams: int, options: dict
 ) -> Beside:
     path, keep, rows = mine[PATH], mine[KEEP], mine[ROWS]
-    groups = None if rows is None else _unpacked(mine[SPANS], rows, len(rows[-1]) - keep.shape[1])
+    groups = (
+        None if rows is None else _unpacked(mine[SPANS], rows, len(rows[len(mine[SPANS])]) - keep.shape[1])
+    )
     whole = WHOLE[path](groups) if path in WHOLE else None
     rule = Rule(mine[BIAS], groups, mine[ATTENTION], path, whole)
     return Beside(module, x, timestep, mine[INPUTS], keep, mine[LAYOUT], frames, streams, options, rule)

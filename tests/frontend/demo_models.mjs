@@ -11,5 +11,5 @@ export const DEMO_MODELS = [
 
 export const ADAPTER = [demo("refvid_demo_slot_id.safetensors", "loras")];
 
-export const RECIPES = `*Apply References > recipe* is \`auto\` for the demo model; \`saber\`, \`phantom\` or \`bernini\` where the file does
-not say.`;
+export const RECIPES = `*Apply References > recipe* is \`auto\` for the demo model; \`saber\`, \`phantom\`, \`bernini\`,
+\`videomaker\` or \`videomaker_shared\` where the file does not say.`;

@@ -1,6 +1,6 @@
 // What the workflow on the canvas has beyond its API twin: places, notes, groups, nodes that are bypassed.
 import { ADAPTER, DEMO_MODELS, RECIPES } from "./demo_models.mjs";
-import { MASKING, MASKING_MODELS, maskingAt } from "./masking.mjs";
+import { CUT_OUT, MASKING, MASKING_MODELS, maskingAt } from "./masking.mjs";
 
 const masking = maskingAt(0, 1580);
 
@@ -23,6 +23,7 @@ export default {
   id: "5f0c7e0a-4a57-4f0e-9d57-7ef51d000007",
   view: { scale: 0.45, offset: [620, 260] },
   bypassed: MASKING,
+  rewired: { encode: { clip: CUT_OUT }, picture: { image: CUT_OUT } },
   models: { backbone: DEMO_MODELS, adapter: ADAPTER, ...MASKING_MODELS },
   // [left, top, width, height]; a node without a height, or with too little, gets what its widgets need
   places: {
@@ -34,10 +35,10 @@ export default {
     pictures: [380, 380, 280],
     mask_film: [0, 960, 320, 500],
     mask_pictures: [380, 960, 280],
-    mask: [380, 1160, 280],
+    mask: [380, 1140, 280],
+    outside: [380, 1260, 280],
+    cut_out: [380, 580, 280],
     picture: [720, 380, 300],
-    picture_of_mask: [720, 540, 300],
-    picture_mask: [720, 700, 300],
     reference: [1060, 380, 320],
     adapter: [720, 960, 300],
     encode: [720, 1080, 300],
@@ -62,7 +63,7 @@ export default {
     { title: "6 Apply both", place: [1640, -80, 740, 1560], color: "#3f789e" },
     { title: "7 Guide and denoise in two ranges", place: [2400, -80, 340, 1160], color: "#3f789e" },
     { title: "8 Video", place: [2780, -80, 340, 850], color: "#3f789e" },
-    masking.group,
+    ...masking.groups,
   ],
   notes: [{ title: "Start here", text: START, place: [-520, -50, 460, 380] }, masking.note],
 };

@@ -1,6 +1,6 @@
 // What the workflow on the canvas has beyond its API twin: places, notes, groups, nodes that are bypassed.
 import { ADAPTER, DEMO_MODELS } from "./demo_models.mjs";
-import { MASKING, MASKING_MODELS, maskingAt } from "./masking.mjs";
+import { CUT_OUT, MASKING, MASKING_MODELS, maskingAt } from "./masking.mjs";
 
 const masking = maskingAt(0, 1300);
 
@@ -31,6 +31,7 @@ export default {
   id: "5f0c7e0a-4a57-4f0e-9d57-7ef51d000006",
   view: { scale: 0.5, offset: [620, 260] },
   bypassed: MASKING,
+  rewired: { encode: { clip: CUT_OUT } },
   models: { backbone: DEMO_MODELS, adapter: ADAPTER, ...MASKING_MODELS },
   // [left, top, width, height]; a node without a height, or with too little, gets what its widgets need
   places: {
@@ -42,7 +43,9 @@ export default {
     pictures: [380, 380, 280],
     mask_film: [0, 800, 320, 380],
     mask_pictures: [380, 800, 280],
-    mask: [380, 1000, 280],
+    mask: [380, 980, 280],
+    outside: [380, 1090, 280],
+    cut_out: [380, 560, 280],
     adapter: [720, 380, 320],
     encode: [720, 500, 320],
     save_identity: [720, 760, 320, 400],
@@ -62,7 +65,7 @@ export default {
     { title: "4 Read", place: [700, 300, 900, 900], color: "#b58b2a" },
     { title: "5 Generate", place: [1640, -80, 720, 850], color: "#3f789e" },
     { title: "6 Video", place: [2380, -80, 340, 850], color: "#3f789e" },
-    masking.group,
+    ...masking.groups,
   ],
   notes: [
     { title: "Start here", text: START, place: [-520, -50, 460, 330] },

@@ -1,4 +1,6 @@
 // What the workflow on the canvas has beyond its API twin: places, notes, groups.
+import { RECIPES } from "./demo_models.mjs";
+
 const START = `## A long video
 
 1. **Key frames**: one clip whose pictures are far apart in time.
@@ -11,6 +13,8 @@ was made stays: *Denoise Steps* remembers it, and the next run goes on from ther
 
 The demo model reads how far apart frames are from the prompt (*at stride 12*, *at stride 1*). For Wan-sized weights: a clip
 of 21 frames, *keys* 20, *stride* 20 and segments of 25 make 380 frames. *Size of a segment* is *stride* + 5 long.
+
+${RECIPES}
 
 Each node has a help page: select it and press **i** (Node Info) above it.`;
 

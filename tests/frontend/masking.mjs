@@ -18,8 +18,17 @@ export const backgroundRemoval = (image) => ({
 
 export const BIREFNET_MODEL = [{ name: "birefnet.safetensors", url: BIREFNET, directory: "background_removal" }];
 
+const invert = (mask, title) => ({ class_type: "InvertMask", inputs: { mask }, _meta: { title } });
+
+const join = (image, alpha, title) => ({
+  class_type: "JoinImageWithAlpha", inputs: { image, alpha }, _meta: { title },
+});
+
+// Bypassed, Join Image with Alpha hands its pictures on as they are; enabled, it cuts them out anew.
 export const MASKING = {
   ...backgroundRemoval(["pictures", 0]),
+  behind: invert(["remove", 0], "What is behind"),
+  cut_front: join(["cut_out", 0], ["behind", 0], "Cut out whoever is in front"),
   face_model: {
     class_type: "LoadMediaPipeFaceLandmarker",
     inputs: { model_name: "mediapipe_face_fp32.safetensors" },
@@ -42,34 +51,45 @@ export const MASKING = {
     inputs: { face_landmarks: ["landmarks", 0], regions: "all" },
     _meta: { title: "Draw Face Mask" },
   },
+  around_face: invert(["face_mask", 0], "What is around the face"),
+  cut_face: join(["cut_front", 0], ["around_face", 0], "Cut out the face"),
 };
+
+/** Where the pictures come from when a group below is switched on. */
+export const CUT_OUT = ["cut_face", 0];
 
 export const MASKING_MODELS = {
   birefnet: BIREFNET_MODEL,
   face_model: [{ name: "mediapipe_face_fp32.safetensors", url: FACE, directory: "detection" }],
 };
 
-/** Places of the nodes, of their group and of its note, from a corner. */
+/** Places of the nodes, of their groups and of the note, from a corner. */
 export function maskingAt(left, top) {
   return {
     places: {
       birefnet: [left, top, 300],
-      remove: [left + 340, top, 280],
-      face_model: [left, top + 120, 300],
-      landmarks: [left + 340, top + 120, 300],
-      face_mask: [left + 680, top + 120, 280],
+      remove: [left + 340, top, 260],
+      behind: [left + 640, top, 260],
+      cut_front: [left + 940, top, 280],
+      face_model: [left, top + 240, 300],
+      landmarks: [left + 340, top + 240, 260],
+      face_mask: [left + 640, top + 240, 260],
+      around_face: [left + 640, top + 370, 260],
+      cut_face: [left + 940, top + 240, 280],
     },
-    group: { title: "Mask of your own video (bypassed)", place: [left - 20, top - 80, 1340, 370], color: "#a1309b" },
+    groups: [
+      { title: "Your own video: whoever is in front (bypassed)", place: [left - 20, top - 80, 1260, 200], color: "#a1309b" },
+      { title: "Your own video: a face alone (bypassed)", place: [left - 20, top + 160, 1260, 330], color: "#a1309b" },
+    ],
     note: {
-      title: "Off, unless you switch it on",
-      text: `**Your own video:** load it in *Reference video*, right-click this group's title, *Set Group Nodes to Always*, and draw
-the mask of **one** of the two rows to every input named *mask* that has the sample's; delete *Mask video*.
+      title: "Your own video",
+      text: `1. Load it in *Reference video*.
+2. Right-click the title of **one** of the two groups, *Set Group Nodes to Always*: BiRefNet cuts out whoever is in front,
+MediaPipe a face alone. Both models come from Comfy-Org; the frontend offers to load them.
+3. Bypass *Cut out by the mask video* (select it, Ctrl+B): it belongs to the sample.
 
-- *Remove Background* (BiRefNet): whoever is in front.
-- *Draw Face Mask* (MediaPipe): a face alone.
-
-Both models come from Comfy-Org; the frontend offers to load them.`,
-      place: [left + 1000, top, 300, 230],
+Masks of your own, one for each picture: load them as a video in *Mask video*.`,
+      place: [left + 1280, top - 50, 420, 260],
     },
   };
 }

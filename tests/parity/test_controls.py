@@ -37,10 +37,15 @@ CONTROLS = {
     "moving region": lambda r: replace(r, region=MOVING),
     "sees video": lambda r: asked(r, sees="video"),
     "sees itself": lambda r: asked(r, sees="itself"),
+    "sees frames": lambda r: asked(r, sees="frames"),
     "soft mask": lambda r: asked(r, soft=True),
 }
 CASES = [(), *((name,) for name in CONTROLS), *combinations(CONTROLS, 2)]
-SAME_FIELD = [{"late", "over", "fade"}, {"region", "moving region"}, {"sees video", "sees itself"}]
+SAME_FIELD = [
+    {"late", "over", "fade"},
+    {"region", "moving region"},
+    {"sees video", "sees itself", "sees frames"},
+]
 CASES = [case for case in CASES if not any(len(set(case) & field) > 1 for field in SAME_FIELD)]
 
 

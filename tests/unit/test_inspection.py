@@ -28,7 +28,7 @@ def looked_at(first=None, second=None, cells=None, **more):
         None,
         LATENT,
         SIZES,
-        lambda bias: choose_path(Need(bias)),
+        lambda bias, averages: choose_path(Need(bias, averages=averages)),
         **more,
     )
 
@@ -65,7 +65,7 @@ def test_work_of_groups_is_that_of_the_pairs_that_see_each_other():
     layout = Layout(saber(), (Stream(2, 3, 3, Controls(sees="itself")),))
     cells = torch.zeros(3, 4, 6, dtype=torch.long)
     cells[:, :, :2] = 1
-    now = turn(layout, 0.0, cells, None, VIDEO, torch.device("cpu"))
+    now = turn(layout, 0.0, cells, None, VIDEO, 3, torch.device("cpu"))
     pairs = 6 * (VIDEO + 3) + 12 * VIDEO + 3 * 3
     whole = evaluation_work(SIZES, VIDEO, 3, None)
     assert whole - evaluation_work(SIZES, VIDEO, 3, now) == 2 * 4 * 96 * ((VIDEO + 3) ** 2 - pairs)
@@ -117,7 +117,7 @@ def looked_with_all():
         None,
         LATENT,
         SIZES,
-        lambda bias: choose_path(Need(bias)),
+        lambda bias, averages: choose_path(Need(bias, averages=averages)),
     )
 
 

@@ -47,7 +47,7 @@ controls = st.builds(
     Controls,
     st.sampled_from([0.25, 1.0, 1.0, 3.0]),
     st.sampled_from([StepWindow(), StepWindow(0.5), StepWindow(0, 0.9, 0.8)]),
-    sees=st.sampled_from(SEES),
+    sees=st.sampled_from([one for one in SEES if one != "frames"]),  # no table says a mean
 )
 
 
@@ -67,7 +67,7 @@ def test_groups_and_weights_equal_a_dense_table_in_float64(asked, share, seed, r
         cells = tokens.repeat_interleave(2, 1).repeat_interleave(2, 2)
     words = cells[:, ::2, ::2].flatten()
     table, weight = expected_table(made, words, share)
-    now = turn(made, share, cells if regions else None, None, VIDEO, CPU)
+    now = turn(made, share, cells if regions else None, None, VIDEO, FRAMES, CPU)
     acting = weight > -math.inf
     if now is None:
         assert not acting[VIDEO:].any()
@@ -88,23 +88,50 @@ def test_groups_and_weights_equal_a_dense_table_in_float64(asked, share, seed, r
         torch.testing.assert_close(narrow.double(), wanted, rtol=0, atol=2e-6)
 
 
+@pytest.mark.parametrize("strength", [1.0, 0.3])
+def test_reading_frame_by_frame_is_the_mean_of_a_loop_over_the_frames(strength):
+    """Beside a reference that sees all, and with one of the two alone; everyone else sees as ever."""
+    each = VIDEO // FRAMES
+    for asked in ((Controls(strength, sees="frames"), Controls()), (Controls(strength, sees="frames"),)):
+        made = layout(*asked)
+        own = torch.arange(VIDEO, VIDEO + made.streams[0].kept)
+        now = turn(made, 0.3, None, None, VIDEO, FRAMES, CPU)
+        assert now is not None and now.groups is not None
+        generator = torch.Generator().manual_seed(1)
+        whole = torch.randn(3, 2, 2, VIDEO + made.kept, 8, generator=generator, dtype=torch.float64)
+        bias = torch.zeros(1, VIDEO + made.kept, dtype=torch.float64)
+        bias[0, own] = math.log(strength)
+        table = torch.ones(VIDEO + made.kept, VIDEO + made.kept, dtype=torch.bool)
+        table[VIDEO + len(own) :, own] = False  # the other does not read it
+        wanted = masked_attention(*whole, keep=table[None], key_bias=bias)
+        loop = []
+        for frame in range(FRAMES):
+            seen = torch.cat([torch.arange(frame * each, (frame + 1) * each), own])
+            query, (key, value) = whole[0, :, :, own], whole[1:, :, :, seen]
+            loop.append(masked_attention(query, key, value, None, bias[:, seen]))
+        wanted[:, :, own] = torch.stack(loop).mean(0)
+        for attend in (in_groups(attend_all, now.groups), eager_attention(now.groups)):
+            got = attend(*whole, None if strength == 1 else bias)
+            torch.testing.assert_close(got, wanted, rtol=0, atol=1e-12)
+
+
 def test_neutral_controls_ask_for_nothing():
-    now = turn(layout(Controls(), Controls(), Controls()), 0.3, None, None, VIDEO, CPU)
+    now = turn(layout(Controls(), Controls(), Controls()), 0.3, None, None, VIDEO, FRAMES, CPU)
     assert now is not None and now.kept is now.bias is now.groups is None
 
 
 def test_regions_that_reach_every_token_ask_for_nothing():
     everywhere = torch.full((FRAMES, ROWS, COLUMNS), 0b11)
-    now = turn(layout(Controls(), Controls()), 0.3, everywhere, None, VIDEO, CPU)
+    now = turn(layout(Controls(), Controls()), 0.3, everywhere, None, VIDEO, FRAMES, CPU)
     assert now is not None and now.groups is None
 
 
 def test_outside_its_window_a_reference_is_removed_and_without_any_nothing_is_left():
     late = Controls(steps=StepWindow(0.5))
-    now = turn(layout(late, Controls()), 0.2, None, None, VIDEO, CPU)
+    now = turn(layout(late, Controls()), 0.2, None, None, VIDEO, FRAMES, CPU)
     assert now is not None and now.kept is not None and now.kept.tolist() == [3, 4]
     assert now.bias is now.groups is None
-    assert turn(layout(late, late), 0.2, None, None, VIDEO, CPU) is None
+    assert turn(layout(late, late), 0.2, None, None, VIDEO, FRAMES, CPU) is None
 
 
 def test_a_part_that_sees_the_video_alone_gets_no_weights():
@@ -116,7 +143,7 @@ def test_a_part_that_sees_the_video_alone_gets_no_weights():
 
     cells = torch.zeros(FRAMES, ROWS, COLUMNS, dtype=torch.long)
     cells[0] = 1
-    now = turn(layout(Controls(0.5)), 0.0, cells, None, VIDEO, CPU)
+    now = turn(layout(Controls(0.5)), 0.0, cells, None, VIDEO, FRAMES, CPU)
     assert now is not None and now.groups is not None and now.bias is not None
     query = torch.arange(float(VIDEO + 3)).view(1, 1, -1, 1)
     row = torch.nn.functional.pad(now.bias, (VIDEO, 0))
@@ -127,21 +154,29 @@ def test_a_part_that_sees_the_video_alone_gets_no_weights():
 
 def test_soft_masks_weigh_their_tokens_and_hard_ones_beside_them_do_not():
     soft = torch.tensor([[0.5, 1.0, 0.25, 1.0, 1.0]]).log()
-    now = turn(layout(Controls(2.0, soft=True), Controls()), 0.0, None, soft, VIDEO, CPU)
+    now = turn(layout(Controls(2.0, soft=True), Controls()), 0.0, None, soft, VIDEO, FRAMES, CPU)
     assert now is not None and now.bias is not None
     torch.testing.assert_close(now.bias.exp(), torch.tensor([[1.0, 2.0, 0.5, 1.0, 1.0]]))
 
 
 def test_a_region_of_another_video_is_refused():
     with pytest.raises(ValueError, match="regions were made for a video of 12 tokens, the model runs on 24"):
-        turn(layout(Controls()), 0.0, torch.zeros(FRAMES, ROWS, COLUMNS, dtype=torch.long), None, 24, CPU)
+        turn(
+            layout(Controls()),
+            0.0,
+            torch.zeros(FRAMES, ROWS, COLUMNS, dtype=torch.long),
+            None,
+            24,
+            FRAMES,
+            CPU,
+        )
 
 
 def test_a_soft_mask_of_a_reference_that_does_not_act_weighs_nothing():
     late = Controls(steps=StepWindow(0.5), soft=True)
-    now = turn(layout(late, Controls()), 0.1, None, torch.full((1, 5), -1.0), VIDEO, CPU)
+    now = turn(layout(late, Controls()), 0.1, None, torch.full((1, 5), -1.0), VIDEO, FRAMES, CPU)
     assert now is not None and now.bias is None
-    now = turn(layout(late, Controls()), 0.6, None, torch.full((1, 5), -1.0), VIDEO, CPU)
+    now = turn(layout(late, Controls()), 0.6, None, torch.full((1, 5), -1.0), VIDEO, FRAMES, CPU)
     assert now is not None and now.bias is not None and now.bias.eq(-1).all()
 
 
