@@ -38,7 +38,7 @@ class RefVidReference(io.ComfyNode):
                 io.Combo.Input("sees", optional=True, options=list(SEES), default=SEES[0],
                                tooltip="What the reference itself reads. all: the video and the other references. video: not the "
                                "others, and they do not read it, so that subjects do not mix. itself: nothing else; the video still "
-                               "reads it."),
+                               "reads it. frames: itself and the video's frames one by one, the mean of it."),
                 io.Mask.Input("region", optional=True,
                               tooltip="Where in the video it may act: white, in the video's size; one mask, or one for each frame. "
                               "Without it everywhere."),
