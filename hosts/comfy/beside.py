@@ -102,7 +102,8 @@ class Beside:
         each = math.ceil(length / vec.shape[1])
         if each * vec.shape[1] != length:
             vec, each = vec.repeat_interleave(each, dim=1)[:, :length], 1
-        row = math.gcd(each, added)  # tokens that a row of both stands for
+        # Tokens that a row of both stands for. A compiled model takes one: sizes that may change have no divisor yet.
+        row = 1 if torch.compiler.is_compiling() else math.gcd(each, added)
         both = [vec.repeat_interleave(each // row, dim=1), last.expand(len(vec), added // row, -1, -1)]
         # In x's dtype: core's fused modulation kernel on CUDA takes x's type for granted.
         return torch.cat([one.to(video.dtype) for one in both], dim=1)

@@ -134,12 +134,12 @@ def graph(**apply) -> dict:
 def test_from_a_clip_to_a_video_a_picture_of_the_routing_and_a_file_that_makes_the_same(server):
     more = {
         "routing": node("SaveImage", images=["encode", 1], filename_prefix="refvid/routing"),
-        "keep": node("RefVidSaveIdentity", identity=["encode", 0], filename_prefix="identities/toy"),
+        "keep": node("RefVidSaveIdentity", identity=["encode", 0], filename_prefix="identities/kept"),
         "frames": node("SaveImage", images=["decode", 0], filename_prefix="refvid/identity"),
     }
     entry = server.run(edited(graph(), {}, more))
     assert failure(entry) is None, failure(entry)
-    (kept,) = sorted((server.base / "output" / "identities").glob("toy_*.safetensors"))
+    (kept,) = sorted((server.base / "output" / "identities").glob("kept_*.safetensors"))
     assert load_identity(kept).tokens("both").shape == (5, tiny.config().width)
     assert entry["outputs"]["keep"]["images"]
     first = [made["filename"] for made in entry["outputs"]["frames"]["images"]]

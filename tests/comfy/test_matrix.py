@@ -85,8 +85,9 @@ def block_patches(case: Case) -> list[Claim]:
         def around(run, args):
             seen[where].append(args["img"].shape[1])
             if where == "before" and args["vec"].ndim == 4 and args["vec"].shape[1] > 1:
-                noisiest = args["vec"][:, VIDEO - 1 : VIDEO]
-                clocks.append(torch.equal(args["vec"][:, VIDEO:], noisiest.expand(-1, KEPT, -1, -1)))
+                spread = args["vec"].repeat_interleave(args["img"].shape[1] // args["vec"].shape[1], 1)
+                noisiest = spread[:, VIDEO - 1 : VIDEO]
+                clocks.append(torch.equal(spread[:, VIDEO:], noisiest.expand(-1, KEPT, -1, -1)))
             return run(args)
 
         return around

@@ -98,9 +98,10 @@ async function build(page, name, target) {
 
 const [url, target] = process.argv.slice(2);
 const names = fs.readdirSync(HERE).map((file) => /^layout_(.+)\.mjs$/.exec(file)?.[1]).filter(Boolean);
-await withFrontend(url, async (page) => {
-  for (const name of names) {
+const browsers = [0, 1].map((turn) => names.filter((_, index) => index % 2 === turn));
+await Promise.all(browsers.map((own) => withFrontend(url, async (page) => {
+  for (const name of own) {
     await openFrontend(page, url);  // its widgets remember values by the number of their node, from graph to graph
     await build(page, name, target);
   }
-});
+})));

@@ -3,16 +3,14 @@
 from dataclasses import replace
 
 import pytest
-import refvid_tiny as tiny
 import torch
 from refvid_latents import latents
 from torch import Generator
 
 from refvid.demo.evaluate_frames import GUIDED, JOINT, TEXT
 from refvid.training import frame_ablation as ablation
-from refvid.training.ablation import Place
+from refvid.training.ablation import PRETRAINED, Place
 from refvid.training.batches import draw_batch
-from refvid.training.dit import Stage, smoke_dit
 from refvid.training.frame_ablation import COMPARISONS, DROPPED, KEPT, SHARES, frame_run
 
 
@@ -45,15 +43,22 @@ def test_a_verdict_follows_its_interval(shift, verdict):
         assert verdict in ablation.sentence(comparison, values)
 
 
-@pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")
 def test_one_command_trains_and_measures_each_run_once(tmp_path, monkeypatch):
-    settings = replace(smoke_dit().settings, steps=1, width=64, height=64)
-    small = replace(smoke_dit(), kinds=smoke_dit().kinds[1:], settings=settings)
-    for name in ("frame_run", "pretraining_run"):
-        monkeypatch.setattr(ablation, name, lambda steps, *_: replace(small, stages=(Stage(steps, (1.0,)),)))
-    place = Place(tiny.save_vae(tmp_path, "vae.safetensors", width=2), tmp_path / "runs")
-    lines = ablation.ablate_frames(place, steps=1, pretraining=2, toys=2, seeds=1)
+    """Training itself is tested where the first ablations are."""
+    trained, measured = [], []
+    monkeypatch.setattr(
+        ablation.Place, "trained", lambda self, name, *_: trained.append(name) or self.of(name)
+    )
+    monkeypatch.setattr(ablation, "load_backbone", lambda *files, device: files)
+
+    def guided(backbone, toys, seeds):
+        measured.append((toys, seeds))
+        return {way: {figure: torch.rand(toys) for figure in GUIDED} for way in (JOINT, TEXT, "truth")}, {}
+
+    monkeypatch.setattr(ablation, "guided_both_ways", guided)
+    place = Place(tmp_path / "vae.safetensors", tmp_path / "runs")
+    lines = ablation.ablate_frames(place, steps=1, pretraining=2, toys=4, seeds=3)
     assert len(lines) == 2 + 2 + 2 * 3 + 1 + len(COMPARISONS) and (tmp_path / "runs/frames.md").exists()
-    monkeypatch.setattr(ablation, "guided_both_ways", None)
-    monkeypatch.setattr(ablation.Place, "trained", lambda self, name, *_: self.of(name))
-    assert ablation.ablate_frames(place, steps=1, pretraining=2, toys=2, seeds=1) == lines
+    assert trained == [PRETRAINED, *SHARES] and measured == [(4, 3)] * 2
+    assert ablation.ablate_frames(place, steps=1, pretraining=2, toys=4, seeds=3) == lines
+    assert len(measured) == 2
