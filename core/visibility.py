@@ -102,9 +102,13 @@ def _groups(
     for own in one_by_one:
         keys += [_merged([frame, own]) for frame in _frame_spans(video, frames)]
         queries += [torch.arange(*own)] * frames
-    order, averaged = _gathered(queries, one_by_one, frames)
-    if averaged is not None:
-        averaged = (averaged[0].to(device), averaged[1].to(device))
+    joined = torch.cat(queries)
+    first = torch.zeros(start, dtype=torch.int64)  # of several places the one in the first part
+    order = first.scatter_reduce(0, joined, torch.arange(len(joined)), "amin", include_self=False)
+    averaged = None
+    if one_by_one:
+        rows, places = _several(len(joined), one_by_one, frames)
+        averaged = rows.to(device), places.to(device)
     return Groups(tuple(keys), tuple(rows.to(device) for rows in queries), order.to(device), video, averaged)
 
 
@@ -113,20 +117,16 @@ def _frame_spans(video: int, frames: int) -> list[Span]:
     return [(frame * each, (frame + 1) * each) for frame in range(frames)]
 
 
-def _gathered(
-    queries: list[Tensor], one_by_one: list[Span], frames: int
-) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
-    """Where each query's (first) result stands in the joined parts, and of those that read frame by frame all their places. Those
-    parts come last, `frames` for each reference."""
-    joined = torch.cat(queries)
-    order = joined.argsort(stable=True)
-    if not one_by_one:
-        return order, None
-    rows = torch.cat([torch.arange(*own) for own in one_by_one])
-    first = torch.ones_like(joined[order], dtype=torch.bool)
-    first[1:] = joined[order].diff() != 0
-    of_each = [order[joined[order] == row] for row in rows]
-    return order[first], (rows, torch.stack(of_each) if frames else rows[:, None])
+def _several(results: int, one_by_one: list[Span], frames: int) -> tuple[Tensor, Tensor]:
+    """Rows (R,) that read frame by frame, and where their `frames` results each stand (R, frames): their parts come last, reference by
+    reference, frame by frame."""
+    sizes = [stop - start for start, stop in one_by_one]
+    begins = results - frames * sum(sizes)
+    places = []
+    for size in sizes:
+        places.append(begins + torch.arange(frames * size).view(frames, size).T)
+        begins += frames * size
+    return torch.cat([torch.arange(*own) for own in one_by_one]), torch.cat(places)
 
 
 def _video_parts(

@@ -27,9 +27,6 @@ class Parts:
         folder.mkdir(parents=True, exist_ok=True)
         mark.write_text(made_by, "utf-8")
 
-    def has(self, name: str) -> bool:
-        return self._file(name).exists()
-
     def kept(self, name: str, make: Callable[[], Tensor]) -> Tensor:
         """What is there, else what `make` makes: rounded alike, so that a run that goes on makes what one without a stop does."""
         file = self._file(name)

@@ -94,10 +94,11 @@ class RefVidApplyReferences(io.ComfyNode):
                 io.Autogrow.Input("references", template=slots, tooltip="Up to eight references in all."),
                 io.Combo.Input("recipe", options=[AUTO, *RECIPES], default=AUTO,
                                tooltip="How references enter. auto reads it from the model's file. saber: masked references "
-                               "after the video. phantom: Phantom weights. bernini: Bernini-R weights."),
+                               "after the video. phantom: Phantom weights. bernini: Bernini-R weights. videomaker: weights "
+                               "trained as VideoMaker."),
                 io.Combo.Input("null_pass", options=["recipe", "keep", "drop", "zero"], default="recipe", advanced=True,
-                               tooltip="Whether the negative conditioning keeps the references, for KSampler. The Joint "
-                               "Guider builds its own passes and ignores this."),
+                               tooltip="What the negative conditioning has of the references, for KSampler: all, none, or zero latents. "
+                               "Our guiders build their own passes and ignore this."),
                 io.Combo.Input("attention", optional=True, options=list(NAMES), default=NAMES[0], advanced=True,
                                tooltip="auto takes the fastest way that is exact and says which in the log. triton: this pack's "
                                "kernel, on NVIDIA GPUs. eager checks the others in plain torch, slowly."),

@@ -12,7 +12,7 @@ from refvid.hosts.comfy.apply import apply_references
 from refvid.hosts.comfy.guiders import table_guider
 
 pytestmark = pytest.mark.comfy
-FRAMES, SIDE = 3, 8
+FRAMES = 3
 
 
 def applied(model, vae, recipe: str = "videomaker", strength: float = 1.0, **how):

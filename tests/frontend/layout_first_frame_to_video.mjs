@@ -2,7 +2,7 @@
 const START = `## From a first frame to a video
 
 The picture becomes frame 0, untouched, and the model makes what comes after it. *Joint Guider* guides by the prompt **and** the
-frame together (JIT-CFG, STIV): its null pass has neither. Guided by the prompt alone, as by KSampler, a video tends to stay
+frame together (JIT-CFG, STIV): its null pass has neither. Guided by the prompt alone, as by KSampler, STIV found videos to stay
 close to its first frame.
 
 1. Press **Run**. With the demo model this takes seconds, on a CPU too.

@@ -89,30 +89,34 @@ def test_groups_and_weights_equal_a_dense_table_in_float64(asked, share, seed, r
 
 
 @pytest.mark.parametrize("strength", [1.0, 0.3])
-def test_reading_frame_by_frame_is_the_mean_of_a_loop_over_the_frames(strength):
-    """Beside a reference that sees all, and with one of the two alone; everyone else sees as ever."""
-    each = VIDEO // FRAMES
-    for asked in ((Controls(strength, sees="frames"), Controls()), (Controls(strength, sees="frames"),)):
-        made = layout(*asked)
-        own = torch.arange(VIDEO, VIDEO + made.streams[0].kept)
-        now = turn(made, 0.3, None, None, VIDEO, FRAMES, CPU)
-        assert now is not None and now.groups is not None
-        generator = torch.Generator().manual_seed(1)
-        whole = torch.randn(3, 2, 2, VIDEO + made.kept, 8, generator=generator, dtype=torch.float64)
-        bias = torch.zeros(1, VIDEO + made.kept, dtype=torch.float64)
-        bias[0, own] = math.log(strength)
-        table = torch.ones(VIDEO + made.kept, VIDEO + made.kept, dtype=torch.bool)
-        table[VIDEO + len(own) :, own] = False  # the other does not read it
-        wanted = masked_attention(*whole, keep=table[None], key_bias=bias)
+@pytest.mark.parametrize("beside", [(), (Controls(),), (Controls(sees="frames"),)])
+def test_reading_frame_by_frame_is_the_mean_of_a_loop_over_the_frames(strength, beside):
+    """Alone, beside a reference that sees all, and beside one that does the same; nobody else sees otherwise for it."""
+    each, made = VIDEO // FRAMES, layout(Controls(strength, sees="frames"), *beside)
+    now = turn(made, 0.3, None, None, VIDEO, FRAMES, CPU)
+    assert now is not None and now.groups is not None
+    generator = torch.Generator().manual_seed(1)
+    whole = torch.randn(3, 2, 2, VIDEO + made.kept, 8, generator=generator, dtype=torch.float64)
+    table = torch.ones(VIDEO + made.kept, VIDEO + made.kept, dtype=torch.bool)
+    bias = torch.zeros(1, VIDEO + made.kept, dtype=torch.float64)
+    spans = [VIDEO + torch.tensor(made.columns([index])) for index in range(len(made.streams))]
+    for own, stream in zip(spans, made.streams, strict=True):
+        bias[0, own] = math.log(stream.controls.strength)
+        others = [place for other in spans if other is not own for place in other.tolist()]
+        table[own[:, None], torch.tensor(others, dtype=torch.long)] = False
+    wanted = masked_attention(*whole, keep=table[None], key_bias=bias)
+    for own, stream in zip(spans, made.streams, strict=True):
+        if stream.controls.sees != "frames":
+            continue
         loop = []
         for frame in range(FRAMES):
             seen = torch.cat([torch.arange(frame * each, (frame + 1) * each), own])
             query, (key, value) = whole[0, :, :, own], whole[1:, :, :, seen]
             loop.append(masked_attention(query, key, value, None, bias[:, seen]))
         wanted[:, :, own] = torch.stack(loop).mean(0)
-        for attend in (in_groups(attend_all, now.groups), eager_attention(now.groups)):
-            got = attend(*whole, None if strength == 1 else bias)
-            torch.testing.assert_close(got, wanted, rtol=0, atol=1e-12)
+    for attend in (in_groups(attend_all, now.groups), eager_attention(now.groups)):
+        got = attend(*whole, None if strength == 1 else bias)
+        torch.testing.assert_close(got, wanted, rtol=0, atol=1e-12)
 
 
 def test_neutral_controls_ask_for_nothing():
