@@ -3,24 +3,38 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import accumulate
+from typing import Literal
 
 from .controls import Controls, StepWindow
 from .recipes import Recipe
 
 
+Role = Literal["picture", "source", "semantic"]
+
+
 @dataclass(frozen=True)
 class Stream:
-    """One reference: its token grid, how many of the tokens its mask keeps, and what a user asks of it."""
+    """One reference: its token grid, how many of the tokens its mask keeps, and what a user asks of it. A source video has frames;
+    semantic tokens are a row."""
 
     rows: int
     columns: int
     kept: int
     controls: Controls = field(default_factory=Controls)
+    frames: int = 1
+    role: Role = "picture"
 
     @property
     def tokens(self) -> int:
         """Tokens before removal."""
-        return self.rows * self.columns
+        return self.frames * self.rows * self.columns
+
+
+def source_streams(recipe: Recipe, frames: int, rows: int, columns: int) -> tuple[Stream, ...]:
+    """What an edit puts behind the pictures: a source video of so many tokens, and the recipe's semantic tokens."""
+    source = Stream(rows, columns, frames * rows * columns, frames=frames, role="source")
+    count = recipe.semantic_tokens
+    return (source, Stream(1, count, count, role="semantic")) if count else (source,)
 
 
 @dataclass(frozen=True)
@@ -34,6 +48,18 @@ class Layout:
     def kept(self) -> int:
         """Reference tokens in the sequence."""
         return sum(stream.kept for stream in self.streams)
+
+    @property
+    def unturned(self) -> int:
+        """Tokens whose rotation is zero: the last ones."""
+        return sum(stream.tokens for stream in self.streams if stream.role == "semantic")
+
+    def types(self) -> list[int]:
+        """The row of the type embedding for every stream; empty where the recipe has none."""
+        known = self.recipe.types
+        if known is None:
+            return []
+        return [known.semantic if stream.role == "semantic" else known.clean for stream in self.streams]
 
     @property
     def timed(self) -> bool:

@@ -39,9 +39,13 @@ def sinusoid(value: Tensor, width: int) -> Tensor:
 
 
 def reference_angles(layout: Layout, video_frames: int, head_size: int) -> Tensor:
-    """Angles of all reference tokens of a layout, before removal. -> (tokens, head_size/2) float64."""
+    """Angles of all reference tokens of a layout, before removal. -> (tokens, head_size/2) float64. A source video has the video's
+    positions; semantic tokens have none (`Layout.unturned`)."""
     parts = []
     for index, stream in enumerate(layout.streams):
-        frame, source_id = layout.recipe.placement(index, video_frames)
-        parts.append(rope_angles(grid_positions(1, stream.rows, stream.columns, frame), head_size, source_id))
+        frame, source_id = (
+            layout.recipe.placement(index, video_frames) if stream.role == "picture" else (0, 0)
+        )
+        grid = grid_positions(stream.frames, stream.rows, stream.columns, frame)
+        parts.append(rope_angles(grid, head_size, source_id))
     return torch.cat(parts)

@@ -75,6 +75,11 @@ def words(reaches: list[Tensor], frames: int, rows: int, columns: int) -> Tensor
     return torch.stack(grids).sum(0)
 
 
+def everywhere(cells: Tensor | None, references: range) -> Tensor | None:
+    """Words in which these references act too, on all cells; None stays None, where all act everywhere."""
+    return None if cells is None else cells | sum(1 << index for index in references)
+
+
 def token_words(cells: Tensor) -> Tensor:
     """Bits of the video's tokens: cells (F, h, w) int64 -> (F * ⌈h/2⌉ * ⌈w/2⌉,), each the union of its four cells."""
     even = F.pad(cells, (0, cells.shape[2] % 2, 0, cells.shape[1] % 2))

@@ -14,6 +14,15 @@ WHITE = 1.0
 
 
 @dataclass(frozen=True)
+class Types:
+    """Rows of a model's type embedding, which is added to tokens of each kind."""
+
+    clean: int  # pictures and the source video
+    semantic: int
+    video: int
+
+
+@dataclass(frozen=True)
 class Recipe:
     """One way of conditioning on reference pictures.
 
@@ -26,6 +35,8 @@ class Recipe:
     null_pass   whether the unconditional pass keeps the references, for samplers that do not build their passes; "zero": there they
                 have zero latents, whoever builds the passes
     clock       timestep of reference tokens: the video's, or their own, 0, since they are clean
+    types       the type embedding that tokens are told apart by, or None
+    semantic_tokens  of them travel beside the video, as noisy as it, and are denoised with it; their queries and keys are zero
     """
 
     name: str
@@ -39,6 +50,8 @@ class Recipe:
     max_references: int = 8
     longest_edge: int = 848
     clock: Clock = "video"
+    types: Types | None = None
+    semantic_tokens: int = 0
 
     def placement(self, index: int, video_frames: int) -> tuple[int, int]:
         """(first latent frame, source id) of reference `index`, counted from 0; source 0 is the video."""
@@ -85,23 +98,50 @@ def videomaker_shared() -> Recipe:
     return replace(videomaker(), name="videomaker_shared", clock="video")
 
 
-RECIPES: dict[str, Callable[[], Recipe]] = {
+def in_context() -> Recipe:
+    """A source video beside the one that is made, on the same positions, with the same timestep, seen by all (our choice: what SAMA is
+    without what it adds); pictures at frame F + k."""
+    return Recipe("in_context", "our choice", "video", GREY, False, False, False, "keep")
+
+
+def sama() -> Recipe:
+    """`in_context`, told apart by type embeddings, with 65 semantic tokens: features of SigLIP's for one frame, 64 places and their mean.
+    SAMA (arXiv 2603.19228) and its released code, which is the truth where the two differ. Pictures are our choice (type 0, frame F + k);
+    the released weights never saw one."""
+    return replace(
+        in_context(),
+        name="sama",
+        source="arXiv 2603.19228",
+        types=Types(clean=0, semantic=1, video=2),
+        semantic_tokens=65,
+    )
+
+
+_Recipes = dict[str, Callable[[], Recipe]]
+RECIPES: _Recipes = {
     build().name: build for build in (saber, phantom, bernini, videomaker, videomaker_shared)
 }
+EDITING: _Recipes = {build().name: build for build in (sama, in_context)}  # those that take a source video
 
 
 def recipe_named(name: str) -> Recipe:
     """The recipe of that name; ValueError lists the choices."""
-    if name not in RECIPES:
-        raise ValueError(f"recipe is {name!r}; choose one of {', '.join(RECIPES)}")
-    return RECIPES[name]()
+    known = RECIPES | EDITING
+    if name not in known:
+        raise ValueError(f"recipe is {name!r}; choose one of {', '.join(known)}")
+    return known[name]()
 
 
-def choose_recipe(name: str, trained: str | None) -> Recipe:
-    """The recipe of that name; for `AUTO` the one the model's file was trained for (its `TRAINED_FOR` metadata)."""
+def choose_recipe(name: str, trained: str | None, among: _Recipes = RECIPES) -> Recipe:
+    """The recipe of that name; for `AUTO` the one the model's file was trained for (its `TRAINED_FOR` metadata). ValueError where that is none
+    of those."""
     if name == AUTO and trained is None:
         raise ValueError(
             f"recipe is {AUTO}, but the model's file does not say what it was trained for; choose one of "
-            f"{', '.join(RECIPES)}"
+            f"{', '.join(among)}"
         )
-    return recipe_named(trained if name == AUTO and trained is not None else name)
+    chosen = trained if name == AUTO and trained is not None else name
+    if chosen not in among:
+        said = f"{AUTO}, and the model's file says {chosen!r}" if name == AUTO else repr(chosen)
+        raise ValueError(f"recipe is {said}; choose one of {', '.join(among)}")
+    return among[chosen]()

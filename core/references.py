@@ -85,6 +85,17 @@ class Arranged:
     keep: Tensor
     soft: Tensor | None
 
+    def beside(self, streams: tuple[Stream, ...]) -> "Arranged":
+        """With these behind, of which every token is kept."""
+        if not streams:
+            return self
+        first = sum(stream.tokens for stream in self.layout.streams)
+        count = sum(stream.tokens for stream in streams)
+        added = torch.arange(first, first + count, device=self.keep.device)
+        layout = replace(self.layout, streams=(*self.layout.streams, *streams))
+        soft = None if self.soft is None else F.pad(self.soft, (0, count))
+        return Arranged(layout, torch.cat([self.keep, added]), soft)
+
 
 def arrange(masks: list[Tensor], controls: list[Controls], recipe: Recipe, stride: int = 16) -> Arranged:
     """What prepared references, of masks (H, W), put in front of a model."""

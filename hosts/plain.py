@@ -8,9 +8,10 @@ from torch import Tensor
 
 from ..core.frames import Given, Placed, given_frames
 from ..core.guidance import CONDITIONED, Guidance, Pass, combine, renormed
+from ..core.layout import Layout
 from ..core.positions import reference_angles
-from ..core.reach import reach, words
-from ..core.recipes import Recipe
+from ..core.reach import everywhere, reach, words
+from ..core.recipes import Recipe, in_context
 from ..core.references import Arranged, Reference, active, arrange, prepare, reference_input
 from ..core.schedule import flow_sigma, share_of
 from ..core.visibility import turn
@@ -22,9 +23,11 @@ from ..wan.attention import attend_all
 from ..wan.dit import Tail, WanDiT
 from ..wan.sampler import TRAINED_STEPS, sample_euler
 from ..wan.vae import STRIDE, WanVAE
+from .plain_edit import Edit
 from .plain_identity import People, read
 
 IMAGE_TOKENS = 257
+_NOTHING = Arranged(Layout(in_context(), ()), torch.zeros(0, dtype=torch.int64), None)
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class EncodedReferences:
 class Condition:
     """What a run is conditioned on. Texts (B, S, C); `padding` fills the channels a masked-input backbone has beside the
     latent: (1, 20, F, h, w); `shift` of the schedule, which step windows are shares of; `attention` by name; `people`, who
-    are read behind the text; `frames` of the video that are given."""
+    are read behind the text; `frames` of the video that are given; `edit`, a source video, which every pass keeps."""
 
     texts: dict[str, Tensor]
     references: EncodedReferences | None = None
@@ -50,6 +53,7 @@ class Condition:
     attention: str = AUTO
     people: People | None = None
     frames: Given | None = None
+    edit: Edit | None = None
 
 
 def encode_references(
@@ -99,33 +103,54 @@ def grey_padding(vae: WanVAE, frames: int, height: int, width: int) -> Tensor:
 
 def tail(
     dit: WanDiT,
-    references: EncodedReferences,
-    grid: tuple[int, int, int],
-    batch: int,
+    references: EncodedReferences | None,
+    latent: Tensor,
     share: float = 0.0,
     attention: str = AUTO,
+    edit: Edit | None = None,
 ) -> Tail | None:
-    """The tokens that act at a share of the schedule, behind a video latent of grid (frames, rows, columns); None where
-    none does."""  # fmt: skip
+    """The tokens that act at a share of the schedule, behind a video latent (B, C, F, h, w), which may hold semantic tokens; None where
+    none does."""
+    if references is None and edit is None:
+        return None
     device, dtype = dit.head.head.weight.device, dit.head.head.weight.dtype
-    arranged, (frames, rows, columns) = references.arranged, grid
-    video = frames * rows * columns // 4
-    now = turn(arranged.layout, share, references.cells, arranged.soft, video, frames, device)
+    arranged, cells, parts = _parts(dit, references, latent.to(device, dtype), edit)
+    batch, _, frames, rows, columns = latent.shape
+    frames = frames if edit is None else edit.frames
+    layout = arranged.layout
+    now = turn(layout, share, cells, arranged.soft, frames * rows * columns // 4, frames, device)
     if now is None:
         return None
     keep = arranged.keep if now.kept is None else arranged.keep[now.kept.cpu()]
-    embedded = torch.cat([dit.embed_patches(latent.to(device, dtype)) for latent in references.inputs], dim=1)
-    angles = reference_angles(arranged.layout, frames, dit.head_size)[keep]
+    embedded = torch.cat([part.expand(batch, -1, -1) for part in parts], dim=1)
     choice = choose(attention, device, dtype, now.bias is not None, now.averages)
     tell_path(choice)
     attend = WHOLE.get(choice.path.name, lambda groups: in_groups(attend_all, groups))
     return Tail(
-        embedded[:, keep.to(device)].expand(batch, -1, -1),
-        angles[None].to(device),
+        embedded[:, keep.to(device)],
+        reference_angles(layout, frames, dit.head_size)[keep][None].to(device),
         now.bias,
         attend(now.groups),
-        arranged.layout.recipe.clock == "own",
+        layout.recipe.clock == "own",
+        0 if edit is None else edit.count,
+        None if edit is None else edit.video_type,
     )
+
+
+def _parts(
+    dit: WanDiT, references: EncodedReferences | None, latent: Tensor, edit: Edit | None
+) -> tuple[Arranged, Tensor | None, list[Tensor]]:
+    """Layout of the pictures and of what an edit puts behind them, the cells each acts on, and their tokens (1 or B, n, C)."""
+    arranged, cells, parts = _NOTHING, None, []
+    if references is not None:
+        arranged, cells = references.arranged, references.cells
+        parts = [dit.embed_patches(one.to(latent)) for one in references.inputs]
+    if edit is not None:
+        pictures = arranged.layout.streams
+        arranged = replace(arranged, layout=Layout(edit.recipe, pictures)).beside(edit.streams)
+        cells = everywhere(cells, range(len(pictures), len(arranged.layout.streams)))
+        parts = edit.typed([*parts, *edit.embedded(dit, latent)], arranged.layout.types())
+    return arranged, cells, parts
 
 
 def choose(
@@ -136,10 +161,12 @@ def choose(
 
 
 def velocity(dit: WanDiT, latent: Tensor, sigma: Tensor, condition: Condition, entry: Pass) -> Tensor:
-    """One evaluation of one pass. latent (B, C, F, h, w); sigma scalar, or (B, F) for a level per frame. A pass that keeps the
-    conditions is shown the given frames clean, and says of them that they lead there."""
-    batch, _, frames, rows, columns = latent.shape
-    running, latent = latent, latent.to(dit.head.head.weight.dtype)
+    """One evaluation of one pass. latent (B, C, F, h, w), behind it the frames of an edit's semantic tokens; sigma scalar, or (B, F) for a
+    level per frame. A pass that keeps the conditions is shown the given frames clean, and says of them that they lead there."""
+    state, edit = latent.to(dit.head.head.weight.dtype), condition.edit
+    running = latent if edit is None else latent[:, :, : edit.frames]
+    batch, _, frames, rows, columns = running.shape
+    latent = state[:, :, :frames]
     given, width = _references_of(condition.references, entry), dit.config.image_width
     clean, clock = condition.frames if entry.conditions else None, sigma
     if clean is not None:
@@ -147,9 +174,7 @@ def velocity(dit: WanDiT, latent: Tensor, sigma: Tensor, condition: Condition, e
     share = 0.0
     if given is not None and given.arranged.layout.timed:
         share = share_of(float(sigma.max()), lambda part: flow_sigma(part, condition.shift))
-    behind = None
-    if given is not None:
-        behind = tail(dit, given, (frames, rows, columns), batch, share, condition.attention)
+    behind = tail(dit, given, state, share, condition.attention, edit)
     text = condition.texts[entry.text].to(latent).expand(batch, -1, -1)
     identities = None
     if condition.people is not None:
@@ -157,7 +182,7 @@ def velocity(dit: WanDiT, latent: Tensor, sigma: Tensor, condition: Condition, e
         video = frames * rows * columns // 4
         identities = read(dit, condition.people, entry.conditions, text.shape[1], video, beside)
     extra = [] if condition.padding is None else [condition.padding.to(latent).expand(batch, -1, -1, -1, -1)]
-    out = dit(
+    out, after = dit.through(
         torch.cat([latent, *extra], dim=1),
         (clock * TRAINED_STEPS).expand(batch) if clock.ndim == 0 else clock * TRAINED_STEPS,
         text,
@@ -165,7 +190,8 @@ def velocity(dit: WanDiT, latent: Tensor, sigma: Tensor, condition: Condition, e
         tail=behind,
         identities=identities,
     )
-    return out if clean is None else _towards(clean, running, sigma, out.to(running))
+    out = out if clean is None else _towards(clean, running, sigma, out.to(running))
+    return out if edit is None else edit.finish(out, after)
 
 
 def _references_of(references: EncodedReferences | None, entry: Pass) -> EncodedReferences | None:
@@ -187,9 +213,10 @@ def _clocks(given: Given, sigma: Tensor, batch: int) -> Tensor:
 
 def _towards(given: Given, latent: Tensor, sigma: Tensor, velocity: Tensor) -> Tensor:
     """The velocity, with that of the given frames: straight to what was given, from where they are."""
-    return torch.where(
-        given.mask.to(latent.device), (latent - given.latent.to(latent)) / sigma.max(), velocity
-    )
+    frames = len(given.replaced)
+    straight = (latent[:, :, :frames] - given.latent.to(latent)) / sigma.max()
+    video = torch.where(given.mask.to(latent.device), straight, velocity[:, :, :frames])
+    return torch.cat([video, velocity[:, :, frames:]], dim=2)
 
 
 def guided_velocity(
@@ -217,9 +244,11 @@ def generate(
     sigmas: Tensor,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """A whole run. noise (B, C, F, h, w), sigmas (steps + 1,) -> video (B, 3, 4(F - 1) + 1, 8h, 8w) in [-1, 1].
+    """A whole run. noise (B, C, F, h, w), with that of an edit's semantic tokens behind it, sigmas (steps + 1,) -> video (B, 3, 4(F - 1) + 1, 8h, 8w) in [-1, 1].
     The latent is kept in fp32 whatever the weights' type, as in ComfyUI: fifty small steps would round away in bf16."""
     latent = sample_euler(guided_velocity(dit, condition, guidance), noise, sigmas.to(noise.device), progress)
+    if condition.edit is not None:
+        latent = latent[:, :, : condition.edit.frames]
     with torch.no_grad():
         return vae.decode(latent.to(vae.conv2.weight.dtype)).float().clamp(-1, 1)
 

@@ -38,13 +38,16 @@ class DiTConfig:
 class Tail:
     """Tokens that follow the video: tokens (B, R, C), angles (B or 1, R, D/2) in radians, key_bias (B or 1, R), added to
     every query's logits for these keys: 0 untouched, -inf removed; the self-attention of the joined sequence, where not every query sees
-    every key; and whether they have a timestep of their own, 0."""
+    every key; whether they have a timestep of their own, 0; how many of them, the last, have a rotation of zero, which leaves their
+    queries and keys zero; and what is added to the video's own tokens (C,)."""
 
     tokens: Tensor
     angles: Tensor
     key_bias: Tensor | None = None
     attend: Attend | None = None
     clean: bool = False
+    unturned: int = 0
+    video_type: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -157,9 +160,22 @@ class WanDiT(nn.Module):
         latent (B, in_channels, F, H, W), H and W even; timestep (B,) or, one per frame, (B, F), in 0…1000; context
         (B, S, text_width); context_bias (B, S); image_features (B, 257, 1280). -> (B, out_channels, F, H, W)
         """
+        return self.through(latent, timestep, context, context_bias, image_features, tail, identities)[0]
+
+    def through(
+        self,
+        latent: Tensor,
+        timestep: Tensor,
+        context: Tensor,
+        context_bias: Tensor | None = None,
+        image_features: Tensor | None = None,
+        tail: Tail | None = None,
+        identities: Identities | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """What `forward` gives, and the tail's tokens after the last block (B, R, C)."""
         frames, rows, columns = latent.shape[2:]
         video = self.embed_patches(latent)
-        time, modulation = self._embed_time(timestep)
+        time, modulation = self.embed_time(timestep)
         text = Context(self.text_embedding(context), context_bias, self._embed_image(image_features))
         if identities is not None:
             text = _with_identities(text, identities)
@@ -173,19 +189,31 @@ class WanDiT(nn.Module):
             tokens, angles, bias = _append(video, angles, tail)
             modulation = self._tail_modulation(modulation, timestep, tail, length)
         rotation = torch.stack([angles.cos(), angles.sin()], dim=-1).float().unsqueeze(2)
+        if tail is not None and tail.unturned:
+            rotation[:, -tail.unturned :] = 0
         attend = attend_all if tail is None or tail.attend is None else tail.attend
         for block in self.blocks:
             tokens = block(tokens, modulation, text, rotation, bias, attend)
-        values = self.head(tokens[:, :length], time)
+        return self.to_latent(tokens[:, :length], time, (frames, rows, columns)), tokens[:, length:]
+
+    def to_latent(self, tokens: Tensor, time: Tensor, grid: tuple[int, int, int]) -> Tensor:
+        """Tokens after the last block (B, L, C), time (B, 1 or L, C) -> velocity (B, out_channels, F, H, W) of a latent of grid (F, H, W)"""
+        frames, rows, columns = grid
         return rearrange(
-            values, "b (f h w) (q r c) -> b c f (h q) (w r)", f=frames, h=rows // 2, w=columns // 2, q=2, r=2
+            self.head(tokens, time),
+            "b (f h w) (q r c) -> b c f (h q) (w r)",
+            f=frames,
+            h=rows // 2,
+            w=columns // 2,
+            q=2,
+            r=2,
         )
 
     def embed_patches(self, latent: Tensor) -> Tensor:
         """latent (B, in_channels, F, H, W) -> tokens (B, F*H*W/4, C)"""
         return rearrange(self.patch_embedding(latent), "b c f h w -> b (f h w) c")
 
-    def _embed_time(self, timestep: Tensor) -> tuple[Tensor, Tensor]:
+    def embed_time(self, timestep: Tensor) -> tuple[Tensor, Tensor]:
         """timestep (B,) or (B, F) -> (B, 1 or F, C) and its six modulation vectors (B, 1 or F, 6, C)"""
         waves = sinusoid(timestep.reshape(timestep.shape[0], -1), self.config.time_width)
         time = self.time_embedding(waves.to(self.head.modulation.dtype))
@@ -196,7 +224,7 @@ class WanDiT(nn.Module):
         if timestep.ndim == 1 and not tail.clean:
             return modulation
         noisiest = timestep.amax(dim=1) if timestep.ndim == 2 else timestep
-        _, last = self._embed_time(noisiest * (not tail.clean))
+        _, last = self.embed_time(noisiest * (not tail.clean))
         if modulation.shape[1] == 1:
             modulation = modulation.expand(-1, length, -1, -1)
         return torch.cat([modulation, last.expand(-1, tail.tokens.shape[1], -1, -1)], dim=1)
@@ -233,7 +261,8 @@ def _append(video: Tensor, angles: Tensor, tail: Tail) -> tuple[Tensor, Tensor, 
     """Tokens, angles and key bias of the video followed by its tail."""
     rows = max(angles.shape[0], tail.angles.shape[0])
     both = torch.cat([angles.expand(rows, -1, -1), tail.angles.to(angles).expand(rows, -1, -1)], dim=1)
-    tokens = torch.cat([video, tail.tokens.to(video.dtype)], dim=1)
+    typed = video if tail.video_type is None else video + tail.video_type.to(video)
+    tokens = torch.cat([typed, tail.tokens.to(video.dtype)], dim=1)
     if tail.key_bias is None:
         return tokens, both, None
     return tokens, both, F.pad(tail.key_bias.to(video.device), (video.shape[1], 0))

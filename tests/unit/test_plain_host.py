@@ -21,6 +21,7 @@ from refvid.wan.vae import WanVAE
 CLOSE = {"rtol": 0, "atol": 2e-5}
 FRAMES, SIDE = 2, 64
 GRID = (FRAMES, SIDE // 8, SIDE // 8)  # of the video latent
+EMPTY = torch.zeros(1, 16, *GRID)
 SIGMA = torch.tensor(0.6)
 
 
@@ -164,9 +165,9 @@ def test_strength_scales_continuously_from_removal_to_untouched(dit, vae):
 
 def test_strength_one_everywhere_asks_for_no_bias(dit, vae):
     neutral = plain.encode_references(dit, vae, three(), saber(), GRID)
-    assert plain.tail(dit, neutral, GRID, 1).key_bias is None
+    assert plain.tail(dit, neutral, EMPTY).key_bias is None
     assert (
-        plain.tail(dit, plain.encode_references(dit, vae, three(1, 1, 2), saber(), GRID), GRID, 1).key_bias
+        plain.tail(dit, plain.encode_references(dit, vae, three(1, 1, 2), saber(), GRID), EMPTY).key_bias
         is not None
     )
 
@@ -178,7 +179,7 @@ def test_references_stand_right_behind_the_video(dit, vae):
     encoded = plain.encode_references(
         dit, vae, [reference(1, masked=False, rows=64, columns=64)], saber(), GRID
     )
-    got = plain.tail(dit, encoded, GRID, 1).angles
+    got = plain.tail(dit, encoded, EMPTY).angles
     longer = rope_angles(grid_positions(FRAMES + 1, 4, 4), dit.head_size)
     assert torch.equal(got[0], longer[-16:])
 
@@ -268,7 +269,7 @@ def test_a_masked_input_backbone_gets_a_grey_video_of_unknown_mask(vae):
     dit = made(tiny.config(in_channels=36))
     encoded = plain.encode_references(dit, vae, three(), saber(), GRID)
     got = plain.velocity(dit, latent(), SIGMA, condition(encoded, padding), CONDITIONED)
-    tail = plain.tail(dit, encoded, GRID, 1)
+    tail = plain.tail(dit, encoded, EMPTY)
     text = condition().texts["positive"]
     expected = dit(torch.cat([latent(), padding], 1), SIGMA.expand(1) * 1000, text, tail=tail)
     assert torch.equal(got, expected)

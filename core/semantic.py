@@ -1,0 +1,141 @@
+"""SAMA's own modules (arXiv 2603.19228, released code): what tells source, semantic and video tokens apart, and what takes semantic tokens
+into a Wan DiT and out of it. Names of parameters are those of the released file."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+EPSILON = 1e-6
+TYPES = 3  # source, semantic, video
+EMBEDDING = "segment_embedding.weight"
+SEMANTIC = (
+    "siglip_feat_mlp.norm.weight",
+    "siglip_feat_mlp.norm.bias",
+    "siglip_feat_mlp.fc1.weight",
+    "siglip_feat_mlp.fc1.bias",
+    "siglip_feat_mlp.fc2.weight",
+    "siglip_feat_mlp.fc2.bias",
+    "semantic_head.norm.weight",
+    "semantic_head.norm.bias",
+    "semantic_head.proj.weight",
+    "semantic_head.proj.bias",
+)
+KEYS = (EMBEDDING, *SEMANTIC)
+
+
+@dataclass(frozen=True)
+class SemanticConfig:
+    """Features of the DiT, of a semantic token (SigLIP so400m's 1152), and between the two."""
+
+    width: int
+    features: int = 1152
+    hidden: int = 1024
+
+
+class FeatureMLP(nn.Module):
+    """Semantic tokens (B, 65, features) into the DiT's width."""
+
+    def __init__(self, config: SemanticConfig, operations: Any = nn):
+        super().__init__()
+        self.norm = operations.LayerNorm(config.features, eps=EPSILON)
+        self.fc1 = operations.Linear(config.features, config.hidden)
+        self.fc2 = operations.Linear(config.hidden, config.width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.fc2(nn.functional.gelu(self.fc1(self.norm(tokens))))
+
+
+class SemanticHead(nn.Module):
+    """Semantic tokens after the last block (B, 65, width) to their flow velocity (B, 65, features)."""
+
+    def __init__(self, config: SemanticConfig, operations: Any = nn):
+        super().__init__()
+        self.norm = operations.LayerNorm(config.width, eps=EPSILON)
+        self.proj = operations.Linear(config.width, config.features)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.proj(self.norm(tokens))
+
+
+class SemanticModules(nn.Module):
+    """The three of them. `operations` has Linear, LayerNorm and Embedding: torch's, or those of a host that moves weights by itself."""
+
+    def __init__(self, config: SemanticConfig, operations: Any = nn):
+        super().__init__()
+        self.config = config
+        self.segment_embedding = operations.Embedding(TYPES, config.width)
+        self.siglip_feat_mlp = FeatureMLP(config, operations)
+        self.semantic_head = SemanticHead(config, operations)
+
+    def start(self) -> None:
+        """The weights that training begins with: types that say nothing, a head that says nothing (our choice), beside torch's own."""
+        for parameter in (
+            self.segment_embedding.weight,
+            self.semantic_head.proj.weight,
+            self.semantic_head.proj.bias,
+        ):
+            nn.init.zeros_(parameter)
+
+    def types(self, rows: list[int]) -> Tensor:
+        """(len(rows), width): rows of the type embedding, through its own forward, since under ComfyUI that moves and casts weights."""
+        return self.segment_embedding(torch.tensor(rows, device=self.segment_embedding.weight.device))
+
+
+def semantic_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The modules' tensors among a file's, under any of the prefixes that Wan files have."""
+    found = {key.removeprefix("model.").removeprefix("diffusion_model."): key for key in state}
+    return {key: state[found[key]] for key in KEYS if key in found}
+
+
+def has_modules(keys: Iterable[str]) -> bool:
+    """True where a file holds any of the modules."""
+    return any(key.endswith(KEYS) for key in keys)
+
+
+def semantic_config(state: dict[str, Tensor], what: str) -> SemanticConfig:
+    """Sizes from the tensors of `semantic_state`. ValueError names the modules that are missing, or whose sizes do not agree."""
+    missing = [key for key in KEYS if key not in state]
+    if missing:
+        raise ValueError(
+            f"{what} has no {', '.join(missing)}: the recipe sama needs all of segment_embedding, siglip_feat_mlp and semantic_head "
+            "(SAMA-14B's file holds them beside the model; an adapter holds them alone)"
+        )
+    width = state[EMBEDDING].shape[1]
+    hidden, features = state["siglip_feat_mlp.fc1.weight"].shape
+    config = SemanticConfig(width, features, hidden)
+    with torch.device("meta"):
+        wanted = SemanticModules(config).state_dict()
+    for key in KEYS:
+        if state[key].shape != wanted[key].shape:
+            raise ValueError(f"{what}: {key} is {list(state[key].shape)}, needed {list(wanted[key].shape)}")
+    return config
+
+
+def spare_frames(tokens: int, latent: tuple[int, ...]) -> int:
+    """Latent frames that hold so many numbers, of a latent (B, C, F, h, w)."""
+    _, channels, _, rows, columns = latent
+    return -(-tokens // (channels * rows * columns))
+
+
+def as_frames(tokens: Tensor, latent: tuple[int, ...]) -> Tensor:
+    """Semantic tokens (B, N, features) as frames (B, C, k, h, w) behind a video latent (B, C, F, h, w), zeros at their end: so that a
+    sampler takes both through the same steps."""
+    batch, channels, _, rows, columns = latent
+    frames = spare_frames(tokens[0].numel(), latent)
+    flat = nn.functional.pad(tokens.flatten(1), (0, frames * channels * rows * columns - tokens[0].numel()))
+    return flat.view(batch, channels, frames, rows, columns)
+
+
+def as_tokens(frames: Tensor, count: int, features: int) -> Tensor:
+    """What `as_frames` was given."""
+    return frames.flatten(1)[:, : count * features].unflatten(1, (count, features))
+
+
+def first_tokens(batch: int, count: int, features: int, seed: int) -> Tensor:
+    """Noise that semantic tokens begin with (B, count, features), of a seed's own: not that of the video's noise, whose generator begins
+    with the seed itself."""
+    generator = torch.Generator().manual_seed((seed + 0x5A3A) % 2**63)
+    return torch.randn(batch, count, features, generator=generator)
