@@ -16,7 +16,8 @@ from .slots import SlotEncoder, SlotsConfig
 
 ADAPTER, FORMAT = "slot_id", "1"
 ENCODER, LORA = "slot_encoder.", "diffusion_model."
-PROJECTIONS = ("q", "k", "v", "o")  # of every block's cross-attention
+PROJECTIONS = ("q", "k", "v", "o")  # of an attention
+CROSS, SELF = "cross_attn", "self_attn"  # the attentions of a block
 _CONFIG = "refvid.config"
 
 
@@ -35,9 +36,9 @@ class Adapter:
         return self.encoder["null.weight"].float()
 
 
-def lora_key(block: int, projection: str, part: str) -> str:
+def lora_key(block: int, projection: str, part: str, attention: str = CROSS) -> str:
     """A key as ComfyUI's LoRA loader knows it; part is lora_A.weight (rank, in), lora_B.weight (out, rank) or alpha."""
-    return f"{LORA}blocks.{block}.cross_attn.{projection}.{part}"
+    return f"{LORA}blocks.{block}.{attention}.{projection}.{part}"
 
 
 def save_adapter(

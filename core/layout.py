@@ -8,7 +8,6 @@ from typing import Literal
 from .controls import Controls, StepWindow
 from .recipes import Recipe
 
-
 Role = Literal["picture", "source", "semantic"]
 
 

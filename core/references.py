@@ -86,7 +86,7 @@ class Arranged:
     soft: Tensor | None
 
     def beside(self, streams: tuple[Stream, ...]) -> "Arranged":
-        """With these behind, of which every token is kept."""
+        """With these behind, of which every token is kept; `keep` may have rows for a batch."""
         if not streams:
             return self
         first = sum(stream.tokens for stream in self.layout.streams)
@@ -94,7 +94,8 @@ class Arranged:
         added = torch.arange(first, first + count, device=self.keep.device)
         layout = replace(self.layout, streams=(*self.layout.streams, *streams))
         soft = None if self.soft is None else F.pad(self.soft, (0, count))
-        return Arranged(layout, torch.cat([self.keep, added]), soft)
+        rows = added.expand(*self.keep.shape[:-1], -1)
+        return Arranged(layout, torch.cat([self.keep, rows], dim=-1), soft)
 
 
 def arrange(masks: list[Tensor], controls: list[Controls], recipe: Recipe, stride: int = 16) -> Arranged:

@@ -114,10 +114,10 @@ def semantic_config(state: dict[str, Tensor], what: str) -> SemanticConfig:
     return config
 
 
-def spare_frames(tokens: int, latent: tuple[int, ...]) -> int:
+def spare_frames(numbers: int, latent: tuple[int, ...]) -> int:
     """Latent frames that hold so many numbers, of a latent (B, C, F, h, w)."""
     _, channels, _, rows, columns = latent
-    return -(-tokens // (channels * rows * columns))
+    return -(-numbers // (channels * rows * columns))
 
 
 def as_frames(tokens: Tensor, latent: tuple[int, ...]) -> Tensor:
@@ -134,8 +134,11 @@ def as_tokens(frames: Tensor, count: int, features: int) -> Tensor:
     return frames.flatten(1)[:, : count * features].unflatten(1, (count, features))
 
 
-def first_tokens(batch: int, count: int, features: int, seed: int) -> Tensor:
-    """Noise that semantic tokens begin with (B, count, features), of a seed's own: not that of the video's noise, whose generator begins
-    with the seed itself."""
+def first_frames(latent: tuple[int, ...], numbers: int, seed: int) -> Tensor:
+    """Frames of noise (B, C, k, h, w) that hold so many numbers, behind a video latent (B, C, F, h, w): what semantic tokens begin with, of a
+    seed's own, not the first of the video's noise, whose generator begins with the seed itself."""
+    batch, channels, _, rows, columns = latent
     generator = torch.Generator().manual_seed((seed + 0x5A3A) % 2**63)
-    return torch.randn(batch, count, features, generator=generator)
+    return torch.randn(
+        batch, channels, spare_frames(numbers, latent), rows, columns, generator=generator
+    )

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..core.layout import Stream, source_streams
 from ..core.recipes import Recipe
-from ..core.semantic import SemanticModules, as_frames, as_tokens, first_tokens
+from ..core.semantic import SemanticModules, as_frames, as_tokens, first_frames
 from ..wan.dit import WanDiT
 
 
@@ -40,8 +40,8 @@ class Edit:
         """Noise of a video (B, C, F, h, w) with that of semantic tokens behind it."""
         if self.modules is None:
             return noise
-        tokens = first_tokens(len(noise), self.count, self.modules.config.features, seed)
-        return torch.cat([noise, as_frames(tokens.to(noise), noise.shape)], dim=2)
+        numbers = self.count * self.modules.config.features
+        return torch.cat([noise, first_frames(tuple(noise.shape), numbers, seed).to(noise)], dim=2)
 
     def embedded(self, dit: WanDiT, latent: Tensor) -> list[Tensor]:
         """Tokens of the source and of what stands behind the video's frames in a latent (B, C, F + k, h, w), (1 or B, n, C) each."""

@@ -15,6 +15,7 @@ from .identity import (
 )
 from .inspection import RefVidInspect
 from .long_video import RefVidInbetween, RefVidJoinSegments, RefVidKeyframes
+from .motion import RefVidMotionPretext
 from .reference import RefVidApplyReferences, RefVidReference
 from .sampling import RefVidDenoiseSteps
 from .score import RefVidScore
@@ -35,6 +36,7 @@ class RefVidExtension(ComfyExtension):
             RefVidKeyframes,
             RefVidInbetween,
             RefVidJoinSegments,
+            RefVidMotionPretext,
             RefVidDenoiseSteps,
             RefVidInspect,
             RefVidScore,

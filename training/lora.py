@@ -1,9 +1,9 @@
-"""Low-rank changes to a frozen Wan DiT's cross-attention, trained (Slot-ID's LoRA; arXiv 2106.09685)."""
+"""Low-rank changes to one attention of every block of a frozen Wan DiT, trained (arXiv 2106.09685)."""
 
 import torch
 from torch import Tensor, nn
 
-from ..core.adapter import PROJECTIONS, lora_key
+from ..core.adapter import CROSS, PROJECTIONS, lora_key
 from ..wan.dit import WanDiT
 
 
@@ -21,27 +21,29 @@ class LowRank(nn.Module):
         return self.base(x) + self.up(self.down(x))
 
 
-def add_lora(dit: WanDiT, rank: int) -> nn.ModuleDict:
-    """Freeze the DiT and put a LowRank around q, k, v and o of every block's cross-attention. -> what learns, by a name of its own;
+def add_lora(dit: WanDiT, rank: int, attention: str = CROSS) -> nn.ModuleDict:
+    """Freeze the DiT and put a LowRank around q, k, v and o of that attention of every block. -> what learns, by a name of its own;
     the base layers are shared with the DiT."""
     dit.requires_grad_(False)
     layers = nn.ModuleDict()
     for index, block in enumerate(dit.blocks):
+        changed = getattr(block, attention)
         for projection in PROJECTIONS:
-            layer = LowRank(getattr(block.cross_attn, projection), rank)
-            setattr(block.cross_attn, projection, layer)
+            layer = LowRank(getattr(changed, projection), rank)
+            setattr(changed, projection, layer)
             layers[f"{index}_{projection}"] = nn.ModuleDict({"down": layer.down, "up": layer.up})
     return layers
 
 
-def lora_state(layers: nn.ModuleDict) -> dict[str, Tensor]:
+def lora_state(layers: nn.ModuleDict, attention: str = CROSS) -> dict[str, Tensor]:
     """The learned changes under the names of ComfyUI's LoRA files; alpha is the rank, so that strength 1 is what was trained."""
     parts = {"down": "lora_A.weight", "up": "lora_B.weight"}
     found: dict[str, Tensor] = {}
     for name, weight in layers.named_parameters():
         place, part, _ = name.split(".")
         index, projection = place.split("_")
-        found[lora_key(int(index), projection, parts[part])] = weight.detach()
+        found[lora_key(int(index), projection, parts[part], attention)] = weight.detach()
         if part == "down":
-            found[lora_key(int(index), projection, "alpha")] = torch.tensor(float(len(weight)))
+            rank = torch.tensor(float(len(weight)))
+            found[lora_key(int(index), projection, "alpha", attention)] = rank
     return found

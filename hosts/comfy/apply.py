@@ -40,7 +40,7 @@ def apply_references(
     vae,
     latent: dict[str, Tensor],
     references: list[Reference],
-    recipe_name: str = AUTO,
+    recipe: str | Recipe = AUTO,
     null_pass: Literal["recipe", "keep", "drop", "zero"] = "recipe",
     attention: str = ANY_ATTENTION,
 ) -> Applied:
@@ -50,7 +50,7 @@ def apply_references(
     for given, what in zip(models, ("model", "low_noise_model"), strict=False):
         require_wan(given, what)
     require_vae(vae, model)
-    recipe = _recipe(recipe_name, model)
+    recipe = recipe if isinstance(recipe, Recipe) else _recipe(recipe, model)
     references = active(references, recipe)
     if not references:
         return Applied(model, low_noise_model, positive, negative)

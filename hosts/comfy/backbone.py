@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from .apply import file_recipe
+from .semantic import attach_from_model_file
 from .variants import describe, require_vae, require_wan
 
 logger = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ def load_backbone(
 
 
 def load_model(path: str, dtype: torch.dtype | None) -> ModelPatcher:
-    """A Wan diffusion model through core's loader."""
+    """A Wan diffusion model through core's loader, with the modules of SAMA where its file holds them."""
     require_safetensors(path, "diffusion_model")
     try:
         model = comfy.sd.load_diffusion_model(path, model_options={} if dtype is None else {"dtype": dtype})
@@ -66,7 +67,7 @@ def load_model(path: str, dtype: torch.dtype | None) -> ModelPatcher:
             f"diffusion_model: {Path(path).name} is not a model ComfyUI knows ({error})"
         ) from error
     require_wan(model, f"diffusion_model: {Path(path).name}")
-    return model
+    return attach_from_model_file(model, path)
 
 
 def load_vae(path: str) -> comfy.sd.VAE:

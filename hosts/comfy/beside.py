@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import comfy.ldm.common_dit
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from ...core.layout import Layout
 from .attention import OVERRIDE, Reading, Rule, block_override
+from .edited import Edited
 
 KEY = "refvid"  # in a block's transformer_options: the Evaluation
 
@@ -40,26 +42,46 @@ class Evaluation:
         return out if self.references is None else self.references.split(out, args["img"].shape[1])
 
 
+@dataclass(frozen=True)
+class Shown:
+    """What an evaluation puts beside the video: pictures, as inputs of the patch embedding (B, channels, 1, h, w); the tokens kept (B, n) of
+    all that the layout names; and a source video with its semantic tokens, or None."""
+
+    inputs: list[Tensor]
+    keep: Tensor
+    layout: Layout
+    edit: Edited | None
+
+
 class Beside:
-    """Reference tokens of one evaluation of the model. Lives as long as that evaluation."""
+    """Tokens beside the video in one evaluation of the model. Lives as long as that evaluation."""
 
     def __init__(
-        self, module, x: Tensor, timestep: Tensor, inputs: list[Tensor], keep: Tensor, layout: Layout,
-        frames: int, streams: int, options: dict, rule: Rule,
+        self, module, x: Tensor, timestep: Tensor, shown: Shown, frames: int, streams: int, options: dict, rule: Rule
     ):  # fmt: skip
+        layout, edit = shown.layout, shown.edit
         embedded, turned = [], []
-        for index, latent in enumerate(inputs):
+        for index, latent in enumerate(shown.inputs if edit is None else [*shown.inputs, edit.source]):
             latent = comfy.ldm.common_dit.pad_to_patch_size(latent.to(x), module.patch_size)
             embedded.append(module.patch_embedding(latent.float()).to(x.dtype).flatten(2).transpose(1, 2))
-            frame, source = layout.recipe.placement(index, frames)
+            picture = layout.streams[index].role == "picture"
+            frame, source = layout.recipe.placement(index, frames) if picture else (0, 0)
             turned.append(
                 module.rope_encode(
-                    1, *latent.shape[-2:], t_start=frame, device=x.device, dtype=x.dtype,
+                    *latent.shape[-3:], t_start=frame, device=x.device, dtype=x.dtype,
                     transformer_options=options, source_id=source + streams if source else 0,
                 )
             )  # fmt: skip
-        self.tokens = torch.take_along_dim(torch.cat(embedded, dim=1), keep.unsqueeze(-1), dim=1)
-        self._pe = torch.cat(turned, dim=1)[0][keep]
+        for tokens in [] if edit is None else edit.semantic():
+            embedded.append(tokens.to(x.dtype))
+            turned.append(torch.zeros_like(turned[0][:, :1]).expand(-1, tokens.shape[1], *turned[0].shape[2:]))
+        self._video_type = None
+        if edit is not None and edit.modules is not None and layout.recipe.types is not None:
+            types = edit.modules.types([*layout.types(), layout.recipe.types.video]).to(x.dtype)
+            embedded = [part + one for part, one in zip(embedded, types[:-1], strict=True)]
+            self._video_type = types[-1]
+        self.tokens = torch.take_along_dim(torch.cat(embedded, dim=1), shown.keep.unsqueeze(-1), dim=1)
+        self._pe = torch.cat(turned, dim=1)[0][shown.keep]
         self.rule = rule
         # With a timestep per frame (TI2V) references take the clock of the noisiest frame: the others are clean.
         self._noisiest = timestep.argmax(dim=1) if timestep.ndim == 2 else None
@@ -69,6 +91,8 @@ class Beside:
     def join(self, args: dict[str, Any]) -> dict[str, Any]:
         """A block's arguments with the references behind the video. `args` stays as it is."""
         video = args["img"]
+        if self._video_type is not None:  # once, before the first block that runs
+            video, self._video_type = video + self._video_type, None
         return {
             **args,
             "img": torch.cat([video, self.tokens.to(video)], dim=1),

@@ -10,6 +10,7 @@ from torch import Tensor
 from ...core.controls import SEES, Controls, FrameWindow, StepWindow
 from ...core.frames import Given
 from ...core.identity import Bound
+from ...core.layout import Layout
 from ...core.reach import words
 from ...core.recipes import Recipe, recipe_named
 from ...core.references import Arranged, arrange
@@ -36,6 +37,9 @@ IDENTITY_REACH = (
 FRAMES = "refvid_frames"  # (1, C, F, h, w): latents that stand on replaced frames, as the VAE made them
 FRAMES_AT = "refvid_frames_at"  # (F,) bool: which those are
 FRAMES_CLOCK = "refvid_frames_clock"  # str: core.frames.CLOCKS
+
+SOURCE = "refvid_source"  # (1, C, F, h, w): a source video's latent, as the VAE made it; every pass keeps it
+SOURCE_RECIPE = "refvid_source_recipe"  # str
 
 REFERENCE_KEYS = (RECIPE, LATENTS, MASKS, CONTROLS, REACH, ATTENTION, ZERO)
 FRAME_KEYS = (FRAMES, FRAMES_AT, FRAMES_CLOCK)
@@ -78,7 +82,11 @@ def controls_of(options: dict[str, Any]) -> list[Controls]:
 
 
 def arranged_of(options: dict[str, Any]) -> Arranged:
-    """Layout, kept tokens and soft masks of the references that a condition carries."""
+    """Layout, kept tokens and soft masks of the references that a condition carries; a source video's own tokens are not among them."""
+    if not options.get(LATENTS):
+        return Arranged(
+            Layout(recipe_named(options[SOURCE_RECIPE]), ()), torch.zeros(0, dtype=torch.int64), None
+        )
     masks, latents = options[MASKS], options[LATENTS]
     stride = 2 * masks[0].shape[-1] // latents[0].shape[-1]  # pixels per token
     return arrange(masks, controls_of(options), recipe_named(options[RECIPE]), stride)
@@ -150,6 +158,20 @@ def given_of(options: dict[str, Any]) -> Given | None:
     return Given(options[FRAMES], options[FRAMES_AT], options[FRAMES_CLOCK])
 
 
+def attach_source(conditioning: Conditioning, source: Tensor, recipe: Recipe) -> Conditioning:
+    """A copy that carries this source video. ValueError where it carries one already, or references for another recipe."""
+    for _, options in conditioning:
+        if SOURCE in options:
+            raise ValueError(
+                "source: the conditioning carries a source video already; edit one video at a time"
+            )
+        if options.get(RECIPE, recipe.name) != recipe.name:
+            raise ValueError(
+                f"recipe is {recipe.name}, but the conditioning carries references for {options[RECIPE]}: use one recipe"
+            )
+    return with_values(conditioning, {SOURCE: source, SOURCE_RECIPE: recipe.name})
+
+
 def _frames(given: Given, before: Given | None) -> dict[str, Any]:
     latent, replaced = given.latent, given.replaced
     if before is not None:
@@ -201,10 +223,10 @@ def carrying(text: Conditioning, conditions: Conditioning) -> Conditioning:
 
 
 def _appended(options: dict, recipe: Recipe, references: Attached, attention: str) -> dict:
-    present = options.get(RECIPE, recipe.name)
+    present = options.get(RECIPE, options.get(SOURCE_RECIPE, recipe.name))
     if present != recipe.name:
         raise ValueError(
-            f"recipe is {recipe.name}, but the conditioning carries references for {present}: use one recipe"
+            f"recipe is {recipe.name}, but the conditioning carries references, or a source video, for {present}: use one recipe"
         )
     joined = [*options.get(LATENTS, ()), *references.latents]
     if len(joined) > recipe.max_references:

@@ -54,8 +54,14 @@ def apply_model(executor, given: tuple, kwargs: dict[str, Any]) -> Tensor:
     latent, mask = kwargs.pop(LATENT).to(x), kwargs.pop(PLACES) > 0
     if kwargs.pop(CLOCK) == "own":
         kwargs[STILL] = mask[:, 0, :, 0, 0].to(torch.int64)  # int64: other types are cast to the model's
-    out = executor(torch.where(mask, latent, x), *rest, **kwargs)
-    return torch.where(mask, latent.to(out), out)
+    return _placed(latent, mask, executor(_placed(latent, mask, x), *rest, **kwargs))
+
+
+def _placed(latent: Tensor, mask: Tensor, x: Tensor) -> Tensor:
+    """x with the given frames in it; what stands behind the video's frames stays."""
+    frames = latent.shape[2]
+    video = torch.where(mask, latent.to(x), x[:, :, :frames])
+    return video if x.shape[2] == frames else torch.cat([video, x[:, :, frames:]], dim=2)
 
 
 def clocks(timestep: Tensor, still: Tensor | None) -> Tensor:
@@ -72,7 +78,7 @@ def predict_noise(executor, x: Tensor, *args, **kwargs) -> Tensor:
         for cond in conds or ():
             if LATENT in cond["model_conds"]:
                 latent, places = (cond["model_conds"][name].cond.to(out.device) for name in (LATENT, PLACES))
-                return torch.where(places > 0, latent.to(out), out)
+                return _placed(latent, places > 0, out)
     return out
 
 

@@ -22,22 +22,33 @@ from torch import Tensor
 
 from ...core.identity import key_bias
 from ...core.layout import Layout
-from ...core.references import reference_input
+from ...core.references import Arranged, reference_input
 from ...core.schedule import share_of
 from ...core.visibility import text_groups, turn
 from ...kernels.grouped import Groups
 from ...kernels.paths import AUTO
 from ...kernels.whole import WHOLE
 from . import conditioning as keys
-from . import replaced
+from . import edited, replaced, spare
 from .attention import OVERRIDE, Reading, Rule, chosen_path
-from .beside import KEY, Beside, BlockPatch, Evaluation
+from .beside import KEY, Beside, BlockPatch, Evaluation, Shown
 from .variants import input_channels, takes_image_features
 
 INPUTS, KEEP, LAYOUT, ATTENTION = "refvid_inputs", "refvid_keep", "refvid_layout", "refvid_attention"
 CELLS, SOFT = "refvid_cells", "refvid_soft"  # of a condition, until APPLY_MODEL has made them into:
 PATH, BIAS, SPANS, ROWS = "refvid_path", "refvid_bias", "refvid_spans", "refvid_rows"
-REFERENCES = (INPUTS, KEEP, LAYOUT, ATTENTION, PATH, BIAS, SPANS, ROWS)  # arguments of one evaluation
+REFERENCES = (
+    INPUTS,
+    KEEP,
+    LAYOUT,
+    ATTENTION,
+    PATH,
+    BIAS,
+    SPANS,
+    ROWS,
+    edited.SOURCE,
+    edited.MODULES,
+)  # arguments of one evaluation
 IDENTITIES, BOUND, PHRASES, WHERE = "refvid_identities", "refvid_bound", "refvid_phrases", "refvid_where"
 READ_BIAS, READ_SPANS, READ_ROWS = "refvid_read_bias", "refvid_read_spans", "refvid_read_rows"
 PEOPLE = (IDENTITIES, BOUND, PHRASES, READ_BIAS, READ_SPANS, READ_ROWS)
@@ -62,16 +73,19 @@ def install(model: ModelPatcher) -> ModelPatcher:
     return model
 
 
-def _outer_sample(executor, noise, latent_image, sampler, sigmas, *args, **kwargs):
+def _outer_sample(executor, noise, latent_image, sampler, sigmas, mask=None, callback=None, *rest, **kwargs):
     guider = executor.class_obj
+    given = spare.Given((noise, latent_image), sampler, sigmas, mask, callback, rest, kwargs)
+    grid = given.video().shape[2:]
     for conds in guider.conds.values():  # copies made for this run
         for cond in conds:
-            made = model_conds(cond, guider.model_patcher, noise.shape[2:])
+            made = model_conds(cond, guider.model_patcher, grid)
             cond["model_conds"] = {**cond.get("model_conds", {}), **made}
     carried = [cond for conds in guider.conds.values() for cond in conds]
     replaced.require_one_film(carried)
+    edited.require_one_source(carried)
     clean = bool(sigmas[-1] == 0)  # before the run: uni_pc writes into them
-    samples = executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
+    samples = edited.sample(executor, carried, given)
     return replaced.finish(carried, samples) if clean else samples
 
 
@@ -91,15 +105,15 @@ def model_conds(cond: dict[str, Any], model: ModelPatcher, grid: tuple[int, ...]
         found["clip_fea"] = comfy.conds.CONDRegular(torch.zeros(1, *IMAGE_FEATURES))
     if cond.get(keys.IDENTITIES):
         found |= _identity_conds(cond, grid)
-    if not cond.get(keys.LATENTS):
+    found |= edited.source_conds(cond, model, grid)
+    if not cond.get(keys.LATENTS) and edited.SOURCE not in found:
         return found
     arranged, channels = keys.arranged_of(cond), input_channels(model)
-    shown = [
-        model.model.process_latent_in(latent) * (not cond.get(keys.ZERO)) for latent in cond[keys.LATENTS]
-    ]
+    latents, masks = cond.get(keys.LATENTS, []), cond.get(keys.MASKS, [])
+    shown = [model.model.process_latent_in(latent) * (not cond.get(keys.ZERO)) for latent in latents]
     inputs = [
         reference_input(latent, mask, channels, arranged.layout.recipe)
-        for latent, mask in zip(shown, cond[keys.MASKS], strict=True)
+        for latent, mask in zip(shown, masks, strict=True)
     ]
     found |= {
         INPUTS: comfy.conds.CONDList(inputs),
@@ -109,7 +123,7 @@ def model_conds(cond: dict[str, Any], model: ModelPatcher, grid: tuple[int, ...]
     }
     if arranged.soft is not None:
         found[SOFT] = comfy.conds.CONDRegular(arranged.soft)
-    cells = keys.cells_of(cond, grid)
+    cells = keys.cells_of(cond, grid) if latents else None
     if cells is not None:
         found[CELLS] = _Cells(cells[None, None])
     return found
@@ -130,7 +144,7 @@ def _identity_conds(cond: dict[str, Any], grid: tuple[int, ...]) -> dict[str, An
 
 def _prepare_sampling(executor, model, noise_shape, conds, *args, **kwargs):
     kept = [
-        cond["model_conds"][LAYOUT].cond.kept
+        cond["model_conds"][LAYOUT].cond.kept + edited.tokens(cond["model_conds"])
         for cs in conds.values()
         for cond in cs
         if LAYOUT in cond["model_conds"]
@@ -155,10 +169,11 @@ def _apply_model(
     of the module that torch.compile may hold: core's node drops its guards on transformer_options, while arguments
     are guarded, so a step that differs in more than values is compiled for itself."""
     given = (x, t, c_concat, c_crossattn, control, transformer_options or {})
+    video = edited.video_of(x, kwargs)
     if LAYOUT in kwargs:
-        kwargs = _references_now(executor.class_obj, x, t, given[-1], kwargs)
+        kwargs = _references_now(executor.class_obj, video, t, given[-1], kwargs)
     if IDENTITIES in kwargs:
-        kwargs = _identities_now(x, c_crossattn.shape[1], kwargs)
+        kwargs = _identities_now(video, c_crossattn.shape[1], kwargs)
     if replaced.LATENT in kwargs:
         return replaced.apply_model(executor, given, dict(kwargs))
     return executor(*given, **kwargs)
@@ -166,8 +181,13 @@ def _apply_model(
 
 def _references_now(model, x: Tensor, t: Tensor, options: dict, kwargs: dict[str, Any]) -> dict[str, Any]:
     kwargs = dict(kwargs)
-    layout: Layout = kwargs[LAYOUT]
     cells, soft = (kwargs.pop(name, None) for name in (CELLS, SOFT))
+    arranged = Arranged(kwargs[LAYOUT], kwargs[KEEP], soft)
+    if edited.SOURCE in kwargs:
+        arranged, cells = edited.with_source(arranged, cells, x)
+        kwargs |= edited.modules_now(model, arranged.layout)
+        kwargs[KEEP], kwargs[LAYOUT], soft = arranged.keep, arranged.layout, arranged.soft
+    layout: Layout = arranged.layout
     share = share_of(float(t.max()), model.model_sampling.percent_to_sigma) if layout.timed else 0.0
     now = turn(layout, share, None if cells is None else cells[0, 0], soft, _tokens(x), x.shape[2], x.device)
     if now is None:
@@ -248,11 +268,15 @@ def _diffusion_model(
             "out; another pack does that. Remove it"
         )
     options, module = dict(transformer_options or {}), executor.class_obj
+    edit = None
+    if mine[edited.SOURCE] is not None:
+        _require_plain_sequence({"time_dim_concat": time_dim_concat, **kwargs})
+        x, edit = _split(x, mine)
     frames = x.shape[2] + (0 if time_dim_concat is None else time_dim_concat.shape[2])
     streams = len(kwargs.get("context_latents") or ())
     references = None
     if mine[LAYOUT] is not None:
-        references = _references(module, x, timestep, mine, frames, streams, options)
+        references = _references(module, x, timestep, mine, frames, streams, options, edit)
     identities = None if mine[IDENTITIES] is None else _reading(module, context, mine)
     evaluation = Evaluation(references, identities, 1 if clip_fea is None else 2)
     options[KEY] = evaluation
@@ -263,11 +287,27 @@ def _diffusion_model(
             "refvid: the model ran without running any block with the references: another pack replaces the blocks or "
             "the forward (raylight does). Remove it, or apply refvid's references after it"
         )
-    return out
+    return out if edit is None or references is None else _finish(edit, out, references, evaluation.ran)
+
+
+def _split(x: Tensor, mine: dict[str, Any]) -> tuple[Tensor, edited.Edited]:
+    """The video, and what an edit puts beside it."""
+    source, count = mine[edited.SOURCE], mine[LAYOUT].recipe.semantic_tokens
+    video, behind = x[:, :, : source.shape[2]], x[:, :, source.shape[2] :]
+    return video, edited.Edited(source, mine[edited.MODULES], behind, count)
+
+
+def _finish(edit: edited.Edited, out: Tensor, references: Beside, ran: bool) -> Tensor:
+    if not ran and edit.modules is not None:
+        raise RuntimeError(
+            "refvid: a cache left the model out of a step (EasyCache, for one), which semantic tokens need at every step. Put the cache on "
+            "the model before Instruction Edit, so that it lies around it, or remove it"
+        )
+    return edit.finish(out, references.tokens)
 
 
 def _references(
-    module, x, timestep, mine: dict[str, Any], frames: int, streams: int, options: dict
+    module, x, timestep, mine: dict[str, Any], frames: int, streams: int, options: dict, edit: edited.Edited | None
 ) -> Beside:
     path, keep, rows = mine[PATH], mine[KEEP], mine[ROWS]
     groups = (
@@ -275,7 +315,8 @@ def _references(
     )
     whole = WHOLE[path](groups) if path in WHOLE else None
     rule = Rule(mine[BIAS], groups, mine[ATTENTION], path, whole)
-    return Beside(module, x, timestep, mine[INPUTS], keep, mine[LAYOUT], frames, streams, options, rule)
+    shown = Shown(mine[INPUTS] or [], keep, mine[LAYOUT], edit)
+    return Beside(module, x, timestep, shown, frames, streams, options, rule)
 
 
 def _reading(module, context: Tensor, mine: dict[str, Any]) -> Reading:

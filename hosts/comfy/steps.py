@@ -126,4 +126,5 @@ def step_sigmas(
 
 
 def _noise(samples: Tensor, seed: int, batch_index, add_noise: bool) -> Tensor:
-    return comfy.sample.prepare_noise(samples, seed, batch_index) if add_noise else torch.zeros_like(samples)
+    # Not zeros_like: between two ranges of an edit the latent is nested.
+    return comfy.sample.prepare_noise(samples, seed, batch_index) if add_noise else samples * 0

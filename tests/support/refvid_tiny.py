@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from refvid.core.adapter import PROJECTIONS, lora_key
 from refvid.core.adapter import save_adapter as save_adapter_file
 from refvid.core.checkpoint import save_model
+from refvid.core.semantic import SemanticConfig, SemanticModules
 from refvid.core.slots import SlotEncoder, SlotsConfig
 from refvid.training.text import fresh_text_encoder
 from refvid.wan.dit import Block, DiTConfig, WanDiT
@@ -48,6 +49,18 @@ def vace_state(sizes: DiTConfig, seed: int = 0) -> dict[str, Tensor]:
     patch = nn.Conv3d(96, width, (1, 2, 2), (1, 2, 2)).state_dict()
     extra |= {f"vace_patch_embedding.{key}": value for key, value in patch.items()}
     return state | {key: _random(key, value, generator) for key, value in extra.items()}
+
+
+def semantic_state(width: int, features: int = 24, hidden: int = 20, seed: int = 4) -> dict[str, Tensor]:
+    """SAMA's modules for a DiT of this width, every weight random."""
+    generator = torch.Generator().manual_seed(seed)
+    state = SemanticModules(SemanticConfig(width, features, hidden)).state_dict()
+    return {key: _random(key, value, generator) for key, value in state.items()}
+
+
+def sama_state(sizes: DiTConfig, seed: int = 0) -> dict[str, Tensor]:
+    """A whole file in SAMA-14B's layout: the text-to-video DiT in original names, and the modules beside it."""
+    return dit_state(sizes, seed) | semantic_state(sizes.width)
 
 
 def _random(key: str, value: Tensor, generator: torch.Generator) -> Tensor:

@@ -1,0 +1,71 @@
+"""Instruction editing: what a model is told, and how long a source video may be (SAMA, arXiv 2603.19228, released code)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .frames import GROUP
+
+PREFIX = "[Video edit]"
+LONGEST = 961  # pictures: a minute at 16 a second (our choice)
+
+
+def edit_prompt(instruction: str) -> str:
+    """The released prompt form; the negative prompt is the prefix alone. ValueError for an instruction without words."""
+    if not instruction.strip():
+        raise ValueError("instruction is empty; say what to change, such as 'make the car red'")
+    return f"{PREFIX} {instruction.strip()}"
+
+
+def padded(clip: Tensor) -> Tensor:
+    """A clip (F, H, W, C) with its last picture repeated up to 4k + 1 pictures, which is what Wan makes; cut the result back to F.
+    ValueError for fewer than 2 pictures or more than LONGEST, and for NaN."""
+    count = len(clip)
+    if count < 2 or count > LONGEST:
+        raise ValueError(
+            f"source has {count} pictures; needed 2 to {LONGEST} (edit a picture as a video of it, and longer films in parts)"
+        )
+    if not torch.isfinite(clip).all():
+        raise ValueError("source holds NaN or infinite values; check the node or file it comes from")
+    more = -(count - 1) % GROUP
+    return torch.cat([clip, clip[-1:].expand(more, *clip.shape[1:])])
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Overlapping parts in which a longer video is evaluated, in pictures: each so long, sharing so many with the next. ValueError for a
+    length that is not 4k + 1, and for an overlap that is not a multiple of 4 within it."""
+
+    length: int = 81
+    overlap: int = 32
+
+    def __post_init__(self) -> None:
+        if self.length < 1 + GROUP or self.length % GROUP != 1:
+            raise ValueError(f"window is {self.length}; needed 4k + 1 pictures: 5, 9, … 81")
+        if self.overlap < GROUP or self.overlap % GROUP or self.overlap >= self.length - 1:
+            raise ValueError(
+                f"overlap is {self.overlap}; needed a multiple of {GROUP}, from {GROUP} to less than the window's {self.length - 1}"
+            )
+
+    @property
+    def frames(self) -> int:
+        """Latent frames of a window."""
+        return (self.length - 1) // GROUP + 1
+
+    @property
+    def shared(self) -> int:
+        """Latent frames of the overlap."""
+        return self.overlap // GROUP
+
+    def spans(self, frames: int) -> list[tuple[int, int]]:
+        """Latent frames [start, stop) of each window over a video of so many; the last ends with the video."""
+        starts = range(0, max(1, frames - self.shared), self.frames - self.shared)
+        return [
+            (max(0, min(start, frames - self.frames)), min(start + self.frames, frames)) for start in starts
+        ]
+
+    def weights(self, frames: int) -> Tensor:
+        """What each of a window's latent frames counts where windows share it: a pyramid, as ComfyUI's. (frames,)"""
+        rising = torch.arange(1, frames + 1)
+        return torch.minimum(rising, rising.flip(0)).float()

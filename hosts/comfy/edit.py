@@ -1,0 +1,94 @@
+"""An instruction onto a source video: the model, its conditioning and the latent of the edited video (SAMA)."""
+
+from dataclasses import dataclass
+
+import torch
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+from ...core.editing import PREFIX, Windows, edit_prompt, padded
+from ...core.recipes import AUTO, EDITING, Recipe, choose_recipe
+from ...core.references import Reference
+from . import sidecar
+from .apply import apply_references, file_recipe
+from .conditioning import Conditioning, attach_source
+from .edited import require_modules
+from .semantic import modules_of
+from .variants import input_channels, latent_channels, makes_one_clock, require_vae, require_wan
+
+
+@dataclass(frozen=True)
+class Edited:
+    """Everything a sampler needs, and how many pictures the source has: the rest of the result is padding."""
+
+    model: ModelPatcher
+    positive: Conditioning
+    negative: Conditioning
+    latent: dict[str, Tensor]
+    frames: int
+
+
+def instruction_edit(
+    model: ModelPatcher, clip, vae, source: Tensor, instruction: str, references: list[Reference],
+    windows: Windows, recipe_name: str = AUTO,
+) -> Edited:  # fmt: skip
+    """A source (F, H, W, 3) and what to change in it. Everything that may be refused is refused before anything is encoded."""
+    require_wan(model)
+    require_vae(vae, model)
+    prompt, pictures = edit_prompt(instruction), padded(source[..., :3])
+    recipe = _recipe(recipe_name, model)
+    _require_plain(model, recipe)
+    stride = 2 * vae.spacial_compression_encode()
+    height, width = pictures.shape[1:3]
+    if height % stride or width % stride:
+        raise ValueError(
+            f"source is {width}x{height} pixels; both sides must be multiples of {stride}: scale it to "
+            f"{max(1, round(width / stride)) * stride}x{max(1, round(height / stride)) * stride}"
+        )
+    encoded = vae.encode(pictures)
+    latent = {"samples": torch.zeros_like(encoded)}
+    positive, negative = (_words(clip, text) for text in (prompt, PREFIX))
+    patched = _in_windows(sidecar.install(model), windows, encoded.shape[2])
+    positive, negative = (attach_source(words, encoded, recipe) for words in (positive, negative))
+    out = apply_references(patched, None, positive, negative, vae, latent, references, recipe)
+    return Edited(out.model, out.positive, out.negative, latent, len(source))
+
+
+def _recipe(name: str, model: ModelPatcher) -> Recipe:
+    """By name, or sama where the model has its modules, or what its file says."""
+    known = "sama" if modules_of(model) is not None else file_recipe(model)
+    return choose_recipe(name, known if known in EDITING else None, EDITING)
+
+
+def _require_plain(model: ModelPatcher, recipe: Recipe) -> None:
+    require_modules(model, recipe)
+    if input_channels(model) != latent_channels(model):
+        raise ValueError(
+            f"model takes {input_channels(model)} input channels (image-to-video): editing needs a text-to-video model"
+        )
+    if makes_one_clock(model):
+        raise ValueError(
+            "model is a VACE model, which edits by its own control video: connect WanVaceToVideo, or a text-to-video model here"
+        )
+
+
+def _words(clip, text: str) -> Conditioning:
+    return clip.encode_from_tokens_scheduled(clip.tokenize(text))
+
+
+def _in_windows(model: ModelPatcher, windows: Windows, frames: int) -> ModelPatcher:
+    """With core's context windows where the video is longer than one, and none were put on the model before."""
+    if frames <= windows.frames or "context_handler" in model.model_options:
+        return model
+    import comfy.context_windows as core  # newer than the rest of what is needed
+
+    model = model.clone()
+    model.model_options["context_handler"] = core.IndexListContextHandler(
+        context_schedule=core.get_matching_context_schedule(core.ContextSchedules.STATIC_STANDARD),
+        fuse_method=core.get_matching_fuse_method(core.ContextFuseMethods.PYRAMID),
+        context_length=windows.frames,
+        context_overlap=windows.shared,
+        dim=2,
+    )
+    core.create_prepare_sampling_wrapper(model)
+    return model

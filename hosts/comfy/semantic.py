@@ -1,0 +1,63 @@
+"""SAMA's modules in ComfyUI: read from a file, beside a model, where ComfyUI moves and casts their weights."""
+
+from pathlib import Path
+
+import comfy.model_management
+import comfy.ops
+import comfy.sd
+from comfy.model_patcher import CoreModelPatcher, ModelPatcher
+from safetensors import safe_open
+from torch import Tensor
+
+from ...core.checkpoint import read_safetensors
+from ...core.semantic import KEYS, SemanticModules, has_modules, semantic_config, semantic_state
+from .variants import require_wan
+
+KEY = "refvid_semantic"  # a model's additional models: the modules, if it has them
+
+
+def modules_of(model: ModelPatcher) -> SemanticModules | None:
+    """The modules of a model; None where it has none."""
+    patchers = model.get_additional_models_with_key(KEY)
+    return patchers[0].model if patchers else None
+
+
+def attach_from_model_file(model: ModelPatcher, path: str) -> ModelPatcher:
+    """The model with the modules that its own file holds, or as it is where that holds none. ValueError where it holds some of them only."""
+    with safe_open(path, framework="pt") as file:
+        named = [key for key in file.keys() if key.endswith(KEYS)]  # noqa: SIM118
+        state = {key: file.get_tensor(key) for key in named}
+    if not has_modules(state):
+        return model
+    return attach_modules(model, semantic_state(state), f"diffusion_model: {Path(path).name}")
+
+
+def load_editing_adapter(model: ModelPatcher, path: str, strength: float) -> ModelPatcher:
+    """A model with the modules of another file, and with that file's LoRA through ComfyUI's own weight adapters, if it holds one. ValueError
+    for a file without the modules, or of another width."""
+    require_wan(model)
+    name = f"adapter: {Path(path).name}"
+    state, _ = read_safetensors(path, "adapter")
+    attached = attach_modules(model, semantic_state(state), name)
+    lora = {key: value for key, value in state.items() if ".lora_" in key or key.endswith(".alpha")}
+    if not lora or strength == 0:
+        return attached
+    return comfy.sd.load_lora_for_models(attached, None, lora, strength, 0.0)[0]
+
+
+def attach_modules(model: ModelPatcher, state: dict[str, Tensor], what: str) -> ModelPatcher:
+    """A clone with these modules. ValueError names what is missing or does not fit."""
+    config = semantic_config(state, what)
+    width = model.model.diffusion_model.dim
+    if config.width != width:
+        raise ValueError(
+            f"{what} was trained for a Wan of width {config.width}, the model has {width}; give the file of its size"
+        )
+    load, offload = comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device()
+    dtype = state[KEYS[0]].dtype
+    modules = SemanticModules(config, comfy.ops.manual_cast).to(device=offload, dtype=dtype)
+    patcher = CoreModelPatcher(modules, load_device=load, offload_device=offload)
+    modules.load_state_dict(state, assign=patcher.is_dynamic())
+    model = model.clone()
+    model.set_additional_models(KEY, [patcher])
+    return model

@@ -1,0 +1,141 @@
+"""Semantic tokens through a sampler's steps: as frames behind the video's latent, which any sampler and any guidance takes along.
+
+They appear where ComfyUI has taken the latent for a run (OUTER_SAMPLE) and are gone when it gives it back. A run that stops above noise 0
+hands them on in a nested latent, ComfyUI's own way to hold two tensors, and one that begins there takes them from it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import comfy.utils
+import torch
+from torch import Tensor
+
+from ...core.semantic import first_frames
+
+WINDOWS = "context_handler"  # in model_options: core's context windows
+
+
+@dataclass(frozen=True)
+class Spare:
+    """What a run takes along: so many numbers for each video, of a batch's video latents (B, C, F, h, w)."""
+
+    numbers: int
+    frames: int
+
+    def begin(
+        self, guider, noise: Tensor, latent: Tensor, sigmas: Tensor, seed: int | None
+    ) -> tuple[Tensor, Tensor]:
+        """Noise and latent with spare frames behind. ValueError where a run goes on with a latent that has lost them."""
+        if not noise.any() and not guider.model_patcher.model.model_sampling.sigma_max.isclose(
+            sigmas[0].cpu()
+        ):
+            raise ValueError(
+                "the run goes on at a lower noise level, but its latent does not hold the semantic tokens of the run before: connect the "
+                "latent of that run itself"
+            )
+        drawn = first_frames(latent.shape, self.numbers, seed or 0).to(noise)
+        behind = torch.zeros_like(drawn)
+        if latent.any():  # else core leaves the latent as it is
+            behind = guider.model_patcher.model.process_latent_out(behind)
+        return torch.cat([noise, drawn], dim=2), torch.cat([latent, behind.to(latent)], dim=2)
+
+
+def run(executor, spare: Spare, given: "Given") -> Tensor:
+    """A whole run with spare frames. -> the video; where the run stops above noise 0, or began with a nested latent, that with the spare
+    frames."""
+    guider, shapes = executor.class_obj, given.named.get("latent_shapes")
+    nested = shapes is not None and len(shapes) > 1
+    if nested:
+        noise, latent = (torch.cat(comfy.utils.unpack_latents(one, shapes), dim=2) for one in given.latents)
+    else:
+        noise, latent = spare.begin(guider, *given.latents, given.sigmas, given.seed)
+    mask = given.mask if nested or given.mask is None else _with_ones(given.mask, latent)
+    if nested and given.mask is not None:
+        mask = torch.cat(comfy.utils.unpack_latents(given.mask, shapes), dim=2)
+    named = {**given.named, **({} if shapes is None else {"latent_shapes": [latent.shape]})}
+    leftover = bool(given.sigmas[-1] > 0)
+    handler = guider.model_options.get(WINDOWS)
+    if handler is not None:
+        guider.model_options = {**guider.model_options, WINDOWS: Beside(handler, spare.frames)}
+    callback = _showing_the_video(given.callback, spare.frames)
+    samples = executor(noise, latent, given.sampler, given.sigmas, mask, callback, *given.rest, **named)
+    video, behind = samples[:, :, : spare.frames], samples[:, :, spare.frames :]
+    if nested:
+        return comfy.utils.pack_latents([video, behind])[0]
+    return _nest(video, behind) if leftover else video
+
+
+@dataclass(frozen=True)
+class Given:
+    """The arguments of an OUTER_SAMPLE."""
+
+    latents: tuple[Tensor, Tensor]  # noise, latent
+    sampler: Any
+    sigmas: Tensor
+    mask: Tensor | None
+    callback: Callable | None
+    rest: tuple
+    named: dict[str, Any]
+
+    @property
+    def seed(self) -> int | None:
+        """As core passes it: last, after whether a progress bar is wanted."""
+        return self.named.get("seed", self.rest[1] if len(self.rest) > 1 else None)
+
+    def video(self) -> Tensor:
+        """The video's noise (B, C, F, h, w)."""
+        shapes = self.named.get("latent_shapes")
+        nested = shapes is not None and len(shapes) > 1
+        return comfy.utils.unpack_latents(self.latents[0], shapes)[0] if nested else self.latents[0]
+
+
+class Beside:
+    """Core's context windows over the video's frames; the spare frames go into every window whole, and what the windows say of them is
+    averaged (our choice: the released code leaves them out under windows)."""
+
+    def __init__(self, handler: Any, frames: int):
+        self._handler, self._frames = handler, frames
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._handler, name)
+
+    def should_use_context(self, model, conds, x_in: Tensor, *args) -> bool:
+        return self._handler.should_use_context(model, conds, x_in[:, :, : self._frames], *args)
+
+    def execute(self, calc_cond_batch: Callable, model, conds, x_in: Tensor, *args) -> list[Tensor]:
+        video, spare = x_in[:, :, : self._frames], x_in[:, :, self._frames :]
+        said: list[list[Tensor]] = []
+
+        def in_a_window(model, conds, part: Tensor, *more) -> list[Tensor]:
+            out = calc_cond_batch(model, conds, torch.cat([part, spare], dim=2), *more)
+            said.append([one[:, :, part.shape[2] :] for one in out])
+            return [one[:, :, : part.shape[2]] for one in out]
+
+        made = self._handler.execute(in_a_window, model, conds, video, *args)
+        means = [torch.stack(windows).mean(0) for windows in zip(*said, strict=True)]
+        return [torch.cat(pair, dim=2) for pair in zip(made, means, strict=True)]
+
+
+def _with_ones(mask: Tensor, latent: Tensor) -> Tensor:
+    """A noise mask for the longer latent: spare frames are denoised."""
+    more = latent.shape[2] - mask.shape[2]
+    return torch.cat([mask, mask.new_ones(*mask.shape[:2], more, *mask.shape[3:])], dim=2)
+
+
+def _showing_the_video(callback: Callable | None, frames: int) -> Callable | None:
+    """Previews and clean estimates without spare frames."""
+    if callback is None:
+        return None
+    return lambda step, x0, x, total: callback(step, x0[:, :, :frames], x[:, :, :frames], total)
+
+
+def _nest(video: Tensor, behind: Tensor):
+    try:
+        from comfy.nested_tensor import NestedTensor
+    except ImportError as error:
+        raise ValueError(
+            "this ComfyUI has no nested latents, which a run in two ranges needs with semantic tokens; run all steps in one, or update"
+        ) from error
+    return NestedTensor([video, behind])

@@ -1,0 +1,40 @@
+"""Perturbed clips whose undoing is a task of motion."""
+
+import torch
+from comfy_api.latest import io
+
+from ..core.motion import PRETEXTS, TUBES, perturb
+from .sockets import CATEGORY
+
+MOST_TUBES = 8
+
+
+class RefVidMotionPretext(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RefVidMotionPretext",
+            display_name="Motion Pretext",
+            category=CATEGORY,
+            description="Perturbs a clip in a way that a model which understands motion can undo, and says what to ask of it: source videos for "
+            "training, or a test of an editing model (SAMA, arXiv 2603.19228).",
+            inputs=[
+                io.Image.Input("clip", tooltip="The clip as it should be: what a model is to give back."),
+                io.Combo.Input("pretext", options=[name for name, one in PRETEXTS.items() if one.instruction],
+                               tooltip="inpaint: 30 % of the frames, one after the other, are black. speed: twice as fast, then the last frame stands still. "
+                               "shuffle: tubes of space and time change places."),
+                io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=False,
+                             tooltip="Which frames are black, or which tubes go where. speed has nothing random."),
+                io.Int.Input("tubes", optional=True, default=TUBES, min=2, max=MOST_TUBES, advanced=True,
+                             tooltip="Of shuffle: parts of the time, of the height and of the width each. SAMA has 2, which makes 8 tubes."),
+            ],
+            outputs=[
+                io.Image.Output(display_name="clip", tooltip="The perturbed clip, as long and large as before: the source video."),
+                io.String.Output(display_name="instruction", tooltip="What to ask of the model, in SAMA's words; it stands before the caption."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, clip, pretext, seed, tubes=TUBES) -> io.NodeOutput:
+        perturbed = perturb(pretext, clip, torch.Generator().manual_seed(seed), tubes=tubes)
+        return io.NodeOutput(perturbed, PRETEXTS[pretext].instruction)

@@ -1,0 +1,238 @@
+"""Training a VideoMaker adapter: a LoRA on self-attention learns to read a clean picture behind the video, which the model itself encodes, and to
+recognise it there (arXiv 2412.19645, on Wan's attention over all frames; numbers without a source are our choice)."""
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Generator, Tensor, nn
+
+from ..core.adapter import SELF
+from ..core.checkpoint import KIND, VERSION, save_model
+from ..core.controls import Controls
+from ..core.layout import Layout, Stream
+from ..core.positions import reference_angles
+from ..core.recipes import TRAINED_FOR, recipe_named
+from ..core.visibility import turn
+from ..hosts.pipeline import load_backbone
+from ..kernels.grouped import in_groups
+from ..wan.attention import attend_all
+from ..wan.dit import Tail, WanDiT
+from ..wan.sampler import TRAINED_STEPS
+from ..wan.text import TextEncoder, fold_padding
+from .batches import no_words, sample_sigma
+from .dit import SAVE_EVERY
+from .lora import add_lora, lora_state
+from .optimise import Optimiser, load_run, save_run, warm_hold_decay
+from .photograph_data import Clips, Photographed, cached_photographed
+from .slot_id import Models
+
+logger = logging.getLogger(__name__)
+CLIPS_SEED = 0
+FORMAT = "1"
+SEES = "refvid.sees"  # metadata: what the reference was trained to read
+
+
+@dataclass(frozen=True)
+class VideoMakerTraining:
+    """Everything an adapter's run depends on. The chances of leaving out the picture, the text, or both exclude each other.
+
+    recipe  `videomaker`, the reference's own clock, or `videomaker_shared`, the video's
+    sees    what the reference reads, as `core.controls.Controls` says: "all" in one softmax with the video, "frames" as
+            published, "itself" alone
+    noise_ratio, recognition_weight  α and β of guidance-recognition loss, as published; both 0: without it
+    """
+
+    steps: int
+    recipe: str = "videomaker"
+    sees: str = "all"
+    noise_ratio: float = 0.01
+    recognition_weight: float = 0.1
+    clips: Clips = field(default_factory=lambda: Clips(4096))
+    batch: int = 32
+    rank: int = 32
+    rate: float = 7e-3
+    image_dropout: float = 0.1
+    text_dropout: float = 0.1
+    both_dropout: float = 0.05
+    named_share: float = 0.4
+    subject_weight: float = 1.5
+    shift: float = 4.0
+    seed: int = 0
+
+
+def demo_videomaker() -> VideoMakerTraining:
+    """The demo's adapter."""
+    return VideoMakerTraining(steps=2000)
+
+
+def smoke_videomaker() -> VideoMakerTraining:
+    """A few steps on a few clips, for tests."""
+    return replace(demo_videomaker(), steps=3, clips=Clips(64, frames=5, stride=24, size=48), batch=4)
+
+
+def train_videomaker(
+    config: VideoMakerTraining,
+    models: Models,
+    folder: Path,
+    resume: bool = False,
+    device: str = "cpu",
+    clips: Path | None = None,
+) -> None:
+    """Train on the demo world and leave `videomaker.safetensors` (fp16) in `folder`. Encoded clips are kept in `clips`, or there too; they
+    are the same for every seed."""
+    torch.manual_seed(config.seed)
+    backbone = load_backbone(models.dit, models.vae, models.text_encoder, device=device)
+    made = (backbone.vae, backbone.text.tokenize, config.clips, CLIPS_SEED, clips or folder)
+    data = cached_photographed(*made).to(torch.device(device))
+    torch.manual_seed(config.seed)  # again: making clips may have drawn
+    lora = add_lora(backbone.dit, config.rank, SELF).to(device)
+    losses = videomaker_losses(backbone.dit, backbone.text, config)
+    generator = Generator(device)
+    optimiser = Optimiser(lora, _up, config.rate, adam_share=0.1, average=0.995, weight_decay=0.01)
+    run, first = folder / "videomaker-run.safetensors", 0
+    if resume and run.exists():
+        first = load_run(run, lora, optimiser, generator)
+    shown, seen = time.monotonic(), []
+    for step in range(first, config.steps):
+        generator.manual_seed(config.seed * config.steps + step)
+        with torch.autocast(torch.device(device).type, dtype=torch.bfloat16):
+            video, recognition = losses(draw_photographed(data, config, generator))
+        (video + config.recognition_weight * recognition).backward()
+        optimiser.step(lora, warm_hold_decay(step, config.steps))
+        seen.append(torch.stack([video, recognition]).detach())
+        if time.monotonic() - shown > SAVE_EVERY or step + 1 == config.steps:
+            mean = torch.stack(seen).mean(0).tolist()
+            logger.info(
+                "videomaker step %d of %d: video %.4f, recognition %.4f", step + 1, config.steps, *mean
+            )
+            shown, seen = time.monotonic(), []
+            save_run(run, lora, optimiser, generator, step + 1)
+    _export(optimiser.average.module, config, folder / "videomaker.safetensors")
+
+
+def _export(lora: nn.Module, config: VideoMakerTraining, path: Path) -> None:
+    """A plain LoRA file of ComfyUI's, which says what it was trained for."""
+    metadata = {
+        KIND: "videomaker",
+        VERSION: FORMAT,
+        TRAINED_FOR: config.recipe,
+        SEES: config.sees,
+        "refvid.training": json.dumps(asdict(config)),
+    }
+    save_model(lora_state(lora, SELF), path, metadata)  # pyright: ignore[reportArgumentType]
+
+
+@dataclass(frozen=True)
+class PhotographedBatch:
+    """One step: clips with their photographs; noise for both (B, 16, F, h, w), (B, 16, h, w); noise levels (B,); which rows see no picture (B,);
+    tokens of the text (B, S); weight (B, 1, F, h, w) of mean 1."""
+
+    rows: Photographed
+    noise: Tensor
+    reference_noise: Tensor
+    sigma: Tensor
+    dropped: Tensor
+    tokens: Tensor
+    weight: Tensor
+
+
+def draw_photographed(
+    data: Photographed, config: VideoMakerTraining, generator: Generator
+) -> PhotographedBatch:
+    """`config.batch` clips with their photographs; the same whatever the loss and the recipe are."""
+    size, device = config.batch, generator.device
+    rows = data[torch.randint(0, len(data.latent), (size,), generator=generator, device=device)]
+    left_out, named = torch.rand(2, size, generator=generator, device=device)
+    mute = left_out < config.text_dropout + config.both_dropout
+    until = config.text_dropout + config.both_dropout + config.image_dropout
+    tokens = torch.where((named < config.named_share)[:, None], rows.tokens[:, 1], rows.tokens[:, 0])
+    weight = 1 + config.subject_weight * rows.coverage.float()
+    return PhotographedBatch(
+        rows=rows,
+        noise=torch.randn(rows.latent.shape, generator=generator, device=device),
+        reference_noise=torch.randn(rows.reference.shape, generator=generator, device=device),
+        sigma=sample_sigma(size, config.shift, generator),
+        dropped=(left_out >= config.text_dropout) & (left_out < until),
+        tokens=torch.where(mute[:, None], no_words(tokens), tokens),
+        weight=(weight / weight.mean()).unsqueeze(1),
+    )
+
+
+Losses = Callable[[PhotographedBatch], tuple[Tensor, Tensor]]
+
+
+def videomaker_losses(dit: WanDiT, text: TextEncoder, config: VideoMakerTraining) -> Losses:
+    """The weighted squared error of the video's velocity, and that of the reference's over the tokens that are kept (guidance-recognition
+    loss, §3; 0 where its weight is 0).
+
+    The reference is shown as (1 - αs) r + αs ε at the video's noise level s; its velocity is ε - r. A dropped one is a zero latent, as in the recipe's
+    null pass, and is not recognised (our choice). In the blocks it has the recipe's timestep, as when sampling; the head is told αs where
+    that is its own (our choice).
+    """
+    own = recipe_named(config.recipe).clock == "own"
+    tail = partial(_tail, dit, config)
+
+    def losses(batch: PhotographedBatch) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            context, bias = fold_padding(text.states(batch.tokens), batch.tokens)
+        level, latent = batch.sigma[:, None, None, None, None], batch.rows.latent.float()
+        little = config.noise_ratio * batch.sigma
+        noisy = (1 - level) * latent + level * batch.noise
+        velocity, after = dit.through(
+            noisy,
+            batch.sigma * TRAINED_STEPS,
+            context,
+            context_bias=bias,
+            tail=tail(_shown(batch, little), batch.rows.keep, latent.shape[2]),
+        )
+        video = ((velocity.float() - (batch.noise - latent)).pow(2) * batch.weight).mean()
+        if not config.recognition_weight:
+            return video, torch.zeros_like(video)
+        return video, _recognition(dit, after, little if own else batch.sigma, batch)
+
+    return losses
+
+
+def _shown(batch: PhotographedBatch, level: Tensor) -> Tensor:
+    """References (B, 16, h, w) as the model sees them, with a little of noise; zero where they are dropped."""
+    level = level[:, None, None, None]
+    noisy = (1 - level) * batch.rows.reference.float() + level * batch.reference_noise
+    return noisy.masked_fill(batch.dropped[:, None, None, None], 0.0)
+
+
+def _tail(dit: WanDiT, config: VideoMakerTraining, reference: Tensor, keep: Tensor, frames: int) -> Tail:
+    """The references (B, 16, h, w) behind a video of so many latent frames, as `hosts.plain.tail` puts them; what is not kept is hidden by a key
+    bias, since rows keep different tokens: the same numbers as its removal."""
+    recipe, (rows, columns) = recipe_named(config.recipe), (side // 2 for side in reference.shape[2:])
+    stream = Stream(rows, columns, rows * columns, Controls(sees=config.sees))
+    layout = Layout(recipe, (stream,))
+    now = turn(layout, 0.0, None, None, frames * rows * columns, frames, reference.device)
+    return Tail(
+        dit.embed_patches(reference.unsqueeze(2)),
+        reference_angles(layout, frames, dit.head_size)[None].to(reference.device),
+        torch.zeros(keep.shape, device=keep.device).masked_fill(~keep, -torch.inf),
+        in_groups(attend_all, None if now is None else now.groups),
+        recipe.clock == "own",
+    )
+
+
+def _recognition(dit: WanDiT, after: Tensor, clock: Tensor, batch: PhotographedBatch) -> Tensor:
+    """Squared error of the references' velocity, by the DiT's own head on their tokens after the last block (B, R, C), over kept tokens."""
+    reference, keep = batch.rows.reference.float(), batch.rows.keep & ~batch.dropped[:, None]
+    rows, columns = reference.shape[2:]
+    told, _ = dit.embed_time(clock * TRAINED_STEPS)
+    velocity = dit.to_latent(after, told, (1, rows, columns))[:, :, 0].float()
+    seen = keep.view(-1, 1, rows // 2, columns // 2).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    error = (velocity - (batch.reference_noise - reference)).pow(2) * seen
+    return error.sum() / (seen.sum() * reference.shape[1]).clamp_min(1)
+
+
+def _up(name: str, parameter: Tensor) -> bool:
+    """Muon's: what begins at zero; the other factors go to Adam."""
+    return parameter.ndim == 2 and ".up." in name
