@@ -10,9 +10,9 @@ def add_train(commands) -> None:
     command.set_defaults(run=_train)
     command.add_argument(
         "part",
-        choices=("vae", "dit", "export", "slot_id"),
-        help="the DiT trains on the VAE found in --out; export writes the files of a run that has not ended; slot_id trains an "
-        "adapter for the demo model",
+        choices=("vae", "dit", "export", "slot_id", "videomaker"),
+        help="the DiT trains on the VAE found in --out; export writes the files of a run that has not ended; slot_id and videomaker "
+        "train an adapter for the demo model",
     )
     command.add_argument("--out", type=Path, default=Path("runs/demo"), metavar="FOLDER")
     command.add_argument("--resume", action="store_true", help="go on from the state in --out")
@@ -45,9 +45,9 @@ def add_ablate(commands) -> None:
     )
     command.set_defaults(run=_ablate)
     add = command.add_argument
-    add("system", nargs="?", choices=("saber", "slot_id", "frames"), default="saber")
-    add("--seeds", type=int, default=2, help="training seeds of every run of slot_id")
-    add("--noises", type=int, default=3, help="clips of every toy in every variant of slot_id")
+    add("system", nargs="?", choices=("saber", "slot_id", "frames", "videomaker"), default="saber")
+    add("--seeds", type=int, default=2, help="training seeds of every run of slot_id and videomaker")
+    add("--noises", type=int, default=3, help="clips of every toy in every variant; not of saber")
     add(
         "--out",
         type=Path,
@@ -78,6 +78,8 @@ def _train(options: argparse.Namespace) -> None:
         vae.train_vae(small, options.out, options.resume, options.initial)
     elif options.part == "slot_id":
         _train_slots(options)
+    elif options.part == "videomaker":
+        _train_videomaker(options)
     elif options.part == "dit":
         start = _start(options.initial, options.from_text)
         dit.train_dit(config, options.out, options.resume, options.compile, options.device, start)
@@ -94,6 +96,16 @@ def _train_slots(options: argparse.Namespace) -> None:
     train_slots(replace(config, seed=options.seed), base, options.out, options.resume, options.device)
 
 
+def _train_videomaker(options: argparse.Namespace) -> None:
+    from ..demo import models
+    from ..training.slot_id import Models
+    from ..training.videomaker import demo_videomaker, smoke_videomaker, train_videomaker
+
+    config = smoke_videomaker() if options.smoke else demo_videomaker()
+    base = Models(models.DIT, models.VAE, models.TEXT_ENCODER)
+    train_videomaker(replace(config, seed=options.seed), base, options.out, options.resume, options.device)
+
+
 def _start(dit_file: Path | None, text_file: Path | None):
     from ..training.dit import Start
 
@@ -108,6 +120,9 @@ def _start(dit_file: Path | None, text_file: Path | None):
 def _ablate(options: argparse.Namespace) -> None:
     if options.system == "slot_id":
         _ablate_slots(options)
+        return
+    if options.system == "videomaker":
+        _ablate_videomaker(options)
         return
     from ..demo import models
     from ..training.ablation import Place, ablate
@@ -132,6 +147,20 @@ def _ablate_slots(options: argparse.Namespace) -> None:
     base = Models(models.DIT, options.vae or models.VAE, models.TEXT_ENCODER)
     config = replace(demo_slots(), steps=options.steps)
     lines = ablate_slots(
+        config, base, options.out, options.toys, options.seeds, options.noises, options.device
+    )
+    print("\n".join(lines))
+
+
+def _ablate_videomaker(options: argparse.Namespace) -> None:
+    from ..demo import models
+    from ..training.slot_id import Models
+    from ..training.videomaker import demo_videomaker
+    from ..training.videomaker_ablation import ablate_videomaker
+
+    base = Models(models.DIT, options.vae or models.VAE, models.TEXT_ENCODER)
+    config = replace(demo_videomaker(), steps=options.steps)
+    lines = ablate_videomaker(
         config, base, options.out, options.toys, options.seeds, options.noises, options.device
     )
     print("\n".join(lines))

@@ -139,6 +139,4 @@ def first_frames(latent: tuple[int, ...], numbers: int, seed: int) -> Tensor:
     seed's own, not the first of the video's noise, whose generator begins with the seed itself."""
     batch, channels, _, rows, columns = latent
     generator = torch.Generator().manual_seed((seed + 0x5A3A) % 2**63)
-    return torch.randn(
-        batch, channels, spare_frames(numbers, latent), rows, columns, generator=generator
-    )
+    return torch.randn(batch, channels, spare_frames(numbers, latent), rows, columns, generator=generator)

@@ -23,7 +23,7 @@ from ..wan.attention import attend_all
 from ..wan.dit import Tail, WanDiT
 from ..wan.sampler import TRAINED_STEPS, sample_euler
 from ..wan.vae import STRIDE, WanVAE
-from .plain_edit import Edit
+from .plain_edit import Edit, in_windows
 from .plain_identity import People, read
 
 IMAGE_TOKENS = 257
@@ -54,6 +54,18 @@ class Condition:
     people: People | None = None
     frames: Given | None = None
     edit: Edit | None = None
+
+    def over(self, edit: Edit, start: int, stop: int) -> "Condition":
+        """The same for an edit's latent frames [start, stop) alone."""
+        references, people, frames = self.references, self.people, self.frames
+        part = slice(start, stop)
+        if references is not None and references.cells is not None:
+            references = replace(references, cells=references.cells[part])
+        if people is not None and people.cells is not None:
+            people = replace(people, cells=people.cells[part])
+        if frames is not None:
+            frames = Given(frames.latent[:, :, part], frames.replaced[part], frames.clock)
+        return replace(self, references=references, people=people, frames=frames, edit=edit)
 
 
 def encode_references(
@@ -161,6 +173,18 @@ def choose(
 
 
 def velocity(dit: WanDiT, latent: Tensor, sigma: Tensor, condition: Condition, entry: Pass) -> Tensor:
+    """One pass, in the windows of a long edit. latent (B, C, F, h, w), behind it the frames of an edit's semantic tokens; sigma scalar,
+    or (B, F) for a level per frame."""
+    if condition.edit is None:
+        return _evaluate(dit, latent, sigma, condition, entry)
+    return in_windows(
+        lambda part, edit, *span: _evaluate(dit, part, sigma, condition.over(edit, *span), entry),
+        latent,
+        condition.edit,
+    )
+
+
+def _evaluate(dit: WanDiT, latent: Tensor, sigma: Tensor, condition: Condition, entry: Pass) -> Tensor:
     """One evaluation of one pass. latent (B, C, F, h, w), behind it the frames of an edit's semantic tokens; sigma scalar, or (B, F) for a
     level per frame. A pass that keeps the conditions is shown the given frames clean, and says of them that they lead there."""
     state, edit = latent.to(dit.head.head.weight.dtype), condition.edit

@@ -1,10 +1,12 @@
 """SAMA without ComfyUI: a source video and semantic tokens beside the video on the plain Wan."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from ..core.editing import Windows
 from ..core.layout import Stream, source_streams
 from ..core.recipes import Recipe
 from ..core.semantic import SemanticModules, as_frames, as_tokens, first_frames
@@ -14,11 +16,20 @@ from ..wan.dit import WanDiT
 @dataclass(frozen=True)
 class Edit:
     """A source video's latent (1, C, F, h, w), its recipe, and the recipe's modules, in the DiT's type and on its device, or None where it
-    has none. Semantic tokens travel as frames behind the video's latent (`core.semantic.as_frames`)."""
+    has none; the windows that a longer one is evaluated in. Semantic tokens travel as frames behind the video's latent
+    (`core.semantic.as_frames`)."""
 
     source: Tensor
     recipe: Recipe
     modules: SemanticModules | None = None
+    windows: Windows | None = None
+
+    def __post_init__(self) -> None:
+        if self.recipe.types is not None and self.modules is None:
+            raise ValueError(
+                f"the model has no segment_embedding, siglip_feat_mlp and semantic_head, which the recipe {self.recipe.name} needs: give "
+                "SAMA's file or an editing adapter, or choose in_context"
+            )
 
     @property
     def frames(self) -> int:
@@ -72,10 +83,21 @@ class Edit:
         return torch.cat([velocity, as_frames(said, velocity.shape)], dim=2)
 
 
-def require_modules(recipe: Recipe, modules: SemanticModules | None, what: str) -> None:
-    """ValueError where the recipe needs modules that are not there."""
-    if recipe.types is not None and modules is None:
-        raise ValueError(
-            f"{what} has no segment_embedding, siglip_feat_mlp and semantic_head, which the recipe {recipe.name} needs: give SAMA's "
-            "file or an editing adapter, or choose in_context"
-        )
+def in_windows(evaluate: Callable[[Tensor, Edit, int, int], Tensor], latent: Tensor, edit: Edit) -> Tensor:
+    """What `evaluate(latent, edit, start, stop)` says of overlapping parts [start, stop) of a video latent (B, C, F + k, h, w), put together as
+    ComfyUI does: each part is led by the frame before it, weights are a pyramid, and semantic tokens, which go into every part whole,
+    take the mean (our choice: the released code leaves them out)."""
+    windows, frames = edit.windows, edit.frames
+    if windows is None or frames <= windows.frames:
+        return evaluate(latent, edit, 0, frames)
+    video, spare = latent[:, :, :frames], latent[:, :, frames:]
+    total, count, said = torch.zeros_like(video), torch.zeros(frames, 1, 1, device=latent.device), []
+    for start, stop in windows.spans(frames):
+        first = max(0, start - 1)
+        part = replace(edit, source=edit.source[:, :, first:stop], windows=None)
+        out = evaluate(torch.cat([video[:, :, first:stop], spare], dim=2), part, first, stop)
+        weight = windows.weights(stop - start)[:, None, None].to(count)
+        total[:, :, start:stop] += out[:, :, start - first : stop - first] * weight
+        count[start:stop] += weight
+        said.append(out[:, :, stop - first :])
+    return torch.cat([total / count, torch.stack(said).mean(0)], dim=2)

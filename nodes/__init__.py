@@ -3,6 +3,7 @@
 from comfy_api.latest import ComfyExtension, io
 
 from .backbone import RefVidLoadBackbone
+from .edit import RefVidInstructionEdit, RefVidLoadEditingAdapter
 from .frames import RefVidReplaceFrames
 from .guidance import RefVidJointGuider, RefVidRenormGuidance, RefVidSeparateGuider
 from .identity import (
@@ -37,6 +38,8 @@ class RefVidExtension(ComfyExtension):
             RefVidInbetween,
             RefVidJoinSegments,
             RefVidMotionPretext,
+            RefVidLoadEditingAdapter,
+            RefVidInstructionEdit,
             RefVidDenoiseSteps,
             RefVidInspect,
             RefVidScore,

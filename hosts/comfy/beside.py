@@ -74,7 +74,9 @@ class Beside:
             )  # fmt: skip
         for tokens in [] if edit is None else edit.semantic():
             embedded.append(tokens.to(x.dtype))
-            turned.append(torch.zeros_like(turned[0][:, :1]).expand(-1, tokens.shape[1], *turned[0].shape[2:]))
+            turned.append(
+                torch.zeros_like(turned[0][:, :1]).expand(-1, tokens.shape[1], *turned[0].shape[2:])
+            )
         self._video_type = None
         if edit is not None and edit.modules is not None and layout.recipe.types is not None:
             types = edit.modules.types([*layout.types(), layout.recipe.types.video]).to(x.dtype)

@@ -307,7 +307,14 @@ def _finish(edit: edited.Edited, out: Tensor, references: Beside, ran: bool) -> 
 
 
 def _references(
-    module, x, timestep, mine: dict[str, Any], frames: int, streams: int, options: dict, edit: edited.Edited | None
+    module,
+    x,
+    timestep,
+    mine: dict[str, Any],
+    frames: int,
+    streams: int,
+    options: dict,
+    edit: edited.Edited | None,
 ) -> Beside:
     path, keep, rows = mine[PATH], mine[KEEP], mine[ROWS]
     groups = (

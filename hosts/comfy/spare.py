@@ -59,7 +59,7 @@ def run(executor, spare: Spare, given: "Given") -> Tensor:
     handler = guider.model_options.get(WINDOWS)
     if handler is not None:
         guider.model_options = {**guider.model_options, WINDOWS: Beside(handler, spare.frames)}
-    callback = _showing_the_video(given.callback, spare.frames)
+    callback = given.callback and _shown(given.callback, spare.frames, nested)
     samples = executor(noise, latent, given.sampler, given.sigmas, mask, callback, *given.rest, **named)
     video, behind = samples[:, :, : spare.frames], samples[:, :, spare.frames :]
     if nested:
@@ -124,11 +124,13 @@ def _with_ones(mask: Tensor, latent: Tensor) -> Tensor:
     return torch.cat([mask, mask.new_ones(*mask.shape[:2], more, *mask.shape[3:])], dim=2)
 
 
-def _showing_the_video(callback: Callable | None, frames: int) -> Callable | None:
-    """Previews and clean estimates without spare frames."""
-    if callback is None:
-        return None
-    return lambda step, x0, x, total: callback(step, x0[:, :, :frames], x[:, :, :frames], total)
+def _shown(callback: Callable, frames: int, nested: bool) -> Callable:
+    """Previews and clean estimates of the video alone; of a run that began with a nested latent as core expects them, packed."""
+
+    def cut(x: Tensor) -> Tensor:
+        return comfy.utils.pack_latents([x[:, :, :frames], x[:, :, frames:]])[0] if nested else x[:, :, :frames]
+
+    return lambda step, x0, x, total: callback(step, cut(x0), cut(x), total)
 
 
 def _nest(video: Tensor, behind: Tensor):

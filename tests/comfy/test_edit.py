@@ -1,19 +1,33 @@
-"""SAMA in ComfyUI: a source video and semantic tokens beside the video, equal to the plain host and to a dense computation."""
+"""SAMA in ComfyUI: a source video and semantic tokens beside the video, equal to the plain host and to the released forward in float64."""
 
+import comfy.context_windows
+import comfy.k_diffusion.sampling
 import comfy.sample
 import comfy.samplers
 import pytest
 import refvid_run as run
 import torch
-from refvid_edit import FRAMES, SIDE, Editor
+from refvid_edit import FRAMES, SHIFT, SIDE, Editor, published
 
-from refvid.core.guidance import Guidance, Scale, joint
+import nodes
+from refvid.core.controls import Controls
+from refvid.core.editing import Windows
+from refvid.core.frames import Given, Placed
+from refvid.core.guidance import CONDITIONED, Guidance, Scale, joint
+from refvid.core.references import make_reference
+from refvid.core.semantic import as_frames, as_tokens, first_frames
 from refvid.hosts import plain
+from refvid.hosts.comfy import sidecar
+from refvid.hosts.comfy.apply import apply_references
+from refvid.hosts.comfy.conditioning import with_values
+from refvid.hosts.comfy.edit import _in_windows
+from refvid.hosts.comfy.frames import replace_frames
 from refvid.hosts.comfy.guiders import table_guider
-from refvid.wan.sampler import flow_sigmas, sample_euler
+from refvid.hosts.comfy.steps import denoise_steps
+from refvid.wan.sampler import flow_sigmas
 
 pytestmark = pytest.mark.comfy
-STEPS = 4
+COUNT, FEATURES = 65, 24
 
 
 @pytest.fixture(scope="module")
@@ -21,29 +35,211 @@ def editor(tmp_path_factory) -> Editor:
     return Editor.make(tmp_path_factory.mktemp("sama"))
 
 
-def plainly(editor, recipe="sama", scale=4.0, steps=STEPS, seed=5):
-    """The latent that the plain host makes, as ComfyUI gives it out."""
-    condition = editor.condition(recipe)
-    noise = comfy.sample.prepare_noise(run.empty_latent(FRAMES, SIDE, SIDE)["samples"], seed)
-    velocity = plain.guided_velocity(editor.dit, condition, joint(Scale(scale)))
-    latent = sample_euler(velocity, condition.edit.begin(noise, seed), flow_sigmas(steps, plain_shift()))
-    return editor.comfy.model.process_latent_out(latent[:, :, :FRAMES])
+def latent(frames: int = FRAMES, batch: int = 1):
+    return run.empty_latent(frames, SIDE, SIDE, batch=batch)
 
 
-def plain_shift() -> float:
-    from refvid_edit import SHIFT
-
-    return SHIFT
+def edited(editor, model=None, recipe="sama", frames=FRAMES, **how):
+    positive, negative = editor.words(recipe)
+    return run.sample(model or editor.installed(), positive, negative, latent(frames), **how)
 
 
 @pytest.mark.parametrize("recipe", ["sama", "in_context"])
-@pytest.mark.parametrize("guider", ["core", "joint"])
+@pytest.mark.parametrize("guider", ["core", "joint", "separate"])
 def test_a_whole_run_equals_the_plain_host(editor, recipe, guider):
     positive, negative = editor.words(recipe)
-    model, latent = editor.installed(), run.empty_latent(FRAMES, SIDE, SIDE)
-    chosen = None if guider == "core" else table_guider(model, positive, negative, joint(Scale(4.0)))
-    got = run.sample(model, positive, negative, latent, cfg=4.0, steps=STEPS, guider=chosen)
-    assert got.shape == latent["samples"].shape
-    assert run.worst(got, plainly(editor, recipe)) < 1e-3
-    bare = run.sample(editor.comfy, [[run.text(1), {}]], [[run.text(2), {}]], latent, steps=STEPS)
+    model, chosen = editor.installed(), None
+    if guider != "core":
+        table = joint(Scale(4.0)) if guider == "joint" else Guidance(Scale(2.0), Scale(4.0))
+        chosen = table_guider(model, positive, negative, table)
+    got = run.sample(model, positive, negative, latent(), guider=chosen)
+    assert run.worst(got, editor.plainly(editor.condition(recipe))) < 1e-3
+    bare = run.sample(editor.comfy, [[run.text(1), {}]], [[run.text(2), {}]], latent())
     assert run.worst(got, bare) > 0.1
+
+
+def test_both_hosts_equal_the_released_forward_in_float64(editor):
+    """Video and semantic tokens, on the plain host to 1e-6 in float64, in ComfyUI to its float32."""
+    generator = torch.Generator().manual_seed(9)
+    video = torch.randn(1, 16, FRAMES, SIDE, SIDE, generator=generator)
+    state = torch.randn(1, COUNT, FEATURES, generator=generator)
+    condition, sigma = editor.condition(), 0.6
+    wanted, said = published(
+        editor.dit, editor.modules, video, state, condition.edit.source, run.text(1), 1000 * sigma
+    )
+    behind = as_frames(state, tuple(video.shape))
+    joined = torch.cat([video, behind], dim=2)
+    ours = plain.velocity(editor.dit, joined, torch.tensor(sigma), condition, CONDITIONED)
+    got = run.velocity_at(editor.installed(), *editor.words(), joined, sigma, FRAMES)
+    for made in (ours, got):
+        assert run.worst(made[:, :, :FRAMES], wanted) < 1e-5
+        assert run.worst(as_tokens(made[:, :, FRAMES:], COUNT, FEATURES), said) < 1e-5
+    double = editor.in_float64()
+    exact = plain.velocity(
+        double.dit, joined.double(), torch.tensor(sigma).double(), double.condition(), CONDITIONED
+    )
+    assert run.worst(exact[:, :, :FRAMES], wanted) < 1e-6
+
+
+SAMPLERS = ["euler", "heun", "dpmpp_2m", "res_multistep", "ipndm", "euler_ancestral", "dpmpp_2m_sde"]
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_the_semantic_tokens_are_integrated_by_the_samplers_own_steps(editor, name):
+    """ComfyUI's sampler function itself, on video and tokens joined, with the plain host's velocity."""
+    positive, negative = editor.words()
+    model, condition = editor.installed(), editor.condition()
+    guider = comfy.samplers.CFGGuider(model)
+    guider.set_conds(positive, negative)
+    guider.set_cfg(3.0)
+    sigmas = flow_sigmas(5, SHIFT)
+    noise = comfy.sample.prepare_noise(latent()["samples"], 5)
+    sampler = comfy.samplers.sampler_object(name)
+    got = guider.sample(noise, latent()["samples"], sampler, sigmas, disable_pbar=True, seed=5)
+    velocity = plain.guided_velocity(editor.dit, condition, joint(Scale(3.0)))
+
+    class Denoiser:
+        def __init__(self):
+            self.inner_model = self
+            self.model_patcher = model
+            self.model_sampling = model.get_model_object("model_sampling")
+            self.inner_model.inner_model = self
+
+        def __call__(self, x, sigma, **kwargs):
+            return x - velocity(x, sigma.flatten()[0]) * sigma.flatten()[0]
+
+    joined = condition.edit.begin(noise, 5)
+    torch.manual_seed(0)
+    wanted = sampler.sampler_function(
+        Denoiser(), joined * sigmas[0], sigmas, extra_args={"seed": 5}, disable=True
+    )
+    assert run.worst(got, editor.comfy.model.process_latent_out(wanted[:, :, :FRAMES])) < 2e-3
+
+
+def test_two_ranges_equal_one_run_and_hand_the_tokens_on(editor):
+    positive, negative = editor.words()
+    guider = table_guider(editor.installed(), positive, negative, joint(Scale(4.0)))
+
+    def denoised(given, start, end, noise, leftover):
+        return denoise_steps(guider, given, noise, 5, 6, "euler", "simple", start, end, leftover)
+
+    whole, clean = denoised(latent(), 0, 99, True, False)
+    first, _ = denoised(latent(), 0, 3, True, True)
+    assert first["samples"].is_nested
+    second, second_clean = denoised(first, 3, 99, False, False)
+    assert run.worst(second["samples"].unbind()[0], whole["samples"]) < 1e-4
+    assert clean["samples"].shape == whole["samples"].shape == second_clean["samples"].shape
+    core = nodes.KSamplerAdvanced().sample
+    half = core(
+        editor.installed(),
+        "enable",
+        5,
+        6,
+        4.0,
+        "euler",
+        "simple",
+        positive,
+        negative,
+        latent(),
+        0,
+        3,
+        "enable",
+    )[0]
+    rest = core(
+        editor.installed(),
+        "disable",
+        5,
+        6,
+        4.0,
+        "euler",
+        "simple",
+        positive,
+        negative,
+        half,
+        3,
+        99,
+        "disable",
+    )[0]
+    assert run.worst(rest["samples"].unbind()[0], whole["samples"]) < 1e-4
+    with pytest.raises(ValueError, match="does not hold the semantic tokens"):
+        denoised({"samples": first["samples"].unbind()[0]}, 3, 99, False, False)
+
+
+def test_a_long_video_is_evaluated_in_windows_as_on_the_plain_host(editor):
+    long, windows = editor.longer(7), Windows(13, 8)
+    model = _in_windows(long.installed(), windows, 7)
+    assert "context_handler" not in _in_windows(long.installed(), windows, 4).model_options
+    for recipe in ("sama", "in_context"):
+        got = edited(long, model, recipe, frames=7)
+        condition = long.condition(recipe, windows=windows)
+        assert run.worst(got, long.plainly(condition)) < 1e-3
+        assert run.worst(got, long.plainly(long.condition(recipe))) > 1e-2
+
+
+def test_a_batch_of_two_is_two_runs(editor):
+    positive, negative = editor.words()
+    got = run.sample(editor.installed(), positive, negative, latent(batch=2))
+    noise = comfy.sample.prepare_noise(latent(batch=2)["samples"], 5)
+    spare = first_frames((2, 16, FRAMES, SIDE, SIDE), COUNT * FEATURES, 5)
+    condition = editor.condition()
+    velocity = plain.guided_velocity(editor.dit, condition, joint(Scale(4.0)))
+    for row in range(2):
+        state = torch.cat([noise, spare], dim=2)[row : row + 1]
+        made = plain.sample_euler(velocity, state, flow_sigmas(4, SHIFT))
+        wanted = editor.comfy.model.process_latent_out(made[:, :, :FRAMES])
+        assert run.worst(got[row : row + 1], wanted) < 1e-3
+
+
+def test_references_and_replaced_frames_stand_beside_the_source(editor):
+    positive, negative = editor.words()
+    mask = torch.zeros(64, 64)
+    mask[:, :40] = 1
+    region = torch.zeros(64, 64)
+    region[:, :32] = 1
+    given = [make_reference(run.picture(3), mask, Controls(0.5), region), make_reference(run.picture(4))]
+    (model,), positive, negative, start = replace_frames(
+        [editor.installed()], positive, negative, editor.vae, latent(), Placed(run.picture(8)[None], [0])
+    )
+    out = apply_references(model, None, positive, negative, editor.vae, start, given, editor.recipe)
+    guider = table_guider(out.model, out.positive, out.negative, joint(Scale(4.0)))
+    got = run.sample(out.model, None, None, start, guider=guider)
+    references = plain.encode_references(
+        editor.dit, editor.plain_vae, given, editor.recipe, (FRAMES, SIDE, SIDE)
+    )
+    seen = editor.comfy.model.process_latent_in(start["samples"])
+    frames = Given(seen * (torch.arange(FRAMES) < 1)[:, None, None], torch.arange(FRAMES) < 1)
+    wanted = editor.plainly(editor.condition(references=references, frames=frames))
+    assert run.worst(got, wanted) < 1e-3
+    assert run.worst(got, edited(editor)) > 1e-2
+
+
+def test_the_source_is_in_the_memory_estimate(editor):
+    seen = []
+
+    def listen(executor, model, shape, *args, **kwargs):
+        seen.append(shape)
+        return executor(model, shape, *args, **kwargs)
+
+    model = editor.installed()
+    model.wrappers["prepare_sampling"]["listen"] = [listen]
+    edited(editor, model, steps=1)
+    *_, frames, rows, columns = seen[0]
+    assert frames * rows * columns >= 2 * FRAMES * SIDE * SIDE
+
+
+def test_what_cannot_be_is_refused(editor):
+    positive, negative = editor.words()
+    bare = [[run.text(2), {}]]
+    model = editor.installed()
+    with pytest.raises(ValueError, match="do not carry the same source"):
+        run.sample(model, positive, bare, latent())
+    with pytest.raises(ValueError, match=r"latent has 5 frames of 8x8 cells, the source video 3 of 8x8"):
+        run.sample(model, positive, negative, latent(5))
+    with pytest.raises(ValueError, match="area or a mask"):
+        run.sample(model, with_values(positive, {"area": (4, 4, 0, 0), "strength": 1.0}), negative, latent())
+    without = sidecar.install(editor.comfy)
+    without.remove_additional_models("refvid_semantic")
+    with pytest.raises(ValueError, match="segment_embedding, siglip_feat_mlp and semantic_head"):
+        run.sample(without, positive, negative, latent())
+    with pytest.raises(ValueError, match="carries a source video already"):
+        editor.attach(positive)

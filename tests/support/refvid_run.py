@@ -59,9 +59,9 @@ def sample(
     )  # fmt: skip
 
 
-def velocity_at(model, positive, negative, latent: Tensor, sigma: float) -> Tensor:
+def velocity_at(model, positive, negative, latent: Tensor, sigma: float, frames: int | None = None) -> Tensor:
     """The velocity that the model says for the positive condition of this latent (1, C, F, h, w) at this noise level,
-    called as ComfyUI's sampler calls it."""
+    called as ComfyUI's sampler calls it; the video has so many of its frames."""
     patcher, seen = model.clone(), []
 
     def instead(executor, x, timestep, *args, **kwargs):
@@ -71,8 +71,8 @@ def velocity_at(model, positive, negative, latent: Tensor, sigma: float) -> Tens
 
     patcher.wrappers = {kind: dict(wrappers) for kind, wrappers in patcher.wrappers.items()}
     patcher.wrappers["apply_model"] = {"instead": [instead], **patcher.wrappers.get("apply_model", {})}
-    frames, rows, columns = latent.shape[2:]
-    blank = empty_latent(frames, rows, columns, latent.shape[1])
+    every, rows, columns = latent.shape[2:]
+    blank = empty_latent(frames or every, rows, columns, latent.shape[1])
     sample(patcher, positive, negative, blank, cfg=1.0, steps=1)
     return seen[0]
 

@@ -159,7 +159,7 @@ def test_the_pretext_is_the_shuffle():
     "sources", [(0,) * 8, tuple(range(7)), tuple(range(1, 9)), (1, 0, 2, 3, 4, 5, 6, 7), (-1, *range(1, 8))]
 )
 def test_sources_that_are_no_permutation_of_equal_tubes_are_refused(sources):
-    with pytest.raises(ValueError, match="sources is .*; needed each of 0 to 7 once"):
+    with pytest.raises(ValueError, match=r"sources is .*; needed each of 0 to 7 once"):
         TubeShuffle((4, 4, 5), 2, sources)
 
 

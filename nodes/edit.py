@@ -1,0 +1,79 @@
+"""Editing a video by an instruction (SAMA)."""
+
+import folder_paths
+from comfy_api.latest import io
+
+from ..core.editing import Windows
+from ..core.recipes import AUTO, EDITING
+from ..hosts.comfy.edit import instruction_edit
+from ..hosts.comfy.semantic import load_editing_adapter
+from .sockets import CATEGORY, References
+
+
+class RefVidLoadEditingAdapter(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RefVidLoadEditingAdapter",
+            display_name="Load Editing Adapter",
+            category=CATEGORY,
+            description="Puts SAMA's modules (type embedding, semantic tokens) and the LoRA trained with them on a Wan model. SAMA-14B's own file "
+            "needs no adapter: Load Wan Backbone finds the modules in it.",
+            inputs=[
+                io.Model.Input("model", tooltip="The text-to-video Wan the adapter was trained for, from any loader."),
+                io.Combo.Input("adapter", options=folder_paths.get_filename_list("loras"),
+                               tooltip="A file with SAMA's modules (.safetensors) in models/loras; of a whole SAMA model only the modules are read."),
+                io.Float.Input("strength", default=1.0, min=0.0, max=2.0, step=0.05, advanced=True,
+                               tooltip="Strength of the LoRA; the modules are there whatever it is."),
+            ],
+            outputs=[io.Model.Output(display_name="model", tooltip="For Instruction Edit.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, model, adapter, strength) -> io.NodeOutput:
+        path = folder_paths.get_full_path_or_raise("loras", adapter)
+        return io.NodeOutput(load_editing_adapter(model, path, strength))
+
+
+class RefVidInstructionEdit(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RefVidInstructionEdit",
+            display_name="Instruction Edit",
+            category=CATEGORY,
+            description="Sets up the edit of a video that an instruction asks for: the source stands in the model's context, and the result has its "
+            "size and length (SAMA, arXiv 2603.19228).",
+            inputs=[
+                io.Model.Input("model", tooltip="SAMA-14B through Load Wan Backbone, or a text-to-video Wan with an editing adapter."),
+                io.Clip.Input("clip", tooltip="The model's text encoder."),
+                io.Vae.Input("vae", tooltip="The VAE of the model's family."),
+                io.Image.Input("source", tooltip="The video to edit: 2 to 961 frames, both sides multiples of 16 pixels (32 for TI2V-5B)."),
+                io.String.Input("instruction", multiline=True, default="", tooltip="What to change, such as 'make the car red'. It is put into the form "
+                                "the released model was trained with; the negative prompt is that form alone."),
+                References.Input("references", optional=True,
+                                 tooltip="Pictures of what is to appear, from Masked Reference. The released weights never saw one."),
+                io.Int.Input("window", default=81, min=5, max=961, step=4, advanced=True,
+                             tooltip="A longer video is evaluated in overlapping windows of so many frames, at every step anew. Context windows that are on "
+                             "the model already stay."),
+                io.Int.Input("overlap", default=32, min=4, max=960, step=4, advanced=True, tooltip="Frames that neighbouring windows share."),
+                io.Combo.Input("recipe", options=[AUTO, *EDITING], default=AUTO, advanced=True,
+                               tooltip="auto: sama where the model has its modules, else what its file says. in_context: the source alone, without types and "
+                               "semantic tokens."),
+            ],
+            outputs=[
+                io.Model.Output(display_name="model", tooltip="For a guider or KSampler."),
+                io.Conditioning.Output(display_name="positive", tooltip="The instruction with the source."),
+                io.Conditioning.Output(display_name="negative", tooltip="No instruction, with the source: every pass keeps it."),
+                io.Latent.Output(display_name="latent", tooltip="Empty, of the source's size, padded to 4k + 1 frames."),
+                io.Int.Output(display_name="frames", tooltip="Frames of the source: cut the decoded result to so many (Get Image from Batch)."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(
+        cls, model, clip, vae, source, instruction, window, overlap, recipe, references=None
+    ) -> io.NodeOutput:
+        windows = Windows(window, overlap)
+        out = instruction_edit(model, clip, vae, source, instruction, references or [], windows, recipe)
+        return io.NodeOutput(out.model, out.positive, out.negative, out.latent, out.frames)

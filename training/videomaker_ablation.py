@@ -1,0 +1,209 @@
+"""VideoMaker's claims (arXiv 2412.19645, §4) on the demo world: what the reference reads, and guidance-recognition loss (GIRL). Directions only;
+every figure is over unseen toys, averaged over training and sampling seeds; runs, figures and margins are our choice."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..core.checkpoint import read_safetensors
+from ..core.controls import Controls
+from ..core.references import Reference
+from ..core.score import paired_interval
+from ..demo import score
+from ..demo.evaluate import Trial, Variant, clips_of
+from ..hosts.pipeline import Backbone, load_backbone
+from ..wan.lora import merge_lora
+from .slot_ablation import Comparison, Side, Values, sentence
+from .slot_id import Models
+from .videomaker import VideoMakerTraining, train_videomaker
+
+JOINT, FRAMES, ALONE, PLAIN = "joint", "frame_mean", "ref_only", "joint without GIRL"
+BASE = "base alone"  # no adapter
+RUNS: dict[str, Callable[[VideoMakerTraining], VideoMakerTraining]] = {
+    JOINT: lambda config: config,
+    FRAMES: lambda config: replace(config, sees="frames"),
+    ALONE: lambda config: replace(config, sees="itself"),
+    PLAIN: lambda config: replace(config, noise_ratio=0.0, recognition_weight=0.0),
+}
+OWN, OTHER, TRUTH = "own reference", "another's reference", "truth"
+FIGURES = ("own", "retrieval", "shape", "texture", "direction", "background", "leak", "confusion")
+
+COMPARISONS = (
+    Comparison("the adapter brings more of the reference", Side(JOINT, OWN), Side(BASE, OWN), "own"),
+    Comparison("it is this reference", Side(JOINT, OWN), Side(JOINT, OTHER), "own"),
+    Comparison("the prompt is still followed", Side(JOINT, OWN), Side(BASE, OWN), "direction", margin=0.05),
+    Comparison("GIRL keeps identity better", Side(JOINT, OWN), Side(PLAIN, OWN), "own"),
+    Comparison(
+        "without GIRL the reference leaks more as a frame", Side(PLAIN, OWN), Side(JOINT, OWN), "confusion"
+    ),
+    Comparison(
+        "read frame by frame it keeps identity better than in one softmax",
+        Side(FRAMES, OWN),
+        Side(JOINT, OWN),
+        "own",
+    ),
+    Comparison(
+        "a reference that reads the video keeps identity better than one that does not",
+        Side(JOINT, OWN),
+        Side(ALONE, OWN),
+        "own",
+    ),
+)
+
+
+def ablate_videomaker(
+    config: VideoMakerTraining,
+    models: Models,
+    folder: Path,
+    toys: int,
+    seeds: int,
+    noises: int,
+    device: str = "cpu",
+) -> list[str]:
+    """Train every one of RUNS with every seed, measure each, and say what holds; what is there already is kept. Writes videomaker.md; -> its
+    lines."""
+    runs: dict[str, list[Values]] = {}
+    for name, change in RUNS.items():
+        runs[name] = [
+            measured_run(
+                replace(change(config), seed=seed),
+                models,
+                folder_of(folder, name, seed),
+                toys,
+                noises,
+                device,
+            )
+            for seed in range(seeds)
+        ]
+    runs[BASE] = [_base_alone(config, models, folder_of(folder, BASE, 0), toys, noises, device)]
+    head = f"{toys} unseen toys, {config.steps} steps a run, {seeds} training seeds, {noises} noises a toy; recipe {config.recipe}. In brackets 95 % intervals over the toys."
+    lines = [head, "", *_table(runs), "", *_by_seed(runs), *(sentence(one, runs) for one in COMPARISONS)]
+    (folder / "videomaker.md").write_text("\n".join(lines) + "\n")
+    return lines
+
+
+def folder_of(folder: Path, name: str, seed: int) -> Path:
+    """Where a run is kept."""
+    own = folder / f"{name.replace(' ', '-')}-{seed}"
+    own.mkdir(parents=True, exist_ok=True)
+    return own
+
+
+def measured_run(
+    config: VideoMakerTraining, models: Models, folder: Path, toys: int, noises: int, device: str = "cpu"
+) -> Values:
+    """Train one run in its folder and measure it, unless that is there; encoded clips are shared with the folders beside it."""
+    made, begun = json.dumps(asdict(config)), folder / "begun.json"
+
+    def measure() -> Values:
+        if not begun.exists() or begun.read_text() != made:  # nothing of another run is used
+            (folder / "videomaker-run.safetensors").unlink(missing_ok=True)
+        begun.write_text(made)
+        train_videomaker(config, models, folder, True, device, folder.parent / "clips")
+        backbone = load_backbone(models.dit, models.vae, models.text_encoder, device=device)
+        merge_lora(backbone.dit, read_safetensors(folder / "videomaker.safetensors", "adapter")[0])
+        return measured(backbone, config, toys, noises)
+
+    return _kept(folder, [asdict(config), toys, noises], measure)
+
+
+def _base_alone(
+    config: VideoMakerTraining, models: Models, folder: Path, toys: int, noises: int, device: str
+) -> Values:
+    backbone = partial(load_backbone, models.dit, models.vae, models.text_encoder, device=device)
+    made = [config.recipe, config.sees, asdict(config.clips), toys, noises]
+    return _kept(folder, made, lambda: measured(backbone(), config, toys, noises))
+
+
+def _kept(folder: Path, made_by: list, measure: Callable[[], Values]) -> Values:
+    """What `measure` gives, from the folder where the same was measured before."""
+    file, made = folder / "values.json", json.dumps(made_by)
+    if not file.exists() or json.loads(file.read_text())["made_by"] != made:
+        plain = {name: {f: one.tolist() for f, one in row.items()} for name, row in measure().items()}
+        file.write_text(json.dumps({"made_by": made, "values": plain}))
+    found = json.loads(file.read_text())["values"]
+    return {name: {f: torch.tensor(one) for f, one in row.items()} for name, row in found.items()}
+
+
+class _Trial(Trial):
+    """Its references read what the adapter was trained with."""
+
+    def __init__(self, sees: str, toys: int, frames: int, size: int):
+        super().__init__(toys, frames, size)
+        self.controls = Controls(sees=sees)
+
+    def reference(self, index: int) -> Reference:
+        return replace(super().reference(index), controls=self.controls)
+
+
+def measured(backbone: Backbone, config: VideoMakerTraining, toys: int, noises: int) -> Values:
+    """Figures of every toy with its own reference and with another's, means over the noises, in the size and length of the clips that were
+    learned; and of the true clips. `backbone` carries the adapter already."""
+    clips = config.clips
+    settings = replace(backbone.settings, width=clips.size, height=clips.size, frames=clips.frames)
+    backbone = replace(backbone, recipe=config.recipe, settings=settings)
+    trial = _Trial(config.sees, toys, clips.frames, clips.size)
+    own, other, *_ = trial.variants()
+    values = {TRUTH: _figures(trial, own, trial.truth)}
+    for variant in (own, other):
+        runs = [_figures(trial, variant, clips_of(backbone, trial, variant, seed)) for seed in range(noises)]
+        values[variant.name] = {f: torch.stack([run[f].float() for run in runs]).mean(0) for f in FIGURES}
+    return values
+
+
+def _figures(trial: Trial, variant: Variant, clips: Tensor) -> dict[str, Tensor]:
+    found = {**trial.measure(variant, clips), "confusion": confusion(trial, variant, clips)}
+    return {figure: found[figure] for figure in FIGURES}
+
+
+def confusion(trial: Trial, variant: Variant, clips: Tensor) -> Tensor:
+    """How far a clip ends in the reference picture itself (N,): overlap of the toy in its last picture with the mask of the reference that was
+    given, where that stands, less the same of the true clip. 0: no more than chance; a reference that leaks as a frame adds what is left
+    to 1."""
+    stands = trial.masks if variant.given is None else trial.masks[variant.given]
+
+    def overlap(video: Tensor) -> Tensor:
+        last = score.segment(video)[:, :, -1]
+        both, either = torch.minimum(last, stands), torch.maximum(last, stands)
+        return both.sum((1, 2, 3)) / either.sum((1, 2, 3)).clamp_min(1)
+
+    return overlap(clips) - overlap(trial.truth)
+
+
+def _mean(runs: list[Values], variant: str, figure: str) -> Tensor:
+    """Each toy's mean over the training seeds."""
+    return torch.stack([values[variant][figure] for values in runs]).mean(0)
+
+
+def _table(runs: dict[str, list[Values]]) -> list[str]:
+    rows = [["run", "given", *FIGURES], ["---"] * (2 + len(FIGURES))]
+    rows.append([TRUTH, "", *(_cell(_mean(runs[JOINT], TRUTH, figure)) for figure in FIGURES)])
+    rows += [
+        [name, variant, *(_cell(_mean(values, variant, figure)) for figure in FIGURES)]
+        for name, values in runs.items()
+        for variant in (OWN, OTHER)
+    ]
+    return ["| " + " | ".join(row) + " |" for row in rows]
+
+
+def _cell(values: Tensor) -> str:
+    """Mean and interval over the toys that a figure applies to."""
+    applying = values[~values.isnan()]
+    if not len(applying):
+        return "-"
+    mean, low, high = paired_interval(applying)
+    return f"{mean:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _by_seed(runs: dict[str, list[Values]]) -> list[str]:
+    """How far training seeds lie apart, which the intervals do not say."""
+    said = [
+        f"{name} " + ", ".join(f"{one[OWN]['own'].mean():.3f}" for one in values)
+        for name, values in runs.items()
+    ]
+    return [f"own with the own reference, by training seed: {'; '.join(said)}.", ""]
