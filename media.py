@@ -1,5 +1,8 @@
 """Pictures, masks and videos on disk, for use without ComfyUI."""
 
+from contextlib import ExitStack
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -30,17 +33,62 @@ def write_picture(path: str | Path, picture: Tensor) -> None:
     Image.fromarray(_bytes(picture).numpy()).save(path)
 
 
-def write_video(path: str | Path, video: Tensor, fps: int) -> None:
-    """video (3, F, H, W) in [-1, 1], even sides -> H.264 in an MP4."""
+def write_video(
+    path: str | Path, video: Tensor, fps: int | Fraction, sound: str | Path | None = None
+) -> None:
+    """video (3, F, H, W) in [-1, 1], even sides -> H.264 in an MP4, with the sound of another film, packet by packet, if it has any."""
     import av
 
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w") as container, ExitStack() as stack:
         stream = container.add_stream("libx264", rate=fps, options={"crf": "12"})
         stream.width, stream.height, stream.pix_fmt = video.shape[3], video.shape[2], "yuv420p"
+        heard = None if sound is None else stack.enter_context(av.open(str(sound)))
+        copied = [
+            (one, container.add_stream_from_template(one))
+            for one in (heard.streams.audio[:1] if heard else ())
+        ]
         for frame in _bytes(video.permute(1, 2, 3, 0) / 2 + 0.5).numpy():
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
+        for source, target in copied:
+            for packet in heard.demux(source) if heard else ():
+                if packet.dts is not None:
+                    packet.stream = target
+                    container.mux(packet)
+
+
+@dataclass(frozen=True)
+class Film:
+    """Pictures (F, H, W, 3) in [0, 1], and how many there are a second."""
+
+    pictures: Tensor
+    rate: Fraction
+
+
+def read_film(path: str | Path, what: str, longest: int) -> Film:
+    """A video file of no more than `longest` pictures; decoding stops where it has more. ValueError as `read_video` says, and for those."""
+    import av
+
+    pictures, rate = [], Fraction(0)
+    if not Path(path).is_file():
+        raise ValueError(f"{what}: there is no file {path}")
+    try:
+        with av.open(str(path)) as container:
+            rate = container.streams.video[0].average_rate or Fraction(0)
+            for frame in container.decode(video=0):
+                pictures.append(frame.to_ndarray(format="rgb24"))
+                if len(pictures) > longest:
+                    raise ValueError(
+                        f"{what}: {path} has more than {longest} frames, the most that is edited at a time; cut it into parts"
+                    )
+    except (av.FFmpegError, IndexError) as error:
+        raise ValueError(
+            f"{what}: {path} is not a video that can be read (MP4, WebM, GIF …): {error}"
+        ) from error
+    if not pictures or not rate:
+        raise ValueError(f"{what}: {path} holds no frame, or does not say how many there are a second")
+    return Film(torch.from_numpy(np.stack(pictures)).float() / 255, rate)
 
 
 def read_video(path: str | Path, what: str) -> Tensor:

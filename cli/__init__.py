@@ -1,4 +1,4 @@
-"""`refvid generate | long | inspect | identity | demo | train | score | ablate | comfyui-files`: everything without ComfyUI, on the files ComfyUI uses."""
+"""`refvid generate | long | edit | inspect | identity | demo | train | score | ablate | comfyui-files`: everything without ComfyUI, on the files ComfyUI uses."""
 
 import argparse
 import logging
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..kernels.paths import NAMES
+from .edit import add_edit
 from .generate import add_generate
 from .identity import add_identity
 from .long import add_long
@@ -40,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
     add_generate(commands)
     add_long(commands)
+    add_edit(commands)
     _add_inspect(commands)
     _add_demo(commands)
     add_identity(commands)

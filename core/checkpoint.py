@@ -16,6 +16,12 @@ def read_safetensors(path: str | Path, what: str) -> tuple[dict[str, Tensor], di
     return _read(path, what, lambda file, key: file.get_tensor(key))
 
 
+def read_some(path: str | Path, what: str, wanted: Callable[[str], bool]) -> dict[str, Tensor]:
+    """The tensors of a file whose keys are wanted; the others are not read."""
+    state, _ = _read(path, what, lambda file, key: file.get_tensor(key) if wanted(key) else None)
+    return {key: value for key, value in state.items() if value is not None}
+
+
 def read_shapes(path: str | Path, what: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The same with tensors that have a shape but no storage: what a file holds, however large it is."""
     return _read(path, what, lambda file, key: torch.empty(file.get_slice(key).get_shape(), device="meta"))

@@ -32,6 +32,12 @@ def padded(clip: Tensor) -> Tensor:
     return torch.cat([clip, clip[-1:].expand(more, *clip.shape[1:])])
 
 
+def fitted_size(width: int, height: int, pixels: int, stride: int = 16) -> tuple[int, int]:
+    """The size nearest to a film's aspect, in multiples of `stride`, of about so many pixels: (width, height)."""
+    scale = (pixels / (width * height)) ** 0.5
+    return tuple(max(stride, round(side * scale / stride) * stride) for side in (width, height))  # pyright: ignore[reportReturnType]
+
+
 @dataclass(frozen=True)
 class Windows:
     """Overlapping parts in which a longer video is evaluated, in pictures: each so long, sharing so many with the next. ValueError for a

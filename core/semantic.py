@@ -1,7 +1,6 @@
 """SAMA's own modules (arXiv 2603.19228, released code): what tells source, semantic and video tokens apart, and what takes semantic tokens
 into a Wan DiT and out of it. Names of parameters are those of the released file."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,9 +89,9 @@ def semantic_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key: state[found[key]] for key in KEYS if key in found}
 
 
-def has_modules(keys: Iterable[str]) -> bool:
-    """True where a file holds any of the modules."""
-    return any(key.endswith(KEYS) for key in keys)
+def is_module_key(key: str) -> bool:
+    """True for a tensor of the modules, under any prefix."""
+    return key.endswith(KEYS)
 
 
 def semantic_config(state: dict[str, Tensor], what: str) -> SemanticConfig:

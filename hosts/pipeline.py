@@ -12,15 +12,17 @@ from ..core.checkpoint import read_shapes
 from ..core.frames import Placed
 from ..core.guidance import Guidance, Scale, joint
 from ..core.inspection import Inspection, Sizes, inspect
-from ..core.recipes import AUTO, TRAINED_FOR, choose_recipe
+from ..core.recipes import AUTO, EDITING, RECIPES, TRAINED_FOR, choose_recipe
 from ..core.references import Reference
+from ..core.semantic import SemanticModules
 from ..kernels.paths import AUTO as ANY_ATTENTION
 from ..wan.dit import WanDiT
-from ..wan.loading import dit_config, load_dit, load_vae
+from ..wan.loading import dit_config, load_dit, load_modules, load_vae
 from ..wan.sampler import flow_sigmas
 from ..wan.text import TextEncoder, load_text_encoder
 from ..wan.vae import LATENT_CHANNELS, WanVAE
 from . import plain
+from .plain_edit import Edit
 from .plain_identity import People
 
 Progress = Callable[[int, int], None]  # (steps done, of how many)
@@ -43,13 +45,14 @@ class Settings:
 
 @dataclass(frozen=True)
 class Backbone:
-    """DiT, VAE and text encoder, and what the DiT's file says of itself."""
+    """DiT, VAE and text encoder, what the DiT's file says of itself, and SAMA's modules where it holds them."""
 
     dit: WanDiT
     vae: WanVAE
     text: TextEncoder
     recipe: str | None
     settings: Settings
+    modules: SemanticModules | None = None
 
 
 def load_backbone(
@@ -72,7 +75,9 @@ def load_backbone(
             f"--dit makes latents of {model.config.out_channels} channels, --vae codes {LATENT_CHANNELS} (Wan 2.1); "
             "models of the Wan 2.2 VAE (TI2V-5B) run in ComfyUI"
         )
-    return Backbone(model, load_vae(vae, dtype, device), text, metadata.get(TRAINED_FOR), _settings(metadata))
+    modules = load_modules(dit, dtype, device)
+    recipe = "sama" if modules is not None else metadata.get(TRAINED_FOR)
+    return Backbone(model, load_vae(vae, dtype, device), text, recipe, _settings(metadata), modules)
 
 
 def settings_of(dit: str | Path) -> Settings:
@@ -120,7 +125,7 @@ def inspect_references(
 @dataclass(frozen=True)
 class Request:
     """One video that is asked of a backbone. Where no guidance is asked for: JIT-CFG at the settings' scale. `recipe` by name, or as the
-    DiT's file says."""
+    DiT's file says; `edit`, a source video that the prompt is to change."""
 
     prompt: str
     settings: Settings
@@ -131,6 +136,7 @@ class Request:
     people: People | None = None
     guidance: Guidance | None = None
     given: Placed | None = None
+    edit: Edit | None = None
 
 
 def generate(backbone: Backbone, request: Request, progress: Progress | None = None) -> Tensor:
@@ -139,6 +145,8 @@ def generate(backbone: Backbone, request: Request, progress: Progress | None = N
     dit, settings = backbone.dit, request.settings
     condition, empty = _condition(backbone, request)
     noise = torch.randn(empty.shape, generator=torch.Generator().manual_seed(settings.seed))
+    if request.edit is not None:
+        noise = request.edit.begin(noise, settings.seed)
     video = plain.generate(
         dit,
         backbone.vae,
@@ -155,7 +163,8 @@ def _condition(backbone: Backbone, request: Request) -> tuple[plain.Condition, T
     """What conditions the video, and its empty latent."""
     dit, vae, settings = backbone.dit, backbone.vae, request.settings
     frames, rows, columns = plain.latent_size(settings.frames, settings.height, settings.width)
-    recipe = choose_recipe(request.recipe, backbone.recipe)
+    among = RECIPES if request.edit is None else EDITING
+    recipe = choose_recipe(request.recipe, backbone.recipe, among)
     encoded = plain.encode_references(dit, vae, list(request.references), recipe, (frames, rows, columns))
     masked = dit.config.in_channels != dit.config.out_channels
     if masked and request.given is not None:
@@ -174,5 +183,6 @@ def _condition(backbone: Backbone, request: Request) -> tuple[plain.Condition, T
         shift=settings.shift,
         attention=request.attention,
         frames=None if request.given is None else plain.encode_frames(vae, request.given, empty),
+        edit=request.edit,
     )
     return condition, empty

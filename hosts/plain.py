@@ -81,7 +81,7 @@ def encode_references(
     if not prepared:
         return None
     inputs = [
-        reference_input(_encode_pictures(vae, r.picture[None]), r.mask, dit.config.in_channels, recipe)
+        reference_input(encode_pictures(vae, r.picture[None]), r.mask, dit.config.in_channels, recipe)
         for r in prepared
     ]
     return EncodedReferences(arranged, tuple(inputs), cells)
@@ -89,7 +89,7 @@ def encode_references(
 
 def encode_frames(vae: WanVAE, placed: Placed, empty: Tensor) -> Given:
     """Pictures on the video whose empty latent is given (1, C, F, h, w). ValueError as `core.frames.clips_to_encode` says."""
-    return given_frames(placed, lambda pictures: _encode_pictures(vae, pictures), empty, STRIDE)
+    return given_frames(placed, lambda pictures: encode_pictures(vae, pictures), empty, STRIDE)
 
 
 def arrange_references(
@@ -109,7 +109,7 @@ def arrange_references(
 def grey_padding(vae: WanVAE, frames: int, height: int, width: int) -> Tensor:
     """Mask (0, unknown) and condition channels of the video itself for a 36-channel backbone: a grey video.
     frames, height, width in pictures and pixels -> (1, 20, F, h, w)."""
-    grey = _encode_pictures(vae, torch.full((frames, height, width, 3), 0.5))
+    grey = encode_pictures(vae, torch.full((frames, height, width, 3), 0.5))
     return torch.cat([torch.zeros_like(grey[:, :4]), grey], dim=1)
 
 
@@ -290,7 +290,7 @@ def latent_size(frames: int, height: int, width: int) -> tuple[int, int, int]:
 
 
 @torch.no_grad()
-def _encode_pictures(vae: WanVAE, pictures: Tensor) -> Tensor:
+def encode_pictures(vae: WanVAE, pictures: Tensor) -> Tensor:
     """pictures (F, H, W, 3) in [0, 1] -> latent (1, 16, k + 1, h, w), normalised."""
     weight = vae.conv1.weight
     return vae.encode((pictures.movedim(-1, 0)[None] * 2 - 1).to(weight.device, weight.dtype))

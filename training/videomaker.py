@@ -176,7 +176,7 @@ def videomaker_losses(dit: WanDiT, text: TextEncoder, config: VideoMakerTraining
     that is its own (our choice).
     """
     own = recipe_named(config.recipe).clock == "own"
-    tail = partial(_tail, dit, config)
+    tail = partial(reference_tail, dit, config)
 
     def losses(batch: PhotographedBatch) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
@@ -206,7 +206,9 @@ def _shown(batch: PhotographedBatch, level: Tensor) -> Tensor:
     return noisy.masked_fill(batch.dropped[:, None, None, None], 0.0)
 
 
-def _tail(dit: WanDiT, config: VideoMakerTraining, reference: Tensor, keep: Tensor, frames: int) -> Tail:
+def reference_tail(
+    dit: WanDiT, config: VideoMakerTraining, reference: Tensor, keep: Tensor, frames: int
+) -> Tail:
     """The references (B, 16, h, w) behind a video of so many latent frames, as `hosts.plain.tail` puts them; what is not kept is hidden by a key
     bias, since rows keep different tokens: the same numbers as its removal."""
     recipe, (rows, columns) = recipe_named(config.recipe), (side // 2 for side in reference.shape[2:])

@@ -11,16 +11,16 @@ import torch
 from torch import Tensor
 
 from ..core.checkpoint import read_safetensors
-from ..core.controls import Controls
-from ..core.references import Reference
 from ..core.score import paired_interval
 from ..demo import score
-from ..demo.evaluate import Trial, Variant, clips_of
+from ..demo.evaluate import Trial, Variant
 from ..hosts.pipeline import Backbone, load_backbone
 from ..wan.lora import merge_lora
+from .references import GROUND
 from .slot_ablation import Comparison, Side, Values, sentence
 from .slot_id import Models
 from .videomaker import VideoMakerTraining, train_videomaker
+from .videomaker_clips import clips_together
 
 JOINT, FRAMES, ALONE, PLAIN = "joint", "frame_mean", "ref_only", "joint without GIRL"
 BASE = "base alone"  # no adapter
@@ -31,6 +31,7 @@ RUNS: dict[str, Callable[[VideoMakerTraining], VideoMakerTraining]] = {
     PLAIN: lambda config: replace(config, noise_ratio=0.0, recognition_weight=0.0),
 }
 OWN, OTHER, TRUTH = "own reference", "another's reference", "truth"
+GREY_WITHIN = 0.18  # in RGB, as demo.score finds toys; no colour of a toy is as near to grey
 FIGURES = ("own", "retrieval", "shape", "texture", "direction", "background", "leak", "confusion")
 
 COMPARISONS = (
@@ -130,45 +131,38 @@ def _kept(folder: Path, made_by: list, measure: Callable[[], Values]) -> Values:
     return {name: {f: torch.tensor(one) for f, one in row.items()} for name, row in found.items()}
 
 
-class _Trial(Trial):
-    """Its references read what the adapter was trained with."""
-
-    def __init__(self, sees: str, toys: int, frames: int, size: int):
-        super().__init__(toys, frames, size)
-        self.controls = Controls(sees=sees)
-
-    def reference(self, index: int) -> Reference:
-        return replace(super().reference(index), controls=self.controls)
-
-
 def measured(backbone: Backbone, config: VideoMakerTraining, toys: int, noises: int) -> Values:
     """Figures of every toy with its own reference and with another's, means over the noises, in the size and length of the clips that were
     learned; and of the true clips. `backbone` carries the adapter already."""
     clips = config.clips
     settings = replace(backbone.settings, width=clips.size, height=clips.size, frames=clips.frames)
-    backbone = replace(backbone, recipe=config.recipe, settings=settings)
-    trial = _Trial(config.sees, toys, clips.frames, clips.size)
-    own, other, *_ = trial.variants()
-    values = {TRUTH: _figures(trial, own, trial.truth)}
-    for variant in (own, other):
-        runs = [_figures(trial, variant, clips_of(backbone, trial, variant, seed)) for seed in range(noises)]
-        values[variant.name] = {f: torch.stack([run[f].float() for run in runs]).mean(0) for f in FIGURES}
+    backbone = replace(backbone, settings=settings)
+    trial, straight = Trial(toys, clips.frames, clips.size), torch.arange(toys)
+    values = {TRUTH: _figures(trial, straight, trial.truth)}
+    for name, given in ((OWN, straight), (OTHER, straight.roll(1))):
+        runs = [
+            _figures(trial, given, clips_together(backbone, config, trial, given, seed))
+            for seed in range(noises)
+        ]
+        values[name] = {f: torch.stack([run[f].float() for run in runs]).mean(0) for f in FIGURES}
     return values
 
 
-def _figures(trial: Trial, variant: Variant, clips: Tensor) -> dict[str, Tensor]:
-    found = {**trial.measure(variant, clips), "confusion": confusion(trial, variant, clips)}
+def _figures(trial: Trial, given: Tensor, clips: Tensor) -> dict[str, Tensor]:
+    found = trial.measure(Variant("", given, torch.arange(len(trial))), clips)
+    found["confusion"] = confusion(trial, given, clips)
     return {figure: found[figure] for figure in FIGURES}
 
 
-def confusion(trial: Trial, variant: Variant, clips: Tensor) -> Tensor:
-    """How far a clip ends in the reference picture itself (N,): overlap of the toy in its last picture with the mask of the reference that was
-    given, where that stands, less the same of the true clip. 0: no more than chance; a reference that leaks as a frame adds what is left
-    to 1."""
-    stands = trial.masks if variant.given is None else trial.masks[variant.given]
+def confusion(trial: Trial, given: Tensor, clips: Tensor) -> Tensor:
+    """How far a clip ends in the reference picture itself (N,): overlap of the toy in its last picture with the mask of the reference of the toy
+    `given` (N,), where that stands, less the same of the true clip. 0: no more than chance; a reference that leaks as a frame, with its grey ground
+    or without, adds what is left to 1. Colours do not count, so that a better likeness is no confusion."""
+    stands = trial.masks[given]
 
     def overlap(video: Tensor) -> Tensor:
-        last = score.segment(video)[:, :, -1]
+        grey = (video[:, :, -1] - GROUND).square().sum(1, keepdim=True).sqrt() < 2 * GREY_WITHIN
+        last = score.segment(video)[:, :, -1] * ~grey
         both, either = torch.minimum(last, stands), torch.maximum(last, stands)
         return both.sum((1, 2, 3)) / either.sum((1, 2, 3)).clamp_min(1)
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..core.checkpoint import Shapes, count_blocks, read_safetensors
+from ..core.checkpoint import Shapes, count_blocks, read_safetensors, read_some
+from ..core.semantic import KEYS, SemanticModules, is_module_key, semantic_config, semantic_state
 from .dit import DiTConfig, WanDiT
 from .vae import WanVAE
 
@@ -27,14 +28,26 @@ FOREIGN_KEYS = {
 def load_dit(
     path: str | Path, dtype: torch.dtype = torch.float32, device: str = "cpu", what: str = "--dit"
 ) -> tuple[WanDiT, dict[str, str]]:
-    """A Wan DiT in original format: T2V (16 channels), I2V and Fun-InP (36), 48-channel TI2V.
+    """A Wan DiT in original format: T2V (16 channels), I2V and Fun-InP (36), 48-channel TI2V, SAMA's without its modules (`load_modules`).
 
     -> (model in eval mode, the file's metadata). ValueError where the file is another variant or a key is missing.
     """
     state, metadata = read_safetensors(path, what)
     state = {key.removeprefix("model.diffusion_model."): value for key, value in state.items()}
+    state = {key: value for key, value in state.items() if key not in KEYS}
     model = on_meta(WanDiT, dit_config(state, metadata, f"{what}: {Path(path).name}"))
     return fill_parameters(model, state, dtype, device, f"{what}: {Path(path).name}"), metadata
+
+
+def load_modules(
+    path: str | Path, dtype: torch.dtype = torch.float32, device: str = "cpu", what: str = "--dit"
+) -> SemanticModules | None:
+    """SAMA's modules in a file, in eval mode; None where it holds none. ValueError where it holds some of them only."""
+    state = semantic_state(read_some(path, what, is_module_key))
+    if not state:
+        return None
+    name = f"{what}: {Path(path).name}"
+    return fill_parameters(on_meta(SemanticModules, semantic_config(state, name)), state, dtype, device, name)
 
 
 def dit_config(state: dict[str, Tensor], metadata: dict[str, str], what: str) -> DiTConfig:

@@ -6,11 +6,10 @@ import comfy.model_management
 import comfy.ops
 import comfy.sd
 from comfy.model_patcher import CoreModelPatcher, ModelPatcher
-from safetensors import safe_open
 from torch import Tensor
 
-from ...core.checkpoint import read_safetensors
-from ...core.semantic import KEYS, SemanticModules, has_modules, semantic_config, semantic_state
+from ...core.checkpoint import read_safetensors, read_some
+from ...core.semantic import EMBEDDING, SemanticModules, is_module_key, semantic_config, semantic_state
 from .variants import require_wan
 
 KEY = "refvid_semantic"  # a model's additional models: the modules, if it has them
@@ -24,12 +23,8 @@ def modules_of(model: ModelPatcher) -> SemanticModules | None:
 
 def attach_from_model_file(model: ModelPatcher, path: str) -> ModelPatcher:
     """The model with the modules that its own file holds, or as it is where that holds none. ValueError where it holds some of them only."""
-    with safe_open(path, framework="pt") as file:
-        named = [key for key in file.keys() if key.endswith(KEYS)]  # noqa: SIM118
-        state = {key: file.get_tensor(key) for key in named}
-    if not has_modules(state):
-        return model
-    return attach_modules(model, semantic_state(state), f"diffusion_model: {Path(path).name}")
+    state = semantic_state(read_some(path, "diffusion_model", is_module_key))
+    return attach_modules(model, state, f"diffusion_model: {Path(path).name}") if state else model
 
 
 def load_editing_adapter(model: ModelPatcher, path: str, strength: float) -> ModelPatcher:
@@ -54,7 +49,7 @@ def attach_modules(model: ModelPatcher, state: dict[str, Tensor], what: str) -> 
             f"{what} was trained for a Wan of width {config.width}, the model has {width}; give the file of its size"
         )
     load, offload = comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device()
-    dtype = state[KEYS[0]].dtype
+    dtype = state[EMBEDDING].dtype
     modules = SemanticModules(config, comfy.ops.manual_cast).to(device=offload, dtype=dtype)
     patcher = CoreModelPatcher(modules, load_device=load, offload_device=offload)
     modules.load_state_dict(state, assign=patcher.is_dynamic())

@@ -11,7 +11,6 @@ Outside the blocks the sequence keeps its own length, so VACE, GGUF, LoRA and ot
 here holds on to a module: under DynamicVRAM the weights of a clone may be another instance.
 """
 
-import math
 from typing import Any
 
 import comfy.conds
@@ -24,14 +23,14 @@ from ...core.identity import key_bias
 from ...core.layout import Layout
 from ...core.references import Arranged, reference_input
 from ...core.schedule import share_of
-from ...core.visibility import text_groups, turn
-from ...kernels.grouped import Groups
+from ...core.visibility import turn
 from ...kernels.paths import AUTO
 from ...kernels.whole import WHOLE
 from . import conditioning as keys
-from . import edited, replaced, spare
-from .attention import OVERRIDE, Reading, Rule, chosen_path
+from . import edited, people, replaced, spare
+from .attention import OVERRIDE, Rule, chosen_path
 from .beside import KEY, Beside, BlockPatch, Evaluation, Shown
+from .shared import Cells, packed, require_plain_sequence, unpacked, video_tokens
 from .variants import input_channels, takes_image_features
 
 INPUTS, KEEP, LAYOUT, ATTENTION = "refvid_inputs", "refvid_keep", "refvid_layout", "refvid_attention"
@@ -49,9 +48,6 @@ REFERENCES = (
     edited.SOURCE,
     edited.MODULES,
 )  # arguments of one evaluation
-IDENTITIES, BOUND, PHRASES, WHERE = "refvid_identities", "refvid_bound", "refvid_phrases", "refvid_where"
-READ_BIAS, READ_SPANS, READ_ROWS = "refvid_read_bias", "refvid_read_spans", "refvid_read_rows"
-PEOPLE = (IDENTITIES, BOUND, PHRASES, READ_BIAS, READ_SPANS, READ_ROWS)
 IMAGE_FEATURES = (257, 1280)
 RAN = "block_index"  # Wan's forward leaves it in transformer_options
 
@@ -89,14 +85,6 @@ def _outer_sample(executor, noise, latent_image, sampler, sigmas, mask=None, cal
     return replaced.finish(carried, samples) if clean else samples
 
 
-class _Cells(comfy.conds.CONDNoiseShape):
-    """A grid over the video: ComfyUI crops it with areas and slices it with context windows. Evaluations share a batch
-    only where their grids are equal, since who sees whom is one rule for all rows."""
-
-    def can_concat(self, other) -> bool:
-        return super().can_concat(other) and torch.equal(self.cond, other.cond)
-
-
 def model_conds(cond: dict[str, Any], model: ModelPatcher, grid: tuple[int, ...]) -> dict[str, Any]:
     """What the evaluations of one condition need, for a video latent of grid (frames, rows, columns): inputs of the
     patch embedding, kept tokens, hashable layout, and where asked for the cells each acts on and soft masks."""
@@ -104,7 +92,7 @@ def model_conds(cond: dict[str, Any], model: ModelPatcher, grid: tuple[int, ...]
     if cond.get(keys.BLANK_IMAGE) and "clip_vision_output" not in cond and takes_image_features(model):
         found["clip_fea"] = comfy.conds.CONDRegular(torch.zeros(1, *IMAGE_FEATURES))
     if cond.get(keys.IDENTITIES):
-        found |= _identity_conds(cond, grid)
+        found |= people.identity_conds(cond, grid)
     found |= edited.source_conds(cond, model, grid)
     if not cond.get(keys.LATENTS) and edited.SOURCE not in found:
         return found
@@ -125,20 +113,7 @@ def model_conds(cond: dict[str, Any], model: ModelPatcher, grid: tuple[int, ...]
         found[SOFT] = comfy.conds.CONDRegular(arranged.soft)
     cells = keys.cells_of(cond, grid) if latents else None
     if cells is not None:
-        found[CELLS] = _Cells(cells[None, None])
-    return found
-
-
-def _identity_conds(cond: dict[str, Any], grid: tuple[int, ...]) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        IDENTITIES: comfy.conds.CONDRegular(torch.cat(cond[keys.IDENTITIES], dim=1)),
-        BOUND: comfy.conds.CONDConstant(keys.bound_of(cond)),
-    }
-    if cond[keys.PHRASES]:
-        found[PHRASES] = comfy.conds.CONDList(cond[keys.PHRASES])
-    cells = keys.cells_of(cond, grid, keys.IDENTITY_REACH)
-    if cells is not None:
-        found[WHERE] = _Cells(cells[None, None])
+        found[CELLS] = Cells(cells[None, None])
     return found
 
 
@@ -172,8 +147,9 @@ def _apply_model(
     video = edited.video_of(x, kwargs)
     if LAYOUT in kwargs:
         kwargs = _references_now(executor.class_obj, video, t, given[-1], kwargs)
-    if IDENTITIES in kwargs:
-        kwargs = _identities_now(video, c_crossattn.shape[1], kwargs)
+    if people.IDENTITIES in kwargs:
+        beside = kwargs[KEEP].shape[1] if KEEP in kwargs else 0
+        kwargs = people.identities_now(video, c_crossattn.shape[1], beside, kwargs)
     if replaced.LATENT in kwargs:
         return replaced.apply_model(executor, given, dict(kwargs))
     return executor(*given, **kwargs)
@@ -189,7 +165,9 @@ def _references_now(model, x: Tensor, t: Tensor, options: dict, kwargs: dict[str
         kwargs[KEEP], kwargs[LAYOUT], soft = arranged.keep, arranged.layout, arranged.soft
     layout: Layout = arranged.layout
     share = share_of(float(t.max()), model.model_sampling.percent_to_sigma) if layout.timed else 0.0
-    now = turn(layout, share, None if cells is None else cells[0, 0], soft, _tokens(x), x.shape[2], x.device)
+    now = turn(
+        layout, share, None if cells is None else cells[0, 0], soft, video_tokens(x), x.shape[2], x.device
+    )
     if now is None:
         return {k: v for k, v in kwargs.items() if k not in REFERENCES}
     if now.kept is not None:
@@ -197,8 +175,8 @@ def _references_now(model, x: Tensor, t: Tensor, options: dict, kwargs: dict[str
     if now.bias is not None:
         kwargs[BIAS] = now.bias
     if now.groups is not None:
-        _require_plain_sequence(kwargs)
-        kwargs[SPANS], kwargs[ROWS] = _packed(now.groups)
+        require_plain_sequence(kwargs)
+        kwargs[SPANS], kwargs[ROWS] = packed(now.groups)
     override, dtype = options.get(OVERRIDE), model.get_dtype_inference()
     kwargs[PATH] = chosen_path(
         now.bias is not None, kwargs[ATTENTION], override, x.device, dtype, now.averages
@@ -206,62 +184,21 @@ def _references_now(model, x: Tensor, t: Tensor, options: dict, kwargs: dict[str
     return kwargs
 
 
-def _identities_now(x: Tensor, text: int, kwargs: dict[str, Any]) -> dict[str, Any]:
-    bound, cells = kwargs[BOUND], kwargs.get(WHERE)
-    kwargs = {k: v for k, v in kwargs.items() if k != WHERE}
-    bias = key_bias(bound, x.device)
-    if bias is not None:
-        kwargs[READ_BIAS] = bias
-    if cells is not None:
-        _require_plain_sequence(kwargs)
-        beside = kwargs[KEEP].shape[1] if KEEP in kwargs else 0
-        sizes = tuple(one.tokens for one in bound)
-        groups = text_groups(sizes, cells[0, 0], text, _tokens(x), beside, x.device)
-        if groups is not None:
-            kwargs[READ_SPANS], kwargs[READ_ROWS] = _packed(groups)
-    return kwargs
-
-
-def _tokens(x: Tensor) -> int:
-    """Tokens of a video latent (B, C, F, h, w)."""
-    return x.shape[2] * math.ceil(x.shape[3] / 2) * math.ceil(x.shape[4] / 2)
-
-
-def _packed(groups: Groups) -> tuple[tuple, list[Tensor]]:
-    """Groups as two arguments of the model: hashable spans, and a list of tensors."""
-    return groups.keys, [*groups.queries, groups.order, *(groups.averaged or ())]
-
-
-def _unpacked(spans: tuple | None, rows: list[Tensor], first: int) -> Groups | None:
-    if spans is None:
-        return None
-    parts = len(spans)
-    queries, order, averaged = rows[:parts], rows[parts], tuple(rows[parts + 1 :])
-    return Groups(spans, tuple(queries), order, first, averaged or None)  # pyright: ignore[reportArgumentType]
-
-
-def _require_plain_sequence(kwargs: dict[str, Any]) -> None:
-    for name in ("time_dim_concat", "context_latents", "reference_latent"):
-        if kwargs.get(name) is not None:
-            raise ValueError(
-                f"the conditioning also carries {name} of another node (Phantom, Bernini, Fun-Control), whose tokens have "
-                "no region, frames, visibility or clock of their own; leave those controls neutral, the clock shared, or that node out"
-            )
-
-
 def _diffusion_model(
     executor, x, timestep, context, clip_fea=None, time_dim_concat=None, transformer_options=None, **kwargs
 ):
-    mine = {name: kwargs.pop(name, None) for name in (*REFERENCES, *PEOPLE)}
+    mine = {name: kwargs.pop(name, None) for name in (*REFERENCES, *people.PEOPLE)}
     if (still := kwargs.pop(replaced.STILL, None)) is not None:
-        _require_plain_sequence({"time_dim_concat": time_dim_concat, **kwargs})
+        require_plain_sequence({"time_dim_concat": time_dim_concat, **kwargs})
         timestep = replaced.clocks(timestep, still)
-    if mine[LAYOUT] is None and mine[IDENTITIES] is None:
+    if mine[LAYOUT] is None and mine[people.IDENTITIES] is None:
         return executor(x, timestep, context, clip_fea, time_dim_concat, transformer_options, **kwargs)
     unread = (
-        mine[BOUND] is not None and key_bias(mine[BOUND], x.device) is not None and mine[READ_BIAS] is None
+        mine[people.BOUND] is not None
+        and key_bias(mine[people.BOUND], x.device) is not None
+        and mine[people.READ_BIAS] is None
     )
-    if (mine[LAYOUT] is not None and mine[PATH] is None) or unread or WHERE in kwargs:
+    if (mine[LAYOUT] is not None and mine[PATH] is None) or unread or people.WHERE in kwargs:
         # Strengths, windows and regions would be lost without a word.
         raise RuntimeError(
             "refvid: the diffusion model was called past ComfyUI's apply_model, where the controls of references are worked "
@@ -270,14 +207,14 @@ def _diffusion_model(
     options, module = dict(transformer_options or {}), executor.class_obj
     edit = None
     if mine[edited.SOURCE] is not None:
-        _require_plain_sequence({"time_dim_concat": time_dim_concat, **kwargs})
+        require_plain_sequence({"time_dim_concat": time_dim_concat, **kwargs})
         x, edit = _split(x, mine)
     frames = x.shape[2] + (0 if time_dim_concat is None else time_dim_concat.shape[2])
     streams = len(kwargs.get("context_latents") or ())
     references = None
     if mine[LAYOUT] is not None:
         references = _references(module, x, timestep, mine, frames, streams, options, edit)
-    identities = None if mine[IDENTITIES] is None else _reading(module, context, mine)
+    identities = None if mine[people.IDENTITIES] is None else people.reading(module, context, mine)
     evaluation = Evaluation(references, identities, 1 if clip_fea is None else 2)
     options[KEY] = evaluation
     options.pop(RAN, None)
@@ -318,23 +255,9 @@ def _references(
 ) -> Beside:
     path, keep, rows = mine[PATH], mine[KEEP], mine[ROWS]
     groups = (
-        None if rows is None else _unpacked(mine[SPANS], rows, len(rows[len(mine[SPANS])]) - keep.shape[1])
+        None if rows is None else unpacked(mine[SPANS], rows, len(rows[len(mine[SPANS])]) - keep.shape[1])
     )
     whole = WHOLE[path](groups) if path in WHOLE else None
     rule = Rule(mine[BIAS], groups, mine[ATTENTION], path, whole)
     shown = Shown(mine[INPUTS] or [], keep, mine[LAYOUT], edit)
     return Beside(module, x, timestep, shown, frames, streams, options, rule)
-
-
-def _reading(module, context: Tensor, mine: dict[str, Any]) -> Reading:
-    """Identities' tokens, each with the mean of its phrase's words added, embedded as the text is (our choice)."""
-    tokens, starts = mine[IDENTITIES].to(context), 0
-    parts, phrases = [], iter(mine[PHRASES] or ())
-    for one in mine[BOUND]:
-        part = tokens[:, starts : starts + one.tokens]
-        starts += one.tokens
-        if one.named:
-            part = part + module.text_embedding(next(phrases).to(context)).mean(1, keepdim=True)
-        parts.append(part)
-    groups = _unpacked(mine[READ_SPANS], mine[READ_ROWS], context.shape[1])
-    return Reading(torch.cat(parts, dim=1), mine[READ_BIAS], groups)

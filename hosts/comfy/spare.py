@@ -128,7 +128,9 @@ def _shown(callback: Callable, frames: int, nested: bool) -> Callable:
     """Previews and clean estimates of the video alone; of a run that began with a nested latent as core expects them, packed."""
 
     def cut(x: Tensor) -> Tensor:
-        return comfy.utils.pack_latents([x[:, :, :frames], x[:, :, frames:]])[0] if nested else x[:, :, :frames]
+        return (
+            comfy.utils.pack_latents([x[:, :, :frames], x[:, :, frames:]])[0] if nested else x[:, :, :frames]
+        )
 
     return lambda step, x0, x, total: callback(step, cut(x0), cut(x), total)
 

@@ -4,7 +4,7 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from refvid.core.recipes import AUTO, GREY, RECIPES, choose_recipe, recipe_named
+from refvid.core.recipes import AUTO, EDITING, GREY, RECIPES, choose_recipe, recipe_named
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -15,7 +15,7 @@ def test_a_recipe_is_found_by_the_name_it_carries(name):
 def test_an_unknown_name_is_refused_with_the_choices():
     with pytest.raises(
         ValueError,
-        match=r"recipe is 'sabre'; choose one of saber, phantom, bernini, videomaker, videomaker_shared$",
+        match=r"recipe is 'sabre'; choose one of saber, phantom, bernini, videomaker, videomaker_shared, sama, in_context$",
     ):
         recipe_named("sabre")
 
@@ -57,3 +57,15 @@ def test_auto_is_what_the_file_was_trained_for_and_a_chosen_name_wins():
 def test_without_a_known_recipe_the_choices_are_listed(name, trained):
     with pytest.raises(ValueError, match="choose one of saber, phantom, bernini"):
         choose_recipe(name, trained)
+
+
+def test_recipes_that_take_a_source_video_are_chosen_apart():
+    assert choose_recipe(AUTO, "sama", EDITING) == recipe_named("sama")
+    assert choose_recipe("in_context", "sama", EDITING) == recipe_named("in_context")
+    with pytest.raises(
+        ValueError,
+        match=r"recipe is auto, and the model's file says 'saber'; choose one of sama, in_context$",
+    ):
+        choose_recipe(AUTO, "saber", EDITING)
+    with pytest.raises(ValueError, match=r"recipe is 'sama'; choose one of saber"):
+        choose_recipe("sama", None)

@@ -1,0 +1,61 @@
+"""From a film and an instruction to the edited film, without ComfyUI (SAMA)."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..core.checkpoint import read_some
+from ..core.editing import PREFIX, Windows, edit_prompt, fitted_size, padded
+from ..core.recipes import EDITING, choose_recipe
+from ..wan.loading import load_modules
+from ..wan.lora import merge_lora
+from .pipeline import Backbone, Progress, Request, generate
+from .plain import encode_pictures
+from .plain_edit import Edit
+
+
+def with_editing_adapter(backbone: Backbone, path: str | Path, strength: float, what: str) -> Backbone:
+    """The backbone with the modules of another file; that file's LoRA, if it holds one, is merged into the DiT. ValueError for a file
+    without the modules, or of another width; nothing is changed then."""
+    weight = backbone.dit.head.head.weight
+    modules = load_modules(path, weight.dtype, str(weight.device), what)
+    width = backbone.dit.config.width
+    if modules is None or modules.config.width != width:
+        held = "none" if modules is None else f"them for a Wan of width {modules.config.width}"
+        raise ValueError(
+            f"{what}: {Path(path).name} holds {held} of segment_embedding, siglip_feat_mlp and semantic_head; the model needs them for "
+            f"its width {width}"
+        )
+    lora = read_some(path, what, lambda key: ".lora_" in key or key.endswith(".alpha"))
+    if lora and strength:
+        merge_lora(backbone.dit, lora, strength, what)
+    return replace(backbone, recipe="sama", modules=modules)
+
+
+def edit_film(
+    backbone: Backbone, request: Request, film: Tensor, windows: Windows, progress: Progress | None = None
+) -> Tensor:
+    """What the request's prompt makes of a film (F, H, W, 3) in [0, 1]: (3, F, h, w) in [-1, 1], of the film's aspect and of about as many
+    pixels as the settings ask for. A request's frames, width and height are not looked at beyond that. ValueError for an empty
+    instruction, for too few or too many pictures, and for a recipe that takes no source video."""
+    prompt, pictures = edit_prompt(request.prompt), padded(film)
+    known = backbone.recipe if backbone.recipe in EDITING else None
+    recipe = choose_recipe(request.recipe, known, EDITING)
+    settings = request.settings
+    width, height = fitted_size(film.shape[2], film.shape[1], settings.width * settings.height)
+    settings = replace(settings, width=width, height=height, frames=len(pictures))
+    modules = backbone.modules if recipe.types is not None else None
+    source = encode_pictures(backbone.vae, resized(pictures, height, width))
+    edit = Edit(source, recipe, modules, windows)
+    asked = replace(request, prompt=prompt, negative=PREFIX, settings=settings, recipe=recipe.name, edit=edit)
+    return generate(backbone, asked, progress)[:, : len(film)]
+
+
+def resized(pictures: Tensor, height: int, width: int) -> Tensor:
+    """Pictures (F, H, W, 3) at another size; themselves where it is theirs."""
+    if pictures.shape[1:3] == (height, width):
+        return pictures
+    scaled = F.interpolate(pictures.movedim(-1, 1), (height, width), mode="bicubic", antialias=True)
+    return scaled.movedim(1, -1).clamp(0, 1)

@@ -1,0 +1,189 @@
+"""VideoMaker's claims: which runs differ in what, what is measured, the verdicts; nothing trained or measured twice."""
+
+import json
+from dataclasses import asdict, replace
+
+import pytest
+import refvid_tiny as tiny
+import torch
+from safetensors import safe_open
+from torch import Generator
+
+from refvid import cli
+from refvid.core.checkpoint import save_model
+from refvid.core.controls import Controls
+from refvid.demo import models as demo
+from refvid.demo import score, world
+from refvid.demo.evaluate import Trial, Variant, clips_of
+from refvid.hosts.pipeline import SETTINGS, Settings
+from refvid.training import videomaker
+from refvid.training import videomaker_ablation as ablation
+from refvid.training.photograph_data import Clips
+from refvid.training.references import GROUND
+from refvid.training.slot_ablation import sentence
+from refvid.training.slot_id import Models
+from refvid.training.text import fresh_text_encoder
+from refvid.training.videomaker import VideoMakerTraining
+from refvid.training.videomaker_ablation import (
+    BASE,
+    COMPARISONS,
+    FIGURES,
+    JOINT,
+    OTHER,
+    OWN,
+    RUNS,
+    TRUTH,
+    ablate_videomaker,
+    confusion,
+)
+from refvid.training.videomaker_clips import clips_together
+from refvid.wan.dit import DiTConfig
+from refvid.wan.loading import load_dit
+
+SIZES = DiTConfig(48, 64, 2, 1, 16, 16, 32)
+CONFIG = VideoMakerTraining(2, clips=Clips(64, frames=5, stride=24, size=32), batch=4, rank=2)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> Models:
+    folder = tmp_path_factory.mktemp("models")
+    dit, sizes = folder / "dit.safetensors", {"transformer": {"num_heads": 2, "text_dim": 32}}
+    said = {"config": json.dumps(sizes), SETTINGS: json.dumps({"steps": 2})}
+    save_model(tiny.dit_state(SIZES), dit, said, torch.float32)
+    save_model(fresh_text_encoder(32).tensors(), folder / "text.safetensors")
+    return Models(dit, tiny.save_vae(folder, width=2), folder / "text.safetensors")
+
+
+@pytest.fixture(scope="module")
+def wide_vae(tmp_path_factory):
+    """Narrower ones amplify rounding (docs/log.md)."""
+    return tiny.save_vae(tmp_path_factory.mktemp("wide"))
+
+
+def test_runs_differ_in_what_is_read_or_in_recognition_alone():
+    changed = []
+    for change in RUNS.values():
+        one = asdict(change(CONFIG))
+        changed.append([name for name, value in asdict(CONFIG).items() if one[name] != value])
+    assert changed == [[], ["sees"], ["sees"], ["noise_ratio", "recognition_weight"]]
+    assert {change(CONFIG).sees for change in RUNS.values()} == {"all", "frames", "itself"}
+
+
+@pytest.mark.parametrize("grey", [True, False])
+def test_a_clip_that_ends_in_its_reference_is_confused_and_the_true_one_is_not(grey):
+    trial = Trial(24, 5, 64)
+    straight = torch.arange(24)
+    ground = torch.full_like(trial.pictures, GROUND) if grey else world.empty(trial.scenes, 1, 64)[:, :, 0]
+    for given in (straight, straight.roll(1)):
+        masks = trial.masks[given]
+        assert confusion(trial, given, trial.truth).eq(0).all()
+        leaked = trial.truth.clone()
+        leaked[:, :, -1] = torch.where(masks > 0.5, trial.pictures[given], ground)
+        gone = confusion(trial, given, leaked)
+        last = score.segment(trial.truth)[:, :, -1]
+        chance = torch.minimum(last, masks).sum((1, 2, 3)) / torch.maximum(last, masks).sum((1, 2, 3))
+        assert gone.mean() > 0.4 and (gone + chance).mean() > 0.85
+
+
+def made_up(**own: float) -> dict:
+    """Two seeds of every run, all alike but for what is named."""
+    noise = 0.01 * torch.randn(40, generator=Generator().manual_seed(0))
+    same = {figure: 0.5 + noise - noise.mean() for figure in FIGURES}
+    runs = {}
+    for name in (*RUNS, BASE):
+        level = own.get(name.replace(" ", "_"), 0.5)
+        wanted = {**same, "own": same["own"] + level - 0.5, "confusion": 1 - same["own"].flip(0) - level}
+        runs[name] = [{TRUTH: same, OWN: wanted, OTHER: {**same, "own": same["own"] - 0.4}}] * 2
+    return runs
+
+
+@pytest.mark.parametrize(
+    ("claim", "better"),
+    [("GIRL keeps", {"joint": 0.7}), ("leaks more", {"joint": 0.7}), ("one softmax", {"frame_mean": 0.7}),
+     ("that does not", {"joint": 0.7}), ("brings more", {"joint": 0.7})],
+)  # fmt: skip
+def test_verdicts_follow_their_figures(claim, better):
+    (comparison,) = (one for one in COMPARISONS if claim in one.says)
+    worse = dict.fromkeys(better, 0.3)
+    assert "**holds**" in sentence(comparison, made_up(**better))
+    assert "**does not hold**" in sentence(comparison, made_up(**worse))
+    assert "**not decided**" in sentence(comparison, made_up())
+
+
+@pytest.mark.parametrize("recipe", ["videomaker", "videomaker_shared"])
+@pytest.mark.parametrize("sees", ["all", "frames", "itself"])
+def test_clips_made_together_are_those_of_the_plain_host(models, wide_vae, recipe, sees):
+    class Seen(Trial):
+        def reference(self, index):
+            return replace(super().reference(index), controls=Controls(sees=sees))
+
+    backbone = ablation.load_backbone(models.dit, wide_vae, models.text_encoder)
+    settings = Settings(width=64, height=64, frames=5, steps=2, scale=2.0, shift=3.0)
+    backbone = replace(backbone, settings=settings, recipe=recipe)
+    trial, given = Seen(3, 5, 64), torch.tensor([2, 0, 1])
+    theirs = clips_of(backbone, trial, Variant("", given, torch.arange(3)), seed=1)
+    ours = clips_together(backbone, replace(CONFIG, sees=sees, recipe=recipe), trial, given, seed=1)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)
+
+
+def test_one_command_trains_and_measures_each_run_once(models, tmp_path, monkeypatch):
+    trained, measured, train = [], [], ablation.train_videomaker
+
+    def note(config, base, folder, *given):
+        trained.append(folder.name)
+        train(config, base, folder, *given)
+
+    def figures(backbone, config, toys, noises):
+        weight = backbone.dit.blocks[0].self_attn.q.weight
+        measured.append(weight.detach().numpy().tobytes())
+        row = {figure: torch.rand(toys) for figure in FIGURES}
+        return {TRUTH: row, OWN: {**row, "leak": torch.full((toys,), torch.nan)}, OTHER: row}
+
+    monkeypatch.setattr(ablation, "train_videomaker", note)
+    monkeypatch.setattr(ablation, "measured", figures)
+    first = (CONFIG, models, tmp_path, 4, 2, 1)
+    lines = ablate_videomaker(*first)
+    names = ["joint", "frame_mean", "ref_only", "joint-without-GIRL"]
+    assert trained == [f"{name}-{seed}" for name in names for seed in range(2)]
+    assert len(set(measured)) == 8 + 1 and len(lines) == 2 + 2 + 1 + 2 * 5 + 1 + 2 + len(COMPARISONS)
+    assert (tmp_path / "videomaker.md").read_text() == "\n".join(lines) + "\n"
+    assert ablate_videomaker(*first) == lines and len(trained) == 8 and len(measured) == 9
+    own = tmp_path / "joint-0"
+    before = (own / "videomaker-run.safetensors").read_bytes()
+    ablation.measured_run(CONFIG, models, own, 5, 1)  # more toys: measured again, not trained on
+    assert len(measured) == 10 and (own / "videomaker-run.safetensors").read_bytes() == before
+    shorter = replace(CONFIG, steps=1)
+    ablation.measured_run(shorter, models, own, 4, 1)
+    with safe_open(own / "videomaker-run.safetensors", framework="pt") as file:
+        assert file.metadata()["step"] == "1", "a run of another length begins anew"
+
+
+def test_the_measured_model_carries_what_was_trained(models, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(ablation, "measured", lambda backbone, *_: seen.append(backbone.dit) or {})
+    ablation.measured_run(CONFIG, models, ablation.folder_of(tmp_path, JOINT, 0), 2, 1)
+    base = load_dit(models.dit)[0].state_dict()
+    changed = {name for name, value in seen[0].state_dict().items() if not torch.equal(value, base[name])}
+    assert changed == {f"blocks.0.self_attn.{projection}.weight" for projection in "qkvo"}
+
+
+def test_the_base_alone_is_measured_as_it_is(models, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(ablation, "measured", lambda backbone, *_: seen.append(backbone.dit) or {})
+    ablation._base_alone(CONFIG, models, ablation.folder_of(tmp_path, BASE, 0), 2, 1, "cpu")
+    base = load_dit(models.dit)[0].state_dict()
+    assert all(torch.equal(value, base[name]) for name, value in seen[0].state_dict().items())
+
+
+def test_it_runs_from_the_command_line(models, tmp_path, monkeypatch, capsys):
+    for part in ("DIT", "VAE", "TEXT_ENCODER"):
+        monkeypatch.setattr(demo, part, getattr(models, part.lower()))
+    monkeypatch.setattr(videomaker, "demo_videomaker", lambda: CONFIG)
+    asked = ["--seeds", "1", "--steps", "1", "--toys", "3", "--noises", "1"]
+    cli.main(["ablate", "videomaker", *asked, "--out", str(tmp_path)])
+    said = capsys.readouterr().out
+    assert "3 unseen toys, 1 steps a run, 1 training seeds, 1 noises a toy; recipe videomaker." in said
+    rows = [line for line in said.splitlines() if line.startswith("| ")]
+    assert len(rows) == 2 + 1 + 2 * 5 and said.count("- **") == len(COMPARISONS)
+    truth = dict(zip(FIGURES, rows[2].split("|")[3:], strict=False))
+    assert float(truth["confusion"].split("[")[0]) == 0 and float(truth["direction"].split("[")[0]) == 1
