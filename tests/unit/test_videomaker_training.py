@@ -19,12 +19,10 @@ from refvid.core.layout import Layout, Stream
 from refvid.core.positions import grid_positions, rope_angles
 from refvid.core.recipes import recipe_named
 from refvid.core.references import Arranged
-from refvid.demo import score, world
 from refvid.hosts import plain
-from refvid.training import photograph_data, videomaker
+from refvid.training import videomaker
 from refvid.training.lora import LowRank, add_lora, lora_state
-from refvid.training.photograph_data import Clips, cached_photographed, photographs
-from refvid.training.references import GROUND
+from refvid.training.photograph_data import Clips, cached_photographed
 from refvid.training.slot_id import Models
 from refvid.training.text import fresh_text_encoder
 from refvid.training.videomaker import (
@@ -230,28 +228,6 @@ def test_references_are_read_as_the_plain_host_reads_them_and_dropped_as_its_nul
 
 
 # ---- what is drawn
-
-
-def test_a_photograph_shows_the_clips_toy_elsewhere_on_grey():
-    generator = Generator().manual_seed(0)
-    toys, scenes = world.sample_identities(16, generator), world.sample_scenes(16, generator)
-    pictures, masks = photographs(toys, scenes, 64, generator)
-    assert pictures[masks.expand_as(pictures) == 0].eq(GROUND).all() and masks.amax((1, 2, 3)).all()
-    alike = score.similarity(world.render(toys, scenes, 5, 64)[0], pictures, masks)
-    assert alike.diagonal().mean() > 0.5 > 5 * (alike.sum() - alike.diagonal().sum()) / (16 * 15)
-    film = world.render(toys, scenes, 1, 64)[0][:, :, 0]
-    inside = ((film - pictures).abs() * masks).sum((1, 2, 3)) / (3 * masks.sum((1, 2, 3)))
-    assert inside.gt(0.02).all(), "another scene, not the clip's own picture"
-
-
-def test_a_token_is_kept_where_it_holds_some_of_the_toy_and_is_grey_elsewhere(models, monkeypatch):
-    """Latents that are the means of their pixels: grey is known exactly."""
-    pooled = torch.nn.functional.avg_pool3d
-    monkeypatch.setattr(photograph_data, "encode_clips", lambda _, video: pooled(video, (1, 8, 8)))
-    text, vae = load_text_encoder(models.text_encoder), load_vae(models.vae)
-    made = photograph_data._part(vae, text.tokenize, CONFIG.clips, 0, 0)
-    toy = (made.reference - GROUND).abs().amax(1, keepdim=True) > 1e-6
-    assert torch.equal(torch.nn.functional.max_pool2d(toy.float(), 2).flatten(1) > 0, made.keep)
 
 
 def test_picture_text_and_both_are_left_out_as_often_as_said(data):

@@ -1,0 +1,35 @@
+"""Photographs of a clip's toy: of whom, where, on what ground, and which of their tokens are kept."""
+
+import torch
+from torch import Generator
+from torch.nn import functional as F
+
+from refvid.demo import score, world
+from refvid.training import photograph_data
+from refvid.training.photograph_data import Clips, photographs
+from refvid.training.references import GROUND
+from refvid.training.text import fresh_text_encoder
+from refvid.wan.vae import WanVAE
+
+
+def test_a_photograph_shows_the_clips_toy_elsewhere_on_grey():
+    generator = Generator().manual_seed(0)
+    toys, scenes = world.sample_identities(16, generator), world.sample_scenes(16, generator)
+    pictures, masks = photographs(toys, scenes, 64, generator)
+    assert pictures[masks.expand_as(pictures) == 0].eq(GROUND).all() and masks.amax((1, 2, 3)).all()
+    alike = score.similarity(world.render(toys, scenes, 5, 64)[0], pictures, masks)
+    assert alike.diagonal().mean() > 0.5 > 5 * (alike.sum() - alike.diagonal().sum()) / (16 * 15)
+    film = world.render(toys, scenes, 1, 64)[0][:, :, 0]
+    inside = ((film - pictures).abs() * masks).sum((1, 2, 3)) / (3 * masks.sum((1, 2, 3)))
+    assert inside.gt(0.02).all(), "another scene, not the clip's own picture"
+
+
+def test_a_token_is_kept_where_it_holds_some_of_the_toy_and_is_grey_elsewhere(monkeypatch):
+    """Latents that are the means of their pixels: grey is known exactly."""
+    pooled = F.avg_pool3d
+    monkeypatch.setattr(photograph_data, "encode_clips", lambda _, video: pooled(video, (1, 8, 8)))
+    clips = Clips(64, frames=5, stride=24, size=64)
+    made = photograph_data._part(WanVAE(2), fresh_text_encoder(32).tokenize, clips, 0, 0)
+    toy = (made.reference - GROUND).abs().amax(1, keepdim=True) > 1e-6
+    kept = F.max_pool2d(toy.float(), 2).flatten(1) > 0
+    assert torch.equal(kept, made.keep) and 0.2 < kept.float().mean() < 0.9
