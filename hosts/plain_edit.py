@@ -49,7 +49,7 @@ class Edit:
 
     def begin(self, noise: Tensor, seed: int) -> Tensor:
         """Noise of a video (B, C, F, h, w) with that of semantic tokens behind it."""
-        if self.modules is None:
+        if not self.count or self.modules is None:
             return noise
         numbers = self.count * self.modules.config.features
         return torch.cat([noise, first_frames(tuple(noise.shape), numbers, seed).to(noise)], dim=2)
@@ -57,7 +57,7 @@ class Edit:
     def embedded(self, dit: WanDiT, latent: Tensor) -> list[Tensor]:
         """Tokens of the source and of what stands behind the video's frames in a latent (B, C, F + k, h, w), (1 or B, n, C) each."""
         parts = [dit.embed_patches(self.source.to(latent))]
-        if self.modules is not None:
+        if self.count and self.modules is not None:
             state = as_tokens(latent[:, :, self.frames :], self.count, self.modules.config.features)
             parts.append(self.modules.siglip_feat_mlp(state))
         return parts
@@ -77,7 +77,7 @@ class Edit:
 
     def finish(self, velocity: Tensor, tail: Tensor) -> Tensor:
         """The video's velocity with that of the semantic tokens behind it, from the tail's tokens after the last block."""
-        if self.modules is None:
+        if not self.count or self.modules is None:
             return velocity
         said = self.modules.semantic_head(tail[:, -self.count :])
         return torch.cat([velocity, as_frames(said, velocity.shape)], dim=2)

@@ -1,0 +1,202 @@
+"""Training a SAMA adapter: a LoRA and SAMA's modules learn to edit a source video by an instruction, the DiT and the text stay as they are
+(arXiv 2603.19228; sizes and rates are our choice)."""
+
+import json
+import logging
+import time
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Generator, Tensor, nn
+
+from ..core.adapter import CROSS, SELF
+from ..core.checkpoint import KIND, VERSION, save_model
+from ..core.editing import PREFIX
+from ..core.recipes import TRAINED_FOR, Recipe, sama
+from ..core.semantic import SemanticConfig, SemanticModules, as_frames
+from ..hosts.pipeline import load_backbone
+from ..hosts.plain import tail
+from ..hosts.plain_edit import Edit
+from ..wan.dit import WanDiT
+from ..wan.sampler import TRAINED_STEPS
+from ..wan.text import PADDING, TextEncoder, fold_padding
+from .batches import sample_sigma
+from .dit import SAVE_EVERY
+from .edit_data import EditPairs, Pairs, cached_pairs
+from .lora import add_lora, lora_state
+from .optimise import Optimiser, load_run, save_run, warm_hold_decay
+from .semantic_targets import HandMade
+from .slot_id import Models
+
+logger = logging.getLogger(__name__)
+PAIRS_SEED = 0
+FORMAT = "1"
+ATTENTIONS = (SELF, CROSS)
+
+
+@dataclass(frozen=True)
+class SamaTraining:
+    """Everything an adapter's run depends on. `motion_steps` of motion alignment come first (stage 0, on pretexts), then `steps` of edits
+    (stage 1); `semantic_weight` λ is that of semantic anchoring, 0 leaves the tokens out."""
+
+    motion_steps: int
+    steps: int
+    semantic_weight: float = 0.1
+    edits: Pairs = field(default_factory=lambda: Pairs("edits", 8192))
+    pretexts: Pairs = field(default_factory=lambda: Pairs("pretexts", 4096))
+    batch: int = 24
+    rank: int = 32
+    hidden: int = 128  # of the MLP that takes semantic tokens in
+    rate: float = 7e-3
+    text_dropout: float = 0.1
+    region_weight: float = 3.0
+    shift: float = 4.0
+    seed: int = 0
+
+    @property
+    def recipe(self) -> Recipe:
+        """`sama`, without its semantic tokens where they are not learned."""
+        return sama() if self.semantic_weight else replace(sama(), semantic_tokens=0)
+
+
+def demo_sama() -> SamaTraining:
+    """The demo's adapter."""
+    return SamaTraining(motion_steps=600, steps=1400)
+
+
+def smoke_sama() -> SamaTraining:
+    """A few steps on a few clips, for tests."""
+    few = {"count": 64, "frames": 9, "size": 48}
+    pairs = Pairs("edits", **few), Pairs("pretexts", **few)
+    return replace(demo_sama(), motion_steps=2, steps=3, edits=pairs[0], pretexts=pairs[1], batch=4, rank=4)
+
+
+class SamaTrainee(nn.Module):
+    """What learns: SAMA's modules, and the LoRA on both attentions of a frozen DiT."""
+
+    def __init__(self, config: SamaTraining, dit: WanDiT):
+        super().__init__()
+        width, features = dit.config.width, HandMade().width
+        self.semantics = SemanticModules(SemanticConfig(width, features, config.hidden))
+        self.semantics.start()
+        self.lora = nn.ModuleDict({name: add_lora(dit, config.rank, name) for name in ATTENTIONS})
+
+
+def train_sama(
+    config: SamaTraining,
+    models: Models,
+    folder: Path,
+    resume: bool = False,
+    device: str = "cpu",
+    clips: Path | None = None,
+) -> None:
+    """Train on the demo world and leave `sama.safetensors` (fp16) in `folder`. Encoded pairs are kept in `clips`, or there too; they are the
+    same for every seed."""
+    torch.manual_seed(config.seed)
+    backbone = load_backbone(models.dit, models.vae, models.text_encoder, device=device)
+    dit, text, where = backbone.dit, backbone.text, torch.device(device)
+    wanted = (config.pretexts,) * (config.motion_steps > 0) + (config.edits,)
+    made = (backbone.vae, text.tokenize)
+    data = {one.name: cached_pairs(*made, one, PAIRS_SEED, clips or folder).to(where) for one in wanted}
+    torch.manual_seed(config.seed)  # again: making pairs may have drawn
+    trainee = SamaTrainee(config, dit).to(device)
+    mute = text.tokenize([PREFIX])[0].to(where)
+    generator, total = Generator(device), config.motion_steps + config.steps
+    optimiser = Optimiser(trainee, _matrix, config.rate, adam_share=0.3, average=0.995, weight_decay=0.01)
+    run, first = folder / "sama-run.safetensors", 0
+    if resume and run.exists():
+        first = load_run(run, trainee, optimiser, generator)
+    shown, seen = time.monotonic(), []
+    for step in range(first, total):
+        generator.manual_seed(config.seed * total + step)
+        rows = data[config.pretexts.name if step < config.motion_steps else config.edits.name]
+        with torch.autocast(where.type, dtype=torch.bfloat16):
+            batch = draw_pairs(rows, config, mute, generator)
+            video, semantic = sama_losses(dit, trainee.semantics, text, config.recipe, batch)
+        (video + config.semantic_weight * semantic).backward()
+        optimiser.step(trainee, warm_hold_decay(step, total))
+        seen.append(torch.stack([video, semantic]).detach())
+        if time.monotonic() - shown > SAVE_EVERY or step + 1 == total:
+            mean = torch.stack(seen).mean(0).tolist()
+            logger.info("sama step %d of %d: video %.4f, semantic %.4f", step + 1, total, *mean)
+            shown, seen = time.monotonic(), []
+            save_run(run, trainee, optimiser, generator, step + 1)
+    _export(cast(SamaTrainee, optimiser.average.module), config, folder / "sama.safetensors")
+
+
+def _export(trainee: SamaTrainee, config: SamaTraining, path: Path) -> None:
+    """The modules under the released file's names, and a LoRA of ComfyUI's, in one file."""
+    state = dict(trainee.semantics.state_dict())
+    for attention, layers in trainee.lora.items():
+        state |= lora_state(cast(nn.ModuleDict, layers), attention)
+    metadata = {
+        KIND: "sama",
+        VERSION: FORMAT,
+        TRAINED_FOR: "sama",
+        "refvid.training": json.dumps(asdict(config)),
+    }
+    save_model(state, path, metadata)
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """One step: pairs; noise for targets (B, 16, F, h, w) and for semantic tokens (B, 65, features); noise levels (B,); tokens of the prompt
+    (B, S), the prefix alone where it is dropped; weight (B, 1, F, h, w) of mean 1."""
+
+    rows: EditPairs
+    noise: Tensor
+    semantic_noise: Tensor
+    sigma: Tensor
+    tokens: Tensor
+    weight: Tensor
+
+
+def draw_pairs(data: EditPairs, config: SamaTraining, mute: Tensor, generator: Generator) -> PairBatch:
+    """`config.batch` pairs; the same whatever the loss is."""
+    size, device = config.batch, generator.device
+    rows = data[torch.randint(0, len(data.target), (size,), generator=generator, device=device)]
+    dropped = torch.rand(size, generator=generator, device=device) < config.text_dropout
+    prefix = nn.functional.pad(mute, (0, rows.tokens.shape[1] - len(mute)), value=PADDING)
+    weight = 1 + config.region_weight * rows.coverage.float()
+    return PairBatch(
+        rows=rows,
+        noise=torch.randn(rows.target.shape, generator=generator, device=device),
+        semantic_noise=torch.randn(rows.semantic.shape, generator=generator, device=device),
+        sigma=sample_sigma(size, config.shift, generator),
+        tokens=torch.where(dropped[:, None], prefix, rows.tokens),
+        weight=(weight / weight.mean()).unsqueeze(1),
+    )
+
+
+def sama_losses(
+    dit: WanDiT, modules: SemanticModules, text: TextEncoder, recipe: Recipe, batch: PairBatch
+) -> tuple[Tensor, Tensor]:
+    """The weighted squared error of the video's velocity, and the mean absolute error of the semantic tokens' (SAMA, §3.2, and the released
+    head, which predicts a velocity; 0 without them)."""
+    with torch.no_grad():
+        context, bias = fold_padding(text.states(batch.tokens), batch.tokens)
+    target, level = batch.rows.target.float(), batch.sigma[:, None, None, None, None]
+    noisy = (1 - level) * target + level * batch.noise
+    edit = Edit(batch.rows.source.float(), recipe, modules)
+    meant = batch.rows.semantic.float()
+    said = (1 - level[..., 0, 0]) * meant + level[..., 0, 0] * batch.semantic_noise
+    state = torch.cat([noisy, as_frames(said, tuple(noisy.shape))], dim=2) if edit.count else noisy
+    velocity, after = dit.through(
+        noisy,
+        batch.sigma * TRAINED_STEPS,
+        context,
+        context_bias=bias,
+        tail=tail(dit, None, state, edit=edit),
+    )
+    video = ((velocity.float() - (batch.noise - target)).pow(2) * batch.weight).mean()
+    if not edit.count:
+        return video, torch.zeros_like(video)
+    predicted = modules.semantic_head(after[:, -edit.count :])
+    return video, (predicted.float() - (batch.semantic_noise - meant)).abs().mean()
+
+
+def _matrix(name: str, parameter: Tensor) -> bool:
+    """Muon's: matrices between features; tables and those that begin at zero go to Adam."""
+    return parameter.ndim == 2 and not any(part in name for part in ("embedding", ".up.", "proj"))

@@ -1,0 +1,79 @@
+"""What SAMA's semantic tokens stand for: features of one picture, 8 x 8 places and their mean (arXiv 2603.19228, §3.2; pooling and scale are not
+public and our choice). SigLIP's where its weights are; the demo has a small fixed extractor of its own, which knows no meaning."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+PLACES = 8  # a side
+TOKENS = PLACES**2 + 1
+BINS = 8
+
+
+class Extractor(Protocol):
+    """Features of pictures (B, 3, H, W) in [-1, 1] -> (B, width, h, w), on any grid of PLACES a side or finer."""
+
+    width: int
+
+    def __call__(self, pictures: Tensor) -> Tensor: ...
+
+
+def semantic_tokens(features: Tensor) -> Tensor:
+    """Features (B, width, h, w) -> (B, 65, width): the mean of each of 8 x 8 places, row-major, then that of all."""
+    places = F.adaptive_avg_pool2d(features, PLACES).flatten(2).mT
+    return torch.cat([places, features.mean((2, 3))[:, None]], dim=1)
+
+
+@dataclass(frozen=True)
+class HandMade:
+    """Colour, its square, and a histogram of gradients by direction (after HOG, Dalal and Triggs 2005), scaled to about unit variance over
+    the demo world (measured; our choice)."""
+
+    width: int = 6 + BINS
+
+    def __call__(self, pictures: Tensor) -> Tensor:
+        grey = F.pad(pictures.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
+        across, down = (
+            grey[:, :, 1:-1, 2:] - grey[:, :, 1:-1, :-2],
+            grey[:, :, 2:, 1:-1] - grey[:, :, :-2, 1:-1],
+        )
+        turn = (torch.atan2(down, across) / (2 * torch.pi) * BINS) % BINS
+        edges = [
+            (1 - (turn - index + BINS / 2).remainder(BINS).sub(BINS / 2).abs()).clamp_min(0)
+            for index in range(BINS)
+        ]
+        strength = (across.square() + down.square()).sqrt()
+        parts = [pictures / 0.5, (pictures.square() - 0.35) / 0.3, *(60 * strength * edge for edge in edges)]
+        return F.avg_pool2d(torch.cat(parts, dim=1), 2)
+
+
+class Siglip:
+    """The vision tower of SigLIP (so400m: 1152 features on 27 x 27 places of 384 x 384 pixels), read from a local folder in transformers'
+    format. ValueError where there is none."""
+
+    def __init__(self, folder: str | Path, device: str = "cpu"):
+        from transformers import SiglipVisionModel
+
+        try:
+            model = SiglipVisionModel.from_pretrained(
+                str(folder), local_files_only=True, use_safetensors=True
+            )
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"siglip: {folder} holds no SigLIP vision model in transformers' format (config.json, model.safetensors): {error}"
+            ) from error
+        self.model = model.to(device).eval().requires_grad_(False)
+        self.width, self._size = int(model.config.hidden_size), int(model.config.image_size)  # pyright: ignore[reportArgumentType]
+
+    @torch.no_grad()
+    def __call__(self, pictures: Tensor) -> Tensor:
+        scaled = F.interpolate(pictures, (self._size, self._size), mode="bicubic", antialias=True).clamp(
+            -1, 1
+        )
+        states = self.model(pixel_values=scaled).last_hidden_state
+        side = round(states.shape[1] ** 0.5)
+        return states.mT.unflatten(2, (side, side))
