@@ -16,6 +16,8 @@ import torch
 from comfy_api.torch_helpers import set_torch_compile_wrapper
 from comfy_extras.nodes_context_windows import ContextWindowsManualNode
 from refvid_claims import Claim, close, controls, differs, same
+from refvid_edits import REFUSED as NOT_EDITED
+from refvid_edits import edits_act, edits_beside
 from refvid_frames import REFUSED, frames_act, frames_beside
 from refvid_identity import identities_act, identities_beside
 from refvid_variants import FRAMES, KEPT, SIDE, SIZES, STEPS, Case, frames_of, make_case, wrap_blocks
@@ -60,16 +62,11 @@ def references_act(case: Case) -> list[Claim]:
 
 def lora(case: Case) -> list[Claim]:
     """Held against a file in which the LoRA is part of the weights: then it acts on all tokens or the results differ."""
-    generator, low, merged = torch.Generator().manual_seed(4), {}, dict(case.state)
-    for key in ("blocks.0.self_attn.k", "blocks.1.cross_attn.v", "blocks.1.ffn.0"):
-        rows, columns = case.state[f"{key}.weight"].shape
-        a, b = torch.randn(4, columns, generator=generator), torch.randn(rows, 4, generator=generator)
-        low |= {f"diffusion_model.{key}.lora_A.weight": a, f"diffusion_model.{key}.lora_B.weight": b}
-        merged[f"{key}.weight"] = merged[f"{key}.weight"] + 0.02 * b @ a
-    before = case.apply(1.0, 0.5, model=comfy.sd.load_lora_for_models(case.model, None, low, 0.02, 0)[0])
+    add, merged = case.low_rank("blocks.0.self_attn.k", "blocks.1.cross_attn.v", "blocks.1.ffn.0")
+    before = case.apply(1.0, 0.5, model=add(case.model))
     out = case.apply(1.0, 0.5)
-    after = comfy.sd.load_lora_for_models(out.model, None, low, 0.02, 0)[0]
-    wanted = case.applied(case.apply(1.0, 0.5, model=case.reloaded(merged)))
+    after = add(out.model)
+    wanted = case.applied(case.apply(1.0, 0.5, model=merged))
     return [
         ("before Apply References", case.applied(before), close, wanted),
         ("after Apply References", case.run(after, out.positive, out.negative), close, wanted),
@@ -229,6 +226,8 @@ FEATURES: Features = {
     "Identities beside LoRA, patches, overrides, references, batch, compile, windows": identities_beside,
     "Replaced frames: clean pictures, clocks": frames_act,
     "Replaced frames beside LoRA, patches, overrides, references, identities, batch, compile, windows": frames_beside,
+    "A source video to edit, with and without semantic tokens": edits_act,
+    "A source video beside LoRA, patches, overrides, references, frames, identities, batch, compile, windows": edits_beside,
 }
 
 
@@ -267,8 +266,11 @@ SERVER = "KSampler and SamplerCustomAdvanced on a real server"
 def table() -> str:
     """Every cell is a test of this file or of test_matrix_server.py that must pass; the others say why there is none."""
     rows = [(name, dict.fromkeys(SIZES, "passed")) for name in (*FEATURES, SERVER)]
-    refused = dict.fromkeys(REFUSED, "refused by name")
-    rows = [(name, cells | (refused if name.startswith("Replaced frames") else {})) for name, cells in rows]
+    refused = {"Replaced frames": REFUSED, "A source video": NOT_EDITED}
+    for name, cells in rows:
+        for begins, variants in refused.items():
+            if name.startswith(begins):
+                cells |= dict.fromkeys(variants, "refused by name")
     untested = dict.fromkeys(SIZES, "not run: takes a minute; captured whole instead")
     rows.append(("torch.compile, code generated", untested | GENERATED))
     lines = [["", *SIZES], ["---"] * (len(SIZES) + 1), *([name, *cells.values()] for name, cells in rows)]

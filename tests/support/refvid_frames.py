@@ -4,7 +4,6 @@ beside."""
 from dataclasses import dataclass
 
 import comfy.sample
-import comfy.sd
 import torch
 from comfy_api.torch_helpers import set_torch_compile_wrapper
 from comfy_extras.nodes_context_windows import ContextWindowsManualNode
@@ -97,20 +96,11 @@ def _refusal(given: Given) -> str:
 
 
 def _with_lora(given: Given) -> list[Claim]:
-    case, key = given.case, "blocks.1.self_attn.v"
-    generator = torch.Generator().manual_seed(4)
-    rows, columns = case.state[f"{key}.weight"].shape
-    a, b = torch.randn(4, columns, generator=generator), torch.randn(rows, 4, generator=generator)
-    low = {f"diffusion_model.{key}.lora_A.weight": a, f"diffusion_model.{key}.lora_B.weight": b}
-    merged = {**case.state, f"{key}.weight": case.state[f"{key}.weight"] + 0.02 * b @ a}
-
-    def add(model):
-        return comfy.sd.load_lora_for_models(model, None, low, 0.02, 0)[0]
-
-    whole = given.run(model=case.reloaded(merged))
+    add, merged = given.case.low_rank("blocks.1.self_attn.v")
+    whole = given.run(model=merged)
     model, *others = given.apply()
     return [
-        ("a LoRA before", given.run(model=add(case.model)), close, whole),
+        ("a LoRA before", given.run(model=add(given.case.model)), close, whole),
         ("a LoRA after", given.sample(add(model), *others), close, whole),
         ("without it", given.run(), differs_at_all, whole),
     ]

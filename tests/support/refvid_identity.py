@@ -96,20 +96,11 @@ def identities_beside(case: Case) -> list[Claim]:
 
 
 def _with_lora(who: Known, asked, wanted: Tensor) -> list[Claim]:
-    case, key = who.case, "blocks.1.cross_attn.v"
-    generator = torch.Generator().manual_seed(4)
-    rows, columns = case.state[f"{key}.weight"].shape
-    a, b = torch.randn(4, columns, generator=generator), torch.randn(rows, 4, generator=generator)
-    low = {f"diffusion_model.{key}.lora_A.weight": a, f"diffusion_model.{key}.lora_B.weight": b}
-    merged = {**case.state, f"{key}.weight": case.state[f"{key}.weight"] + 0.02 * b @ a}
-
-    def add(model):
-        return comfy.sd.load_lora_for_models(model, None, low, 0.02, 0)[0]
-
-    whole = who.run(*asked, model=case.reloaded(merged))
+    add, merged = who.case.low_rank("blocks.1.cross_attn.v")
+    whole = who.run(*asked, model=merged)
     model, positive, negative = who.apply(*asked)
     return [
-        ("another LoRA before", who.run(*asked, model=add(case.model)), close, whole),
+        ("another LoRA before", who.run(*asked, model=add(who.case.model)), close, whole),
         ("another LoRA after", who.sample(add(model), positive, negative), close, whole),
         ("without it", wanted, differs_at_all, whole),
     ]

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import comfy.sd
 import refvid_tiny as tiny
 import torch
 from refvid_run import load_model, picture, sample, text
@@ -51,6 +52,18 @@ class Case:
     def reloaded(self, state: dict[str, Tensor]):
         """The model with other weights, from a file of their own."""
         return load_model(tiny.save_dit(self.folder, "reloaded.safetensors", self.sizes, state))
+
+    def low_rank(self, *keys: str) -> tuple[Callable, object]:
+        """A LoRA on these layers, as what puts it on a model through core, and the model from a file in which it is part of the weights."""
+        generator, low, merged = torch.Generator().manual_seed(4), {}, dict(self.state)
+        for key in keys:
+            rows, columns = self.state[f"{key}.weight"].shape
+            a, b = torch.randn(4, columns, generator=generator), torch.randn(rows, 4, generator=generator)
+            low |= {f"diffusion_model.{key}.lora_A.weight": a, f"diffusion_model.{key}.lora_B.weight": b}
+            merged[f"{key}.weight"] = merged[f"{key}.weight"] + 0.02 * b @ a
+        return lambda model: comfy.sd.load_lora_for_models(model, None, low, 0.02, 0)[0], self.reloaded(
+            merged
+        )
 
     def texts(self) -> tuple[list, list]:
         options = {}

@@ -1,6 +1,7 @@
 """Instruction editing without ComfyUI: prompts, padding, windows, files, the command."""
 
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -44,26 +45,16 @@ def test_clips_of_other_lengths_are_refused_with_the_limits(count):
         padded(torch.full((2, 16, 16, 3), torch.nan))
 
 
-@given(st.integers(2, 20), st.integers(1, 19), st.integers(1, 200))
-def test_windows_cover_every_frame_and_share_what_was_asked(frames, shared, video):
-    if shared >= frames:
-        return
-    windows = (
-        Windows(4 * (frames - 1) + 1, 4 * min(shared, frames - 1) if shared < frames - 1 else 4)
-        if frames > 2
-        else Windows(5 + 4, 4)
-    )
+@given(st.data(), st.integers(3, 20), st.integers(1, 200))
+def test_windows_cover_every_frame_and_share_what_was_asked(data, frames, video):
+    shared = data.draw(st.integers(1, frames - 2))
+    windows = Windows(4 * frames - 3, 4 * shared)
     spans = windows.spans(video)
     assert spans[0][0] == 0 and spans[-1][1] == video
-    for (start, stop), (after, end) in zip(spans, spans[1:], strict=False):
-        assert stop - start == end - after == windows.frames and start < after <= stop - windows.shared
-    assert len(windows.weights(windows.frames)) == windows.frames and windows.weights(5).tolist() == [
-        1,
-        2,
-        3,
-        2,
-        1,
-    ]
+    assert all(stop - start == min(frames, video) for start, stop in spans)
+    for (start, stop), (after, _) in pairwise(spans):
+        assert start < after <= stop - shared
+    assert windows.weights(5).tolist() == [1, 2, 3, 2, 1] and windows.weights(4).tolist() == [1, 2, 2, 1]
 
 
 @pytest.mark.parametrize(
