@@ -10,7 +10,7 @@ from refvid.core.controls import StepWindow
 from refvid.core.guidance import Guidance, Scale, joint
 from refvid.core.recipes import recipe_named
 from refvid.core.references import make_reference
-from refvid.hosts import plain
+from refvid.hosts import plain, plain_references
 from refvid.wan.dit import DiTConfig, WanDiT
 from refvid.wan.vae import WanVAE
 
@@ -27,7 +27,9 @@ def main() -> None:
     reference = make_reference(torch.rand(SIZE, SIZE, 3))
     condition = plain.Condition(
         texts={name: torch.randn(1, 24, 128) for name in ("positive", "negative")},
-        references=plain.encode_references(dit, WanVAE(8).eval(), [reference], recipe_named("saber"), GRID),
+        references=plain_references.encode_references(
+            dit, WanVAE(8).eval(), [reference], recipe_named("saber"), GRID
+        ),
     )
     latent, sigma = torch.randn(1, 16, *GRID), torch.tensor(0.3)
 

@@ -61,6 +61,12 @@ class Layout:
         return [known.semantic if stream.role == "semantic" else known.clean for stream in self.streams]
 
     @property
+    def constant(self) -> bool:
+        """True where the reference is the same at every step: it has a timestep of its own and reads only itself."""
+        alone = len(self.streams) == 1 and self.streams[0].controls.sees == "itself"
+        return alone and self.recipe.clock == "own"
+
+    @property
     def timed(self) -> bool:
         """True where a step window makes evaluations differ."""
         return any(stream.controls.steps != StepWindow() for stream in self.streams)

@@ -35,6 +35,7 @@ class Recipe:
     null_pass   whether the unconditional pass keeps the references, for samplers that do not build their passes; "zero": there they
                 have zero latents, whoever builds the passes
     clock       timestep of reference tokens: the video's, or their own, 0, since they are clean
+    reads_text  whether reference tokens read the prompt
     types       the type embedding that tokens are told apart by, or None
     semantic_tokens  of them travel beside the video, as noisy as it, and are denoised with it; their queries and keys are zero
     """
@@ -50,6 +51,7 @@ class Recipe:
     max_references: int = 8
     longest_edge: int = 848
     clock: Clock = "video"
+    reads_text: bool = True
     types: Types | None = None
     semantic_tokens: int = 0
 
@@ -98,6 +100,12 @@ def videomaker_shared() -> Recipe:
     return replace(videomaker(), name="videomaker_shared", clock="video")
 
 
+def videomaker_no_text() -> Recipe:
+    """`videomaker` whose reference does not read the prompt: the paper's ablation (table 4, without cross-attention). What it says then depends
+    on the picture alone."""
+    return replace(videomaker(), name="videomaker_no_text", reads_text=False)
+
+
 def in_context() -> Recipe:
     """A source video beside the one that is made, on the same positions, with the same timestep, seen by all (our choice: what SAMA is
     without what it adds); pictures at frame F + k."""
@@ -119,7 +127,8 @@ def sama() -> Recipe:
 
 _Recipes = dict[str, Callable[[], Recipe]]
 RECIPES: _Recipes = {
-    build().name: build for build in (saber, phantom, bernini, videomaker, videomaker_shared)
+    build().name: build
+    for build in (saber, phantom, bernini, videomaker, videomaker_shared, videomaker_no_text)
 }
 EDITING: _Recipes = {build().name: build for build in (sama, in_context)}  # those that take a source video
 

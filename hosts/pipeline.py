@@ -21,7 +21,7 @@ from ..wan.loading import dit_config, load_dit, load_modules, load_vae
 from ..wan.sampler import flow_sigmas
 from ..wan.text import TextEncoder, load_text_encoder
 from ..wan.vae import LATENT_CHANNELS, WanVAE
-from . import plain
+from . import plain, plain_references
 from .plain_edit import Edit
 from .plain_identity import People
 
@@ -106,7 +106,7 @@ def inspect_references(
     config = dit_config(state, metadata, f"--dit: {Path(dit).name}")
     chosen = choose_recipe(recipe, metadata.get(TRAINED_FOR))
     grid = plain.latent_size(settings.frames, settings.height, settings.width)
-    arranged, cells, prepared = plain.arrange_references(references, chosen, grid)
+    arranged, cells, prepared = plain_references.arrange_references(references, chosen, grid)
     if not prepared:
         raise ValueError("--reference: none acts; give one with a strength above 0")
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -117,7 +117,7 @@ def inspect_references(
         arranged.soft,
         grid,
         Sizes(config.width, config.ffn_width, config.layers),
-        lambda *need: plain.choose(attention, torch.device(device), torch.bfloat16, *need),
+        lambda *need: plain_references.choose(attention, torch.device(device), torch.bfloat16, *need),
     )
     return inspection, [reference.picture for reference in prepared]
 
@@ -165,7 +165,9 @@ def _condition(backbone: Backbone, request: Request) -> tuple[plain.Condition, T
     frames, rows, columns = plain.latent_size(settings.frames, settings.height, settings.width)
     among = RECIPES if request.edit is None else EDITING
     recipe = choose_recipe(request.recipe, backbone.recipe, among)
-    encoded = plain.encode_references(dit, vae, list(request.references), recipe, (frames, rows, columns))
+    encoded = plain_references.encode_references(
+        dit, vae, list(request.references), recipe, (frames, rows, columns)
+    )
     masked = dit.config.in_channels != dit.config.out_channels
     if masked and request.given is not None:
         raise ValueError(

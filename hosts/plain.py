@@ -1,5 +1,6 @@
 """refvid without ComfyUI: the same recipes on the plain torch Wan of `wan/`."""
 
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -8,36 +9,17 @@ from torch import Tensor
 
 from ..core.frames import Given, Placed, given_frames
 from ..core.guidance import CONDITIONED, Guidance, Pass, combine, renormed
-from ..core.layout import Layout
-from ..core.positions import reference_angles
-from ..core.reach import everywhere, reach, words
-from ..core.recipes import Recipe, in_context
-from ..core.references import Arranged, Reference, active, arrange, prepare, reference_input
 from ..core.schedule import flow_sigma, share_of
-from ..core.visibility import turn
-from ..kernels.grouped import in_groups
-from ..kernels.paths import AUTO, Choice, Need, choose_path, tell_path
-from ..kernels.segment_attention import why_not
-from ..kernels.whole import WHOLE
-from ..wan.attention import attend_all
-from ..wan.dit import Tail, WanDiT
+from ..kernels.paths import AUTO
+from ..wan.dit import WanDiT
 from ..wan.sampler import TRAINED_STEPS, sample_euler
 from ..wan.vae import STRIDE, WanVAE
 from .plain_edit import Edit, in_windows
 from .plain_identity import People, read
+from .plain_recall import Kept, recalling
+from .plain_references import EncodedReferences, encode_pictures, tail
 
 IMAGE_TOKENS = 257
-_NOTHING = Arranged(Layout(in_context(), ()), torch.zeros(0, dtype=torch.int64), None)
-
-
-@dataclass(frozen=True)
-class EncodedReferences:
-    """References as the DiT takes them: layout and kept tokens; inputs of the patch embedding (1, channels, 1, h, w);
-    cells of the video latent that each acts on (F, h, w) int64, or None for all."""
-
-    arranged: Arranged
-    inputs: tuple[Tensor, ...]
-    cells: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -68,42 +50,9 @@ class Condition:
         return replace(self, references=references, people=people, frames=frames, edit=edit)
 
 
-def encode_references(
-    dit: WanDiT,
-    vae: WanVAE,
-    references: list[Reference],
-    recipe: Recipe,
-    grid: tuple[int, int, int],
-) -> EncodedReferences | None:
-    """Prepare and encode the references that act, for a video latent of grid (frames, rows, columns); None where none
-    does."""
-    arranged, cells, prepared = arrange_references(references, recipe, grid)
-    if not prepared:
-        return None
-    inputs = [
-        reference_input(encode_pictures(vae, r.picture[None]), r.mask, dit.config.in_channels, recipe)
-        for r in prepared
-    ]
-    return EncodedReferences(arranged, tuple(inputs), cells)
-
-
 def encode_frames(vae: WanVAE, placed: Placed, empty: Tensor) -> Given:
     """Pictures on the video whose empty latent is given (1, C, F, h, w). ValueError as `core.frames.clips_to_encode` says."""
     return given_frames(placed, lambda pictures: encode_pictures(vae, pictures), empty, STRIDE)
-
-
-def arrange_references(
-    references: list[Reference], recipe: Recipe, grid: tuple[int, int, int]
-) -> tuple[Arranged, Tensor | None, list[Reference]]:
-    """The references that act, prepared for a video latent of grid (frames, rows, columns): their layout, the cells of
-    the latent that each acts on (F, h, w) int64 or None for all, and themselves."""
-    frames, rows, columns = grid
-    acting = active(references, recipe)
-    reaches = [reach(r.controls.frames, r.region, frames, rows, columns, STRIDE) for r in acting]
-    prepared = [prepare(reference, recipe, rows * STRIDE, columns * STRIDE) for reference in acting]
-    arranged = arrange([r.mask for r in prepared], [r.controls for r in prepared], recipe)
-    limited = not all(cells.all() for cells in reaches)
-    return arranged, words(reaches, *grid) if limited else None, prepared
 
 
 def grey_padding(vae: WanVAE, frames: int, height: int, width: int) -> Tensor:
@@ -113,70 +62,18 @@ def grey_padding(vae: WanVAE, frames: int, height: int, width: int) -> Tensor:
     return torch.cat([torch.zeros_like(grey[:, :4]), grey], dim=1)
 
 
-def tail(
+def velocity(
     dit: WanDiT,
-    references: EncodedReferences | None,
     latent: Tensor,
-    share: float = 0.0,
-    attention: str = AUTO,
-    edit: Edit | None = None,
-) -> Tail | None:
-    """The tokens that act at a share of the schedule, behind a video latent (B, C, F, h, w), which may hold semantic tokens; None where
-    none does."""
-    if references is None and edit is None:
-        return None
-    device, dtype = dit.head.head.weight.device, dit.head.head.weight.dtype
-    arranged, cells, parts = _parts(dit, references, latent.to(device, dtype), edit)
-    batch, _, frames, rows, columns = latent.shape
-    frames = frames if edit is None else edit.frames
-    layout = arranged.layout
-    now = turn(layout, share, cells, arranged.soft, frames * rows * columns // 4, frames, device)
-    if now is None:
-        return None
-    keep = arranged.keep if now.kept is None else arranged.keep[now.kept.cpu()]
-    embedded = torch.cat([part.expand(batch, -1, -1) for part in parts], dim=1)
-    choice = choose(attention, device, dtype, now.bias is not None, now.averages)
-    tell_path(choice)
-    attend = WHOLE.get(choice.path.name, lambda groups: in_groups(attend_all, groups))
-    return Tail(
-        embedded[:, keep.to(device)],
-        reference_angles(layout, frames, dit.head_size)[keep][None].to(device),
-        now.bias,
-        attend(now.groups),
-        layout.recipe.clock == "own",
-        0 if edit is None else edit.count,
-        None if edit is None else edit.video_type,
-    )
-
-
-def _parts(
-    dit: WanDiT, references: EncodedReferences | None, latent: Tensor, edit: Edit | None
-) -> tuple[Arranged, Tensor | None, list[Tensor]]:
-    """Layout of the pictures and of what an edit puts behind them, the cells each acts on, and their tokens (1 or B, n, C)."""
-    arranged, cells, parts = _NOTHING, None, []
-    if references is not None:
-        arranged, cells = references.arranged, references.cells
-        parts = [dit.embed_patches(one.to(latent)) for one in references.inputs]
-    if edit is not None:
-        pictures = arranged.layout.streams
-        arranged = replace(arranged, layout=Layout(edit.recipe, pictures)).beside(edit.streams)
-        cells = everywhere(cells, range(len(pictures), len(arranged.layout.streams)))
-        parts = edit.typed([*parts, *edit.embedded(dit, latent)], arranged.layout.types())
-    return arranged, cells, parts
-
-
-def choose(
-    name: str, device: torch.device, dtype: torch.dtype, bias: bool = False, averages: bool = False
-) -> Choice:
-    """The attention path without ComfyUI, and why."""
-    return choose_path(Need(bias, no_triton=why_not(device, dtype), averages=averages), name)
-
-
-def velocity(dit: WanDiT, latent: Tensor, sigma: Tensor, condition: Condition, entry: Pass) -> Tensor:
+    sigma: Tensor,
+    condition: Condition,
+    entry: Pass,
+    kept: Kept | None = None,
+) -> Tensor:
     """One pass, in the windows of a long edit. latent (B, C, F, h, w), behind it the frames of an edit's semantic tokens; sigma scalar,
-    or (B, F) for a level per frame."""
+    or (B, F) for a level per frame; `kept`, what this pass keeps from step to step."""
     if condition.edit is None:
-        return _evaluate(dit, latent, sigma, condition, entry)
+        return _evaluate(dit, latent, sigma, condition, entry, kept)
     return in_windows(
         lambda part, edit, *span: _evaluate(dit, part, sigma, condition.over(edit, *span), entry),
         latent,
@@ -184,7 +81,14 @@ def velocity(dit: WanDiT, latent: Tensor, sigma: Tensor, condition: Condition, e
     )
 
 
-def _evaluate(dit: WanDiT, latent: Tensor, sigma: Tensor, condition: Condition, entry: Pass) -> Tensor:
+def _evaluate(
+    dit: WanDiT,
+    latent: Tensor,
+    sigma: Tensor,
+    condition: Condition,
+    entry: Pass,
+    kept: Kept | None = None,
+) -> Tensor:
     """One evaluation of one pass. latent (B, C, F, h, w), behind it the frames of an edit's semantic tokens; sigma scalar, or (B, F) for a
     level per frame. A pass that keeps the conditions is shown the given frames clean, and says of them that they lead there."""
     state, edit = latent.to(dit.head.head.weight.dtype), condition.edit
@@ -199,10 +103,13 @@ def _evaluate(dit: WanDiT, latent: Tensor, sigma: Tensor, condition: Condition, 
     if given is not None and given.arranged.layout.timed:
         share = share_of(float(sigma.max()), lambda part: flow_sigma(part, condition.shift))
     behind = tail(dit, given, state, share, condition.attention, edit)
+    everywhere_alike = given is not None and given.arranged.layout.constant and given.cells is None
+    if behind is not None and kept is not None and everywhere_alike:
+        behind = recalling(behind, kept)
     text = condition.texts[entry.text].to(latent).expand(batch, -1, -1)
     identities = None
     if condition.people is not None:
-        beside = 0 if behind is None else behind.tokens.shape[1]
+        beside = 0 if behind is None or not behind.reads_text else behind.tokens.shape[1]
         video = frames * rows * columns // 4
         identities = read(dit, condition.people, entry.conditions, text.shape[1], video, beside)
     extra = [] if condition.padding is None else [condition.padding.to(latent).expand(batch, -1, -1, -1, -1)]
@@ -246,11 +153,15 @@ def _towards(given: Given, latent: Tensor, sigma: Tensor, velocity: Tensor) -> T
 def guided_velocity(
     dit: WanDiT, condition: Condition, guidance: Guidance
 ) -> Callable[[Tensor, Tensor], Tensor]:
-    """The passes of each noise level, combined, in the latent's type."""
+    """The passes of each noise level, combined, in the latent's type; for the steps of one run, of one batch size."""
+    kept: dict[Pass, Kept] = defaultdict(list)
 
     def combined(latent: Tensor, sigma: Tensor) -> Tensor:
         table = guidance.table(share_of(float(sigma), lambda part: flow_sigma(part, condition.shift)))
-        passes = {entry: velocity(dit, latent, sigma, condition, entry).to(latent) for entry, _ in table}
+        passes = {
+            entry: velocity(dit, latent, sigma, condition, entry, kept[entry]).to(latent)
+            for entry, _ in table
+        }
         guided = combine(table, passes)
         if guidance.renorm != "off" and len(table) > 1:
             guided = renormed(guided, passes[CONDITIONED], guidance.renorm == "frames")
@@ -287,10 +198,3 @@ def latent_size(frames: int, height: int, width: int) -> tuple[int, int, int]:
         if side < 16 or side % 16:
             raise ValueError(f"{name} is {side}; needed a multiple of 16 pixels, 16 or more")
     return (frames - 1) // 4 + 1, height // STRIDE, width // STRIDE
-
-
-@torch.no_grad()
-def encode_pictures(vae: WanVAE, pictures: Tensor) -> Tensor:
-    """pictures (F, H, W, 3) in [0, 1] -> latent (1, 16, k + 1, h, w), normalised."""
-    weight = vae.conv1.weight
-    return vae.encode((pictures.movedim(-1, 0)[None] * 2 - 1).to(weight.device, weight.dtype))

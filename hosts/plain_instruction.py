@@ -12,8 +12,8 @@ from ..core.recipes import EDITING, choose_recipe
 from ..wan.loading import load_modules
 from ..wan.lora import merge_lora
 from .pipeline import Backbone, Progress, Request, generate
-from .plain import encode_pictures
 from .plain_edit import Edit
+from .plain_references import encode_pictures
 
 
 def with_editing_adapter(backbone: Backbone, path: str | Path, strength: float, what: str) -> Backbone:

@@ -17,8 +17,8 @@ from ..core.editing import PREFIX
 from ..core.recipes import TRAINED_FOR, Recipe, sama
 from ..core.semantic import SemanticConfig, SemanticModules, as_frames
 from ..hosts.pipeline import load_backbone
-from ..hosts.plain import tail
 from ..hosts.plain_edit import Edit
+from ..hosts.plain_references import tail
 from ..wan.dit import WanDiT
 from ..wan.sampler import TRAINED_STEPS
 from ..wan.text import PADDING, TextEncoder, fold_padding

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 PLACES = 8  # a side
@@ -66,7 +66,8 @@ class Siglip:
             raise ValueError(
                 f"siglip: {folder} holds no SigLIP vision model in transformers' format (config.json, model.safetensors): {error}"
             ) from error
-        self.model = model.to(device).eval().requires_grad_(False)
+        frozen = model.eval().requires_grad_(False)
+        self.model = nn.Module.to(frozen, device)  # transformers' own hides its signature
         self.width, self._size = int(model.config.hidden_size), int(model.config.image_size)  # pyright: ignore[reportArgumentType]
 
     @torch.no_grad()

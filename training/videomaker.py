@@ -209,7 +209,7 @@ def _shown(batch: PhotographedBatch, level: Tensor) -> Tensor:
 def reference_tail(
     dit: WanDiT, config: VideoMakerTraining, reference: Tensor, keep: Tensor, frames: int
 ) -> Tail:
-    """The references (B, 16, h, w) behind a video of so many latent frames, as `hosts.plain.tail` puts them; what is not kept is hidden by a key
+    """The references (B, 16, h, w) behind a video of so many latent frames, as `hosts.plain_references.tail` puts them; what is not kept is hidden by a key
     bias, since rows keep different tokens: the same numbers as its removal."""
     recipe, (rows, columns) = recipe_named(config.recipe), (side // 2 for side in reference.shape[2:])
     stream = Stream(rows, columns, rows * columns, Controls(sees=config.sees))

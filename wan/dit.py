@@ -39,7 +39,7 @@ class Tail:
     """Tokens that follow the video: tokens (B, R, C), angles (B or 1, R, D/2) in radians, key_bias (B or 1, R), added to
     every query's logits for these keys: 0 untouched, -inf removed; the self-attention of the joined sequence, where not every query sees
     every key; whether they have a timestep of their own, 0; how many of them, the last, have a rotation of zero, which leaves their
-    queries and keys zero; and what is added to the video's own tokens (C,)."""
+    queries and keys zero; what is added to the video's own tokens (C,); and whether they read the text."""
 
     tokens: Tensor
     angles: Tensor
@@ -48,6 +48,7 @@ class Tail:
     clean: bool = False
     unturned: int = 0
     video_type: Tensor | None = None
+    reads_text: bool = True
 
 
 @dataclass(frozen=True)
@@ -86,14 +87,20 @@ class Block(nn.Module):
         rotation: Tensor,
         key_bias: Tensor | None,
         attend: Attend = attend_all,
+        readers: int | None = None,
     ) -> Tensor:
-        """tokens (B, L, C), modulation (B, 1 or L, 6, C) -> (B, L, C)"""
+        """tokens (B, L, C), modulation (B, 1 or L, 6, C) -> (B, L, C); only the first `readers` tokens read the text, or all"""
         shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = (
             self.modulation.unsqueeze(0) + modulation
         ).unbind(2)
         modulated = self.norm1(tokens) * (1 + scale) + shift
         tokens = tokens + self.self_attn(modulated, rotation, key_bias, attend) * gate
-        tokens = tokens + self.cross_attn(self.norm3(tokens), context)
+        if readers is None:
+            tokens = tokens + self.cross_attn(self.norm3(tokens), context)
+        else:
+            reading = tokens[:, :readers]
+            read = reading + self.cross_attn(self.norm3(reading), context)
+            tokens = torch.cat([read, tokens[:, readers:]], dim=1)
         return tokens + self.ffn(self.norm2(tokens) * (1 + ffn_scale) + ffn_shift) * ffn_gate
 
 
@@ -192,8 +199,9 @@ class WanDiT(nn.Module):
         if tail is not None and tail.unturned:
             rotation[:, -tail.unturned :] = 0
         attend = attend_all if tail is None or tail.attend is None else tail.attend
+        readers = length if tail is not None and not tail.reads_text else None
         for block in self.blocks:
-            tokens = block(tokens, modulation, text, rotation, bias, attend)
+            tokens = block(tokens, modulation, text, rotation, bias, attend, readers)
         return self.to_latent(tokens[:, :length], time, (frames, rows, columns)), tokens[:, length:]
 
     def to_latent(self, tokens: Tensor, time: Tensor, grid: tuple[int, int, int]) -> Tensor:

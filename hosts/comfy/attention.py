@@ -127,6 +127,32 @@ class Reading:
         return grouped_attention(attend, query, key, value, self.groups, row, 1)
 
 
+@dataclass(frozen=True)
+class Muted:
+    """Reading by all but the last `count` tokens, which get nothing; the others read as they would."""
+
+    count: int
+    reading: Reading | None
+    neutral = False
+
+    def attend(
+        self,
+        run: Callable,
+        previous: Callable | None,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        args,
+        kwargs,
+    ):
+        readers = query[:, : -self.count]
+        if self.reading is None or self.reading.neutral:
+            read = run(readers, key, value, *args, **kwargs)
+        else:
+            read = self.reading.attend(run, previous, readers, key, value, args, kwargs)
+        return F.pad(read, (0, 0, 0, self.count))
+
+
 def _with_bias(run: Callable, biased: Callable, args, kwargs) -> Attend:
     """`run` where keys have no bias; else `biased`, with the bias (1 or B, S) added to the mask there is."""
 
@@ -140,7 +166,7 @@ def _with_bias(run: Callable, biased: Callable, args, kwargs) -> Attend:
 
 
 def block_override(
-    references: Rule | None, identities: Reading | None, text_call: int, previous: Callable | None
+    references: Rule | None, identities: Reading | Muted | None, text_call: int, previous: Callable | None
 ) -> Callable | None:
     """An attention override for one block, or None where nothing asks for one. A block's first call is its self-attention, which follows
     the references' rule; call number `text_call` reads the text; others are left alone. Calls the override that was there, or

@@ -11,16 +11,17 @@ from comfy.ldm.wan.model import sinusoidal_embedding_1d
 from torch import Tensor
 
 from ...core.layout import Layout
-from .attention import OVERRIDE, Reading, Rule, block_override
+from .attention import OVERRIDE, Muted, Reading, Rule, block_override
 from .edited import Edited
 
 KEY = "refvid"  # in a block's transformer_options: the Evaluation
+RAN = "block_index"  # Wan's forward leaves it there
 
 
 class Evaluation:
-    """References and identities of one evaluation. Lives as long as it."""
+    """References (`Beside`, or `recall.Recalled`) and identities of one evaluation. Lives as long as it."""
 
-    def __init__(self, references: "Beside | None", identities: "Reading | None", text_call: int):
+    def __init__(self, references: Any, identities: "Reading | None", text_call: int):
         self.references, self.identities, self.ran = references, identities, False
         self._text_call = text_call
 
@@ -30,14 +31,14 @@ class Evaluation:
         given = args if self.references is None else self.references.join(args)
         if self.identities is not None:
             given = {**given, "txt": self.identities.behind(args["txt"])}
-        override = block_override(
-            None if self.references is None else self.references.rule,
-            self.identities,
-            self._text_call,
-            args["transformer_options"].get(OVERRIDE),
-        )
+        options = args["transformer_options"]
+        rule, reading, patches = None, self.identities, {}
+        if self.references is not None:
+            rule = self.references.rule_of(options)
+            reading, patches = self.references.unread(reading, options)
+        override = block_override(rule, reading, self._text_call, options.get(OVERRIDE))
         if override is not None:
-            given = {**given, "transformer_options": {**args["transformer_options"], OVERRIDE: override}}
+            given = {**given, "transformer_options": {**options, **patches, OVERRIDE: override}}
         out = run(given)
         return out if self.references is None else self.references.split(out, args["img"].shape[1])
 
@@ -85,9 +86,11 @@ class Beside:
         self.tokens = torch.take_along_dim(torch.cat(embedded, dim=1), shown.keep.unsqueeze(-1), dim=1)
         self._pe = torch.cat(turned, dim=1)[0][shown.keep]
         self.rule = rule
+        self.keep_in: Callable | None = None  # makes of a rule one that also keeps keys and values
         # With a timestep per frame (TI2V) references take the clock of the noisiest frame: the others are clean.
         self._noisiest = timestep.argmax(dim=1) if timestep.ndim == 2 else None
         self._clean = _clean_modulation(module, timestep, x.dtype) if layout.recipe.clock == "own" else None
+        self._reads_text, self._blocks = layout.recipe.reads_text, module.blocks
         self._joined: dict[str, tuple[Tensor, Tensor]] = {}
 
     def join(self, args: dict[str, Any]) -> dict[str, Any]:
@@ -101,6 +104,28 @@ class Beside:
             "pe": self._once("pe", args["pe"], self._join_pe),
             "vec": self._once("vec", args["vec"], lambda vec: self._join_vec(vec, video)),
         }
+
+    def rule_of(self, options: dict[str, Any]) -> Any:
+        """What a block's self-attention follows."""
+        if self.keep_in is None:
+            return self.rule
+        return self.keep_in(rule=self.rule, block=options[RAN], count=self.tokens.shape[1])
+
+    def unread(
+        self, reading: Reading | None, options: dict[str, Any]
+    ) -> tuple[Reading | Muted | None, dict[str, Any]]:
+        """How this block reads the text where references do not, and the patch that takes back what its output layer adds to nothing."""
+        if self._reads_text:
+            return reading, {}
+        count, layer = self.tokens.shape[1], self._blocks[options[RAN]].cross_attn.o
+
+        def take_back(args: dict[str, Any]) -> Tensor:
+            x = args["x"]
+            return torch.cat([x[:, :-count], x[:, -count:] - layer(torch.zeros_like(x[:, :1]))], dim=1)
+
+        patches = options.get("patches", {})
+        first = {**patches, "attn2_patch": [take_back, *patches.get("attn2_patch", ())]}
+        return Muted(count, reading), {"patches": first}
 
     def split(self, out: dict[str, Any], length: int) -> dict[str, Any]:
         """Take the references back out of a block's result."""

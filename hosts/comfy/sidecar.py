@@ -11,6 +11,7 @@ Outside the blocks the sequence keeps its own length, so VACE, GGUF, LoRA and ot
 here holds on to a module: under DynamicVRAM the weights of a clone may be another instance.
 """
 
+from functools import partial
 from typing import Any
 
 import comfy.conds
@@ -27,9 +28,9 @@ from ...core.visibility import turn
 from ...kernels.paths import AUTO
 from ...kernels.whole import WHOLE
 from . import conditioning as keys
-from . import edited, people, replaced, spare
+from . import edited, people, recall, replaced, spare
 from .attention import OVERRIDE, Rule, chosen_path
-from .beside import KEY, Beside, BlockPatch, Evaluation, Shown
+from .beside import KEY, RAN, Beside, BlockPatch, Evaluation, Shown
 from .shared import Cells, packed, require_plain_sequence, unpacked, video_tokens
 from .variants import input_channels, takes_image_features
 
@@ -49,7 +50,6 @@ REFERENCES = (
     edited.MODULES,
 )  # arguments of one evaluation
 IMAGE_FEATURES = (257, 1280)
-RAN = "block_index"  # Wan's forward leaves it in transformer_options
 
 
 def install(model: ModelPatcher) -> ModelPatcher:
@@ -80,6 +80,9 @@ def _outer_sample(executor, noise, latent_image, sampler, sigmas, mask=None, cal
     carried = [cond for conds in guider.conds.values() for cond in conds]
     replaced.require_one_film(carried)
     edited.require_one_source(carried)
+    if not any("hooks" in cond for cond in carried):  # they change weights over steps
+        options = {**guider.model_options["transformer_options"], recall.STORE: recall.Store()}
+        guider.model_options = {**guider.model_options, "transformer_options": options}
     clean = bool(sigmas[-1] == 0)  # before the run: uni_pc writes into them
     samples = edited.sample(executor, carried, given)
     return replaced.finish(carried, samples) if clean else samples
@@ -148,7 +151,8 @@ def _apply_model(
     if LAYOUT in kwargs:
         kwargs = _references_now(executor.class_obj, video, t, given[-1], kwargs)
     if people.IDENTITIES in kwargs:
-        beside = kwargs[KEEP].shape[1] if KEEP in kwargs else 0
+        reads = LAYOUT in kwargs and kwargs[LAYOUT].recipe.reads_text
+        beside = kwargs[KEEP].shape[1] if reads else 0
         kwargs = people.identities_now(video, c_crossattn.shape[1], beside, kwargs)
     if replaced.LATENT in kwargs:
         return replaced.apply_model(executor, given, dict(kwargs))
@@ -224,7 +228,7 @@ def _diffusion_model(
             "refvid: the model ran without running any block with the references: another pack replaces the blocks or "
             "the forward (raylight does). Remove it, or apply refvid's references after it"
         )
-    return out if edit is None or references is None else _finish(edit, out, references, evaluation.ran)
+    return _finish(edit, out, references, evaluation.ran) if edit is not None else out
 
 
 def _split(x: Tensor, mine: dict[str, Any]) -> tuple[Tensor, edited.Edited]:
@@ -234,7 +238,7 @@ def _split(x: Tensor, mine: dict[str, Any]) -> tuple[Tensor, edited.Edited]:
     return video, edited.Edited(source, mine[edited.MODULES], behind, count)
 
 
-def _finish(edit: edited.Edited, out: Tensor, references: Beside, ran: bool) -> Tensor:
+def _finish(edit: edited.Edited, out: Tensor, references: Any, ran: bool) -> Tensor:
     if not ran and edit.modules is not None:
         raise RuntimeError(
             "refvid: a cache left the model out of a step (EasyCache, for one), which semantic tokens need at every step. Put the cache on "
@@ -252,12 +256,18 @@ def _references(
     streams: int,
     options: dict,
     edit: edited.Edited | None,
-) -> Beside:
+) -> Beside | recall.Recalled:
     path, keep, rows = mine[PATH], mine[KEEP], mine[ROWS]
     groups = (
         None if rows is None else unpacked(mine[SPANS], rows, len(rows[len(mine[SPANS])]) - keep.shape[1])
     )
     whole = WHOLE[path](groups) if path in WHOLE else None
     rule = Rule(mine[BIAS], groups, mine[ATTENTION], path, whole)
+    kept = None if mine[people.READ_SPANS] is not None else recall.kept_for(options, mine[LAYOUT], rule, x)
+    if kept is not None and len(kept.blocks) == len(module.blocks):
+        return recall.Recalled(kept, rule)
     shown = Shown(mine[INPUTS] or [], keep, mine[LAYOUT], edit)
-    return Beside(module, x, timestep, shown, frames, streams, options, rule)
+    beside = Beside(module, x, timestep, shown, frames, streams, options, rule)
+    if kept is not None:
+        beside.keep_in = partial(recall.Recording, kept=kept)
+    return beside

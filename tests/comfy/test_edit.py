@@ -16,7 +16,7 @@ from refvid.core.frames import Given, Placed
 from refvid.core.guidance import CONDITIONED, Guidance, Scale, joint
 from refvid.core.references import make_reference
 from refvid.core.semantic import as_frames, as_tokens, first_frames
-from refvid.hosts import plain
+from refvid.hosts import plain, plain_references
 from refvid.hosts.comfy import sidecar
 from refvid.hosts.comfy.apply import apply_references
 from refvid.hosts.comfy.conditioning import with_values
@@ -203,7 +203,7 @@ def test_references_and_replaced_frames_stand_beside_the_source(editor):
     out = apply_references(model, None, positive, negative, editor.vae, start, given, editor.recipe)
     guider = table_guider(out.model, out.positive, out.negative, joint(Scale(4.0)))
     got = run.sample(out.model, None, None, start, guider=guider)
-    references = plain.encode_references(
+    references = plain_references.encode_references(
         editor.dit, editor.plain_vae, given, editor.recipe, (FRAMES, SIDE, SIDE)
     )
     seen = editor.comfy.model.process_latent_in(start["samples"])

@@ -1,13 +1,18 @@
 """VideoMaker's recipe: a clean frame behind the video, as core's own forward would have it."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
 from refvid_run import empty_latent, picture, sample, text, worst
 
-from refvid.core.controls import Controls
+from refvid.core.controls import Controls, StepWindow
 from refvid.core.guidance import Guidance, Scale, joint
+from refvid.core.layout import Layout, Stream
+from refvid.core.recipes import recipe_named
 from refvid.core.references import make_reference
+from refvid.hosts.comfy import recall
 from refvid.hosts.comfy.apply import apply_references
 from refvid.hosts.comfy.guiders import table_guider
 
@@ -87,3 +92,84 @@ def test_strength_0_is_the_model_untouched_and_a_second_reference_is_refused(t2v
 
 def _parts(out):
     return out.model, out.positive, out.negative
+
+
+def recalled(model, vae, recipe, monkeypatch, keep: bool, cfg: float = 4.0, **how):
+    """A run of a reference that reads only itself, and the tokens that every block was handed at each step."""
+    seen = []
+
+    def watch(args, extra):
+        seen.append(args["img"].shape[1])
+        return extra["original_block"](args)
+
+    bare = model.clone()
+    for index in range(len(bare.model.diffusion_model.blocks)):
+        bare.set_model_patch_replace(watch, "dit", "double_block", index)
+    words = ([[text(seed), {}]] for seed in (1, 2))
+    asked = Controls(sees="itself", **how)
+    given = [make_reference(picture(3), None, asked)]
+    out = apply_references(bare, None, *words, vae, empty_latent(), given, recipe)
+    with monkeypatch.context() as patch:
+        if not keep:
+            patch.setattr(Layout, "constant", False)
+        return sample(*_parts(out), empty_latent(), cfg=cfg), seen
+
+
+@pytest.mark.parametrize("recipe", ["videomaker", "videomaker_no_text"])
+@pytest.mark.parametrize("how", [{}, {"strength": 0.4}, {"steps": StepWindow(0.0, 0.6)}])
+def test_later_steps_need_no_reference_tokens_and_make_the_same(t2v, vae, recipe, how, monkeypatch):
+    made, seen = recalled(t2v, vae, recipe, monkeypatch, keep=True, **how)
+    wanted, every = recalled(t2v, vae, recipe, monkeypatch, keep=False, **how)
+    video, joined = min(seen), max(seen)
+    layers = len(t2v.model.diffusion_model.blocks)
+    assert joined > video and seen == [joined] * layers + [video] * (len(seen) - layers)
+    assert every.count(joined) > layers and len(every) == len(seen)
+    assert worst(made, wanted) < 1e-5
+
+
+def test_kept_keys_and_values_equal_those_of_every_later_step_to_the_last_bit(t2v, vae, monkeypatch):
+    taken = []
+
+    def attend(self, run, previous, query, key, value, args, kwargs):
+        last = slice(key.shape[1] - self.count, None)
+        taken.append((self.block, key[:, last].clone(), value[:, last].clone()))
+        return self.rule.attend(run, previous, query, key, value, args, kwargs)
+
+    monkeypatch.setattr(recall.Recording, "attend", attend)  # keeps nothing: every step works them out
+    recalled(t2v, vae, "videomaker", monkeypatch, keep=True)
+    layers = len(t2v.model.diffusion_model.blocks)
+    first = {block: (key, value) for block, key, value in taken[:layers]}
+    assert len(taken) == 4 * layers
+    for block, key, value in taken[layers:]:
+        assert torch.equal(key, first[block][0]) and torch.equal(value, first[block][1])
+
+
+@pytest.mark.parametrize("sees", ["all", "frames"])
+def test_references_that_read_the_video_are_worked_out_at_every_step(sees):
+    stream = Stream(2, 2, 4, Controls(sees=sees))
+    assert not Layout(recipe_named("videomaker"), (stream,)).constant
+    alone = replace(stream, controls=Controls(sees="itself"))
+    assert Layout(recipe_named("videomaker"), (alone,)).constant
+    assert not Layout(recipe_named("videomaker_shared"), (alone,)).constant
+
+
+def test_a_reference_that_reads_no_text_says_the_same_whatever_the_prompt(t2v, vae, monkeypatch):
+    """Its keys in the last block, under two prompts; with text they differ."""
+    for recipe, alike in (("videomaker_no_text", True), ("videomaker", False)):
+        kept = []
+        real = recall.Recording.attend
+
+        def attend(self, *given, kept=kept, real=real):
+            out = real(self, *given)
+            kept.append(self.kept.blocks[self.block][0])
+            return out
+
+        with monkeypatch.context() as patch:
+            patch.setattr(recall.Recording, "attend", attend)
+            for seed in (1, 7):
+                given = [make_reference(picture(3), None, Controls(sees="itself"))]
+                words = [[text(seed), {}]]
+                out = apply_references(t2v, None, words, [[text(2), {}]], vae, empty_latent(), given, recipe)
+                sample(*_parts(out), empty_latent(), cfg=1.0, steps=1)
+        layers = len(kept) // 2
+        assert torch.equal(kept[layers - 1], kept[-1]) == alike

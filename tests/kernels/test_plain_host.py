@@ -8,7 +8,7 @@ from refvid.core.controls import Controls
 from refvid.core.guidance import CONDITIONED
 from refvid.core.recipes import saber
 from refvid.core.references import make_reference
-from refvid.hosts import plain
+from refvid.hosts import plain, plain_references
 from refvid.wan.dit import WanDiT
 from refvid.wan.vae import WanVAE
 
@@ -29,7 +29,7 @@ def test_the_kernel_agrees_with_plain_torch(case, region):
     dit.load_state_dict(tiny.dit_state(tiny.config()))
     dit.eval().requires_grad_(False)
     given = [make_reference(torch.rand(40, 60, 3), None, controls, region) for controls in CASES[case]]
-    encoded = plain.encode_references(dit, vae, given, saber(), (2, 8, 8))
+    encoded = plain_references.encode_references(dit, vae, given, saber(), (2, 8, 8))
     texts = {name: torch.randn(1, 6, tiny.TEXT_WIDTH) for name in ("positive", "negative")}
     latent, clips = torch.randn(2, 16, 2, 8, 8), {}
     for name in ("triton", "eager"):

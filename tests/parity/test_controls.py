@@ -12,7 +12,7 @@ from refvid.core.controls import Controls, FrameWindow, StepWindow
 from refvid.core.guidance import CONDITIONED
 from refvid.core.recipes import recipe_named
 from refvid.core.references import Reference, make_reference
-from refvid.hosts import plain
+from refvid.hosts import plain, plain_references
 from refvid.hosts.comfy.apply import apply_references
 from refvid.hosts.comfy.backbone import with_shift
 from refvid.wan.loading import load_dit, load_vae
@@ -74,7 +74,7 @@ def velocities(twin, case: tuple[str, ...]) -> dict[str, torch.Tensor]:
     model, comfy_vae, dit, vae = twin
     texts = {"positive": run.text(1), "negative": run.text(2)}
     latent = torch.randn(1, 16, *GRID, generator=torch.Generator().manual_seed(7))
-    encoded = plain.encode_references(dit, vae, references(case), recipe_named("saber"), GRID)
+    encoded = plain_references.encode_references(dit, vae, references(case), recipe_named("saber"), GRID)
     found = {}
     for attention in ("auto", "eager"):
         condition = plain.Condition(texts, encoded, shift=SHIFT, attention=attention)

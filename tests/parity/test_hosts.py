@@ -14,7 +14,7 @@ from refvid.core.frames import CLOCKS, Placed
 from refvid.core.guidance import CONDITIONED, Guidance, Scale, joint
 from refvid.core.recipes import RECIPES, recipe_named
 from refvid.core.references import make_reference
-from refvid.hosts import plain
+from refvid.hosts import plain, plain_references
 from refvid.hosts.comfy import sidecar
 from refvid.hosts.comfy.apply import apply_references
 from refvid.hosts.comfy.backbone import load_text_encoder as load_comfy_text_encoder
@@ -75,7 +75,7 @@ def applied(twin, recipe):
         twin.comfy, None, [[texts["positive"], {}]], [[texts["negative"], {}]], twin.comfy_vae,
         run.empty_latent(), chosen(recipe), recipe,
     )  # fmt: skip
-    encoded = plain.encode_references(
+    encoded = plain_references.encode_references(
         twin.plain, twin.plain_vae, chosen(recipe), recipe_named(recipe), (3, 8, 8)
     )
     masked_input = twin.plain.config.in_channels == 36
@@ -197,7 +197,7 @@ def test_a_timestep_per_frame_agrees_on_a_48_channel_backbone_with_references(tm
     )
     arranged = plain.arrange([torch.ones(128, 128)], [Controls(0.5)], recipe_named("saber"), stride=32)
     sigma = torch.tensor([[0.0, 0.7, 0.7]])
-    encoded = plain.EncodedReferences(arranged, (reference,))
+    encoded = plain_references.EncodedReferences(arranged, (reference,))
     ours = plain.velocity(dit, latent, sigma, plain.Condition({"positive": context}, encoded), CONDITIONED)
     module = sidecar.install(patcher)
     options = {**module.model_options["transformer_options"], "wrappers": module.wrappers}
@@ -254,3 +254,23 @@ def pixels(vae, latent):
     """ComfyUI's decoded pictures in the plain side's layout and range."""
     video = vae.decode(latent)
     return (video if video.ndim == 5 else video[None]).movedim(-1, 1) * 2 - 1
+
+
+@pytest.mark.parametrize("recipe", ["videomaker", "videomaker_no_text"])
+def test_what_a_run_keeps_of_a_reference_that_reads_only_itself_changes_nothing_on_either_host(
+    twins, recipe, monkeypatch
+):
+    twin = twins["t2v"]
+    given = [make_reference(run.picture(3, 48, 80), None, Controls(0.5, sees="itself"))]
+    monkeypatch.setitem(globals(), "chosen", lambda recipe: given)
+    out, condition = applied(twin, recipe)
+    noise = comfy.sample.prepare_noise(run.empty_latent()["samples"], 5)
+    guider = table_guider(out.model, out.positive, out.negative, joint(Scale(3.0)))
+    got = run.sample(out.model, None, None, run.empty_latent(), steps=6, guider=guider)
+    made = []
+    for keeps in (True, False):
+        monkeypatch.setattr(plain, "recalling", plain.recalling if keeps else lambda tail, kept: tail)
+        velocity = plain.guided_velocity(twin.plain, condition, joint(Scale(3.0)))
+        made.append(sample_euler(velocity, noise, flow_sigmas(6, SHIFT)))
+    assert run.worst(*made) < 1e-4
+    assert run.worst(raw(made[0]), got) < 1e-3

@@ -11,7 +11,7 @@ from refvid.core.guidance import CONDITIONED, NULL, Scale, joint
 from refvid.core.reach import reach, words
 from refvid.core.recipes import recipe_named
 from refvid.core.references import make_reference
-from refvid.hosts import plain, plain_identity
+from refvid.hosts import plain, plain_identity, plain_references
 from refvid.hosts.comfy import identity as comfy_identity
 from refvid.hosts.comfy.apply import apply_references
 from refvid.hosts.comfy.backbone import with_shift
@@ -141,7 +141,9 @@ def test_beside_references_and_in_either_order(twins, case, identity_first):
     twin = twins["t2v"]
     reference = [make_reference(run.picture(3), LEFT, region=LEFT), make_reference(run.picture(4))]
     latent = torch.randn(1, 16, *GRID, generator=torch.Generator().manual_seed(7))
-    encoded = plain.encode_references(twin.plain, twin.plain_vae, reference, recipe_named("saber"), GRID)
+    encoded = plain_references.encode_references(
+        twin.plain, twin.plain_vae, reference, recipe_named("saber"), GRID
+    )
     condition = plain.Condition(TEXTS, encoded, people=twin.people(case), shift=SHIFT)
     ours = plain.velocity(twin.plain, latent, torch.tensor(SIGMA), condition, CONDITIONED)
 

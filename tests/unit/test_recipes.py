@@ -15,7 +15,7 @@ def test_a_recipe_is_found_by_the_name_it_carries(name):
 def test_an_unknown_name_is_refused_with_the_choices():
     with pytest.raises(
         ValueError,
-        match=r"recipe is 'sabre'; choose one of saber, phantom, bernini, videomaker, videomaker_shared, sama, in_context$",
+        match=r"recipe is 'sabre'; choose one of saber, phantom, bernini, videomaker, videomaker_shared, videomaker_no_text, sama, in_context$",
     ):
         recipe_named("sabre")
 

@@ -19,7 +19,7 @@ from refvid.core.layout import Layout, Stream
 from refvid.core.positions import grid_positions, rope_angles
 from refvid.core.recipes import recipe_named
 from refvid.core.references import Arranged
-from refvid.hosts import plain
+from refvid.hosts import plain, plain_references
 from refvid.training import videomaker
 from refvid.training.lora import LowRank, add_lora, lora_state
 from refvid.training.photograph_data import Clips, cached_photographed
@@ -219,7 +219,7 @@ def test_references_are_read_as_the_plain_host_reads_them_and_dropped_as_its_nul
         inputs = (batch.rows.reference[row].float()[None, :, None],)
         states = setting.text.states(batch.tokens[row : row + 1])
         context = torch.nn.functional.pad(states, (0, 0, 0, 512 - states.shape[1]))
-        given = plain.EncodedReferences(Arranged(layout, keep, None), inputs)
+        given = plain_references.EncodedReferences(Arranged(layout, keep, None), inputs)
         condition = plain.Condition({"positive": context, "negative": context}, given)
         latent, sigma = batch.rows.latent[row].float(), batch.sigma[row]
         noisy = (latent + sigma * (batch.noise[row] - latent))[None]

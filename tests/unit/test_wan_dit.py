@@ -11,6 +11,7 @@ from torch import Tensor
 
 from refvid.core.positions import sinusoid
 from refvid.kernels.eager import masked_attention
+from refvid.kernels.grouped import Groups, in_groups
 from refvid.training.text import fresh_text_encoder
 from refvid.wan.attention import SelfAttention, attend_all, rotate
 from refvid.wan.dit import Tail, WanDiT
@@ -273,3 +274,20 @@ def test_attention_with_gradients_is_attention_without():
         without = attend_all(*values, row)
         trained = (v.clone().requires_grad_() for v in values)
         torch.testing.assert_close(attend_all(*trained, row), without, rtol=0, atol=1e-6)
+
+
+def test_a_tail_that_does_not_read_the_text_passes_cross_attention_by():
+    """Apart in self-attention, the tail is a sequence of its own through blocks whose reading adds nothing."""
+    dit, whole = made(tiny.config()), tail()
+    video = FRAMES * SIDE * SIDE // 4
+    rows = torch.arange(video + 6)
+    parts = Groups((((0, video),), ((video, video + 6),)), (rows[:video], rows[video:]), rows, video)
+    apart = replace(whole, attend=in_groups(attend_all, parts), reads_text=False)
+    given = latent(), torch.tensor([300.0, 800.0]), context()
+    made_video, after = dit.through(*given, tail=apart)
+    torch.testing.assert_close(made_video, dit(*given), **CLOSE)
+    for block in dit.blocks:
+        block.cross_attn.o.weight.zero_()
+        block.cross_attn.o.bias.zero_()
+    silent = dit.through(*given, tail=replace(apart, reads_text=True))[1]
+    torch.testing.assert_close(after, silent, **CLOSE)

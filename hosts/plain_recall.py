@@ -1,0 +1,39 @@
+"""Keys and values of references that read only themselves, kept over the steps of a run without ComfyUI (`core.layout.Layout.constant`)."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..wan.attention import attend_all
+from ..wan.dit import Tail
+
+Kept = list[tuple[Tensor, Tensor]]  # keys and values (B, N, R, D) of the references, block by block
+
+
+def recalling(tail: Tail, kept: Kept) -> Tail:
+    """The tail that does the same: the first time one that fills `kept`, then one without tokens."""
+    return _recalled(tail, kept) if kept else _remembering(tail, kept)
+
+
+def _remembering(tail: Tail, kept: Kept) -> Tail:
+    count, inner = tail.tokens.shape[1], tail.attend or attend_all
+
+    def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
+        kept.append((key[:, :, -count:].clone(), value[:, :, -count:].clone()))
+        return inner(query, key, value, bias)
+
+    return replace(tail, attend=attend)
+
+
+def _recalled(tail: Tail, kept: Kept) -> Tail:
+    blocks = iter(kept)
+
+    def attend(query: Tensor, key: Tensor, value: Tensor, _: Tensor | None) -> Tensor:
+        keys, values = next(blocks)
+        bias = None if tail.key_bias is None else F.pad(tail.key_bias.to(key.device), (key.shape[2], 0))
+        joined = torch.cat([key, keys], dim=2), torch.cat([value, values], dim=2)
+        return attend_all(query, *joined, bias)
+
+    return replace(tail, tokens=tail.tokens[:, :0], angles=tail.angles[:, :0], key_bias=None, attend=attend)
