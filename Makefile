@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test kernels-matrix check bench comfyui-files object-info clean need-dest
+.PHONY: help demo test test-plain test-comfy kernels-matrix check bench comfyui-files object-info clean need-dest
 
 # The first of these that starts and is new enough; choose another with PYTHON=...
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3; do \
@@ -24,8 +24,16 @@ demo: $(VENV)/demo.stamp  ## a video from one reference on the shipped tiny mode
 	$(BIN)/refvid demo
 
 test: $(VENV)/dev.stamp  ## all tests; those that need ComfyUI run under its own interpreter where it is found
+	@mkdir -p out; echo "== the tests inside ComfyUI run beside these; what they say comes last"; \
+	$(MAKE) --no-print-directory test-comfy >out/test-comfy.log 2>&1 & \
+	$(MAKE) --no-print-directory test-plain; plain=$$?; \
+	wait $$! && comfy=0 || comfy=$$?; cat out/test-comfy.log; exit $$((plain + comfy))
+
+test-plain: $(VENV)/dev.stamp
 	OMP_NUM_THREADS=1 $(BIN)/pytest
 	OMP_NUM_THREADS=1 TRITON_INTERPRET=1 $(BIN)/pytest tests/kernels -m interpreted
+
+test-comfy: $(VENV)/dev.stamp
 	OMP_NUM_THREADS=1 $(BIN)/python tests/run_comfy.py
 
 kernels-matrix: $(VENV)/dev.stamp  ## every kernel for every architecture and type, on Triton 3.7.1 and 3.6.0
