@@ -9,10 +9,12 @@ import torch
 from PIL import Image, ImageDraw, ImageOps
 from safetensors.torch import save_file
 
+from refvid.core.checkpoint import save_model
+
 BACKBONE = ("diffusion_models", "text_encoders", "vae")  # folders
 FOLDERS = (*BACKBONE, "loras")
 DIT, TEXT, VAE = (f"refvid_demo_{part}.safetensors" for part in ("dit", "text_encoder", "vae"))
-SLOT_ID = "refvid_demo_slot_id.safetensors"
+SLOT_ID, SAMA = "refvid_demo_slot_id.safetensors", "refvid_demo_sama.safetensors"
 SAMPLES = Path(__file__).resolve().parents[2] / "demo" / "samples"
 TRAP = "trap.pt"  # unpickling it would leave the file `sprung` beside it
 
@@ -28,6 +30,8 @@ def fill(base: Path) -> None:
     tiny.save_text_encoder(texts, TEXT)
     tiny.save_vae(vaes, VAE)
     tiny.save_adapter(loras, sizes, SLOT_ID)
+    tiny.save_dit(dits, "sama.safetensors", sizes, tiny.sama_state(sizes))
+    save_model(tiny.semantic_state(sizes.width), loras / SAMA, dtype=torch.float32)
     for whole in (dits / DIT, texts / TEXT, vaes / VAE, loras / SLOT_ID):
         whole.with_name("truncated.safetensors").write_bytes(
             whole.read_bytes()[: whole.stat().st_size * 2 // 3]
