@@ -17,6 +17,13 @@ def add_files(command: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--text-encoder", type=Path, metavar="FILE", help="UMT5 in ComfyUI's format (.safetensors)"
     )
+    group.add_argument(
+        "--lora",
+        action="append",
+        default=[],
+        metavar="FILE[@STRENGTH]",
+        help="a LoRA in ComfyUI's key names; with --recipe auto the recipe it was trained for; repeat for more",
+    )
     group.add_argument("--dtype", choices=DTYPES, default="fp32")
     group.add_argument("--device", help="cpu or cuda; default cuda where there is one")
 
@@ -31,13 +38,29 @@ def load_files(options: argparse.Namespace):
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[options.dtype]
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     files = (options.dit, options.vae, options.text_encoder)
-    if not any(files):
-        return models.load_demo(dtype=dtype, device=device)
-    if not all(files):
+    if any(files) and not all(files):
         raise ValueError(
             "--dit, --vae and --text-encoder belong together: give all three, or none for the demo model"
         )
-    return load_backbone(*files, dtype=dtype, device=device)
+    how = {"dtype": dtype, "device": device}
+    backbone = load_backbone(*files, **how) if all(files) else models.load_demo(**how)
+    return _with_loras(backbone, options.lora)
+
+
+def _with_loras(backbone: Any, said: list[str]) -> Any:
+    from ..wan.lora import merge_lora_file
+
+    for one in said:
+        file, sign, strength = one.rpartition("@")
+        if not sign or Path(one).is_file():
+            file, strength = one, "1"
+        try:
+            weight = float(strength)
+        except ValueError as error:
+            raise ValueError(f"--lora {one}: {strength!r} is no strength; needed FILE or FILE@0.8") from error
+        recipe = merge_lora_file(backbone.dit, file, weight, "--lora")
+        backbone = replace(backbone, recipe=recipe or backbone.recipe)
+    return backbone
 
 
 def add_run(command: argparse.ArgumentParser, settings: Sequence[tuple[str, type]]) -> None:

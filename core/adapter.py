@@ -41,6 +41,11 @@ def lora_key(block: int, projection: str, part: str, attention: str = CROSS) -> 
     return f"{LORA}blocks.{block}.{attention}.{projection}.{part}"
 
 
+def is_lora_key(key: str) -> bool:
+    """True for a tensor of a LoRA, whatever else its file holds."""
+    return ".lora_" in key or key.endswith(".alpha")
+
+
 def save_adapter(
     config: SlotsConfig,
     encoder: dict[str, Tensor],

@@ -6,6 +6,7 @@ from pathlib import Path
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..core.adapter import is_lora_key
 from ..core.checkpoint import read_some
 from ..core.editing import PREFIX, Windows, edit_prompt, fitted_size, padded
 from ..core.recipes import EDITING, choose_recipe
@@ -28,7 +29,7 @@ def with_editing_adapter(backbone: Backbone, path: str | Path, strength: float, 
             f"{what}: {Path(path).name} holds {held} of segment_embedding, siglip_feat_mlp and semantic_head; the model needs them for "
             f"its width {width}"
         )
-    lora = read_some(path, what, lambda key: ".lora_" in key or key.endswith(".alpha"))
+    lora = read_some(path, what, is_lora_key)
     if lora and strength:
         merge_lora(backbone.dit, lora, strength, what)
     return replace(backbone, recipe="sama", modules=modules)

@@ -1,9 +1,14 @@
 """LoRA files in ComfyUI's key names on the plain Wan DiT."""
 
+import math
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
-from ..core.adapter import LORA, lora_key
+from ..core.adapter import LORA, is_lora_key, lora_key
+from ..core.checkpoint import read_safetensors
+from ..core.recipes import TRAINED_FOR
 from .dit import WanDiT
 
 _DOWN, _UP, _ALPHA = ".lora_A.weight", ".lora_B.weight", ".alpha"
@@ -32,3 +37,15 @@ def merge_lora(dit: WanDiT, lora: dict[str, Tensor], strength: float = 1.0, what
         changes[name] = strength * scale * (up @ down)
     for name, change in changes.items():
         weights[name].add_(change.to(weights[name]))
+
+
+def merge_lora_file(dit: WanDiT, path: str | Path, strength: float, what: str) -> str | None:
+    """The LoRA in a file, whatever else that holds, into the weights, in place. -> the recipe that the file was trained for, if it says so. ValueError as
+    `merge_lora` says, for a file without one, and for a strength that is no number."""
+    if not math.isfinite(strength):
+        raise ValueError(f"{what}: strength is {strength}; needed a number")
+    state, metadata = read_safetensors(path, what)
+    merge_lora(
+        dit, {k: v for k, v in state.items() if is_lora_key(k)}, strength, f"{what}: {Path(path).name}"
+    )
+    return metadata.get(TRAINED_FOR)

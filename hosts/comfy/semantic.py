@@ -8,6 +8,7 @@ import comfy.sd
 from comfy.model_patcher import CoreModelPatcher, ModelPatcher
 from torch import Tensor
 
+from ...core.adapter import is_lora_key
 from ...core.checkpoint import read_safetensors, read_some
 from ...core.semantic import EMBEDDING, SemanticModules, is_module_key, semantic_config, semantic_state
 from .variants import require_wan
@@ -34,7 +35,7 @@ def load_editing_adapter(model: ModelPatcher, path: str, strength: float) -> Mod
     name = f"adapter: {Path(path).name}"
     state, _ = read_safetensors(path, "adapter")
     attached = attach_modules(model, semantic_state(state), name)
-    lora = {key: value for key, value in state.items() if ".lora_" in key or key.endswith(".alpha")}
+    lora = {key: value for key, value in state.items() if is_lora_key(key)}
     if not lora or strength == 0:
         return attached
     return comfy.sd.load_lora_for_models(attached, None, lora, strength, 0.0)[0]
