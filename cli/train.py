@@ -10,9 +10,9 @@ def add_train(commands) -> None:
     command.set_defaults(run=_train)
     command.add_argument(
         "part",
-        choices=("vae", "dit", "export", "slot_id", "videomaker"),
-        help="the DiT trains on the VAE found in --out; export writes the files of a run that has not ended; slot_id and videomaker "
-        "train an adapter for the demo model",
+        choices=("vae", "dit", "export", "slot_id", "videomaker", "sama"),
+        help="the DiT trains on the VAE found in --out; export writes the files of a run that has not ended; slot_id, videomaker and "
+        "sama train an adapter for the demo model",
     )
     command.add_argument("--out", type=Path, default=Path("runs/demo"), metavar="FOLDER")
     command.add_argument("--resume", action="store_true", help="go on from the state in --out")
@@ -45,8 +45,8 @@ def add_ablate(commands) -> None:
     )
     command.set_defaults(run=_ablate)
     add = command.add_argument
-    add("system", nargs="?", choices=("saber", "slot_id", "frames", "videomaker"), default="saber")
-    add("--seeds", type=int, default=2, help="training seeds of every run of slot_id and videomaker")
+    add("system", nargs="?", choices=("saber", "slot_id", "frames", "videomaker", "sama"), default="saber")
+    add("--seeds", type=int, default=2, help="training seeds of every run of slot_id, videomaker and sama")
     add("--noises", type=int, default=3, help="clips of every toy in every variant; not of saber")
     add(
         "--out",
@@ -62,8 +62,8 @@ def add_ablate(commands) -> None:
         metavar="STEPS",
         help="text to video, which every run starts from",
     )
-    add("--steps", type=int, default=600, help="of each of the eight runs")
-    add("--toys", type=int, default=64)
+    add("--steps", type=int, default=600, help="of each run; of sama's pretexts and edits together")
+    add("--toys", type=int, default=64, help="unseen ones; of sama unseen edits of each kind")
     add("--vae", type=Path, metavar="FILE", help="default: the demo model's")
     add("--compile", action="store_true")
     add("--device", default="cpu", help="cpu or cuda")
@@ -80,6 +80,8 @@ def _train(options: argparse.Namespace) -> None:
         _train_slots(options)
     elif options.part == "videomaker":
         _train_videomaker(options)
+    elif options.part == "sama":
+        _train_sama(options)
     elif options.part == "dit":
         start = _start(options.initial, options.from_text)
         dit.train_dit(config, options.out, options.resume, options.compile, options.device, start)
@@ -106,6 +108,16 @@ def _train_videomaker(options: argparse.Namespace) -> None:
     train_videomaker(replace(config, seed=options.seed), base, options.out, options.resume, options.device)
 
 
+def _train_sama(options: argparse.Namespace) -> None:
+    from ..demo import models
+    from ..training.sama import demo_sama, smoke_sama, train_sama
+    from ..training.slot_id import Models
+
+    config = smoke_sama() if options.smoke else demo_sama()
+    base = Models(models.DIT, models.VAE, models.TEXT_ENCODER)
+    train_sama(replace(config, seed=options.seed), base, options.out, options.resume, options.device)
+
+
 def _start(dit_file: Path | None, text_file: Path | None):
     from ..training.dit import Start
 
@@ -123,6 +135,9 @@ def _ablate(options: argparse.Namespace) -> None:
         return
     if options.system == "videomaker":
         _ablate_videomaker(options)
+        return
+    if options.system == "sama":
+        _ablate_sama(options)
         return
     from ..demo import models
     from ..training.ablation import Place, ablate
@@ -161,6 +176,20 @@ def _ablate_videomaker(options: argparse.Namespace) -> None:
     base = Models(models.DIT, options.vae or models.VAE, models.TEXT_ENCODER)
     config = replace(demo_videomaker(), steps=options.steps)
     lines = ablate_videomaker(
+        config, base, options.out, options.toys, options.seeds, options.noises, options.device
+    )
+    print("\n".join(lines))
+
+
+def _ablate_sama(options: argparse.Namespace) -> None:
+    from ..demo import models
+    from ..training.sama import demo_sama
+    from ..training.sama_ablation import ablate_sama, of_length
+    from ..training.slot_id import Models
+
+    base = Models(models.DIT, options.vae or models.VAE, models.TEXT_ENCODER)
+    config = of_length(demo_sama(), options.steps)
+    lines = ablate_sama(
         config, base, options.out, options.toys, options.seeds, options.noises, options.device
     )
     print("\n".join(lines))

@@ -68,7 +68,7 @@ def demo_sama() -> SamaTraining:
 
 def smoke_sama() -> SamaTraining:
     """A few steps on a few clips, for tests."""
-    few = {"count": 64, "frames": 9, "size": 48}
+    few = {"count": 64, "frames": 9, "size": 32}
     pairs = Pairs("edits", **few), Pairs("pretexts", **few)
     return replace(demo_sama(), motion_steps=2, steps=3, edits=pairs[0], pretexts=pairs[1], batch=4, rank=4)
 
@@ -82,6 +82,7 @@ class SamaTrainee(nn.Module):
         self.semantics = SemanticModules(SemanticConfig(width, features, config.hidden))
         self.semantics.start()
         self.lora = nn.ModuleDict({name: add_lora(dit, config.rank, name) for name in ATTENTIONS})
+        self.requires_grad_(True)  # the second LoRA froze the first with the DiT
 
 
 def train_sama(
