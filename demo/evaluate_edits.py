@@ -1,0 +1,176 @@
+"""Does an edit do what is asked, and nothing else? Measured on unseen pairs of the demo world, whose truth is known.
+
+Directions of effect on the demo world only; they say nothing about SAMA's figures (arXiv 2603.19228). The figures are our choice.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Generator, Tensor
+
+from ..core.editing import PREFIX, edit_prompt
+from ..core.guidance import Pass, Scale, combine, joint
+from ..core.recipes import Recipe
+from ..hosts.pipeline import Backbone
+from ..hosts.plain_edit import Edit
+from ..hosts.plain_references import tail
+from ..wan.sampler import TRAINED_STEPS, flow_sigmas, sample_euler
+from ..wan.text import fold_padding
+from ..wan.vae import WanVAE
+from . import edits, world
+from .evaluate import UNSEEN_SEED
+
+TOGETHER = 16  # clips coded and edited together
+LEAST_CHANGE = 0.2  # of a range of 2; what an edit changes less the VAE alone loses
+MOST_DECIBELS = 100.0
+FIGURES = {
+    "way": "share of the way from source to truth, in the region that the edit changes",
+    "nearer": "that region is nearer to the truth than to the source",
+    "kept": "all else against the source, decibels",
+    "motion": "correlation with the truth of where and when pictures change",
+}
+SOURCE, CODED = (
+    "source itself",
+    "truth through the VAE",
+)  # no edit, and what no model behind the VAE can surpass
+
+Values = dict[str, dict[str, Tensor]]  # by kind of edit and figure, (edits,)
+
+
+class EditTrial:
+    """Unseen edits of one kind, in a size and length, that change their region by LEAST_CHANGE or more."""
+
+    def __init__(self, kind: str, count: int, frames: int = 9, size: int = world.SIZE):
+        generator = Generator().manual_seed(UNSEEN_SEED + 10 + edits.KINDS.index(kind))
+        drawn = edits.sample_edits(kind, 4 + 2 * count, generator, frames, size)
+        change = _distance(drawn.source, drawn.target, drawn.region)
+        rows = change.ge(LEAST_CHANGE).nonzero()[:count, 0]
+        self.source, self.truth, self.region = drawn.source[rows], drawn.target[rows], drawn.region[rows]
+        self.prompts = [edit_prompt(drawn.instructions[row]) for row in rows.tolist()]
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def measure(self, clips: Tensor) -> dict[str, Tensor]:
+        """One value per edit of every one of FIGURES, (N,), of clips (N, 3, F, H, W); NaN where one does not apply.
+
+        way     1 - d(clip, truth) / d(source, truth), d the mean absolute difference in the region: 1 for the truth, 0 for the source, a
+                for the blend of both with a share a of the truth, below 0 for what is further off than the source
+        nearer  d(clip, truth) < d(clip, source)
+        kept    peak signal to noise ratio outside of the region, of a range of 2, MOST_DECIBELS at most
+        motion  Pearson's correlation, over pixels and steps in time, of how much pictures change from one to the next (norm over the
+                colours, so that another colour is no other motion); 0 for a clip that stands still, none where the truth does
+        """
+        missed = _distance(clips, self.truth, self.region)
+        error = _mean((clips - self.source).square(), ~self.region)
+        changes = [clip.diff(dim=2).square().sum(1).sqrt().flatten(1) for clip in (clips, self.truth)]
+        still = changes[1].amax(1) < 1 / 255
+        return {
+            "way": 1 - missed / _distance(self.source, self.truth, self.region),
+            "nearer": (missed < _distance(clips, self.source, self.region)).float(),
+            "kept": (10 * torch.log10(4 / error)).clamp_max(MOST_DECIBELS),
+            "motion": _correlation(*changes).masked_fill(still, torch.nan),
+        }
+
+
+def evaluate_edits(backbone: Backbone, recipe: Recipe, count: int, noises: int) -> Values:
+    """Make `count` unseen edits of every kind with as many noises, in the size and length of the backbone's settings, and measure them:
+    means over the noises. `backbone` carries an editing adapter's LoRA and modules."""
+    values, settings = {}, backbone.settings
+    for kind in edits.KINDS:
+        trial = EditTrial(kind, count, settings.frames, settings.height)
+        runs = [trial.measure(edited(backbone, recipe, trial, noise)) for noise in range(noises)]
+        values[kind] = {figure: torch.stack([run[figure] for run in runs]).mean(0) for figure in FIGURES}
+    return values
+
+
+def without_model(name: str, vae: WanVAE, count: int, frames: int = 9, size: int = world.SIZE) -> Values:
+    """The same of clips that no model made, by a name of WITHOUT_MODEL."""
+    trials = {kind: EditTrial(kind, count, frames, size) for kind in edits.KINDS}
+    return {kind: trial.measure(WITHOUT_MODEL[name](vae, trial)) for kind, trial in trials.items()}
+
+
+@torch.no_grad()
+def edited(backbone: Backbone, recipe: Recipe, trial: EditTrial, noise: int) -> Tensor:
+    """The trial's clips (N, 3, F, H, W), as `hosts.plain_instruction.edit_film` makes each by itself with the seed of the settings, its
+    row and 1000 times `noise`."""
+    settings, device = backbone.settings, backbone.dit.head.head.weight.device
+    sigmas, made = flow_sigmas(settings.steps, settings.shift).to(device), []
+    for rows in torch.arange(len(trial)).split(TOGETHER):
+        edit = Edit(
+            _encoded(backbone.vae, trial.source[rows]), recipe, backbone.modules if recipe.types else None
+        )
+        seeds = (settings.seed + rows + 1000 * noise).tolist()
+        begun = torch.cat([_begin(edit, seed) for seed in seeds]).to(device)
+        step = _Guided(backbone, edit, [trial.prompts[row] for row in rows.tolist()])
+        latent = sample_euler(step, begun, sigmas)[:, :, : edit.frames]
+        made.append(_decoded(backbone.vae, latent))
+    return torch.cat(made)
+
+
+def _begin(edit: Edit, seed: int) -> Tensor:
+    """The noise of one clip, as the pipeline draws it."""
+    video = torch.randn(1, *edit.source.shape[1:], generator=Generator().manual_seed(seed))
+    return edit.begin(video, seed)
+
+
+class _Guided:
+    """The velocity of clips beside their sources, pushed away from that of the negative prompt. The plain host's own, with the padding of
+    the prompts folded, which is exact."""
+
+    def __init__(self, backbone: Backbone, edit: Edit, prompts: list[str]):
+        self.dit, self.edit = backbone.dit, edit
+        self.guidance = joint(Scale(backbone.settings.scale))
+        self.texts: dict[str, tuple[Tensor, Tensor]] = {}
+        for name, said in (("positive", prompts), ("negative", [PREFIX])):
+            tokens = backbone.text.tokenize(said).to(edit.source.device)
+            self.texts[name] = fold_padding(backbone.text.states(tokens), tokens)
+
+    def __call__(self, latent: Tensor, sigma: Tensor) -> Tensor:
+        table = self.guidance.table(0.0)
+        return combine(table, {entry: self._one(latent, sigma, entry) for entry, _ in table})
+
+    def _one(self, latent: Tensor, sigma: Tensor, entry: Pass) -> Tensor:
+        context, bias = (part.expand(len(latent), *part.shape[1:]) for part in self.texts[entry.text])
+        velocity, after = self.dit.through(
+            latent[:, :, : self.edit.frames],
+            (sigma * TRAINED_STEPS).expand(len(latent)),
+            context,
+            context_bias=bias,
+            tail=tail(self.dit, None, latent, edit=self.edit),
+        )
+        return self.edit.finish(velocity, after)
+
+
+WITHOUT_MODEL: dict[str, Callable[[WanVAE, EditTrial], Tensor]] = {
+    SOURCE: lambda vae, trial: trial.source,
+    CODED: lambda vae, trial: _decoded(vae, _encoded(vae, trial.truth)),
+}
+
+
+def _encoded(vae: WanVAE, video: Tensor) -> Tensor:
+    with torch.no_grad():
+        return torch.cat([vae.encode(part.to(vae.conv1.weight)) for part in video.split(TOGETHER)])
+
+
+def _decoded(vae: WanVAE, latent: Tensor) -> Tensor:
+    with torch.no_grad():
+        parts = [vae.decode(part).float().clamp(-1, 1).cpu() for part in latent.split(TOGETHER)]
+    return torch.cat(parts)
+
+
+def _distance(one: Tensor, other: Tensor, region: Tensor) -> Tensor:
+    """(N,)"""
+    return _mean((one - other).abs(), region)
+
+
+def _mean(values: Tensor, region: Tensor) -> Tensor:
+    """Mean over the colours and the pixels of a region, (N,); NaN where it has none."""
+    total = (values * region).sum((1, 2, 3, 4))
+    return total / (values.shape[1] * region.sum((1, 2, 3, 4)))
+
+
+def _correlation(one: Tensor, other: Tensor) -> Tensor:
+    """Pearson's, of rows (N, n); 0 where a row is constant."""
+    first, second = (part - part.mean(1, keepdim=True) for part in (one, other))
+    return (first * second).sum(1) / (first.norm(dim=1) * second.norm(dim=1)).clamp_min(1e-12)

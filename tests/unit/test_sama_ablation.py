@@ -1,0 +1,219 @@
+"""SAMA's ablation: which arms differ in what, the tables from made-up figures; nothing trained or measured twice."""
+
+import json
+from dataclasses import asdict, replace
+
+import pytest
+import refvid_tiny as tiny
+import torch
+from safetensors import safe_open
+from torch import Generator, Tensor
+
+from refvid import cli
+from refvid.core.checkpoint import save_model
+from refvid.demo import evaluate_edits as measuring
+from refvid.demo import models as demo
+from refvid.demo.edits import KINDS
+from refvid.demo.evaluate_edits import CODED, FIGURES, SOURCE
+from refvid.hosts.pipeline import SETTINGS, load_backbone
+from refvid.hosts.plain_instruction import with_editing_adapter
+from refvid.training import sama
+from refvid.training import sama_ablation as ablation
+from refvid.training.edit_data import Pairs
+from refvid.training.sama import SamaTraining
+from refvid.training.sama_ablation import ARMS, BASE, BOTH, MA, SA, ablate_sama, of_length
+from refvid.training.slot_id import Models
+from refvid.training.text import fresh_text_encoder
+from refvid.wan.dit import DiTConfig
+from refvid.wan.loading import load_dit
+
+SIZES = DiTConfig(48, 64, 2, 1, 16, 16, 32)
+CONFIG = SamaTraining(
+    1, 2, edits=Pairs("edits", 64, 5, 32), pretexts=Pairs("pretexts", 64, 5, 32), batch=2, rank=2, hidden=8
+)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> Models:
+    folder = tmp_path_factory.mktemp("models")
+    dit, sizes = folder / "dit.safetensors", {"transformer": {"num_heads": 2, "text_dim": 32}}
+    said = {"config": json.dumps(sizes), SETTINGS: json.dumps({"steps": 1})}
+    save_model(tiny.dit_state(SIZES), dit, said, torch.float32)
+    save_model(fresh_text_encoder(32).tensors(), folder / "text.safetensors")
+    return Models(dit, tiny.save_vae(folder, width=2), folder / "text.safetensors")
+
+
+@pytest.fixture(scope="module")
+def clips(models, tmp_path_factory):
+    """Where the encoded pairs are kept."""
+    folder = tmp_path_factory.mktemp("pairs")
+    sama.train_sama(CONFIG, models, folder / "run", clips=folder / "clips")
+    return folder / "clips"
+
+
+# ---- the arms
+
+
+def test_arms_differ_in_semantic_tokens_and_pretexts_alone_and_take_equal_steps():
+    arms = {name: change(CONFIG) for name, change in ARMS.items()}
+    spent = {name: (one.motion_steps, one.steps) for name, one in arms.items()}
+    assert spent == {BASE: (0, 3), SA: (0, 3), MA: (1, 2), BOTH: (1, 2)}
+    tokens = {name: one.recipe.semantic_tokens for name, one in arms.items()}
+    assert tokens == {BASE: 0, SA: 65, MA: 0, BOTH: 65} and arms[BOTH] == CONFIG
+    changed = {"motion_steps", "steps", "semantic_weight"}
+    for one in arms.values():
+        assert {n for n, value in asdict(CONFIG).items() if asdict(one)[n] != value} <= changed
+        assert one.recipe.types == CONFIG.recipe.types is not None
+
+
+@pytest.mark.parametrize("steps", [1, 3, 100, 2000])
+def test_another_length_keeps_the_share_of_pretexts(steps):
+    made = of_length(sama.demo_sama(), steps)
+    assert made.motion_steps + made.steps == steps
+    assert abs(made.motion_steps - 0.3 * steps) <= 0.5
+    assert replace(made, motion_steps=600, steps=1400) == sama.demo_sama()
+
+
+# ---- the tables
+
+NOISE = 0.01 * torch.randn(8, generator=Generator().manual_seed(0))
+
+
+def figures(level: float, kept: float = 30.0) -> dict[str, dict[str, Tensor]]:
+    """Every kind with 8 edits, two of which stand still."""
+    motion = (level + NOISE - NOISE.mean()).clone()
+    motion[:2] = torch.nan
+    row = {"way": level + NOISE - NOISE.mean(), "nearer": torch.full((8,), level), "motion": motion}
+    return {kind: {**row, "kept": torch.full((8,), kept)} for kind in KINDS}
+
+
+def made_up() -> dict:
+    """Two seeds of every arm, a tenth apart."""
+    levels = {BASE: 0.3, SA: 0.4, MA: 0.2, BOTH: 0.6}
+    runs = {name: [figures(level - 0.05), figures(level + 0.05)] for name, level in levels.items()}
+    runs[BOTH][1]["remove"]["way"] = runs[BOTH][1]["remove"]["way"] + 0.2
+    return {**runs, SOURCE: [figures(0.0, 100.0)], CODED: [figures(0.9)]}
+
+
+def columns(lines: list[str]) -> dict[str, list[str]]:
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert len({len(row) for row in rows}) == 1 and set(rows[1]) == {"---"}
+    return {row[0]: row[1:] for row in rows if row[0] != "---"}
+
+
+def test_every_arm_has_its_means_over_edits_and_seeds():
+    table = columns(ablation._arms(made_up()))
+    assert list(table) == ["run", *ARMS, SOURCE, CODED] and table["run"] == list(FIGURES)
+    assert table[BASE][0].startswith("0.300 [0.29") and table[BASE][1] == "0.300 [0.300, 0.300]"
+    assert table[BOTH][0].startswith("0.620 [")  # a fifth more on a fifth of the edits, of one seed in two
+    assert table[SOURCE][2] == "100.000 [100.000, 100.000]" and table[CODED][1].startswith("0.900")
+
+
+def test_differences_are_paired_edit_by_edit():
+    table = columns(ablation._differences(made_up()))
+    assert list(table) == ["difference", "both minus base", "+SA minus base", "+MA minus base"]
+    assert table["+SA minus base"][0] == table["+SA minus base"][3] == "+0.100 [+0.100, +0.100]"
+    assert table["+MA minus base"][1] == "-0.100 [-0.100, -0.100]"
+    assert table["both minus base"][2] == "+0.000 [+0.000, +0.000]"
+    low, high = map(float, table["both minus base"][0][:-1].split("[")[1].split(","))
+    assert 0.3 <= low < 0.32 < high < 0.36
+
+
+def test_the_whole_method_is_told_by_kind_beside_what_the_vae_lets_through():
+    table = columns(ablation._by_kind(made_up()))
+    assert list(table) == ["both", *KINDS]
+    assert table["remove"][0].startswith("0.700 [") and table["add"][0].startswith("0.600 [")
+    assert all(table[kind][-1].startswith("0.900 [") for kind in KINDS)
+
+
+def test_training_seeds_are_told_apart():
+    said = ablation._by_seed(made_up())
+    assert said == (
+        "way, by training seed: base 0.250, 0.350; +SA 0.350, 0.450; +MA 0.150, 0.250; both 0.550, 0.690."
+    )
+
+
+def test_a_figure_that_applies_to_no_edit_has_no_mean():
+    assert ablation._cell(torch.full((3,), torch.nan)) == "-"
+
+
+# ---- the runs
+
+
+def test_one_command_trains_and_measures_each_run_once(models, tmp_path, monkeypatch):
+    trained, measured, train = [], [], ablation.train_sama
+
+    def note(config, base, folder, *given):
+        trained.append(folder.name)
+        train(config, base, folder, *given)
+
+    def made_up_figures(backbone, recipe, count, noises):
+        state = {**backbone.dit.state_dict(), **backbone.modules.state_dict()}
+        measured.append((recipe.semantic_tokens, b"".join(one.numpy().tobytes() for one in state.values())))
+        return figures(0.5)
+
+    monkeypatch.setattr(ablation, "train_sama", note)
+    monkeypatch.setattr(ablation, "evaluate_edits", made_up_figures)
+    monkeypatch.setattr(
+        ablation, "without_model", lambda name, *_: measured.append((name, b"")) or figures(0.0)
+    )
+    asked = (CONFIG, models, tmp_path, 8, 2, 1)
+    lines = ablate_sama(*asked)
+    assert trained == [f"{name}-{seed}" for name in ARMS for seed in range(2)]
+    assert [tokens for tokens, _ in measured] == [0, 0, 65, 65, 0, 0, 65, 65, SOURCE, CODED]
+    assert len({state for _, state in measured}) == 8 + 1
+    assert (tmp_path / "sama.md").read_text() == "\n".join(lines) + "\n"
+    assert ablate_sama(*asked) == lines and len(trained) == 8 and len(measured) == 10
+    own = tmp_path / "both-0"
+    before = (own / "sama-run.safetensors").read_bytes()
+    ablation.measured_run(CONFIG, models, own, 9, 1)  # more edits: measured again, not trained on
+    assert len(measured) == 11 and (own / "sama-run.safetensors").read_bytes() == before
+    ablation.measured_run(replace(CONFIG, steps=1), models, own, 8, 1)
+    with safe_open(own / "sama-run.safetensors", framework="pt") as file:
+        assert file.metadata()["step"] == "2", "a run of another length begins anew"
+
+
+@pytest.mark.parametrize("arm", [BASE, BOTH])
+def test_the_measured_model_is_the_one_that_users_load(models, clips, tmp_path, monkeypatch, arm):
+    seen = []
+    monkeypatch.setattr(ablation, "evaluate_edits", lambda *given: seen.append(given) or figures(0.0))
+    own = ablation.folder_of(clips.parent, arm, 0)
+    config = ARMS[arm](CONFIG)
+    ablation.measured_run(config, models, own, 5, 3)
+    backbone, *asked = seen[0]
+    assert asked == [config.recipe, 5, 3]
+    settings = backbone.settings
+    assert (settings.width, settings.height, settings.frames, settings.steps) == (32, 32, 5, 1)
+    base = load_backbone(models.dit, models.vae, models.text_encoder)
+    theirs = with_editing_adapter(base, own / "sama.safetensors", 1.0, "adapter")
+    for ours, loaded in ((backbone.dit, theirs.dit), (backbone.modules, theirs.modules)):
+        state = ours.state_dict()
+        assert all(torch.equal(value, state[key]) for key, value in loaded.state_dict().items())
+    plain = load_dit(models.dit)[0].state_dict()
+    changed = {key for key, value in backbone.dit.state_dict().items() if not torch.equal(value, plain[key])}
+    assert changed == {f"blocks.0.{kind}_attn.{one}.weight" for kind in ("self", "cross") for one in "qkvo"}
+
+
+def test_it_runs_from_the_command_line(models, tmp_path, monkeypatch, capsys):
+    for part in ("DIT", "VAE", "TEXT_ENCODER"):
+        monkeypatch.setattr(demo, part, getattr(models, part.lower()))
+    monkeypatch.setattr(sama, "demo_sama", lambda: CONFIG)
+    monkeypatch.setattr(measuring, "TOGETHER", 4)
+    asked = ["--seeds", "1", "--steps", "2", "--toys", "2", "--noises", "1"]
+    cli.main(["ablate", "sama", *asked, "--out", str(tmp_path)])
+    said = capsys.readouterr().out
+    assert (
+        "2 unseen edits of each of 5 kinds, 2 steps a run, of which +MA and both spend 1 on pretexts" in said
+    )
+    table = columns(said.splitlines()[2 : 2 + 2 + 6])
+    assert table[SOURCE][:3] == ["0.000 [0.000, 0.000]"] * 2 + ["100.000 [100.000, 100.000]"]
+    assert all(float(table[arm][2].split()[0]) < 60 for arm in ARMS)
+    assert {file.name for file in tmp_path.iterdir() if file.is_dir()} == {
+        "base-0",
+        "+SA-0",
+        "+MA-0",
+        "both-0",
+        "source-itself-0",
+        "truth-through-the-VAE-0",
+        "clips",
+    }

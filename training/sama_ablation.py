@@ -1,0 +1,178 @@
+"""SAMA's ablation (arXiv 2603.19228) on the demo world: semantic anchoring and motion alignment, each alone and together, at equal steps.
+Directions only; every figure is over unseen edits, averaged over training and sampling seeds; runs and figures are our choice."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..core.score import paired_interval
+from ..demo.edits import KINDS
+from ..demo.evaluate_edits import CODED, FIGURES, WITHOUT_MODEL, Values, evaluate_edits, without_model
+from ..hosts.pipeline import Backbone, load_backbone
+from ..hosts.plain_instruction import with_editing_adapter
+from ..wan.loading import load_vae
+from .sama import SamaTraining, train_sama
+from .slot_id import Models
+
+BASE, SA, MA, BOTH = "base", "+SA", "+MA", "both"
+ARMS: dict[str, Callable[[SamaTraining], SamaTraining]] = {
+    BASE: lambda config: replace(_edits_only(config), semantic_weight=0.0),
+    SA: lambda config: _edits_only(config),
+    MA: lambda config: replace(config, semantic_weight=0.0),
+    BOTH: lambda config: config,
+}
+AGAINST_BASE = (BOTH, SA, MA)
+
+
+def of_length(config: SamaTraining, steps: int) -> SamaTraining:
+    """The same with so many steps in all, shared out between pretexts and edits as they are."""
+    first = round(steps * config.motion_steps / (config.motion_steps + config.steps))
+    return replace(config, motion_steps=first, steps=steps - first)
+
+
+def _edits_only(config: SamaTraining) -> SamaTraining:
+    return replace(config, motion_steps=0, steps=config.motion_steps + config.steps)
+
+
+def ablate_sama(
+    config: SamaTraining,
+    models: Models,
+    folder: Path,
+    toys: int,
+    seeds: int,
+    noises: int,
+    device: str = "cpu",
+) -> list[str]:
+    """Train every one of ARMS with every seed, measure each on `toys` unseen edits of every kind, and tabulate; what is there already is kept.
+    Writes sama.md; -> its lines."""
+    runs: dict[str, list[Values]] = {}
+    for name, change in ARMS.items():
+        runs[name] = [
+            measured_run(
+                replace(change(config), seed=seed),
+                models,
+                folder_of(folder, name, seed),
+                toys,
+                noises,
+                device,
+            )
+            for seed in range(seeds)
+        ]
+    for name in WITHOUT_MODEL:
+        runs[name] = [_without_model(name, config, models, folder_of(folder, name, 0), toys)]
+    head = (
+        f"{toys} unseen edits of each of {len(KINDS)} kinds, {config.motion_steps + config.steps} steps a run, of which +MA and both spend "
+        f"{config.motion_steps} on pretexts first, {seeds} training seeds, {noises} noises an edit. In brackets 95 % intervals over the edits."
+    )
+    lines = [head, "", *_arms(runs), "", *_differences(runs), "", *_by_kind(runs), "", _by_seed(runs)]
+    (folder / "sama.md").write_text("\n".join(lines) + "\n")
+    return lines
+
+
+def folder_of(folder: Path, name: str, seed: int) -> Path:
+    """Where a run is kept."""
+    own = folder / f"{name.replace(' ', '-')}-{seed}"
+    own.mkdir(parents=True, exist_ok=True)
+    return own
+
+
+def measured_run(
+    config: SamaTraining, models: Models, folder: Path, toys: int, noises: int, device: str = "cpu"
+) -> Values:
+    """Train one run in its folder and measure it, unless that is there; encoded pairs are shared with the folders beside it."""
+    made, begun = json.dumps(asdict(config)), folder / "begun.json"
+
+    def measure() -> Values:
+        if not begun.exists() or begun.read_text() != made:  # nothing of another run is used
+            (folder / "sama-run.safetensors").unlink(missing_ok=True)
+        begun.write_text(made)
+        train_sama(config, models, folder, True, device, folder.parent / "clips")
+        backbone = load_backbone(models.dit, models.vae, models.text_encoder, device=device)
+        backbone = with_editing_adapter(backbone, folder / "sama.safetensors", 1.0, "adapter")
+        return measured(backbone, config, toys, noises)
+
+    return _kept(folder, [asdict(config), toys, noises], measure)
+
+
+def measured(backbone: Backbone, config: SamaTraining, toys: int, noises: int) -> Values:
+    """Figures of unseen edits in the size and length of the pairs that were learned, by the recipe that was."""
+    pairs = config.edits
+    settings = replace(backbone.settings, width=pairs.size, height=pairs.size, frames=pairs.frames)
+    return evaluate_edits(replace(backbone, settings=settings), config.recipe, toys, noises)
+
+
+def _without_model(name: str, config: SamaTraining, models: Models, folder: Path, toys: int) -> Values:
+    size = (config.edits.frames, config.edits.size)
+    return _kept(folder, [size, toys], lambda: without_model(name, load_vae(models.vae), toys, *size))
+
+
+def _kept(folder: Path, made_by: list, measure: Callable[[], Values]) -> Values:
+    """What `measure` gives, from the folder where the same was measured before."""
+    file, made = folder / "values.json", json.dumps(made_by)
+    if not file.exists() or json.loads(file.read_text())["made_by"] != made:
+        plain = {kind: {f: one.tolist() for f, one in row.items()} for kind, row in measure().items()}
+        file.write_text(json.dumps({"made_by": made, "values": plain}))
+    found = json.loads(file.read_text())["values"]
+    return {kind: {f: torch.tensor(one) for f, one in row.items()} for kind, row in found.items()}
+
+
+def _mean(runs: list[Values], figure: str, kinds: tuple[str, ...] = KINDS) -> Tensor:
+    """Each edit's mean over the training seeds, kinds in turn."""
+    return torch.cat([torch.stack([values[kind][figure] for values in runs]).mean(0) for kind in kinds])
+
+
+def _arms(runs: dict[str, list[Values]]) -> list[str]:
+    rows = [[name, *(_cell(_mean(runs[name], figure)) for figure in FIGURES)] for name in runs]
+    return _table(["run", *FIGURES], rows)
+
+
+def _differences(runs: dict[str, list[Values]]) -> list[str]:
+    """What each arm adds to the base, edit by edit."""
+    rows = [
+        [
+            f"{name} minus {BASE}",
+            *(_cell(_mean(runs[name], f) - _mean(runs[BASE], f), "+.3f") for f in FIGURES),
+        ]
+        for name in AGAINST_BASE
+    ]
+    return _table(["difference", *FIGURES], rows)
+
+
+def _by_kind(runs: dict[str, list[Values]]) -> list[str]:
+    """The whole method on each kind of edit, beside how far the truth comes through the VAE."""
+    rows = [
+        [
+            kind,
+            *(_cell(_mean(runs[BOTH], figure, (kind,))) for figure in FIGURES),
+            _cell(_mean(runs[CODED], "way", (kind,))),
+        ]
+        for kind in KINDS
+    ]
+    return _table([BOTH, *FIGURES, f"way, {CODED}"], rows)
+
+
+def _by_seed(runs: dict[str, list[Values]]) -> str:
+    """How far training seeds lie apart, which the intervals do not say."""
+    said = [
+        f"{name} " + ", ".join(f"{_mean([one], 'way').nanmean():.3f}" for one in values)
+        for name, values in runs.items()
+        if name in ARMS
+    ]
+    return f"way, by training seed: {'; '.join(said)}."
+
+
+def _table(head: list[str], rows: list[list[str]]) -> list[str]:
+    return ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)]
+
+
+def _cell(values: Tensor, form: str = ".3f") -> str:
+    """Mean and interval over the edits that a figure applies to."""
+    applying = values[~values.isnan()]
+    if not len(applying):
+        return "-"
+    mean, low, high = (format(one, form) for one in paired_interval(applying))
+    return f"{mean} [{low}, {high}]"
