@@ -14,6 +14,11 @@ from .reach import token_words
 from .visibility import Turn, turn
 
 SHARES = 100  # moments of the schedule that are looked at
+SEEN = {
+    "video": "apart from the others",
+    "itself": "reads only itself",
+    "frames": "reads the video's frames one by one",
+}
 
 
 @dataclass(frozen=True)
@@ -194,7 +199,7 @@ def _line(index: int, view: ReferenceView, inspection: Inspection) -> str:
     if steps.fade_in or steps.fade_out:
         said.append(f"fades in over {steps.fade_in:.0%}, out over {steps.fade_out:.0%}")
     if controls.sees != "all":
-        said.append({"video": "apart from the others", "itself": "reads only itself"}[controls.sees])
+        said.append(SEEN[controls.sees])
     if controls.soft:
         said.append("soft mask")
     kept = f"{int(view.kept.sum())} of {view.kept.numel()} tokens, strength {controls.strength:g}"

@@ -20,6 +20,10 @@ def inspect_references(
     """The references of a conditioning, as this model would run them on this latent; and their pictures (H, W, 3) as the
     VAE gives them back, or without one their masks. ValueError where there are none."""
     require_wan(model)
+    if any(keys.SOURCE in options for _, options in conditioning):
+        raise ValueError(
+            "positive carries a source video to edit, which is not shown here; inspect the references without Instruction Edit"
+        )
     options = next((options for _, options in conditioning if options.get(keys.LATENTS)), None)
     if options is None:
         raise ValueError(

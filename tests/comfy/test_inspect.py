@@ -92,3 +92,7 @@ def test_a_conditioning_without_references_is_refused(t2v, vae):
     out = applied(t2v, vae, make_reference(picture(3)))
     with pytest.raises(ValueError, match="positive carries no references"):
         inspect_references(out.model, TEXTS[0], empty_latent())
+    source = {"refvid_source": NOISE, "refvid_source_recipe": "sama"}
+    edited = [[words, {**options, **source}] for words, options in out.positive]
+    with pytest.raises(ValueError, match="positive carries a source video to edit"):
+        inspect_references(out.model, edited, empty_latent())

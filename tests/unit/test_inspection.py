@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from refvid.core.controls import Controls, StepWindow
+from refvid.core.controls import SEES, Controls, StepWindow
 from refvid.core.drawing import COLOURS, draw_inspection
-from refvid.core.inspection import SHARES, Sizes, evaluation_work, inspect, report
+from refvid.core.inspection import SEEN, SHARES, Sizes, evaluation_work, inspect, report
 from refvid.core.layout import Layout, Stream
 from refvid.core.recipes import saber
 from refvid.core.visibility import turn
@@ -92,6 +92,14 @@ def test_a_report_names_what_is_not_neutral_and_only_that():
         "3 MiB expected, +2.0 MiB",
     ):
         assert words in said, words
+
+
+@pytest.mark.parametrize("sees", SEES)
+def test_a_report_says_what_a_reference_reads(sees):
+    said = report(looked_at(Controls(sees=sees)))
+    assert (SEEN.get(sees, "strength 1") in said) and sum(words in said for words in SEEN.values()) == (
+        sees != "all"
+    )
 
 
 def test_the_picture_shows_removed_tokens_dark_and_places_in_their_colours():
