@@ -96,7 +96,7 @@ def tail(
         reference_angles(layout, frames, dit.head_size)[keep][None].to(device),
         now.bias,
         attend(now.groups),
-        layout.recipe.clock == "own",
+        torch.zeros(1, device=device) if layout.recipe.clock == "own" else None,
         0 if edit is None else edit.count,
         None if edit is None else edit.video_type,
         layout.recipe.reads_text,

@@ -172,8 +172,7 @@ def videomaker_losses(dit: WanDiT, text: TextEncoder, config: VideoMakerTraining
     loss, §3; 0 where its weight is 0).
 
     The reference is shown as (1 - αs) r + αs ε at the video's noise level s; its velocity is ε - r. A dropped one is a zero latent, as in the recipe's
-    null pass, and is not recognised (our choice). In the blocks it has the recipe's timestep, as when sampling; the head is told αs where
-    that is its own (our choice).
+    null pass, and is not recognised (our choice). Its timestep is that of its own noise, αs, or the video's, as the recipe says.
     """
     own = recipe_named(config.recipe).clock == "own"
     tail = partial(reference_tail, dit, config)
@@ -182,14 +181,14 @@ def videomaker_losses(dit: WanDiT, text: TextEncoder, config: VideoMakerTraining
         with torch.no_grad():
             context, bias = fold_padding(text.states(batch.tokens), batch.tokens)
         level, latent = batch.sigma[:, None, None, None, None], batch.rows.latent.float()
-        little = config.noise_ratio * batch.sigma
+        little = config.noise_ratio * batch.sigma * ~batch.dropped
         noisy = (1 - level) * latent + level * batch.noise
         velocity, after = dit.through(
             noisy,
             batch.sigma * TRAINED_STEPS,
             context,
             context_bias=bias,
-            tail=tail(_shown(batch, little), batch.rows.keep, latent.shape[2]),
+            tail=tail(_shown(batch, little), batch.rows.keep, latent.shape[2], little),
         )
         video = ((velocity.float() - (batch.noise - latent)).pow(2) * batch.weight).mean()
         if not config.recognition_weight:
@@ -207,9 +206,9 @@ def _shown(batch: PhotographedBatch, level: Tensor) -> Tensor:
 
 
 def reference_tail(
-    dit: WanDiT, config: VideoMakerTraining, reference: Tensor, keep: Tensor, frames: int
+    dit: WanDiT, config: VideoMakerTraining, reference: Tensor, keep: Tensor, frames: int, level: Tensor
 ) -> Tail:
-    """The references (B, 16, h, w) behind a video of so many latent frames, as `hosts.plain_references.tail` puts them; what is not kept is hidden by a key
+    """The references (B, 16, h, w), of noise levels (B,), behind a video of so many latent frames, as `hosts.plain_references.tail` puts them; what is not kept is hidden by a key
     bias, since rows keep different tokens: the same numbers as its removal."""
     recipe, (rows, columns) = recipe_named(config.recipe), (side // 2 for side in reference.shape[2:])
     stream = Stream(rows, columns, rows * columns, Controls(sees=config.sees))
@@ -220,7 +219,8 @@ def reference_tail(
         reference_angles(layout, frames, dit.head_size)[None].to(reference.device),
         torch.zeros(keep.shape, device=keep.device).masked_fill(~keep, -torch.inf),
         in_groups(attend_all, None if now is None else now.groups),
-        recipe.clock == "own",
+        level * TRAINED_STEPS if recipe.clock == "own" else None,
+        reads_text=recipe.reads_text,
     )
 
 

@@ -60,7 +60,8 @@ class _Guided:
         for said, shown in ((prompts, references), ([""] * len(prompts), torch.zeros_like(references))):
             tokens = backbone.text.tokenize(said).to(references.device)
             context = fold_padding(backbone.text.states(tokens), tokens)
-            self.passes.append((*context, reference_tail(self.dit, config, shown, keep, frames)))
+            clean = shown.new_zeros(len(shown))
+            self.passes.append((*context, reference_tail(self.dit, config, shown, keep, frames, clean)))
 
     def __call__(self, latent: Tensor, sigma: Tensor) -> Tensor:
         clock = (sigma * TRAINED_STEPS).expand(len(latent))

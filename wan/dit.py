@@ -38,14 +38,14 @@ class DiTConfig:
 class Tail:
     """Tokens that follow the video: tokens (B, R, C), angles (B or 1, R, D/2) in radians, key_bias (B or 1, R), added to
     every query's logits for these keys: 0 untouched, -inf removed; the self-attention of the joined sequence, where not every query sees
-    every key; whether they have a timestep of their own, 0; how many of them, the last, have a rotation of zero, which leaves their
+    every key; the timestep of their own (1 or B,), where they have one; how many of them, the last, have a rotation of zero, which leaves their
     queries and keys zero; what is added to the video's own tokens (C,); and whether they read the text."""
 
     tokens: Tensor
     angles: Tensor
     key_bias: Tensor | None = None
     attend: Attend | None = None
-    clean: bool = False
+    clock: Tensor | None = None
     unturned: int = 0
     video_type: Tensor | None = None
     reads_text: bool = True
@@ -228,14 +228,15 @@ class WanDiT(nn.Module):
         return time, self.time_projection(time).unflatten(2, (6, self.config.width))
 
     def _tail_modulation(self, modulation: Tensor, timestep: Tensor, tail: Tail, length: int) -> Tensor:
-        """With a timestep per frame the tail takes the noisiest: replaced frames are clean, the rest is the clock. A clean tail takes 0."""
-        if timestep.ndim == 1 and not tail.clean:
+        """With a timestep per frame the tail takes the noisiest: replaced frames are clean, the rest is the clock."""
+        if timestep.ndim == 1 and tail.clock is None:
             return modulation
         noisiest = timestep.amax(dim=1) if timestep.ndim == 2 else timestep
-        _, last = self.embed_time(noisiest * (not tail.clean))
+        _, last = self.embed_time(noisiest if tail.clock is None else tail.clock)
         if modulation.shape[1] == 1:
             modulation = modulation.expand(-1, length, -1, -1)
-        return torch.cat([modulation, last.expand(-1, tail.tokens.shape[1], -1, -1)], dim=1)
+        last = last.expand(len(modulation), tail.tokens.shape[1], -1, -1)
+        return torch.cat([modulation, last], dim=1)
 
     def _embed_image(self, features: Tensor | None) -> Tensor | None:
         if features is None:

@@ -112,7 +112,8 @@ def alone(dit: WanDiT, text, batch: PhotographedBatch, row: int, own: bool, sees
     angles = rope_angles(positions, dit.head_size)[None]
     rotation = torch.stack([angles.cos(), angles.sin()], -1).float().unsqueeze(2)
     time, modulation = dit.embed_time(1000 * sigma[None])
-    _, still = dit.embed_time(0 * sigma[None]) if own else (time, modulation)
+    little = 0 * sigma if batch.dropped[row] else 0.01 * sigma
+    _, still = dit.embed_time(1000 * little[None]) if own else (time, modulation)
     modulation = torch.cat(
         [m.expand(-1, n, -1, -1) for m, n in ((modulation, length), (still, len(kept)))], 1
     )
@@ -120,7 +121,7 @@ def alone(dit: WanDiT, text, batch: PhotographedBatch, row: int, own: bool, sees
     for block in dit.blocks:
         reads = written_out(length, frames, sees)
         tokens = block(tokens, modulation, Context(context), rotation, None, reads)
-    told, _ = dit.embed_time((10 if own else 1000) * sigma[None])
+    told, _ = dit.embed_time(1000 * (little if own else sigma)[None])
     error = (dit.head(tokens[:, :length], time)[0] - patches(batch.noise[row] - latent)).pow(2)
     recognised = dit.head(tokens[:, length:], told)[0] - patches((noise - clean)[:, None])[kept]
     return (error * patches(batch.weight[row].expand_as(latent))).mean(), recognised.pow(2).flatten()
