@@ -192,6 +192,8 @@ def _diffusion_model(
     executor, x, timestep, context, clip_fea=None, time_dim_concat=None, transformer_options=None, **kwargs
 ):
     mine = {name: kwargs.pop(name, None) for name in (*REFERENCES, *people.PEOPLE)}
+    if mine[edited.SOURCE] is not None and timestep.ndim == 2:
+        timestep = timestep[:, : mine[edited.SOURCE].shape[2]]  # semantic tokens have the video's
     if (still := kwargs.pop(replaced.STILL, None)) is not None:
         require_plain_sequence({"time_dim_concat": time_dim_concat, **kwargs})
         timestep = replaced.clocks(timestep, still)

@@ -227,7 +227,7 @@ FEATURES: Features = {
     "Replaced frames: clean pictures, clocks": frames_act,
     "Replaced frames beside LoRA, patches, overrides, references, identities, batch, compile, windows": frames_beside,
     "A source video to edit, with and without semantic tokens": edits_act,
-    "A source video beside LoRA, patches, overrides, references, frames, identities, batch, compile, windows": edits_beside,
+    "A source video beside LoRA, patches, overrides, all of the above, batch, compile, windows": edits_beside,
 }
 
 

@@ -13,7 +13,7 @@ from refvid.core.controls import Controls, StepWindow
 from refvid.core.frames import CLOCKS, Placed
 from refvid.core.guidance import CONDITIONED, Guidance, Scale, joint
 from refvid.core.recipes import RECIPES, recipe_named
-from refvid.core.references import make_reference
+from refvid.core.references import arrange, make_reference
 from refvid.hosts import plain, plain_references
 from refvid.hosts.comfy import sidecar
 from refvid.hosts.comfy.apply import apply_references
@@ -195,7 +195,7 @@ def test_a_timestep_per_frame_agrees_on_a_48_channel_backbone_with_references(tm
     latent, reference, context = (
         torch.randn(*s, generator=generator) for s in ((1, 48, 3, 8, 8), (1, 48, 1, 8, 8), (1, 12, 32))
     )
-    arranged = plain.arrange([torch.ones(128, 128)], [Controls(0.5)], recipe_named("saber"), stride=32)
+    arranged = arrange([torch.ones(128, 128)], [Controls(0.5)], recipe_named("saber"), stride=32)
     sigma = torch.tensor([[0.0, 0.7, 0.7]])
     encoded = plain_references.EncodedReferences(arranged, (reference,))
     ours = plain.velocity(dit, latent, sigma, plain.Condition({"positive": context}, encoded), CONDITIONED)
