@@ -12,4 +12,4 @@ export const DEMO_MODELS = [
 export const ADAPTER = [demo("refvid_demo_slot_id.safetensors", "loras")];
 
 export const RECIPES = `*Apply References > recipe* is \`auto\` for the demo model; \`saber\`, \`phantom\`, \`bernini\`,
-\`videomaker\` or \`videomaker_shared\` where the file does not say.`;
+\`videomaker\`, \`videomaker_shared\` or \`videomaker_no_text\` where the file does not say.`;

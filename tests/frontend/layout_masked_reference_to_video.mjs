@@ -22,7 +22,7 @@ const WEIGHTS = `## Which weights, which recipe
 | refvid demo model | \`auto\` (its file says saber) |
 | Phantom-Wan 1.3B, 14B | \`phantom\`, up to 4 pictures |
 | Bernini-R | \`bernini\` |
-| weights trained as VideoMaker | \`videomaker\`, \`videomaker_shared\` |
+| weights trained as VideoMaker | \`videomaker\`, \`videomaker_shared\`, \`videomaker_no_text\` |
 | plain Wan 2.1 / 2.2 T2V | \`saber\` runs, but these weights were **never trained for references** and mostly ignore them |
 
 There are no public Saber weights. For Wan-sized weights set *Size and length* to what they were made for (832x480,
