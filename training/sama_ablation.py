@@ -1,7 +1,6 @@
 """SAMA's ablation (arXiv 2603.19228) on the demo world: semantic anchoring and motion alignment, each alone and together, at equal steps.
 Directions only; every figure is over unseen edits, averaged over training and sampling seeds; runs and figures are our choice."""
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,10 +10,11 @@ from torch import Tensor
 
 from ..core.score import paired_interval
 from ..demo.edits import KINDS
-from ..demo.evaluate_edits import CODED, FIGURES, WITHOUT_MODEL, Values, evaluate_edits, without_model
+from ..demo.evaluate_edits import CODED, FIGURES, WITHOUT_MODEL, evaluate_edits, without_model
 from ..hosts.pipeline import Backbone, load_backbone
 from ..hosts.plain_instruction import with_editing_adapter
 from ..wan.loading import load_vae
+from .kept_runs import Values, begin, folder_of, kept
 from .sama import SamaTraining, train_sama
 from .slot_id import Models
 
@@ -73,29 +73,19 @@ def ablate_sama(
     return lines
 
 
-def folder_of(folder: Path, name: str, seed: int) -> Path:
-    """Where a run is kept."""
-    own = folder / f"{name.replace(' ', '-')}-{seed}"
-    own.mkdir(parents=True, exist_ok=True)
-    return own
-
-
 def measured_run(
     config: SamaTraining, models: Models, folder: Path, toys: int, noises: int, device: str = "cpu"
 ) -> Values:
     """Train one run in its folder and measure it, unless that is there; encoded pairs are shared with the folders beside it."""
-    made, begun = json.dumps(asdict(config)), folder / "begun.json"
 
     def measure() -> Values:
-        if not begun.exists() or begun.read_text() != made:  # nothing of another run is used
-            (folder / "sama-run.safetensors").unlink(missing_ok=True)
-        begun.write_text(made)
+        begin(folder, config, "sama-run.safetensors")
         train_sama(config, models, folder, True, device, folder.parent / "clips")
         backbone = load_backbone(models.dit, models.vae, models.text_encoder, device=device)
         backbone = with_editing_adapter(backbone, folder / "sama.safetensors", 1.0, "adapter")
         return measured(backbone, config, toys, noises)
 
-    return _kept(folder, [asdict(config), toys, noises], measure)
+    return kept(folder, [asdict(config), toys, noises], measure)
 
 
 def measured(backbone: Backbone, config: SamaTraining, toys: int, noises: int) -> Values:
@@ -107,17 +97,7 @@ def measured(backbone: Backbone, config: SamaTraining, toys: int, noises: int) -
 
 def _without_model(name: str, config: SamaTraining, models: Models, folder: Path, toys: int) -> Values:
     size = (config.edits.frames, config.edits.size)
-    return _kept(folder, [size, toys], lambda: without_model(name, load_vae(models.vae), toys, *size))
-
-
-def _kept(folder: Path, made_by: list, measure: Callable[[], Values]) -> Values:
-    """What `measure` gives, from the folder where the same was measured before."""
-    file, made = folder / "values.json", json.dumps(made_by)
-    if not file.exists() or json.loads(file.read_text())["made_by"] != made:
-        plain = {kind: {f: one.tolist() for f, one in row.items()} for kind, row in measure().items()}
-        file.write_text(json.dumps({"made_by": made, "values": plain}))
-    found = json.loads(file.read_text())["values"]
-    return {kind: {f: torch.tensor(one) for f, one in row.items()} for kind, row in found.items()}
+    return kept(folder, [size, toys], lambda: without_model(name, load_vae(models.vae), toys, *size))
 
 
 def _mean(runs: list[Values], figure: str, kinds: tuple[str, ...] = KINDS) -> Tensor:

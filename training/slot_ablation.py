@@ -1,7 +1,6 @@
 """Slot-ID's claims (arXiv 2601.01352) on the demo world: slots against a mean and against one picture, order, the gate. Directions only;
 every figure is a difference paired over unseen toys and averaged over training and sampling seeds."""
 
-import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -13,10 +12,10 @@ from ..core.score import paired_interval
 from ..demo import evaluate_identity as measured
 from ..hosts.pipeline import load_backbone
 from ..wan.lora import merge_lora
+from .kept_runs import Values, folder_of, kept
 from .slot_baselines import ENCODERS
 from .slot_id import Models, SlotTraining, train_slots
 
-Values = dict[str, dict[str, Tensor]]  # of one adapter: by variant and figure, (toys,)
 OWN, SLOTS = "own video", "slots"
 
 
@@ -64,9 +63,9 @@ def ablate_slots(
     runs: dict[str, list[Values]] = {}
     for name, encoder in ENCODERS.items():
         for seed in range(seeds):
-            run = replace(config, encoder=encoder, seed=seed)
-            place = folder / f"{name.replace(' ', '-')}-{seed}"
-            runs.setdefault(name, []).append(_run(run, models, place, toys, noises, _read_by(name), device))
+            run, place = replace(config, encoder=encoder, seed=seed), folder_of(folder, name, seed)
+            readings = _read_by(name)
+            runs.setdefault(name, []).append(measured_run(run, models, place, toys, noises, readings, device))
     head = f"{toys} unseen toys, three in four of which move in themselves, {config.steps} steps a run, {seeds} training seeds, {noises} noises a toy."
     lines = [head, "", *_table(runs), "", *(sentence(one, runs) for one in COMPARISONS)]
     (folder / "slots.md").write_text("\n".join(lines) + "\n")
@@ -90,39 +89,30 @@ def _read_by(encoder: str) -> list[str]:
     return list(measured.READINGS) if encoder == SLOTS else [OWN]
 
 
-def _run(
+def measured_run(
     config: SlotTraining,
     models: Models,
     folder: Path,
     toys: int,
     noises: int,
     readings: list[str],
-    device: str,
+    device: str = "cpu",
 ) -> Values:
+    """Train one run in its folder and measure it, unless that is there; encoded clips are shared with the folders beside it."""
+
+    def measure() -> Values:
+        train_slots(config, models, folder, True, device, folder.parent / "clips")
+        adapter = load_adapter(folder / "slot_id.safetensors")
+        backbone = load_backbone(models.dit, models.vae, models.text_encoder)
+        merge_lora(backbone.dit, adapter.lora)
+        encoder = config.encoder(adapter.config)
+        encoder.load_state_dict({key: value.float() for key, value in adapter.encoder.items()})
+        return measured.evaluate_identity(
+            backbone, config.slots, encoder.eval(), toys, noises, readings=readings
+        )
+
     said = {**asdict(config), "encoder": config.encoder.__name__}
-    made, kept = json.dumps([said, toys, noises, readings]), folder / "values.json"
-    if kept.exists() and (found := json.loads(kept.read_text()))["made_by"] == made:
-        return _values(found["values"])
-    train_slots(config, models, folder, True, device, folder.parent / "clips")
-    adapter = load_adapter(folder / "slot_id.safetensors")
-    backbone = load_backbone(models.dit, models.vae, models.text_encoder)
-    merge_lora(backbone.dit, adapter.lora)
-    encoder = config.encoder(adapter.config)
-    encoder.load_state_dict({key: value.float() for key, value in adapter.encoder.items()})
-    values = measured.evaluate_identity(
-        backbone, config.slots, encoder.eval(), toys, noises, readings=readings
-    )
-    plain = {
-        variant: {figure: one.tolist() for figure, one in row.items()} for variant, row in values.items()
-    }
-    kept.write_text(json.dumps({"made_by": made, "values": plain}))
-    return values
-
-
-def _values(plain: dict[str, dict[str, list[float]]]) -> Values:
-    return {
-        variant: {figure: torch.tensor(one) for figure, one in row.items()} for variant, row in plain.items()
-    }
+    return kept(folder, [said, toys, noises, readings], measure)
 
 
 def _mean(runs: dict[str, list[Values]], side: Side) -> dict[str, Tensor]:

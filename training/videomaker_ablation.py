@@ -1,7 +1,6 @@
 """VideoMaker's claims (arXiv 2412.19645, §4) on the demo world: what the reference reads, and guidance-recognition loss (GIRL). Directions only;
 every figure is over unseen toys, averaged over training and sampling seeds; runs, figures and margins are our choice."""
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
@@ -16,8 +15,9 @@ from ..demo import score
 from ..demo.evaluate import Trial, Variant
 from ..hosts.pipeline import Backbone, load_backbone
 from ..wan.lora import merge_lora
+from .kept_runs import Values, begin, folder_of, kept
 from .references import GROUND
-from .slot_ablation import Comparison, Side, Values, sentence
+from .slot_ablation import Comparison, Side, sentence
 from .slot_id import Models
 from .videomaker import VideoMakerTraining, train_videomaker
 from .videomaker_clips import clips_together
@@ -88,29 +88,19 @@ def ablate_videomaker(
     return lines
 
 
-def folder_of(folder: Path, name: str, seed: int) -> Path:
-    """Where a run is kept."""
-    own = folder / f"{name.replace(' ', '-')}-{seed}"
-    own.mkdir(parents=True, exist_ok=True)
-    return own
-
-
 def measured_run(
     config: VideoMakerTraining, models: Models, folder: Path, toys: int, noises: int, device: str = "cpu"
 ) -> Values:
     """Train one run in its folder and measure it, unless that is there; encoded clips are shared with the folders beside it."""
-    made, begun = json.dumps(asdict(config)), folder / "begun.json"
 
     def measure() -> Values:
-        if not begun.exists() or begun.read_text() != made:  # nothing of another run is used
-            (folder / "videomaker-run.safetensors").unlink(missing_ok=True)
-        begun.write_text(made)
+        begin(folder, config, "videomaker-run.safetensors")
         train_videomaker(config, models, folder, True, device, folder.parent / "clips")
         backbone = load_backbone(models.dit, models.vae, models.text_encoder, device=device)
         merge_lora(backbone.dit, read_safetensors(folder / "videomaker.safetensors", "adapter")[0])
         return measured(backbone, config, toys, noises)
 
-    return _kept(folder, [asdict(config), toys, noises], measure)
+    return kept(folder, [asdict(config), toys, noises], measure)
 
 
 def _base_alone(
@@ -118,17 +108,7 @@ def _base_alone(
 ) -> Values:
     backbone = partial(load_backbone, models.dit, models.vae, models.text_encoder, device=device)
     made = [config.recipe, config.sees, asdict(config.clips), toys, noises]
-    return _kept(folder, made, lambda: measured(backbone(), config, toys, noises))
-
-
-def _kept(folder: Path, made_by: list, measure: Callable[[], Values]) -> Values:
-    """What `measure` gives, from the folder where the same was measured before."""
-    file, made = folder / "values.json", json.dumps(made_by)
-    if not file.exists() or json.loads(file.read_text())["made_by"] != made:
-        plain = {name: {f: one.tolist() for f, one in row.items()} for name, row in measure().items()}
-        file.write_text(json.dumps({"made_by": made, "values": plain}))
-    found = json.loads(file.read_text())["values"]
-    return {name: {f: torch.tensor(one) for f, one in row.items()} for name, row in found.items()}
+    return kept(folder, made, lambda: measured(backbone(), config, toys, noises))
 
 
 def measured(backbone: Backbone, config: VideoMakerTraining, toys: int, noises: int) -> Values:
