@@ -2,15 +2,16 @@
 which are many."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from comfy_api.torch_helpers import set_torch_compile_wrapper
 from refvid_run import worst
-from refvid_variants import FRAMES, Case
+from refvid_variants import FRAMES, Case, wrap_blocks
 
 from refvid.core.controls import FrameWindow, StepWindow
 
+SLOT = "optimized_attention_override"
 Claim = tuple[str, Any, Callable[[Any, Any], bool], Any]
 
 
@@ -62,3 +63,54 @@ def controls(case: Case) -> list[Claim]:
 
 def differs_at_all(got, wanted) -> bool:
     return worst(got, wanted) > 1e-4
+
+
+class Beside(Protocol):
+    """What a model and its conditioning are given, as the matrix looks at it: `apply` -> (model, *others), `sample` takes those."""
+
+    case: Case
+
+    def apply(self, **how) -> Any: ...
+    def run(self, **how) -> torch.Tensor: ...
+    def sample(self, model, *others) -> torch.Tensor: ...
+
+
+def with_lora(one: Beside) -> list[Claim]:
+    add, merged = one.case.low_rank("blocks.1.self_attn.v")
+    whole, (model, *others) = one.run(model=merged), one.apply()
+    return [
+        ("a LoRA before", one.run(model=add(one.case.model)), close, whole),
+        ("a LoRA after", one.sample(add(model), *others), close, whole),
+        ("without it", one.run(), differs_at_all, whole),
+    ]
+
+
+def with_patches(one: Beside) -> list[Claim]:
+    case, calls = one.case, []
+
+    def watch(run, args):
+        calls.append("block")
+        return run(args)
+
+    def override(kernel, *args, **kwargs):
+        calls.append("attention")
+        return kernel(*args, **kwargs)
+
+    before, (after, *others) = case.model.clone(), one.apply()
+    wanted = one.sample(after, *others)
+    for model in (before, after):
+        wrap_blocks(model, case.sizes.layers, watch)
+        model.model_options["transformer_options"][SLOT] = override
+    return [
+        ("idle patches and an override before", one.run(model=before), same, wanted),
+        ("and after", one.sample(after, *others), same, wanted),
+        ("they were called", {"block", "attention"} <= set(calls), same, True),
+    ]
+
+
+def compiled(one: Beside) -> list[Claim]:
+    torch._dynamo.reset()
+    model, *others = one.apply()
+    captured = model.clone()
+    set_torch_compile_wrapper(captured, backend="eager", fullgraph=True)
+    return [("captured whole", one.sample(captured, *others), close, one.sample(model, *others))]

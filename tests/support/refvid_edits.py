@@ -6,13 +6,12 @@ from dataclasses import dataclass
 import comfy.sample
 import refvid_tiny as tiny
 import torch
-from comfy_api.torch_helpers import set_torch_compile_wrapper
 from comfy_extras.nodes_context_windows import ContextWindowsManualNode
-from refvid_claims import Claim, close, differs, differs_at_all, same
+from refvid_claims import Claim, close, compiled, differs, differs_at_all, same, with_lora, with_patches
 from refvid_frames import Given
 from refvid_identity import known
 from refvid_run import picture
-from refvid_variants import FRAMES, SIDE, Case, frames_of, references, wrap_blocks
+from refvid_variants import FRAMES, SIDE, Case, frames_of, references
 from torch import Tensor
 
 from refvid.core.editing import Windows
@@ -23,7 +22,6 @@ from refvid.hosts.comfy.conditioning import attach_source
 from refvid.hosts.comfy.edit import instruction_edit
 from refvid.hosts.comfy.semantic import attach_modules
 
-SLOT = "optimized_attention_override"
 REFUSED = ("Fun-InP", "I2V", "VACE")
 
 
@@ -99,42 +97,9 @@ def edits_beside(case: Case) -> list[Claim]:
     compiled model, windows."""
     if case.name in REFUSED:
         return [("refused, and by what", _refusal(Editing(case)), same, _WHY[case.name])]
-    sides = (_with_lora, _with_patches, _with_the_others, _in_batches, _compiled)
+    sides = (with_lora, with_patches, _with_the_others, _in_batches, compiled)
     claims = [claim for side in sides for claim in side(Editing(case))]
     return [*claims, *_in_windows(Editing(case, "in_context"))]
-
-
-def _with_lora(editing: Editing) -> list[Claim]:
-    add, merged = editing.case.low_rank("blocks.1.self_attn.v")
-    whole, (model, *others) = editing.run(model=merged), editing.apply()
-    return [
-        ("a LoRA before", editing.run(model=add(editing.case.model)), close, whole),
-        ("a LoRA after", editing.sample(add(model), *others), close, whole),
-        ("without it", editing.run(), differs_at_all, whole),
-    ]
-
-
-def _with_patches(editing: Editing) -> list[Claim]:
-    case, calls = editing.case, []
-
-    def watch(run, args):
-        calls.append("block")
-        return run(args)
-
-    def override(kernel, *args, **kwargs):
-        calls.append("attention")
-        return kernel(*args, **kwargs)
-
-    before, (after, *others) = case.model.clone(), editing.apply()
-    wanted = editing.sample(after, *others)
-    for model in (before, after):
-        wrap_blocks(model, case.sizes.layers, watch)
-        model.model_options["transformer_options"][SLOT] = override
-    return [
-        ("idle patches and an override before", editing.run(model=before), same, wanted),
-        ("and after", editing.sample(after, *others), same, wanted),
-        ("they were called", {"block", "attention"} <= set(calls), same, True),
-    ]
 
 
 def _with_the_others(editing: Editing) -> list[Claim]:
@@ -166,14 +131,6 @@ def _in_batches(editing: Editing) -> list[Claim]:
         (f"row {row} of a batch", both[row : row + 1], close, one.sample(*applied, noise=noise[row : row + 1]))
         for row in (0, 1)
     ]  # fmt: skip
-
-
-def _compiled(editing: Editing) -> list[Claim]:
-    torch._dynamo.reset()
-    model, *others = editing.apply()
-    compiled = model.clone()
-    set_torch_compile_wrapper(compiled, backend="eager", fullgraph=True)
-    return [("captured whole", editing.sample(compiled, *others), close, editing.sample(model, *others))]
 
 
 def _in_windows(editing: Editing) -> list[Claim]:

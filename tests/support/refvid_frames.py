@@ -4,19 +4,16 @@ beside."""
 from dataclasses import dataclass
 
 import comfy.sample
-import torch
-from comfy_api.torch_helpers import set_torch_compile_wrapper
 from comfy_extras.nodes_context_windows import ContextWindowsManualNode
-from refvid_claims import Claim, close, differs, differs_at_all, same
+from refvid_claims import Claim, close, compiled, differs, differs_at_all, same, with_lora, with_patches
 from refvid_identity import known
 from refvid_run import picture
-from refvid_variants import FRAMES, SIDE, Case, frames_of, wrap_blocks
+from refvid_variants import FRAMES, SIDE, Case, frames_of
 from torch import Tensor
 
 from refvid.core.frames import Placed
 from refvid.hosts.comfy.frames import replace_frames
 
-SLOT = "optimized_attention_override"
 LAST = FRAMES - 1
 REFUSED = ("Fun-InP", "I2V")  # their frames are an input of the model
 
@@ -78,11 +75,11 @@ def frames_beside(case: Case) -> list[Claim]:
     if case.name in REFUSED:
         return [("refused, and by what", _refusal(given), same, "model takes 36 input channels")]
     return [
-        *_with_lora(given),
-        *_with_patches(given),
+        *with_lora(given),
+        *with_patches(given),
         *_with_references_and_identities(given),
         *_in_batches(given),
-        *_compiled(given),
+        *compiled(given),
         *_in_windows(given),
     ]
 
@@ -93,40 +90,6 @@ def _refusal(given: Given) -> str:
     except ValueError as error:
         return str(error).partition(":")[0]
     return "not refused"
-
-
-def _with_lora(given: Given) -> list[Claim]:
-    add, merged = given.case.low_rank("blocks.1.self_attn.v")
-    whole = given.run(model=merged)
-    model, *others = given.apply()
-    return [
-        ("a LoRA before", given.run(model=add(given.case.model)), close, whole),
-        ("a LoRA after", given.sample(add(model), *others), close, whole),
-        ("without it", given.run(), differs_at_all, whole),
-    ]
-
-
-def _with_patches(given: Given) -> list[Claim]:
-    case, calls = given.case, []
-
-    def watch(run, args):
-        calls.append("block")
-        return run(args)
-
-    def override(kernel, *args, **kwargs):
-        calls.append("attention")
-        return kernel(*args, **kwargs)
-
-    before, (after, *others) = case.model.clone(), given.apply()
-    wanted = given.sample(after, *others)
-    for model in (before, after):
-        wrap_blocks(model, case.sizes.layers, watch)
-        model.model_options["transformer_options"][SLOT] = override
-    return [
-        ("idle patches and an override before", given.run(model=before), same, wanted),
-        ("and after", given.sample(after, *others), same, wanted),
-        ("they were called", {"block", "attention"} <= set(calls), same, True),
-    ]
 
 
 def _with_references_and_identities(given: Given) -> list[Claim]:
@@ -155,14 +118,6 @@ def _in_batches(given: Given) -> list[Claim]:
         (f"row {row} of a batch", both[row : row + 1], close, given.sample(*applied, noise=noise[row : row + 1]))
         for row in (0, 1)
     ]  # fmt: skip
-
-
-def _compiled(given: Given) -> list[Claim]:
-    torch._dynamo.reset()
-    model, *others = given.apply()
-    compiled = model.clone()
-    set_torch_compile_wrapper(compiled, backend="eager", fullgraph=True)
-    return [("captured whole", given.sample(compiled, *others), close, given.sample(model, *others))]
 
 
 def _in_windows(given: Given) -> list[Claim]:
