@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..kernels.paths import NAMES
+from .ablate import add_ablate
 from .edit import add_edit
 from .generate import add_generate
 from .identity import add_identity
@@ -15,7 +16,7 @@ from .long import add_long
 from .model import Progress, add_run, read_settings
 from .reference import add_reference_options, read_references
 from .score import add_score
-from .train import add_ablate, add_train
+from .train import add_train
 
 # What needs torch is imported by the command that uses it: `refvid --help` answers at once.
 

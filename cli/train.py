@@ -1,7 +1,9 @@
-"""`refvid train` and `refvid ablate`. What needs torch is imported by the command that uses it."""
+"""`refvid train`. What needs torch is imported by the command that uses it."""
 
 import argparse
+from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 
@@ -10,7 +12,7 @@ def add_train(commands) -> None:
     command.set_defaults(run=_train)
     command.add_argument(
         "part",
-        choices=("vae", "dit", "export", "slot_id", "videomaker", "sama"),
+        choices=tuple(PARTS),
         help="the DiT trains on the VAE found in --out; export writes the files of a run that has not ended; slot_id, videomaker and "
         "sama train an adapter for the demo model",
     )
@@ -39,83 +41,53 @@ def add_train(commands) -> None:
     command.add_argument("--seed", type=int, default=0, help="of an adapter's run")
 
 
-def add_ablate(commands) -> None:
-    command = commands.add_parser(
-        "ablate", help="a system's ablations on the demo world: train, measure, tabulate"
-    )
-    command.set_defaults(run=_ablate)
-    add = command.add_argument
-    add("system", nargs="?", choices=("saber", "slot_id", "frames", "videomaker", "sama"), default="saber")
-    add("--seeds", type=int, default=2, help="training seeds of every run of slot_id, videomaker and sama")
-    add("--noises", type=int, default=3, help="clips of every toy in every variant; not of saber")
-    add(
-        "--out",
-        type=Path,
-        default=Path("runs/ablations"),
-        metavar="FOLDER",
-        help="what is there is not trained again",
-    )
-    add(
-        "--pretraining",
-        type=int,
-        default=1500,
-        metavar="STEPS",
-        help="text to video, which every run starts from",
-    )
-    add("--steps", type=int, default=600, help="of each run; of sama's pretexts and edits together")
-    add("--toys", type=int, default=64, help="unseen ones; of sama unseen edits of each kind")
-    add("--vae", type=Path, metavar="FILE", help="default: the demo model's")
-    add("--compile", action="store_true")
-    add("--device", default="cpu", help="cpu or cuda")
+def _train_vae(options: argparse.Namespace) -> None:
+    from ..training.vae import demo_vae, smoke_vae, train_vae
+
+    train_vae(smoke_vae() if options.smoke else demo_vae(), options.out, options.resume, options.initial)
+
+
+def _train_dit(options: argparse.Namespace) -> None:
+    from ..training.dit import demo_dit, smoke_dit, train_dit
+
+    config, start = smoke_dit() if options.smoke else demo_dit(), _start(options.initial, options.from_text)
+    train_dit(config, options.out, options.resume, options.compile, options.device, start)
+
+
+def _export(options: argparse.Namespace) -> None:
+    from ..training.dit import demo_dit, export_run, smoke_dit
+
+    export_run(smoke_dit() if options.smoke else demo_dit(), options.out)
+
+
+def _train_adapter(module: str, name: str) -> Callable[[argparse.Namespace], None]:
+    """What trains an adapter for the demo model: `train_NAME` of a module, with its `demo_NAME` or `smoke_NAME` configuration."""
+
+    def run(options: argparse.Namespace) -> None:
+        from ..demo import models
+        from ..training.slot_id import Models
+
+        found = import_module(f"..training.{module}", __package__)
+        config = getattr(found, f"{'smoke' if options.smoke else 'demo'}_{name}")()
+        base = Models(models.DIT, models.VAE, models.TEXT_ENCODER)
+        train = getattr(found, f"train_{name}")
+        train(replace(config, seed=options.seed), base, options.out, options.resume, options.device)
+
+    return run
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "vae": _train_vae,
+    "dit": _train_dit,
+    "export": _export,
+    "slot_id": _train_adapter("slot_id", "slots"),
+    "videomaker": _train_adapter("videomaker", "videomaker"),
+    "sama": _train_adapter("sama", "sama"),
+}
 
 
 def _train(options: argparse.Namespace) -> None:
-    from ..training import dit, vae
-
-    config = dit.smoke_dit() if options.smoke else dit.demo_dit()
-    if options.part == "vae":
-        small = vae.smoke_vae() if options.smoke else vae.demo_vae()
-        vae.train_vae(small, options.out, options.resume, options.initial)
-    elif options.part == "slot_id":
-        _train_slots(options)
-    elif options.part == "videomaker":
-        _train_videomaker(options)
-    elif options.part == "sama":
-        _train_sama(options)
-    elif options.part == "dit":
-        start = _start(options.initial, options.from_text)
-        dit.train_dit(config, options.out, options.resume, options.compile, options.device, start)
-    else:
-        dit.export_run(config, options.out)
-
-
-def _train_slots(options: argparse.Namespace) -> None:
-    from ..demo import models
-    from ..training.slot_id import Models, demo_slots, smoke_slots, train_slots
-
-    config = smoke_slots() if options.smoke else demo_slots()
-    base = Models(models.DIT, models.VAE, models.TEXT_ENCODER)
-    train_slots(replace(config, seed=options.seed), base, options.out, options.resume, options.device)
-
-
-def _train_videomaker(options: argparse.Namespace) -> None:
-    from ..demo import models
-    from ..training.slot_id import Models
-    from ..training.videomaker import demo_videomaker, smoke_videomaker, train_videomaker
-
-    config = smoke_videomaker() if options.smoke else demo_videomaker()
-    base = Models(models.DIT, models.VAE, models.TEXT_ENCODER)
-    train_videomaker(replace(config, seed=options.seed), base, options.out, options.resume, options.device)
-
-
-def _train_sama(options: argparse.Namespace) -> None:
-    from ..demo import models
-    from ..training.sama import demo_sama, smoke_sama, train_sama
-    from ..training.slot_id import Models
-
-    config = smoke_sama() if options.smoke else demo_sama()
-    base = Models(models.DIT, models.VAE, models.TEXT_ENCODER)
-    train_sama(replace(config, seed=options.seed), base, options.out, options.resume, options.device)
+    PARTS[options.part](options)
 
 
 def _start(dit_file: Path | None, text_file: Path | None):
@@ -127,69 +99,3 @@ def _start(dit_file: Path | None, text_file: Path | None):
             "trained with it; give both or neither"
         )
     return None if dit_file is None or text_file is None else Start(dit_file, text_file)
-
-
-def _ablate(options: argparse.Namespace) -> None:
-    if options.system == "slot_id":
-        _ablate_slots(options)
-        return
-    if options.system == "videomaker":
-        _ablate_videomaker(options)
-        return
-    if options.system == "sama":
-        _ablate_sama(options)
-        return
-    from ..demo import models
-    from ..training.ablation import Place, ablate
-    from ..training.frame_ablation import ablate_frames
-
-    place = Place(options.vae or models.VAE, options.out, options.device, options.compile)
-    if options.system == "frames":
-        print(
-            "\n".join(ablate_frames(place, options.steps, options.pretraining, options.toys, options.noises))
-        )
-        return
-    lines = ablate(place, options.steps, options.pretraining, options.toys)
-    print("\n".join(lines))
-    print(f"{(options.out / 'ablations.jpg').resolve()}")
-
-
-def _ablate_slots(options: argparse.Namespace) -> None:
-    from ..demo import models
-    from ..training.slot_ablation import ablate_slots
-    from ..training.slot_id import Models, demo_slots
-
-    base = Models(models.DIT, options.vae or models.VAE, models.TEXT_ENCODER)
-    config = replace(demo_slots(), steps=options.steps)
-    lines = ablate_slots(
-        config, base, options.out, options.toys, options.seeds, options.noises, options.device
-    )
-    print("\n".join(lines))
-
-
-def _ablate_videomaker(options: argparse.Namespace) -> None:
-    from ..demo import models
-    from ..training.slot_id import Models
-    from ..training.videomaker import demo_videomaker
-    from ..training.videomaker_ablation import ablate_videomaker
-
-    base = Models(models.DIT, options.vae or models.VAE, models.TEXT_ENCODER)
-    config = replace(demo_videomaker(), steps=options.steps)
-    lines = ablate_videomaker(
-        config, base, options.out, options.toys, options.seeds, options.noises, options.device
-    )
-    print("\n".join(lines))
-
-
-def _ablate_sama(options: argparse.Namespace) -> None:
-    from ..demo import models
-    from ..training.sama import demo_sama
-    from ..training.sama_ablation import ablate_sama, of_length
-    from ..training.slot_id import Models
-
-    base = Models(models.DIT, options.vae or models.VAE, models.TEXT_ENCODER)
-    config = of_length(demo_sama(), options.steps)
-    lines = ablate_sama(
-        config, base, options.out, options.toys, options.seeds, options.noises, options.device
-    )
-    print("\n".join(lines))

@@ -44,9 +44,9 @@ class SamaTraining:
     motion_steps: int
     steps: int
     semantic_weight: float = 0.1
-    edits: Pairs = field(default_factory=lambda: Pairs("edits", 8192))
-    pretexts: Pairs = field(default_factory=lambda: Pairs("pretexts", 4096))
-    batch: int = 24
+    edits: Pairs = field(default_factory=lambda: Pairs("edits", 4096))
+    pretexts: Pairs = field(default_factory=lambda: Pairs("pretexts", 2048))
+    batch: int = 16
     rank: int = 32
     hidden: int = 128  # of the MLP that takes semantic tokens in
     rate: float = 7e-3
@@ -63,7 +63,7 @@ class SamaTraining:
 
 def demo_sama() -> SamaTraining:
     """The demo's adapter."""
-    return SamaTraining(motion_steps=600, steps=1400)
+    return SamaTraining(motion_steps=360, steps=840)
 
 
 def smoke_sama() -> SamaTraining:
@@ -199,5 +199,5 @@ def sama_losses(
 
 
 def _matrix(name: str, parameter: Tensor) -> bool:
-    """Muon's: matrices between features; tables and those that begin at zero go to Adam."""
-    return parameter.ndim == 2 and not any(part in name for part in ("embedding", ".up.", "proj"))
+    """Muon's: matrices between features; the table of types and the head, which begin at zero, go to Adam."""
+    return parameter.ndim == 2 and not any(part in name for part in ("embedding", "proj"))

@@ -1,0 +1,99 @@
+"""`refvid ablate`. What needs torch is imported by the command that uses it."""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+
+def add_ablate(commands) -> None:
+    command = commands.add_parser(
+        "ablate", help="a system's ablations on the demo world: train, measure, tabulate"
+    )
+    command.set_defaults(run=_ablate)
+    add = command.add_argument
+    add("system", nargs="?", choices=tuple(SYSTEMS), default="saber")
+    add("--seeds", type=int, default=2, help="training seeds of every run of slot_id, videomaker and sama")
+    add("--noises", type=int, default=3, help="clips of every toy in every variant; not of saber")
+    add(
+        "--out",
+        type=Path,
+        default=Path("runs/ablations"),
+        metavar="FOLDER",
+        help="what is there is not trained again",
+    )
+    add(
+        "--pretraining",
+        type=int,
+        default=1500,
+        metavar="STEPS",
+        help="text to video, which every run starts from",
+    )
+    add("--steps", type=int, default=600, help="of each run; of sama's pretexts and edits together")
+    add("--toys", type=int, default=64, help="unseen ones; of sama unseen edits of each kind")
+    add("--vae", type=Path, metavar="FILE", help="default: the demo model's")
+    add("--compile", action="store_true")
+    add("--device", default="cpu", help="cpu or cuda")
+
+
+def _ablate_saber(options: argparse.Namespace) -> list[str]:
+    from ..training.ablation import ablate
+
+    lines = ablate(_place(options), options.steps, options.pretraining, options.toys)
+    return [*lines, f"{(options.out / 'ablations.jpg').resolve()}"]
+
+
+def _ablate_frames(options: argparse.Namespace) -> list[str]:
+    from ..training.frame_ablation import ablate_frames
+
+    return ablate_frames(_place(options), options.steps, options.pretraining, options.toys, options.noises)
+
+
+def _ablate_slots(options: argparse.Namespace) -> list[str]:
+    from ..training.slot_ablation import ablate_slots
+    from ..training.slot_id import demo_slots
+
+    return ablate_slots(replace(demo_slots(), steps=options.steps), *_adapter(options))
+
+
+def _ablate_videomaker(options: argparse.Namespace) -> list[str]:
+    from ..training.videomaker import demo_videomaker
+    from ..training.videomaker_ablation import ablate_videomaker
+
+    return ablate_videomaker(replace(demo_videomaker(), steps=options.steps), *_adapter(options))
+
+
+def _ablate_sama(options: argparse.Namespace) -> list[str]:
+    from ..training.sama import demo_sama
+    from ..training.sama_ablation import ablate_sama, of_length
+
+    return ablate_sama(of_length(demo_sama(), options.steps), *_adapter(options))
+
+
+SYSTEMS: dict[str, Callable[[argparse.Namespace], list[str]]] = {
+    "saber": _ablate_saber,
+    "slot_id": _ablate_slots,
+    "frames": _ablate_frames,
+    "videomaker": _ablate_videomaker,
+    "sama": _ablate_sama,
+}
+
+
+def _ablate(options: argparse.Namespace) -> None:
+    print("\n".join(SYSTEMS[options.system](options)))
+
+
+def _place(options: argparse.Namespace):
+    from ..demo import models
+    from ..training.ablation import Place
+
+    return Place(options.vae or models.VAE, options.out, options.device, options.compile)
+
+
+def _adapter(options: argparse.Namespace) -> tuple:
+    """What the ablation of an adapter takes after its configuration."""
+    from ..demo import models
+    from ..training.slot_id import Models
+
+    base = Models(models.DIT, options.vae or models.VAE, models.TEXT_ENCODER)
+    return base, options.out, options.toys, options.seeds, options.noises, options.device
