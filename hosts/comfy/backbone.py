@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from .apply import file_recipe
-from .semantic import attach_from_model_file
+from .semantic import attach_from_model_file, modules_of
 from .variants import describe, require_vae, require_wan
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,8 @@ def load_backbone(
     wan_vae = load_vae(_file("vae", vae, "vae"))
     require_vae(wan_vae, model)
     clip = load_text_encoder(_file("text_encoders", text_encoder, "text_encoder"))
-    described = f"{diffusion_model}: {describe(model)}; trained for {file_recipe(model) or 'no recipe named in the file'}"
+    known = "sama (its modules are in the file)" if modules_of(model) is not None else file_recipe(model)
+    described = f"{diffusion_model}: {describe(model)}; trained for {known or 'no recipe named in the file'}"
     logger.info("refvid: %s", described)
     return Backbone(with_shift(model, shift), clip, wan_vae, described)
 

@@ -28,9 +28,8 @@ class Spare:
         self, guider, noise: Tensor, latent: Tensor, sigmas: Tensor, seed: int | None
     ) -> tuple[Tensor, Tensor]:
         """Noise and latent with spare frames behind. ValueError where a run goes on with a latent that has lost them."""
-        if not noise.any() and not guider.model_patcher.model.model_sampling.sigma_max.isclose(
-            sigmas[0].cpu()
-        ):
+        most = guider.model_patcher.get_model_object("model_sampling").sigma_max
+        if not noise.any() and not torch.isclose(most.cpu(), sigmas[0].cpu()):
             raise ValueError(
                 "the run goes on at a lower noise level, but its latent does not hold the semantic tokens of the run before: connect the "
                 "latent of that run itself"

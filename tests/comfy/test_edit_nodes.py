@@ -180,3 +180,18 @@ def test_the_modules_of_a_model_are_loaded_and_moved_with_it(editor):
     (patcher,) = editor.comfy.get_additional_models_with_key("refvid_semantic")
     assert patcher in editor.comfy.get_nested_additional_models()
     assert isinstance(patcher, comfy.model_patcher.ModelPatcher) and patcher.model_size() > 0
+
+
+def test_the_loader_says_what_it_found_and_names_what_a_torn_file_lacks(server):
+    entry = server.run(edited(graph(), {"edit.instruction": "make the toy halved"}))
+    (said,) = entry["outputs"]["backbone"]["text"]
+    assert "trained for sama (its modules are in the file)" in said
+    state = {
+        key: value
+        for key, value in tiny.sama_state(tiny.config()).items()
+        if "siglip_feat_mlp.fc1" not in key
+    }
+    tiny.save_dit(server.base / "models/diffusion_models", "torn.safetensors", tiny.config(), state)
+    lacking = failure(server.run(graph("torn.safetensors")))
+    assert lacking is not None and lacking.node == "backbone"
+    assert "has no siglip_feat_mlp.fc1.weight, siglip_feat_mlp.fc1.bias" in lacking.message
