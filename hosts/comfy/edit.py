@@ -18,7 +18,7 @@ from .variants import input_channels, latent_channels, makes_one_clock, require_
 
 
 @dataclass(frozen=True)
-class Edited:
+class Setup:
     """Everything a sampler needs, and how many pictures the source has: the rest of the result is padding."""
 
     model: ModelPatcher
@@ -31,7 +31,7 @@ class Edited:
 def instruction_edit(
     model: ModelPatcher, clip, vae, source: Tensor, instruction: str, references: list[Reference],
     windows: Windows, recipe_name: str = AUTO,
-) -> Edited:  # fmt: skip
+) -> Setup:  # fmt: skip
     """A source (F, H, W, 3) and what to change in it. Everything that may be refused is refused before anything is encoded."""
     require_wan(model)
     require_vae(vae, model)
@@ -48,10 +48,10 @@ def instruction_edit(
     encoded = vae.encode(pictures)
     latent = {"samples": torch.zeros_like(encoded)}
     positive, negative = (_words(clip, text) for text in (prompt, PREFIX))
-    patched = _in_windows(sidecar.install(model), windows, encoded.shape[2])
+    patched = in_windows(sidecar.install(model), windows, encoded.shape[2])
     positive, negative = (attach_source(words, encoded, recipe) for words in (positive, negative))
     out = apply_references(patched, None, positive, negative, vae, latent, references, recipe)
-    return Edited(out.model, out.positive, out.negative, latent, len(source))
+    return Setup(out.model, out.positive, out.negative, latent, len(source))
 
 
 def _recipe(name: str, model: ModelPatcher) -> Recipe:
@@ -76,7 +76,7 @@ def _words(clip, text: str) -> Conditioning:
     return clip.encode_from_tokens_scheduled(clip.tokenize(text))
 
 
-def _in_windows(model: ModelPatcher, windows: Windows, frames: int) -> ModelPatcher:
+def in_windows(model: ModelPatcher, windows: Windows, frames: int) -> ModelPatcher:
     """With core's context windows where the video is longer than one, and none were put on the model before."""
     if frames <= windows.frames or "context_handler" in model.model_options:
         return model

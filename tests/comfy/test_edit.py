@@ -20,7 +20,7 @@ from refvid.hosts import plain, plain_references
 from refvid.hosts.comfy import sidecar
 from refvid.hosts.comfy.apply import apply_references
 from refvid.hosts.comfy.conditioning import with_values
-from refvid.hosts.comfy.edit import _in_windows
+from refvid.hosts.comfy.edit import in_windows
 from refvid.hosts.comfy.frames import replace_frames
 from refvid.hosts.comfy.guiders import table_guider
 from refvid.hosts.comfy.steps import denoise_steps
@@ -165,10 +165,10 @@ def test_two_ranges_equal_one_run_and_hand_the_tokens_on(editor):
         denoised({"samples": first["samples"].unbind()[0]}, 3, 99, False, False)
 
 
-def test_a_long_video_is_evaluated_in_windows_as_on_the_plain_host(editor):
+def test_a_long_video_is_evaluatedin_windows_as_on_the_plain_host(editor):
     long, windows = editor.longer(7), Windows(13, 8)
-    model = _in_windows(long.installed(), windows, 7)
-    assert "context_handler" not in _in_windows(long.installed(), windows, 4).model_options
+    model = in_windows(long.installed(), windows, 7)
+    assert "context_handler" not in in_windows(long.installed(), windows, 4).model_options
     for recipe in ("sama", "in_context"):
         got = edited(long, model, recipe, frames=7)
         condition = long.condition(recipe, windows=windows)
