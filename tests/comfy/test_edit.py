@@ -165,7 +165,7 @@ def test_two_ranges_equal_one_run_and_hand_the_tokens_on(editor):
         denoised({"samples": first["samples"].unbind()[0]}, 3, 99, False, False)
 
 
-def test_a_long_video_is_evaluatedin_windows_as_on_the_plain_host(editor):
+def test_a_long_video_is_evaluated_in_windows_as_on_the_plain_host(editor):
     long, windows = editor.longer(7), Windows(13, 8)
     model = in_windows(long.installed(), windows, 7)
     assert "context_handler" not in in_windows(long.installed(), windows, 4).model_options
