@@ -1,5 +1,6 @@
 """Pictures, masks and videos on disk, for use without ComfyUI."""
 
+import math
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
@@ -68,27 +69,12 @@ class Film:
 
 def read_film(path: str | Path, what: str, longest: int) -> Film:
     """A video file of no more than `longest` pictures; decoding stops where it has more. ValueError as `read_video` says, and for those."""
-    import av
-
-    pictures, rate = [], Fraction(0)
     if not Path(path).is_file():
         raise ValueError(f"{what}: there is no file {path}")
-    try:
-        with av.open(str(path)) as container:
-            rate = container.streams.video[0].average_rate or Fraction(0)
-            for frame in container.decode(video=0):
-                pictures.append(frame.to_ndarray(format="rgb24"))
-                if len(pictures) > longest:
-                    raise ValueError(
-                        f"{what}: {path} has more than {longest} frames, the most that is edited at a time; cut it into parts"
-                    )
-    except (av.FFmpegError, IndexError) as error:
-        raise ValueError(
-            f"{what}: {path} is not a video that can be read (MP4, WebM, GIF …): {error}"
-        ) from error
-    if not pictures or not rate:
+    frames, rate = _decoded(path, what, longest)
+    if not frames or not rate:
         raise ValueError(f"{what}: {path} holds no frame, or does not say how many there are a second")
-    return Film(torch.from_numpy(np.stack(pictures)).float() / 255, rate)
+    return Film(torch.from_numpy(np.stack(frames)).float() / 255, rate)
 
 
 def read_video(path: str | Path, what: str) -> Tensor:
@@ -98,7 +84,7 @@ def read_video(path: str | Path, what: str) -> Tensor:
     """
     if not Path(path).exists():
         raise ValueError(f"{what}: there is no file {path}")
-    frames = _numbered(Path(path), what) if Path(path).is_dir() else _decoded(path, what)
+    frames = _numbered(Path(path), what) if Path(path).is_dir() else _decoded(path, what)[0]
     if not frames:
         raise ValueError(f"{what}: {path} holds no frame")
     return torch.from_numpy(np.stack(frames)).float() / 255
@@ -112,16 +98,27 @@ def read_masks(path: str | Path, what: str) -> Tensor:
     return read_mask(path, what)
 
 
-def _decoded(path: str | Path, what: str) -> list[np.ndarray]:
+def _decoded(
+    path: str | Path, what: str, longest: float = math.inf
+) -> tuple[list[np.ndarray], Fraction | None]:
+    """Frames, and how many there are a second."""
     import av
 
+    frames = []
     try:
         with av.open(str(path)) as container:
-            return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+            rate = container.streams.video[0].average_rate
+            for frame in container.decode(video=0):
+                frames.append(frame.to_ndarray(format="rgb24"))
+                if len(frames) > longest:
+                    raise ValueError(
+                        f"{what}: {path} has more than {longest} frames, the most that is edited at a time; cut it into parts"
+                    )
     except (av.FFmpegError, IndexError) as error:
         raise ValueError(
             f"{what}: {path} is not a video that can be read (MP4, WebM, GIF …): {error}"
         ) from error
+    return frames, rate
 
 
 def _numbered(folder: Path, what: str) -> list[np.ndarray]:

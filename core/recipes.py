@@ -101,7 +101,7 @@ def videomaker_shared() -> Recipe:
 
 
 def videomaker_no_text() -> Recipe:
-    """`videomaker` whose reference does not read the prompt: the paper's ablation (table 4, without cross-attention). What it says then depends
+    """`videomaker` whose reference does not read the prompt: the paper's ablation without cross-attention. What it says then depends
     on the picture alone."""
     return replace(videomaker(), name="videomaker_no_text", reads_text=False)
 

@@ -97,7 +97,7 @@ def tail(
         now.bias,
         attend(now.groups),
         torch.zeros(1, device=device) if layout.recipe.clock == "own" else None,
-        0 if edit is None else edit.count,
+        layout.unturned,
         None if edit is None else edit.video_type,
         layout.recipe.reads_text,
     )

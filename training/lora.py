@@ -24,7 +24,8 @@ class LowRank(nn.Module):
 def add_lora(dit: WanDiT, rank: int, attention: str = CROSS) -> nn.ModuleDict:
     """Freeze the DiT and put a LowRank around q, k, v and o of that attention of every block. -> what learns, by a name of its own;
     the base layers are shared with the DiT."""
-    dit.requires_grad_(False)
+    for name, parameter in dit.named_parameters():
+        parameter.requires_grad_(".down." in name or ".up." in name)  # another LoRA on it goes on learning
     layers = nn.ModuleDict()
     for index, block in enumerate(dit.blocks):
         changed = getattr(block, attention)

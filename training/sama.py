@@ -82,7 +82,6 @@ class SamaTrainee(nn.Module):
         self.semantics = SemanticModules(SemanticConfig(width, features, config.hidden))
         self.semantics.start()
         self.lora = nn.ModuleDict({name: add_lora(dit, config.rank, name) for name in ATTENTIONS})
-        self.requires_grad_(True)  # the second LoRA froze the first with the DiT
 
 
 def train_sama(
