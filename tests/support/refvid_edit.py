@@ -27,7 +27,8 @@ SHIFT = 5.0
 
 def published(dit, modules, latent: Tensor, state: Tensor, source: Tensor, context: Tensor, timestep: float):
     """SAMA's forward as released, in float64 and in its own order: source, semantic tokens, video; one softmax over all of them, no part of
-    the hosts' path. latent and source (1, 16, F, h, w), state (1, n, features) -> velocity, velocity of the semantic tokens."""
+    the hosts' path. latent and source (1, 16, F, h, w), state (1, n, features) -> velocity, velocity of the semantic tokens. Zero type
+    embeddings and no state are the plain in-context recipe."""
     dit, modules = copy.deepcopy(dit).double(), copy.deepcopy(modules).double()
     clock = torch.tensor([timestep], dtype=torch.float64)
     time, modulation = dit.embed_time(clock)

@@ -1,7 +1,10 @@
 """Running ComfyUI's own loaders, guiders and samplers in process, for tests under its interpreter."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import comfy.model_management
 import comfy.sample
 import comfy.samplers
 import comfy.sd
@@ -77,6 +80,27 @@ def velocity_at(model, positive, negative, latent: Tensor, sigma: float, frames:
     return seen[0]
 
 
+@contextmanager
+def in_float64(model, *beside: torch.nn.Module) -> Iterator[list[Tensor]]:
+    """ComfyUI's model, and modules beside it, in float64 for as long as this lasts; what the model gives is added to the list. Rotations and
+    the embedding of patches stay in float32, as core has them in every type, and so does the result behind the model."""
+    inside, module = model.model, model.model.diffusion_model
+    before, made = (inside.manual_cast_dtype, comfy.model_management.in_training), []
+    for one in (module, *beside):
+        one.double()
+    module.patch_embedding.float()
+    # in training, core turns queries and keys by torch alone; its compiled way knows no float64
+    inside.manual_cast_dtype, comfy.model_management.in_training = torch.float64, True
+    hook = module.register_forward_hook(lambda _, given, out: made.append(out))
+    try:
+        yield made
+    finally:
+        hook.remove()
+        inside.manual_cast_dtype, comfy.model_management.in_training = before
+        for one in (module, *beside):
+            one.float()
+
+
 def worst(a: Tensor, b: Tensor) -> float:
     assert a.shape == b.shape
-    return (a.float() - b.float()).abs().max().item()
+    return (a.double() - b.double()).abs().max().item()
