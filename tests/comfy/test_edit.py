@@ -13,9 +13,9 @@ import nodes
 from refvid.core.controls import Controls
 from refvid.core.editing import Windows
 from refvid.core.frames import Given, Placed
-from refvid.core.guidance import CONDITIONED, Guidance, Scale, joint
+from refvid.core.guidance import Guidance, Scale, joint
 from refvid.core.references import make_reference
-from refvid.core.semantic import as_frames, as_tokens, first_frames
+from refvid.core.semantic import first_frames
 from refvid.hosts import plain, plain_references
 from refvid.hosts.comfy import sidecar
 from refvid.hosts.comfy.apply import apply_references
