@@ -1,6 +1,7 @@
 """Long video in two passes: key pictures far apart, then what lies between neighbours (STIV, arXiv 2412.07730, §3.5)."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -49,10 +50,14 @@ class LongVideo:
         return Placed(pair, [0, self.segment - 1], clock)
 
     def join(self, segments: list[Tensor]) -> Tensor:
-        """Segments (n, H, W, 3), each from its first key up to the second, which begins the next: (length, H, W, 3). ValueError for
-        another number or length of them."""
+        """Segments (n, H, W, 3), each from its first key up to the second, which begins the next: (length, H, W, 3). At that moment
+        stands the mean of what the two say of it: a VAE decodes a segment's first picture otherwise than one inside it, which
+        alone would be a jump (our choice; docs/log.md). ValueError for another number or length of them."""
         if [len(one) for one in segments] != [self.segment] * (self.keys - 1):
             raise ValueError(
                 f"segments have {', '.join(str(len(one)) for one in segments)} pictures; needed {self.keys - 1} segments of {self.segment}"
             )
-        return torch.cat([one[: self.stride : self.keep] for one in segments])
+        meetings = [segments[0][:1]]
+        meetings += [(before[self.stride] + after[0])[None] / 2 for before, after in pairwise(segments)]
+        inner = [one[self.keep : self.stride : self.keep] for one in segments]
+        return torch.cat([part for pair in zip(meetings, inner, strict=True) for part in pair])

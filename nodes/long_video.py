@@ -83,8 +83,8 @@ class RefVidJoinSegments(io.ComfyNode):
             node_id="RefVidJoinSegments",
             display_name="Join Segments",
             category=CATEGORY,
-            description="Puts the decoded segments together: each up to its second key frame, which begins the next, so that no frame comes "
-            "twice or stands still.",
+            description="Puts the decoded segments together: each up to its second key frame, where the next begins, so that no frame comes "
+            "twice, stands still or jumps.",
             is_input_list=True,
             inputs=[
                 io.Image.Input("segments", tooltip="From VAE Decode, one for each pair."),

@@ -29,6 +29,16 @@ def test_what_is_joined_has_every_moment_once_and_in_order(keys, groups, more):
     assert plan.join(segments)[:, 0, 0, 0].tolist() == list(range(plan.length))
 
 
+def test_where_segments_meet_stands_the_mean_of_both():
+    """Also where only every second picture is kept; what came is left as it was."""
+    segments = [torch.full((13, 2, 2, 3), value) for value in (0.0, 1.0, 0.5)]
+    for keep in (1, 2, 4, 8):
+        joined = LongVideo(4, 8, keep).join(segments)[:, 0, 0, 0]
+        inside = 8 // keep - 1
+        assert joined.tolist() == [0, *[0] * inside, 0.5, *[1] * inside, 0.75, *[0.5] * inside]
+    assert [one.unique().tolist() for one in segments] == [[0.0], [1.0], [0.5]]
+
+
 def test_the_papers_380_frames():
     plan = LongVideo(20, 20)
     assert (plan.segment, plan.length) == (25, 380)
