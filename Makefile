@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-plain test-comfy kernels-matrix check bench comfyui-files object-info clean need-dest
+.PHONY: help demo test test-plain test-comfy test-browser kernels-matrix check bench comfyui-files object-info clean need-dest
 
 # The first of these that starts and is new enough; choose another with PYTHON=...
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3; do \
@@ -14,6 +14,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet
 OUT ?= out/object_info.json
+# The slowest file, run apart from the others inside ComfyUI.
+BROWSER := tests/comfy/test_browser.py
 # Its interpreter breaks with numpy 2.4 and newer.
 OLD_TRITON := build/triton-3.6.0
 
@@ -27,14 +29,18 @@ test: $(VENV)/dev.stamp  ## all tests; those that need ComfyUI run under its own
 	@mkdir -p out; echo "== the tests inside ComfyUI run beside these; what they say comes last"; \
 	$(MAKE) --no-print-directory test-comfy >out/test-comfy.log 2>&1 & \
 	$(MAKE) --no-print-directory test-plain; plain=$$?; \
-	wait $$! && comfy=0 || comfy=$$?; cat out/test-comfy.log; exit $$((plain + comfy))
+	$(MAKE) --no-print-directory test-browser; browser=$$?; \
+	wait $$! && comfy=0 || comfy=$$?; cat out/test-comfy.log; exit $$((plain + browser + comfy))
 
 test-plain: $(VENV)/dev.stamp
 	OMP_NUM_THREADS=1 $(BIN)/pytest
 	OMP_NUM_THREADS=1 TRITON_INTERPRET=1 $(BIN)/pytest tests/kernels -m interpreted
 
 test-comfy: $(VENV)/dev.stamp
-	OMP_NUM_THREADS=1 $(BIN)/python tests/run_comfy.py
+	OMP_NUM_THREADS=1 $(BIN)/python tests/run_comfy.py --deselect=$(BROWSER)
+
+test-browser: $(VENV)/dev.stamp
+	OMP_NUM_THREADS=1 $(BIN)/python tests/run_comfy.py $(BROWSER)
 
 kernels-matrix: $(VENV)/dev.stamp  ## every kernel for every architecture and type, on Triton 3.7.1 and 3.6.0
 	$(BIN)/pytest tests/unit/test_kernels_compiled.py -m slow

@@ -68,7 +68,7 @@ def _pytest(support, root: Path, python: Path, arguments: list[str]) -> int:
     # Safe path: `python -m pytest` would put our folder on the import path, where `nodes` must be ComfyUI's.
     own = {"PYTHONSAFEPATH": "1", "COMFYUI_PATH": str(root), "COMFYUI_PYTHON": str(python)}
     # ComfyUI's imports warn, which is not ours to judge: warnings are shown here, not raised.
-    chosen = any(argument.split("::")[0].endswith(".py") for argument in arguments)
+    chosen = any(a.split("::")[0].endswith(".py") and not a.startswith("-") for a in arguments)
     command = [str(python), "-m", "pytest", "-m", "comfy", "-W", "default", *arguments]
     command += [] if chosen else marked
     print(f"== tests inside ComfyUI: {root}, {python}", flush=True)
