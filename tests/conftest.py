@@ -6,23 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from refvid_folder import import_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 
-
-def _name_the_pack() -> None:
-    """Import the root as `refvid`, whatever the clone is called and whether or not it was installed."""
-    spec = importlib.util.spec_from_file_location(
-        "refvid", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
-    )
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["refvid"] = module
-    spec.loader.exec_module(module)
-
-
-if "refvid" not in sys.modules:
-    _name_the_pack()
+if "refvid" not in sys.modules:  # whatever the clone is called, and whether or not it was installed
+    import_folder("refvid", ROOT)
 
 HAS_HYPOTHESIS = importlib.util.find_spec("hypothesis") is not None  # ComfyUI's interpreter may lack it
 HAS_COMFYUI = importlib.util.find_spec("comfy") is not None

@@ -9,6 +9,7 @@ import refvid_gguf
 import refvid_run as run
 import refvid_tiny as tiny
 import torch
+from refvid_folder import import_folder
 
 from refvid.core.recipes import recipe_named
 from refvid.core.references import make_reference
@@ -37,7 +38,7 @@ def pair(tmp_path_factory):
     folder = tmp_path_factory.mktemp("gguf")
     held = refvid_gguf.write(folder / "wan.gguf", tiny.dit_state(SIZES))
     folder_paths.add_model_folder_path("unet", str(folder))
-    loader = refvid_gguf.load_pack(pack).NODE_CLASS_MAPPINGS["UnetLoaderGGUFAdvanced"]()
+    loader = import_folder("comfyui_gguf", pack).NODE_CLASS_MAPPINGS["UnetLoaderGGUFAdvanced"]()
     (quantised,) = loader.load_unet(
         "wan.gguf", "float32", "float32", False
     )  # unpacked as exactly as the twin

@@ -1,10 +1,7 @@
 """ComfyUI-GGUF's own loader, and tiny Wan files in its format."""
 
-import importlib.util
 import os
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import torch
@@ -21,18 +18,6 @@ def find_pack() -> Path | None:
     root = find_comfyui()
     folders = [] if root is None else [root / "custom_nodes" / FOLDER, root.parent / FOLDER]
     return next((folder for folder in folders if (folder / "loader.py").is_file()), None)
-
-
-def load_pack(folder: Path) -> ModuleType:
-    """The pack as ComfyUI imports it."""
-    spec = importlib.util.spec_from_file_location(
-        "comfyui_gguf", folder / "__init__.py", submodule_search_locations=[str(folder)]
-    )
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["comfyui_gguf"] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def write(path: Path, state: dict[str, Tensor]) -> dict[str, Tensor]:
