@@ -112,6 +112,11 @@ def in_context() -> Recipe:
     return Recipe("in_context", "our choice", "video", GREY, False, False, False, "keep")
 
 
+def recipe_for(modules: object | None, said: str | None) -> str | None:
+    """The recipe of a model: `sama` where it has SAMA's modules, else what its file says, if it says any."""
+    return said if modules is None else sama().name
+
+
 def sama() -> Recipe:
     """`in_context`, told apart by type embeddings, with 65 semantic tokens: features of SigLIP's for one frame, 64 places and their mean.
     SAMA (arXiv 2603.19228) and its released code, which is the truth where the two differ. Pictures are our choice (type 0, frame F + k);

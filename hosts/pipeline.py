@@ -12,7 +12,7 @@ from ..core.checkpoint import read_shapes
 from ..core.frames import Placed
 from ..core.guidance import Guidance, Scale, joint
 from ..core.inspection import Inspection, Sizes, inspect
-from ..core.recipes import AUTO, EDITING, RECIPES, TRAINED_FOR, choose_recipe
+from ..core.recipes import AUTO, EDITING, RECIPES, TRAINED_FOR, choose_recipe, recipe_for
 from ..core.references import Reference
 from ..core.semantic import SemanticModules
 from ..kernels.paths import AUTO as ANY_ATTENTION
@@ -76,7 +76,7 @@ def load_backbone(
             "models of the Wan 2.2 VAE (TI2V-5B) run in ComfyUI"
         )
     modules = load_modules(dit, dtype, device)
-    recipe = "sama" if modules is not None else metadata.get(TRAINED_FOR)
+    recipe = recipe_for(modules, metadata.get(TRAINED_FOR))
     return Backbone(model, load_vae(vae, dtype, device), text, recipe, _settings(metadata), modules)
 
 

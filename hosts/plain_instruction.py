@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from ..core.adapter import is_lora_key
 from ..core.checkpoint import read_some
 from ..core.editing import PREFIX, Windows, edit_prompt, fitted_size, padded
-from ..core.recipes import EDITING, choose_recipe
+from ..core.recipes import EDITING, choose_recipe, recipe_for
 from ..wan.loading import load_modules
 from ..wan.lora import merge_lora
 from .pipeline import Backbone, Progress, Request, generate
@@ -32,7 +32,7 @@ def with_editing_adapter(backbone: Backbone, path: str | Path, strength: float, 
     lora = read_some(path, what, is_lora_key)
     if lora and strength:
         merge_lora(backbone.dit, lora, strength, what)
-    return replace(backbone, recipe="sama", modules=modules)
+    return replace(backbone, recipe=recipe_for(modules, backbone.recipe), modules=modules)
 
 
 def edit_film(

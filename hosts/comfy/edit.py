@@ -7,7 +7,7 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ...core.editing import PREFIX, Windows, edit_prompt, padded
-from ...core.recipes import AUTO, EDITING, Recipe, choose_recipe
+from ...core.recipes import AUTO, EDITING, Recipe, choose_recipe, recipe_for
 from ...core.references import Reference
 from . import sidecar
 from .apply import apply_references, file_recipe
@@ -56,7 +56,7 @@ def instruction_edit(
 
 def _recipe(name: str, model: ModelPatcher) -> Recipe:
     """By name, or sama where the model has its modules, or what its file says."""
-    known = "sama" if modules_of(model) is not None else file_recipe(model)
+    known = recipe_for(modules_of(model), file_recipe(model))
     return choose_recipe(name, known if known in EDITING else None, EDITING)
 
 
