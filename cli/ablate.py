@@ -93,7 +93,7 @@ def _place(options: argparse.Namespace):
 def _adapter(options: argparse.Namespace) -> tuple:
     """What the ablation of an adapter takes after its configuration."""
     from ..demo import models
-    from ..training.slot_id import Models
+    from ..training.adapter import Models
 
     base = Models(models.DIT, options.vae or models.VAE, models.TEXT_ENCODER)
-    return base, options.out, options.toys, options.seeds, options.noises, options.device
+    return base, options.out, options.toys, options.seeds, options.noises, options.device, options.compile

@@ -65,13 +65,14 @@ def _train_adapter(module: str, name: str) -> Callable[[argparse.Namespace], Non
 
     def run(options: argparse.Namespace) -> None:
         from ..demo import models
-        from ..training.slot_id import Models
+        from ..training.adapter import Models
 
         found = import_module(f"..training.{module}", __package__)
         config = getattr(found, f"{'smoke' if options.smoke else 'demo'}_{name}")()
         base = Models(models.DIT, models.VAE, models.TEXT_ENCODER)
         train = getattr(found, f"train_{name}")
-        train(replace(config, seed=options.seed), base, options.out, options.resume, options.device)
+        seeded, go_on = replace(config, seed=options.seed), options.resume
+        train(seeded, base, options.out, go_on, options.device, compiled=options.compile)
 
     return run
 

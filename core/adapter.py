@@ -14,7 +14,7 @@ from torch import Tensor
 from .checkpoint import KIND, VERSION, read_safetensors, require_kind, save_model
 from .slots import SlotEncoder, SlotsConfig
 
-ADAPTER, FORMAT = "slot_id", "1"
+ADAPTER, FORMAT = "slot_id", "2"
 ENCODER, LORA = "slot_encoder.", "diffusion_model."
 PROJECTIONS = ("q", "k", "v", "o")  # of an attention
 CROSS, SELF = "cross_attn", "self_attn"  # the attentions of a block

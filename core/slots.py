@@ -37,7 +37,7 @@ class SlotsConfig:
     place_width: int = 64
     slots: int = 16
     anchors: int = 4
-    rounds: int = 3
+    rounds: int = 1
     epsilon: float = 0.1
     gate: float = -2.0
     frames: int = 33
@@ -105,7 +105,8 @@ class SlotEncoder(nn.Module):
     def start(self) -> None:
         """The weights that training begins with, beside torch's own."""
         nn.init.constant_(self.gate.bias, self.config.gate)
-        for table in (self.first_slots, self.anchor_queries, self.null):
+        nn.init.normal_(self.first_slots.weight)  # as large as what the reader norms: it stays in every query
+        for table in (self.anchor_queries, self.null):
             nn.init.normal_(table.weight, std=table.weight.shape[1] ** -0.5)
 
     def forward(self, clip: Tensor, cover: Tensor, anchor: Tensor, anchor_cover: Tensor) -> Encoded:
@@ -126,9 +127,10 @@ class SlotEncoder(nn.Module):
 
     def _read(self, tokens: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         """tokens (B, F, N, width) and their weights (B, F, N), frame by frame in order -> slots, plans."""
-        slots, plans = _rows(self.first_slots, len(tokens)), []
+        own, plans = _rows(self.first_slots, len(tokens)), []
+        slots = own
         for frame in range(tokens.shape[1]):
-            slots, plan = self.reader(slots, tokens[:, frame], weights[:, frame])
+            slots, plan = self.reader(slots, own, tokens[:, frame], weights[:, frame])
             plans.append(plan)
         return slots, torch.stack(plans, 1)
 
@@ -160,9 +162,9 @@ class SlotReader(nn.Module):
         self.read, self.kept = linear(width, 3 * width), linear(width, 3 * width)
         self.mlp = nn.Sequential(linear(width, 2 * width), nn.GELU(), linear(2 * width, width))
 
-    def forward(self, slots: Tensor, tokens: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """slots (B, S, width), tokens (B, N, width), weights (B, N) in [0, 1] -> slots, and what each read of the tokens
-        (B, S, N). A frame whose weights are all zero changes nothing."""
+    def forward(self, slots: Tensor, own: Tensor, tokens: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """slots (B, S, width) and what each of them began as, own (B, S, width); tokens (B, N, width), weights (B, N) in
+        [0, 1] -> slots, and what each read of the tokens (B, S, N). A frame whose weights are all zero changes nothing."""
         mass = weights.sum(1, keepdim=True)
         shows = mass > 0
         share = torch.where(shows, weights / mass.clamp_min(1e-6), 1 / weights.shape[1])
@@ -170,7 +172,8 @@ class SlotReader(nn.Module):
         even = torch.full((1, slots.shape[1]), 1 / slots.shape[1])
         before, plan = slots, torch.zeros(0)
         for _ in range(self.rounds):
-            query = F.normalize(self.query(self.norm_slots(slots)), dim=-1)
+            # The unit forgets what a slot began as, and slots that forget it read the same (docs/log.md).
+            query = F.normalize(self.query(self.norm_slots(slots) + own), dim=-1)
             plan = transport_plan(-(query @ key.mT), even, share, self.epsilon) * slots.shape[1]
             slots = gated(self.read(plan.to(value.dtype) @ value), self.kept(slots), slots)
             slots = slots + self.mlp(self.norm_mlp(slots))

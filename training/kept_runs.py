@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,9 @@ def folder_of(folder: Path, name: str, seed: int) -> Path:
     return own
 
 
-def begin(folder: Path, config: Any, state: str) -> None:
-    """Make sure that a state file in the folder is this configuration's (a dataclass): another's is deleted, not gone on from."""
-    made, begun = json.dumps(asdict(config)), folder / "begun.json"
+def begin(folder: Path, config: dict[str, Any], state: str) -> None:
+    """Make sure that a state file in the folder is this configuration's: another's is deleted, not gone on from."""
+    made, begun = json.dumps(config), folder / "begun.json"
     if not begun.exists() or begun.read_text() != made:
         (folder / state).unlink(missing_ok=True)
     begun.write_text(made)

@@ -12,12 +12,15 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from .parallel import ALONE, Ranks, share_out
 
+GENTLE = 1 / 7  # of Muon's rate: 1e-3 at the 7e-3 of every run here (our choice)
+
 
 class Optimiser:
     """One step of Muon and Adam together, with clipping and a moving average of the weights.
 
     `hidden(name, parameter)` says which parameters are matrices of the hidden layers (Muon, arXiv 2502.16982; a
-    convolution kernel is the matrix of its outputs by all its inputs). Adam runs at `adam_share` of Muon's rate.
+    convolution kernel is the matrix of its outputs by all its inputs). Adam runs at `adam_share` of Muon's rate; what
+    `gentle(name)` names is Adam's too, at GENTLE of Muon's rate.
     Several processes make matrices orthogonal in turns, which is most of a step; momentum is kept by all.
     """
 
@@ -30,6 +33,7 @@ class Optimiser:
         average: float = 0.99,
         weight_decay: float = 0.0,
         ranks: Ranks = ALONE,
+        gentle: Callable[[str], bool] = lambda name: False,
     ):
         if not hasattr(torch.optim, "Muon"):
             raise ValueError(
@@ -37,8 +41,11 @@ class Optimiser:
             )
         named = list(module.named_parameters())
         self.parameters = [parameter for _, parameter in named]
-        self.kernels = [parameter for name, parameter in named if hidden(name, parameter)]
-        chosen = {id(parameter) for parameter in self.kernels}
+        slow = [parameter for name, parameter in named if gentle(name)]
+        self.kernels = [
+            parameter for name, parameter in named if hidden(name, parameter) and not gentle(name)
+        ]
+        chosen = {id(parameter) for parameter in self.kernels + slow}
         rest = [parameter for parameter in self.parameters if id(parameter) not in chosen]
         # Muon takes matrices only: each kernel is seen through a flat view of the same storage.
         self.matrices = [nn.Parameter(kernel.detach().flatten(1)) for kernel in self.kernels]
@@ -49,8 +56,9 @@ class Optimiser:
         )
         for group in self.muon.param_groups:
             group["ns_steps"] *= group["mine"]
-        self.adam = torch.optim.Adam(rest, lr=rate * adam_share, betas=(0.9, 0.98), foreach=True)
-        self.rates = [(self.muon, rate), (self.adam, rate * adam_share)]
+        shares = [{"params": rest, "share": adam_share}, {"params": slow, "share": GENTLE}]
+        self.adam = torch.optim.Adam(shares, lr=rate, betas=(0.9, 0.98), foreach=True)
+        self.rate = rate
         self.average = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(average))
 
     def step(self, module: nn.Module, factor: float, clip: float = 1.0) -> None:
@@ -58,9 +66,9 @@ class Optimiser:
         nn.utils.clip_grad_norm_(self.parameters, clip, foreach=True)
         for matrix, kernel in zip(self.matrices, self.kernels, strict=True):
             matrix.grad = None if kernel.grad is None else kernel.grad.flatten(1)
-        for optimiser, rate in self.rates:
+        for optimiser in (self.muon, self.adam):
             for group in optimiser.param_groups:
-                group["lr"] = rate * factor * group.get("mine", True)
+                group["lr"] = self.rate * factor * group.get("mine", True) * group.get("share", 1.0)
             optimiser.step()
         share_out(self.matrices, self.ranks)
         module.zero_grad(set_to_none=True)

@@ -2,8 +2,6 @@
 (arXiv 2603.19228; sizes and rates are our choice)."""
 
 import json
-import logging
-import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import cast
@@ -22,15 +20,13 @@ from ..hosts.plain_references import tail
 from ..wan.dit import WanDiT
 from ..wan.sampler import TRAINED_STEPS
 from ..wan.text import PADDING, TextEncoder, fold_padding
+from .adapter import AdapterRun, Models, compile_frozen, train_adapter
 from .batches import sample_sigma
-from .dit import SAVE_EVERY
 from .edit_data import EditPairs, Pairs, cached_pairs
 from .lora import add_lora, lora_state
-from .optimise import Optimiser, load_run, save_run, warm_hold_decay
+from .optimise import Optimiser
 from .semantic_targets import HandMade
-from .slot_id import Models
 
-logger = logging.getLogger(__name__)
 PAIRS_SEED = 0
 FORMAT = "1"
 ATTENTIONS = (SELF, CROSS)
@@ -91,6 +87,7 @@ def train_sama(
     resume: bool = False,
     device: str = "cpu",
     clips: Path | None = None,
+    compiled: bool = False,
 ) -> None:
     """Train on the demo world and leave `sama.safetensors` (fp16) in `folder`. Encoded pairs are kept in `clips`, or there too; they are the
     same for every seed."""
@@ -103,26 +100,18 @@ def train_sama(
     torch.manual_seed(config.seed)  # again: making pairs may have drawn
     trainee = SamaTrainee(config, dit).to(device)
     mute = text.tokenize([PREFIX])[0].to(where)
-    generator, total = Generator(device), config.motion_steps + config.steps
     optimiser = Optimiser(trainee, _matrix, config.rate, adam_share=0.3, average=0.995, weight_decay=0.01)
-    run, first = folder / "sama-run.safetensors", 0
-    if resume and run.exists():
-        first = load_run(run, trainee, optimiser, generator)
-    shown, seen = time.monotonic(), []
-    for step in range(first, total):
-        generator.manual_seed(config.seed * total + step)
+    if compiled:
+        compile_frozen(dit)
+
+    def losses(step: int, generator: Generator) -> dict[str, tuple[float, Tensor]]:
         rows = data[config.pretexts.name if step < config.motion_steps else config.edits.name]
-        with torch.autocast(where.type, dtype=torch.bfloat16):
-            batch = draw_pairs(rows, config, mute, generator)
-            video, semantic = sama_losses(dit, trainee.semantics, text, config.recipe, batch)
-        (video + config.semantic_weight * semantic).backward()
-        optimiser.step(trainee, warm_hold_decay(step, total))
-        seen.append(torch.stack([video, semantic]).detach())
-        if time.monotonic() - shown > SAVE_EVERY or step + 1 == total:
-            mean = torch.stack(seen).mean(0).tolist()
-            logger.info("sama step %d of %d: video %.4f, semantic %.4f", step + 1, total, *mean)
-            shown, seen = time.monotonic(), []
-            save_run(run, trainee, optimiser, generator, step + 1)
+        batch = draw_pairs(rows, config, mute, generator)
+        video, semantic = sama_losses(dit, trainee.semantics, text, config.recipe, batch)
+        return {"video": (1.0, video), "semantic": (config.semantic_weight, semantic)}
+
+    steps = config.motion_steps + config.steps
+    train_adapter(AdapterRun("sama", config.seed, steps, trainee, optimiser, losses), folder, resume, device)
     _export(cast(SamaTrainee, optimiser.average.module), config, folder / "sama.safetensors")
 
 

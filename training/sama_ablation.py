@@ -14,9 +14,9 @@ from ..demo.evaluate_edits import CODED, FIGURES, WITHOUT_MODEL, evaluate_edits,
 from ..hosts.pipeline import Backbone, load_backbone
 from ..hosts.plain_instruction import with_editing_adapter
 from ..wan.loading import load_vae
+from .adapter import Models
 from .kept_runs import Values, begin, folder_of, kept
 from .sama import SamaTraining, train_sama
-from .slot_id import Models
 
 BASE, SA, MA, BOTH = "base", "+SA", "+MA", "both"
 ARMS: dict[str, Callable[[SamaTraining], SamaTraining]] = {
@@ -46,6 +46,7 @@ def ablate_sama(
     seeds: int,
     noises: int,
     device: str = "cpu",
+    compiled: bool = False,
 ) -> list[str]:
     """Train every one of ARMS with every seed, measure each on `toys` unseen edits of every kind, and tabulate; what is there already is kept.
     Writes sama.md; -> its lines."""
@@ -59,6 +60,7 @@ def ablate_sama(
                 toys,
                 noises,
                 device,
+                compiled,
             )
             for seed in range(seeds)
         ]
@@ -74,13 +76,19 @@ def ablate_sama(
 
 
 def measured_run(
-    config: SamaTraining, models: Models, folder: Path, toys: int, noises: int, device: str = "cpu"
+    config: SamaTraining,
+    models: Models,
+    folder: Path,
+    toys: int,
+    noises: int,
+    device: str = "cpu",
+    compiled: bool = False,
 ) -> Values:
     """Train one run in its folder and measure it, unless that is there; encoded pairs are shared with the folders beside it."""
 
     def measure() -> Values:
-        begin(folder, config, "sama-run.safetensors")
-        train_sama(config, models, folder, True, device, folder.parent / "clips")
+        begin(folder, asdict(config), "sama-run.safetensors")
+        train_sama(config, models, folder, True, device, folder.parent / "clips", compiled)
         backbone = load_backbone(models.dit, models.vae, models.text_encoder, device=device)
         backbone = with_editing_adapter(backbone, folder / "sama.safetensors", 1.0, "adapter")
         return measured(backbone, config, toys, noises)

@@ -12,9 +12,10 @@ from ..core.score import paired_interval
 from ..demo import evaluate_identity as measured
 from ..hosts.pipeline import load_backbone
 from ..wan.lora import merge_lora
-from .kept_runs import Values, folder_of, kept
+from .adapter import Models
+from .kept_runs import Values, begin, folder_of, kept
 from .slot_baselines import ENCODERS
-from .slot_id import Models, SlotTraining, train_slots
+from .slot_id import SlotTraining, train_slots
 
 OWN, SLOTS = "own video", "slots"
 
@@ -41,6 +42,7 @@ class Comparison:
 COMPARISONS = (
     Comparison("slots tell more than mean pooling", Side(), Side("mean pooling"), "dynamics"),
     Comparison("a video tells more than one picture", Side(), Side("one picture"), "dynamics"),
+    Comparison("the slots alone bring it too", Side(reading="slots alone"), Side(reading="nobody"), "own"),
     Comparison("the slots carry it, not the anchor", Side(), Side(reading="anchor alone"), "dynamics"),
     Comparison("the order of frames matters", Side(), Side(reading="own video, frames shuffled"), "dynamics"),
     Comparison("a learned gate is better than a fixed one", Side(), Side("gate fixed open"), "dynamics"),
@@ -58,6 +60,7 @@ def ablate_slots(
     seeds: int,
     noises: int,
     device: str = "cpu",
+    compiled: bool = False,
 ) -> list[str]:
     """Train every encoder with every seed, measure each, and say what holds; what is there already is kept. Writes slots.md; -> its lines."""
     runs: dict[str, list[Values]] = {}
@@ -65,7 +68,9 @@ def ablate_slots(
         for seed in range(seeds):
             run, place = replace(config, encoder=encoder, seed=seed), folder_of(folder, name, seed)
             readings = _read_by(name)
-            runs.setdefault(name, []).append(measured_run(run, models, place, toys, noises, readings, device))
+            runs.setdefault(name, []).append(
+                measured_run(run, models, place, toys, noises, readings, device, compiled)
+            )
     head = f"{toys} unseen toys, three in four of which move in themselves, {config.steps} steps a run, {seeds} training seeds, {noises} noises a toy."
     lines = [head, "", *_table(runs), "", *(sentence(one, runs) for one in COMPARISONS)]
     (folder / "slots.md").write_text("\n".join(lines) + "\n")
@@ -97,11 +102,13 @@ def measured_run(
     noises: int,
     readings: list[str],
     device: str = "cpu",
+    compiled: bool = False,
 ) -> Values:
     """Train one run in its folder and measure it, unless that is there; encoded clips are shared with the folders beside it."""
 
     def measure() -> Values:
-        train_slots(config, models, folder, True, device, folder.parent / "clips")
+        begin(folder, {**asdict(config), "encoder": config.encoder.__name__}, "slot_id-run.safetensors")
+        train_slots(config, models, folder, True, device, folder.parent / "clips", compiled)
         adapter = load_adapter(folder / "slot_id.safetensors")
         backbone = load_backbone(models.dit, models.vae, models.text_encoder)
         merge_lora(backbone.dit, adapter.lora)

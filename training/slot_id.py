@@ -2,10 +2,10 @@
 (arXiv 2601.01352; numbers are our choice). The loss is the backbone's own."""
 
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Generator, Tensor, nn
@@ -17,11 +17,11 @@ from ..hosts.pipeline import Backbone, load_backbone
 from ..wan.dit import Identities, WanDiT
 from ..wan.sampler import TRAINED_STEPS
 from ..wan.text import PADDING, TextEncoder, fold_padding
+from .adapter import AdapterRun, Models, compile_frozen, train_adapter
 from .batches import no_words, sample_sigma
-from .dit import SAVE_EVERY
 from .identity_data import Meeting, Meetings, cached_meetings, to_device
 from .lora import add_lora, lora_state
-from .optimise import Optimiser, load_run, save_run, warm_hold_decay
+from .optimise import Optimiser
 from .slot_preview import Preview
 
 logger = logging.getLogger(__name__)
@@ -43,6 +43,9 @@ class SlotTraining:
     both_dropout: float = 0.05
     named_share: float = 0.4
     phrase_share: float = 0.5  # of pairs that are named: each is told by its name which it is
+    # Of all rows. Where both are there, the anchor alone decides the loss and slots learn nothing (docs/log.md).
+    slots_alone: float = 0.4
+    anchor_alone: float = 0.1
     subject_weight: float = 3.0
     shift: float = 8.0  # above a noise level of 0.7 lies nearly all that an identity changes (docs/log.md)
     preview_every: int = 500  # steps
@@ -63,15 +66,6 @@ def smoke_slots() -> SlotTraining:
     return replace(config, meetings=meetings, steps=3, preview_every=3)
 
 
-@dataclass(frozen=True)
-class Models:
-    """The frozen backbone: DiT, VAE and text encoder files."""
-
-    dit: Path
-    vae: Path
-    text_encoder: Path
-
-
 class SlotTrainee(nn.Module):
     """What learns: the encoder and the LoRA of a frozen DiT."""
 
@@ -89,47 +83,36 @@ def train_slots(
     resume: bool = False,
     device: str = "cpu",
     clips: Path | None = None,
+    compiled: bool = False,
 ) -> None:
     """Train on the demo world and leave `slot_id.safetensors` (fp16) in `folder`. Encoded clips are kept in `clips`, or there too; they are
     the same for every seed."""
     torch.manual_seed(config.seed)
     backbone = load_backbone(models.dit, models.vae, models.text_encoder, device=device)
-    dit, text, where = backbone.dit, backbone.text, torch.device(device)
-    data = _meetings(config, backbone, clips or folder, where)
+    dit, text = backbone.dit, backbone.text
+    data = _meetings(config, backbone, clips or folder, torch.device(device))
     torch.manual_seed(config.seed)
     trainee = SlotTrainee(config, dit).to(device)
-    generator = Generator(device)
-    optimiser = Optimiser(trainee, _matrix, config.rate, average=0.995, weight_decay=0.01)
-    run, first = folder / "slot_id-run.safetensors", 0
-    if resume and run.exists():
-        first = load_run(run, trainee, optimiser, generator)
+    optimiser = Optimiser(trainee, _matrix, config.rate, average=0.995, weight_decay=0.01, gentle=_recurrent)
+    if compiled:
+        compile_frozen(dit)
     preview = _preview(config, backbone, folder)
     shares = torch.tensor([float(meeting.clips) for meeting in config.meetings])
-    shown, seen = time.monotonic(), []
-    for step in range(first, config.steps):
-        generator.manual_seed(config.seed * config.steps + step)
+
+    def losses(_step: int, generator: Generator) -> dict[str, tuple[float, Tensor]]:
         turn = int(torch.multinomial(shares, 1, generator=generator))
-        with torch.autocast(where.type, dtype=torch.bfloat16):
-            batch = draw_meeting(data[turn], config.meetings[turn].batch, config, generator)
-            value = identity_loss(dit, trainee.encoder, text, batch)
-        value.backward()
-        optimiser.step(trainee, warm_hold_decay(step, config.steps))
-        seen.append(value.detach())
-        if time.monotonic() - shown > SAVE_EVERY or step + 1 == config.steps:
-            logger.info(
-                "slot_id step %d of %d: loss %.4f", step + 1, config.steps, torch.stack(seen).mean().item()
-            )
-            shown, seen = time.monotonic(), []
-            save_run(run, trainee, optimiser, generator, step + 1)
-        if (step + 1) % config.preview_every == 0:
-            logger.info("slot_id preview: %s", preview.draw(trainee.encoder, step + 1))
-    average = optimiser.average.module
-    save_adapter(
-        config.slots,
-        average.encoder.state_dict(),  # pyright: ignore[reportAttributeAccessIssue]
-        lora_state(average.lora),  # pyright: ignore[reportArgumentType]
-        folder / "slot_id.safetensors",
-    )
+        batch = draw_meeting(data[turn], config.meetings[turn].batch, config, generator)
+        return {"loss": (1.0, identity_loss(dit, trainee.encoder, text, batch))}
+
+    def after(done: int) -> None:
+        if done % config.preview_every == 0:
+            logger.info("slot_id preview: %s", preview.draw(trainee.encoder, done))
+
+    run = AdapterRun("slot_id", config.seed, config.steps, trainee, optimiser, losses, after)
+    train_adapter(run, folder, resume, device)
+    learned = cast(SlotTrainee, optimiser.average.module)
+    path = folder / "slot_id.safetensors"
+    save_adapter(config.slots, learned.encoder.state_dict(), lora_state(learned.lora), path)
 
 
 def _meetings(config: SlotTraining, backbone: Backbone, folder: Path, device: torch.device) -> list[Meetings]:
@@ -149,13 +132,14 @@ def _preview(config: SlotTraining, backbone: Backbone, folder: Path) -> Preview:
 
 @dataclass(frozen=True)
 class MeetingBatch:
-    """One step: noise and noise levels for clips; who is in them; which rows read nobody (B,); tokens of the text (B, S); phrases (B, K, P),
-    only padding where a person is not told by name; weight (B, 1, F, h, w) of mean 1."""
+    """One step: noise and noise levels for clips; who is in them; which rows read nobody (B,); which of the tokens of an identity a row reads
+    (B, A + S); tokens of the text (B, S); phrases (B, K, P), only padding where a person is not told by name; weight (B, 1, F, h, w) of mean 1."""
 
     rows: Meetings
     noise: Tensor
     sigma: Tensor
     nobody: Tensor
+    reads: Tensor
     tokens: Tensor
     phrases: Tensor
     weight: Tensor
@@ -167,7 +151,7 @@ def draw_meeting(data: Meetings, size: int, config: SlotTraining, generator: Gen
     index = torch.randint(0, len(data.latent), (size,), generator=generator, device=device)
     rows = Meetings(**{name: value[index] for name, value in vars(data).items()})
     latent = rows.latent.float()
-    left_out, named, told = torch.rand(3, size, generator=generator, device=device)
+    left_out, named, told, part = torch.rand(4, size, generator=generator, device=device)
     mute = left_out < config.text_dropout + config.both_dropout
     nobody = (left_out >= config.text_dropout) & (
         left_out < config.text_dropout + config.both_dropout + config.identity_dropout
@@ -181,10 +165,19 @@ def draw_meeting(data: Meetings, size: int, config: SlotTraining, generator: Gen
         noise=torch.randn(latent.shape, generator=generator, device=device),
         sigma=sample_sigma(size, config.shift, generator),
         nobody=nobody,
+        reads=_reads(part, config) | nobody[:, None],
         tokens=torch.where(mute[:, None], no_words(tokens), tokens),
         phrases=rows.phrases.where(by_name[:, None, None], PADDING),
         weight=(weight / weight.mean()).unsqueeze(1),
     )
+
+
+def _reads(part: Tensor, config: SlotTraining) -> Tensor:
+    """(B, A + S): without the anchors, without the slots, or all of the tokens, by `part` (B,) in 0…1."""
+    anchor = torch.arange(config.slots.tokens, device=part.device) < config.slots.anchors
+    slots_alone = (part < config.slots_alone)[:, None]
+    anchor_alone = (part > 1 - config.anchor_alone)[:, None]
+    return ~(slots_alone & anchor) & ~(anchor_alone & ~anchor)
 
 
 def identity_loss(dit: WanDiT, encoder: SlotEncoder, text: TextEncoder, batch: MeetingBatch) -> Tensor:
@@ -210,7 +203,8 @@ def _people(dit: WanDiT, encoder: SlotEncoder, text: TextEncoder, batch: Meeting
     tokens = torch.where(batch.nobody[:, None, None, None], nobody, tokens)
     seen = torch.zeros(tokens.shape[:3], device=tokens.device)
     seen[:, 1:].masked_fill_(batch.nobody[:, None, None], -torch.inf)
-    return Identities(tokens.flatten(1, 2), seen.flatten(1, 2) if people > 1 else None)
+    seen.masked_fill_(~batch.reads[:, None], -torch.inf)
+    return Identities(tokens.flatten(1, 2), seen.flatten(1, 2))
 
 
 @torch.no_grad()
@@ -227,7 +221,10 @@ def _called(dit: WanDiT, text: TextEncoder, phrases: Tensor) -> Tensor:
 def _matrix(name: str, parameter: Tensor) -> bool:
     """Muon's: matrices between features; tables and the gate go to Adam."""
     return (
-        parameter.ndim == 2
-        and min(parameter.shape) > 1
-        and not any(t in name for t in ("slots.weight", "queries", "null"))
+        parameter.ndim == 2 and min(parameter.shape) > 1 and not any(t in name for t in ("queries", "null"))
     )
+
+
+def _recurrent(name: str) -> bool:
+    """What runs once a picture, on what it made itself: Muon's rate takes out of the slots what they held (docs/log.md)."""
+    return name.startswith(("encoder.reader.", "encoder.first_slots."))

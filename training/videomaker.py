@@ -2,8 +2,6 @@
 recognise it there (arXiv 2412.19645, on Wan's attention over all frames; numbers without a source are our choice)."""
 
 import json
-import logging
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -25,14 +23,12 @@ from ..wan.attention import attend_all
 from ..wan.dit import Tail, WanDiT
 from ..wan.sampler import TRAINED_STEPS
 from ..wan.text import TextEncoder, fold_padding
+from .adapter import AdapterRun, Models, compile_frozen, train_adapter
 from .batches import no_words, sample_sigma
-from .dit import SAVE_EVERY
 from .lora import add_lora, lora_state
-from .optimise import Optimiser, load_run, save_run, warm_hold_decay
+from .optimise import Optimiser
 from .photograph_data import Clips, Photographed, cached_photographed
-from .slot_id import Models
 
-logger = logging.getLogger(__name__)
 CLIPS_SEED = 0
 FORMAT = "1"
 SEES = "refvid.sees"  # metadata: what the reference was trained to read
@@ -83,6 +79,7 @@ def train_videomaker(
     resume: bool = False,
     device: str = "cpu",
     clips: Path | None = None,
+    compiled: bool = False,
 ) -> None:
     """Train on the demo world and leave `videomaker.safetensors` (fp16) in `folder`. Encoded clips are kept in `clips`, or there too; they
     are the same for every seed."""
@@ -92,27 +89,17 @@ def train_videomaker(
     data = cached_photographed(*made).to(torch.device(device))
     torch.manual_seed(config.seed)  # again: making clips may have drawn
     lora = add_lora(backbone.dit, config.rank, SELF).to(device)
-    losses = videomaker_losses(backbone.dit, backbone.text, config)
-    generator = Generator(device)
+    parts = videomaker_losses(backbone.dit, backbone.text, config)
     optimiser = Optimiser(lora, _up, config.rate, adam_share=0.1, average=0.995, weight_decay=0.01)
-    run, first = folder / "videomaker-run.safetensors", 0
-    if resume and run.exists():
-        first = load_run(run, lora, optimiser, generator)
-    shown, seen = time.monotonic(), []
-    for step in range(first, config.steps):
-        generator.manual_seed(config.seed * config.steps + step)
-        with torch.autocast(torch.device(device).type, dtype=torch.bfloat16):
-            video, recognition = losses(draw_photographed(data, config, generator))
-        (video + config.recognition_weight * recognition).backward()
-        optimiser.step(lora, warm_hold_decay(step, config.steps))
-        seen.append(torch.stack([video, recognition]).detach())
-        if time.monotonic() - shown > SAVE_EVERY or step + 1 == config.steps:
-            mean = torch.stack(seen).mean(0).tolist()
-            logger.info(
-                "videomaker step %d of %d: video %.4f, recognition %.4f", step + 1, config.steps, *mean
-            )
-            shown, seen = time.monotonic(), []
-            save_run(run, lora, optimiser, generator, step + 1)
+    if compiled:
+        compile_frozen(backbone.dit)
+
+    def losses(_step: int, generator: Generator) -> dict[str, tuple[float, Tensor]]:
+        video, recognition = parts(draw_photographed(data, config, generator))
+        return {"video": (1.0, video), "recognition": (config.recognition_weight, recognition)}
+
+    run = AdapterRun("videomaker", config.seed, config.steps, lora, optimiser, losses)
+    train_adapter(run, folder, resume, device)
     _export(optimiser.average.module, config, folder / "videomaker.safetensors")
 
 

@@ -15,10 +15,10 @@ from ..demo import score
 from ..demo.evaluate import Trial, Variant
 from ..hosts.pipeline import Backbone, load_backbone
 from ..wan.lora import merge_lora
+from .adapter import Models
 from .kept_runs import Values, begin, folder_of, kept
 from .references import GROUND
 from .slot_ablation import Comparison, Side, sentence
-from .slot_id import Models
 from .videomaker import VideoMakerTraining, train_videomaker
 from .videomaker_clips import clips_together
 
@@ -65,6 +65,7 @@ def ablate_videomaker(
     seeds: int,
     noises: int,
     device: str = "cpu",
+    compiled: bool = False,
 ) -> list[str]:
     """Train every one of RUNS with every seed, measure each, and say what holds; what is there already is kept. Writes videomaker.md; -> its
     lines."""
@@ -78,6 +79,7 @@ def ablate_videomaker(
                 toys,
                 noises,
                 device,
+                compiled,
             )
             for seed in range(seeds)
         ]
@@ -89,13 +91,19 @@ def ablate_videomaker(
 
 
 def measured_run(
-    config: VideoMakerTraining, models: Models, folder: Path, toys: int, noises: int, device: str = "cpu"
+    config: VideoMakerTraining,
+    models: Models,
+    folder: Path,
+    toys: int,
+    noises: int,
+    device: str = "cpu",
+    compiled: bool = False,
 ) -> Values:
     """Train one run in its folder and measure it, unless that is there; encoded clips are shared with the folders beside it."""
 
     def measure() -> Values:
-        begin(folder, config, "videomaker-run.safetensors")
-        train_videomaker(config, models, folder, True, device, folder.parent / "clips")
+        begin(folder, asdict(config), "videomaker-run.safetensors")
+        train_videomaker(config, models, folder, True, device, folder.parent / "clips", compiled)
         backbone = load_backbone(models.dit, models.vae, models.text_encoder, device=device)
         merge_lora(backbone.dit, read_safetensors(folder / "videomaker.safetensors", "adapter")[0])
         return measured(backbone, config, toys, noises)

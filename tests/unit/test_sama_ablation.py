@@ -19,10 +19,10 @@ from refvid.hosts.pipeline import SETTINGS, load_backbone
 from refvid.hosts.plain_instruction import with_editing_adapter
 from refvid.training import sama
 from refvid.training import sama_ablation as ablation
+from refvid.training.adapter import Models
 from refvid.training.edit_data import Pairs
 from refvid.training.sama import SamaTraining
 from refvid.training.sama_ablation import ARMS, BASE, BOTH, MA, SA, ablate_sama, of_length
-from refvid.training.slot_id import Models
 from refvid.training.text import fresh_text_encoder
 from refvid.wan.dit import DiTConfig
 from refvid.wan.loading import load_dit

@@ -22,10 +22,10 @@ from refvid.hosts import plain
 from refvid.hosts.pipeline import load_backbone
 from refvid.hosts.plain_edit import Edit
 from refvid.hosts.plain_instruction import with_editing_adapter
-from refvid.training import sama
+from refvid.training import adapter, sama
+from refvid.training.adapter import Models
 from refvid.training.edit_data import Pairs, cached_pairs
 from refvid.training.sama import SamaTrainee, SamaTraining, draw_pairs, sama_losses, train_sama
-from refvid.training.slot_id import Models
 from refvid.training.text import fresh_text_encoder
 from refvid.wan.dit import DiTConfig
 from refvid.wan.loading import load_dit, load_vae
@@ -237,7 +237,7 @@ def test_a_run_that_was_cut_off_ends_in_the_same_file_which_says_what_it_is(
         return draw(rows, *given)
 
     monkeypatch.setattr(sama, "draw_pairs", noted)
-    monkeypatch.setattr(sama, "SAVE_EVERY", -1.0)
+    monkeypatch.setattr(adapter, "SAVE_EVERY", -1.0)
     cut_at = 0
     train_sama(CONFIG, models, whole, clips=clips)
     assert names == ["pretexts", "pretexts", "edits", "edits"]

@@ -13,11 +13,13 @@ from refvid.core.adapter import load_adapter
 from refvid.core.checkpoint import save_model
 from refvid.core.slots import SlotsConfig
 from refvid.hosts.plain_identity import slot_encoder
+from refvid.training import adapter as training
 from refvid.training import slot_id
+from refvid.training.adapter import Models
 from refvid.training.identity_data import Meeting, cached_meetings
 from refvid.training.lora import LowRank, add_lora, lora_state
+from refvid.training.optimise import GENTLE, Optimiser
 from refvid.training.slot_id import (
-    Models,
     SlotTrainee,
     SlotTraining,
     draw_meeting,
@@ -97,8 +99,19 @@ def test_identity_text_and_both_are_left_out_as_often_as_said(pairs):
         "text": (silent & ~batch.nobody).float().mean(),
         "both": (silent & batch.nobody).float().mean(),
         "told": batch.phrases.ne(0).any((1, 2)).float().mean(),
+        "slots": (batch.reads[:, 2:].all(1) & ~batch.reads[:, :2].any(1)).float().mean(),
+        "anchor": (batch.reads[:, :2].all(1) & ~batch.reads[:, 2:].any(1)).float().mean(),
+        "all": batch.reads.all(1).float().mean(),
     }
-    for name, wanted in {"identity": 0.1, "text": 0.1, "both": 0.05, "told": 0.4 * 0.5 * 0.85}.items():
+    for name, wanted in {
+        "identity": 0.1,
+        "text": 0.1,
+        "both": 0.05,
+        "told": 0.4 * 0.5 * 0.85,
+        "slots": 0.4 * 0.85,
+        "anchor": 0.1 * 0.85,
+        "all": 0.15 + 0.5 * 0.85,
+    }.items():
         assert abs(float(shares[name]) - wanted) < 0.02, (name, float(shares[name]))
 
 
@@ -112,6 +125,40 @@ def test_a_row_without_identity_reads_the_learned_nobody_once(models, pairs):
     torch.testing.assert_close(
         dit(*given, identities=people), dit(*given, identities=alone), rtol=0, atol=1e-5
     )
+
+
+@pytest.mark.parametrize(("part", "unread"), [("slots_alone", "anchor"), ("anchor_alone", "clip")])
+def test_a_row_that_reads_one_part_alone_sees_nothing_of_the_other(models, pairs, part, unread):
+    dit, text = load_dit(models.dit)[0], load_text_encoder(models.text_encoder)
+    encoder = SlotTrainee(CONFIG, dit).encoder
+    torch.nn.init.zeros_(encoder.gate.weight)  # which sees both
+    never = {"identity_dropout": 0.0, "both_dropout": 0.0, "slots_alone": 0.0, "anchor_alone": 0.0}
+    given = torch.randn(3, 16, 2, 4, 4), torch.full((3,), 500.0), torch.randn(3, 5, 32)
+    velocities = []
+    for share in (1.0, 0.0):
+        batch = drawn(pairs, replace(CONFIG, **(never | {part: share})), size=3)
+        other = replace(
+            batch, rows=replace(batch.rows, **{unread: torch.randn_like(getattr(batch.rows, unread))})
+        )
+        told = [slot_id._people(dit, encoder, text, one) for one in (batch, other)]
+        velocities.append([dit(*given, identities=people) for people in told])
+    (one, same), (two, differs) = velocities
+    torch.testing.assert_close(one, same, rtol=0, atol=1e-6)
+    assert (two - differs).abs().max() > 1e-4
+
+
+def test_what_runs_once_a_picture_learns_gently(models):
+    """Adam's first step is its rate in every weight that has a gradient."""
+    trainee = SlotTrainee(CONFIG, load_dit(models.dit)[0])
+    optimiser = Optimiser(trainee, slot_id._matrix, 0.07, gentle=slot_id._recurrent)
+    before = {name: value.detach().clone() for name, value in trainee.named_parameters()}
+    for parameter in trainee.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimiser.step(trainee, 1.0, clip=1e9)
+    for name, value in trainee.named_parameters():
+        slow = ".reader." in name or "first_slots" in name
+        step = (value - before[name]).abs().max()
+        assert (abs(step - 0.07 * GENTLE) < 1e-6) == slow, (name, step)
 
 
 def test_a_phrase_is_the_mean_of_its_words_without_the_closing_token(models):
@@ -143,7 +190,7 @@ def test_previews_show_the_same_toys_as_the_adapter_stands_and_change_nothing(mo
 def test_a_run_that_was_cut_off_ends_in_the_same_file(models, tmp_path, monkeypatch):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     train_slots(CONFIG, models, whole)
-    monkeypatch.setattr(slot_id, "SAVE_EVERY", -1.0)
+    monkeypatch.setattr(training, "SAVE_EVERY", -1.0)
     stop = slot_id.identity_loss
     calls = []
 

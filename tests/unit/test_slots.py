@@ -85,10 +85,30 @@ def test_order_of_tokens_inside_a_frame_does_not():
     reader = SlotReader(slots_demo()).requires_grad_(False)
     slots, tokens, weights = torch.randn(2, 16, 128), torch.randn(2, 25, 128), torch.rand(2, 25)
     turned = torch.randperm(25)
-    got, plan = reader(slots, tokens[:, turned], weights[:, turned])
-    want, expected = reader(slots, tokens, weights)
+    own = torch.randn(1, 16, 128)
+    got, plan = reader(slots, own, tokens[:, turned], weights[:, turned])
+    want, expected = reader(slots, own, tokens, weights)
     torch.testing.assert_close(got, want, rtol=0, atol=2e-5)
     torch.testing.assert_close(plan, expected[:, :, turned], rtol=0, atol=2e-5)
+
+
+def test_slots_that_have_read_the_same_still_read_what_each_began_for():
+    """Slots in one state, of which only the beginnings differ: they route differently, and alike where those are alike."""
+    torch.manual_seed(0)
+    reader = SlotReader(slots_demo()).requires_grad_(False)
+    slots, tokens, weights = (
+        torch.randn(1, 1, 128).expand(1, 16, 128),
+        torch.randn(1, 25, 128),
+        torch.ones(1, 25),
+    )
+    own = torch.randn(1, 16, 128)
+    own[:, 1] = own[:, 0]
+    plan = reader(slots, own, tokens, weights)[1][0]
+    torch.testing.assert_close(plan[0], plan[1], rtol=0, atol=1e-6)
+    apart = torch.pdist(plan[1:])
+    assert apart.min() > 0.02, apart.min()
+    even = reader(slots, own[:, :1].expand_as(own), tokens, weights)[1][0]
+    torch.testing.assert_close(even, torch.full_like(even, 1 / 25), rtol=0, atol=1e-4)
 
 
 def test_a_frame_without_the_subject_changes_nothing(encoder):

@@ -18,10 +18,10 @@ from refvid.demo.evaluate import Trial, Variant, clips_of
 from refvid.hosts.pipeline import SETTINGS, Settings
 from refvid.training import videomaker
 from refvid.training import videomaker_ablation as ablation
+from refvid.training.adapter import Models
 from refvid.training.photograph_data import Clips
 from refvid.training.references import GROUND
 from refvid.training.slot_ablation import sentence
-from refvid.training.slot_id import Models
 from refvid.training.text import fresh_text_encoder
 from refvid.training.videomaker import VideoMakerTraining
 from refvid.training.videomaker_ablation import (

@@ -20,10 +20,10 @@ from refvid.core.positions import grid_positions, rope_angles
 from refvid.core.recipes import recipe_named
 from refvid.core.references import Arranged
 from refvid.hosts import plain, plain_references
-from refvid.training import videomaker
+from refvid.training import adapter, videomaker
+from refvid.training.adapter import Models
 from refvid.training.lora import LowRank, add_lora, lora_state
 from refvid.training.photograph_data import Clips, cached_photographed
-from refvid.training.slot_id import Models
 from refvid.training.text import fresh_text_encoder
 from refvid.training.videomaker import (
     PhotographedBatch,
@@ -275,7 +275,7 @@ def test_a_run_that_was_cut_off_ends_in_the_same_file_which_says_what_it_is(
 ):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     train_videomaker(CONFIG, models, whole, clips=clips)
-    monkeypatch.setattr(videomaker, "SAVE_EVERY", -1.0)
+    monkeypatch.setattr(adapter, "SAVE_EVERY", -1.0)
     draw, calls = videomaker.draw_photographed, []
 
     def two_steps(*given):
