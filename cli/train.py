@@ -38,6 +38,12 @@ def add_train(commands) -> None:
         help="the text encoder that was trained with the DiT of --from",
     )
     command.add_argument("--device", default="cpu", help="cpu or cuda, for the DiT and the adapter")
+    command.add_argument(
+        "--siglip",
+        type=Path,
+        metavar="FOLDER",
+        help="sama's semantic tokens from this SigLIP, in transformers' format; left out: from a hand-made extractor",
+    )
     command.add_argument("--seed", type=int, default=0, help="of an adapter's run")
 
 
@@ -72,9 +78,23 @@ def _train_adapter(module: str, name: str) -> Callable[[argparse.Namespace], Non
         base = Models(models.DIT, models.VAE, models.TEXT_ENCODER)
         train = getattr(found, f"train_{name}")
         seeded, go_on = replace(config, seed=options.seed), options.resume
-        train(seeded, base, options.out, go_on, options.device, compiled=options.compile)
+        given = {"compiled": options.compile, **_extractor(options)}
+        train(seeded, base, options.out, go_on, options.device, **given)
 
     return run
+
+
+def _extractor(options: argparse.Namespace) -> dict:
+    """What --siglip gives a training besides; ValueError where it takes none."""
+    if options.siglip is None:
+        return {}
+    if options.part != "sama":
+        raise ValueError(
+            f"--siglip {options.siglip}: {options.part} has no semantic tokens; needed only by sama"
+        )
+    from ..training.semantic_targets import Siglip
+
+    return {"extractor": Siglip(options.siglip, options.device)}
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], None]] = {

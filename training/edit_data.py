@@ -14,7 +14,7 @@ from ..demo import captions, edits, world
 from ..wan.vae import WanVAE
 from .cache import PART, cached_rows
 from .data import Tokenize, cell_coverage, encode_clips
-from .semantic_targets import HandMade, semantic_tokens
+from .semantic_targets import Extractor, semantic_tokens
 
 LONGEST = f"{PRETEXTS['shuffle'].instruction} {captions.LONGEST}"  # texts of all parts have its length
 BLACK = -1.0
@@ -48,16 +48,20 @@ class Pairs:
     size: int = world.SIZE
 
 
-def cached_pairs(vae: WanVAE, tokenize: Tokenize, pairs: Pairs, seed: int, folder: Path) -> EditPairs:
+def cached_pairs(
+    vae: WanVAE, tokenize: Tokenize, extractor: Extractor, pairs: Pairs, seed: int, folder: Path
+) -> EditPairs:
     """The pairs, read where the same were made before, else rendered and encoded."""
     weights = b"".join(value.cpu().numpy().tobytes() for value in vae.state_dict().values())
-    made_by = f"{sha256(weights).hexdigest()} {(pairs.frames, pairs.size, seed)}"
-    make = partial(_part, vae, tokenize, pairs, seed)
+    made_by = f"{sha256(weights).hexdigest()} {(pairs.frames, pairs.size, seed, extractor.name)}"
+    make = partial(_part, vae, tokenize, extractor, pairs, seed)
     return cached_rows(EditPairs, folder, pairs.name, pairs.count, made_by, make)
 
 
 @torch.no_grad()
-def _part(vae: WanVAE, tokenize: Tokenize, pairs: Pairs, seed: int, index: int) -> EditPairs:
+def _part(
+    vae: WanVAE, tokenize: Tokenize, extractor: Extractor, pairs: Pairs, seed: int, index: int
+) -> EditPairs:
     generator = Generator().manual_seed(seed + 400_000 + index)
     source, target, looked_at, prompts = _MAKE[pairs.name](pairs, index, generator)
     return EditPairs(
@@ -65,7 +69,7 @@ def _part(vae: WanVAE, tokenize: Tokenize, pairs: Pairs, seed: int, index: int) 
         target=encode_clips(vae, target),
         coverage=cell_coverage(looked_at).half(),
         tokens=tokenize([*prompts, LONGEST])[:-1],
-        semantic=semantic_tokens(HandMade()(target[:, :, 0])).half(),
+        semantic=semantic_tokens(extractor(target[:, :, 0])).half(),
     )
 
 

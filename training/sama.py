@@ -25,10 +25,12 @@ from .batches import sample_sigma
 from .edit_data import EditPairs, Pairs, cached_pairs
 from .lora import add_lora, lora_state
 from .optimise import Optimiser
-from .semantic_targets import HandMade
+from .semantic_targets import Extractor, HandMade
 
 PAIRS_SEED = 0
 FORMAT = "1"
+FEATURES = "refvid.features"  # metadata: what semantic tokens were made of
+HAND_MADE = HandMade()
 ATTENTIONS = (SELF, CROSS)
 
 
@@ -70,12 +72,11 @@ def smoke_sama() -> SamaTraining:
 
 
 class SamaTrainee(nn.Module):
-    """What learns: SAMA's modules, and the LoRA on both attentions of a frozen DiT."""
+    """What learns: SAMA's modules, for semantic tokens of so many features, and the LoRA on both attentions of a frozen DiT."""
 
-    def __init__(self, config: SamaTraining, dit: WanDiT):
+    def __init__(self, config: SamaTraining, dit: WanDiT, features: int):
         super().__init__()
-        width, features = dit.config.width, HandMade().width
-        self.semantics = SemanticModules(SemanticConfig(width, features, config.hidden))
+        self.semantics = SemanticModules(SemanticConfig(dit.config.width, features, config.hidden))
         self.semantics.start()
         self.lora = nn.ModuleDict({name: add_lora(dit, config.rank, name) for name in ATTENTIONS})
 
@@ -88,17 +89,18 @@ def train_sama(
     device: str = "cpu",
     clips: Path | None = None,
     compiled: bool = False,
+    extractor: Extractor = HAND_MADE,
 ) -> None:
-    """Train on the demo world and leave `sama.safetensors` (fp16) in `folder`. Encoded pairs are kept in `clips`, or there too; they are the
-    same for every seed."""
+    """Train on the demo world and leave `sama.safetensors` (fp16) in `folder`. Encoded pairs, with the extractor's features, are kept in
+    `clips`, or there too; they are the same for every seed."""
     torch.manual_seed(config.seed)
     backbone = load_backbone(models.dit, models.vae, models.text_encoder, device=device)
     dit, text, where = backbone.dit, backbone.text, torch.device(device)
     wanted = (config.pretexts,) * (config.motion_steps > 0) + (config.edits,)
-    made = (backbone.vae, text.tokenize)
+    made = (backbone.vae, text.tokenize, extractor)
     data = {one.name: cached_pairs(*made, one, PAIRS_SEED, clips or folder).to(where) for one in wanted}
     torch.manual_seed(config.seed)  # again: making pairs may have drawn
-    trainee = SamaTrainee(config, dit).to(device)
+    trainee = SamaTrainee(config, dit, data[config.edits.name].semantic.shape[2]).to(device)
     mute = text.tokenize([PREFIX])[0].to(where)
     optimiser = Optimiser(trainee, _matrix, config.rate, adam_share=0.3, average=0.995, weight_decay=0.01)
     if compiled:
@@ -112,11 +114,11 @@ def train_sama(
 
     steps = config.motion_steps + config.steps
     train_adapter(AdapterRun("sama", config.seed, steps, trainee, optimiser, losses), folder, resume, device)
-    _export(cast(SamaTrainee, optimiser.average.module), config, folder / "sama.safetensors")
+    _export(cast(SamaTrainee, optimiser.average.module), config, extractor.name, folder / "sama.safetensors")
 
 
-def _export(trainee: SamaTrainee, config: SamaTraining, path: Path) -> None:
-    """The modules under the released file's names, and a LoRA of ComfyUI's, in one file."""
+def _export(trainee: SamaTrainee, config: SamaTraining, features: str, path: Path) -> None:
+    """The modules under the released file's names, and a LoRA of ComfyUI's, in one file; of what features is said in it."""
     state = dict(trainee.semantics.state_dict())
     for attention, layers in trainee.lora.items():
         state |= lora_state(cast(nn.ModuleDict, layers), attention)
@@ -124,6 +126,7 @@ def _export(trainee: SamaTrainee, config: SamaTraining, path: Path) -> None:
         KIND: "sama",
         VERSION: FORMAT,
         TRAINED_FOR: "sama",
+        FEATURES: features,
         "refvid.training": json.dumps(asdict(config)),
     }
     save_model(state, path, metadata)

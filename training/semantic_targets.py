@@ -2,6 +2,7 @@
 public and our choice). SigLIP's where its weights are; the demo has a small fixed extractor of its own, which knows no meaning."""
 
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
@@ -15,9 +16,11 @@ BINS = 8
 
 
 class Extractor(Protocol):
-    """Features of pictures (B, 3, H, W) in [-1, 1] -> (B, width, h, w), on any grid of PLACES a side or finer."""
+    """Features of pictures (B, 3, H, W) in [-1, 1] -> (B, width, h, w), on any grid of PLACES a side or finer. `name` tells
+    it from every other."""
 
-    width: int
+    @property
+    def name(self) -> str: ...
 
     def __call__(self, pictures: Tensor) -> Tensor: ...
 
@@ -33,7 +36,7 @@ class HandMade:
     """Colour, its square, and a histogram of gradients by direction (after HOG, Dalal and Triggs 2005), scaled to about unit variance over
     the demo world (measured; our choice)."""
 
-    width: int = 6 + BINS
+    name: str = "hand-made"
 
     def __call__(self, pictures: Tensor) -> Tensor:
         grey = F.pad(pictures.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
@@ -68,13 +71,17 @@ class Siglip:
             ) from error
         frozen = model.eval().requires_grad_(False)
         self.model = nn.Module.to(frozen, device)  # transformers' own hides its signature
-        self.width, self._size = int(model.config.hidden_size), int(model.config.image_size)  # pyright: ignore[reportArgumentType]
+        self._device = torch.device(device)
+        self._size = int(model.config.image_size)  # pyright: ignore[reportArgumentType]
+        digest = sha256(
+            b"".join(one.cpu().contiguous().view(torch.uint8).numpy() for one in model.state_dict().values())
+        )
+        self.name = f"siglip {digest.hexdigest()[:12]}"
 
     @torch.no_grad()
     def __call__(self, pictures: Tensor) -> Tensor:
-        scaled = F.interpolate(pictures, (self._size, self._size), mode="bicubic", antialias=True).clamp(
-            -1, 1
-        )
-        states = self.model(pixel_values=scaled).last_hidden_state
+        size = (self._size, self._size)
+        scaled = F.interpolate(pictures, size, mode="bicubic", antialias=True).clamp(-1, 1)
+        states = self.model(pixel_values=scaled.to(self._device)).last_hidden_state.to(pictures.device)
         side = round(states.shape[1] ** 0.5)
         return states.mT.unflatten(2, (side, side))

@@ -1,6 +1,7 @@
 """Pairs that a SAMA adapter learns from: what is perturbed and what never is, who is asked what, and what semantic tokens stand for."""
 
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 import refvid_tiny as tiny
@@ -41,6 +42,7 @@ class Made:
             self.pairs = edit_data._part(
                 vae,
                 lambda prompts: self.said.append(prompts) or text.tokenize(prompts),
+                HandMade(),
                 Pairs(name, 64, FRAMES, SIZE),
                 SEED,
                 part,
@@ -168,10 +170,10 @@ def by_hand(shown: Tensor) -> Tensor:
 
 def test_pairs_are_made_once_and_read_again(vae, text, tmp_path, monkeypatch):
     asked = Pairs("edits", 128, 5, SIZE)
-    made = cached_pairs(vae, text.tokenize, asked, SEED, tmp_path)
-    parts = [edit_data._part(vae, text.tokenize, asked, SEED, part) for part in range(2)]
+    made = cached_pairs(vae, text.tokenize, HandMade(), asked, SEED, tmp_path)
+    parts = [edit_data._part(vae, text.tokenize, HandMade(), asked, SEED, part) for part in range(2)]
     monkeypatch.setattr(edit_data, "_part", lambda *_: pytest.fail("made again"))
-    again = cached_pairs(vae, text.tokenize, asked, SEED, tmp_path)
+    again = cached_pairs(vae, text.tokenize, HandMade(), asked, SEED, tmp_path)
     for field in fields(EditPairs):
         whole = torch.cat([getattr(part, field.name) for part in parts])
         assert torch.equal(getattr(made, field.name), whole), field.name
@@ -227,22 +229,30 @@ def test_hand_made_features_have_about_unit_variance_on_the_demo_world():
 # ---- SigLIP
 
 
-@pytest.mark.parametrize(("side", "patch"), [(27, 2), (10, 4), (8, 3)])
-def test_siglip_features_are_the_towers_own_in_its_size(tmp_path, side, patch):
+def save_tower(folder: Path, seed: int, size: int = 16, patch: int = 2) -> Path:
+    """A small SigLIP in transformers' format."""
     from transformers import SiglipVisionConfig, SiglipVisionModel
 
-    size = side * patch
+    torch.manual_seed(seed)
     sizes = SiglipVisionConfig(
         hidden_size=24, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=size, patch_size=patch
     )  # fmt: skip
-    tower = SiglipVisionModel(sizes).eval()
-    tower.save_pretrained(tmp_path)
+    SiglipVisionModel(sizes).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(("side", "patch"), [(27, 2), (10, 4), (8, 3)])
+def test_siglip_features_are_the_towers_own_in_its_size(tmp_path, side, patch):
+    from transformers import SiglipVisionModel
+
+    size = side * patch
+    tower = SiglipVisionModel.from_pretrained(save_tower(tmp_path, 0, size, patch)).eval()
     extractor = Siglip(tmp_path)
     pictures = torch.rand(2, 3, size, size, generator=Generator().manual_seed(0)) * 2 - 1
     with torch.no_grad():
         states = tower(pixel_values=pictures).last_hidden_state
     features = extractor(pictures)
-    assert extractor.width == 24 and not any(p.requires_grad for p in extractor.model.parameters())
+    assert features.shape[1] == 24 and not any(p.requires_grad for p in extractor.model.parameters())
     for row, column in ((0, 0), (2, side - 1), (side - 1, 3)):
         torch.testing.assert_close(features[:, :, row, column], states[:, row * side + column])
     tokens = semantic_tokens(features)
@@ -251,6 +261,23 @@ def test_siglip_features_are_the_towers_own_in_its_size(tmp_path, side, patch):
     torch.testing.assert_close(
         extractor(plain.expand(1, 3, 80, 48)), extractor(plain.expand(1, 3, size, size))
     )
+
+
+def test_pairs_of_another_extractor_are_made_anew(vae, text, tmp_path):
+    """By what its weights are, not by the folder's name."""
+    asked = Pairs("edits", 64, 5, SIZE)
+    first, second = (save_tower(tmp_path / name, seed) for seed, name in enumerate(("first", "second")))
+    made = [
+        cached_pairs(vae, text.tokenize, extractor, asked, SEED, tmp_path)
+        for extractor in (HandMade(), Siglip(first), Siglip(second), Siglip(first))
+    ]
+    widths = [pairs.semantic.shape[2] for pairs in made]
+    assert widths == [14, 24, 24, 24]
+    assert torch.equal(made[1].semantic, made[3].semantic)
+    assert not torch.equal(made[1].semantic, made[2].semantic)
+    wanted = edits.sample_edits(edits.KINDS[0], 64, Generator().manual_seed(SEED + 400_000), 5, SIZE).target
+    features = semantic_tokens(Siglip(first)(wanted[:, :, 0]))
+    torch.testing.assert_close(made[1].semantic.float(), features, rtol=1e-3, atol=2e-3)
 
 
 def test_a_folder_without_siglip_is_named(tmp_path):

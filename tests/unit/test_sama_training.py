@@ -26,6 +26,7 @@ from refvid.training import adapter, sama
 from refvid.training.adapter import Models
 from refvid.training.edit_data import Pairs, cached_pairs
 from refvid.training.sama import SamaTrainee, SamaTraining, draw_pairs, sama_losses, train_sama
+from refvid.training.semantic_targets import Siglip
 from refvid.training.text import fresh_text_encoder
 from refvid.wan.dit import DiTConfig
 from refvid.wan.loading import load_dit, load_vae
@@ -54,7 +55,7 @@ def clips(tmp_path_factory):
 @pytest.fixture(scope="module")
 def data(models, clips):
     text, vae = load_text_encoder(models.text_encoder), load_vae(models.vae)
-    return cached_pairs(vae, text.tokenize, CONFIG.edits, sama.PAIRS_SEED, clips)
+    return cached_pairs(vae, text.tokenize, sama.HAND_MADE, CONFIG.edits, sama.PAIRS_SEED, clips)
 
 
 class Setting:
@@ -62,7 +63,7 @@ class Setting:
 
     def __init__(self, models, data, config=CONFIG, fresh=False):
         self.dit, self.text = load_dit(models.dit)[0], load_text_encoder(models.text_encoder)
-        self.config, self.trainee = config, SamaTrainee(config, self.dit)
+        self.config, self.trainee = config, SamaTrainee(config, self.dit, 14)
         for parameter in () if fresh else self.trainee.parameters():
             torch.nn.init.normal_(parameter, std=0.2)
             parameter.data = parameter.data.half().float()  # as in a file
@@ -202,7 +203,7 @@ def test_without_semantic_weight_there_are_no_semantic_tokens_and_their_modules_
 
 @torch.no_grad()
 def test_the_file_makes_what_was_trained(setting, models, tmp_path):
-    sama._export(setting.trainee, CONFIG, tmp_path / "sama.safetensors")
+    sama._export(setting.trainee, CONFIG, "hand-made", tmp_path / "sama.safetensors")
     bare = load_backbone(models.dit, models.vae, models.text_encoder)
     loaded = with_editing_adapter(bare, tmp_path / "sama.safetensors", 1.0, "--adapter")
     batch, texts = setting.batch, {"positive": setting.text.encode(["[Video edit] add a red star"])}
@@ -267,3 +268,25 @@ def test_one_command_trains_it_on_the_demo_model(tmp_path):
     base = load_backbone(demo.DIT, demo.VAE, demo.TEXT_ENCODER)
     loaded = with_editing_adapter(base, tmp_path / "sama.safetensors", 1.0, "--adapter")
     assert loaded.recipe == "sama" and loaded.modules is not None
+
+
+def test_semantic_tokens_are_of_the_siglip_that_is_given(models, tmp_path):
+    from transformers import SiglipVisionConfig, SiglipVisionModel
+
+    sizes = SiglipVisionConfig(
+        hidden_size=24, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, image_size=16, patch_size=2
+    )  # fmt: skip
+    SiglipVisionModel(sizes).save_pretrained(tmp_path / "tower")
+    tower = Siglip(tmp_path / "tower")
+    train_sama(replace(CONFIG, motion_steps=0), models, tmp_path, extractor=tower)
+    state = load_file(tmp_path / "sama.safetensors")
+    assert state["siglip_feat_mlp.fc1.weight"].shape[1] == state["semantic_head.proj.weight"].shape[0] == 24
+    with safe_open(tmp_path / "sama.safetensors", framework="pt") as file:
+        assert file.metadata()["refvid.features"] == tower.name
+
+
+def test_siglip_is_refused_where_there_are_no_semantic_tokens(tmp_path, capsys):
+    with pytest.raises((SystemExit, ValueError)) as refused:
+        cli.main(["train", "videomaker", "--smoke", "--siglip", str(tmp_path), "--out", str(tmp_path)])
+    said = str(refused.value) + capsys.readouterr().err
+    assert "--siglip" in said and "needed only by sama" in said
