@@ -53,21 +53,21 @@ def _ablate_slots(options: argparse.Namespace) -> list[str]:
     from ..training.slot_ablation import ablate_slots
     from ..training.slot_id import demo_slots
 
-    return ablate_slots(replace(demo_slots(), steps=options.steps), *_adapter(options))
+    return ablate_slots(replace(demo_slots(), steps=options.steps), _adapter(options))
 
 
 def _ablate_videomaker(options: argparse.Namespace) -> list[str]:
     from ..training.videomaker import demo_videomaker
     from ..training.videomaker_ablation import ablate_videomaker
 
-    return ablate_videomaker(replace(demo_videomaker(), steps=options.steps), *_adapter(options))
+    return ablate_videomaker(replace(demo_videomaker(), steps=options.steps), _adapter(options))
 
 
 def _ablate_sama(options: argparse.Namespace) -> list[str]:
     from ..training.sama import demo_sama
     from ..training.sama_ablation import ablate_sama, of_length
 
-    return ablate_sama(of_length(demo_sama(), options.steps), *_adapter(options))
+    return ablate_sama(of_length(demo_sama(), options.steps), _adapter(options))
 
 
 SYSTEMS: dict[str, Callable[[argparse.Namespace], list[str]]] = {
@@ -90,10 +90,12 @@ def _place(options: argparse.Namespace):
     return Place(options.vae or models.VAE, options.out, options.device, options.compile)
 
 
-def _adapter(options: argparse.Namespace) -> tuple:
-    """What the ablation of an adapter takes after its configuration."""
+def _adapter(options: argparse.Namespace):
+    """How the ablation of an adapter is run, whichever it is."""
     from ..demo import models
     from ..training.adapter import Models
+    from ..training.kept_runs import Ablation
 
     base = Models(models.DIT, options.vae or models.VAE, models.TEXT_ENCODER)
-    return base, options.out, options.toys, options.seeds, options.noises, options.device, options.compile
+    asked = options.toys, options.seeds, options.noises, options.device, options.compile
+    return Ablation(base, options.out, *asked)

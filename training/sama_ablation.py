@@ -14,8 +14,7 @@ from ..demo.evaluate_edits import CODED, FIGURES, WITHOUT_MODEL, evaluate_edits,
 from ..hosts.pipeline import Backbone, load_backbone
 from ..hosts.plain_instruction import with_editing_adapter
 from ..wan.loading import load_vae
-from .adapter import Models
-from .kept_runs import Values, begin, folder_of, kept
+from .kept_runs import Ablation, Values, begin, kept
 from .sama import SamaTraining, train_sama
 
 BASE, SA, MA, BOTH = "base", "+SA", "+MA", "both"
@@ -38,62 +37,32 @@ def _edits_only(config: SamaTraining) -> SamaTraining:
     return replace(config, motion_steps=0, steps=config.motion_steps + config.steps)
 
 
-def ablate_sama(
-    config: SamaTraining,
-    models: Models,
-    folder: Path,
-    toys: int,
-    seeds: int,
-    noises: int,
-    device: str = "cpu",
-    compiled: bool = False,
-) -> list[str]:
-    """Train every one of ARMS with every seed, measure each on `toys` unseen edits of every kind, and tabulate; what is there already is kept.
+def ablate_sama(config: SamaTraining, ablation: Ablation) -> list[str]:
+    """Train every one of ARMS with every seed, measure each on unseen edits of every kind, and tabulate; what is there already is kept.
     Writes sama.md; -> its lines."""
-    runs: dict[str, list[Values]] = {}
-    for name, change in ARMS.items():
-        runs[name] = [
-            measured_run(
-                replace(change(config), seed=seed),
-                models,
-                folder_of(folder, name, seed),
-                toys,
-                noises,
-                device,
-                compiled,
-            )
-            for seed in range(seeds)
-        ]
+    runs = ablation.runs({name: change(config) for name, change in ARMS.items()}, measured_run)
     for name in WITHOUT_MODEL:
-        runs[name] = [_without_model(name, config, models, folder_of(folder, name, 0), toys)]
+        runs[name] = [_without_model(name, ablation, config)]
     head = (
-        f"{toys} unseen edits of each of {len(KINDS)} kinds, {config.motion_steps + config.steps} steps a run, of which +MA and both spend "
-        f"{config.motion_steps} on pretexts first, {seeds} training seeds, {noises} noises an edit. In brackets 95 % intervals over the edits."
+        f"{ablation.toys} unseen edits of each of {len(KINDS)} kinds, {config.motion_steps + config.steps} steps a run, of which +MA and both spend "
+        f"{config.motion_steps} on pretexts first, {ablation.seeds} training seeds, {ablation.noises} noises an edit. In brackets 95 % intervals over the edits."
     )
     lines = [head, "", *_arms(runs), "", *_differences(runs), "", *_by_kind(runs), "", _by_seed(runs)]
-    (folder / "sama.md").write_text("\n".join(lines) + "\n")
-    return lines
+    return ablation.written("sama", lines)
 
 
-def measured_run(
-    config: SamaTraining,
-    models: Models,
-    folder: Path,
-    toys: int,
-    noises: int,
-    device: str = "cpu",
-    compiled: bool = False,
-) -> Values:
-    """Train one run in its folder and measure it, unless that is there; encoded pairs are shared with the folders beside it."""
+def measured_run(ablation: Ablation, config: SamaTraining, folder: Path) -> Values:
+    """Train one run in its folder and measure it, unless that is there."""
 
     def measure() -> Values:
+        models, device = ablation.models, ablation.device
         begin(folder, asdict(config), "sama-run.safetensors")
-        train_sama(config, models, folder, True, device, folder.parent / "clips", compiled)
+        train_sama(config, models, folder, True, device, ablation.clips, ablation.compiled)
         backbone = load_backbone(models.dit, models.vae, models.text_encoder, device=device)
         backbone = with_editing_adapter(backbone, folder / "sama.safetensors", 1.0, "adapter")
-        return measured(backbone, config, toys, noises)
+        return measured(backbone, config, ablation.toys, ablation.noises)
 
-    return kept(folder, [asdict(config), toys, noises], measure)
+    return kept(folder, [asdict(config), ablation.toys, ablation.noises], measure)
 
 
 def measured(backbone: Backbone, config: SamaTraining, toys: int, noises: int) -> Values:
@@ -103,9 +72,12 @@ def measured(backbone: Backbone, config: SamaTraining, toys: int, noises: int) -
     return evaluate_edits(replace(backbone, settings=settings), config.recipe, toys, noises)
 
 
-def _without_model(name: str, config: SamaTraining, models: Models, folder: Path, toys: int) -> Values:
-    size = (config.edits.frames, config.edits.size)
-    return kept(folder, [size, toys], lambda: without_model(name, load_vae(models.vae), toys, *size))
+def _without_model(name: str, ablation: Ablation, config: SamaTraining) -> Values:
+    size, vae = (config.edits.frames, config.edits.size), ablation.models.vae
+    made = [size, ablation.toys]
+    return kept(
+        ablation.place(name, 0), made, lambda: without_model(name, load_vae(vae), ablation.toys, *size)
+    )
 
 
 def _mean(runs: list[Values], figure: str, kinds: tuple[str, ...] = KINDS) -> Tensor:

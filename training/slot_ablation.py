@@ -1,6 +1,7 @@
 """Slot-ID's claims (arXiv 2601.01352) on the demo world: slots against a mean and against one picture, order, the gate. Directions only;
 every figure is a difference paired over unseen toys and averaged over training and sampling seeds."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -9,11 +10,11 @@ from torch import Tensor
 
 from ..core.adapter import load_adapter
 from ..core.score import paired_interval
+from ..core.slots import SlotEncoder, SlotsConfig
 from ..demo import evaluate_identity as measured
 from ..hosts.pipeline import load_backbone
 from ..wan.lora import merge_lora
-from .adapter import Models
-from .kept_runs import Values, begin, folder_of, kept
+from .kept_runs import Ablation, Values, begin, kept
 from .slot_baselines import ENCODERS
 from .slot_id import SlotTraining, train_slots
 
@@ -52,29 +53,16 @@ COMPARISONS = (
 )
 
 
-def ablate_slots(
-    config: SlotTraining,
-    models: Models,
-    folder: Path,
-    toys: int,
-    seeds: int,
-    noises: int,
-    device: str = "cpu",
-    compiled: bool = False,
-) -> list[str]:
+def ablate_slots(config: SlotTraining, ablation: Ablation) -> list[str]:
     """Train every encoder with every seed, measure each, and say what holds; what is there already is kept. Writes slots.md; -> its lines."""
-    runs: dict[str, list[Values]] = {}
-    for name, encoder in ENCODERS.items():
-        for seed in range(seeds):
-            run, place = replace(config, encoder=encoder, seed=seed), folder_of(folder, name, seed)
-            readings = _read_by(name)
-            runs.setdefault(name, []).append(
-                measured_run(run, models, place, toys, noises, readings, device, compiled)
-            )
-    head = f"{toys} unseen toys, three in four of which move in themselves, {config.steps} steps a run, {seeds} training seeds, {noises} noises a toy."
+    arms = {name: replace(config, encoder=encoder) for name, encoder in ENCODERS.items()}
+    runs = ablation.runs(arms, measured_run)
+    head = (
+        f"{ablation.toys} unseen toys, three in four of which move in themselves, {config.steps} steps a run, "
+        f"{ablation.seeds} training seeds, {ablation.noises} noises a toy."
+    )
     lines = [head, "", *_table(runs), "", *(sentence(one, runs) for one in COMPARISONS)]
-    (folder / "slots.md").write_text("\n".join(lines) + "\n")
-    return lines
+    return ablation.written("slots", lines)
 
 
 def sentence(comparison: Comparison, runs: dict[str, list[Values]]) -> str:
@@ -89,37 +77,30 @@ def sentence(comparison: Comparison, runs: dict[str, list[Values]]) -> str:
     )
 
 
-def _read_by(encoder: str) -> list[str]:
+def _read_by(encoder: Callable[[SlotsConfig], SlotEncoder]) -> list[str]:
     """What an encoder is measured with: only the slots are read in other ways too."""
-    return list(measured.READINGS) if encoder == SLOTS else [OWN]
+    return list(measured.READINGS) if encoder is ENCODERS[SLOTS] else [OWN]
 
 
-def measured_run(
-    config: SlotTraining,
-    models: Models,
-    folder: Path,
-    toys: int,
-    noises: int,
-    readings: list[str],
-    device: str = "cpu",
-    compiled: bool = False,
-) -> Values:
-    """Train one run in its folder and measure it, unless that is there; encoded clips are shared with the folders beside it."""
+def measured_run(ablation: Ablation, config: SlotTraining, folder: Path) -> Values:
+    """Train one run in its folder and measure it, unless that is there."""
+    said, readings = {**asdict(config), "encoder": config.encoder.__name__}, _read_by(config.encoder)
 
     def measure() -> Values:
-        begin(folder, {**asdict(config), "encoder": config.encoder.__name__}, "slot_id-run.safetensors")
-        train_slots(config, models, folder, True, device, folder.parent / "clips", compiled)
+        models, device = ablation.models, ablation.device
+        begin(folder, said, "slot_id-run.safetensors")
+        train_slots(config, models, folder, True, device, ablation.clips, ablation.compiled)
         adapter = load_adapter(folder / "slot_id.safetensors")
-        backbone = load_backbone(models.dit, models.vae, models.text_encoder)
+        backbone = load_backbone(models.dit, models.vae, models.text_encoder, device=device)
         merge_lora(backbone.dit, adapter.lora)
         encoder = config.encoder(adapter.config)
         encoder.load_state_dict({key: value.float() for key, value in adapter.encoder.items()})
+        encoder = encoder.eval().to(device)
         return measured.evaluate_identity(
-            backbone, config.slots, encoder.eval(), toys, noises, readings=readings
+            backbone, config.slots, encoder, ablation.toys, ablation.noises, readings=readings
         )
 
-    said = {**asdict(config), "encoder": config.encoder.__name__}
-    return kept(folder, [said, toys, noises, readings], measure)
+    return kept(folder, [said, ablation.toys, ablation.noises, readings], measure)
 
 
 def _mean(runs: dict[str, list[Values]], side: Side) -> dict[str, Tensor]:
@@ -133,7 +114,7 @@ def _table(runs: dict[str, list[Values]]) -> list[str]:
     truth = runs[SLOTS][0]["truth"]
     lines.append(_line(["truth", "", *(_cell(truth[figure]) for figure in measured.FIGURES)]))
     for name in runs:
-        for reading in _read_by(name):
+        for reading in _read_by(ENCODERS[name]):
             row = _mean(runs, Side(name, reading))
             lines.append(_line([name, reading, *(_cell(row[figure]) for figure in measured.FIGURES)]))
     return lines

@@ -3,7 +3,6 @@ every figure is over unseen toys, averaged over training and sampling seeds; run
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,8 +14,7 @@ from ..demo import score
 from ..demo.evaluate import Trial, Variant
 from ..hosts.pipeline import Backbone, load_backbone
 from ..wan.lora import merge_lora
-from .adapter import Models
-from .kept_runs import Values, begin, folder_of, kept
+from .kept_runs import Ablation, Values, begin, kept
 from .references import GROUND
 from .slot_ablation import Comparison, Side, sentence
 from .videomaker import VideoMakerTraining, train_videomaker
@@ -57,66 +55,42 @@ COMPARISONS = (
 )
 
 
-def ablate_videomaker(
-    config: VideoMakerTraining,
-    models: Models,
-    folder: Path,
-    toys: int,
-    seeds: int,
-    noises: int,
-    device: str = "cpu",
-    compiled: bool = False,
-) -> list[str]:
+def ablate_videomaker(config: VideoMakerTraining, ablation: Ablation) -> list[str]:
     """Train every one of RUNS with every seed, measure each, and say what holds; what is there already is kept. Writes videomaker.md; -> its
     lines."""
-    runs: dict[str, list[Values]] = {}
-    for name, change in RUNS.items():
-        runs[name] = [
-            measured_run(
-                replace(change(config), seed=seed),
-                models,
-                folder_of(folder, name, seed),
-                toys,
-                noises,
-                device,
-                compiled,
-            )
-            for seed in range(seeds)
-        ]
-    runs[BASE] = [_base_alone(config, models, folder_of(folder, BASE, 0), toys, noises, device)]
-    head = f"{toys} unseen toys, {config.steps} steps a run, {seeds} training seeds, {noises} noises a toy; recipe {config.recipe}. In brackets 95 % intervals over the toys."
+    runs = ablation.runs({name: change(config) for name, change in RUNS.items()}, measured_run)
+    runs[BASE] = [_base_alone(ablation, config)]
+    head = (
+        f"{ablation.toys} unseen toys, {config.steps} steps a run, {ablation.seeds} training seeds, {ablation.noises} noises a toy; "
+        f"recipe {config.recipe}. In brackets 95 % intervals over the toys."
+    )
     lines = [head, "", *_table(runs), "", *_by_seed(runs), *(sentence(one, runs) for one in COMPARISONS)]
-    (folder / "videomaker.md").write_text("\n".join(lines) + "\n")
-    return lines
+    return ablation.written("videomaker", lines)
 
 
-def measured_run(
-    config: VideoMakerTraining,
-    models: Models,
-    folder: Path,
-    toys: int,
-    noises: int,
-    device: str = "cpu",
-    compiled: bool = False,
-) -> Values:
-    """Train one run in its folder and measure it, unless that is there; encoded clips are shared with the folders beside it."""
+def measured_run(ablation: Ablation, config: VideoMakerTraining, folder: Path) -> Values:
+    """Train one run in its folder and measure it, unless that is there."""
 
     def measure() -> Values:
+        models, device = ablation.models, ablation.device
         begin(folder, asdict(config), "videomaker-run.safetensors")
-        train_videomaker(config, models, folder, True, device, folder.parent / "clips", compiled)
+        train_videomaker(config, models, folder, True, device, ablation.clips, ablation.compiled)
         backbone = load_backbone(models.dit, models.vae, models.text_encoder, device=device)
         merge_lora(backbone.dit, read_safetensors(folder / "videomaker.safetensors", "adapter")[0])
-        return measured(backbone, config, toys, noises)
+        return measured(backbone, config, ablation.toys, ablation.noises)
 
-    return kept(folder, [asdict(config), toys, noises], measure)
+    return kept(folder, [asdict(config), ablation.toys, ablation.noises], measure)
 
 
-def _base_alone(
-    config: VideoMakerTraining, models: Models, folder: Path, toys: int, noises: int, device: str
-) -> Values:
-    backbone = partial(load_backbone, models.dit, models.vae, models.text_encoder, device=device)
-    made = [config.recipe, config.sees, asdict(config.clips), toys, noises]
-    return kept(folder, made, lambda: measured(backbone(), config, toys, noises))
+def _base_alone(ablation: Ablation, config: VideoMakerTraining) -> Values:
+    models, asked = ablation.models, (ablation.toys, ablation.noises)
+
+    def measure() -> Values:
+        backbone = load_backbone(models.dit, models.vae, models.text_encoder, device=ablation.device)
+        return measured(backbone, config, *asked)
+
+    made = [config.recipe, config.sees, asdict(config.clips), *asked]
+    return kept(ablation.place(BASE, 0), made, measure)
 
 
 def measured(backbone: Backbone, config: VideoMakerTraining, toys: int, noises: int) -> Values:

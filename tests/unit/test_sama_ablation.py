@@ -21,6 +21,7 @@ from refvid.training import sama
 from refvid.training import sama_ablation as ablation
 from refvid.training.adapter import Models
 from refvid.training.edit_data import Pairs
+from refvid.training.kept_runs import Ablation
 from refvid.training.sama import SamaTraining
 from refvid.training.sama_ablation import ARMS, BASE, BOTH, MA, SA, ablate_sama, of_length
 from refvid.training.text import fresh_text_encoder
@@ -158,7 +159,7 @@ def test_one_command_trains_and_measures_each_run_once(models, tmp_path, monkeyp
     monkeypatch.setattr(
         ablation, "without_model", lambda name, *_: measured.append((name, b"")) or figures(0.0)
     )
-    asked = (CONFIG, models, tmp_path, 8, 2, 1)
+    asked = (CONFIG, Ablation(models, tmp_path, 8, 2, 1))
     lines = ablate_sama(*asked)
     assert trained == [f"{name}-{seed}" for name in ARMS for seed in range(2)]
     assert [tokens for tokens, _ in measured] == [0, 0, 65, 65, 0, 0, 65, 65, SOURCE, CODED]
@@ -167,9 +168,11 @@ def test_one_command_trains_and_measures_each_run_once(models, tmp_path, monkeyp
     assert ablate_sama(*asked) == lines and len(trained) == 8 and len(measured) == 10
     own = tmp_path / "both-0"
     before = (own / "sama-run.safetensors").read_bytes()
-    ablation.measured_run(CONFIG, models, own, 9, 1)  # more edits: measured again, not trained on
+    ablation.measured_run(
+        Ablation(models, tmp_path, 9, 2, 1), CONFIG, own
+    )  # more edits: measured again, not trained on
     assert len(measured) == 11 and (own / "sama-run.safetensors").read_bytes() == before
-    ablation.measured_run(replace(CONFIG, steps=1), models, own, 8, 1)
+    ablation.measured_run(asked[1], replace(CONFIG, steps=1), own)
     with safe_open(own / "sama-run.safetensors", framework="pt") as file:
         assert file.metadata()["step"] == "2", "a run of another length begins anew"
 
@@ -178,11 +181,12 @@ def test_one_command_trains_and_measures_each_run_once(models, tmp_path, monkeyp
 def test_the_measured_model_is_the_one_that_users_load(models, clips, tmp_path, monkeypatch, arm):
     seen = []
     monkeypatch.setattr(ablation, "evaluate_edits", lambda *given: seen.append(given) or figures(0.0))
-    own = ablation.folder_of(clips.parent, arm, 0)
+    asked = Ablation(models, clips.parent, 5, 1, 3)
+    own = asked.place(arm, 0)
     config = ARMS[arm](CONFIG)
-    ablation.measured_run(config, models, own, 5, 3)
-    backbone, *asked = seen[0]
-    assert asked == [config.recipe, 5, 3]
+    ablation.measured_run(asked, config, own)
+    backbone, *given = seen[0]
+    assert given == [config.recipe, 5, 3]
     settings = backbone.settings
     assert (settings.width, settings.height, settings.frames, settings.steps) == (32, 32, 5, 1)
     base = load_backbone(models.dit, models.vae, models.text_encoder)

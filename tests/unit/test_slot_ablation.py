@@ -1,12 +1,24 @@
 """The verdicts on Slot-ID's claims, from made-up figures."""
 
-import pytest
-import torch
+from dataclasses import replace
 
+import pytest
+import refvid_tiny as tiny
+import torch
+from safetensors import safe_open
+
+from refvid.core.checkpoint import save_model
+from refvid.core.slots import SlotEncoder, SlotsConfig
 from refvid.demo import evaluate_identity as measured
 from refvid.training import slot_ablation as ablation
+from refvid.training.adapter import Models
+from refvid.training.identity_data import Meeting
+from refvid.training.kept_runs import Ablation
 from refvid.training.slot_ablation import COMPARISONS, Comparison, Side, sentence
 from refvid.training.slot_baselines import ENCODERS
+from refvid.training.slot_id import SlotTraining
+from refvid.training.text import fresh_text_encoder
+from refvid.wan.dit import DiTConfig
 
 TOYS = 40
 
@@ -59,3 +71,40 @@ def test_every_comparison_speaks_of_what_is_measured():
         assert one.figure in measured.FIGURES
         for side in (one.first, one.second):
             assert side.encoder in ENCODERS and side.reading in measured.READINGS
+
+
+def test_one_command_trains_and_measures_each_run_once(tmp_path, monkeypatch):
+    sizes = DiTConfig(48, 64, 2, 1, 16, 16, 32)
+    dit = tiny.save_dit(tmp_path, "dit.safetensors", sizes, tiny.dit_state(sizes))
+    save_model(fresh_text_encoder(32).tensors(), tmp_path / "text.safetensors")
+    models = Models(dit, tiny.save_vae(tmp_path, width=2), tmp_path / "text.safetensors")
+    slots = SlotsConfig(16, 48, width=16, place_width=4, slots=3, anchors=2, frames=5, size=32)
+    config = SlotTraining(slots, (Meeting("alone", 1, 64, 4, frames=5, stride=24),), steps=2, rank=2, size=32)
+    trained, seen, train = [], [], ablation.train_slots
+
+    def note(config, base, folder, *given):
+        trained.append(folder.name)
+        train(config, base, folder, *given)
+
+    def made_up(backbone, _slots, encoder, toys, _noises, readings):
+        state = {**backbone.dit.state_dict(), **encoder.state_dict()}
+        seen.append((type(encoder), readings, b"".join(one.numpy().tobytes() for one in state.values())))
+        figures = {figure: torch.rand(toys) for figure in measured.FIGURES}
+        return dict.fromkeys(("truth", *readings), figures)
+
+    monkeypatch.setattr(ablation, "train_slots", note)
+    monkeypatch.setattr(measured, "evaluate_identity", made_up)
+    asked = Ablation(models, tmp_path, 8, 2, 1)
+    lines = ablation.ablate_slots(config, asked)
+    names = [name.replace(" ", "-") for name in ENCODERS]
+    assert trained == [f"{name}-{seed}" for name in names for seed in range(2)]
+    assert [kind for kind, _, _ in seen] == [kind for kind in ENCODERS.values() for _ in range(2)]
+    for kind, readings, _ in seen:
+        assert readings == (list(measured.READINGS) if kind is SlotEncoder else [ablation.OWN])
+    assert len({state for _, _, state in seen}) == 8, "every run is a model of its own"
+    assert (tmp_path / "slots.md").read_text() == "\n".join(lines) + "\n"
+    assert ablation.ablate_slots(config, asked) == lines and len(trained) == len(seen) == 8
+    own = tmp_path / "slots-0"
+    ablation.measured_run(asked, replace(config, steps=1), own)
+    with safe_open(own / "slot_id-run.safetensors", framework="pt") as file:
+        assert file.metadata()["step"] == "1", "a run of another length begins anew"

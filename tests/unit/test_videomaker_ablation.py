@@ -19,6 +19,7 @@ from refvid.hosts.pipeline import SETTINGS, Settings
 from refvid.training import videomaker
 from refvid.training import videomaker_ablation as ablation
 from refvid.training.adapter import Models
+from refvid.training.kept_runs import Ablation
 from refvid.training.photograph_data import Clips
 from refvid.training.references import GROUND
 from refvid.training.slot_ablation import sentence
@@ -141,7 +142,7 @@ def test_one_command_trains_and_measures_each_run_once(models, tmp_path, monkeyp
 
     monkeypatch.setattr(ablation, "train_videomaker", note)
     monkeypatch.setattr(ablation, "measured", figures)
-    first = (CONFIG, models, tmp_path, 4, 2, 1)
+    first = (CONFIG, Ablation(models, tmp_path, 4, 2, 1))
     lines = ablate_videomaker(*first)
     names = ["joint", "frame_mean", "ref_only", "joint-without-GIRL"]
     assert trained == [f"{name}-{seed}" for name in names for seed in range(2)]
@@ -150,10 +151,12 @@ def test_one_command_trains_and_measures_each_run_once(models, tmp_path, monkeyp
     assert ablate_videomaker(*first) == lines and len(trained) == 8 and len(measured) == 9
     own = tmp_path / "joint-0"
     before = (own / "videomaker-run.safetensors").read_bytes()
-    ablation.measured_run(CONFIG, models, own, 5, 1)  # more toys: measured again, not trained on
+    ablation.measured_run(
+        Ablation(models, tmp_path, 5, 2, 1), CONFIG, own
+    )  # more toys: measured again, not trained on
     assert len(measured) == 10 and (own / "videomaker-run.safetensors").read_bytes() == before
     shorter = replace(CONFIG, steps=1)
-    ablation.measured_run(shorter, models, own, 4, 1)
+    ablation.measured_run(first[1], shorter, own)
     with safe_open(own / "videomaker-run.safetensors", framework="pt") as file:
         assert file.metadata()["step"] == "1", "a run of another length begins anew"
 
@@ -161,7 +164,8 @@ def test_one_command_trains_and_measures_each_run_once(models, tmp_path, monkeyp
 def test_the_measured_model_carries_what_was_trained(models, tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(ablation, "measured", lambda backbone, *_: seen.append(backbone.dit) or {})
-    ablation.measured_run(CONFIG, models, ablation.folder_of(tmp_path, JOINT, 0), 2, 1)
+    asked = Ablation(models, tmp_path, 2, 1, 1)
+    ablation.measured_run(asked, CONFIG, asked.place(JOINT, 0))
     base = load_dit(models.dit)[0].state_dict()
     changed = {name for name, value in seen[0].state_dict().items() if not torch.equal(value, base[name])}
     assert changed == {f"blocks.0.self_attn.{projection}.weight" for projection in "qkvo"}
@@ -170,7 +174,7 @@ def test_the_measured_model_carries_what_was_trained(models, tmp_path, monkeypat
 def test_the_base_alone_is_measured_as_it_is(models, tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(ablation, "measured", lambda backbone, *_: seen.append(backbone.dit) or {})
-    ablation._base_alone(CONFIG, models, ablation.folder_of(tmp_path, BASE, 0), 2, 1, "cpu")
+    ablation._base_alone(Ablation(models, tmp_path, 2, 1, 1), CONFIG)
     base = load_dit(models.dit)[0].state_dict()
     assert all(torch.equal(value, base[name]) for name, value in seen[0].state_dict().items())
 
