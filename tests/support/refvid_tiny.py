@@ -12,6 +12,7 @@ from refvid.core.adapter import save_adapter as save_adapter_file
 from refvid.core.checkpoint import save_model
 from refvid.core.semantic import SemanticConfig, SemanticModules
 from refvid.core.slots import SlotEncoder, SlotsConfig
+from refvid.hosts.pipeline import SETTINGS
 from refvid.training.text import fresh_text_encoder
 from refvid.wan.dit import Block, DiTConfig, WanDiT
 from refvid.wan.vae import WanVAE
@@ -77,12 +78,19 @@ def _random(key: str, value: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def save_dit(
-    folder: Path, name: str, sizes: DiTConfig, state: dict[str, Tensor], recipe: str | None = None
+    folder: Path,
+    name: str,
+    sizes: DiTConfig,
+    state: dict[str, Tensor],
+    recipe: str | None = None,
+    settings: dict | None = None,
 ) -> Path:
     transformer = {"num_heads": sizes.heads, "text_dim": sizes.text_width}
     metadata = {"config": json.dumps({"transformer": transformer})}
     if recipe is not None:
         metadata["refvid.recipe"] = recipe
+    if settings is not None:
+        metadata[SETTINGS] = json.dumps(settings)
     save_model(state, folder / name, metadata, dtype=torch.float32)
     return folder / name
 
@@ -94,10 +102,16 @@ def save_vae(folder: Path, name: str = "vae.safetensors", width: int = 8) -> Pat
     return folder / name
 
 
-def save_text_encoder(folder: Path, name: str = "text.safetensors") -> Path:
+def save_text_encoder(folder: Path, name: str = "text.safetensors", width: int = TEXT_WIDTH) -> Path:
     torch.manual_seed(2)
-    save_model(fresh_text_encoder(TEXT_WIDTH).tensors(), folder / name, dtype=torch.float32)
+    save_model(fresh_text_encoder(width).tensors(), folder / name, dtype=torch.float32)
     return folder / name
+
+
+def save_models(folder: Path, sizes: DiTConfig, **settings) -> tuple[Path, Path, Path]:
+    """DiT, which says how it likes to be run, VAE and text encoder: a base for adapters to be trained on."""
+    dit = save_dit(folder, "dit.safetensors", sizes, dit_state(sizes), settings=settings or None)
+    return dit, save_vae(folder, width=2), save_text_encoder(folder, width=sizes.text_width)
 
 
 def save_adapter(

@@ -1,6 +1,5 @@
 """SAMA's ablation: which arms differ in what, the tables from made-up figures; nothing trained or measured twice."""
 
-import json
 from dataclasses import asdict, replace
 
 import pytest
@@ -10,12 +9,11 @@ from safetensors import safe_open
 from torch import Generator, Tensor
 
 from refvid import cli
-from refvid.core.checkpoint import save_model
 from refvid.demo import evaluate_edits as measuring
 from refvid.demo import models as demo
 from refvid.demo.edits import KINDS
 from refvid.demo.evaluate_edits import CODED, FIGURES, SOURCE
-from refvid.hosts.pipeline import SETTINGS, load_backbone
+from refvid.hosts.pipeline import load_backbone
 from refvid.hosts.plain_instruction import with_editing_adapter
 from refvid.training import sama
 from refvid.training import sama_ablation as ablation
@@ -24,7 +22,6 @@ from refvid.training.edit_data import Pairs
 from refvid.training.kept_runs import Ablation
 from refvid.training.sama import SamaTraining
 from refvid.training.sama_ablation import ARMS, BASE, BOTH, MA, SA, ablate_sama, of_length
-from refvid.training.text import fresh_text_encoder
 from refvid.wan.dit import DiTConfig
 from refvid.wan.loading import load_dit
 
@@ -36,12 +33,7 @@ CONFIG = SamaTraining(
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory) -> Models:
-    folder = tmp_path_factory.mktemp("models")
-    dit, sizes = folder / "dit.safetensors", {"transformer": {"num_heads": 2, "text_dim": 32}}
-    said = {"config": json.dumps(sizes), SETTINGS: json.dumps({"steps": 1})}
-    save_model(tiny.dit_state(SIZES), dit, said, torch.float32)
-    save_model(fresh_text_encoder(32).tensors(), folder / "text.safetensors")
-    return Models(dit, tiny.save_vae(folder, width=2), folder / "text.safetensors")
+    return Models(*tiny.save_models(tmp_path_factory.mktemp("models"), SIZES, steps=1))
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from refvid import cli
-from refvid.core.checkpoint import save_model
 from refvid.core.guidance import CONDITIONED
 from refvid.core.recipes import in_context
 from refvid.core.semantic import KEYS, as_frames
@@ -27,7 +26,6 @@ from refvid.training.adapter import Models
 from refvid.training.edit_data import Pairs, cached_pairs
 from refvid.training.sama import SamaTrainee, SamaTraining, draw_pairs, sama_losses, train_sama
 from refvid.training.semantic_targets import Siglip
-from refvid.training.text import fresh_text_encoder
 from refvid.wan.dit import DiTConfig
 from refvid.wan.loading import load_dit, load_vae
 from refvid.wan.text import load_text_encoder
@@ -41,10 +39,7 @@ PLAIN = replace(CONFIG, semantic_weight=0.0)
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory) -> Models:
-    folder = tmp_path_factory.mktemp("models")
-    dit = tiny.save_dit(folder, "dit.safetensors", SIZES, tiny.dit_state(SIZES))
-    save_model(fresh_text_encoder(32).tensors(), folder / "text.safetensors")
-    return Models(dit, tiny.save_vae(folder, width=2), folder / "text.safetensors")
+    return Models(*tiny.save_models(tmp_path_factory.mktemp("models"), SIZES))
 
 
 @pytest.fixture(scope="module")

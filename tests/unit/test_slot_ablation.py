@@ -7,17 +7,14 @@ import refvid_tiny as tiny
 import torch
 from safetensors import safe_open
 
-from refvid.core.checkpoint import save_model
 from refvid.core.slots import SlotEncoder, SlotsConfig
 from refvid.demo import evaluate_identity as measured
 from refvid.training import slot_ablation as ablation
-from refvid.training.adapter import Models
 from refvid.training.identity_data import Meeting
 from refvid.training.kept_runs import Ablation
 from refvid.training.slot_ablation import COMPARISONS, Comparison, Side, sentence
 from refvid.training.slot_baselines import ENCODERS
 from refvid.training.slot_id import SlotTraining
-from refvid.training.text import fresh_text_encoder
 from refvid.wan.dit import DiTConfig
 
 TOYS = 40
@@ -74,10 +71,7 @@ def test_every_comparison_speaks_of_what_is_measured():
 
 
 def test_one_command_trains_and_measures_each_run_once(tmp_path, monkeypatch):
-    sizes = DiTConfig(48, 64, 2, 1, 16, 16, 32)
-    dit = tiny.save_dit(tmp_path, "dit.safetensors", sizes, tiny.dit_state(sizes))
-    save_model(fresh_text_encoder(32).tensors(), tmp_path / "text.safetensors")
-    models = Models(dit, tiny.save_vae(tmp_path, width=2), tmp_path / "text.safetensors")
+    models = Models(*tiny.save_models(tmp_path, DiTConfig(48, 64, 2, 1, 16, 16, 32)))
     slots = SlotsConfig(16, 48, width=16, place_width=4, slots=3, anchors=2, frames=5, size=32)
     config = SlotTraining(slots, (Meeting("alone", 1, 64, 4, frames=5, stride=24),), steps=2, rank=2, size=32)
     trained, seen, train = [], [], ablation.train_slots

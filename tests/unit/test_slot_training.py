@@ -10,7 +10,6 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from refvid.core.adapter import load_adapter
-from refvid.core.checkpoint import save_model
 from refvid.core.slots import SlotsConfig
 from refvid.hosts.plain_identity import slot_encoder
 from refvid.training import adapter as training
@@ -26,7 +25,6 @@ from refvid.training.slot_id import (
     identity_loss,
     train_slots,
 )
-from refvid.training.text import fresh_text_encoder
 from refvid.wan.dit import DiTConfig, Identities, WanDiT
 from refvid.wan.loading import load_dit, load_vae
 from refvid.wan.lora import merge_lora
@@ -40,10 +38,7 @@ SIZES = DiTConfig(48, 64, 2, 1, 16, 16, 32)
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory) -> Models:
-    folder = tmp_path_factory.mktemp("models")
-    dit = tiny.save_dit(folder, "dit.safetensors", SIZES, tiny.dit_state(SIZES))
-    save_model(fresh_text_encoder(32).tensors(), folder / "text.safetensors")
-    return Models(dit, tiny.save_vae(folder, width=2), folder / "text.safetensors")
+    return Models(*tiny.save_models(tmp_path_factory.mktemp("models"), SIZES))
 
 
 @pytest.fixture(scope="module")

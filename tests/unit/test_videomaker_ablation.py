@@ -1,6 +1,5 @@
 """VideoMaker's claims: which runs differ in what, what is measured, the verdicts; nothing trained or measured twice."""
 
-import json
 from dataclasses import asdict, replace
 
 import pytest
@@ -10,12 +9,11 @@ from safetensors import safe_open
 from torch import Generator
 
 from refvid import cli
-from refvid.core.checkpoint import save_model
 from refvid.core.controls import Controls
 from refvid.demo import models as demo
 from refvid.demo import score, world
 from refvid.demo.evaluate import Trial, Variant, clips_of
-from refvid.hosts.pipeline import SETTINGS, Settings
+from refvid.hosts.pipeline import Settings
 from refvid.training import videomaker
 from refvid.training import videomaker_ablation as ablation
 from refvid.training.adapter import Models
@@ -23,7 +21,6 @@ from refvid.training.kept_runs import Ablation
 from refvid.training.photograph_data import Clips
 from refvid.training.references import GROUND
 from refvid.training.slot_ablation import sentence
-from refvid.training.text import fresh_text_encoder
 from refvid.training.videomaker import VideoMakerTraining
 from refvid.training.videomaker_ablation import (
     BASE,
@@ -47,12 +44,7 @@ CONFIG = VideoMakerTraining(2, clips=Clips(64, frames=5, stride=24, size=32), ba
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory) -> Models:
-    folder = tmp_path_factory.mktemp("models")
-    dit, sizes = folder / "dit.safetensors", {"transformer": {"num_heads": 2, "text_dim": 32}}
-    said = {"config": json.dumps(sizes), SETTINGS: json.dumps({"steps": 2})}
-    save_model(tiny.dit_state(SIZES), dit, said, torch.float32)
-    save_model(fresh_text_encoder(32).tensors(), folder / "text.safetensors")
-    return Models(dit, tiny.save_vae(folder, width=2), folder / "text.safetensors")
+    return Models(*tiny.save_models(tmp_path_factory.mktemp("models"), SIZES, steps=2))
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ from safetensors.torch import load_file
 from torch import Generator, Tensor
 
 from refvid import cli
-from refvid.core.checkpoint import save_model
 from refvid.core.controls import Controls
 from refvid.core.guidance import CONDITIONED, NULL
 from refvid.core.layout import Layout, Stream
@@ -24,7 +23,6 @@ from refvid.training import adapter, videomaker
 from refvid.training.adapter import Models
 from refvid.training.lora import LowRank, add_lora, lora_state
 from refvid.training.photograph_data import Clips, cached_photographed
-from refvid.training.text import fresh_text_encoder
 from refvid.training.videomaker import (
     PhotographedBatch,
     VideoMakerTraining,
@@ -46,10 +44,7 @@ READS = ("all", "frames", "itself")
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory) -> Models:
-    folder = tmp_path_factory.mktemp("models")
-    dit = tiny.save_dit(folder, "dit.safetensors", SIZES, tiny.dit_state(SIZES))
-    save_model(fresh_text_encoder(32).tensors(), folder / "text.safetensors")
-    return Models(dit, tiny.save_vae(folder, width=2), folder / "text.safetensors")
+    return Models(*tiny.save_models(tmp_path_factory.mktemp("models"), SIZES))
 
 
 @pytest.fixture(scope="module")
