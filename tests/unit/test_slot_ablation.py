@@ -10,6 +10,7 @@ from safetensors import safe_open
 from refvid.core.slots import SlotEncoder, SlotsConfig
 from refvid.demo import evaluate_identity as measured
 from refvid.training import slot_ablation as ablation
+from refvid.training.adapter import Models
 from refvid.training.identity_data import Meeting
 from refvid.training.kept_runs import Ablation
 from refvid.training.slot_ablation import COMPARISONS, Comparison, Side, sentence
