@@ -36,11 +36,19 @@ FIGURES = {
 class IdentityTrial:
     """Unseen toys, three in four of which move in themselves, the scene each is asked for, and a video of it elsewhere."""
 
-    def __init__(self, toys: int, settings: Settings, slots: SlotsConfig, seed: int = UNSEEN_SEED + 1):
+    def __init__(
+        self,
+        toys: int,
+        settings: Settings,
+        slots: SlotsConfig,
+        seed: int = UNSEEN_SEED + 1,
+        named: bool = False,
+    ):
+        """`named`: captions say each toy's shape, and how it moves in itself."""
         generator = Generator().manual_seed(seed)
         self.toys = world.sample_identities(toys, generator, dynamic_share=0.75)
         self.scenes = world.sample_scenes(toys, generator)
-        self.prompts = captions.captions([(self.toys, self.scenes)])
+        self.prompts = captions.captions([(self.toys, self.scenes)], torch.full((toys,), named))
         self.truth, _ = world.render(self.toys, self.scenes, settings.frames, settings.height)
         film, alpha = world.render(
             self.toys, world.other_scenes(self.scenes, generator), slots.frames, slots.size
@@ -116,6 +124,14 @@ def evaluate_identity(
     return values
 
 
+def evaluate_named(backbone: Backbone, slots: SlotsConfig, toys: int, seeds: int = 1) -> dict[str, Tensor]:
+    """How far words go: values per toy by figure, means over the seeds, where captions name the toys and nobody is read. `backbone` carries no
+    adapter."""
+    trial = IdentityTrial(toys, backbone.settings, slots, named=True)
+    runs = [trial.measure(clips_of(backbone, trial, None, None, seed)) for seed in range(seeds)]
+    return {figure: torch.stack([run[figure] for run in runs]).mean(0) for figure in FIGURES}
+
+
 @torch.no_grad()
 def read_tokens(trial: IdentityTrial, vae: WanVAE, encoder: SlotEncoder, reading: Reading) -> Tensor:
     """(N, n, C): what each toy's clip is told of who is in it."""
@@ -144,10 +160,12 @@ def read_tokens(trial: IdentityTrial, vae: WanVAE, encoder: SlotEncoder, reading
 
 
 @torch.no_grad()
-def clips_of(backbone: Backbone, trial: IdentityTrial, tokens: Tensor, nobody: Tensor, seed: int) -> Tensor:
-    """Clips (N, 3, F, H, W) with joint guidance, whose null pass has no words and nobody; noise depends on the toy and the seed
-    alone."""
-    settings, made = backbone.settings, []
+def clips_of(
+    backbone: Backbone, trial: IdentityTrial, tokens: Tensor | None, nobody: Tensor | None, seed: int
+) -> Tensor:
+    """Clips (N, 3, F, H, W) with joint guidance, whose null pass has no words and nobody, or without identities; noise depends on the toy and
+    the seed alone."""
+    settings, made, device = backbone.settings, [], backbone.vae.conv1.weight.device
     size = ((settings.frames - 1) // 4 + 1, settings.height // STRIDE, settings.width // STRIDE)
     for start in range(0, len(trial), BATCH):
         rows = range(start, min(start + BATCH, len(trial)))
@@ -157,16 +175,18 @@ def clips_of(backbone: Backbone, trial: IdentityTrial, tokens: Tensor, nobody: T
             )
             for row in rows
         ]
-        step = _guided(backbone, [trial.prompts[row] for row in rows], tokens[rows.start : rows.stop], nobody)
+        told = None if tokens is None else Identities(tokens[rows.start : rows.stop])
+        untold = None if nobody is None else Identities(nobody[None])
+        step = _guided(backbone, [trial.prompts[row] for row in rows], (told, untold))
         latent = sample_euler(
-            step, torch.stack(noise).to(tokens.device), flow_sigmas(settings.steps, settings.shift)
+            step, torch.stack(noise).to(device), flow_sigmas(settings.steps, settings.shift)
         )
         made.append(backbone.vae.decode(latent).clamp(-1, 1).cpu())
     return torch.cat(made)
 
 
 def _guided(
-    backbone: Backbone, prompts: list[str], tokens: Tensor, nobody: Tensor
+    backbone: Backbone, prompts: list[str], people: tuple[Identities | None, Identities | None]
 ) -> Callable[[Tensor, Tensor], Tensor]:
     text, dit, scale = backbone.text, backbone.dit, backbone.settings.scale
     empty = [""] * len(prompts)
@@ -174,8 +194,7 @@ def _guided(
 
     def velocity(latent: Tensor, sigma: Tensor) -> Tensor:
         with_, without = (
-            _velocity(dit, latent, sigma, *context, who)
-            for context, who in zip(told, (tokens, nobody[None]), strict=True)
+            _velocity(dit, latent, sigma, *context, who) for context, who in zip(told, people, strict=True)
         )
         return without + scale * (with_ - without)
 
@@ -183,10 +202,10 @@ def _guided(
 
 
 def _velocity(
-    dit: WanDiT, latent: Tensor, sigma: Tensor, context: Tensor, bias: Tensor, tokens: Tensor
+    dit: WanDiT, latent: Tensor, sigma: Tensor, context: Tensor, bias: Tensor, people: Identities | None
 ) -> Tensor:
     clock = (sigma * TRAINED_STEPS).expand(len(latent))
-    return dit(latent, clock, context, context_bias=bias, identities=Identities(tokens))
+    return dit(latent, clock, context, context_bias=bias, identities=people)
 
 
 def intervals(values: dict[str, dict[str, Tensor]]) -> list[Interval]:

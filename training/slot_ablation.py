@@ -18,7 +18,8 @@ from .kept_runs import Ablation, Values, begin, kept
 from .slot_baselines import ENCODERS
 from .slot_id import SlotTraining, train_slots
 
-OWN, SLOTS = "own video", "slots"
+OWN, TRUTH, SLOTS = "own video", "truth", "slots"
+BASE, NAMED = "base alone", "nothing; the caption names the toy"  # no adapter
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ def ablate_slots(config: SlotTraining, ablation: Ablation) -> list[str]:
     """Train every encoder with every seed, measure each, and say what holds; what is there already is kept. Writes slots.md; -> its lines."""
     arms = {name: replace(config, encoder=encoder) for name, encoder in ENCODERS.items()}
     runs = ablation.runs(arms, measured_run)
+    runs[BASE] = [_base_alone(ablation, config)]
     head = (
         f"{ablation.toys} unseen toys, three in four of which move in themselves, {config.steps} steps a run, "
         f"{ablation.seeds} training seeds, {ablation.noises} noises a toy."
@@ -103,6 +105,16 @@ def measured_run(ablation: Ablation, config: SlotTraining, folder: Path) -> Valu
     return kept(folder, [said, ablation.toys, ablation.noises, readings], measure)
 
 
+def _base_alone(ablation: Ablation, config: SlotTraining) -> Values:
+    models, asked = ablation.models, (ablation.toys, ablation.noises)
+
+    def measure() -> Values:
+        backbone = load_backbone(models.dit, models.vae, models.text_encoder, device=ablation.device)
+        return {NAMED: measured.evaluate_named(backbone, config.slots, *asked)}
+
+    return kept(ablation.place(BASE, 0), [asdict(config.slots), *asked], measure)
+
+
 def _mean(runs: dict[str, list[Values]], side: Side) -> dict[str, Tensor]:
     """A side's figures, each toy's mean over the training seeds."""
     rows = [values[side.reading] for values in runs[side.encoder]]
@@ -111,12 +123,14 @@ def _mean(runs: dict[str, list[Values]], side: Side) -> dict[str, Tensor]:
 
 def _table(runs: dict[str, list[Values]]) -> list[str]:
     lines = [_line(["encoder", "reads", *measured.FIGURES]), _line(["---"] * (2 + len(measured.FIGURES)))]
-    truth = runs[SLOTS][0]["truth"]
-    lines.append(_line(["truth", "", *(_cell(truth[figure]) for figure in measured.FIGURES)]))
-    for name in runs:
-        for reading in _read_by(ENCODERS[name]):
-            row = _mean(runs, Side(name, reading))
-            lines.append(_line([name, reading, *(_cell(row[figure]) for figure in measured.FIGURES)]))
+    rows = [Side(SLOTS, TRUTH)]
+    rows += [
+        Side(name, reading) for name, values in runs.items() for reading in values[0] if reading != TRUTH
+    ]
+    for row in rows:
+        figures = _mean(runs, row)
+        said = [TRUTH, ""] if row.reading == TRUTH else [row.encoder, row.reading]
+        lines.append(_line([*said, *(_cell(figures[figure]) for figure in measured.FIGURES)]))
     return lines
 
 

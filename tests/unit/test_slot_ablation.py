@@ -35,9 +35,8 @@ def runs(**dynamics: float) -> dict:
     made = {}
     for name in ENCODERS:
         level = dynamics.get(name.replace(" ", "_"), 0.5)
-        readings = {
-            reading: figures(dynamics.get(reading.split()[0], level)) for reading in measured.READINGS
-        }
+        read = measured.READINGS if name == ablation.SLOTS else (ablation.OWN,)
+        readings = {reading: figures(dynamics.get(reading.split()[0], level)) for reading in read}
         made[name] = [{"truth": figures(1.0), **readings}] * 2
     return made
 
@@ -89,16 +88,19 @@ def test_one_command_trains_and_measures_each_run_once(tmp_path, monkeypatch):
 
     monkeypatch.setattr(ablation, "train_slots", note)
     monkeypatch.setattr(measured, "evaluate_identity", made_up)
+    named = dict.fromkeys(measured.FIGURES, torch.full((8,), 0.25))
+    monkeypatch.setattr(measured, "evaluate_named", lambda *given: seen.append((None, [], b"base")) or named)
     asked = Ablation(models, tmp_path, 8, 2, 1)
     lines = ablation.ablate_slots(config, asked)
     names = [name.replace(" ", "-") for name in ENCODERS]
     assert trained == [f"{name}-{seed}" for name in names for seed in range(2)]
-    assert [kind for kind, _, _ in seen] == [kind for kind in ENCODERS.values() for _ in range(2)]
-    for kind, readings, _ in seen:
+    assert [kind for kind, _, _ in seen] == [*(kind for kind in ENCODERS.values() for _ in range(2)), None]
+    for kind, readings, _ in seen[:-1]:
         assert readings == (list(measured.READINGS) if kind is SlotEncoder else [ablation.OWN])
-    assert len({state for _, _, state in seen}) == 8, "every run is a model of its own"
+    assert len({state for _, _, state in seen}) == 9, "every run is a model of its own"
     assert (tmp_path / "slots.md").read_text() == "\n".join(lines) + "\n"
-    assert ablation.ablate_slots(config, asked) == lines and len(trained) == len(seen) == 8
+    assert ablation.ablate_slots(config, asked) == lines and len(trained) == len(seen) - 1 == 8
+    assert f"| base alone | {ablation.NAMED} |" + " 0.250 |" * len(measured.FIGURES) in lines
     own = tmp_path / "slots-0"
     ablation.measured_run(asked, replace(config, steps=1), own)
     with safe_open(own / "slot_id-run.safetensors", framework="pt") as file:

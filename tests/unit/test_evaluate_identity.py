@@ -1,0 +1,108 @@
+"""How an identity is measured: clips are those that users make, readings what they say, and the truth scores as the truth."""
+
+from dataclasses import replace
+
+import pytest
+import refvid_tiny as tiny
+import torch
+from torch import Tensor
+
+from refvid.core.adapter import load_adapter
+from refvid.demo import evaluate_identity as measured
+from refvid.demo.evaluate_identity import READINGS, IdentityTrial, clips_of, evaluate_named, read_tokens
+from refvid.hosts.pipeline import Backbone, Request, Settings, generate, load_backbone
+from refvid.hosts.plain_identity import People, Person, encode_identity, slot_encoder
+from refvid.wan.dit import DiTConfig
+from refvid.wan.lora import merge_lora
+
+SIZES = DiTConfig(48, 64, 2, 1, 16, 16, 32)
+SETTINGS = Settings(width=64, height=64, frames=5, steps=2, scale=2.0, shift=3.0, seed=7)
+TOYS = 2
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    dit, _, text = tiny.save_models(folder, SIZES)
+    return (
+        dit,
+        tiny.save_vae(folder),
+        text,
+        tiny.save_adapter(folder, SIZES),
+    )  # a VAE wide enough for clips to be compared
+
+
+@pytest.fixture
+def backbone(files) -> Backbone:
+    return replace(load_backbone(*files[:3]), settings=SETTINGS, recipe="saber")
+
+
+@pytest.fixture(scope="module")
+def adapter(files):
+    return load_adapter(files[3])
+
+
+@pytest.fixture(scope="module")
+def trial(adapter) -> IdentityTrial:
+    return IdentityTrial(TOYS, SETTINGS, adapter.config)
+
+
+def asked(backbone: Backbone, trial: IdentityTrial, toy: int, people: People | None = None) -> Tensor:
+    settings = replace(SETTINGS, seed=SETTINGS.seed + toy + 1000)
+    return generate(backbone, Request(trial.prompts[toy], settings, people=people))
+
+
+def test_clips_are_those_that_the_plain_host_makes(backbone, adapter, trial):
+    words = clips_of(backbone, trial, None, None, seed=1)
+    for toy in range(TOYS):
+        torch.testing.assert_close(words[toy], asked(backbone, trial, toy), rtol=0, atol=1e-4)
+    merge_lora(backbone.dit, adapter.lora)
+    encoder = slot_encoder(adapter)
+    tokens = read_tokens(trial, backbone.vae, encoder, READINGS["own video"])
+    told = clips_of(backbone, trial, tokens, encoder.nobody(), seed=1)
+    film = trial.videos[1]
+    identity, *_ = encode_identity(adapter, backbone.vae, film.pictures, film.masks, film.anchor)
+    people = People((Person(identity.tokens("both")),), adapter.nobody)
+    torch.testing.assert_close(told[1], asked(backbone, trial, 1, people), rtol=0, atol=2e-3)
+    assert (told - words).abs().max() > 0.05
+
+
+def test_readings_are_what_they_say(backbone, adapter, trial):
+    encoder, anchors = slot_encoder(adapter), adapter.config.anchors
+    read = {name: read_tokens(trial, backbone.vae, encoder, how) for name, how in READINGS.items()}
+    own = read["own video"]
+    assert torch.equal(read["anchor alone"], own[:, :anchors])
+    assert torch.equal(read["slots alone"], own[:, anchors:])
+    assert torch.equal(read["another's video"], own.roll(-1, 0))
+    assert torch.equal(read["nobody"], adapter.nobody.expand(TOYS, -1, -1))
+    shuffled = read["own video, frames shuffled"]
+    assert torch.equal(shuffled[:, :anchors], own[:, :anchors]), "the anchor is one picture"
+    assert (shuffled[:, anchors:] - own[:, anchors:]).abs().amax() > 1e-4
+
+
+def test_the_truth_scores_as_the_truth_and_a_still_picture_does_not_move():
+    trial = IdentityTrial(4, replace(SETTINGS, frames=9), measured.SlotsConfig(16, 48))
+    truth = trial.measure(trial.truth)
+    assert {name: truth[name].nanmean() for name in ("direction", "background", "dynamics")} == {
+        "direction": 1,
+        "background": 1,
+        "dynamics": 1,
+    }
+    assert (
+        truth["retrieval"].mean() > 0.8 and truth["dynamics"].isnan().sum() == trial.toys.dynamics.eq(0).sum()
+    )
+    still = trial.measure(trial.truth[:, :, :1].expand_as(trial.truth))
+    assert still["dynamics"].nanmean() < 0.3
+
+
+def test_a_caption_that_names_a_toy_says_how_it_moves(backbone, adapter, monkeypatch):
+    said = []
+    monkeypatch.setattr(measured, "clips_of", lambda _, trial, *who: said.append((trial, who)) or trial.truth)
+    found = evaluate_named(backbone, adapter.config, TOYS, seeds=2)
+    (trial, who), _ = said
+    assert who == (None, None, 0)
+    for row, prompt in enumerate(trial.prompts):
+        assert f" {measured.captions.names(trial.toys)[row]} " in prompt
+    unnamed = IdentityTrial(TOYS, SETTINGS, adapter.config)
+    assert torch.equal(unnamed.truth, trial.truth) and all(" toy " in prompt for prompt in unnamed.prompts)
+    assert found["direction"].tolist() == [1] * TOYS
