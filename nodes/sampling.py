@@ -3,7 +3,7 @@
 import comfy.samplers
 from comfy_api.latest import io
 
-from ..hosts.comfy.steps import denoise_steps
+from ..hosts.comfy.steps import StepRange, denoise_steps
 from .sockets import CATEGORY
 
 MOST_STEPS = 10000
@@ -49,8 +49,7 @@ class RefVidDenoiseSteps(io.ComfyNode):
         cls, guider, latent, add_noise, noise_seed, steps, sampler_name, scheduler, start_at_step, end_at_step,
         return_with_leftover_noise,
     ) -> io.NodeOutput:  # fmt: skip
-        out, denoised = denoise_steps(
-            guider, latent, add_noise == "enable", noise_seed, steps, sampler_name, scheduler, start_at_step,
-            end_at_step, return_with_leftover_noise == "enable",
-        )  # fmt: skip
+        leftover = return_with_leftover_noise == "enable"
+        part = StepRange(steps, sampler_name, scheduler, start_at_step, end_at_step, leftover)
+        out, denoised = denoise_steps(guider, latent, part, noise_seed, add_noise == "enable")
         return io.NodeOutput(out, denoised)

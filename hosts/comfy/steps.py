@@ -9,6 +9,7 @@ import comfy.samplers
 import comfy.utils
 import latent_preview
 import torch
+from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 logger = logging.getLogger(__name__)
@@ -62,38 +63,54 @@ class Finished:
         return self.asked == asked and self.latent is latent
 
 
+@dataclass(frozen=True)
+class StepRange:
+    """Steps start…end of a schedule of `steps`, in KSampler (Advanced)'s words. ValueError for a range without a step."""
+
+    steps: int
+    sampler_name: str
+    scheduler: str
+    start: int
+    end: int
+    leftover_noise: bool
+
+    def __post_init__(self) -> None:
+        if self.start >= self.end:
+            raise ValueError(
+                f"start_at_step is {self.start} and end_at_step {self.end}: the range holds no step"
+            )
+
+    def sigmas(self, model: ModelPatcher) -> Tensor:
+        """The noise levels of the range. ValueError where it begins behind the schedule."""
+        schedule = comfy.samplers.KSampler(
+            model, self.steps, torch.device("cpu"), self.sampler_name, self.scheduler, denoise=1.0
+        ).sigmas
+        sigmas = schedule[: self.end + 1].clone()
+        if not self.leftover_noise:
+            sigmas[-1] = 0
+        sigmas = sigmas[self.start :]
+        if len(sigmas) < 2:
+            raise ValueError(
+                f"start_at_step is {self.start}, but the schedule has {self.steps} steps: no step is left to run"
+            )
+        if len(sigmas) < len(schedule) and self.sampler_name in WITH_HISTORY:
+            logger.warning(
+                "refvid: %s uses the steps before the present one, so a run in ranges differs from a run in one; euler does not",
+                self.sampler_name,
+            )
+        return sigmas
+
+
 def denoise_steps(
-    guider: comfy.samplers.CFGGuider,
-    latent: dict[str, Tensor],
-    add_noise: bool,
-    seed: int,
-    steps: int,
-    sampler_name: str,
-    scheduler: str,
-    start: int,
-    end: int,
-    leftover_noise: bool,
+    guider: comfy.samplers.CFGGuider, latent: dict[str, Tensor], part: StepRange, seed: int, add_noise: bool
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Run steps start…end of a schedule of `steps`. -> (latent, its clean estimate at the last step)"""
-    if start >= end:
-        raise ValueError(f"start_at_step is {start} and end_at_step {end}: the range holds no step")
-    sigmas, whole = step_sigmas(
-        guider.model_patcher, steps, sampler_name, scheduler, start, end, leftover_noise
-    )
-    if len(sigmas) < 2:
-        raise ValueError(
-            f"start_at_step is {start}, but the schedule has {steps} steps: no step is left to run"
-        )
-    if len(sigmas) < whole and sampler_name in WITH_HISTORY:
-        logger.warning(
-            "refvid: %s uses the steps before the present one, so a run in ranges differs from a run in one; euler does not",
-            sampler_name,
-        )
+    """Run a part of a schedule. -> (latent, its clean estimate at the last step)"""
+    sigmas = part.sigmas(guider.model_patcher)
     samples = comfy.sample.fix_empty_latent_channels(
         guider.model_patcher, latent["samples"],
         latent.get("downscale_ratio_spacial"), latent.get("downscale_ratio_temporal"),
     )  # fmt: skip
-    asked = (add_noise, seed, sampler_name, sigmas.tolist())
+    asked = (add_noise, seed, part.sampler_name, sigmas.tolist())
     finished = getattr(guider, FINISHED, None)
     if finished is not None and finished.answers(asked, latent):
         return finished.made
@@ -101,7 +118,7 @@ def denoise_steps(
     last: dict[str, Tensor] = {}
     callback = latent_preview.prepare_callback(guider.model_patcher, len(sigmas) - 1, last)
     out = guider.sample(
-        noise, samples, comfy.samplers.sampler_object(sampler_name), sigmas, denoise_mask=latent.get("noise_mask"),
+        noise, samples, comfy.samplers.sampler_object(part.sampler_name), sigmas, denoise_mask=latent.get("noise_mask"),
         callback=callback, disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=seed,
     )  # fmt: skip
     kept = {k: v for k, v in latent.items() if not k.startswith("downscale_ratio")}
@@ -110,19 +127,6 @@ def denoise_steps(
     made = {**kept, "samples": out.to(device)}, {**kept, "samples": clean.to(device)}
     setattr(guider, FINISHED, Finished(asked, latent, made))
     return made
-
-
-def step_sigmas(
-    model, steps: int, sampler_name: str, scheduler: str, start: int, end: int, leftover_noise: bool
-) -> tuple[Tensor, int]:
-    """The range of the schedule that KSampler (Advanced) would run, and the length of the whole schedule."""
-    schedule = comfy.samplers.KSampler(
-        model, steps, torch.device("cpu"), sampler_name, scheduler, denoise=1.0
-    ).sigmas
-    sigmas = schedule[: end + 1].clone()
-    if not leftover_noise:
-        sigmas[-1] = 0
-    return sigmas[start:], len(schedule)
 
 
 def _noise(samples: Tensor, seed: int, batch_index, add_noise: bool) -> Tensor:

@@ -23,7 +23,7 @@ from refvid.hosts.comfy.conditioning import with_values
 from refvid.hosts.comfy.edit import in_windows
 from refvid.hosts.comfy.frames import replace_frames
 from refvid.hosts.comfy.guiders import table_guider
-from refvid.hosts.comfy.steps import denoise_steps
+from refvid.hosts.comfy.steps import StepRange, denoise_steps
 from refvid.wan.sampler import flow_sigmas
 
 pytestmark = pytest.mark.comfy
@@ -98,7 +98,8 @@ def test_two_ranges_equal_one_run_and_hand_the_tokens_on(editor):
     guider = table_guider(editor.installed(), positive, negative, joint(Scale(4.0)))
 
     def denoised(given, start, end, noise, leftover):
-        return denoise_steps(guider, given, noise, 5, 6, "euler", "simple", start, end, leftover)
+        part = StepRange(6, "euler", "simple", start, end, leftover)
+        return denoise_steps(guider, given, part, 5, noise)
 
     whole, clean = denoised(latent(), 0, 99, True, False)
     first, _ = denoised(latent(), 0, 3, True, True)

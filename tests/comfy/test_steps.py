@@ -8,7 +8,7 @@ from refvid_run import empty_latent, text, worst
 import nodes
 from refvid.core.guidance import Scale, joint
 from refvid.hosts.comfy.guiders import table_guider
-from refvid.hosts.comfy.steps import WITH_HISTORY, denoise_steps
+from refvid.hosts.comfy.steps import WITH_HISTORY, StepRange, denoise_steps
 
 pytestmark = pytest.mark.comfy
 
@@ -24,7 +24,8 @@ def guider(model):
 
 
 def run(guider, latent, start=0, end=10000, add_noise=True, leftover=False, sampler="euler", steps=6):
-    return denoise_steps(guider, latent, add_noise, 3, steps, sampler, "simple", start, end, leftover)
+    part = StepRange(steps, sampler, "simple", start, end, leftover)
+    return denoise_steps(guider, latent, part, 3, add_noise)
 
 
 @pytest.mark.parametrize("sampler", ["euler", "heun", "dpmpp_2m", "uni_pc", "res_multistep"])
