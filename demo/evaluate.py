@@ -21,6 +21,7 @@ from . import captions, score, world
 from .sheet import contact_sheet
 from .showcase import masked
 
+CODED = "truth through the VAE"
 UNSEEN_SEED = 990_000  # training seeds stay far below
 SHEET_ROWS = 12
 FIGURES = {
@@ -143,7 +144,7 @@ def evaluate(
     settings = backbone.settings
     trial = Trial(toys, settings.frames, settings.height)
     variants, own = trial.variants(), Variant("truth", torch.arange(toys), torch.arange(toys))
-    truths = {"truth": trial.truth, "truth through the VAE": _through(backbone.vae, trial.truth)}
+    truths = {"truth": trial.truth, CODED: through(backbone.vae, trial.truth)}
     values = {name: trial.measure(own, clips) for name, clips in truths.items()}
     shown: dict[str, Tensor] = {}
     for turn, variant in enumerate(variants):
@@ -165,7 +166,7 @@ def evaluate(
 
 def summary(toys: int, values: dict[str, dict[str, Tensor]]) -> Report:
     """Means, and paired intervals of what the world is meant to show."""
-    first, ceiling = values["own reference"], values["truth through the VAE"]
+    first, ceiling = values["own reference"], values[CODED]
     intervals = [
         Interval(
             f"own reference minus {name}, similarity", *paired_interval(first["own"] - values[name]["own"])
@@ -232,7 +233,7 @@ def _offset(progress: Callable[[int, int], None] | None, done: int, of: int) -> 
 
 
 @torch.no_grad()
-def _through(vae: WanVAE, video: Tensor) -> Tensor:
+def through(vae: WanVAE, video: Tensor) -> Tensor:
     """video (N, 3, F, H, W), coded and decoded: what no model behind this VAE can surpass."""
     weight = vae.conv1.weight
     parts = [vae.decode(vae.encode(part.to(weight))) for part in video.split(16)]

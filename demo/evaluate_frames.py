@@ -20,7 +20,7 @@ from ..core.score import paired_interval
 from ..hosts.pipeline import Backbone, Request, Settings, generate
 from ..hosts.plain_long_video import Parts, generate_long
 from . import captions, world
-from .evaluate import UNSEEN_SEED, Interval, Trial
+from .evaluate import CODED, UNSEEN_SEED, Interval, Trial, through
 from .sheet import contact_sheet
 
 SHEET_ROWS = 8
@@ -70,7 +70,7 @@ def guided_both_ways(
     backbone: Backbone, toys: int, seeds: int, progress: Callable[[int], None] = lambda _: None
 ) -> tuple[Values, dict[str, Tensor]]:
     """A true first frame and the prompt: guidance on both against guidance on the prompt, whose null pass keeps the frame. -> figures, means
-    over the noises, also of the true clips; and the last noise's clips."""
+    over the noises, also of the true clips, as they are and through the VAE; and the last noise's clips."""
     settings = backbone.settings
     trial, scale = Trial(toys, settings.frames, settings.height), Scale(settings.scale)
     guidances = {JOINT: joint(scale), TEXT: Guidance(image=Scale(1.0), text=scale)}
@@ -87,7 +87,8 @@ def guided_both_ways(
             clips[name] = torch.stack(made)
             runs.append(trial.measure(trial.variants()[0], clips[name]))
         values[name] = _mean(runs)
-    values["truth"] = trial.measure(trial.variants()[0], trial.truth)
+    for name, clip in (("truth", trial.truth), (CODED, through(backbone.vae, trial.truth))):
+        values[name] = trial.measure(trial.variants()[0], clip)
     return values, {"truth": trial.truth, **clips}
 
 
@@ -134,12 +135,11 @@ def _between(
             progress(seed * toys + index + 1)
         made = torch.stack(clips)
         runs.append({"decibels": _decibels(made, inside)})
-    coded = torch.cat([backbone.vae.decode(backbone.vae.encode(one[None])) for one in truth])[:, :, 1:APART]
     values = {
         "model": _mean(runs)["decibels"],
         "blended": _decibels(first + share * (last - first), inside),
         "first held": _decibels(first.expand_as(inside), inside),
-        "truth through the VAE": _decibels(coded, inside),
+        CODED: _decibels(through(backbone.vae, truth)[:, :, 1:APART], inside),
     }
     shown = [[truth[i], made[i], (first + share * (last - first))[i]] for i in range(min(SHEET_ROWS, toys))]
     contact_sheet(shown, ["truth", "model", "blended"], folder / "between.png", scale=1)

@@ -22,6 +22,7 @@ class Mirror:
     """A VAE that keeps what it is given."""
 
     encode = decode = staticmethod(lambda clip: clip)
+    conv1 = SimpleNamespace(weight=torch.zeros(1))
 
 
 BACKBONE = SimpleNamespace(recipe="saber", settings=Settings(width=SIZE, height=SIZE, frames=5), vae=Mirror)
@@ -65,6 +66,7 @@ def test_the_truth_scores_as_the_truth_and_a_video_that_stands_still_does_not_mo
 
     made, intervals = report(monkeypatch, tmp_path, generate, long_clip)
     joint, text, truth = (made.rows[f"first frame, {name}"] for name in (JOINT, TEXT, "truth"))
+    assert made.rows["first frame, truth through the VAE"] == pytest.approx(truth)
     assert joint == pytest.approx(truth) and text["motion"] == 0 and joint["motion"] > 0.01
     assert intervals[f"{JOINT} minus {TEXT}, motion"].mean > 0.01  # one of the three stands still
     assert (
