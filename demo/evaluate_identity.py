@@ -19,8 +19,9 @@ from ..wan.text import fold_padding
 from ..wan.vae import LATENT_CHANNELS, STRIDE, WanVAE
 from . import captions, score, world
 from .dynamics import dynamics_of, kind_of
-from .evaluate import UNSEEN_SEED, Interval
+from .evaluate import CODED, UNSEEN_SEED, Interval, through
 
+NAMED = "nothing; its caption names the toy"
 BATCH = 16  # clips generated together
 FIGURES = {
     "own": "similarity of colours to the toy's own video",
@@ -124,12 +125,16 @@ def evaluate_identity(
     return values
 
 
-def evaluate_named(backbone: Backbone, slots: SlotsConfig, toys: int, seeds: int = 1) -> dict[str, Tensor]:
-    """How far words go: values per toy by figure, means over the seeds, where captions name the toys and nobody is read. `backbone` carries no
-    adapter."""
+@torch.no_grad()
+def evaluate_base(
+    backbone: Backbone, slots: SlotsConfig, toys: int, seeds: int = 1
+) -> dict[str, dict[str, Tensor]]:
+    """What a base without an adapter allows: how much comes through its VAE, and how far words go where captions name the toys. -> values
+    per toy, means over the seeds, by variant and figure."""
     trial = IdentityTrial(toys, backbone.settings, slots, named=True)
     runs = [trial.measure(clips_of(backbone, trial, None, None, seed)) for seed in range(seeds)]
-    return {figure: torch.stack([run[figure] for run in runs]).mean(0) for figure in FIGURES}
+    named = {figure: torch.stack([run[figure] for run in runs]).mean(0) for figure in FIGURES}
+    return {CODED: trial.measure(through(backbone.vae, trial.truth)), NAMED: named}
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ from ..core.adapter import load_adapter
 from ..core.score import paired_interval
 from ..core.slots import SlotEncoder, SlotsConfig
 from ..demo import evaluate_identity as measured
+from ..demo.evaluate import CODED
 from ..hosts.pipeline import load_backbone
 from ..wan.lora import merge_lora
 from .kept_runs import Ablation, Values, begin, kept
@@ -19,7 +20,7 @@ from .slot_baselines import ENCODERS
 from .slot_id import SlotTraining, train_slots
 
 OWN, TRUTH, SLOTS = "own video", "truth", "slots"
-BASE, NAMED = "base alone", "nothing; the caption names the toy"  # no adapter
+BASE = "base alone"  # no adapter
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def _base_alone(ablation: Ablation, config: SlotTraining) -> Values:
 
     def measure() -> Values:
         backbone = load_backbone(models.dit, models.vae, models.text_encoder, device=ablation.device)
-        return {NAMED: measured.evaluate_named(backbone, config.slots, *asked)}
+        return measured.evaluate_base(backbone, config.slots, *asked)
 
     return kept(ablation.place(BASE, 0), [asdict(config.slots), *asked], measure)
 
@@ -123,13 +124,13 @@ def _mean(runs: dict[str, list[Values]], side: Side) -> dict[str, Tensor]:
 
 def _table(runs: dict[str, list[Values]]) -> list[str]:
     lines = [_line(["encoder", "reads", *measured.FIGURES]), _line(["---"] * (2 + len(measured.FIGURES)))]
-    rows = [Side(SLOTS, TRUTH)]
+    rows = [Side(SLOTS, TRUTH), Side(BASE, CODED)]
     rows += [
-        Side(name, reading) for name, values in runs.items() for reading in values[0] if reading != TRUTH
+        Side(name, read) for name, values in runs.items() for read in values[0] if read not in (TRUTH, CODED)
     ]
     for row in rows:
         figures = _mean(runs, row)
-        said = [TRUTH, ""] if row.reading == TRUTH else [row.encoder, row.reading]
+        said = [row.reading, ""] if row.reading in (TRUTH, CODED) else [row.encoder, row.reading]
         lines.append(_line([*said, *(_cell(figures[figure]) for figure in measured.FIGURES)]))
     return lines
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from refvid.core.adapter import load_adapter
 from refvid.demo import evaluate_identity as measured
-from refvid.demo.evaluate_identity import READINGS, IdentityTrial, clips_of, evaluate_named, read_tokens
+from refvid.demo.evaluate_identity import READINGS, IdentityTrial, clips_of, evaluate_base, read_tokens
 from refvid.hosts.pipeline import Backbone, Request, Settings, generate, load_backbone
 from refvid.hosts.plain_identity import People, Person, encode_identity, slot_encoder
 from refvid.wan.dit import DiTConfig
@@ -98,11 +98,14 @@ def test_the_truth_scores_as_the_truth_and_a_still_picture_does_not_move():
 def test_a_caption_that_names_a_toy_says_how_it_moves(backbone, adapter, monkeypatch):
     said = []
     monkeypatch.setattr(measured, "clips_of", lambda _, trial, *who: said.append((trial, who)) or trial.truth)
-    found = evaluate_named(backbone, adapter.config, TOYS, seeds=2)
+    monkeypatch.setattr(measured, "through", lambda vae, clips: clips.flip(2))
+    found = evaluate_base(backbone, adapter.config, TOYS, seeds=2)
     (trial, who), _ = said
     assert who == (None, None, 0)
     for row, prompt in enumerate(trial.prompts):
         assert f" {measured.captions.names(trial.toys)[row]} " in prompt
     unnamed = IdentityTrial(TOYS, SETTINGS, adapter.config)
     assert torch.equal(unnamed.truth, trial.truth) and all(" toy " in prompt for prompt in unnamed.prompts)
-    assert found["direction"].tolist() == [1] * TOYS
+    assert found[measured.NAMED]["direction"].tolist() == [1] * TOYS
+    backwards = trial.measure(trial.truth.flip(2))["direction"]
+    assert torch.equal(found[measured.CODED]["direction"], backwards) and backwards.sum() < TOYS

@@ -9,6 +9,7 @@ from safetensors import safe_open
 
 from refvid.core.slots import SlotEncoder, SlotsConfig
 from refvid.demo import evaluate_identity as measured
+from refvid.demo.evaluate import CODED
 from refvid.training import slot_ablation as ablation
 from refvid.training.adapter import Models
 from refvid.training.identity_data import Meeting
@@ -38,7 +39,7 @@ def runs(**dynamics: float) -> dict:
         read = measured.READINGS if name == ablation.SLOTS else (ablation.OWN,)
         readings = {reading: figures(dynamics.get(reading.split()[0], level)) for reading in read}
         made[name] = [{"truth": figures(1.0), **readings}] * 2
-    return made
+    return {**made, ablation.BASE: [{CODED: figures(0.9), measured.NAMED: figures(0.5)}]}
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,7 @@ def test_following_the_prompt_may_cost_a_margin(direction, verdict):
 
 def test_the_table_has_a_row_for_every_reading_of_the_slots_and_one_for_every_baseline():
     lines = ablation._table(runs())
-    assert len(lines) == 2 + 1 + len(measured.READINGS) + len(ENCODERS) - 1
+    assert len(lines) == 2 + 2 + len(measured.READINGS) + len(ENCODERS) - 1 + 1
     assert {line.count("|") for line in lines} == {3 + len(measured.FIGURES)}
 
 
@@ -88,8 +89,11 @@ def test_one_command_trains_and_measures_each_run_once(tmp_path, monkeypatch):
 
     monkeypatch.setattr(ablation, "train_slots", note)
     monkeypatch.setattr(measured, "evaluate_identity", made_up)
-    named = dict.fromkeys(measured.FIGURES, torch.full((8,), 0.25))
-    monkeypatch.setattr(measured, "evaluate_named", lambda *given: seen.append((None, [], b"base")) or named)
+    rows = {
+        name: dict.fromkeys(measured.FIGURES, torch.full((8,), value))
+        for name, value in ((CODED, 0.75), (measured.NAMED, 0.25))
+    }
+    monkeypatch.setattr(measured, "evaluate_base", lambda *given: seen.append((None, [], b"base")) or rows)
     asked = Ablation(models, tmp_path, 8, 2, 1)
     lines = ablation.ablate_slots(config, asked)
     names = [name.replace(" ", "-") for name in ENCODERS]
@@ -100,7 +104,8 @@ def test_one_command_trains_and_measures_each_run_once(tmp_path, monkeypatch):
     assert len({state for _, _, state in seen}) == 9, "every run is a model of its own"
     assert (tmp_path / "slots.md").read_text() == "\n".join(lines) + "\n"
     assert ablation.ablate_slots(config, asked) == lines and len(trained) == len(seen) - 1 == 8
-    assert f"| base alone | {ablation.NAMED} |" + " 0.250 |" * len(measured.FIGURES) in lines
+    assert f"| base alone | {measured.NAMED} |" + " 0.250 |" * len(measured.FIGURES) in lines
+    assert f"| {CODED} |  |" + " 0.750 |" * len(measured.FIGURES) in lines
     own = tmp_path / "slots-0"
     ablation.measured_run(asked, replace(config, steps=1), own)
     with safe_open(own / "slot_id-run.safetensors", framework="pt") as file:
