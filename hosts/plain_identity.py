@@ -1,5 +1,6 @@
 """Slot-ID without ComfyUI: who is in a clip, and identities beside the text of the plain Wan."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 from ..core.adapter import Adapter
 from ..core.identity import Bound, Identity, key_bias
 from ..core.reference_video import ReferenceVideo, cover, make_reference_video
-from ..core.slots import PATCH, Encoded, SlotEncoder
+from ..core.slots import PATCH, Encoded, SlotEncoder, SlotsConfig
 from ..core.visibility import text_groups
 from ..kernels.grouped import in_groups
 from ..wan.attention import attend_all
@@ -42,9 +43,9 @@ class People:
     cells: Tensor | None = None
 
 
-def slot_encoder(adapter: Adapter) -> SlotEncoder:
-    """The adapter's encoder, in float32 on the CPU."""
-    encoder = SlotEncoder(adapter.config)
+def slot_encoder(adapter: Adapter, kind: Callable[[SlotsConfig], SlotEncoder] = SlotEncoder) -> SlotEncoder:
+    """The adapter's encoder, in float32 on the CPU; of another kind where it was trained as one."""
+    encoder = kind(adapter.config)
     encoder.load_state_dict({key: value.float() for key, value in adapter.encoder.items()})
     return encoder.eval().requires_grad_(False)
 

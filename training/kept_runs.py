@@ -65,9 +65,9 @@ def begin(folder: Path, config: dict[str, Any], state: str) -> None:
     begun.write_text(made)
 
 
-def kept(folder: Path, made_by: list, measure: Callable[[], Values]) -> Values:
+def kept(folder: Path, made_by: list, measure: Callable[[], Values], name: str = "values.json") -> Values:
     """What `measure` gives, from the folder where the same was measured before."""
-    file, made = folder / "values.json", json.dumps(made_by)
+    file, made = folder / name, json.dumps(made_by)
     if not file.exists() or json.loads(file.read_text())["made_by"] != made:
         plain = {
             name: {figure: one.tolist() for figure, one in row.items()} for name, row in measure().items()

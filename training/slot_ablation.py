@@ -14,10 +14,12 @@ from ..core.slots import SlotEncoder, SlotsConfig
 from ..demo import evaluate_identity as measured
 from ..demo.evaluate import CODED
 from ..hosts.pipeline import load_backbone
+from ..hosts.plain_identity import slot_encoder
 from ..wan.lora import merge_lora
 from .kept_runs import Ablation, Values, begin, kept
 from .slot_baselines import ENCODERS
 from .slot_id import SlotTraining, train_slots
+from .slot_probe import probe_lines
 
 OWN, TRUTH, SLOTS = "own video", "truth", "slots"
 BASE = "base alone"  # no adapter
@@ -65,6 +67,7 @@ def ablate_slots(config: SlotTraining, ablation: Ablation) -> list[str]:
         f"{ablation.seeds} training seeds, {ablation.noises} noises a toy."
     )
     lines = [head, "", *_table(runs), "", *(sentence(one, runs) for one in COMPARISONS)]
+    lines += ["", *probe_lines(config, ablation)]
     return ablation.written("slots", lines)
 
 
@@ -96,9 +99,7 @@ def measured_run(ablation: Ablation, config: SlotTraining, folder: Path) -> Valu
         adapter = load_adapter(folder / "slot_id.safetensors")
         backbone = load_backbone(models.dit, models.vae, models.text_encoder, device=device)
         merge_lora(backbone.dit, adapter.lora)
-        encoder = config.encoder(adapter.config)
-        encoder.load_state_dict({key: value.float() for key, value in adapter.encoder.items()})
-        encoder = encoder.eval().to(device)
+        encoder = slot_encoder(adapter, config.encoder).to(device)
         return measured.evaluate_identity(
             backbone, config.slots, encoder, ablation.toys, ablation.noises, readings=readings
         )

@@ -56,7 +56,7 @@ class SlotTraining:
 def demo_slots() -> SlotTraining:
     """The demo's adapter."""
     meetings = (Meeting("alone", 1, 4096, 32), Meeting("pair", 2, 1024, 32))
-    return SlotTraining(slots_demo(), meetings, steps=2000)
+    return SlotTraining(slots_demo(), meetings, steps=1500)
 
 
 def smoke_slots() -> SlotTraining:

@@ -94,6 +94,7 @@ def test_one_command_trains_and_measures_each_run_once(tmp_path, monkeypatch):
         for name, value in ((CODED, 0.75), (measured.NAMED, 0.25))
     }
     monkeypatch.setattr(measured, "evaluate_base", lambda *given: seen.append((None, [], b"base")) or rows)
+    monkeypatch.setattr(ablation, "probe_lines", lambda *_: ["told by a probe"])
     asked = Ablation(models, tmp_path, 8, 2, 1)
     lines = ablation.ablate_slots(config, asked)
     names = [name.replace(" ", "-") for name in ENCODERS]
@@ -102,6 +103,7 @@ def test_one_command_trains_and_measures_each_run_once(tmp_path, monkeypatch):
     for kind, readings, _ in seen[:-1]:
         assert readings == (list(measured.READINGS) if kind is SlotEncoder else [ablation.OWN])
     assert len({state for _, _, state in seen}) == 9, "every run is a model of its own"
+    assert lines[-1] == "told by a probe"
     assert (tmp_path / "slots.md").read_text() == "\n".join(lines) + "\n"
     assert ablation.ablate_slots(config, asked) == lines and len(trained) == len(seen) - 1 == 8
     assert f"| base alone | {measured.NAMED} |" + " 0.250 |" * len(measured.FIGURES) in lines

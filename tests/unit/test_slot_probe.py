@@ -1,0 +1,99 @@
+"""What a linear probe tells of tokens: all of what lies in them, nothing of what does not; and which tokens it is given."""
+
+from dataclasses import replace
+
+import pytest
+import refvid_tiny as tiny
+import torch
+
+from refvid.core.slots import SlotEncoder, SlotsConfig
+from refvid.demo import world
+from refvid.training import slot_probe
+from refvid.training.adapter import Models
+from refvid.training.identity_data import Meeting, cached_meetings
+from refvid.training.kept_runs import Ablation
+from refvid.training.slot_id import SlotTraining
+from refvid.training.slot_probe import PROBES, UNTRAINED, motion_of, probe_lines, read_all, told_by_probe
+from refvid.training.text import fresh_text_encoder
+from refvid.wan.dit import DiTConfig
+from refvid.wan.loading import load_vae
+
+SLOTS = SlotsConfig(16, 48, width=16, place_width=4, slots=3, anchors=2, frames=9, size=32)
+MEETING = Meeting("alone", 1, 64, 4, frames=5, stride=24)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clips")
+    vae, text = load_vae(tiny.save_vae(folder, width=2)), fresh_text_encoder(32)
+    return cached_meetings(vae, text.tokenize, SLOTS, MEETING, 32, 7, folder)
+
+
+@pytest.fixture(scope="module")
+def encoder() -> SlotEncoder:
+    torch.manual_seed(0)
+    encoder = SlotEncoder(SLOTS)
+    encoder.start()
+    return encoder.eval()
+
+
+def test_it_finds_what_lies_in_the_features_and_nothing_else():
+    generator = torch.Generator().manual_seed(0)
+    kinds = torch.randint(0, 4, (400,), generator=generator)
+    noise = torch.randn(400, 60, generator=generator)
+    assert abs(told_by_probe(noise, kinds).float().mean() - 0.25) < 0.08
+    directions = torch.randn(4, 60, generator=generator)
+    assert told_by_probe(0.3 * noise + directions[kinds], kinds).all()
+    scaled = (0.3 * noise + directions[kinds]) * torch.rand(60, generator=generator) * 1000 + 5
+    assert told_by_probe(scaled, kinds).all(), "whatever the scale of a feature"
+
+
+def test_the_motion_of_a_toy_is_what_its_name_says(data):
+    text = fresh_text_encoder(32)
+    found = motion_of(data, text.tokenize)
+    assert set(found.tolist()) == set(range(len(world.DYNAMICS)))
+    words = text.tokenize(["spinning star", "ring"])
+    two = replace(data, phrases=words[:, None])
+    assert motion_of(two, text.tokenize).tolist() == [world.DYNAMICS.index("spinning"), 0]
+
+
+def test_probes_read_the_tokens_that_they_name(data, encoder):
+    clip, cover, anchor, anchor_cover = (
+        one[:, 0].float() for one in (data.clip, data.cover, data.anchor, data.anchor_cover)
+    )
+    with torch.no_grad():
+        read = encoder(clip, cover, anchor, anchor_cover)
+    for name, wanted in (("slots", read.slots), ("the anchor beside them", read.anchors)):
+        torch.testing.assert_close(read_all(encoder, data, PROBES[name]), wanted, rtol=0, atol=1e-5)
+    shuffled = read_all(encoder, data, PROBES["slots, frames shuffled"])
+    changed = (shuffled - read.slots).abs().amax((1, 2))
+    assert (changed > 1e-5).float().mean() > 0.4, (
+        "one order in six of three frames is as it was; steady toys are all alike"
+    )
+
+
+def test_the_table_has_every_probe_and_each_run_is_looked_at_once(tmp_path, monkeypatch):
+    ablation = Ablation(
+        Models(*tiny.save_models(tmp_path, DiTConfig(48, 64, 2, 1, 16, 16, 32))), tmp_path, 8, 2, 1
+    )
+    looked = []
+
+    def read(encoder, data, probe):
+        looked.append(probe.encoder)
+        told = 1.0 if probe.encoder == "slots" and probe.ordered else 0.0
+        kinds = motion_of(data, fresh_text_encoder(32).tokenize)
+        return told * torch.nn.functional.one_hot(kinds).float()[:, None]
+
+    monkeypatch.setattr(slot_probe, "CLIPS", 64)
+    monkeypatch.setattr(slot_probe, "read_all", read)
+    monkeypatch.setattr(slot_probe, "_encoder", lambda *_: None)
+    config = SlotTraining(SLOTS, (MEETING,), steps=2, rank=2, size=32)
+    lines = probe_lines(config, ablation)
+    assert looked == [probe.encoder for probe in PROBES.values() for _ in range(2)]
+    assert any(line.startswith("| slots | 1.000") for line in lines)
+    (most,) = (float(line.split()[-1].rstrip(".")) for line in lines[:1])
+    told = {line.split(" | ")[0].removeprefix("| "): line.split(" | ")[1] for line in lines[4:-2]}
+    assert list(told) == list(PROBES) and told[UNTRAINED].startswith(f"{most:.3f}"), (
+        "without features: the most common"
+    )
+    assert probe_lines(config, ablation) == lines and len(looked) == 2 * len(PROBES)

@@ -1,0 +1,162 @@
+"""What an encoder keeps of how a toy moves in itself, told from its tokens by a linear probe (our choice): a base that cannot show a motion hides
+what an adapter knows of it."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..core.adapter import load_adapter
+from ..core.score import paired_interval
+from ..core.slots import Encoded, SlotEncoder
+from ..demo.evaluate import UNSEEN_SEED
+from ..demo.world import DYNAMICS
+from ..hosts.pipeline import load_backbone
+from ..hosts.plain_identity import slot_encoder
+from .data import Tokenize
+from .identity_data import Meetings, cached_meetings
+from .kept_runs import Ablation, kept
+from .slot_baselines import ENCODERS
+from .slot_id import SlotTraining
+
+CLIPS = 512  # of unseen toys
+FOLDS = 8
+RIDGE = 0.1  # of the mean square of a toy's features
+BATCH = 64
+UNTRAINED = "untrained slots"
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Which tokens of which encoder are looked at; `ordered`, or with the latent frames of every clip in an order of their own."""
+
+    encoder: str
+    tokens: Callable[[Encoded], Tensor]
+    ordered: bool = True
+
+
+def _slots(read: Encoded) -> Tensor:
+    return read.slots
+
+
+def _anchors(read: Encoded) -> Tensor:
+    return read.anchors
+
+
+PROBES = {
+    "slots": Probe("slots", _slots),
+    "slots, frames shuffled": Probe("slots", _slots, ordered=False),
+    "the anchor beside them": Probe("slots", _anchors),
+    UNTRAINED: Probe(UNTRAINED, _slots),
+    "mean pooling": Probe("mean pooling", _slots),
+    "one picture": Probe("one picture", _slots),
+}
+COMPARED = (
+    ("slots", "mean pooling"),
+    ("slots", "one picture"),
+    ("slots", "the anchor beside them"),
+    ("slots", "slots, frames shuffled"),
+    ("slots", UNTRAINED),
+)
+
+
+def probe_lines(config: SlotTraining, ablation: Ablation) -> list[str]:
+    """A table of what each of PROBES tells, and paired differences, with 95 % intervals over the toys; means over the training seeds."""
+    told = {name: _told(config, ablation, name) for name in PROBES}
+    most = torch.bincount(next(iter(told.values()))["moves"].long()).max().item() / CLIPS
+    lines = [
+        f"How {CLIPS} unseen toys move in themselves, told from their tokens by a linear probe; the most common answer is right in {most:.3f}."
+    ]
+    lines += ["", "| tokens | right |", "| --- | --- |"]
+    lines += [f"| {name} | {_cell(one['right'], '.3f')} |" for name, one in told.items()]
+    differences = [f"{a} minus {b} {_cell(told[a]['right'] - told[b]['right'], '+.3f')}" for a, b in COMPARED]
+    return [*lines, "", f"Paired: {'; '.join(differences)}."]
+
+
+def _told(config: SlotTraining, ablation: Ablation, name: str) -> dict[str, Tensor]:
+    """right (CLIPS,), the share of training seeds whose tokens tell a toy's motion; moves (CLIPS,), its row of DYNAMICS."""
+    probe, runs = PROBES[name], []
+    for seed in range(ablation.seeds):
+        made, folder = (
+            {**asdict(config), "encoder": probe.encoder, "seed": seed},
+            ablation.place(probe.encoder, seed),
+        )
+        file = f"probe-{name.replace(' ', '-')}.json"
+        runs.append(
+            kept(
+                folder, [name, made], lambda seed=seed: {name: _measured(config, ablation, probe, seed)}, file
+            )[name]
+        )
+    return {"right": torch.stack([run["right"] for run in runs]).mean(0), "moves": runs[0]["moves"]}
+
+
+def _measured(config: SlotTraining, ablation: Ablation, probe: Probe, seed: int) -> dict[str, Tensor]:
+    models = ablation.models
+    backbone = load_backbone(models.dit, models.vae, models.text_encoder)
+    meeting = replace(config.meetings[0], name="probe", clips=CLIPS)
+    tokenize = backbone.text.tokenize
+    data = cached_meetings(
+        backbone.vae, tokenize, config.slots, meeting, config.size, UNSEEN_SEED, ablation.clips
+    )
+    moves = motion_of(data, tokenize)
+    tokens = read_all(_encoder(config, ablation, probe.encoder, seed), data, probe)
+    return {"right": told_by_probe(tokens.flatten(1), moves).float(), "moves": moves.float()}
+
+
+def _encoder(config: SlotTraining, ablation: Ablation, name: str, seed: int) -> SlotEncoder:
+    if name == UNTRAINED:
+        torch.manual_seed(seed)
+        encoder = SlotEncoder(config.slots)
+        encoder.start()
+        return encoder.eval()
+    return slot_encoder(load_adapter(ablation.place(name, seed) / "slot_id.safetensors"), ENCODERS[name])
+
+
+def motion_of(data: Meetings, tokenize: Tokenize) -> Tensor:
+    """How the first of each clip's toys moves in itself, (N,): its row of DYNAMICS, which the first word of its name says, 0 where none does."""
+    words = tokenize(list(DYNAMICS))[:, 0]
+    return (data.phrases[:, 0, :1] == words).int().argmax(1)
+
+
+@torch.no_grad()
+def read_all(encoder: SlotEncoder, data: Meetings, probe: Probe) -> Tensor:
+    """(N, n, C): what the encoder reads of the first toy of every clip."""
+    found = []
+    for start in range(0, len(data.clip), BATCH):
+        part = slice(start, start + BATCH)
+        clip, cover, anchor, anchor_cover = (
+            one[part, 0].float() for one in (data.clip, data.cover, data.anchor, data.anchor_cover)
+        )
+        if not probe.ordered:
+            generator = torch.Generator().manual_seed(start)
+            order = torch.rand(clip.shape[0], clip.shape[2], generator=generator).argsort(1)
+            row = torch.arange(len(clip))[:, None]
+            clip, cover = clip.movedim(2, 1)[row, order].movedim(1, 2), cover[row, order]
+        found.append(probe.tokens(encoder(clip, cover, anchor, anchor_cover)))
+    return torch.cat(found)
+
+
+def told_by_probe(features: Tensor, kinds: Tensor) -> Tensor:
+    """Whether a ridge regression on the others' features (N, D), in FOLDS folds, finds each one's kind (N,) int64: (N,) bool."""
+    wanted, right = F.one_hot(kinds).double(), torch.zeros(len(kinds), dtype=torch.bool)
+    folds = torch.arange(len(kinds)) % FOLDS
+    for fold in range(FOLDS):
+        seen = folds != fold
+        mean, spread = features[seen].mean(0), features[seen].std(0).clamp_min(1e-6)
+        scaled = ((features - mean) / spread).double()
+        alike = scaled @ scaled[seen].T
+        square = alike[seen].diagonal().mean().clamp_min(1e-9)  # features that never change tell nothing
+        middle = wanted[seen].mean(0)
+        weights = torch.linalg.solve(
+            alike[seen] + RIDGE * square * torch.eye(int(seen.sum())), wanted[seen] - middle
+        )
+        said = (alike[~seen] @ weights + middle).argmax(1)
+        right[~seen] = said == kinds[~seen]
+    return right
+
+
+def _cell(values: Tensor, form: str) -> str:
+    mean, low, high = (format(one, form) for one in paired_interval(values))
+    return f"{mean} [{low}, {high}]"
