@@ -13,16 +13,19 @@ from ..core.score import paired_interval
 from ..core.slots import SlotEncoder, SlotsConfig
 from ..demo import evaluate_identity as measured
 from ..demo.evaluate import CODED
-from ..hosts.pipeline import load_backbone
+from ..hosts.pipeline import Backbone, load_backbone
 from ..hosts.plain_identity import slot_encoder
 from ..wan.lora import merge_lora
 from .kept_runs import Ablation, Values, begin, kept
 from .slot_baselines import ENCODERS
 from .slot_id import SlotTraining, train_slots
+from .slot_preview import identity_sheet
 from .slot_probe import probe_lines
 
 OWN, TRUTH, SLOTS = "own video", "truth", "slots"
 BASE = "base alone"  # no adapter
+SHEET_ROWS = 8
+SHOWN = (OWN, "slots alone", "anchor alone", "another's video", "nobody")
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,8 @@ COMPARISONS = (
 
 
 def ablate_slots(config: SlotTraining, ablation: Ablation) -> list[str]:
-    """Train every encoder with every seed, measure each, and say what holds; what is there already is kept. Writes slots.md; -> its lines."""
+    """Train every encoder with every seed, measure each, and say what holds; what is there already is kept. Writes slots.md
+    and a sheet, slots.jpg; -> the lines of slots.md."""
     arms = {name: replace(config, encoder=encoder) for name, encoder in ENCODERS.items()}
     runs = ablation.runs(arms, measured_run)
     runs[BASE] = [_base_alone(ablation, config)]
@@ -68,6 +72,7 @@ def ablate_slots(config: SlotTraining, ablation: Ablation) -> list[str]:
     )
     lines = [head, "", *_table(runs), "", *(sentence(one, runs) for one in COMPARISONS)]
     lines += ["", *probe_lines(config, ablation)]
+    _sheet(ablation, config)
     return ablation.written("slots", lines)
 
 
@@ -93,18 +98,29 @@ def measured_run(ablation: Ablation, config: SlotTraining, folder: Path) -> Valu
     said, readings = {**asdict(config), "encoder": config.encoder.__name__}, _read_by(config.encoder)
 
     def measure() -> Values:
-        models, device = ablation.models, ablation.device
         begin(folder, said, "slot_id-run.safetensors")
-        train_slots(config, models, folder, True, device, ablation.clips, ablation.compiled)
-        adapter = load_adapter(folder / "slot_id.safetensors")
-        backbone = load_backbone(models.dit, models.vae, models.text_encoder, device=device)
-        merge_lora(backbone.dit, adapter.lora)
-        encoder = slot_encoder(adapter, config.encoder).to(device)
+        train_slots(config, ablation.models, folder, True, ablation.device, ablation.clips, ablation.compiled)
+        backbone, encoder = _trained(ablation, config, folder)
         return measured.evaluate_identity(
             backbone, config.slots, encoder, ablation.toys, ablation.noises, readings=readings
         )
 
     return kept(folder, [said, ablation.toys, ablation.noises, readings], measure)
+
+
+def _trained(ablation: Ablation, config: SlotTraining, folder: Path) -> tuple[Backbone, SlotEncoder]:
+    """A run's adapter: the base with its LoRA, and its encoder."""
+    models, adapter = ablation.models, load_adapter(folder / "slot_id.safetensors")
+    backbone = load_backbone(models.dit, models.vae, models.text_encoder, device=ablation.device)
+    merge_lora(backbone.dit, adapter.lora)
+    return backbone, slot_encoder(adapter, config.encoder).to(ablation.device)
+
+
+def _sheet(ablation: Ablation, config: SlotTraining) -> None:
+    """The first toys, unselected, as the first run of the slots makes them."""
+    backbone, encoder = _trained(ablation, config, ablation.place(SLOTS, 0))
+    trial = measured.IdentityTrial(min(SHEET_ROWS, ablation.toys), backbone.settings, config.slots)
+    identity_sheet(backbone, trial, encoder, SHOWN, ablation.folder / "slots.jpg", scale=1)
 
 
 def _base_alone(ablation: Ablation, config: SlotTraining) -> Values:

@@ -1,5 +1,6 @@
 """What an adapter makes of four unseen toys while it learns."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -21,15 +22,28 @@ class Preview:
         self._backbone, self._folder = backbone, folder
         self._trial = measured.IdentityTrial(TOYS, backbone.settings, slots)
 
-    @torch.no_grad()
     def draw(self, encoder: SlotEncoder, step: int) -> Path:
-        """A row per toy: its own video as it was read, clips of those whose video was read or of nobody, the truth."""
-        trial, backbone, clips = self._trial, self._backbone, []
-        for name in SHOWN:
-            tokens = measured.read_tokens(trial, backbone.vae, encoder, measured.READINGS[name])
-            clips.append(measured.clips_of(backbone, trial, tokens, encoder.nobody(), seed=0))
-        read = [video.pictures.movedim(-1, 0) * 2 - 1 for video in trial.videos]
-        rows = [[read[toy], *(made[toy] for made in clips), trial.truth[toy]] for toy in range(TOYS)]
+        """The toys as the adapter stands."""
         path = self._folder / f"slot_id-{step:05}.png"
-        contact_sheet(rows, ["reference video", *SHOWN, "truth"], path, trial.prompts)
-        return path
+        return identity_sheet(self._backbone, self._trial, encoder, SHOWN, path)
+
+
+@torch.no_grad()
+def identity_sheet(
+    backbone: Backbone,
+    trial: measured.IdentityTrial,
+    encoder: SlotEncoder,
+    shown: Sequence[str],
+    path: Path,
+    scale: int = 3,
+) -> Path:
+    """A row per toy of the trial: its own video as it was read, a clip for each of `shown` (names of READINGS), the truth. `backbone` carries
+    the LoRA."""
+    clips = []
+    for name in shown:
+        tokens = measured.read_tokens(trial, backbone.vae, encoder, measured.READINGS[name])
+        clips.append(measured.clips_of(backbone, trial, tokens, encoder.nobody(), seed=0))
+    read = [video.pictures.movedim(-1, 0) * 2 - 1 for video in trial.videos]
+    rows = [[read[toy], *(made[toy] for made in clips), trial.truth[toy]] for toy in range(len(trial))]
+    contact_sheet(rows, ["reference video", *shown, "truth"], path, trial.prompts, scale)
+    return path

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import refvid_tiny as tiny
 import torch
+from PIL import Image
 from safetensors import safe_open
 
 from refvid.core.slots import SlotEncoder, SlotsConfig
@@ -72,7 +73,8 @@ def test_every_comparison_speaks_of_what_is_measured():
 
 
 def test_one_command_trains_and_measures_each_run_once(tmp_path, monkeypatch):
-    models = Models(*tiny.save_models(tmp_path, DiTConfig(48, 64, 2, 1, 16, 16, 32)))
+    small = {"width": 64, "height": 64, "frames": 5, "steps": 1}
+    models = Models(*tiny.save_models(tmp_path, DiTConfig(48, 64, 2, 1, 16, 16, 32), **small))
     slots = SlotsConfig(16, 48, width=16, place_width=4, slots=3, anchors=2, frames=5, size=32)
     config = SlotTraining(slots, (Meeting("alone", 1, 64, 4, frames=5, stride=24),), steps=2, rank=2, size=32)
     trained, seen, train = [], [], ablation.train_slots
@@ -94,6 +96,7 @@ def test_one_command_trains_and_measures_each_run_once(tmp_path, monkeypatch):
         for name, value in ((CODED, 0.75), (measured.NAMED, 0.25))
     }
     monkeypatch.setattr(measured, "evaluate_base", lambda *given: seen.append((None, [], b"base")) or rows)
+    monkeypatch.setattr(ablation, "SHEET_ROWS", 1)
     monkeypatch.setattr(ablation, "probe_lines", lambda *_: ["told by a probe"])
     asked = Ablation(models, tmp_path, 8, 2, 1)
     lines = ablation.ablate_slots(config, asked)
@@ -104,6 +107,8 @@ def test_one_command_trains_and_measures_each_run_once(tmp_path, monkeypatch):
         assert readings == (list(measured.READINGS) if kind is SlotEncoder else [ablation.OWN])
     assert len({state for _, _, state in seen}) == 9, "every run is a model of its own"
     assert lines[-1] == "told by a probe"
+    with Image.open(tmp_path / "slots.jpg") as sheet:
+        assert sheet.size[0] > 7 * 3 * 64, "seven columns of three pictures"
     assert (tmp_path / "slots.md").read_text() == "\n".join(lines) + "\n"
     assert ablation.ablate_slots(config, asked) == lines and len(trained) == len(seen) - 1 == 8
     assert f"| base alone | {measured.NAMED} |" + " 0.250 |" * len(measured.FIGURES) in lines
