@@ -143,14 +143,14 @@ def test_adapters_of_another_kind_version_or_size_are_refused(adapter, tmp_path)
     save_file({lora_key(0, "q", "lora_A.weight"): torch.zeros(2, 96)}, plain)
     with pytest.raises(ValueError, match="a plain LoRA goes into a LoRA loader"):
         load_adapter(plain)
-    rewritten(adapter, lambda state: None, {"refvid.version": "2"})
-    with pytest.raises(ValueError, match="has version 2"):
+    rewritten(adapter, lambda state: None, {"refvid.version": "1"})
+    with pytest.raises(ValueError, match="has version 1, this refvid reads 2"):
         load_adapter(adapter)
     config = json.loads(read_safetensors(adapter, "test")[1]["refvid.config"])
     rewritten(
         adapter,
         lambda state: None,
-        {"refvid.version": "1", "refvid.config": json.dumps({**config, "slots": 4})},
+        {"refvid.version": "2", "refvid.config": json.dumps({**config, "slots": 4})},
     )
     with pytest.raises(ValueError, match=r"first_slots.weight is \[3, 16\], needed \[4, 16\]"):
         load_adapter(adapter)
