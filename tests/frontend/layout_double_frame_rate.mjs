@@ -4,7 +4,7 @@ const START = `## Twice the frame rate
 The pictures of a clip are key frames; between neighbours the model makes new ones, of which *keep* says how many stay:
 *stride* / *keep* is how much faster the clip becomes. 12 and 6 double it.
 
-Press **Run**: nine pictures become sixteen, in about a minute with the demo model on a CPU. The demo model was trained for keys 12
+Press **Run**: nine pictures become sixteen, in half a minute with the demo model on a CPU. The demo model was trained for keys 12
 apart. Wan-sized weights may take *stride* 4 and *keep* 2.
 
 Each node has a help page: select it and press **i** (Node Info) above it.`;

@@ -8,7 +8,7 @@ const START = `## A long video
 graph. The same reference acts in every segment.
 3. **Join Segments** makes one clip of them: no frame comes twice or stands still.
 
-Press **Run**: nine keys twelve apart make 96 frames, in about a minute with the demo model on a CPU. If a segment fails, what
+Press **Run**: nine keys twelve apart make 96 frames, in half a minute with the demo model on a CPU. If a segment fails, what
 was made stays: *Denoise Steps* remembers it, and the next run goes on from there.
 
 The demo model reads how far apart frames are from the prompt (*at stride 12*, *at stride 1*). For Wan-sized weights: a clip
