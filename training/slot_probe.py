@@ -3,6 +3,7 @@ what an adapter knows of it."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import cache, partial
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from ..hosts.pipeline import load_backbone
 from ..hosts.plain_identity import slot_encoder
 from .data import Tokenize
 from .identity_data import Meetings, cached_meetings
-from .kept_runs import Ablation, kept
+from .kept_runs import Ablation, Values, kept
 from .slot_baselines import ENCODERS
 from .slot_id import SlotTraining
 
@@ -64,7 +65,8 @@ COMPARED = (
 
 def probe_lines(config: SlotTraining, ablation: Ablation) -> list[str]:
     """A table of what each of PROBES tells, and paired differences, with 95 % intervals over the toys; means over the training seeds."""
-    told = {name: _told(config, ablation, name) for name in PROBES}
+    clips = cache(partial(_clips, config, ablation))  # made where a probe is not kept yet, once
+    told = {name: _told(config, ablation, name, clips) for name in PROBES}
     most = torch.bincount(next(iter(told.values()))["moves"].long()).max().item() / CLIPS
     lines = [
         f"How {CLIPS} unseen toys move in themselves, told from their tokens by a linear probe; the most common answer is right in {most:.3f}."
@@ -75,34 +77,35 @@ def probe_lines(config: SlotTraining, ablation: Ablation) -> list[str]:
     return [*lines, "", f"Paired: {'; '.join(differences)}."]
 
 
-def _told(config: SlotTraining, ablation: Ablation, name: str) -> dict[str, Tensor]:
-    """right (CLIPS,), the share of training seeds whose tokens tell a toy's motion; moves (CLIPS,), its row of DYNAMICS."""
-    probe, runs = PROBES[name], []
-    for seed in range(ablation.seeds):
-        made, folder = (
-            {**asdict(config), "encoder": probe.encoder, "seed": seed},
-            ablation.place(probe.encoder, seed),
-        )
-        file = f"probe-{name.replace(' ', '-')}.json"
-        runs.append(
-            kept(
-                folder, [name, made], lambda seed=seed: {name: _measured(config, ablation, probe, seed)}, file
-            )[name]
-        )
-    return {"right": torch.stack([run["right"] for run in runs]).mean(0), "moves": runs[0]["moves"]}
+Clips = tuple[Meetings, Tensor]  # clips with the reference videos of their toys, and how each moves in itself
 
 
-def _measured(config: SlotTraining, ablation: Ablation, probe: Probe, seed: int) -> dict[str, Tensor]:
+def _clips(config: SlotTraining, ablation: Ablation) -> Clips:
     models = ablation.models
     backbone = load_backbone(models.dit, models.vae, models.text_encoder)
+    made = backbone.vae, backbone.text.tokenize, config.slots
     meeting = replace(config.meetings[0], name="probe", clips=CLIPS)
-    tokenize = backbone.text.tokenize
-    data = cached_meetings(
-        backbone.vae, tokenize, config.slots, meeting, config.size, UNSEEN_SEED, ablation.clips
-    )
-    moves = motion_of(data, tokenize)
-    tokens = read_all(_encoder(config, ablation, probe.encoder, seed), data, probe)
-    return {"right": told_by_probe(tokens.flatten(1), moves).float(), "moves": moves.float()}
+    data = cached_meetings(*made, meeting, config.size, UNSEEN_SEED, ablation.clips)
+    return data, motion_of(data, backbone.text.tokenize)
+
+
+def _told(
+    config: SlotTraining, ablation: Ablation, name: str, clips: Callable[[], Clips]
+) -> dict[str, Tensor]:
+    """right (CLIPS,), the share of training seeds whose tokens tell a toy's motion; moves (CLIPS,), its row of DYNAMICS."""
+    probe = PROBES[name]
+
+    def measured(seed: int) -> Values:
+        data, moves = clips()
+        tokens = read_all(_encoder(config, ablation, probe.encoder, seed), data, probe)
+        return {name: {"right": told_by_probe(tokens.flatten(1), moves).float(), "moves": moves.float()}}
+
+    runs = []
+    for seed in range(ablation.seeds):
+        made = [name, {**asdict(config), "encoder": probe.encoder, "seed": seed}]
+        place, file = ablation.place(probe.encoder, seed), f"probe-{name.replace(' ', '-')}.json"
+        runs.append(kept(place, made, partial(measured, seed), file)[name])
+    return {"right": torch.stack([run["right"] for run in runs]).mean(0), "moves": runs[0]["moves"]}
 
 
 def _encoder(config: SlotTraining, ablation: Ablation, name: str, seed: int) -> SlotEncoder:
