@@ -78,23 +78,19 @@ def _train_adapter(module: str, name: str) -> Callable[[argparse.Namespace], Non
         base = Models(models.DIT, models.VAE, models.TEXT_ENCODER)
         train = getattr(found, f"train_{name}")
         seeded, go_on = replace(config, seed=options.seed), options.resume
-        given = {"compiled": options.compile, **_extractor(options)}
+        given = {"compiled": options.compile, **_extractor(options.siglip, options.device)}
         train(seeded, base, options.out, go_on, options.device, **given)
 
     return run
 
 
-def _extractor(options: argparse.Namespace) -> dict:
-    """What --siglip gives a training besides; ValueError where it takes none."""
-    if options.siglip is None:
+def _extractor(folder: Path | None, device: str) -> dict:
+    """What --siglip gives a training besides."""
+    if folder is None:
         return {}
-    if options.part != "sama":
-        raise ValueError(
-            f"--siglip {options.siglip}: {options.part} has no semantic tokens; needed only by sama"
-        )
     from ..training.semantic_targets import Siglip
 
-    return {"extractor": Siglip(options.siglip, options.device)}
+    return {"extractor": Siglip(folder, device)}
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
@@ -105,9 +101,14 @@ PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "videomaker": _train_adapter("videomaker", "videomaker"),
     "sama": _train_adapter("sama", "sama"),
 }
+SEMANTIC = ("sama",)  # parts that learn semantic tokens
 
 
 def _train(options: argparse.Namespace) -> None:
+    if options.siglip is not None and options.part not in SEMANTIC:
+        raise ValueError(
+            f"--siglip {options.siglip}: {options.part} has no semantic tokens; needed only by {', '.join(SEMANTIC)}"
+        )
     PARTS[options.part](options)
 
 

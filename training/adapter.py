@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor, nn
 
-from ..wan.dit import WanDiT
 from .dit import SAVE_EVERY
 from .optimise import Optimiser, load_run, save_run, warm_hold_decay
 
@@ -63,9 +62,3 @@ def train_adapter(run: AdapterRun, folder: Path, resume: bool = False, device: s
             shown, seen = time.monotonic(), []
             save_run(state, run.trainee, run.optimiser, generator, step + 1)
         run.after(step + 1)
-
-
-def compile_frozen(dit: WanDiT) -> None:
-    """torch.compile every block, changes that learn included: a slower start, steps in three quarters of the time (docs/log.md)."""
-    for block in dit.blocks:
-        block.compile(dynamic=True)

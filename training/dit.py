@@ -147,8 +147,7 @@ def train_dit(
     if resume and run.exists():
         first = load_run(run, trainee, optimiser, generator)
     if compiled:
-        for block in trainee.dit.blocks:
-            block.compile(dynamic=True)
+        compile_blocks(trainee.dit)
     loss = masked_reference_loss(trainee.dit, text, config.recipe, config.attention_mask)
     shown, seen = time.monotonic(), []
     for step in range(first, config.steps):
@@ -173,6 +172,12 @@ def train_dit(
             save_run(run, trainee, optimiser, generator, step + 1)
     if ranks.first:
         export(cast(Trainee, optimiser.average.module), text, config, folder)
+
+
+def compile_blocks(dit: WanDiT) -> None:
+    """torch.compile every block, a LoRA on it included: a slower start, faster steps (an adapter's in three quarters of the time, docs/log.md)."""
+    for block in dit.blocks:
+        block.compile(dynamic=True)
 
 
 def export_run(config: TrainingConfig, folder: Path) -> None:

@@ -20,8 +20,9 @@ from ..hosts.plain_references import tail
 from ..wan.dit import WanDiT
 from ..wan.sampler import TRAINED_STEPS
 from ..wan.text import PADDING, TextEncoder, fold_padding
-from .adapter import AdapterRun, Models, compile_frozen, train_adapter
+from .adapter import AdapterRun, Models, train_adapter
 from .batches import sample_sigma
+from .dit import compile_blocks
 from .edit_data import EditPairs, Pairs, cached_pairs
 from .lora import add_lora, lora_state
 from .optimise import Optimiser
@@ -104,7 +105,7 @@ def train_sama(
     mute = text.tokenize([PREFIX])[0].to(where)
     optimiser = Optimiser(trainee, _matrix, config.rate, adam_share=0.3, average=0.995, weight_decay=0.01)
     if compiled:
-        compile_frozen(dit)
+        compile_blocks(dit)
 
     def losses(step: int, generator: Generator) -> dict[str, tuple[float, Tensor]]:
         rows = data[config.pretexts.name if step < config.motion_steps else config.edits.name]

@@ -17,8 +17,9 @@ from ..hosts.pipeline import Backbone, load_backbone
 from ..wan.dit import Identities, WanDiT
 from ..wan.sampler import TRAINED_STEPS
 from ..wan.text import PADDING, TextEncoder, fold_padding
-from .adapter import AdapterRun, Models, compile_frozen, train_adapter
+from .adapter import AdapterRun, Models, train_adapter
 from .batches import no_words, sample_sigma
+from .dit import compile_blocks
 from .identity_data import Meeting, Meetings, cached_meetings, to_device
 from .lora import add_lora, lora_state
 from .optimise import Optimiser
@@ -95,7 +96,7 @@ def train_slots(
     trainee = SlotTrainee(config, dit).to(device)
     optimiser = Optimiser(trainee, _matrix, config.rate, average=0.995, weight_decay=0.01, gentle=_recurrent)
     if compiled:
-        compile_frozen(dit)
+        compile_blocks(dit)
     preview = _preview(config, backbone, folder)
     shares = torch.tensor([float(meeting.clips) for meeting in config.meetings])
 

@@ -23,8 +23,9 @@ from ..wan.attention import attend_all
 from ..wan.dit import Tail, WanDiT
 from ..wan.sampler import TRAINED_STEPS
 from ..wan.text import TextEncoder, fold_padding
-from .adapter import AdapterRun, Models, compile_frozen, train_adapter
+from .adapter import AdapterRun, Models, train_adapter
 from .batches import no_words, sample_sigma
+from .dit import compile_blocks
 from .lora import add_lora, lora_state
 from .optimise import Optimiser
 from .photograph_data import Clips, Photographed, cached_photographed
@@ -92,7 +93,7 @@ def train_videomaker(
     parts = videomaker_losses(backbone.dit, backbone.text, config)
     optimiser = Optimiser(lora, _up, config.rate, adam_share=0.1, average=0.995, weight_decay=0.01)
     if compiled:
-        compile_frozen(backbone.dit)
+        compile_blocks(backbone.dit)
 
     def losses(_step: int, generator: Generator) -> dict[str, tuple[float, Tensor]]:
         video, recognition = parts(draw_photographed(data, config, generator))

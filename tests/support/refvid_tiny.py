@@ -108,6 +108,18 @@ def save_text_encoder(folder: Path, name: str = "text.safetensors", width: int =
     return folder / name
 
 
+def save_tower(folder: Path, seed: int, size: int = 16, patch: int = 2) -> Path:
+    """A small SigLIP of 24 features, in transformers' format."""
+    from transformers import SiglipVisionConfig, SiglipVisionModel
+
+    torch.manual_seed(seed)
+    sizes = SiglipVisionConfig(
+        hidden_size=24, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=size, patch_size=patch
+    )  # fmt: skip
+    SiglipVisionModel(sizes).save_pretrained(folder)
+    return folder
+
+
 def save_models(folder: Path, sizes: DiTConfig, **settings) -> tuple[Path, Path, Path]:
     """DiT, which says how it likes to be run, VAE and text encoder: a base for adapters to be trained on."""
     dit = save_dit(folder, "dit.safetensors", sizes, dit_state(sizes), settings=settings or None)

@@ -1,7 +1,6 @@
 """Pairs that a SAMA adapter learns from: what is perturbed and what never is, who is asked what, and what semantic tokens stand for."""
 
 from dataclasses import fields
-from pathlib import Path
 
 import pytest
 import refvid_tiny as tiny
@@ -229,24 +228,12 @@ def test_hand_made_features_have_about_unit_variance_on_the_demo_world():
 # ---- SigLIP
 
 
-def save_tower(folder: Path, seed: int, size: int = 16, patch: int = 2) -> Path:
-    """A small SigLIP in transformers' format."""
-    from transformers import SiglipVisionConfig, SiglipVisionModel
-
-    torch.manual_seed(seed)
-    sizes = SiglipVisionConfig(
-        hidden_size=24, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=size, patch_size=patch
-    )  # fmt: skip
-    SiglipVisionModel(sizes).save_pretrained(folder)
-    return folder
-
-
 @pytest.mark.parametrize(("side", "patch"), [(27, 2), (10, 4), (8, 3)])
 def test_siglip_features_are_the_towers_own_in_its_size(tmp_path, side, patch):
     from transformers import SiglipVisionModel
 
     size = side * patch
-    tower = SiglipVisionModel.from_pretrained(save_tower(tmp_path, 0, size, patch)).eval()
+    tower = SiglipVisionModel.from_pretrained(tiny.save_tower(tmp_path, 0, size, patch)).eval()
     extractor = Siglip(tmp_path)
     pictures = torch.rand(2, 3, size, size, generator=Generator().manual_seed(0)) * 2 - 1
     with torch.no_grad():
@@ -266,7 +253,7 @@ def test_siglip_features_are_the_towers_own_in_its_size(tmp_path, side, patch):
 def test_pairs_of_another_extractor_are_made_anew(vae, text, tmp_path):
     """By what its weights are, not by the folder's name."""
     asked = Pairs("edits", 64, 5, SIZE)
-    first, second = (save_tower(tmp_path / name, seed) for seed, name in enumerate(("first", "second")))
+    first, second = (tiny.save_tower(tmp_path / name, seed) for seed, name in enumerate(("first", "second")))
     made = [
         cached_pairs(vae, text.tokenize, extractor, asked, SEED, tmp_path)
         for extractor in (HandMade(), Siglip(first), Siglip(second), Siglip(first))

@@ -24,12 +24,8 @@ TOYS = 2
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     dit, _, text = tiny.save_models(folder, SIZES)
-    return (
-        dit,
-        tiny.save_vae(folder),
-        text,
-        tiny.save_adapter(folder, SIZES),
-    )  # a VAE wide enough for clips to be compared
+    vae = tiny.save_vae(folder)  # wide enough for clips to be compared
+    return dit, vae, text, tiny.save_adapter(folder, SIZES)
 
 
 @pytest.fixture

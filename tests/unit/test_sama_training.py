@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from refvid import cli
+from refvid.cli.train import PARTS
 from refvid.core.guidance import CONDITIONED
 from refvid.core.recipes import in_context
 from refvid.core.semantic import KEYS, as_frames
@@ -266,13 +267,7 @@ def test_one_command_trains_it_on_the_demo_model(tmp_path):
 
 
 def test_semantic_tokens_are_of_the_siglip_that_is_given(models, tmp_path):
-    from transformers import SiglipVisionConfig, SiglipVisionModel
-
-    sizes = SiglipVisionConfig(
-        hidden_size=24, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, image_size=16, patch_size=2
-    )  # fmt: skip
-    SiglipVisionModel(sizes).save_pretrained(tmp_path / "tower")
-    tower = Siglip(tmp_path / "tower")
+    tower = Siglip(tiny.save_tower(tmp_path / "tower", 0))
     train_sama(replace(CONFIG, motion_steps=0), models, tmp_path, extractor=tower)
     state = load_file(tmp_path / "sama.safetensors")
     assert state["siglip_feat_mlp.fc1.weight"].shape[1] == state["semantic_head.proj.weight"].shape[0] == 24
@@ -280,8 +275,11 @@ def test_semantic_tokens_are_of_the_siglip_that_is_given(models, tmp_path):
         assert file.metadata()["refvid.features"] == tower.name
 
 
-def test_siglip_is_refused_where_there_are_no_semantic_tokens(tmp_path, capsys):
+@pytest.mark.parametrize("part", [part for part in PARTS if part != "sama"])
+def test_siglip_is_refused_where_there_are_no_semantic_tokens(tmp_path, capsys, part):
     with pytest.raises((SystemExit, ValueError)) as refused:
-        cli.main(["train", "videomaker", "--smoke", "--siglip", str(tmp_path), "--out", str(tmp_path)])
-    said = str(refused.value) + capsys.readouterr().err
-    assert "--siglip" in said and "needed only by sama" in said
+        cli.main(["train", part, "--smoke", "--siglip", str(tmp_path), "--out", str(tmp_path)])
+    assert (
+        f"{part} has no semantic tokens; needed only by sama" in str(refused.value) + capsys.readouterr().err
+    )
+    assert not list(tmp_path.iterdir()), "nothing was begun"
