@@ -128,18 +128,13 @@ def _comfyui_files(options: argparse.Namespace) -> None:
         raise ValueError(
             f"--dest: {options.dest} is not a folder; give ComfyUI's base folder, which holds models/ and input/"
         )
+    pictures = (showcase.PICTURE, showcase.SECOND, showcase.MASK, showcase.FIRST, showcase.LAST)
     copies = (
         (models.DIT, "models/diffusion_models"),
         (models.TEXT_ENCODER, "models/text_encoders"),
         (models.VAE, "models/vae"),
-        (models.SLOT_ID, "models/loras"),
-        (showcase.PICTURE, "input"),
-        (showcase.SECOND, "input"),
-        (showcase.MASK, "input"),
-        (showcase.FIRST, "input"),
-        (showcase.LAST, "input"),
-        (showcase.FILM, "input"),
-        (showcase.FILM_MASK, "input"),
+        *((adapter, "models/loras") for adapter in (models.SLOT_ID, models.SAMA, models.VIDEOMAKER)),
+        *((sample, "input") for sample in (*pictures, showcase.FILM, showcase.FILM_MASK, showcase.SCENE)),
     )
     for source, folder in copies:
         target = options.dest / folder

@@ -16,9 +16,19 @@ def add_edit(commands) -> None:
     command.set_defaults(run=_edit)
     add = command.add_argument
     add("--video", required=True, type=Path, metavar="FILE", help="what to edit: MP4, WebM, GIF …")
-    add("--instruction", required=True, metavar="TEXT", help='what to change: "make the toy red"')
+    add(
+        "--instruction",
+        required=True,
+        metavar="TEXT",
+        help='what to change: "change the background to light"',
+    )
     add("--out", required=True, type=Path, metavar="FILE.mp4")
-    add("--adapter", type=Path, metavar="FILE", help="SAMA's modules and LoRA for a model that has none")
+    add(
+        "--adapter",
+        type=Path,
+        metavar="FILE",
+        help="SAMA's modules and LoRA for a model that has none; default: the demo's, without --dit",
+    )
     add("--adapter-strength", type=float, default=1.0, help="of its LoRA")
     add("--window", type=int, default=81, help="frames that a longer film is evaluated in, 4k + 1")
     add("--overlap", type=int, default=32, help="frames that neighbouring windows share, a multiple of 4")
@@ -33,6 +43,7 @@ def add_edit(commands) -> None:
 def _edit(options: argparse.Namespace) -> None:
     from .. import media
     from ..core.editing import LONGEST, Windows, edit_prompt
+    from ..demo import models
     from ..hosts.pipeline import Request
     from ..hosts.plain_instruction import edit_film, with_editing_adapter
 
@@ -40,8 +51,9 @@ def _edit(options: argparse.Namespace) -> None:
     windows = Windows(options.window, options.overlap)
     film = media.read_film(options.video, "--video", LONGEST)
     backbone = load_files(options)
-    if options.adapter is not None:
-        backbone = with_editing_adapter(backbone, options.adapter, options.adapter_strength, "--adapter")
+    adapter = options.adapter or (models.SAMA if options.dit is None else None)
+    if adapter is not None:
+        backbone = with_editing_adapter(backbone, adapter, options.adapter_strength, "--adapter")
     settings = read_settings(options, backbone.settings)
     tell_unknown_words(backbone.text, options.instruction)
     request = Request(

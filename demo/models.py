@@ -1,4 +1,4 @@
-"""The shipped demo model: three files in Wan's own formats, and a Slot-ID adapter for it."""
+"""The shipped demo model: three files in Wan's own formats, and adapters for it."""
 
 from pathlib import Path
 
@@ -8,7 +8,9 @@ FOLDER = Path(__file__).parent / "models"
 DIT, TEXT_ENCODER, VAE = (
     FOLDER / f"refvid_demo_{part}.safetensors" for part in ("dit", "text_encoder", "vae")
 )
-SLOT_ID = FOLDER / "refvid_demo_slot_id.safetensors"
+SLOT_ID, SAMA, VIDEOMAKER = (
+    FOLDER / f"refvid_demo_{adapter}.safetensors" for adapter in ("slot_id", "sama", "videomaker")
+)
 
 
 def load_demo(**options) -> Backbone:

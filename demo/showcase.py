@@ -19,7 +19,9 @@ SECOND = SAMPLES / "refvid_toy_2.png"  # for workflows with two subjects
 FILM, FILM_MASK = SAMPLES / "refvid_film.mp4", SAMPLES / "refvid_film_mask.mp4"  # a toy that moves in itself
 FIRST, LAST = SAMPLES / "refvid_first.png", SAMPLES / "refvid_last.png"  # of a clip of the shipped toy
 FILM_LENGTH, FILM_FPS = 33, 16
-SEED, SECOND_SEED, FILM_SEED = 9, 19, 3
+SCENE = SAMPLES / "refvid_scene.mp4"  # a toy in a scene, to be edited
+SCENE_LENGTH, SCENE_FPS = 9, 8
+SEED, SECOND_SEED, FILM_SEED, SCENE_SEED = 9, 19, 3, 7
 PROMPT = "a toy moving right on dark background"
 
 
@@ -51,8 +53,8 @@ def sample_toy(seed: int = SEED) -> tuple[world.Identities, world.Scenes, world.
 
 
 def write_samples(folder: Path = SAMPLES) -> None:
-    """The toys' pictures with their masks as alpha, the first one's mask on its own, how a clip of it begins and ends, and a film with its
-    mask. The colours under the mask stay in the file."""
+    """The toys' pictures with their masks as alpha, the first one's mask on its own, how a clip of it begins and ends, a film with its mask,
+    and a scene. The colours under the mask stay in the file."""
     for path, seed in ((PICTURE, SEED), (SECOND, SECOND_SEED)):
         toy, scene, _ = sample_toy(seed)
         video, alpha = world.render(toy, scene, 1)
@@ -67,6 +69,7 @@ def write_samples(folder: Path = SAMPLES) -> None:
     film, alpha = sample_film()
     media.write_video(folder / FILM.name, film, FILM_FPS)
     media.write_video(folder / FILM_MASK.name, alpha.gt(0.5).expand(3, -1, -1, -1) * 2.0 - 1, FILM_FPS)
+    media.write_video(folder / SCENE.name, sample_scene(), SCENE_FPS)
 
 
 def sample_film() -> tuple[Tensor, Tensor]:
@@ -75,6 +78,13 @@ def sample_film() -> tuple[Tensor, Tensor]:
     toy, scene = world.sample_identities(1, generator, dynamic_share=1.0), world.sample_scenes(1, generator)
     film, alpha = world.render(toy, scene, FILM_LENGTH)
     return film[0], alpha[0]
+
+
+def sample_scene() -> Tensor:
+    """A video (3, F, H, W) in [-1, 1] of a toy that travels, in the length that the shipped model makes."""
+    generator = Generator().manual_seed(SCENE_SEED)
+    toy, scene = world.sample_identities(1, generator), world.sample_scenes(1, generator)
+    return world.render(toy, scene, SCENE_LENGTH)[0][0]
 
 
 def sample_reference() -> Reference:

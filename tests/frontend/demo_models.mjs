@@ -10,6 +10,8 @@ export const DEMO_MODELS = [
 ];
 
 export const ADAPTER = [demo("refvid_demo_slot_id.safetensors", "loras")];
+export const EDITING_ADAPTER = [demo("refvid_demo_sama.safetensors", "loras")];
+export const VIDEOMAKER_ADAPTER = [demo("refvid_demo_videomaker.safetensors", "loras")];
 
 export const RECIPES = `*Apply References > recipe* is \`auto\` for the demo model; \`saber\`, \`phantom\`, \`bernini\`,
 \`videomaker\`, \`videomaker_shared\` or \`videomaker_no_text\` where the file does not say.`;

@@ -6,8 +6,8 @@ const masking = maskingAt(0, 1300);
 
 const START = `## Identity from a video
 
-A short video of somebody goes in; a new video of them comes out. Unlike a picture, a video also shows **how they move**:
-the toy here changes in size while it stands, and so it does where the prompt sends it.
+A short video of somebody goes in; a new video of them comes out. Slots hold how they look from all sides, and how they
+move: the toy here changes in size while it stands. What they hold of that, the small demo model cannot show yet.
 
 1. Press **Run**. With the demo model this takes seconds, on a CPU too.
 2. Look at *What each slot looks at*: the pictures as they were read, then a row for every slot.

@@ -1,14 +1,17 @@
 """The shipped model does what the README says: its sample reference reaches the clip, the caption does too."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from refvid import media
+from refvid import cli, media
 from refvid.core.controls import Controls
 from refvid.core.references import make_reference
 from refvid.demo import models, score, showcase, world
 from refvid.demo.evaluate import Trial
 from refvid.hosts import pipeline
+from refvid.wan.lora import merge_lora_file
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +53,37 @@ def test_the_sample_film_is_what_the_world_renders_up_to_a_video_codec():
     assert (shipped - (film / 2 + 0.5)).abs().mean() < 0.02
     masks = media.read_masks(showcase.FILM_MASK, "sample")
     assert ((masks > 0.5) == (alpha[0] > 0.5)).float().mean() > 0.995
+
+
+def test_the_sample_scene_is_what_the_world_renders_up_to_a_video_codec():
+    shipped = media.read_film(showcase.SCENE, "sample", showcase.SCENE_LENGTH)
+    assert (shipped.pictures.movedim(-1, 0) - (showcase.sample_scene() / 2 + 0.5)).abs().mean() < 0.02
+    assert shipped.rate == showcase.SCENE_FPS
+
+
+def test_the_editing_adapter_changes_the_background_and_keeps_the_toy(tmp_path):
+    out = tmp_path / "edited.mp4"
+    asked = ("--video", str(showcase.SCENE), "--instruction", "change the background to light")
+    cli.main(["edit", *asked, "--steps", "8", "--out", str(out)])
+    source, edited = (media.read_film(file, "clip", 9).pictures for file in (showcase.SCENE, out))
+    clips = torch.stack([source, edited]).movedim(-1, 1) * 2 - 1
+    assert [world.BACKGROUNDS[i] for i in score.background_of(clips)] == ["sunset", "light"]
+    assert len(set(score.direction_of(clips).tolist())) == 1
+    toy = score.segment(clips)[:1] > 0.5
+    assert ((clips[0] - clips[1]).abs().mean(0, keepdim=True) * toy[0]).sum() / toy.sum() < 0.3
+
+
+def test_the_videomaker_adapter_reads_the_sample_picture():
+    adapted, reference = models.load_demo(), showcase.sample_reference()
+    recipe = merge_lora_file(adapted.dit, models.VIDEOMAKER, 1.0, "adapter")
+    asked = pipeline.Request(showcase.PROMPT, replace(adapted.settings, steps=8), recipe=recipe or "auto")
+    clips = [pipeline.generate(adapted, replace(asked, references=given)) for given in ((reference,), ())]
+    clips = torch.stack(clips)
+    picture = (reference.picture * 2 - 1).movedim(-1, 0)
+    with_reference, without = score.similarity(clips, picture[None], reference.mask[None, None])[
+        :, 0
+    ].tolist()
+    assert with_reference > without + 0.2
 
 
 def test_unseen_toys_of_a_trial_are_pictured_elsewhere_and_their_masks_fit():
