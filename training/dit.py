@@ -177,7 +177,7 @@ def train_dit(
 def compile_blocks(dit: WanDiT) -> None:
     """torch.compile every block, a LoRA on it included: a slower start, faster steps (an adapter's in three quarters of the time, docs/log.md)."""
     for block in dit.blocks:
-        block.compile(dynamic=True)
+        block.compile()  # sizes as they are, until they change: of symbols alone the compiler cannot make every attention
 
 
 def export_run(config: TrainingConfig, folder: Path) -> None:

@@ -10,7 +10,16 @@ from torch import Tensor
 
 from ..core.score import paired_interval
 from ..demo.edits import KINDS
-from ..demo.evaluate_edits import CODED, FIGURES, WITHOUT_MODEL, evaluate_edits, without_model
+from ..demo.evaluate_edits import (
+    CODED,
+    FIGURES,
+    WITHOUT_MODEL,
+    EditTrial,
+    edited,
+    evaluate_edits,
+    without_model,
+)
+from ..demo.sheet import contact_sheet
 from ..hosts.pipeline import Backbone, load_backbone
 from ..hosts.plain_instruction import with_editing_adapter
 from ..wan.loading import load_vae
@@ -25,6 +34,7 @@ ARMS: dict[str, Callable[[SamaTraining], SamaTraining]] = {
     BOTH: lambda config: config,
 }
 AGAINST_BASE = (BOTH, SA, MA)
+SHOWN, SHEET_ROWS = (BASE, BOTH), 2  # of every kind
 
 
 def of_length(config: SamaTraining, steps: int) -> SamaTraining:
@@ -39,7 +49,7 @@ def _edits_only(config: SamaTraining) -> SamaTraining:
 
 def ablate_sama(config: SamaTraining, ablation: Ablation) -> list[str]:
     """Train every one of ARMS with every seed, measure each on unseen edits of every kind, and tabulate; what is there already is kept.
-    Writes sama.md; -> its lines."""
+    Writes sama.md and a sheet, sama.jpg; -> the lines of sama.md."""
     runs = ablation.runs({name: change(config) for name, change in ARMS.items()}, measured_run)
     for name in WITHOUT_MODEL:
         runs[name] = [_without_model(name, ablation, config)]
@@ -48,6 +58,7 @@ def ablate_sama(config: SamaTraining, ablation: Ablation) -> list[str]:
         f"{config.motion_steps} on pretexts first, {ablation.seeds} training seeds, {ablation.noises} noises an edit. In brackets 95 % intervals over the edits."
     )
     lines = [head, "", *_arms(runs), "", *_differences(runs), "", *_by_kind(runs), "", _by_seed(runs)]
+    _sheet(ablation, config)
     return ablation.written("sama", lines)
 
 
@@ -55,21 +66,40 @@ def measured_run(ablation: Ablation, config: SamaTraining, folder: Path) -> Valu
     """Train one run in its folder and measure it, unless that is there."""
 
     def measure() -> Values:
-        models, device = ablation.models, ablation.device
         begin(folder, asdict(config), "sama-run.safetensors")
-        train_sama(config, models, folder, True, device, ablation.clips, ablation.compiled)
-        backbone = load_backbone(models.dit, models.vae, models.text_encoder, device=device)
-        backbone = with_editing_adapter(backbone, folder / "sama.safetensors", 1.0, "adapter")
-        return measured(backbone, config, ablation.toys, ablation.noises)
+        train_sama(config, ablation.models, folder, True, ablation.device, ablation.clips, ablation.compiled)
+        return evaluate_edits(
+            _trained(ablation, config, folder), config.recipe, ablation.toys, ablation.noises
+        )
 
     return kept(folder, [asdict(config), ablation.toys, ablation.noises], measure)
 
 
-def measured(backbone: Backbone, config: SamaTraining, toys: int, noises: int) -> Values:
-    """Figures of unseen edits in the size and length of the pairs that were learned, by the recipe that was."""
-    pairs = config.edits
+def _trained(ablation: Ablation, config: SamaTraining, folder: Path) -> Backbone:
+    """A run's model, set to the size and length of the pairs that it learned."""
+    models, pairs = ablation.models, config.edits
+    backbone = load_backbone(models.dit, models.vae, models.text_encoder, device=ablation.device)
+    backbone = with_editing_adapter(backbone, folder / "sama.safetensors", 1.0, "adapter")
     settings = replace(backbone.settings, width=pairs.size, height=pairs.size, frames=pairs.frames)
-    return evaluate_edits(replace(backbone, settings=settings), config.recipe, toys, noises)
+    return replace(backbone, settings=settings)
+
+
+def _sheet(ablation: Ablation, config: SamaTraining) -> None:
+    """The first unseen edits of every kind, unselected, as the first runs of SHOWN make them."""
+    pairs = config.edits
+    trials = [EditTrial(kind, SHEET_ROWS, pairs.frames, pairs.size) for kind in KINDS]
+    made = []
+    for name in SHOWN:
+        arm = ARMS[name](config)
+        backbone = _trained(ablation, arm, ablation.place(name, 0))
+        made.append([edited(backbone, arm.recipe, trial, 0) for trial in trials])
+    rows = [
+        [trial.source[row], *(clips[kind][row] for clips in made), trial.truth[row]]
+        for kind, trial in enumerate(trials)
+        for row in range(len(trial))
+    ]
+    said = [prompt for trial in trials for prompt in trial.prompts]
+    contact_sheet(rows, ["source", *SHOWN, "truth"], ablation.folder / "sama.jpg", said, scale=1)
 
 
 def _without_model(name: str, ablation: Ablation, config: SamaTraining) -> Values:

@@ -65,7 +65,7 @@ class VideoMakerTraining:
 
 def demo_videomaker() -> VideoMakerTraining:
     """The demo's adapter."""
-    return VideoMakerTraining(steps=2000)
+    return VideoMakerTraining(steps=600)
 
 
 def smoke_videomaker() -> VideoMakerTraining:

@@ -12,6 +12,7 @@ from ..core.checkpoint import read_safetensors
 from ..core.score import paired_interval
 from ..demo import score
 from ..demo.evaluate import Trial, Variant
+from ..demo.sheet import contact_sheet
 from ..hosts.pipeline import Backbone, load_backbone
 from ..wan.lora import merge_lora
 from .kept_runs import Ablation, Values, begin, kept
@@ -29,6 +30,7 @@ RUNS: dict[str, Callable[[VideoMakerTraining], VideoMakerTraining]] = {
     PLAIN: lambda config: replace(config, noise_ratio=0.0, recognition_weight=0.0),
 }
 OWN, OTHER, TRUTH = "own reference", "another's reference", "truth"
+SHEET_ROWS = 8
 GREY_WITHIN = 0.18  # in RGB, as demo.score finds toys; no colour of a toy is as near to grey
 FIGURES = ("own", "retrieval", "shape", "texture", "direction", "background", "leak", "confusion")
 
@@ -56,8 +58,8 @@ COMPARISONS = (
 
 
 def ablate_videomaker(config: VideoMakerTraining, ablation: Ablation) -> list[str]:
-    """Train every one of RUNS with every seed, measure each, and say what holds; what is there already is kept. Writes videomaker.md; -> its
-    lines."""
+    """Train every one of RUNS with every seed, measure each, and say what holds; what is there already is kept. Writes videomaker.md and a
+    sheet, videomaker.jpg; -> the lines of videomaker.md."""
     runs = ablation.runs({name: change(config) for name, change in RUNS.items()}, measured_run)
     runs[BASE] = [_base_alone(ablation, config)]
     head = (
@@ -65,6 +67,7 @@ def ablate_videomaker(config: VideoMakerTraining, ablation: Ablation) -> list[st
         f"recipe {config.recipe}. In brackets 95 % intervals over the toys."
     )
     lines = [head, "", *_table(runs), "", *_by_seed(runs), *(sentence(one, runs) for one in COMPARISONS)]
+    _sheet(ablation, config)
     return ablation.written("videomaker", lines)
 
 
@@ -72,33 +75,49 @@ def measured_run(ablation: Ablation, config: VideoMakerTraining, folder: Path) -
     """Train one run in its folder and measure it, unless that is there."""
 
     def measure() -> Values:
-        models, device = ablation.models, ablation.device
         begin(folder, asdict(config), "videomaker-run.safetensors")
-        train_videomaker(config, models, folder, True, device, ablation.clips, ablation.compiled)
-        backbone = load_backbone(models.dit, models.vae, models.text_encoder, device=device)
-        merge_lora(backbone.dit, read_safetensors(folder / "videomaker.safetensors", "adapter")[0])
-        return measured(backbone, config, ablation.toys, ablation.noises)
+        train_videomaker(
+            config, ablation.models, folder, True, ablation.device, ablation.clips, ablation.compiled
+        )
+        return measured(_model(ablation, config, folder), config, ablation.toys, ablation.noises)
 
     return kept(folder, [asdict(config), ablation.toys, ablation.noises], measure)
 
 
 def _base_alone(ablation: Ablation, config: VideoMakerTraining) -> Values:
-    models, asked = ablation.models, (ablation.toys, ablation.noises)
-
-    def measure() -> Values:
-        backbone = load_backbone(models.dit, models.vae, models.text_encoder, device=ablation.device)
-        return measured(backbone, config, *asked)
-
+    asked = (ablation.toys, ablation.noises)
     made = [config.recipe, config.sees, asdict(config.clips), *asked]
-    return kept(ablation.place(BASE, 0), made, measure)
+    return kept(ablation.place(BASE, 0), made, lambda: measured(_model(ablation, config), config, *asked))
+
+
+def _model(ablation: Ablation, config: VideoMakerTraining, folder: Path | None = None) -> Backbone:
+    """The base, with what the run in a folder learned, set to the size and length of the clips."""
+    models, clips = ablation.models, config.clips
+    backbone = load_backbone(models.dit, models.vae, models.text_encoder, device=ablation.device)
+    if folder is not None:
+        merge_lora(backbone.dit, read_safetensors(folder / "videomaker.safetensors", "adapter")[0])
+    settings = replace(backbone.settings, width=clips.size, height=clips.size, frames=clips.frames)
+    return replace(backbone, settings=settings)
+
+
+def _sheet(ablation: Ablation, config: VideoMakerTraining) -> None:
+    """The first unseen toys, unselected: with their own reference in the first run of every kind and in the base, then with another's."""
+    trial = Trial(min(SHEET_ROWS, ablation.toys), config.clips.frames, config.clips.size)
+    own = torch.arange(len(trial))
+    columns = {"reference": trial.pictures * trial.masks}
+    for name, change in {**RUNS, BASE: lambda config: config}.items():
+        folder = ablation.place(name, 0) if name in RUNS else None
+        columns[name] = clips_together(_model(ablation, config, folder), change(config), trial, own, 0)
+    joint = _model(ablation, config, ablation.place(JOINT, 0))
+    columns[OTHER] = clips_together(joint, config, trial, own.roll(1), 0)
+    rows = [[*row] for row in zip(*columns.values(), trial.truth, strict=True)]
+    contact_sheet(rows, [*columns, TRUTH], ablation.folder / "videomaker.jpg", trial.prompts, scale=1)
 
 
 def measured(backbone: Backbone, config: VideoMakerTraining, toys: int, noises: int) -> Values:
-    """Figures of every toy with its own reference and with another's, means over the noises, in the size and length of the clips that were
-    learned; and of the true clips. `backbone` carries the adapter already."""
+    """Figures of every toy with its own reference and with another's, means over the noises, and of the true clips. `backbone` carries the
+    adapter already, and is set to the size and length of the clips that were learned."""
     clips = config.clips
-    settings = replace(backbone.settings, width=clips.size, height=clips.size, frames=clips.frames)
-    backbone = replace(backbone, settings=settings)
     trial, straight = Trial(toys, clips.frames, clips.size), torch.arange(toys)
     values = {TRUTH: _figures(trial, straight, trial.truth)}
     for name, given in ((OWN, straight), (OTHER, straight.roll(1))):

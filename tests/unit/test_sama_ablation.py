@@ -134,6 +134,27 @@ def test_a_figure_that_applies_to_no_edit_has_no_mean():
 # ---- the runs
 
 
+def test_the_sheet_shows_source_edits_and_truth_of_every_kind(models, clips, tmp_path, monkeypatch):
+    asked, drawn = Ablation(models, clips.parent, 5, 1, 1), []
+    for arm in (BASE, BOTH):
+        ablation.measured_run(asked, ARMS[arm](CONFIG), asked.place(arm, 0))
+    monkeypatch.setattr(ablation, "contact_sheet", lambda *given, **_: drawn.extend(given))
+    ablation._sheet(asked, CONFIG)
+    rows, titles, path, said = drawn
+    assert titles == ["source", BASE, BOTH, "truth"] and path == clips.parent / "sama.jpg"
+    assert len(rows) == len(said) == ablation.SHEET_ROWS * len(KINDS)
+    trial = measuring.EditTrial("remove", ablation.SHEET_ROWS, 5, 32)
+    of_kind = slice(ablation.SHEET_ROWS * KINDS.index("remove"), None)
+    for row, prompt, source, truth in zip(
+        rows[of_kind], said[of_kind], trial.source, trial.truth, strict=False
+    ):
+        assert torch.equal(row[0], source) and torch.equal(row[-1], truth) and "remove" in prompt
+        assert not torch.equal(row[1], row[2])
+    backbone = ablation._trained(asked, CONFIG, asked.place(BOTH, 0))
+    wanted = measuring.edited(backbone, CONFIG.recipe, trial, 0)
+    assert torch.equal(rows[of_kind][0][2], wanted[0])
+
+
 def test_one_command_trains_and_measures_each_run_once(models, tmp_path, monkeypatch):
     trained, measured, train = [], [], ablation.train_sama
 
@@ -205,6 +226,7 @@ def test_it_runs_from_the_command_line(models, tmp_path, monkeypatch, capsys):
     table = columns(said.splitlines()[2 : 2 + 2 + 6])
     assert table[SOURCE][:3] == ["0.000 [0.000, 0.000]"] * 2 + ["100.000 [100.000, 100.000]"]
     assert all(float(table[arm][2].split()[0]) < 60 for arm in ARMS)
+    assert (tmp_path / "sama.jpg").exists()
     assert {file.name for file in tmp_path.iterdir() if file.is_dir()} == {
         "base-0",
         "+SA-0",

@@ -171,6 +171,21 @@ def test_the_base_alone_is_measured_as_it_is(models, tmp_path, monkeypatch):
     assert all(torch.equal(value, base[name]) for name, value in seen[0].state_dict().items())
 
 
+def test_the_sheet_shows_every_run_with_the_own_reference_then_anothers(models, tmp_path, monkeypatch):
+    asked, drawn = Ablation(models, tmp_path, 3, 1, 1), []
+    monkeypatch.setattr(ablation, "contact_sheet", lambda *given, **_: drawn.extend(given))
+    ablate_videomaker(replace(CONFIG, steps=1), asked)
+    rows, titles, _, said = drawn
+    trial = Trial(3, 5, 32)
+    assert titles == ["reference", *RUNS, BASE, OTHER, TRUTH] and said == trial.prompts
+    joint = ablation._model(asked, CONFIG, asked.place(JOINT, 0))
+    for name, given in ((JOINT, torch.arange(3)), (OTHER, torch.tensor([2, 0, 1]))):
+        wanted = clips_together(joint, CONFIG, trial, given, 0)
+        assert all(torch.equal(row[titles.index(name)], clip) for row, clip in zip(rows, wanted, strict=True))
+    assert all(torch.equal(row[-1], clip) for row, clip in zip(rows, trial.truth, strict=True))
+    assert len({row[1].numpy().tobytes() for row in rows} | {row[5].numpy().tobytes() for row in rows}) == 6
+
+
 def test_it_runs_from_the_command_line(models, tmp_path, monkeypatch, capsys):
     for part in ("DIT", "VAE", "TEXT_ENCODER"):
         monkeypatch.setattr(demo, part, getattr(models, part.lower()))
