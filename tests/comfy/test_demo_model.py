@@ -1,7 +1,9 @@
-"""The main job with the shipped model: `comfyui-files`, the workflow through a real server, and the same video from
-the command line's pipeline."""
+"""Workflows with the shipped model and adapters: `comfyui-files`, the workflow through a real server, and the same video from the command
+line's pipeline."""
 
 import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,41 +12,77 @@ import refvid_comfy
 import torch
 from PIL import Image
 from refvid_client import Client
+from torch import Tensor
 
 from refvid import cli
+from refvid.core.editing import Windows
 from refvid.demo import models, showcase
 from refvid.hosts import pipeline
+from refvid.hosts.pipeline import Request
+from refvid.hosts.plain_instruction import edit_film, with_editing_adapter
+from refvid.wan.lora import merge_lora_file
 
 pytestmark = pytest.mark.comfy
-API = Path(__file__).resolve().parents[2] / "workflows" / "api" / "masked_reference_to_video.json"
+API = Path(__file__).resolve().parents[2] / "workflows" / "api"
+Run = Callable[[str, str], np.ndarray]
 
 
 @pytest.fixture(scope="module")
-def frames(tmp_path_factory):
-    """(9, 80, 80, 3) that ComfyUI made, before an MP4's losses."""
+def run(tmp_path_factory) -> Iterator[Run]:
+    """What a workflow made, (F, H, W, 3) of bytes, by the node that gives its pictures: before an MP4's losses."""
     base = tmp_path_factory.mktemp("ComfyUI")
     cli.main(["comfyui-files", "--dest", str(base)])
     root = refvid_comfy.find_comfyui()
     assert root is not None
-    graph = json.loads(API.read_text("utf-8"))
-    graph["pictures"] = {
-        "class_type": "SaveImage",
-        "inputs": {"images": ["decode", 0], "filename_prefix": "x"},
-    }
     with refvid_comfy.serve(root, base) as url:
-        made = Client(url, base, "refvid").outputs(graph, "pictures")
-    return np.stack([np.asarray(Image.open(file)) for file in sorted(made)])
+
+        def pictures(name: str, node: str) -> np.ndarray:
+            graph = json.loads((API / f"{name}.json").read_text("utf-8"))
+            inputs = {"images": [node, 0], "filename_prefix": name}
+            graph["pictures"] = {"class_type": "SaveImage", "inputs": inputs}
+            made = Client(url, base, "refvid").outputs(graph, "pictures")
+            return np.stack([np.asarray(Image.open(file)) for file in sorted(made)])
+
+        yield pictures
+
+
+@pytest.fixture(scope="module")
+def frames(run) -> np.ndarray:
+    return run("masked_reference_to_video", "decode")
+
+
+def as_bytes(video: Tensor) -> np.ndarray:
+    """(3, F, H, W) in [-1, 1] as pictures (F, H, W, 3), not rounded."""
+    return ((video.permute(1, 2, 3, 0) + 1) * 127.5).numpy()
 
 
 def test_comfyui_and_the_command_line_make_the_same_video(frames):
     """Same files, same seed: what is left is rounding to bytes and the order of sums."""
     backbone = models.load_demo()
     ours = pipeline.generate(
-        backbone, pipeline.Request(showcase.PROMPT, backbone.settings, (showcase.sample_reference(),))
+        backbone, Request(showcase.PROMPT, backbone.settings, (showcase.sample_reference(),))
     )
-    pixels = ((ours.permute(1, 2, 3, 0) + 1) * 127.5).numpy()
-    assert frames.shape == pixels.shape
-    assert np.abs(frames - pixels).max() < 1.5
+    assert frames.shape == as_bytes(ours).shape
+    assert np.abs(frames - as_bytes(ours)).max() < 1.5
+
+
+def test_the_videomaker_adapter_makes_the_same_video_on_both_hosts(run):
+    backbone = models.load_demo()
+    recipe = merge_lora_file(backbone.dit, models.VIDEOMAKER, 1.0, "adapter") or ""
+    settings = replace(backbone.settings, scale=2.0)
+    asked = Request(showcase.PROMPT, settings, (showcase.sample_reference(),), recipe=recipe)
+    found = run("inherent_reference", "decode")
+    assert np.abs(found - as_bytes(pipeline.generate(backbone, asked))).max() < 1.5
+
+
+def test_the_editing_adapter_makes_the_same_video_on_both_hosts(run):
+    """Of the pictures that ComfyUI decodes, rounded to bytes: it interpolates the colours of a film, the command line does not."""
+    backbone = with_editing_adapter(models.load_demo(), models.SAMA, 1.0, "adapter")
+    asked = Request("change the background to light", replace(backbone.settings, scale=3.0))
+    source = torch.from_numpy(run("edit_video_by_instruction", "parts")).float() / 255
+    found = run("edit_video_by_instruction", "whole")
+    ours = as_bytes(edit_film(backbone, asked, source, Windows()))
+    assert found.shape == ours.shape and np.abs(found - ours).max() < 2.5
 
 
 def test_the_toy_wears_its_references_colours(frames):
