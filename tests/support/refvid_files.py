@@ -9,12 +9,13 @@ import torch
 from PIL import Image, ImageDraw, ImageOps
 from safetensors.torch import save_file
 
+from refvid.core.adapter import SELF
 from refvid.core.checkpoint import save_model
 
 BACKBONE = ("diffusion_models", "text_encoders", "vae")  # folders
 FOLDERS = (*BACKBONE, "loras")
 DIT, TEXT, VAE = (f"refvid_demo_{part}.safetensors" for part in ("dit", "text_encoder", "vae"))
-SLOT_ID, SAMA = "refvid_demo_slot_id.safetensors", "refvid_demo_sama.safetensors"
+SLOT_ID, SAMA, VIDEOMAKER = (f"refvid_demo_{part}.safetensors" for part in ("slot_id", "sama", "videomaker"))
 SAMPLES = Path(__file__).resolve().parents[2] / "demo" / "samples"
 TRAP = "trap.pt"  # unpickling it would leave the file `sprung` beside it
 
@@ -32,6 +33,7 @@ def fill(base: Path) -> None:
     tiny.save_adapter(loras, sizes, SLOT_ID)
     tiny.save_dit(dits, "sama.safetensors", sizes, tiny.sama_state(sizes))
     save_model(tiny.semantic_state(sizes.width), loras / SAMA, dtype=torch.float32)
+    save_model(tiny.lora_of(sizes, SELF), loras / VIDEOMAKER, dtype=torch.float32)
     for whole in (dits / DIT, texts / TEXT, vaes / VAE, loras / SLOT_ID):
         whole.with_name("truncated.safetensors").write_bytes(
             whole.read_bytes()[: whole.stat().st_size * 2 // 3]

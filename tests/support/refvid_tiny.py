@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from refvid.core.adapter import PROJECTIONS, lora_key
+from refvid.core.adapter import CROSS, PROJECTIONS, lora_key
 from refvid.core.adapter import save_adapter as save_adapter_file
 from refvid.core.checkpoint import save_model
 from refvid.core.semantic import SemanticConfig, SemanticModules
@@ -126,6 +126,20 @@ def save_models(folder: Path, sizes: DiTConfig, **settings) -> tuple[Path, Path,
     return dit, save_vae(folder, width=2), save_text_encoder(folder, width=sizes.text_width)
 
 
+def lora_of(sizes: DiTConfig, attention: str, rank: int = 2) -> dict[str, torch.Tensor]:
+    """A LoRA in ComfyUI's names on one of a DiT's two attentions, random, strong enough to be seen."""
+    return {
+        lora_key(block, projection, part, attention): value
+        for block in range(sizes.layers)
+        for projection in PROJECTIONS
+        for part, value in (
+            ("lora_A.weight", torch.randn(rank, sizes.width) / sizes.width**0.5),
+            ("lora_B.weight", 0.3 * torch.randn(sizes.width, rank)),
+            ("alpha", torch.tensor(float(rank))),
+        )
+    }
+
+
 def save_adapter(
     folder: Path, sizes: DiTConfig, name: str = "slot_id.safetensors", seed: int = 3, rank: int = 2
 ) -> Path:
@@ -143,15 +157,6 @@ def save_adapter(
     )
     encoder = SlotEncoder(config)
     encoder.start()
-    lora = {
-        lora_key(block, projection, part): value
-        for block in range(sizes.layers)
-        for projection in PROJECTIONS
-        for part, value in (
-            ("lora_A.weight", torch.randn(rank, sizes.width) / sizes.width**0.5),
-            ("lora_B.weight", 0.3 * torch.randn(sizes.width, rank)),
-            ("alpha", torch.tensor(float(rank))),
-        )
-    }
+    lora = lora_of(sizes, CROSS, rank)
     save_adapter_file(config, encoder.state_dict(), lora, folder / name, torch.float32)
     return folder / name
