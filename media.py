@@ -109,7 +109,7 @@ def _decoded(
         with av.open(str(path)) as container:
             rate = container.streams.video[0].average_rate
             for frame in container.decode(video=0):
-                frames.append(frame.to_ndarray(format="rgb24"))
+                frames.append(_pixels(frame))
                 if len(frames) > longest:
                     raise ValueError(
                         f"{what}: {path} has more than {longest} frames, the most that is edited at a time; cut it into parts"
@@ -119,6 +119,15 @@ def _decoded(
             f"{what}: {path} is not a video that can be read (MP4, WebM, GIF …): {error}"
         ) from error
     return frames, rate
+
+
+def _pixels(frame) -> np.ndarray:
+    """A decoded frame as bytes (H, W, 3). Colours of half size are interpolated first, as ComfyUI does; straight to RGB they would be repeated,
+    which leaves steps at every edge."""
+    form = frame.format
+    if form.chroma_width(frame.width) < frame.width or form.chroma_height(frame.height) < frame.height:
+        frame = frame.reformat(format="yuv444p")
+    return frame.to_ndarray(format="rgb24")
 
 
 def _numbered(folder: Path, what: str) -> list[np.ndarray]:
