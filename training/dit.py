@@ -174,10 +174,11 @@ def train_dit(
         export(cast(Trainee, optimiser.average.module), text, config, folder)
 
 
-def compile_blocks(dit: WanDiT) -> None:
-    """torch.compile every block, a LoRA on it included: a slower start, faster steps (an adapter's in three quarters of the time, docs/log.md)."""
+def compile_blocks(dit: WanDiT, dynamic: bool | None = True) -> None:
+    """torch.compile every block, a LoRA on it included: a slower start, faster steps (an adapter's in three quarters of the time, docs/log.md).
+    `dynamic` is torch's: True where sizes change between steps, None to begin with the sizes that are met."""
     for block in dit.blocks:
-        block.compile()  # sizes as they are, until they change: of symbols alone the compiler cannot make every attention
+        block.compile(dynamic=dynamic)
 
 
 def export_run(config: TrainingConfig, folder: Path) -> None:

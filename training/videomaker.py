@@ -93,7 +93,7 @@ def train_videomaker(
     parts = videomaker_losses(backbone.dit, backbone.text, config)
     optimiser = Optimiser(lora, _up, config.rate, adam_share=0.1, average=0.995, weight_decay=0.01)
     if compiled:
-        compile_blocks(backbone.dit)
+        compile_blocks(backbone.dit, dynamic=None)  # of symbols torch cannot make "frames" (docs/log.md)
 
     def losses(_step: int, generator: Generator) -> dict[str, tuple[float, Tensor]]:
         video, recognition = parts(draw_photographed(data, config, generator))

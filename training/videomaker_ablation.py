@@ -104,12 +104,13 @@ def _sheet(ablation: Ablation, config: VideoMakerTraining) -> None:
     """The first unseen toys, unselected: with their own reference in the first run of every kind and in the base, then with another's."""
     trial = Trial(min(SHEET_ROWS, ablation.toys), config.clips.frames, config.clips.size)
     own = torch.arange(len(trial))
+    models = {name: _model(ablation, config, ablation.place(name, 0)) for name in RUNS}
+    models[BASE] = _model(ablation, config)
     columns = {"reference": trial.pictures * trial.masks}
-    for name, change in {**RUNS, BASE: lambda config: config}.items():
-        folder = ablation.place(name, 0) if name in RUNS else None
-        columns[name] = clips_together(_model(ablation, config, folder), change(config), trial, own, 0)
-    joint = _model(ablation, config, ablation.place(JOINT, 0))
-    columns[OTHER] = clips_together(joint, config, trial, own.roll(1), 0)
+    for name, model in models.items():
+        asked = RUNS.get(name, RUNS[JOINT])(config)
+        columns[name] = clips_together(model, asked, trial, own, 0)
+    columns[OTHER] = clips_together(models[JOINT], config, trial, own.roll(1), 0)
     rows = [[*row] for row in zip(*columns.values(), trial.truth, strict=True)]
     contact_sheet(rows, [*columns, TRUTH], ablation.folder / "videomaker.jpg", trial.prompts, scale=1)
 
