@@ -8,6 +8,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from .files import replacing
+
 KIND, VERSION = "refvid.kind", "refvid.version"  # metadata of files in formats of our own
 
 
@@ -55,13 +57,21 @@ def require_kind(metadata: dict[str, str], kind: str, version: str, name: str, i
 def save_model(
     tensors: dict[str, Tensor], path: str | Path, metadata: dict[str, str] | None = None, dtype=torch.float16
 ) -> None:
-    """Write tensors in original key names; floating ones in `dtype`."""
+    """Write tensors in original key names; floating ones in `dtype`. OSError where that cannot be done."""
     packed = {
         key: (value.to(dtype) if value.is_floating_point() else value).detach().cpu().contiguous()
         for key, value in tensors.items()
     }
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    save_file(packed, path, metadata={"format": "pt", **(metadata or {})})
+    write_tensors(packed, path, {"format": "pt", **(metadata or {})})
+
+
+def write_tensors(tensors: dict[str, Tensor], path: str | Path, metadata: dict[str, str]) -> None:
+    """Tensors as they are, in a file that is whole or not there. OSError where it cannot be written."""
+    try:
+        with replacing(path) as partial:
+            save_file(tensors, partial, metadata)
+    except SafetensorError as error:
+        raise OSError(f"{path} could not be written ({error})") from error
 
 
 class Shapes:

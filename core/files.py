@@ -1,0 +1,89 @@
+"""Files that are whole or not there, and folders that are ours only by their mark."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+MARK = "refvid.json"  # of a folder that is ours: what it holds, and what that depends on
+PARTIAL = ".partial"
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """A path beside `path` to write a file to. It is flushed and takes the place of `path` where the block ends well; else it is
+    removed, and `path` is as it was. A link's target is what is replaced. OSError as the file system says."""
+    path = Path(path).resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name[:200]}{PARTIAL}")
+    try:
+        yield partial
+        _flush(partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    _flush(path.parent)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """`text` as a file in UTF-8, whole or not at all."""
+    with replacing(path) as partial:
+        partial.write_text(text, "utf-8")
+
+
+def claim(folder: Path, kind: str, made_by: str, what: str) -> bool:
+    """Make `folder` ours before anything is written to it. -> True where its mark says that it was: of this kind, and made by the same.
+
+    kind: what it holds, for a person ("parts of a long video"); made_by: all that depends on; what: the option that names the folder,
+    for errors. ValueError, and nothing is touched, where it is a file, holds anything without a whole mark, or is marked otherwise.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{what}: {folder} is a file; needed a folder for {kind}")
+    said = read_mark(folder)
+    if said is None:
+        if folder.is_dir() and any(one.name not in _OURS for one in folder.iterdir()):
+            raise ValueError(
+                f"{what}: {folder} holds files and no mark that they are {kind}; move it away, or choose another"
+            )
+        write_text(folder / MARK, json.dumps({"kind": kind, "made_by": made_by}, indent=1))
+        return False
+    if said.get("kind") != kind:
+        raise ValueError(f"{what}: {folder} holds {said.get('kind')}, not {kind}; choose another")
+    if said.get("made_by") != made_by:
+        raise ValueError(f"{what}: {folder} holds {kind} made otherwise; delete it, or choose another")
+    return True
+
+
+def read_mark(folder: Path) -> dict | None:
+    """What the mark of a folder says; None where there is none, or none that is whole."""
+    try:
+        said = json.loads((folder / MARK).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return said if isinstance(said, dict) else None
+
+
+def release(folder: Path, names: list[str]) -> None:
+    """Remove these files of a folder of ours, then its mark, then the folder. What somebody else put there stays, and the folder with
+    it."""
+    for name in (*names, MARK):
+        (folder / name).unlink(missing_ok=True)
+    if not any(folder.iterdir()):
+        folder.rmdir()
+
+
+# A mark that a full disk or a kill cut short marks nothing, and holds nothing.
+_OURS = (MARK, f".{MARK}{PARTIAL}")
+
+
+def _flush(path: Path) -> None:
+    """Onto the disk: a file's bytes, or a folder's names where the system can do that."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except PermissionError:  # Windows opens no folder
+        return
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
