@@ -41,11 +41,6 @@ def lora_key(block: int, projection: str, part: str, attention: str = CROSS) -> 
     return f"{LORA}blocks.{block}.{attention}.{projection}.{part}"
 
 
-def is_lora_key(key: str) -> bool:
-    """True for a tensor of a LoRA, whatever else its file holds."""
-    return ".lora_" in key or key.endswith(".alpha")
-
-
 def save_adapter(
     config: SlotsConfig,
     encoder: dict[str, Tensor],
@@ -59,12 +54,17 @@ def save_adapter(
 
 
 def load_adapter(path: str | Path, what: str = "adapter") -> Adapter:
-    """What `save_adapter` wrote. ValueError for a file that is missing, truncated, of another kind or version, or whose encoder is not of
-    its configuration's sizes."""
+    """What `save_adapter` wrote. ValueError for a file that is missing, truncated, of another kind or version, that holds more than an
+    encoder and a LoRA, or whose encoder is not of its configuration's sizes."""
     state, metadata = read_safetensors(path, what)
     name = f"{what}: {Path(path).name}"
     require_kind(metadata, ADAPTER, FORMAT, name, "a plain LoRA goes into a LoRA loader")
     config = _config(metadata.get(_CONFIG, ""), name)
+    odd = [key for key in state if not key.startswith((ENCODER, LORA))]
+    if odd:
+        raise ValueError(
+            f"{name} holds {min(odd)}, which is neither of its encoder ({ENCODER}…) nor of its LoRA ({LORA}…)"
+        )
     encoder = {key.removeprefix(ENCODER): value for key, value in state.items() if key.startswith(ENCODER)}
     lora = {key: value for key, value in state.items() if key.startswith(LORA)}
     _require_sizes(config, encoder, name)

@@ -1,8 +1,12 @@
 """How each published system puts references in front of a Wan DiT, as data. A new method is a new function here."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
+
+logger = logging.getLogger(__name__)
+_told: set[tuple[str, str]] = set()
 
 Canvas = Literal["video", "own"]
 NullPass = Literal["keep", "drop", "zero"]
@@ -136,6 +140,11 @@ RECIPES: _Recipes = {
     for build in (saber, phantom, bernini, videomaker, videomaker_shared, videomaker_no_text)
 }
 EDITING: _Recipes = {build().name: build for build in (sama, in_context)}  # those that take a source video
+# Recipes that weights trained for one of them are meant to be run with.
+FAMILIES = (
+    frozenset(build().name for build in (videomaker, videomaker_shared, videomaker_no_text)),
+    frozenset(EDITING),
+)
 
 
 def recipe_named(name: str) -> Recipe:
@@ -147,8 +156,8 @@ def recipe_named(name: str) -> Recipe:
 
 
 def choose_recipe(name: str, trained: str | None, among: _Recipes = RECIPES) -> Recipe:
-    """The recipe of that name; for `AUTO` the one the model's file was trained for (its `TRAINED_FOR` metadata). ValueError where that is none
-    of those."""
+    """The recipe of that name; for `AUTO` the one the model's file, or that of its LoRA, was trained for (`TRAINED_FOR` metadata). A name of
+    another family than the file says is the caller's to choose: that is logged, once. ValueError where it is none of those."""
     if name == AUTO and trained is None:
         raise ValueError(
             f"recipe is {AUTO}, but the model's file does not say what it was trained for; choose one of "
@@ -158,4 +167,19 @@ def choose_recipe(name: str, trained: str | None, among: _Recipes = RECIPES) -> 
     if chosen not in among:
         said = f"{AUTO}, and the model's file says {chosen!r}" if name == AUTO else repr(chosen)
         raise ValueError(f"recipe is {said}; choose one of {', '.join(among)}")
+    if trained is not None:
+        _tell_other(chosen, trained)
     return among[chosen]()
+
+
+def _tell_other(chosen: str, trained: str) -> None:
+    kin = {trained}.union(*(family for family in FAMILIES if trained in family))
+    if chosen not in kin and (chosen, trained) not in _told:
+        _told.add((chosen, trained))
+        logger.warning(
+            "refvid: the recipe is %s, but the model's file says it was trained for %s, which may ignore or misread what %s puts "
+            "before it; auto takes what the file says",
+            chosen,
+            trained,
+            chosen,
+        )

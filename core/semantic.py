@@ -1,6 +1,7 @@
 """SAMA's own modules (arXiv 2603.19228, released code): what tells source, semantic and video tokens apart, and what takes semantic tokens
 into a Wan DiT and out of it. Names of parameters are those of the released file."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ SEMANTIC = (
     "semantic_head.proj.bias",
 )
 KEYS = (EMBEDDING, *SEMANTIC)
+DIT = "patch_embedding.weight"  # in every file of a whole Wan DiT, and in no adapter
 
 
 @dataclass(frozen=True)
@@ -83,10 +85,22 @@ class SemanticModules(nn.Module):
         return self.segment_embedding(torch.tensor(rows, device=self.segment_embedding.weight.device))
 
 
+def bare(key: str) -> str:
+    """A key without any of the prefixes that Wan files have."""
+    return key.removeprefix("model.").removeprefix("diffusion_model.")
+
+
 def semantic_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The modules' tensors among a file's, under any of the prefixes that Wan files have."""
-    found = {key.removeprefix("model.").removeprefix("diffusion_model."): key for key in state}
+    found = {bare(key): key for key in state}
     return {key: state[found[key]] for key in KEYS if key in found}
+
+
+def beside_modules(keys: Iterable[str]) -> set[str]:
+    """The keys of an editing adapter that are not its modules', all of which its LoRA has to take; none of a whole model, of which only the
+    modules are wanted."""
+    others = {key for key in keys if bare(key) not in KEYS}
+    return set() if any(bare(key) == DIT for key in others) else others
 
 
 def is_module_key(key: str) -> bool:

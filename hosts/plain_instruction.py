@@ -6,10 +6,10 @@ from pathlib import Path
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..core.adapter import is_lora_key
-from ..core.checkpoint import read_some
+from ..core.checkpoint import read_shapes, read_some
 from ..core.editing import PREFIX, Windows, edit_prompt, fitted_size, padded
 from ..core.recipes import EDITING, choose_recipe, recipe_for
+from ..core.semantic import beside_modules
 from ..wan.loading import load_modules
 from ..wan.lora import merge_lora
 from .pipeline import Backbone, Progress, Request, generate
@@ -18,8 +18,9 @@ from .plain_references import encode_pictures
 
 
 def with_editing_adapter(backbone: Backbone, path: str | Path, strength: float, what: str) -> Backbone:
-    """The backbone with the modules of another file; that file's LoRA, if it holds one, is merged into the DiT. ValueError for a file
-    without the modules, or of another width; nothing is changed then."""
+    """The backbone with the modules of another file; that file's LoRA, if it holds one, is merged into the DiT; of a whole model only the
+    modules are read. ValueError for a file without the modules, or of another width, or with a LoRA that does not fit, and for a strength
+    without a LoRA; nothing is changed then."""
     weight = backbone.dit.head.head.weight
     modules = load_modules(path, weight.dtype, str(weight.device), what)
     width = backbone.dit.config.width
@@ -29,9 +30,14 @@ def with_editing_adapter(backbone: Backbone, path: str | Path, strength: float, 
             f"{what}: {Path(path).name} holds {held} of segment_embedding, siglip_feat_mlp and semantic_head; the model needs them for "
             f"its width {width}"
         )
-    lora = read_some(path, what, is_lora_key)
-    if lora and strength:
-        merge_lora(backbone.dit, lora, strength, what)
+    others = beside_modules(read_shapes(path, what)[0])
+    if not others and strength != 1:
+        raise ValueError(
+            f"{what}: {Path(path).name} holds no LoRA beside the modules; a strength of {strength} acts on nothing"
+        )
+    if others:
+        lora = read_some(path, what, others.__contains__)
+        merge_lora(backbone.dit, lora, strength, f"{what}: {Path(path).name}")
     return replace(backbone, recipe=recipe_for(modules, backbone.recipe), modules=modules)
 
 
@@ -42,8 +48,7 @@ def edit_film(
     pixels as the settings ask for. A request's frames, width and height are not looked at beyond that. ValueError for an empty
     instruction, for too few or too many pictures, and for a recipe that takes no source video."""
     prompt, pictures = edit_prompt(request.prompt), padded(film)
-    known = backbone.recipe if backbone.recipe in EDITING else None
-    recipe = choose_recipe(request.recipe, known, EDITING)
+    recipe = choose_recipe(request.recipe, backbone.recipe, EDITING)
     settings = request.settings
     width, height = fitted_size(film.shape[2], film.shape[1], settings.width * settings.height)
     settings = replace(settings, width=width, height=height, frames=len(pictures))

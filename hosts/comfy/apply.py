@@ -19,6 +19,7 @@ from .conditioning import BLANK_IMAGE, ZERO, Attached, Conditioning, attach, wit
 from .variants import input_channels, latent_channels, require_vae, require_wan, takes_image_features
 
 logger = logging.getLogger(__name__)
+LORA_METADATA = "lora_metadata"  # a model's attachment by core's LoRA loaders; older ComfyUIs keep none
 _told: set[str] = set()
 
 
@@ -94,7 +95,13 @@ def _recipe(name: str, model: ModelPatcher) -> Recipe:
 
 
 def file_recipe(model: ModelPatcher) -> str | None:
-    """The recipe in the metadata of the file a core loader (or ours) read this model from."""
+    """The recipe in the metadata of the last LoRA that core's loader put on the model, else of the file it was read from by a loader of
+    core's or ours."""
+    lora = (model.get_attachment(LORA_METADATA) or {}).get(TRAINED_FOR)
+    return lora or _own_recipe(model)
+
+
+def _own_recipe(model: ModelPatcher) -> str | None:
     source = getattr(model, "cached_patcher_init", None)
     path = source[1][0] if source and source[1] else None
     if not isinstance(path, str) or not path.endswith(".safetensors"):

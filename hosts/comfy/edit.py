@@ -56,8 +56,7 @@ def instruction_edit(
 
 def _recipe(name: str, model: ModelPatcher) -> Recipe:
     """By name, or sama where the model has its modules, or what its file says."""
-    known = recipe_for(modules_of(model), file_recipe(model))
-    return choose_recipe(name, known if known in EDITING else None, EDITING)
+    return choose_recipe(name, recipe_for(modules_of(model), file_recipe(model)), EDITING)
 
 
 def _require_plain(model: ModelPatcher, recipe: Recipe) -> None:

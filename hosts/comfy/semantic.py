@@ -1,5 +1,6 @@
 """SAMA's modules in ComfyUI: read from a file, beside a model, where ComfyUI moves and casts their weights."""
 
+import logging
 from pathlib import Path
 
 import comfy.model_management
@@ -8,11 +9,18 @@ import comfy.sd
 from comfy.model_patcher import CoreModelPatcher, ModelPatcher
 from torch import Tensor
 
-from ...core.adapter import is_lora_key
 from ...core.checkpoint import read_safetensors, read_some
-from ...core.semantic import EMBEDDING, SemanticModules, is_module_key, semantic_config, semantic_state
+from ...core.semantic import (
+    EMBEDDING,
+    SemanticModules,
+    beside_modules,
+    is_module_key,
+    semantic_config,
+    semantic_state,
+)
 from .variants import require_wan
 
+logger = logging.getLogger(__name__)
 KEY = "refvid_semantic"  # a model's additional models: the modules, if it has them
 
 
@@ -29,13 +37,17 @@ def attach_from_model_file(model: ModelPatcher, path: str) -> ModelPatcher:
 
 
 def load_editing_adapter(model: ModelPatcher, path: str, strength: float) -> ModelPatcher:
-    """A model with the modules of another file, and with that file's LoRA through ComfyUI's own weight adapters, if it holds one. ValueError
-    for a file without the modules, or of another width."""
+    """A model with the modules of another file, and with that file's LoRA through ComfyUI's own weight adapters, if it holds one: all that
+    is beside the modules, so that ComfyUI says what it cannot use. ValueError for a file without the modules, or of another width."""
     require_wan(model)
     name = f"adapter: {Path(path).name}"
     state, _ = read_safetensors(path, "adapter")
     attached = attach_modules(model, semantic_state(state), name)
-    lora = {key: value for key, value in state.items() if is_lora_key(key)}
+    lora = {key: state[key] for key in beside_modules(state)}
+    if not lora and strength != 1:
+        logger.warning(
+            "refvid: %s holds no LoRA beside the modules; its strength of %s acts on nothing", name, strength
+        )
     if not lora or strength == 0:
         return attached
     return comfy.sd.load_lora_for_models(attached, None, lora, strength, 0.0)[0]

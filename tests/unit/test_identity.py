@@ -203,7 +203,7 @@ def test_a_lora_that_does_not_fit_is_refused_and_changes_nothing(tmp_path):
         (fits | wide, r"by \[96, 97\]; in this DiT it is \[96, 96\]"),
         ({lora_key(0, "q", "lora_A.weight"): torch.ones(2, 96)}, "pairs of lora_A and lora_B"),
         ({}, "pairs of lora_A and lora_B"),
-        (fits | {"text.weight": torch.ones(1)}, "pairs of lora_A and lora_B alone"),
+        (fits | {"text.weight": torch.ones(1)}, "holds text.weight, which cannot be merged here"),
     ):
         with pytest.raises(ValueError, match=says):
             merge_lora(dit, lora)
