@@ -1,0 +1,27 @@
+"""Pictures, masks, films and their sound on disk: one reader and one writer for every option, without ComfyUI.
+
+docs/reading.md says what is read how.
+"""
+
+from .films import Film, read_film, read_masks, read_video
+from .outputs import FILM, FOLDER, PICTURE, TENSORS, Kind, check_output, written
+from .pictures import read_mask, read_picture, write_picture
+from .writing import write_video
+
+__all__ = [
+    "FILM",
+    "FOLDER",
+    "PICTURE",
+    "TENSORS",
+    "Film",
+    "Kind",
+    "check_output",
+    "read_film",
+    "read_mask",
+    "read_masks",
+    "read_picture",
+    "read_video",
+    "write_picture",
+    "write_video",
+    "written",
+]

@@ -1,0 +1,210 @@
+"""What FFmpeg and Pillow make of a film's file: pictures with their times, upright, with the transparency that was stored."""
+
+import itertools
+import logging
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import torch
+from av.sidedata.sidedata import Type
+from PIL import ImageSequence
+from torch import Tensor
+
+from .pictures import Unreadable, opened, oriented, require_pixels, values_of
+
+logger = logging.getLogger(__name__)
+MOST_PIXELS = 1_000_000_000  # of a film's pictures together: 12 GB of numbers
+# Containers of films. Lists of other files (concat, HLS, DASH, SDP) and devices are not among them: a file could name any other.
+CONTAINERS = (
+    "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,obu,ivf,flv,asf,ogg,mxf,nut,yuv4mpegpipe,dv,apng,gif,"
+    "wav,mp3,aac,flac"  # those without a picture are opened to be told so
+)
+OPTIONS = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
+WITH_ALPHA = {
+    "vp9": "libvpx-vp9",
+    "vp8": "libvpx",
+}  # decoders that read the second layer of a stream with alpha_mode
+_EIGHT_BIT = (
+    "rgb24",
+    "bgr24",
+    "rgba",
+    "bgra",
+    "argb",
+    "abgr",
+    "rgb0",
+    "bgr0",
+    "0rgb",
+    "0bgr",
+    "gbrp",
+    "pal8",
+    "gray",
+)
+
+
+@dataclass
+class Decoded:
+    """Pictures (H, W, 3 or 4) in [0, 1] in the order they are shown; when each begins, in seconds, or None where the file does not
+    say; when the last ends; rates that the file declares, in pictures a second."""
+
+    pictures: list[Tensor] = field(default_factory=list)
+    times: list[Fraction | None] = field(default_factory=list)
+    end: Fraction | None = None
+    rates: tuple[Fraction | None, ...] = ()
+    damaged: int = 0
+
+    @property
+    def begin(self) -> Fraction:
+        return next((one for one in self.times if one is not None), Fraction(0))
+
+
+Limit = Callable[[int, int, int], None]  # (pictures so far, height, width); raises where they are too many
+
+
+def decode_animation(path: Path, what: str, limit: Limit) -> Decoded:
+    """A GIF, an animated PNG or WebP, or a picture as a film of one: by Pillow, which knows where their pictures stand and what stays.
+    ValueError as `pictures.opened` says."""
+    decoded, now = Decoded(), Fraction(0)
+    with opened(path, what) as image:
+        for frame in ImageSequence.Iterator(image):
+            limit(len(decoded.pictures) + 1, *frame.size)
+            decoded.pictures.append(values_of(frame, path, what))
+            decoded.times.append(now)
+            now += Fraction(frame.info.get("duration") or 100) / 1000  # without one: as browsers show it
+            if image.format == "MPO":  # the others are the same picture, smaller or from aside
+                break
+    decoded.end = now
+    return decoded
+
+
+def decode_film(path: Path, what: str, limit: Limit) -> Decoded:
+    """The first moving picture of a file that FFmpeg reads. ValueError where there is none, and for a file that is cut short or damaged in
+    a way that FFmpeg notices; pictures it had to guess at are counted in `damaged`."""
+    try:
+        with av.open(str(path.resolve()), container_options=OPTIONS) as container:
+            stream = _picture_stream(container, path, what)
+            require_pixels(stream.codec_context.width, stream.codec_context.height, path, what)
+            decoded = Decoded(rates=(stream.average_rate, stream.guessed_rate))
+            for frame in _frames(container, stream):
+                limit(len(decoded.pictures) + 1, frame.width, frame.height)
+                _take(frame, stream, decoded)
+            _require_whole(container, stream, decoded, path, what)
+    except av.FFmpegError as error:
+        raise Unreadable(
+            f"{what}: {path} is not a video that can be read (MP4, WebM, MOV, GIF …), or is damaged: {error}"
+        ) from error
+    return decoded
+
+
+def _picture_stream(container: Any, path: Path, what: str) -> Any:
+    cover = av.stream.Disposition.attached_pic
+    films = [one for one in container.streams.video if not one.disposition & cover and one.codec_context]
+    if not films:
+        raise Unreadable(f"{what}: {path} has no moving picture in it; needed a film")
+    return films[0]
+
+
+def _frames(container: Any, stream: Any) -> Iterator[Any]:
+    """Decoded frames; av.FFmpegError for packets that are damaged."""
+    decoder, alpha = stream.codec_context, WITH_ALPHA.get(stream.codec_context.name)
+    if alpha and stream.metadata.get("alpha_mode") == "1":
+        decoder = av.CodecContext.create(alpha, "r")
+        decoder.extradata = stream.codec_context.extradata
+    for packet in container.demux(stream):
+        if packet.is_corrupt:
+            raise av.InvalidDataError(0, "a packet of it is cut short")
+        yield from decoder.decode(packet if packet.size else None)
+
+
+def _take(frame: Any, stream: Any, decoded: Decoded) -> None:
+    decoded.pictures.append(_turned(pixels_of(frame), frame))
+    time = None if frame.pts is None else frame.pts * (frame.time_base or stream.time_base)
+    decoded.times.append(time)
+    decoded.damaged += frame.is_corrupt
+    if time is not None:
+        lasts = frame.duration * (frame.time_base or stream.time_base) if frame.duration else None
+        decoded.end = time + (lasts or _step(decoded, stream))
+
+
+def _step(decoded: Decoded, stream: Any) -> Fraction:
+    """How long a picture lasts that does not say so: as long as the one before it."""
+    times = [one for one in decoded.times[-2:] if one is not None]
+    return times[1] - times[0] if len(times) == 2 else 1 / (stream.average_rate or Fraction(25))
+
+
+def _require_whole(container: Any, stream: Any, decoded: Decoded, path: Path, what: str) -> None:
+    """ValueError where a file says that it lasts longer than its pictures do."""
+    if not decoded.pictures:
+        raise Unreadable(f"{what}: {path} holds no frame")
+    says = _declared_seconds(container, stream)
+    if says is None or decoded.end is None:
+        return
+    found = decoded.end - decoded.begin
+    if says - found > Fraction(3, 2) * found / len(decoded.pictures):
+        raise Unreadable(
+            f"{what}: {path} is cut short: {len(decoded.pictures)} pictures, {float(found):.2f} of the {float(says):.2f} s that it "
+            "says; fetch or write it again"
+        )
+
+
+def _declared_seconds(container: Any, stream: Any) -> Fraction | None:
+    """How long a file says that its picture lasts: of the stream, or Matroska's own word."""
+    if stream.duration:
+        return stream.duration * stream.time_base
+    text = stream.metadata.get("DURATION")
+    if text is None:
+        alone = len(container.streams) == 1 and container.duration
+        return Fraction(container.duration, av.time_base) if alone else None
+    hours, minutes, seconds = text.split(":")
+    return 3600 * int(hours) + 60 * int(minutes) + Fraction(seconds)
+
+
+def pixels_of(frame: Any) -> Tensor:
+    """A frame as (H, W, 3 or 4) in [0, 1]. Colours of half size are interpolated, as ComfyUI does; straight to 8 bits they would be repeated,
+    which leaves steps at every edge."""
+    name = frame.format.name
+    alpha = name == "pal8" or any(component.is_alpha for component in frame.format.components)
+    if name in _EIGHT_BIT:
+        values = frame.to_ndarray(format="rgba" if alpha else "rgb24")
+        return torch.from_numpy(values.astype(np.float32)) / 255
+    form = "gbrapf32le" if alpha else "gbrpf32le"
+    values = _widened(frame).to_ndarray(format=form)[: frame.height, : frame.width]
+    return torch.from_numpy(np.ascontiguousarray(values)).clamp_(0, 1)
+
+
+def _widened(frame: Any) -> Any:
+    """With its right column repeated up to a multiple of 32: FFmpeg's conversion to floating numbers reads past the end of other rows, and
+    what it finds there differs from run to run."""
+    more = -frame.width % 32
+    if not more:
+        return frame
+    graph = av.filter.Graph()
+    base = Fraction(1, 25)
+    nodes = [
+        graph.add_buffer(width=frame.width, height=frame.height, format=frame.format.name, time_base=base)
+    ]
+    nodes += [
+        graph.add("pad", f"{frame.width + more}:{frame.height}"),
+        graph.add("fillborders", f"right={more}:mode=smear"),
+    ]
+    nodes.append(graph.add("buffersink"))
+    for first, second in itertools.pairwise(nodes):
+        first.link_to(second)
+    graph.configure()
+    nodes[0].push(frame)
+    return nodes[-1].pull()
+
+
+def _turned(values: Tensor, frame: Any) -> Tensor:
+    """Upright as the display matrix says (ISO 14496-12, in 16.16 fixed point): x' = a x + c y, y' = b x + d y."""
+    matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+    if matrix is None:
+        return values
+    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(matrix))
+    across, down = (c, b) if abs(c) > abs(a) else (a, d)
+    return oriented(values, abs(c) > abs(a), down < 0, across < 0)

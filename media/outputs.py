@@ -1,0 +1,125 @@
+"""Files that a command is to write: looked at before the work, and kept somewhere where they cannot be written after it."""
+
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..core.files import MARK, PARTIAL, read_mark
+
+FRAMES = "frames of a film"  # kind of a folder of numbered pictures
+FRAME_NAME = re.compile(r"\d{5,}\.png")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What an option writes: the endings it may have, and what a name without one stands for. `says` is for errors."""
+
+    says: str
+    endings: tuple[str, ...] = ()
+    folder: bool = False
+
+
+FILM = Kind("a film", (".mp4", ".webm", ".mov", ".mkv", ".gif", ".webp"), folder=True)
+PICTURE = Kind("a picture", (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"))
+TENSORS = Kind("a file of tensors", (".safetensors",))
+FOLDER = Kind("a folder", folder=True)
+
+
+def check_output(path: Path, kind: Kind, inputs: Iterable[Path], what: str) -> None:
+    """ValueError, before any work, where `path` cannot become what it is to be: of another ending, a folder or a file where the other is
+    meant, one of the files that are read, or in a place that cannot be written. Nothing is left behind."""
+    folder = kind.folder and (path.is_dir() or not path.suffix or not kind.endings)
+    if not folder:
+        _require_ending(path, kind, what)
+    for one in inputs:
+        if _same(path, one) or (folder and _same(path, one.parent) and kind is FILM):
+            raise ValueError(f"{what}: {path} is read by this command ({one}); choose another name")
+    try:
+        _try(path, folder)
+    except OSError as error:
+        raise ValueError(f"{what}: {path} cannot be written: {error.strerror or error}") from error
+    if folder and kind is FILM:
+        require_frames(path, what)
+
+
+def require_frames(folder: Path, what: str) -> None:
+    """ValueError where a folder is there and holds anything but frames of ours and their mark."""
+    if not folder.is_dir():
+        return
+    marked = (read_mark(folder) or {}).get("kind") == FRAMES
+    for one in folder.iterdir():
+        if not (marked and (FRAME_NAME.fullmatch(one.name) or one.name == MARK)):
+            raise ValueError(
+                f"{what}: {folder} holds {one.name}, which is no frame of refvid's; choose another folder"
+            )
+
+
+def _require_ending(path: Path, kind: Kind, what: str) -> None:
+    if path.is_dir():
+        raise ValueError(
+            f"{what}: {path} is a folder; needed {kind.says}, with a name that ends in {_endings(kind)}"
+        )
+    if path.suffix.lower() not in kind.endings:
+        raise ValueError(
+            f"{what}: {path} ends in {path.suffix or 'nothing'}; needed {kind.says}: {_endings(kind)}"
+        )
+
+
+def _endings(kind: Kind) -> str:
+    more = ", or nothing for a folder of PNGs" if kind.folder else ""
+    return ", ".join(kind.endings) + more
+
+
+def _same(first: Path, second: Path) -> bool:
+    """One file or folder under two names: links and spellings included."""
+    try:
+        return os.path.samefile(first, second)
+    except OSError:
+        return False
+
+
+def _try(path: Path, folder: bool) -> None:
+    """Write where the output will be written, and take it away again."""
+    path = path.resolve()
+    if folder and path.exists() and not path.is_dir():
+        raise NotADirectoryError(None, "there is a file of that name; needed a folder")
+    os.lstat(path) if path.exists() else None  # a name that is too long says so
+    if path.exists() and not folder and not path.is_file():
+        raise OSError(None, "it is neither a file nor free")
+    home = path if folder else path.parent
+    made = [one for one in (home, *home.parents) if not one.exists()]
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=home, suffix=PARTIAL) as probe:
+            probe.write(b"\0" * 4096)
+            probe.flush()
+            os.fsync(probe.fileno())
+    finally:
+        for one in made:
+            if one.exists():
+                one.rmdir()
+
+
+def written(
+    path: Path, write: Callable[[Path], None], what: str = "--out", *plainer: Callable[[Path], None]
+) -> None:
+    """`write(path)`. Where that fails, what was made is written to a new folder elsewhere, by `write` or by what is plainer, and the
+    OSError says where."""
+    try:
+        return write(path)
+    except OSError as error:
+        reason = error
+    for place in (tempfile.gettempdir(), Path.home(), Path.cwd()):
+        for one in (write, *plainer):
+            try:
+                kept = Path(tempfile.mkdtemp(prefix="refvid-", dir=place)) / path.name
+                one(kept)
+            except OSError:
+                continue
+            raise OSError(
+                f"{what}: {path} could not be written ({reason}); what was made is kept in {kept}"
+            ) from reason
+    raise reason

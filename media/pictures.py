@@ -1,0 +1,184 @@
+"""Pictures and masks: a file of any bit depth, palette, orientation or transparency as numbers in [0, 1], and back."""
+
+import logging
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..core.files import replacing
+
+logger = logging.getLogger(__name__)
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "AVIF", "JPEG2000")
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif")  # of a folder's frames
+LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's "L"
+# Pillow's readers raise all of these for a file that is cut short or damaged.
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error, zlib.error)
+
+
+class Unreadable(ValueError):
+    """A file that cannot be read, in a whole sentence."""
+
+
+def read_picture(path: str | Path, what: str) -> Tensor:
+    """-> (H, W, 3), or (H, W, 4) where the file has transparency, float32 in [0, 1], upright as EXIF says.
+
+    `what` names the input in errors. Of an animated file the first picture, which is said. ValueError for no such file, no picture,
+    a damaged one, and more pixels than Pillow's limit.
+    """
+    with opened(path, what) as picture:
+        if getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":
+            logger.warning("%s: %s holds %d pictures; the first is used", what, path, picture.n_frames)
+        return values_of(picture, path, what)
+
+
+def read_mask(path: str | Path, what: str) -> Tensor:
+    """-> (H, W) in [0, 1]: white is the subject; of a file that is transparent anywhere, what is opaque. Errors as `read_picture`'s."""
+    return mask_of(read_picture(path, what)[None])[0]
+
+
+def mask_of(pictures: Tensor) -> Tensor:
+    """Pictures (F, H, W, 3 or 4) as masks (F, H, W): their alpha where any is below 1, else their luminance."""
+    if pictures.shape[-1] == 4 and bool((pictures[..., 3] < 1).any()):
+        return pictures[..., 3]
+    return (pictures[..., :3] @ torch.tensor(LUMINANCE)).clamp(0, 1)
+
+
+def write_picture(path: str | Path, picture: Tensor) -> None:
+    """picture (H, W, 3 or 4) in [0, 1] -> a file in the format of its ending, whole or not at all."""
+    save_image(Image.fromarray(to_bytes(picture)), path)
+
+
+def save_image(image: Image.Image, path: str | Path) -> None:
+    """An image in the format of the path's ending, whole or not at all."""
+    with replacing(path) as partial:
+        image.save(partial, Image.registered_extensions()[Path(path).suffix.lower()])
+
+
+def to_bytes(values: Tensor) -> np.ndarray:
+    """Numbers in [0, 1], rounded to 8 bits."""
+    return (values.detach().float().cpu().clamp(0, 1) * 255).round().to(torch.uint8).contiguous().numpy()
+
+
+@contextmanager
+def opened(path: str | Path, what: str) -> Iterator[Image.Image]:
+    """An image file, its size checked before anything is decoded; whatever is wrong with it, in the block too, is a ValueError."""
+    if Path(path).is_dir():
+        raise Unreadable(f"{what}: {path} is a folder; needed a picture")
+    if not Path(path).is_file():
+        raise Unreadable(f"{what}: there is no file {path}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            picture = Image.open(path, formats=FORMATS)
+        with picture:
+            require_pixels(*picture.size, path, what)
+            yield picture
+    except Unreadable:
+        raise
+    except Image.DecompressionBombError as error:
+        raise Unreadable(f"{what}: {path} is too large a picture ({error})") from error
+    except _BROKEN as error:
+        raise Unreadable(
+            f"{what}: {path} is not a picture that can be read (PNG, JPEG, WebP, TIFF …), or is damaged: {error}"
+        ) from error
+
+
+def require_pixels(width: int, height: int, path: str | Path, what: str) -> None:
+    """ValueError above Pillow's limit on pixels."""
+    most = Image.MAX_IMAGE_PIXELS or width * height
+    if width * height > most:
+        raise Unreadable(
+            f"{what}: {path} is {width}x{height} pixels; at most {most:,} pixels are read. Make it smaller"
+        )
+
+
+def values_of(picture: Image.Image, path: str | Path, what: str) -> Tensor:
+    """An open image as (H, W, 3 or 4) in [0, 1], upright."""
+    if _is_sixteen_bit_colour(picture):
+        values = _sixteen_bit_colour(picture, path)
+    elif picture.mode.startswith("I") or picture.mode == "F":
+        values = _deep_grey(picture, path, what)
+    else:
+        values = _eight_bit(picture)
+    return _upright(values, picture)
+
+
+def has_alpha(picture: Image.Image) -> bool:
+    """Whether an image has a channel of transparency, or a colour that is transparent."""
+    return picture.has_transparency_data
+
+
+def _eight_bit(picture: Image.Image) -> Tensor:
+    picture.load()
+    converted = picture.convert("RGBA" if has_alpha(picture) else "RGB")
+    return torch.from_numpy(np.array(converted, dtype=np.float32)) / 255
+
+
+def _deep_grey(picture: Image.Image, path: str | Path, what: str) -> Tensor:
+    """Grey of 16 bits, of 32 bits where the file is a PNG (older Pillows widen them), or floating."""
+    values = np.asarray(picture).astype(np.float64)
+    if picture.mode == "F":
+        if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
+            raise Unreadable(
+                f"{what}: {path} holds floating values from {values.min():g} to {values.max():g}; needed 0 (black) to 1 (white)"
+            )
+    elif picture.mode == "I" and picture.format != "PNG":
+        raise Unreadable(
+            f"{what}: {path} holds 32-bit integers, whose white is not known; save it in 8 or 16 bits"
+        )
+    else:
+        values = values / 65535
+    return torch.from_numpy(values.astype(np.float32)).unsqueeze(-1).expand(-1, -1, 3)
+
+
+def _is_sixteen_bit_colour(picture: Image.Image) -> bool:
+    """Pillow would read the upper 8 bits alone."""
+    raw = picture.tile[0][3] if picture.tile else ""
+    form = raw if isinstance(raw, str) else raw[0] if raw else ""
+    return ";16" in str(form) and not picture.mode.startswith("I")
+
+
+def _sixteen_bit_colour(picture: Image.Image, path: str | Path) -> Tensor:
+    import av
+
+    form = "rgba64le" if has_alpha(picture) else "rgb48le"
+    try:
+        with av.open(str(path), options={"format_whitelist": "png_pipe,tiff_pipe,apng"}) as container:
+            frame = next(container.decode(video=0))
+            values = frame.reformat(format=form).to_ndarray(format=form)
+    except (av.FFmpegError, StopIteration, IndexError) as error:
+        raise OSError(str(error)) from error
+    return torch.from_numpy(values.astype(np.float32)) / 65535
+
+
+# EXIF's orientations: which of `oriented`'s turns.
+_ORIENTATIONS = {
+    2: (False, False, True),
+    3: (False, True, True),
+    4: (False, True, False),
+    5: (True, False, False),
+    6: (True, False, True),
+    7: (True, True, True),
+    8: (True, True, False),
+}
+_ORIENTATION = 0x0112
+
+
+def _upright(values: Tensor, picture: Image.Image) -> Tensor:
+    """Turned as EXIF says: the numbers and not the image, since not every mode of Pillow's can be turned."""
+    return oriented(values, *_ORIENTATIONS.get(picture.getexif().get(_ORIENTATION, 1), (False, False, False)))
+
+
+def oriented(values: Tensor, transposed: bool, upside_down: bool, mirrored: bool) -> Tensor:
+    """A picture (H, W, C) with its diagonal as axis, then top and bottom, then left and right changed for each other."""
+    values = values.transpose(0, 1) if transposed else values
+    flips = [axis for axis, flip in ((0, upside_down), (1, mirrored)) if flip]
+    return (values.flip(flips) if flips else values).contiguous()

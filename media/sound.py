@@ -1,0 +1,107 @@
+"""A film's sound beside new pictures: as it is where the file holds it, else encoded, from the first picture on."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import av
+
+from .decoding import OPTIONS
+
+if TYPE_CHECKING:
+    from .writing import Container
+
+logger = logging.getLogger(__name__)
+FAMILIES = (("mov", "mp4"), ("matroska", "webm"))  # formats that count time alike
+LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1"}  # by number of channels
+AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
+RATES = {"aac": AAC_RATES, "libopus": (48000,)}
+BIT_RATE = 192_000
+
+
+def sound_packets(film: Any, container: "Container", source: Path, stack: ExitStack) -> list[Iterator[Any]]:
+    """For each sound of `source` a stream in `film`, which is being written, and its packets. Time 0 is the first picture of `source`.
+    `stack` keeps the source open. What nobody can decode is left out, and that is said."""
+    with av.open(str(source.resolve()), container_options=OPTIONS) as looked_at:
+        begins, count = _first_picture(looked_at), len(looked_at.streams.audio)
+    packets = []
+    for index in range(count):
+        heard = stack.enter_context(av.open(str(source.resolve()), container_options=OPTIONS))
+        stream = heard.streams.audio[index]
+        if stream.codec_context is None:
+            logger.warning(
+                "%s: sound %d is of a kind that FFmpeg cannot read, and is left out", source, index + 1
+            )
+        elif (
+            begins == 0
+            and _alike(heard.format.name, container.format)
+            and stream.codec_context.name in container.sounds
+        ):
+            packets.append(_copied(heard, stream, film.add_stream_from_template(stream)))
+        else:
+            packets.append(
+                _encoded(heard, stream, _sound_stream(film, stream, container.sound_encoder), begins)
+            )
+    return packets
+
+
+def _first_picture(film: Any) -> Fraction:
+    frame = next(film.decode(video=0))
+    return Fraction(0) if frame.pts is None else frame.pts * frame.time_base
+
+
+def _alike(source: str, target: str) -> bool:
+    return any(target in family and set(source.split(",")) & set(family) for family in FAMILIES)
+
+
+def _copied(heard: Any, stream: Any, target: Any) -> Iterator[Any]:
+    for packet in heard.demux(stream):
+        if packet.dts is not None:
+            packet.stream = target
+            yield packet
+
+
+def _sound_stream(film: Any, stream: Any, encoder: str) -> Any:
+    """At the source's rate, or the next that the encoder has; in its channels, or two."""
+    rate = min(RATES[encoder], key=lambda one: (one < stream.rate, abs(one - stream.rate)))
+    channels = stream.codec_context.layout.nb_channels
+    if channels not in LAYOUTS:
+        logger.warning("sound of %d channels is written in 2", channels)
+    target = film.add_stream(encoder, rate=rate, layout=LAYOUTS.get(channels, "stereo"))
+    target.bit_rate = BIT_RATE
+    return target
+
+
+def _encoded(heard: Any, stream: Any, target: Any, begins: Fraction) -> Iterator[Any]:
+    """Decoded, cut or filled with silence so that it begins at time 0, and encoded."""
+    graph = av.filter.Graph()
+    source = graph.add_abuffer(template=stream)
+    timed = graph.add("aresample", f"async=1:first_pts=0:osr={target.rate}")
+    shaped = graph.add("aformat", f"channel_layouts={target.layout.name}")
+    sink = graph.add("abuffersink")
+    graph.link_nodes(source, timed, shaped, sink).configure()
+    for frame in _moved(heard, stream, begins):
+        source.push(frame)
+        yield from _drained(sink, target)
+    yield from _drained(sink, target)
+    yield from target.encode()
+
+
+def _moved(heard: Any, stream: Any, begins: Fraction) -> Iterator[Any]:
+    for frame in heard.decode(stream):
+        if frame.pts is not None:
+            frame.pts -= round(begins / frame.time_base)
+        yield frame
+    yield None
+
+
+def _drained(sink: Any, target: Any) -> Iterator[Any]:
+    while True:
+        try:
+            frame = sink.pull()
+        except (av.BlockingIOError, av.EOFError):
+            return
+        yield from target.encode(frame)
