@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from statistics import median
 
+FASTEST = 60  # pictures a second that a film is re-timed to: what is declared above is a file's clock
 FINEST = 1001  # largest denominator of a measured rate: 30000/1001 is television's
 
 
@@ -21,18 +22,21 @@ def constant_rate(times: Sequence[Fraction], end: Fraction, declared: Iterable[F
     """times: when each picture begins to be shown, in seconds, ascending; end: when the last one ceases to be.
 
     Every picture once, at the first of the rates declared and the mean one at which each lies less than half a picture from its time.
-    Else re-timed (our choice): at the rate of the median step a place shows the latest picture whose time rounds to it or earlier, so
-    that the length is kept to half a picture. ValueError for times that do not ascend.
+    Else re-timed (our choice): a place shows the latest picture whose time rounds to it or earlier, so that the length is kept to half a
+    picture, at the fastest declared rate up to FASTEST, which loses the fewest pictures, or that of the median step. ValueError for
+    times that do not ascend.
     """
     if any(later <= earlier for earlier, later in itertools.pairwise(times)) or end <= times[-1]:
         raise ValueError("its timestamps do not ascend")
     places = [one - times[0] for one in (*times, end)]
     mean = (Fraction(len(times)) / places[-1]).limit_denominator(FINEST)
-    for rate in (*(one for one in declared if one), mean):
+    known = [one for one in declared if one]
+    for rate in (*known, mean):
         if all(abs(place * rate - k) < Fraction(1, 2) for k, place in enumerate(places)):
             return Timed(list(range(len(times))), rate)
     steps = [later - earlier for earlier, later in itertools.pairwise(places)]
-    rate = (1 / median(steps)).limit_denominator(FINEST)
+    usual = (1 / median(steps)).limit_denominator(FINEST)
+    rate = max([one for one in known if one <= FASTEST], default=usual)
     begins = [round(place * rate) for place in places]
     shown: list[int] = []
     for k, (begin, stop) in enumerate(itertools.pairwise(begins)):

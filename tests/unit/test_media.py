@@ -51,6 +51,7 @@ def test_whole_colours_are_decoded_as_they_are(tmp_path, codec, pixels):
     with av.open(str(path)) as container:
         wanted = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
     found = media.read_video(path, "film")
+    # Floating numbers, as core: FFmpeg rounds both ways differently, by 1.5 of 255.
     assert (found - torch.from_numpy(wanted).float() / 255).abs().max() <= (
-        0 if codec == "gif" or pixels == "bgra" else 1 / 255
+        0 if codec == "gif" or pixels == "bgra" else 2 / 255
     )
