@@ -19,8 +19,7 @@ def add_frames(command: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--clock",
         choices=CLOCKS,
-        default=CLOCKS[0],
-        help="timestep of given frames: that of clean ones, or the video's",
+        help=f"timestep of given frames: that of clean ones, or the video's; default {CLOCKS[0]}",
     )
 
 
@@ -43,4 +42,4 @@ def read_frames(options: argparse.Namespace) -> Placed | None:
         indices += places
     if len({part.shape[1:] for part in pictures}) > 1:
         raise ValueError("--given: pictures of different sizes; all need the video's")
-    return Placed(torch.cat(pictures), indices, options.clock) if pictures else None
+    return Placed(torch.cat(pictures), indices, options.clock or CLOCKS[0]) if pictures else None

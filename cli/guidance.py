@@ -5,7 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 from ..core.guidance import RENORMS, Guidance, Scale
+from .applies import refuse
 from .reference import step_window
+
+GUIDED = ("negative", "guidance_window", "renorm")  # options that act through guidance
 
 
 def add_guidance(command: argparse.ArgumentParser) -> None:
@@ -25,19 +28,21 @@ def add_guidance(command: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--renorm",
         choices=RENORMS,
-        default=RENORMS[0],
-        help="bring the guided velocity back to the norm it has with the prompt, of the clip or of each latent frame",
+        help="bring the guided velocity back to the norm it has with the prompt, of the clip or of each latent frame; default "
+        f"{RENORMS[0]}",
     )
 
 
 def read_guidance(options: argparse.Namespace, settings: Any) -> Guidance:
-    """Checked guidance; ValueError names the option that is wrong."""
+    """Checked guidance; ValueError names the option that is wrong, and one that says how to guide where nothing is guided."""
     window = _checked("--guidance-window", step_window, options.guidance_window or "0:1")
     text = _checked("--scale", Scale, settings.scale, window)
     image = (
         text if options.image_scale is None else _checked("--image-scale", Scale, options.image_scale, window)
     )
-    return Guidance(image, text, options.renorm)
+    if image.value == text.value == 1:
+        refuse(options, dict.fromkeys(GUIDED, "a scale of 1 is no guidance, no pass reads it"))
+    return Guidance(image, text, options.renorm or RENORMS[0])
 
 
 def _checked(option: str, make: Callable, value: Any, *more: Any) -> Any:

@@ -1,12 +1,15 @@
 """The model on the command line: its files, and how far its work has come."""
 
 import argparse
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-DTYPES = ("fp32", "bf16", "fp16")
+logger = logging.getLogger(__name__)
+DTYPES = ("fp32", "bf16", "fp16")  # the first is the default
+AUTO = "auto"  # of --recipe and --attention
 
 
 def add_files(command: argparse.ArgumentParser) -> None:
@@ -22,21 +25,21 @@ def add_files(command: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FILE[@STRENGTH]",
-        help="a LoRA in ComfyUI's key names; with --recipe auto the recipe it was trained for; repeat for more",
+        help="a LoRA in ComfyUI's key names (lora_A and lora_B or lora_down and lora_up, alpha, dora_scale, diff, diff_b), all of which "
+        "is used or refused; with --recipe auto the recipe it was trained for; repeat for more",
     )
-    group.add_argument("--dtype", choices=DTYPES, default="fp32")
+    group.add_argument("--dtype", choices=DTYPES, help="default fp32")
     group.add_argument("--device", help="cpu or cuda; default cuda where there is one")
 
 
 def load_files(options: argparse.Namespace):
-    """The demo model, or the three files given together."""
-    import torch
-
+    """The demo model, or the three files given together, with the LoRAs. ValueError for options of a model that make no sense, before a
+    file is read."""
     from ..demo import models
     from ..hosts.pipeline import load_backbone
 
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[options.dtype]
-    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device, dtype = runs_on(options)
+    loras = [_lora(said) for said in options.lora]
     files = (options.dit, options.vae, options.text_encoder)
     if any(files) and not all(files):
         raise ValueError(
@@ -44,23 +47,69 @@ def load_files(options: argparse.Namespace):
         )
     how = {"dtype": dtype, "device": device}
     backbone = load_backbone(*files, **how) if all(files) else models.load_demo(**how)
-    return _with_loras(backbone, options.lora)
+    return _with_loras(backbone, loras, getattr(options, "recipe", AUTO))
 
 
-def _with_loras(backbone: Any, said: list[str]) -> Any:
+def runs_on(options: argparse.Namespace) -> tuple[str, Any]:
+    """Device and dtype asked for; else the GPU where there is one, and fp32. ValueError where the device is not there, or cannot run the
+    attention that is asked for by name."""
+    import torch
+
+    from ..hosts.plain_references import choose
+
+    device = require_device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[options.dtype or DTYPES[0]]
+    attention = getattr(options, "attention", AUTO)
+    choice = choose(attention, torch.device(device), dtype)
+    if attention not in (AUTO, choice.path.name):
+        raise ValueError(f"--attention {attention}: {choice.reason}; leave it out, or give another --device")
+    return device, dtype
+
+
+def require_device(name: str) -> str:
+    """A device that is there, as it is named: cpu, cuda, or cuda:N. ValueError for another."""
+    import torch
+
+    kind, _, number = name.partition(":")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if kind not in ("cpu", "cuda") or (kind == "cpu" and number) or (number and not number.isdecimal()):
+        raise ValueError(f"--device {name}: is no device known here; needed cpu, cuda, or cuda:N")
+    if kind == "cuda" and int(number or 0) >= count:
+        known = "no CUDA device here" if not count else f"{count} here, counted from 0"
+        raise ValueError(
+            f"--device {name}: there is {known}; give cpu" + (f", or cuda:0 to {count - 1}" if count else "")
+        )
+    return name
+
+
+def _lora(said: str) -> tuple[str, float]:
+    """(file, strength) of FILE or FILE@STRENGTH."""
+    file, sign, strength = said.rpartition("@")
+    if not sign or Path(said).is_file():
+        return said, 1.0
+    try:
+        return file, float(strength)
+    except ValueError as error:
+        raise ValueError(f"--lora {said}: {strength!r} is no strength; needed FILE or FILE@0.8") from error
+
+
+def _with_loras(backbone: Any, loras: list[tuple[str, float]], recipe: str) -> Any:
+    """The backbone with each merged, and the recipe that those that act were trained for. ValueError where that is more than one and none is
+    chosen."""
     from ..wan.lora import merge_lora_file
 
-    for one in said:
-        file, sign, strength = one.rpartition("@")
-        if not sign or Path(one).is_file():
-            file, strength = one, "1"
-        try:
-            weight = float(strength)
-        except ValueError as error:
-            raise ValueError(f"--lora {one}: {strength!r} is no strength; needed FILE or FILE@0.8") from error
-        recipe = merge_lora_file(backbone.dit, file, weight, "--lora")
-        backbone = replace(backbone, recipe=recipe or backbone.recipe)
-    return backbone
+    trained = {}
+    for file, strength in loras:
+        says = merge_lora_file(backbone.dit, file, strength, "--lora")
+        if says is not None and strength:
+            trained.setdefault(says, Path(file).name)
+    if len(trained) > 1:
+        named = ", ".join(f"{file} for {says}" for says, file in trained.items())
+        several = f"--lora: files that were trained for different recipes: {named}"
+        if recipe == AUTO:
+            raise ValueError(f"{several}; choose with --recipe where the command has it, or leave one out")
+        logger.warning("refvid: %s; --recipe says %s", several, recipe)
+    return replace(backbone, recipe=next(reversed(trained), backbone.recipe))
 
 
 def add_run(command: argparse.ArgumentParser, settings: Sequence[tuple[str, type]]) -> None:

@@ -236,7 +236,7 @@ def test_frames_that_make_no_sense_are_refused_by_name(folder, capsys, said, mes
 )
 def test_guidance_that_makes_no_sense_is_refused_by_name(folder, capsys, said, message):
     with pytest.raises(SystemExit, match="2"):
-        generate(folder, *said)
+        generate(folder, "--reference", folder / "toy.png", *said)
     assert message in capsys.readouterr().err
 
 
