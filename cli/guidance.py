@@ -28,13 +28,14 @@ def add_guidance(command: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--renorm",
         choices=RENORMS,
-        help="bring the guided velocity back to the norm it has with the prompt, of the clip or of each latent frame; default "
-        f"{RENORMS[0]}",
+        help="bring the guided velocity back to the norm it has with the prompt, of the clip or of each latent frame; "
+        f"default {RENORMS[0]}",
     )
 
 
 def read_guidance(options: argparse.Namespace, settings: Any) -> Guidance:
-    """Checked guidance; ValueError names the option that is wrong, and one that says how to guide where nothing is guided."""
+    """Checked guidance; ValueError names the option that is wrong, and one that says how to guide where
+    nothing is guided."""
     window = _checked("--guidance-window", step_window, options.guidance_window or "0:1")
     text = _checked("--scale", Scale, settings.scale, window)
     image = (

@@ -25,16 +25,17 @@ def add_files(command: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FILE[@STRENGTH]",
-        help="a LoRA in ComfyUI's key names (lora_A and lora_B or lora_down and lora_up, alpha, dora_scale, diff, diff_b), all of which "
-        "is used or refused; with --recipe auto the recipe it was trained for; repeat for more",
+        help="a LoRA in ComfyUI's key names (lora_A and lora_B or lora_down and lora_up, alpha, dora_scale, "
+        "diff, diff_b), all of which is used or refused; with --recipe auto the recipe it was trained for; "
+        "repeat for more",
     )
     group.add_argument("--dtype", choices=DTYPES, help="default fp32")
     group.add_argument("--device", help="cpu or cuda; default cuda where there is one")
 
 
 def load_files(options: argparse.Namespace):
-    """The demo model, or the three files given together, with the LoRAs. ValueError for options of a model that make no sense, before a
-    file is read."""
+    """The demo model, or the three files given together, with the LoRAs. ValueError for options of a model
+    that make no sense, before a file is read."""
     from ..demo import models
     from ..hosts.pipeline import load_backbone
 
@@ -51,8 +52,8 @@ def load_files(options: argparse.Namespace):
 
 
 def runs_on(options: argparse.Namespace) -> tuple[str, Any]:
-    """Device and dtype asked for; else the GPU where there is one, and fp32. ValueError where the device is not there, or cannot run the
-    attention that is asked for by name."""
+    """Device and dtype asked for; else the GPU where there is one, and fp32. ValueError where the device is
+    not there, or cannot run the attention that is asked for by name."""
     import torch
 
     from ..hosts.plain_references import choose
@@ -94,8 +95,8 @@ def _lora(said: str) -> tuple[str, float]:
 
 
 def _with_loras(backbone: Any, loras: list[tuple[str, float]], recipe: str) -> Any:
-    """The backbone with each merged, and the recipe that those that act were trained for. ValueError where that is more than one and none is
-    chosen."""
+    """The backbone with each merged, and the recipe that those that act were trained for. ValueError where
+    that is more than one and none is chosen."""
     from ..wan.lora import merge_lora_file
 
     trained = {}

@@ -54,8 +54,9 @@ def save_adapter(
 
 
 def load_adapter(path: str | Path, what: str = "adapter") -> Adapter:
-    """What `save_adapter` wrote. ValueError for a file that is missing, truncated, of another kind or version, that holds more than an
-    encoder and a LoRA, or whose encoder is not of its configuration's sizes."""
+    """What `save_adapter` wrote. ValueError for a file that is missing, truncated, of another kind or
+    version, that holds more than an encoder and a LoRA, or whose encoder is not of its configuration's
+    sizes."""
     state, metadata = read_safetensors(path, what)
     name = f"{what}: {Path(path).name}"
     require_kind(metadata, ADAPTER, FORMAT, name, "a plain LoRA goes into a LoRA loader")

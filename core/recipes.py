@@ -156,8 +156,9 @@ def recipe_named(name: str) -> Recipe:
 
 
 def choose_recipe(name: str, trained: str | None, among: _Recipes = RECIPES) -> Recipe:
-    """The recipe of that name; for `AUTO` the one the model's file, or that of its LoRA, was trained for (`TRAINED_FOR` metadata). A name of
-    another family than the file says is the caller's to choose: that is logged, once. ValueError where it is none of those."""
+    """The recipe of that name; for `AUTO` the one the model's file, or that of its LoRA, was trained for
+    (`TRAINED_FOR` metadata). A name of another family than the file says is the caller's to choose: that is
+    logged, once. ValueError where it is none of those."""
     if name == AUTO and trained is None:
         raise ValueError(
             f"recipe is {AUTO}, but the model's file does not say what it was trained for; choose one of "
@@ -177,8 +178,8 @@ def _tell_other(chosen: str, trained: str) -> None:
     if chosen not in kin and (chosen, trained) not in _told:
         _told.add((chosen, trained))
         logger.warning(
-            "refvid: the recipe is %s, but the model's file says it was trained for %s, which may ignore or misread what %s puts "
-            "before it; auto takes what the file says",
+            "refvid: the recipe is %s, but the model's file says it was trained for %s, which may ignore or misread "
+            "what %s puts before it; auto takes what the file says",
             chosen,
             trained,
             chosen,

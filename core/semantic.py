@@ -97,8 +97,8 @@ def semantic_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def beside_modules(keys: Iterable[str]) -> set[str]:
-    """The keys of an editing adapter that are not its modules', all of which its LoRA has to take; none of a whole model, of which only the
-    modules are wanted."""
+    """The keys of an editing adapter that are not its modules', all of which its LoRA has to take; none of a
+    whole model, of which only the modules are wanted."""
     others = {key for key in keys if bare(key) not in KEYS}
     return set() if any(bare(key) == DIT for key in others) else others
 

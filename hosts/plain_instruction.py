@@ -18,9 +18,9 @@ from .plain_references import encode_pictures
 
 
 def with_editing_adapter(backbone: Backbone, path: str | Path, strength: float, what: str) -> Backbone:
-    """The backbone with the modules of another file; that file's LoRA, if it holds one, is merged into the DiT; of a whole model only the
-    modules are read. ValueError for a file without the modules, or of another width, or with a LoRA that does not fit, and for a strength
-    without a LoRA; nothing is changed then."""
+    """The backbone with the modules of another file; that file's LoRA, if it holds one, is merged into the
+    DiT; of a whole model only the modules are read. ValueError for a file without the modules, or of another
+    width, or with a LoRA that does not fit, and for a strength without a LoRA; nothing is changed then."""
     weight = backbone.dit.head.head.weight
     modules = load_modules(path, weight.dtype, str(weight.device), what)
     width = backbone.dit.config.width
@@ -33,7 +33,8 @@ def with_editing_adapter(backbone: Backbone, path: str | Path, strength: float, 
     others = beside_modules(read_shapes(path, what)[0])
     if not others and strength != 1:
         raise ValueError(
-            f"{what}: {Path(path).name} holds no LoRA beside the modules; a strength of {strength} acts on nothing"
+            f"{what}: {Path(path).name} holds no LoRA beside the modules; a strength of {strength} acts on "
+            "nothing"
         )
     if others:
         lora = read_some(path, what, others.__contains__)

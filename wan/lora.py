@@ -1,4 +1,4 @@
-"""LoRA files in ComfyUI's key names on the plain Wan DiT: every key of a file is merged, or the file is refused."""
+"""LoRA files in ComfyUI's key names on the plain Wan DiT: every key is merged, or the file is refused."""
 
 import math
 from collections import defaultdict
@@ -35,14 +35,15 @@ BIAS = ".diff_b"
 WHOLE = ({"diff"}, *({"up", "down"} | more for more in ({*()}, {"alpha"}, {"dora"}, {"alpha", "dora"})))
 FLAT = ("lora_unet_", "lora_unet__")  # before a layer's name with _ for every dot
 NEEDED = (
-    f"needed pairs of lora_A and lora_B (or lora_down and lora_up) with alpha and dora_scale, diff or diff_b, such as "
-    f"{lora_key(0, 'q', 'lora_A.weight')}"
+    "needed pairs of lora_A and lora_B (or lora_down and lora_up) with alpha and dora_scale, diff or diff_b, "
+    f"such as {lora_key(0, 'q', 'lora_A.weight')}"
 )
 
 
 @dataclass(frozen=True)
 class Other:
-    """A kind of file that is no LoRA: how its keys begin without their prefix, its metadata's kind, and where it belongs."""
+    """A kind of file that is no LoRA: how its keys begin without their prefix, its metadata's kind, and where
+    it belongs."""
 
     name: str
     begins: tuple[str, ...]
@@ -73,9 +74,10 @@ OTHERS = (
 
 @torch.no_grad()
 def merge_lora(dit: WanDiT, lora: dict[str, Tensor], strength: float = 1.0, what: str = "--lora") -> None:
-    """Add strength · alpha / rank · B A to the weights it names, in place, alpha being the rank where a file has none; or what `diff` and
-    `diff_b` say; with `dora_scale` bring the rows or columns to the norms it gives, as ComfyUI does. ValueError where a key is none of
-    these, names no weight of the DiT, does not fit it, or stands alone, and for a strength that is no number: nothing is changed then."""
+    """Add strength · alpha / rank · B A to the weights it names, in place, alpha being the rank where a file
+    has none; or what `diff` and `diff_b` say; with `dora_scale` bring the rows or columns to the norms it
+    gives, as ComfyUI does. ValueError where a key is none of these, names no weight of the DiT, does not fit
+    it, or stands alone, and for a strength that is no number: nothing is changed then."""
     if not math.isfinite(strength):
         raise ValueError(f"{what}: strength is {strength}; needed a number")
     if not lora:
@@ -95,8 +97,8 @@ def merge_lora(dit: WanDiT, lora: dict[str, Tensor], strength: float = 1.0, what
 
 
 def merge_lora_file(dit: WanDiT, path: str | Path, strength: float, what: str) -> str | None:
-    """The LoRA in a file into the weights, in place. -> the recipe that the file was trained for, if it says so. ValueError as `merge_lora`
-    says, and for a file of another kind, with the place where that belongs."""
+    """The LoRA in a file into the weights, in place. -> the recipe that the file was trained for, if it says
+    so. ValueError as `merge_lora` says, and for a file of another kind, with the place where that belongs."""
     state, metadata = read_safetensors(path, what)
     name = f"{what}: {Path(path).name}"
     for other in OTHERS:
@@ -109,7 +111,8 @@ def merge_lora_file(dit: WanDiT, path: str | Path, strength: float, what: str) -
 def _parts_by_weight(
     lora: dict[str, Tensor], weights: dict[str, Tensor], what: str
 ) -> dict[str, dict[str, str]]:
-    """For every weight that is changed, the key of each part of its change. ValueError for keys that say nothing known, or not all of it."""
+    """For every weight that is changed, the key of each part of its change. ValueError for keys that say
+    nothing known, or not all of it."""
     layers, found = _layers(weights), defaultdict(dict)
     for key in sorted(lora):
         end = next((end for end in ENDS if key.endswith(end)), None)
@@ -126,13 +129,15 @@ def _parts_by_weight(
     for name, parts in found.items():
         if set(parts) not in WHOLE:
             raise ValueError(
-                f"{what} holds {' and '.join(parts.values())} for {name}, which together make no change; {NEEDED}"
+                f"{what} holds {' and '.join(parts.values())} for {name}, which together make no change; "
+                f"{NEEDED}"
             )
     return found
 
 
 def _layers(weights: dict[str, Tensor]) -> dict[str, str]:
-    """Names that a file may call a weight by: its layer's, or where it is no `.weight` its own; with ComfyUI's prefix, the flat one, or none."""
+    """Names that a file may call a weight by: its layer's, or where it is no `.weight` its own; with
+    ComfyUI's prefix, the flat one, or none."""
     layers = {name.removesuffix(".weight"): name for name in weights}
     flat = {layer.replace(".", "_"): name for layer, name in layers.items() if name.endswith(".weight")}
     return {
@@ -142,7 +147,8 @@ def _layers(weights: dict[str, Tensor]) -> dict[str, str]:
 
 
 def _require_fit(name: str, weight: Tensor, parts: dict[str, Tensor], what: str) -> None:
-    """ValueError where the parts of a change have other sizes than the weight, or than each other, or are no floating numbers."""
+    """ValueError where the parts of a change have other sizes than the weight, or than each other, or are no
+    floating numbers."""
     shape, rest = list(weight.shape), [1] * (weight.ndim - 2)
     for part, value in parts.items():
         if part != "alpha" and not value.is_floating_point():
@@ -184,8 +190,8 @@ def _changed(weight: Tensor, parts: dict[str, Tensor], strength: float) -> Tenso
 
 
 def _decomposed(weight: Tensor, low: Tensor, norms: Tensor) -> Tensor:
-    """DoRA (arXiv 2402.09353) as ComfyUI computes it: over the outputs the norms are those of the weight as it was, over the inputs those
-    of the changed one."""
+    """DoRA (arXiv 2402.09353) as ComfyUI computes it: over the outputs the norms are those of the weight as
+    it was, over the inputs those of the changed one."""
     changed = weight + low
     over_outputs = len(norms) == len(weight)
     of, axis = (weight, 0) if over_outputs else (changed, 1)

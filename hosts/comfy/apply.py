@@ -95,8 +95,8 @@ def _recipe(name: str, model: ModelPatcher) -> Recipe:
 
 
 def file_recipe(model: ModelPatcher) -> str | None:
-    """The recipe in the metadata of the last LoRA that core's loader put on the model, else of the file it was read from by a loader of
-    core's or ours."""
+    """The recipe in the metadata of the last LoRA that core's loader put on the model, else of the file it
+    was read from by a loader of core's or ours."""
     lora = (model.get_attachment(LORA_METADATA) or {}).get(TRAINED_FOR)
     return lora or _own_recipe(model)
 

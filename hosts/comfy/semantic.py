@@ -37,8 +37,9 @@ def attach_from_model_file(model: ModelPatcher, path: str) -> ModelPatcher:
 
 
 def load_editing_adapter(model: ModelPatcher, path: str, strength: float) -> ModelPatcher:
-    """A model with the modules of another file, and with that file's LoRA through ComfyUI's own weight adapters, if it holds one: all that
-    is beside the modules, so that ComfyUI says what it cannot use. ValueError for a file without the modules, or of another width."""
+    """A model with the modules of another file, and with that file's LoRA through ComfyUI's own weight
+    adapters, if it holds one: all that is beside the modules, so that ComfyUI says what it cannot use.
+    ValueError for a file without the modules, or of another width."""
     require_wan(model)
     name = f"adapter: {Path(path).name}"
     state, _ = read_safetensors(path, "adapter")

@@ -1,4 +1,4 @@
-"""LoRA files on both hosts: the weights that the plain host merges are those that ComfyUI's own loader makes."""
+"""LoRA files on both hosts: what the plain host merges is what ComfyUI's own loader makes."""
 
 import logging
 

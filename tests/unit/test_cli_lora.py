@@ -96,5 +96,6 @@ def test_what_is_no_lora_is_refused(files, said, says):
 
 def test_a_strength_that_is_none_is_refused_before_a_model_is_read(files, monkeypatch):
     monkeypatch.setattr(model, "_with_loras", None)
+    three = dict.fromkeys(("dit", "vae", "text_encoder"), Path("none"))
     with pytest.raises(ValueError, match="is no strength"):
-        load_files(Namespace(dit=Path("none"), vae=Path("none"), text_encoder=Path("none"), dtype=None, device="cpu", lora=["a@b"]))  # fmt: skip
+        load_files(Namespace(**three, dtype=None, device="cpu", lora=["a@b"]))
