@@ -2,18 +2,21 @@
 
 import argparse
 import logging
-import shutil
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..kernels.paths import NAMES
 from .ablate import add_ablate
+from .comfyui_files import add_comfyui_files
 from .edit import add_edit
 from .generate import add_generate
 from .identity import add_identity
 from .long import add_long
 from .model import Progress, add_run, read_settings
+from .outputs import add_output, check_outputs
 from .reference import add_reference_options, read_references
 from .score import add_score
 from .train import add_train
@@ -21,18 +24,48 @@ from .train import add_train
 # What needs torch is imported by the command that uses it: `refvid --help` answers at once.
 
 
+class Terminated(BaseException):
+    """SIGTERM came."""
+
+
+# How a command ends that does not end well: one line on stderr, and an exit code (128 + n for signal n, as shells say it).
+ENDINGS: tuple[tuple[type[BaseException], str, int], ...] = (
+    (ValueError, "{}", 2),
+    (OSError, "{}", 1),
+    (KeyboardInterrupt, "interrupted", 130),
+    (Terminated, "terminated", 143),
+)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point: bad input ends in one line on stderr and exit code 2."""
+    """Entry point. Bad input, and a file that cannot be written, end in one line on stderr, as signals do."""
     options = _parser().parse_args(arguments)
     logger = logging.getLogger("refvid")
     logger.setLevel(logging.INFO)
     if not logger.handlers:
         logger.addHandler(logging.StreamHandler())
     try:
-        options.run(options)
-    except ValueError as error:
-        print(f"refvid: {error}", file=sys.stderr)
-        sys.exit(2)
+        with _terminated_as_interrupted():
+            check_outputs(options)
+            options.run(options)
+    except tuple(kind for kind, _, _ in ENDINGS) as error:
+        says, code = next((says, code) for kind, says, code in ENDINGS if isinstance(error, kind))
+        print(f"refvid: {says.format(error)}", file=sys.stderr)
+        sys.exit(code)
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM raises, so that whatever is being written is cleared away."""
+
+    def raise_it(*_: object) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, raise_it)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -49,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     add_train(commands)
     add_score(commands)
     add_ablate(commands)
-    _add_comfyui_files(commands)
+    add_comfyui_files(commands)
     return parser
 
 
@@ -59,7 +92,7 @@ def _add_inspect(commands) -> None:
     )
     command.set_defaults(run=_inspect)
     add_reference_options(command)
-    command.add_argument("--out", type=Path, default=Path("out/inspect.png"), metavar="FILE.png")
+    add_output(command, "--out", "PICTURE", default=Path("out/inspect.png"), metavar="FILE.png")
     command.add_argument(
         "--recipe",
         default="auto",
@@ -77,15 +110,7 @@ def _add_demo(commands) -> None:
         "demo", help="the demo model on its sample reference: clip, contact sheet, score"
     )
     command.set_defaults(run=_demo)
-    command.add_argument("--out", type=Path, default=Path("out"), metavar="FOLDER")
-
-
-def _add_comfyui_files(commands) -> None:
-    command = commands.add_parser(
-        "comfyui-files", help="copy the demo model and its sample picture into a ComfyUI"
-    )
-    command.set_defaults(run=_comfyui_files)
-    command.add_argument("--dest", type=Path, required=True, metavar="FOLDER", help="ComfyUI's base folder")
+    add_output(command, "--out", "FOLDER", default=Path("out"), metavar="FOLDER")
 
 
 def _inspect(options: argparse.Namespace) -> None:
@@ -100,7 +125,8 @@ def _inspect(options: argparse.Namespace) -> None:
     inspection, pictures = inspect_references(
         dit, read_references(options), settings, options.recipe, options.attention
     )
-    media.write_picture(options.out, draw_inspection(inspection, pictures))
+    sheet = draw_inspection(inspection, pictures)
+    media.written(options.out, lambda path: media.write_picture(path, sheet))
     print(report(inspection))
     print(options.out.resolve())
 
@@ -119,25 +145,3 @@ def _demo(options: argparse.Namespace) -> None:
         f"colour similarity to the reference: {shown.with_reference:.2f} with it, {shown.without:.2f} without, "
         f"{shown.truth:.2f} in the true clip"
     )
-
-
-def _comfyui_files(options: argparse.Namespace) -> None:
-    from ..demo import models, showcase
-
-    if not options.dest.is_dir():
-        raise ValueError(
-            f"--dest: {options.dest} is not a folder; give ComfyUI's base folder, which holds models/ and input/"
-        )
-    pictures = (showcase.PICTURE, showcase.SECOND, showcase.MASK, showcase.FIRST, showcase.LAST)
-    copies = (
-        (models.DIT, "models/diffusion_models"),
-        (models.TEXT_ENCODER, "models/text_encoders"),
-        (models.VAE, "models/vae"),
-        *((adapter, "models/loras") for adapter in (models.SLOT_ID, models.SAMA, models.VIDEOMAKER)),
-        *((sample, "input") for sample in (*pictures, showcase.FILM, showcase.FILM_MASK, showcase.SCENE)),
-    )
-    for source, folder in copies:
-        target = options.dest / folder
-        target.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(source, target)
-        print(target / source.name)

@@ -2,8 +2,12 @@
 
 import argparse
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from .applies import refuse
+from .model import require_device
+from .outputs import add_output
 
 
 def add_ablate(commands) -> None:
@@ -13,21 +17,15 @@ def add_ablate(commands) -> None:
     command.set_defaults(run=_ablate)
     add = command.add_argument
     add("system", nargs="?", choices=tuple(SYSTEMS), default="saber")
-    add("--seeds", type=int, default=2, help="training seeds of every run of slot_id, videomaker and sama")
-    add("--noises", type=int, default=3, help="clips of every toy in every variant; not of saber")
-    add(
-        "--out",
-        type=Path,
-        default=Path("runs/ablations"),
-        metavar="FOLDER",
-        help="what is there is not trained again",
-    )
+    add("--seeds", type=int, help="training seeds of every run of slot_id, videomaker and sama; default 2")
+    add("--noises", type=int, help="clips of every toy in every variant, not of saber; default 3")
+    more = "what is there is not trained again"
+    add_output(command, "--out", "FOLDER", default=Path("runs/ablations"), metavar="FOLDER", help=more)
     add(
         "--pretraining",
         type=int,
-        default=1500,
         metavar="STEPS",
-        help="text to video, which every run starts from",
+        help="text to video, which every run of saber and frames starts from; default 1500",
     )
     add("--steps", type=int, default=600, help="of each run; of sama's pretexts and edits together")
     add("--toys", type=int, default=64, help="unseen ones; of sama unseen edits of each kind")
@@ -70,17 +68,30 @@ def _ablate_sama(options: argparse.Namespace) -> list[str]:
     return ablate_sama(of_length(demo_sama(), options.steps), _adapter(options))
 
 
-SYSTEMS: dict[str, Callable[[argparse.Namespace], list[str]]] = {
-    "saber": _ablate_saber,
-    "slot_id": _ablate_slots,
-    "frames": _ablate_frames,
-    "videomaker": _ablate_videomaker,
-    "sama": _ablate_sama,
+@dataclass(frozen=True)
+class System:
+    """A system's ablations, and the options that its runs have no use for."""
+
+    run: Callable[[argparse.Namespace], list[str]]
+    unused: tuple[str, ...]
+
+
+SYSTEMS = {
+    "saber": System(_ablate_saber, ("seeds", "noises")),
+    "slot_id": System(_ablate_slots, ("pretraining",)),
+    "frames": System(_ablate_frames, ("seeds",)),
+    "videomaker": System(_ablate_videomaker, ("pretraining",)),
+    "sama": System(_ablate_sama, ("pretraining",)),
 }
+DEFAULTS = {"seeds": 2, "noises": 3, "pretraining": 1500}  # of options that not every system takes
 
 
 def _ablate(options: argparse.Namespace) -> None:
-    print("\n".join(SYSTEMS[options.system](options)))
+    system = SYSTEMS[options.system]
+    refuse(options, dict.fromkeys(system.unused, f"the ablation of {options.system} has none"))
+    require_device(options.device)
+    given = {name: value for name, value in vars(options).items() if value is not None}
+    print("\n".join(system.run(argparse.Namespace(**{**vars(options), **DEFAULTS, **given}))))
 
 
 def _place(options: argparse.Namespace):

@@ -1,13 +1,26 @@
 """`refvid edit`: a film changed by an instruction."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from ..kernels.paths import NAMES
+from .applies import is_given, refuse, refuse_without, spelled
 from .generate import RUN, tell_unknown_words
 from .guidance import add_guidance, read_guidance
-from .model import Progress, add_files, add_run, load_files, read_settings
+from .model import Progress, add_files, add_run, load_files, read_settings, runs_on
+from .outputs import FILMS, add_output
 from .reference import add_reference_options, read_references
+
+NOT_HERE = {"fps": "an edit keeps the film's own rate"}
+# What an option acts on.
+ADAPTED = {"adapter_strength": ("adapter",)}
+NEEDS = {
+    "soft_mask": ("reference",),
+    "image_scale": ("reference",),
+    "width": ("height",),
+    "height": ("width",),
+}
 
 
 def add_edit(commands) -> None:
@@ -22,16 +35,16 @@ def add_edit(commands) -> None:
         metavar="TEXT",
         help='what to change: "change the background to light"',
     )
-    add("--out", required=True, type=Path, metavar="FILE.mp4")
+    add_output(command, "--out", "FILM", required=True, metavar="FILE", help=FILMS)
     add(
         "--adapter",
         type=Path,
         metavar="FILE",
         help="SAMA's modules and LoRA for a model that has none; default: the demo's, without --dit",
     )
-    add("--adapter-strength", type=float, default=1.0, help="of its LoRA")
-    add("--window", type=int, default=81, help="frames that a longer film is evaluated in, 4k + 1")
-    add("--overlap", type=int, default=32, help="frames that neighbouring windows share, a multiple of 4")
+    add("--adapter-strength", type=float, help="of its LoRA; default 1")
+    add("--window", type=int, help="frames that a longer film is evaluated in, 4k + 1; default 81")
+    add("--overlap", type=int, help="frames that neighbouring windows share, a multiple of 4; default 32")
     add("--recipe", default="auto", help="sama, in_context, or auto: what the model has modules for")
     add("--attention", choices=NAMES, default=NAMES[0])
     add_reference_options(command)
@@ -47,13 +60,19 @@ def _edit(options: argparse.Namespace) -> None:
     from ..hosts.pipeline import Request
     from ..hosts.plain_instruction import edit_film, with_editing_adapter
 
+    refuse(options, NOT_HERE)
+    refuse_without(options, NEEDS | (ADAPTED if options.dit else {}))
     edit_prompt(options.instruction)  # refused before anything is read
-    windows = Windows(options.window, options.overlap)
+    said = {"length": options.window, "overlap": options.overlap}
+    windows = Windows(**{name: value for name, value in said.items() if value is not None})
+    runs_on(options)
     film = media.read_film(options.video, "--video", LONGEST)
+    _tell_one_window(options, len(film.pictures), windows.length)
     backbone = load_files(options)
     adapter = options.adapter or (models.SAMA if options.dit is None else None)
     if adapter is not None:
-        backbone = with_editing_adapter(backbone, adapter, options.adapter_strength, "--adapter")
+        strength = 1.0 if options.adapter_strength is None else options.adapter_strength
+        backbone = with_editing_adapter(backbone, adapter, strength, "--adapter")
     settings = read_settings(options, backbone.settings)
     tell_unknown_words(backbone.text, options.instruction)
     request = Request(
@@ -69,3 +88,13 @@ def _edit(options: argparse.Namespace) -> None:
     media.write_video(options.out, video, film.rate, options.video)
     frames, height, width = video.shape[1:]
     print(f"{options.out}: {frames} frames, {width}x{height}, {float(film.rate):g} a second")
+
+
+def _tell_one_window(options: argparse.Namespace, pictures: int, window: int) -> None:
+    """On stderr, which options of windows do nothing for a film that one window holds."""
+    idle = [spelled(name) for name in ("window", "overlap") if is_given(options, name) and pictures <= window]
+    if idle:
+        print(
+            f"refvid: {', '.join(idle)}: the film's {pictures} frames lie in one window of {window}",
+            file=sys.stderr,
+        )

@@ -2,14 +2,15 @@
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any
 
 from ..kernels.paths import NAMES
+from .applies import refuse_without
 from .frames import add_frames, read_frames
 from .guidance import add_guidance, read_guidance
-from .identity import add_identity_options, read_people
-from .model import Progress, add_files, add_run, load_files, read_settings
+from .identity import IDENTITY_NEEDS, add_identity_options, read_people
+from .model import Progress, add_files, add_run, load_files, read_settings, runs_on
+from .outputs import FILMS, add_output
 from .reference import add_reference_options, read_references
 
 RUN = (
@@ -21,6 +22,10 @@ RUN = (
     ("fps", int),
     ("seed", int),
 )
+
+
+NEEDS = {"soft_mask": ("reference",), "attention": ("reference",), **IDENTITY_NEEDS}  # what an option acts on
+OF_FRAMES = {"clock": ("given",), "image_scale": ("reference", "identity", "given")}
 
 
 def add_generate(commands) -> None:
@@ -38,7 +43,7 @@ def add_request(command: argparse.ArgumentParser) -> None:
     add_reference_options(command)
     add("--prompt", required=True)
     add("--negative", default="", help="negative prompt")
-    add("--out", required=True, type=Path, metavar="FILE.mp4")
+    add_output(command, "--out", "FILM", required=True, metavar="FILE", help=FILMS)
     add(
         "--recipe",
         default="auto",
@@ -90,6 +95,8 @@ def _generate(options: argparse.Namespace) -> None:
     from .. import media
     from ..hosts.pipeline import generate
 
+    refuse_without(options, NEEDS | OF_FRAMES)
+    runs_on(options)
     given = read_frames(options)
     backbone, request = read_request(options)
     with Progress("steps") as progress:

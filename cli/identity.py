@@ -6,7 +6,11 @@ from typing import Any
 
 from ..core.controls import MOST_STRENGTH
 from ..core.identity import PARTS
-from .model import add_files, load_files
+from .applies import refuse
+from .model import add_files, load_files, runs_on
+from .outputs import add_output
+
+IDENTITY_NEEDS = dict.fromkeys(("identity_strength", "identity_parts", "adapter"), ("identity",))
 
 
 def add_identity(commands) -> None:
@@ -29,8 +33,8 @@ def add_identity(commands) -> None:
         metavar="FRAME",
         help="the frame that shows it best; else a sharp, symmetric one",
     )
-    add("--out", required=True, type=Path, metavar="FILE.safetensors")
-    add("--routing", type=Path, metavar="FILE.png", help="also draw what each slot looked at")
+    add_output(make, "--out", "TENSORS", required=True, metavar="FILE.safetensors")
+    add_output(make, "--routing", "PICTURE", metavar="FILE.png", help="also draw what each slot looked at")
     _add_adapter(make)
     add_files(make)
 
@@ -42,11 +46,10 @@ def add_identity_options(command: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--identity-strength",
         type=float,
-        default=1.0,
         metavar="NUMBER",
-        help=f"0 (off) to {MOST_STRENGTH:g}; 1 leaves it untouched",
+        help=f"0 (off) to {MOST_STRENGTH:g}; default 1, which leaves it untouched",
     )
-    group.add_argument("--identity-parts", choices=PARTS, default=PARTS[0])
+    group.add_argument("--identity-parts", choices=PARTS, help=f"default {PARTS[0]}")
     _add_adapter(group)
 
 
@@ -64,8 +67,9 @@ def read_people(options: argparse.Namespace, backbone: Any) -> Any:
         load_identity(options.identity, "--identity"),
     )
     require_adapter(identity, adapter.fingerprint, "--identity")
-    person = Person(identity.tokens(options.identity_parts), options.identity_strength)
-    if options.identity_strength == 0:
+    strength = 1.0 if options.identity_strength is None else options.identity_strength
+    person = Person(identity.tokens(options.identity_parts or PARTS[0]), strength)
+    if strength == 0:
         return None
     merge_lora(backbone.dit, adapter.lora, what="--adapter")
     return People((person,), adapter.nobody)
@@ -91,6 +95,8 @@ def _make(options: argparse.Namespace) -> None:
     from ..demo.sheet import contact_sheet
     from ..hosts.plain_identity import encode_identity
 
+    refuse(options, {"lora": "an identity is read with the VAE and the adapter alone"})
+    runs_on(options)
     adapter, clip = load_adapter(_adapter(options), "--adapter"), media.read_video(options.video, "--video")
     masks = None if options.mask is None else media.read_masks(options.mask, "--mask")
     identity, video, encoded = encode_identity(adapter, load_files(options).vae, clip, masks, options.anchor)

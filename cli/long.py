@@ -2,15 +2,15 @@
 
 import argparse
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
 from ..core.frames import CLOCKS
-from .generate import RUN, add_request, read_request, tell_unknown_words
-from .model import Progress, add_run
+from .applies import refuse, refuse_without
+from .generate import NEEDS, RUN, add_request, read_request, tell_unknown_words
+from .model import Progress, add_run, runs_on
 
-NOT_THE_VIDEO = ("run", "out", "device", "fps")  # options that change nothing of what is generated
+NOT_THE_VIDEO = ("run", "out", "outputs", "device", "fps")  # options that change nothing of what is generated
 
 
 def add_long(commands) -> None:
@@ -52,21 +52,28 @@ def _long(options: argparse.Namespace) -> None:
     from ..core.long_video import LongVideo
     from ..hosts.plain_long_video import Parts, generate_long
 
+    refuse_without(options, NEEDS)
+    if options.from_ is not None:
+        refuse(
+            options,
+            {"between_prompt": "with --from no key picture is asked for, --prompt is for what lies between"},
+        )
+    runs_on(options)
     pictures = None if options.from_ is None else media.read_video(options.from_, "--from")
     plan = LongVideo(
         options.keys or (20 if pictures is None else len(pictures)), options.stride, options.keep
     )
     if pictures is not None:
         plan.pairs(pictures)  # refuses too few before a model is loaded
+    parts = Parts(options.out.with_suffix(".parts"), _made_by(options))
     backbone, request = read_request(options)
     between = replace(request, prompt=options.between_prompt or request.prompt)
     tell_unknown_words(backbone.text, between.prompt)
-    parts = Parts(options.out.with_suffix(".parts"), _made_by(options))
-    with Progress("steps of all segments") as progress:
-        keys = request if pictures is None else pictures
-        video = generate_long(backbone, plan, keys, between, parts, progress, options.clock)
-    media.write_video(options.out, video, request.settings.fps)
-    shutil.rmtree(parts.folder)
+    keys = request if pictures is None else pictures
+    with parts.kept_on_failure():
+        with Progress("steps of all segments") as progress:
+            video = generate_long(backbone, plan, keys, between, parts, progress, options.clock)
+        media.write_video(options.out, video, request.settings.fps)
     print(
         f"{options.out}: {plan.length} frames from {plan.keys} key pictures {plan.stride} apart, recipe {request.recipe}"
     )

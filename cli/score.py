@@ -3,7 +3,12 @@
 import argparse
 from pathlib import Path
 
+from .applies import refuse
 from .model import Progress, add_files, load_files
+from .outputs import add_output
+
+# Options of the model that makes clips, and of how many it makes.
+OF_A_MODEL = ("toys", "seeds", "controls", "frames", "dit", "vae", "text_encoder", "lora", "dtype", "device")
 
 
 def add_score(commands) -> None:
@@ -30,7 +35,7 @@ def add_score(commands) -> None:
         default=None,
         help="in the demo world: a first frame, what lies between two, a long video (over an hour on a CPU)",
     )
-    command.add_argument("--out", type=Path, default=Path("out/score"), metavar="FOLDER")
+    add_output(command, "--out", "FOLDER", default=Path("out/score"), metavar="FOLDER")
     add_files(command)
 
 
@@ -39,6 +44,10 @@ def _score(options: argparse.Namespace) -> None:
 
     if options.clips is not None:
         return _score_folder(options)
+    if options.controls:
+        refuse(
+            options, dict.fromkeys(("frames", "seeds"), "--controls are measured apart, at one noise per toy")
+        )
     if options.controls:
         return _score_controls(options)
     if options.frames:
@@ -53,10 +62,6 @@ def _score(options: argparse.Namespace) -> None:
 def _score_controls(options: argparse.Namespace) -> None:
     from ..demo.evaluate_controls import evaluate_controls, table
 
-    if options.seeds is not None:
-        raise ValueError(
-            "--seeds and --controls: controls are measured at one noise per toy; leave one of the two out"
-        )
     with Progress("clips") as progress:
         report = evaluate_controls(
             load_files(options), _at_least(2, "toys", options.toys, 64), options.out, progress
@@ -84,11 +89,7 @@ def _at_least(least: int, name: str, given: int | None, default: int) -> int:
 def _score_folder(options: argparse.Namespace) -> None:
     from ..scoring.compare import score_folder, table
 
-    for name in ("toys", "seeds", "controls", "frames", "dit", "vae", "text_encoder"):
-        if getattr(options, name) is not None:
-            raise ValueError(
-                f"--{name.replace('_', '-')} makes clips in the demo world, {options.clips} holds clips; give one of the two"
-            )
+    refuse(options, dict.fromkeys(OF_A_MODEL, f"makes clips in the demo world, {options.clips} holds clips"))
     with Progress("clips") as progress:
         report = score_folder(options.clips, options.out, progress)
     print(table(report))

@@ -33,10 +33,18 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def claim(folder: Path, kind: str, made_by: str, what: str) -> bool:
-    """Make `folder` ours before anything is written to it. -> True where its mark says that it was: of this kind, and made by the same.
+    """Make `folder` ours before anything is written to it. -> True where it was. Errors as `is_ours`'s."""
+    if is_ours(folder, kind, made_by, what):
+        return True
+    write_text(folder / MARK, json.dumps({"kind": kind, "made_by": made_by}, indent=1))
+    return False
+
+
+def is_ours(folder: Path, kind: str, made_by: str, what: str) -> bool:
+    """Whether a folder's mark says that it is of this kind, and made by the same; False where it is not there, or empty.
 
     kind: what it holds, for a person ("parts of a long video"); made_by: all that depends on; what: the option that names the folder,
-    for errors. ValueError, and nothing is touched, where it is a file, holds anything without a whole mark, or is marked otherwise.
+    for errors. ValueError where it is a file, holds anything without a whole mark, or is marked otherwise.
     """
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{what}: {folder} is a file; needed a folder for {kind}")
@@ -46,7 +54,6 @@ def claim(folder: Path, kind: str, made_by: str, what: str) -> bool:
             raise ValueError(
                 f"{what}: {folder} holds files and no mark that they are {kind}; move it away, or choose another"
             )
-        write_text(folder / MARK, json.dumps({"kind": kind, "made_by": made_by}, indent=1))
         return False
     if said.get("kind") != kind:
         raise ValueError(f"{what}: {folder} holds {said.get('kind')}, not {kind}; choose another")

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor
 
+from ..core.files import write_text
 from ..core.recipes import AUTO, choose_recipe
 from ..core.references import Reference, make_reference
 from ..core.score import dynamic_degree, hits, paired_interval
@@ -159,7 +160,7 @@ def evaluate(
         values[variant.name] = {name: torch.stack([run[name] for run in runs]).mean(0) for name in FIGURES}
     report = summary(toys, values)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "score.json").write_text(json.dumps(asdict(report), indent=1, allow_nan=False) + "\n")
+    write_text(folder / "score.json", json.dumps(asdict(report), indent=1, allow_nan=False) + "\n")
     _sheet(trial, shown, folder / "score.png")
     return report
 

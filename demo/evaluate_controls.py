@@ -9,6 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from ..core.controls import Controls
+from ..core.files import write_text
 from ..core.references import Reference, make_reference
 from ..core.score import paired_interval, rank_correlation
 from ..hosts.pipeline import Backbone, Request, generate
@@ -40,7 +41,7 @@ def evaluate_controls(backbone: Backbone, toys: int, folder: Path, progress: Pro
     by_strength, first = _strengths(backbone, toys, folder, lambda done: progress(done, whole))
     second = _regions(backbone, toys, folder, lambda done: progress(toys * len(STRENGTHS) + done, whole))
     report = ControlReport(toys, by_strength, [*first, *second])
-    (folder / "controls.json").write_text(json.dumps(asdict(report), indent=1, allow_nan=False) + "\n")
+    write_text(folder / "controls.json", json.dumps(asdict(report), indent=1, allow_nan=False) + "\n")
     return report
 
 

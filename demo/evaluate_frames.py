@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Generator, Tensor
 
+from ..core.files import write_text
 from ..core.frames import Placed
 from ..core.guidance import Guidance, Scale, joint
 from ..core.long_video import LongVideo
@@ -59,7 +60,7 @@ def evaluate_frames(
     )
     along, third = _long(backbone, seeds, folder) if long else ({}, [])
     report = FrameReport(toys, seeds, {**rows, **between}, along, [*first, *second, *third])
-    (folder / "frames.json").write_text(json.dumps(asdict(report), indent=1, allow_nan=False) + "\n")
+    write_text(folder / "frames.json", json.dumps(asdict(report), indent=1, allow_nan=False) + "\n")
     return report
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from os import PathLike
+from pathlib import Path
 
 import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
+
+from ..media.pictures import save_image
 
 _GAP = 6  # pixels between cells
 _SEAM = 2  # pixels between the frames of a cell
@@ -16,12 +18,12 @@ _LINE = 16  # pixels for a line of text
 def contact_sheet(
     rows: list[list[Tensor]],
     titles: list[str],
-    path: str | PathLike[str],
+    path: str | Path,
     captions: list[str] | None = None,
     scale: int = 3,
 ) -> None:
-    """Write what `draw_sheet` draws to an image file."""
-    draw_sheet(rows, titles, captions, scale).save(path)
+    """Write what `draw_sheet` draws to an image file, whole or not at all."""
+    save_image(draw_sheet(rows, titles, captions, scale), path)
 
 
 def draw_sheet(

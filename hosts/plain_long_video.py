@@ -1,43 +1,67 @@
 """Long video without ComfyUI: key pictures, then a run for each pair of neighbours. Finished parts stay in a folder, so that a run that
 was stopped goes on."""
 
-from collections.abc import Callable
+import logging
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ..core.checkpoint import read_safetensors, write_tensors
+from ..core.files import claim, is_ours, release
 from ..core.frames import GROUP
 from ..core.long_video import LongVideo
 from .pipeline import Backbone, Progress, Request, generate
 
-MADE_BY = "made_by.txt"
+logger = logging.getLogger(__name__)
+PARTS = "parts of a long video"
+PART = re.compile(r"keys|segment-\d{3,}")
 
 
 class Parts:
     """Finished parts (n, H, W, 3) in [0, 1], in steps of 1/255, in a folder that belongs to one run; `made_by` is all that the run depends on.
-    ValueError where the folder is another run's."""
+    ValueError where the folder is another run's, or not ours."""
 
     def __init__(self, folder: Path, made_by: str):
-        self.folder, mark = folder, folder / MADE_BY
-        if mark.exists() and mark.read_text("utf-8") != made_by:
-            raise ValueError(f"{folder} holds parts of another run; delete it, or choose another --out")
-        folder.mkdir(parents=True, exist_ok=True)
-        mark.write_text(made_by, "utf-8")
+        self.folder, self.made_by = folder, made_by
+        is_ours(folder, PARTS, made_by, "--out")
 
     def kept(self, name: str, make: Callable[[], Tensor]) -> Tensor:
         """What is there, else what `make` makes: rounded alike, so that a run that goes on makes what one without a stop does."""
-        file = self._file(name)
-        if not file.exists():
-            partial = file.with_suffix(".partial")
-            save_file({"pictures": (make().clamp(0, 1) * 255).round().to(torch.uint8).contiguous()}, partial)
-            partial.replace(file)
-        return load_file(file)["pictures"].float() / 255
+        file = self.folder / f"{name}.safetensors"
+        try:
+            pictures = read_safetensors(file, "--out")[0]["pictures"] if file.exists() else None
+        except (ValueError, KeyError) as error:
+            logger.warning("%s is damaged and made again (%s)", file, error)
+            pictures = None
+        if pictures is None:
+            claim(self.folder, PARTS, self.made_by, "--out")
+            pictures = (make().clamp(0, 1) * 255).round().to(torch.uint8).contiguous()
+            write_tensors({"pictures": pictures}, file, {})
+        return pictures.float() / 255
 
-    def _file(self, name: str) -> Path:
-        return self.folder / f"{name}.safetensors"
+    @property
+    def files(self) -> list[str]:
+        """Names of the parts that are there."""
+        return [file.name for file in self.folder.glob("*.safetensors") if PART.fullmatch(file.stem)]
+
+    @contextmanager
+    def kept_on_failure(self) -> Iterator[None]:
+        """A block that says what is left where it does not end well, and removes the parts where it does: with the folder, unless
+        somebody put something else there."""
+        try:
+            yield
+        except BaseException:
+            if self.files:
+                logger.warning(
+                    "%d finished parts are kept in %s; the same command goes on", len(self.files), self.folder
+                )
+            raise
+        release(self.folder, self.files)
 
 
 def generate_long(

@@ -12,7 +12,10 @@ from typing import Any
 import av
 import numpy as np
 import torch
+from av.error import FFmpegError, InvalidDataError
+from av.filter import Graph
 from av.sidedata.sidedata import Type
+from av.stream import Disposition
 from PIL import ImageSequence
 from torch import Tensor
 
@@ -94,7 +97,7 @@ def decode_film(path: Path, what: str, limit: Limit) -> Decoded:
                 limit(len(decoded.pictures) + 1, frame.width, frame.height)
                 _take(frame, stream, decoded)
             _require_whole(container, stream, decoded, path, what)
-    except av.FFmpegError as error:
+    except FFmpegError as error:
         raise Unreadable(
             f"{what}: {path} is not a video that can be read (MP4, WebM, MOV, GIF …), or is damaged: {error}"
         ) from error
@@ -102,7 +105,7 @@ def decode_film(path: Path, what: str, limit: Limit) -> Decoded:
 
 
 def _picture_stream(container: Any, path: Path, what: str) -> Any:
-    cover = av.stream.Disposition.attached_pic
+    cover = Disposition.attached_pic
     films = [one for one in container.streams.video if not one.disposition & cover and one.codec_context]
     if not films:
         raise Unreadable(f"{what}: {path} has no moving picture in it; needed a film")
@@ -110,14 +113,15 @@ def _picture_stream(container: Any, path: Path, what: str) -> Any:
 
 
 def _frames(container: Any, stream: Any) -> Iterator[Any]:
-    """Decoded frames; av.FFmpegError for packets that are damaged."""
-    decoder, alpha = stream.codec_context, WITH_ALPHA.get(stream.codec_context.name)
+    """Decoded frames; FFmpegError for packets that are damaged."""
+    decoder: Any = stream.codec_context
+    alpha = WITH_ALPHA.get(stream.codec_context.name)
     if alpha and stream.metadata.get("alpha_mode") == "1":
         decoder = av.CodecContext.create(alpha, "r")
         decoder.extradata = stream.codec_context.extradata
     for packet in container.demux(stream):
         if packet.is_corrupt:
-            raise av.InvalidDataError(0, "a packet of it is cut short")
+            raise InvalidDataError(0, "a packet of it is cut short")
         yield from decoder.decode(packet if packet.size else None)
 
 
@@ -183,7 +187,7 @@ def _widened(frame: Any) -> Any:
     more = -frame.width % 32
     if not more:
         return frame
-    graph = av.filter.Graph()
+    graph = Graph()
     base = Fraction(1, 25)
     nodes = [
         graph.add_buffer(width=frame.width, height=frame.height, format=frame.format.name, time_base=base)

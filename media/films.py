@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .pictures import ENDINGS, FORMATS, Unreadable, mask_of, read_picture
+from .pictures import ENDINGS, FORMATS, Unreadable, count_of, mask_of, read_picture
 from .timing import constant_rate
 
 logger = logging.getLogger(__name__)
@@ -168,4 +168,4 @@ def _is_picture(path: Path) -> bool:
     if path.is_dir() or not _is_image(path):
         return False
     with Image.open(path, formats=FORMATS) as image:
-        return getattr(image, "n_frames", 1) == 1 or image.format == "MPO"
+        return count_of(image) == 1

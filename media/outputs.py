@@ -34,9 +34,11 @@ def check_output(path: Path, kind: Kind, inputs: Iterable[Path], what: str) -> N
     folder = kind.folder and (path.is_dir() or not path.suffix or not kind.endings)
     if not folder:
         _require_ending(path, kind, what)
-    for one in inputs:
-        if _same(path, one) or (folder and _same(path, one.parent) and kind is FILM):
-            raise ValueError(f"{what}: {path} is read by this command ({one}); choose another name")
+    for one in inputs if kind.endings else ():
+        if _same(path, one) or _holds(one, path) or (folder and _holds(path, one)):
+            raise ValueError(
+                f"{what}: {path} would take the place of {one}, which is read; choose another name"
+            )
     try:
         _try(path, folder)
     except OSError as error:
@@ -71,6 +73,11 @@ def _require_ending(path: Path, kind: Kind, what: str) -> None:
 def _endings(kind: Kind) -> str:
     more = ", or nothing for a folder of PNGs" if kind.folder else ""
     return ", ".join(kind.endings) + more
+
+
+def _holds(folder: Path, file: Path) -> bool:
+    """Whether a file is there and lies in that folder."""
+    return file.is_file() and _same(folder, file.resolve().parent)
 
 
 def _same(first: Path, second: Path) -> bool:

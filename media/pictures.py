@@ -34,8 +34,8 @@ def read_picture(path: str | Path, what: str) -> Tensor:
     a damaged one, and more pixels than Pillow's limit.
     """
     with opened(path, what) as picture:
-        if getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":
-            logger.warning("%s: %s holds %d pictures; the first is used", what, path, picture.n_frames)
+        if count_of(picture) > 1:
+            logger.warning("%s: %s holds %d pictures; the first is used", what, path, count_of(picture))
         return values_of(picture, path, what)
 
 
@@ -91,6 +91,11 @@ def opened(path: str | Path, what: str) -> Iterator[Image.Image]:
         ) from error
 
 
+def count_of(picture: Image.Image) -> int:
+    """Pictures of an open file; one where the others show the same, smaller or from aside."""
+    return 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
+
+
 def require_pixels(width: int, height: int, path: str | Path, what: str) -> None:
     """ValueError above Pillow's limit on pixels."""
     most = Image.MAX_IMAGE_PIXELS or width * height
@@ -141,20 +146,22 @@ def _deep_grey(picture: Image.Image, path: str | Path, what: str) -> Tensor:
 
 def _is_sixteen_bit_colour(picture: Image.Image) -> bool:
     """Pillow would read the upper 8 bits alone."""
-    raw = picture.tile[0][3] if picture.tile else ""
+    tiles = getattr(picture, "tile", ())
+    raw = tiles[0][3] if tiles else ""
     form = raw if isinstance(raw, str) else raw[0] if raw else ""
     return ";16" in str(form) and not picture.mode.startswith("I")
 
 
 def _sixteen_bit_colour(picture: Image.Image, path: str | Path) -> Tensor:
     import av
+    from av.error import FFmpegError
 
     form = "rgba64le" if has_alpha(picture) else "rgb48le"
     try:
         with av.open(str(path), options={"format_whitelist": "png_pipe,tiff_pipe,apng"}) as container:
             frame = next(container.decode(video=0))
             values = frame.reformat(format=form).to_ndarray(format=form)
-    except (av.FFmpegError, StopIteration, IndexError) as error:
+    except (FFmpegError, StopIteration, IndexError) as error:
         raise OSError(str(error)) from error
     return torch.from_numpy(values.astype(np.float32)) / 65535
 

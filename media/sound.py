@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import av
+from av.error import BlockingIOError, EOFError
+from av.filter import Graph
 
 from .decoding import OPTIONS
 
@@ -77,7 +79,7 @@ def _sound_stream(film: Any, stream: Any, encoder: str) -> Any:
 
 def _encoded(heard: Any, stream: Any, target: Any, begins: Fraction) -> Iterator[Any]:
     """Decoded, cut or filled with silence so that it begins at time 0, and encoded."""
-    graph = av.filter.Graph()
+    graph = Graph()
     source = graph.add_abuffer(template=stream)
     timed = graph.add("aresample", f"async=1:first_pts=0:osr={target.rate}")
     shaped = graph.add("aformat", f"channel_layouts={target.layout.name}")
@@ -102,6 +104,6 @@ def _drained(sink: Any, target: Any) -> Iterator[Any]:
     while True:
         try:
             frame = sink.pull()
-        except (av.BlockingIOError, av.EOFError):
+        except (BlockingIOError, EOFError):
             return
         yield from target.encode(frame)

@@ -103,6 +103,7 @@ def _animation(frames: np.ndarray, rate: Fraction, _sound: Any, path: Path) -> N
 
 def _film(frames: np.ndarray, rate: Fraction, sound: str | Path | None, path: Path) -> None:
     import av
+    from av.error import FFmpegError
 
     from .sound import sound_packets
 
@@ -114,7 +115,7 @@ def _film(frames: np.ndarray, rate: Fraction, sound: str | Path | None, path: Pa
             heard = sound_packets(film, container, Path(sound), stack) if sound is not None else []
             for packet in merge(_encoded(stream, frames), *heard, key=_time):
                 film.mux(packet)
-    except av.FFmpegError as error:
+    except FFmpegError as error:
         raise OSError(str(error)) from error
 
 

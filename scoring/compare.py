@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .. import media
+from ..core.files import write_text
 from ..core.references import make_reference
 from ..core.score import paired_interval, retrieval
 from ..demo.sheet import contact_sheet
@@ -89,7 +90,7 @@ def score_folder(folder: Path, out: Path, progress: Callable[[int, int], None] |
             progress(done, len(rows))
     report = _report(rows, list(targets), torch.tensor(table), scored)
     out.mkdir(parents=True, exist_ok=True)
-    (out / "score.json").write_text(json.dumps(asdict(report), indent=1) + "\n", "utf-8")
+    write_text(out / "score.json", json.dumps(asdict(report), indent=1) + "\n")
     captions = [f"{row.video.name} ({row.variant})" for row in rows[: len(cells)]]
     contact_sheet(cells, SHEET_TITLES, out / "score.png", captions, scale=1)
     return report

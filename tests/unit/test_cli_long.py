@@ -83,7 +83,7 @@ def test_parts_of_another_run_are_refused_and_kept(models, tmp_path, capsys, ask
     parts = tmp_path / "x.parts"
     plain_long_video.Parts(parts, "another run").kept("keys", lambda: torch.zeros(1, 2, 2, 3))
     said = refused(capsys, models, tmp_path / "x.mp4", "--keys", 2, "--stride", 4)
-    assert "x.parts holds parts of another run; delete it" in said
+    assert "x.parts holds parts of a long video made otherwise; delete it" in said
     assert (parts / "keys.safetensors").exists() and not asked
 
 

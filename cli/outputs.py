@@ -1,0 +1,55 @@
+"""What a command writes: declared where its option is, looked at before any work, never one of the files that it reads."""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .applies import spelled
+
+FILMS = "FILE.mp4, .webm, .mov, .mkv, .gif or .webp; without an ending a folder of PNGs"
+NOTHING = "-"  # said of a reference, where there is nothing to say
+
+
+def add_output(parser: Any, name: str, kind: str, **how: Any) -> None:
+    """An option that names what is written; `kind` is the name of one in `media.outputs`."""
+    parser.add_argument(name, type=Path, **how)
+    declared = parser.get_default("outputs") or {}
+    parser.set_defaults(outputs={**declared, name.strip("-"): kind})
+
+
+def check_outputs(options: argparse.Namespace) -> None:
+    """ValueError, before any work, for an output that cannot be written or would take the place of a file that is read."""
+    from ..media import outputs
+
+    declared: dict[str, str] = getattr(options, "outputs", {})
+    read = [*_read_files(options, declared), *_shipped()]
+    for name, kind in declared.items():
+        path = getattr(options, name)
+        if path is not None:
+            outputs.check_output(path, getattr(outputs, kind), read, spelled(name))
+            read.append(path)  # two outputs of one name
+
+
+def _read_files(options: argparse.Namespace, declared: dict[str, str]) -> Iterator[Path]:
+    """Every file and folder that is there and named by an option, FILE@… included."""
+    for name, value in vars(options).items():
+        for one in value if isinstance(value, list) else [value]:
+            if name in declared or not isinstance(one, str | Path) or str(one) in ("", NOTHING):
+                continue
+            yield from (
+                path for path in (Path(one), Path(str(one).rpartition("@")[0] or one)) if _is_there(path)
+            )
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a prompt is no name of a file: too long, or with a NUL in it
+        return False
+
+
+def _shipped() -> list[Path]:
+    """The demo's own files, which commands read where nothing else is said."""
+    demo = Path(__file__).parents[1] / "demo"
+    return [*demo.glob("models/*"), *demo.glob("samples/*")]
