@@ -2,9 +2,15 @@
 
 import argparse
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
+
+from .applies import refuse
+from .model import require_device
+from .outputs import add_output
+
+CPU = "cpu"
 
 
 def add_train(commands) -> None:
@@ -16,7 +22,7 @@ def add_train(commands) -> None:
         help="the DiT trains on the VAE found in --out; export writes the files of a run that has not ended; slot_id, videomaker and "
         "sama train an adapter for the demo model",
     )
-    command.add_argument("--out", type=Path, default=Path("runs/demo"), metavar="FOLDER")
+    add_output(command, "--out", "FOLDER", default=Path("runs/demo"), metavar="FOLDER")
     command.add_argument("--resume", action="store_true", help="go on from the state in --out")
     command.add_argument(
         "--smoke", action="store_true", help="a few steps of a tiny model, to see that it runs"
@@ -27,7 +33,7 @@ def add_train(commands) -> None:
     command.add_argument(
         "--from",
         type=Path,
-        dest="initial",
+        dest="from_",
         metavar="FILE",
         help="start from the weights of another VAE or DiT",
     )
@@ -37,27 +43,27 @@ def add_train(commands) -> None:
         metavar="FILE",
         help="the text encoder that was trained with the DiT of --from",
     )
-    command.add_argument("--device", default="cpu", help="cpu or cuda, for the DiT and the adapter")
+    command.add_argument("--device", help="cpu or cuda, for the DiT and the adapter; default cpu")
     command.add_argument(
         "--siglip",
         type=Path,
         metavar="FOLDER",
         help="sama's semantic tokens from this SigLIP, in transformers' format; left out: from a hand-made extractor",
     )
-    command.add_argument("--seed", type=int, default=0, help="of an adapter's run")
+    command.add_argument("--seed", type=int, help="of an adapter's run; default 0")
 
 
 def _train_vae(options: argparse.Namespace) -> None:
     from ..training.vae import demo_vae, smoke_vae, train_vae
 
-    train_vae(smoke_vae() if options.smoke else demo_vae(), options.out, options.resume, options.initial)
+    train_vae(smoke_vae() if options.smoke else demo_vae(), options.out, options.resume, options.from_)
 
 
 def _train_dit(options: argparse.Namespace) -> None:
     from ..training.dit import demo_dit, smoke_dit, train_dit
 
-    config, start = smoke_dit() if options.smoke else demo_dit(), _start(options.initial, options.from_text)
-    train_dit(config, options.out, options.resume, options.compile, options.device, start)
+    config, start = smoke_dit() if options.smoke else demo_dit(), _start(options.from_, options.from_text)
+    train_dit(config, options.out, options.resume, options.compile, options.device or CPU, start)
 
 
 def _export(options: argparse.Namespace) -> None:
@@ -72,14 +78,16 @@ def _train_adapter(module: str, name: str) -> Callable[[argparse.Namespace], Non
     def run(options: argparse.Namespace) -> None:
         from ..demo import models
         from ..training.adapter import Models
+        from ..training.run_state import require_unused
 
         found = import_module(f"..training.{module}", __package__)
+        require_unused(found.FILES, options.out, options.resume)  # SigLIP is large
         config = getattr(found, f"{'smoke' if options.smoke else 'demo'}_{name}")()
         base = Models(models.DIT, models.VAE, models.TEXT_ENCODER)
         train = getattr(found, f"train_{name}")
-        seeded, go_on = replace(config, seed=options.seed), options.resume
-        given = {"compiled": options.compile, **_extractor(options.siglip, options.device)}
-        train(seeded, base, options.out, go_on, options.device, **given)
+        seeded, device = replace(config, seed=options.seed or 0), options.device or CPU
+        given = {"compiled": options.compile, **_extractor(options.siglip, device)}
+        train(seeded, base, options.out, options.resume, device, **given)
 
     return run
 
@@ -93,23 +101,32 @@ def _extractor(folder: Path | None, device: str) -> dict:
     return {"extractor": Siglip(folder, device)}
 
 
-PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
-    "vae": _train_vae,
-    "dit": _train_dit,
-    "export": _export,
-    "slot_id": _train_adapter("slot_id", "slots"),
-    "videomaker": _train_adapter("videomaker", "videomaker"),
-    "sama": _train_adapter("sama", "sama"),
+@dataclass(frozen=True)
+class Part:
+    """What trains a part, and which options it takes besides --out and --smoke."""
+
+    run: Callable[[argparse.Namespace], None]
+    takes: tuple[str, ...]
+
+
+ADAPTER = ("resume", "compile", "device", "seed")
+PARTS = {
+    "vae": Part(_train_vae, ("resume", "from_")),
+    "dit": Part(_train_dit, ("resume", "compile", "from_", "from_text", "device")),
+    "export": Part(_export, ()),
+    "slot_id": Part(_train_adapter("slot_id", "slots"), ADAPTER),
+    "videomaker": Part(_train_adapter("videomaker", "videomaker"), ADAPTER),
+    "sama": Part(_train_adapter("sama", "sama"), (*ADAPTER, "siglip")),
 }
-SEMANTIC = ("sama",)  # parts that learn semantic tokens
 
 
 def _train(options: argparse.Namespace) -> None:
-    if options.siglip is not None and options.part not in SEMANTIC:
-        raise ValueError(
-            f"--siglip {options.siglip}: {options.part} has no semantic tokens; needed only by {', '.join(SEMANTIC)}"
-        )
-    PARTS[options.part](options)
+    part = PARTS[options.part]
+    for name in sorted({name for one in PARTS.values() for name in one.takes}.difference(part.takes)):
+        others = ", ".join(other for other, one in PARTS.items() if name in one.takes)
+        refuse(options, {name: f"refvid train {options.part} has no use for it; it is for {others}"})
+    require_device(options.device or CPU)
+    part.run(options)
 
 
 def _start(dit_file: Path | None, text_file: Path | None):

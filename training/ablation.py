@@ -13,9 +13,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ..core.checkpoint import read_safetensors, write_tensors
+from ..core.files import replacing, write_text
 from ..core.score import paired_interval
 from ..demo import evaluate, score
 from ..demo.sheet import contact_sheet
@@ -23,14 +24,17 @@ from ..demo.showcase import masked
 from ..hosts.pipeline import load_backbone
 from .batches import Drawing
 from .data import Kind
-from .dit import Stage, Start, TrainingConfig, demo_dit, train_dit
+from .dit import FILES, VAE, Stage, Start, TrainingConfig, demo_dit, train_dit
+from .kept_runs import begin, kept, marked, run_folder
 from .masks import MaskGenerator
 from .references import Augmentation, MaskedFrames
+from .run_state import plain, weights_digest
 
 logger = logging.getLogger(__name__)
 BASELINE = "saber"
 PRETRAINED = "text-to-video"
 CLIPS = "clips.safetensors"  # of a run: the first toys, for the sheet
+VALUES = "values.json"
 SHEET_ROWS = 8
 
 
@@ -98,27 +102,25 @@ class Place:
     compiled: bool = False
 
     def of(self, name: str) -> Path:
-        """The folder of one run."""
-        own = self.folder / name.replace(" ", "-")
-        own.mkdir(parents=True, exist_ok=True)
-        return own
+        """The folder of one run. ValueError where that is not ours."""
+        return run_folder(self.folder, name)
 
     def trained(self, name: str, config: TrainingConfig, before: TrainingConfig | None = None) -> Path:
         """Train `config`, from the run `before` if any, unless this very run is there; go on with one that was cut off.
         -> the run's folder."""
-        own, made = self.of(name), json.dumps([asdict(config), None if before is None else asdict(before)])
-        begun, ended, values = (own / f"{part}.json" for part in ("begun", "ended", "values"))
-        if ended.exists() and ended.read_text() == made:
+        own, made = self.of(name), {"config": asdict(config), "vae": weights_digest(self.vae, "--vae")}
+        made = plain({**made, "before": before and asdict(before)})
+        ended, values = own / "ended.json", own / VALUES
+        if marked(ended) == made and all(file.exists() for file in files_of(own)):
             return own
-        if not begun.exists() or begun.read_text() != made:  # nothing of another run is used
-            (own / "dit-run.safetensors").unlink(missing_ok=True)
+        begin(own, made, FILES)
         for old in (ended, values):
             old.unlink(missing_ok=True)
-        begun.write_text(made)
-        shutil.copy2(self.vae, own / "vae.safetensors")
+        with replacing(own / VAE) as partial:
+            shutil.copyfile(self.vae, partial)
         start = None if before is None else Start(*files_of(self.of(PRETRAINED))[::2])
         train_dit(config, own, resume=True, compiled=self.compiled, device=self.device, start=start)
-        ended.write_text(made)
+        write_text(ended, json.dumps(made))
         return own
 
 
@@ -137,24 +139,37 @@ def ablate(place: Place, steps: int, pretraining: int, toys: int) -> list[str]:
         config = change(base)
         values[name] = _measured(config, place.trained(name, config, before), toys, place.device)
     head = f"{toys} unseen toys, {steps} steps a run after {pretraining} of text to video, one seed."
-    (place.folder / "evidence.md").write_text("\n".join(lines := [head, "", *_lines(values)]) + "\n")
+    write_text(place.folder / "evidence.md", "\n".join(lines := [head, "", *_lines(values)]) + "\n")
     _sheet(place, list(runs), toys, base)
     return lines
 
 
 def _measured(config: TrainingConfig, folder: Path, toys: int, device: str) -> dict[str, Tensor]:
-    """Figures of one trained run, (toys,) each; measured where its folder does not hold them."""
-    made, values = json.dumps([asdict(config), toys]), folder / "values.json"
-    if values.exists() and (kept := json.loads(values.read_text()))["made_by"] == made:
-        return {name: torch.tensor(kept["values"][name]) for name in FIGURES}
-    backbone = load_backbone(*files_of(folder), device=device)
-    trial = evaluate.Trial(toys, config.settings.frames, config.size)
-    clips = evaluate.clips_of(backbone, trial, trial.variants()[0])
-    measured = {**trial.measure(trial.variants()[0], clips), **_pictured(trial, clips)}
-    kept = {name: measured[name].tolist() for name in FIGURES}
-    save_file({"clips": clips[:SHEET_ROWS].half().contiguous()}, folder / CLIPS)
-    values.write_text(json.dumps({"made_by": made, "values": kept}))
-    return {name: measured[name] for name in FIGURES}
+    """Figures of one trained run, (toys,) each; measured where its folder does not hold them, with the clips of the sheet."""
+
+    def measure() -> dict[str, dict[str, Tensor]]:
+        backbone = load_backbone(*files_of(folder), device=device)
+        trial = evaluate.Trial(toys, config.settings.frames, config.size)
+        clips = evaluate.clips_of(backbone, trial, trial.variants()[0])
+        measured = {**trial.measure(trial.variants()[0], clips), **_pictured(trial, clips)}
+        write_tensors({"clips": clips[:SHEET_ROWS].half().contiguous()}, folder / CLIPS, {})
+        return {"run": {name: measured[name] for name in FIGURES}}
+
+    try:
+        _clips_of(folder)
+    except ValueError as error:
+        if (folder / VALUES).exists():
+            logger.warning("%s; the run is measured again", error)
+        (folder / VALUES).unlink(missing_ok=True)
+    return kept(folder, [asdict(config), toys], measure, VALUES)["run"]
+
+
+def _clips_of(folder: Path) -> Tensor:
+    """(rows, 3, F, H, W): a run's first toys, as the sheet shows them. ValueError where the file is not whole."""
+    held, _ = read_safetensors(folder / CLIPS, "--out")
+    if "clips" not in held:
+        raise ValueError(f"--out: {folder / CLIPS} holds no clips")
+    return held["clips"].float()
 
 
 def files_of(folder: Path) -> tuple[Path, Path, Path]:
@@ -198,7 +213,7 @@ def _sentence(claim: Claim, values: dict[str, dict[str, Tensor]]) -> str:
 def _sheet(place: Place, names: list[str], toys: int, base: TrainingConfig) -> None:
     """The first toys, one column a run."""
     trial = evaluate.Trial(toys, base.settings.frames, base.size)
-    clips = [load_file(place.of(name) / CLIPS)["clips"].float() for name in names]
+    clips = [_clips_of(place.of(name)) for name in names]
     rows = [
         [masked(trial.pictures[i], trial.masks[i]), *(run[i] for run in clips), trial.truth[i]]
         for i in range(min(SHEET_ROWS, toys))

@@ -3,14 +3,16 @@
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 
 from .dit import SAVE_EVERY
-from .optimise import Optimiser, load_run, save_run, warm_hold_decay
+from .optimise import Optimiser, warm_hold_decay
+from .run_state import RunFiles, RunState, weights_digest
 
 logger = logging.getLogger(__name__)
 
@@ -23,17 +25,35 @@ class Models:
     vae: Path
     text_encoder: Path
 
+    def digests(self) -> dict[str, str]:
+        """Of the weights of each, by name. ValueError where one is missing."""
+        return {one.name: weights_digest(getattr(self, one.name), f"base {one.name}") for one in fields(self)}
+
+
+def adapter_state(
+    files: RunFiles, config: Any, models: Models, folder: Path, resume: bool, device: str, **besides: str
+) -> RunState:
+    """The state of an adapter's run, of which `config` and what is given besides says all but the base. Comes before any work; ValueError as
+    `RunState` says."""
+    made_by = {
+        "config": asdict(config),
+        "base": models.digests(),
+        "device": torch.device(device).type,
+        **besides,
+    }
+    return RunState(files, folder, made_by, resume)
+
 
 @dataclass(frozen=True)
 class AdapterRun:
-    """One run of `steps`. Its state is kept as NAME-run.safetensors.
+    """One run of `steps`.
 
     losses  of a step, from a generator: its parts by name, each by its weight in what is minimised, which is their sum, and its value
             for the log. What a step draws depends on the seed and the step alone, so that a run that goes on ends in the same file
     after   is called with the number of steps done
     """
 
-    name: str
+    state: RunState
     seed: int
     steps: int
     trainee: nn.Module
@@ -42,11 +62,10 @@ class AdapterRun:
     after: Callable[[int], None] = lambda done: None
 
 
-def train_adapter(run: AdapterRun, folder: Path, resume: bool = False, device: str = "cpu") -> None:
-    """Take every step, or with `resume` those that the state in `folder` has not taken. The averaged weights are the optimiser's."""
-    state, generator, first = folder / f"{run.name}-run.safetensors", Generator(device), 0
-    if resume and state.exists():
-        first = load_run(state, run.trainee, run.optimiser, generator)
+def train_adapter(run: AdapterRun, device: str = "cpu") -> None:
+    """Take every step that its state has not taken. The averaged weights are the optimiser's."""
+    generator = Generator(device)
+    first = run.state.first_step(run.trainee, run.optimiser, generator, run.steps)
     shown, seen = time.monotonic(), []
     for step in range(first, run.steps):
         generator.manual_seed(run.seed * run.steps + step)
@@ -58,7 +77,7 @@ def train_adapter(run: AdapterRun, folder: Path, resume: bool = False, device: s
         if time.monotonic() - shown > SAVE_EVERY or step + 1 == run.steps:
             means = zip(parts, torch.stack(seen).mean(0).tolist(), strict=True)
             told = ", ".join(f"{name} {value:.4f}" for name, value in means)
-            logger.info("%s step %d of %d: %s", run.name, step + 1, run.steps, told)
+            logger.info("%s step %d of %d: %s", run.state.files.name, step + 1, run.steps, told)
             shown, seen = time.monotonic(), []
-            save_run(state, run.trainee, run.optimiser, generator, step + 1)
+            run.state.save(run.trainee, run.optimiser, generator, step + 1)
         run.after(step + 1)

@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+
+from ..core.checkpoint import read_safetensors, read_shapes, write_tensors
 
 logger = logging.getLogger(__name__)
 
 PART = 64  # rows rendered and encoded together
 SHARD = 512  # rows in a file
 MADE_BY = "made_by"  # metadata: what the rows depend on
+OURS = b'{"__metadata__":{"%s":' % MADE_BY.encode()  # how our files begin, after eight bytes; cut short too
 RowsT = TypeVar("RowsT")
 
 
@@ -22,35 +23,60 @@ def cached_rows(
     rows: type[RowsT], folder: Path, name: str, count: int, made_by: str, encode_part: Callable[[int], RowsT]
 ) -> RowsT:
     """`count` rows of a dataclass of tensors in files of SHARD each: read what was `made_by` the same before, make the rest by
-    `encode_part(index)`, PART rows each. A run that is cut off loses one file at most; a longer one adds to what is there.
-    ValueError where count is no multiple of PART."""
+    `encode_part(index)`, PART rows each. A run that is cut off loses one file at most; a longer one adds to what is there; a file of ours
+    that is cut short is made again. ValueError where count is no multiple of PART, or a file is there that is not of ours."""
     if count % PART:
         raise ValueError(f"clips is {count}; clips are rendered in parts of {PART}: give a multiple")
-    folder.mkdir(parents=True, exist_ok=True)
+    starts = range(0, count, SHARD)
+    paths = [folder / f"latents-{name}-{start // SHARD:03}.safetensors" for start in starts]
+    for path in paths:  # before the first is made, which may take an hour
+        _require_ours(path)
     shards = []
-    for start in range(0, count, SHARD):
+    for start, path in zip(starts, paths, strict=True):
         stop = min(start + SHARD, count)
-        path = folder / f"latents-{name}-{start // SHARD:03}.safetensors"
         told = f"{made_by} {stop - start}"
-        if not path.exists() or _made_by(path) != told:
-            made = _joined(rows, [encode_part(part) for part in range(start // PART, stop // PART)])
-            _write(made, path, told)
+        found = _read(rows, path, told)
+        if found is None:
+            found = _joined(rows, [encode_part(part) for part in range(start // PART, stop // PART)])
+            _write(found, path, told)
             logger.info("%s: %d clips encoded", path.name, stop - start)
-        shards.append(rows(**load_file(path)))
+        shards.append(found)
     return _joined(rows, shards)
 
 
+def _names(rows: Any) -> list[str]:
+    return [field.name for field in fields(rows)]
+
+
 def _joined(rows: type[RowsT], parts: list[RowsT]) -> RowsT:
-    names = [field.name for field in fields(rows)]  # pyright: ignore[reportArgumentType]
-    return rows(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
+    return rows(**{name: torch.cat([getattr(part, name) for part in parts]) for name in _names(rows)})
 
 
 def _write(made: Any, path: Path, told: str) -> None:
-    partial = path.with_suffix(".partial")
-    save_file({field.name: getattr(made, field.name) for field in fields(made)}, partial, {MADE_BY: told})
-    partial.replace(path)
+    write_tensors({name: getattr(made, name) for name in _names(made)}, path, {MADE_BY: told})
 
 
-def _made_by(path: Path) -> str | None:
-    with safe_open(path, framework="pt") as file:
-        return (file.metadata() or {}).get(MADE_BY)
+def _require_ours(path: Path) -> None:
+    """ValueError where a file is there that does not begin as ours do. An empty one holds nothing."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        begins = file.read(8 + len(OURS))[8:]
+    if path.stat().st_size and not (begins and OURS.startswith(begins)):
+        raise ValueError(
+            f"{path} is no file of encoded clips (its metadata has no {MADE_BY}); move it away, or choose another folder"
+        )
+
+
+def _read(rows: type[RowsT], path: Path, told: str) -> RowsT | None:
+    """What a file of ours holds; None where it is not there, cut short (which is said), or made by something else."""
+    if not path.exists():
+        return None
+    try:
+        held, metadata = read_shapes(path, "clips")
+        if metadata.get(MADE_BY) != told or held.keys() != set(_names(rows)):
+            return None
+        return rows(**read_safetensors(path, "clips")[0])
+    except ValueError as error:
+        logger.warning("%s: encoded again", error)
+        return None

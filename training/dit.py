@@ -21,13 +21,16 @@ from ..wan.text import TextEncoder, load_text_encoder
 from .batches import Drawing, draw_batch
 from .data import Encoder, Kind, Latents, cached_latents
 from .objective import masked_reference_loss
-from .optimise import Optimiser, load_run, save_run, warm_hold_decay
+from .optimise import Optimiser, warm_hold_decay
 from .parallel import Ranks, average_gradients, join
 from .references import Augmentation, MaskedFrames
+from .run_state import RunFiles, RunState, weights_digest
 from .text import fresh_text_encoder, take_over
 
 logger = logging.getLogger(__name__)
 SAVE_EVERY = 60.0  # seconds
+FILES = RunFiles("dit", ("dit.safetensors", "text_encoder.safetensors"))
+VAE, VAE_NEEDED = "vae.safetensors", "--out (run `refvid train vae` first)"
 
 
 @dataclass(frozen=True)
@@ -133,19 +136,19 @@ def train_dit(
 ) -> None:
     """Train on `folder`/vae.safetensors and leave `dit.safetensors` and `text_encoder.safetensors` (fp16) there."""
     ranks = join(device)
+    state = RunState(FILES, folder, _made_by(config, folder, device, ranks, start), resume)
     torch.manual_seed(config.seed)
     text = fresh_text_encoder(config.model.text_width)
+    begun = None if start is None else begun_dit(config.model, text, start)
     data = shared_latents(config, text, folder, device, ranks)
     torch.manual_seed(config.seed)  # again: making latents may have drawn
-    dit = fresh_dit(config.model) if start is None else begun_dit(config.model, text, start)
+    dit = fresh_dit(config.model) if begun is None else begun
     trainee = Trainee(dit, text).to(device)
     generator, common = Generator(device), Generator(device)
     optimiser = Optimiser(
         trainee, _hidden, config.rate, adam_share=0.5, average=0.997, weight_decay=0.02, ranks=ranks
     )
-    run, first = folder / "dit-run.safetensors", 0
-    if resume and run.exists():
-        first = load_run(run, trainee, optimiser, generator)
+    first = state.first_step(trainee, optimiser, generator, config.steps)
     if compiled:
         compile_blocks(trainee.dit)
     loss = masked_reference_loss(trainee.dit, text, config.recipe, config.attention_mask)
@@ -169,9 +172,21 @@ def train_dit(
                 "dit step %d of %d: loss %.4f", step + 1, config.steps, torch.stack(seen).mean().item()
             )
             shown, seen = time.monotonic(), []
-            save_run(run, trainee, optimiser, generator, step + 1)
+            state.save(trainee, optimiser, generator, step + 1)
     if ranks.first:
         export(cast(Trainee, optimiser.average.module), text, config, folder)
+
+
+def _made_by(config: TrainingConfig, folder: Path, device: str, ranks: Ranks, start: Start | None) -> dict:
+    """All that a run's result depends on. ValueError where a file is missing."""
+    return {
+        "config": asdict(config),
+        "vae": weights_digest(folder / VAE, VAE_NEEDED),
+        "--from": start and weights_digest(start.dit, "--from"),
+        "--from-text": start and weights_digest(start.text_encoder, "--from-text"),
+        "device": torch.device(device).type,
+        "processes": ranks.count,
+    }
 
 
 def compile_blocks(dit: WanDiT, dynamic: bool | None = True) -> None:
@@ -182,11 +197,15 @@ def compile_blocks(dit: WanDiT, dynamic: bool | None = True) -> None:
 
 
 def export_run(config: TrainingConfig, folder: Path) -> None:
-    """Write the averaged weights of a run that has not ended as `train_dit` writes those of one that has."""
+    """Write the averaged weights of a run that has not ended as `train_dit` writes those of one that has. ValueError where there is no
+    whole state of this configuration."""
+    if not FILES.found_states(folder):
+        raise ValueError(f"--out: {folder} holds no {FILES.states(folder)[0].name}; needed a run to export")
+    state = RunState(FILES, folder, {"config": asdict(config)}, resume=True)
     text = fresh_text_encoder(config.model.text_width)
     trainee = Trainee(fresh_dit(config.model), text)
     optimiser = Optimiser(trainee, _hidden, config.rate)
-    step = load_run(folder / "dit-run.safetensors", trainee, optimiser, Generator())
+    step = state.restore(trainee, optimiser)
     logger.info("exporting step %d of %d", step, config.steps)
     export(cast(Trainee, optimiser.average.module), text, config, folder)
 
@@ -207,7 +226,7 @@ def latents_of(
     config: TrainingConfig, text: TextEncoder, folder: Path, device: str
 ) -> list[tuple[Kind, Latents]]:
     """The clips of every kind, made or read, on the device."""
-    vae = load_vae(folder / "vae.safetensors", device=device, what="--out (run `refvid train vae` first)")
+    vae = load_vae(folder / VAE, device=device, what=VAE_NEEDED)
     encoder = Encoder(vae, text.tokenize, config.how, config.references, config.size, config.seed)
     return [(kind, cached_latents(encoder, kind, folder).to(torch.device(device))) for kind in config.kinds]
 

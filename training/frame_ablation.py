@@ -1,16 +1,19 @@
 """STIV's claims about guidance by a first frame (arXiv 2412.07730, §3.3) on the demo world: the same short training with and without image
 dropout, each guided jointly and by the prompt alone. Directions only."""
 
-import json
 from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
 
 import torch
 
+from ..core.files import write_text
 from ..core.score import paired_interval
 from ..demo.evaluate_frames import GUIDED, JOINT, TEXT, guided_both_ways
 from ..hosts.pipeline import load_backbone
 from .ablation import PRETRAINED, Place, ablation_run, files_of, pretraining_run
 from .dit import TrainingConfig
+from .kept_runs import Values, kept
 
 DROPPED, KEPT = "with image dropout", "without image dropout"
 SHARES = {DROPPED: 0.08, KEPT: 0.0}  # STIV's, of steps whose first frame is not given
@@ -51,17 +54,19 @@ def ablate_frames(place: Place, steps: int, pretraining: int, toys: int, seeds: 
     for name, dropout in SHARES.items():
         config = frame_run(steps, dropout)
         folder = place.trained(name, config, before)
-        made, kept = json.dumps([asdict(config), toys, seeds]), folder / "values.json"
-        if not kept.exists() or json.loads(kept.read_text())["made_by"] != made:
-            found, _ = guided_both_ways(load_backbone(*files_of(folder), device=place.device), toys, seeds)
-            plain = {way: {f: row[f].tolist() for f in GUIDED} for way, row in found.items()}
-            kept.write_text(json.dumps({"made_by": made, "values": plain}))
-        for way, row in json.loads(kept.read_text())["values"].items():
-            values[name, way] = {figure: torch.tensor(one) for figure, one in row.items()}
+        measure = partial(_measured, folder, place.device, toys, seeds)
+        for way, row in kept(folder, [asdict(config), toys, seeds], measure).items():
+            values[name, way] = row
     head = f"{toys} unseen toys, {steps} steps a run after {pretraining} of text to video, one training seed, {seeds} noises a toy."
     lines = [head, "", *_table(values), "", *(sentence(one, values) for one in COMPARISONS)]
-    (place.folder / "frames.md").write_text("\n".join(lines) + "\n")
+    write_text(place.folder / "frames.md", "\n".join(lines) + "\n")
     return lines
+
+
+def _measured(folder: Path, device: str, toys: int, seeds: int) -> Values:
+    """A run's figures under every guidance."""
+    found, _ = guided_both_ways(load_backbone(*files_of(folder), device=device), toys, seeds)
+    return {way: {figure: row[figure] for figure in GUIDED} for way, row in found.items()}
 
 
 def sentence(comparison: Comparison, values: dict[tuple[str, str], dict[str, torch.Tensor]]) -> str:

@@ -1,17 +1,18 @@
-"""Muon for matrices and convolution kernels, Adam for the rest, an average of the weights, and their saved state."""
+"""Muon for matrices and convolution kernels, Adam for the rest, an average of the weights, and all of it as tensors and back."""
 
-import json
 from collections.abc import Callable
-from pathlib import Path
+from itertools import chain
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from .parallel import ALONE, Ranks, share_out
 
+FIELDS = {  # what either keeps of a parameter that has had a gradient
+    "muon": ("momentum_buffer",),
+    "adam": ("step", "exp_avg", "exp_avg_sq"),
+}
 GENTLE = 1 / 7  # of Muon's rate: 1e-3 at the 7e-3 of every run here (our choice)
 
 
@@ -82,42 +83,74 @@ def warm_hold_decay(step: int, steps: int, warm: int = 60, hold: float = 0.5, fl
     return min(1.0, (step + 1) / warm) * decay
 
 
-def save_run(
-    path: Path, module: nn.Module, optimiser: Optimiser, generator: torch.Generator, step: int
-) -> None:
-    """Everything a run needs to go on exactly where it stopped, as one safetensors file, replaced at once."""
+def run_tensors(module: nn.Module, optimiser: Optimiser, generator: Generator) -> dict[str, Tensor]:
+    """Everything a run needs to go on exactly where it stopped, in tensors of their own."""
     tensors = {f"module.{key}": value for key, value in module.state_dict().items()}
     tensors |= {f"average.{key}": value for key, value in optimiser.average.state_dict().items()}
-    for name, inner in (("muon", optimiser.muon), ("adam", optimiser.adam)):
+    for name, inner in _inner(optimiser).items():
         for index, state in inner.state_dict()["state"].items():
             tensors |= {f"{name}.{index}.{key}": value for key, value in state.items()}
     tensors["generator"] = generator.get_state()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(".partial")
-    save_file(
-        {k: v.detach().clone().contiguous() for k, v in tensors.items()}, fresh, {"step": json.dumps(step)}
-    )
-    fresh.replace(path)
+    return {key: value.detach().clone().contiguous() for key, value in tensors.items()}
 
 
-def load_run(path: Path, module: nn.Module, optimiser: Optimiser, generator: torch.Generator) -> int:
-    """Restore what `save_run` wrote; -> the step to go on from."""
-    with safe_open(path, framework="pt") as file:
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-        step = json.loads(file.metadata()["step"])
-    groups: dict[str, dict] = {"module": {}, "average": {}, "muon": {}, "adam": {}}
-    generator.set_state(tensors.pop("generator"))
+def restore_run(
+    tensors: dict[str, Tensor],
+    module: nn.Module,
+    optimiser: Optimiser,
+    generator: Generator | None = None,
+    what: str = "state",
+) -> None:
+    """Take back what `run_tensors` gave. Without a generator its state is left alone. ValueError, and nothing is changed, where the
+    tensors are not all there or are another module's; `what` names them."""
+    _require_whole(tensors, module, optimiser, generator, what)
+    groups: dict[str, dict] = {"module": {}, "average": {}, "muon": {}, "adam": {}, "generator": {}}
     for key, value in tensors.items():
-        name, rest = key.split(".", 1)
+        name, _, rest = key.partition(".")
         groups[name][rest] = value
     with torch.no_grad():  # in place: Muon's matrices share this storage
         for key, value in module.state_dict().items():
             value.copy_(groups["module"][key])
     optimiser.average.load_state_dict(groups["average"])
-    for name, inner in (("muon", optimiser.muon), ("adam", optimiser.adam)):
+    for name, inner in _inner(optimiser).items():
         state: dict[int, dict[str, Tensor]] = {}
         for key, value in groups[name].items():
             index, field = key.split(".")
             state.setdefault(int(index), {})[field] = value
         inner.load_state_dict({"state": state, "param_groups": inner.state_dict()["param_groups"]})
-    return step
+    if generator is not None:
+        generator.set_state(tensors["generator"])
+
+
+def _inner(optimiser: Optimiser) -> dict[str, torch.optim.Optimizer]:
+    return {"muon": optimiser.muon, "adam": optimiser.adam}
+
+
+def _require_whole(
+    tensors: dict[str, Tensor],
+    module: nn.Module,
+    optimiser: Optimiser,
+    generator: Generator | None,
+    what: str,
+) -> None:
+    needed = {f"module.{key}": value.shape for key, value in module.state_dict().items()}
+    needed |= {f"average.{key}": value.shape for key, value in optimiser.average.state_dict().items()}
+    if generator is not None:  # that of a GPU is another
+        needed["generator"] = generator.get_state().shape
+    known = {**needed, "generator": tensors["generator"].shape} if "generator" in tensors else needed
+    for name, inner in _inner(optimiser).items():
+        parameters = chain.from_iterable(group["params"] for group in inner.param_groups)
+        for index, parameter in enumerate(parameters):
+            fields = {f"{name}.{index}.{field}": parameter.shape for field in FIELDS[name]}
+            fields = {key: torch.Size() if key.endswith(".step") else shape for key, shape in fields.items()}
+            known |= fields
+            if fields.keys() & tensors.keys():  # a parameter without a gradient has none of them
+                needed |= fields
+    for key, shape in needed.items():
+        if key not in tensors:
+            raise ValueError(f"{what} has no {key}")
+        if tensors[key].shape != shape:
+            raise ValueError(f"{what} has a {key} of {list(tensors[key].shape)}; this run's is {list(shape)}")
+    odd = sorted(tensors.keys() - known.keys())
+    if odd:
+        raise ValueError(f"{what} has {odd[0]}, which this run has not")

@@ -20,15 +20,17 @@ from ..hosts.plain_references import tail
 from ..wan.dit import WanDiT
 from ..wan.sampler import TRAINED_STEPS
 from ..wan.text import PADDING, TextEncoder, fold_padding
-from .adapter import AdapterRun, Models, train_adapter
+from .adapter import AdapterRun, Models, adapter_state, train_adapter
 from .batches import sample_sigma
 from .dit import compile_blocks
 from .edit_data import EditPairs, Pairs, cached_pairs
 from .lora import add_lora, lora_state
 from .optimise import Optimiser
+from .run_state import RunFiles
 from .semantic_targets import Extractor, HandMade
 
 PAIRS_SEED = 0
+FILES = RunFiles("sama", ("sama.safetensors",))
 FORMAT = "1"
 FEATURES = "refvid.features"  # metadata: what semantic tokens were made of
 HAND_MADE = HandMade()
@@ -94,6 +96,7 @@ def train_sama(
 ) -> None:
     """Train on the demo world and leave `sama.safetensors` (fp16) in `folder`. Encoded pairs, with the extractor's features, are kept in
     `clips`, or there too; they are the same for every seed."""
+    state = adapter_state(FILES, config, models, folder, resume, device, features=extractor.name)
     torch.manual_seed(config.seed)
     backbone = load_backbone(models.dit, models.vae, models.text_encoder, device=device)
     dit, text, where = backbone.dit, backbone.text, torch.device(device)
@@ -114,7 +117,7 @@ def train_sama(
         return {"video": (1.0, video), "semantic": (config.semantic_weight, semantic)}
 
     steps = config.motion_steps + config.steps
-    train_adapter(AdapterRun("sama", config.seed, steps, trainee, optimiser, losses), folder, resume, device)
+    train_adapter(AdapterRun(state, config.seed, steps, trainee, optimiser, losses), device)
     _export(cast(SamaTrainee, optimiser.average.module), config, extractor.name, folder / "sama.safetensors")
 
 

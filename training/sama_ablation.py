@@ -23,8 +23,8 @@ from ..demo.sheet import contact_sheet
 from ..hosts.pipeline import Backbone, load_backbone
 from ..hosts.plain_instruction import with_editing_adapter
 from ..wan.loading import load_vae
-from .kept_runs import Ablation, Values, begin, kept
-from .sama import SamaTraining, train_sama
+from .kept_runs import Ablation, Values
+from .sama import FILES, SamaTraining, train_sama
 
 BASE, SA, MA, BOTH = "base", "+SA", "+MA", "both"
 ARMS: dict[str, Callable[[SamaTraining], SamaTraining]] = {
@@ -66,13 +66,13 @@ def measured_run(ablation: Ablation, config: SamaTraining, folder: Path) -> Valu
     """Train one run in its folder and measure it, unless that is there."""
 
     def measure() -> Values:
-        begin(folder, asdict(config), "sama-run.safetensors")
+        ablation.begin(folder, asdict(config), FILES)
         train_sama(config, ablation.models, folder, True, ablation.device, ablation.clips, ablation.compiled)
         return evaluate_edits(
             _trained(ablation, config, folder), config.recipe, ablation.toys, ablation.noises
         )
 
-    return kept(folder, [asdict(config), ablation.toys, ablation.noises], measure)
+    return ablation.kept(folder, [asdict(config), ablation.toys, ablation.noises], measure)
 
 
 def _trained(ablation: Ablation, config: SamaTraining, folder: Path) -> Backbone:
@@ -105,7 +105,7 @@ def _sheet(ablation: Ablation, config: SamaTraining) -> None:
 def _without_model(name: str, ablation: Ablation, config: SamaTraining) -> Values:
     size, vae = (config.edits.frames, config.edits.size), ablation.models.vae
     made = [size, ablation.toys]
-    return kept(
+    return ablation.kept(
         ablation.place(name, 0), made, lambda: without_model(name, load_vae(vae), ablation.toys, *size)
     )
 

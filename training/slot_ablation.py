@@ -16,9 +16,9 @@ from ..demo.evaluate import CODED
 from ..hosts.pipeline import Backbone, load_backbone
 from ..hosts.plain_identity import slot_encoder
 from ..wan.lora import merge_lora
-from .kept_runs import Ablation, Values, begin, kept
+from .kept_runs import Ablation, Values
 from .slot_baselines import ENCODERS
-from .slot_id import SlotTraining, train_slots
+from .slot_id import FILES, SlotTraining, train_slots
 from .slot_preview import identity_sheet
 from .slot_probe import probe_lines
 
@@ -98,14 +98,14 @@ def measured_run(ablation: Ablation, config: SlotTraining, folder: Path) -> Valu
     said, readings = {**asdict(config), "encoder": config.encoder.__name__}, _read_by(config.encoder)
 
     def measure() -> Values:
-        begin(folder, said, "slot_id-run.safetensors")
+        ablation.begin(folder, said, FILES)
         train_slots(config, ablation.models, folder, True, ablation.device, ablation.clips, ablation.compiled)
         backbone, encoder = _trained(ablation, config, folder)
         return measured.evaluate_identity(
             backbone, config.slots, encoder, ablation.toys, ablation.noises, readings=readings
         )
 
-    return kept(folder, [said, ablation.toys, ablation.noises, readings], measure)
+    return ablation.kept(folder, [said, ablation.toys, ablation.noises, readings], measure)
 
 
 def _trained(ablation: Ablation, config: SlotTraining, folder: Path) -> tuple[Backbone, SlotEncoder]:
@@ -130,7 +130,7 @@ def _base_alone(ablation: Ablation, config: SlotTraining) -> Values:
         backbone = load_backbone(models.dit, models.vae, models.text_encoder, device=ablation.device)
         return measured.evaluate_base(backbone, config.slots, *asked)
 
-    return kept(ablation.place(BASE, 0), [asdict(config.slots), *asked], measure)
+    return ablation.kept(ablation.place(BASE, 0), [asdict(config.slots), *asked], measure)
 
 
 def _mean(runs: dict[str, list[Values]], side: Side) -> dict[str, Tensor]:

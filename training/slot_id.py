@@ -17,16 +17,18 @@ from ..hosts.pipeline import Backbone, load_backbone
 from ..wan.dit import Identities, WanDiT
 from ..wan.sampler import TRAINED_STEPS
 from ..wan.text import PADDING, TextEncoder, fold_padding
-from .adapter import AdapterRun, Models, train_adapter
+from .adapter import AdapterRun, Models, adapter_state, train_adapter
 from .batches import no_words, sample_sigma
 from .dit import compile_blocks
 from .identity_data import Meeting, Meetings, cached_meetings, to_device
 from .lora import add_lora, lora_state
 from .optimise import Optimiser
+from .run_state import RunFiles
 from .slot_preview import Preview
 
 logger = logging.getLogger(__name__)
 CLIPS_SEED = 0
+FILES = RunFiles("slot_id", ("slot_id.safetensors",), ("slot_id-[0-9]*.png",))  # previews too
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ def train_slots(
 ) -> None:
     """Train on the demo world and leave `slot_id.safetensors` (fp16) in `folder`. Encoded clips are kept in `clips`, or there too; they are
     the same for every seed."""
+    state = adapter_state(FILES, config, models, folder, resume, device)
     torch.manual_seed(config.seed)
     backbone = load_backbone(models.dit, models.vae, models.text_encoder, device=device)
     dit, text = backbone.dit, backbone.text
@@ -109,8 +112,7 @@ def train_slots(
         if done % config.preview_every == 0:
             logger.info("slot_id preview: %s", preview.draw(trainee.encoder, done))
 
-    run = AdapterRun("slot_id", config.seed, config.steps, trainee, optimiser, losses, after)
-    train_adapter(run, folder, resume, device)
+    train_adapter(AdapterRun(state, config.seed, config.steps, trainee, optimiser, losses, after), device)
     learned = cast(SlotTrainee, optimiser.average.module)
     path = folder / "slot_id.safetensors"
     save_adapter(config.slots, learned.encoder.state_dict(), lora_state(learned.lora), path)

@@ -18,7 +18,7 @@ from ..hosts.pipeline import load_backbone
 from ..hosts.plain_identity import slot_encoder
 from .data import Tokenize
 from .identity_data import Meetings, cached_meetings
-from .kept_runs import Ablation, Values, kept
+from .kept_runs import Ablation, Values
 from .slot_baselines import ENCODERS
 from .slot_id import SlotTraining
 
@@ -104,7 +104,7 @@ def _told(
     for seed in range(ablation.seeds):
         made = [name, {**asdict(config), "encoder": probe.encoder, "seed": seed}]
         place, file = ablation.place(probe.encoder, seed), f"probe-{name.replace(' ', '-')}.json"
-        runs.append(kept(place, made, partial(measured, seed), file)[name])
+        runs.append(ablation.kept(place, made, partial(measured, seed), file)[name])
     return {"right": torch.stack([run["right"] for run in runs]).mean(0), "moves": runs[0]["moves"]}
 
 

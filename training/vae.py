@@ -4,7 +4,7 @@ network; time is mixed by the time convolutions, the decoder's first and the enc
 import logging
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import cast
 
@@ -15,10 +15,12 @@ from ..core.checkpoint import save_model
 from ..demo import world
 from ..wan.loading import load_vae
 from ..wan.vae import CausalConv, FrameAttention, WanVAE
-from .optimise import Optimiser, load_run, save_run, warm_hold_decay
+from .optimise import Optimiser, warm_hold_decay
 from .references import masked_frames
+from .run_state import RunFiles, RunState, weights_digest
 
 logger = logging.getLogger(__name__)
+FILES = RunFiles("vae", ("vae.safetensors",))
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,8 @@ def _crop(clips: Tensor, where: Tensor, size: int, generator: Generator) -> Tens
 def train_vae(config: VAEConfig, folder: Path, resume: bool = False, initial: Path | None = None) -> WanVAE:
     """Train and leave `vae.safetensors` (fp16, unit latents on this world) in `folder`; from the weights of the VAE
     `initial` where given, which keeps its width."""
+    begun = None if initial is None else weights_digest(initial, "--from")
+    state = RunState(FILES, folder, {"config": asdict(config), "--from": begun}, resume)
     torch.manual_seed(config.seed)
     clips, generator = Clips(config), Generator().manual_seed(config.seed + 1)
     vae = (
@@ -128,10 +132,8 @@ def train_vae(config: VAEConfig, folder: Path, resume: bool = False, initial: Pa
     )
     start_as_pictures(vae, fresh=initial is None)
     optimiser = Optimiser(vae, lambda _, p: p.ndim > 3 and min(p.shape[:2]) > 3, rate=1.0, average=0.99)
-    run, first = folder / "vae-run.safetensors", 0
-    if resume and run.exists():
-        first = load_run(run, vae, optimiser, generator)
     steps = sum(stage.steps for stage in config.stages)
+    first = state.first_step(vae, optimiser, generator, steps)
     shown = time.monotonic()
     for step in range(first, steps):
         stage, inside = _stage(config.stages, step)
@@ -143,7 +145,7 @@ def train_vae(config: VAEConfig, folder: Path, resume: bool = False, initial: Pa
         if time.monotonic() - shown > 30 or step + 1 == steps:
             shown = time.monotonic()
             logger.info("vae step %d of %d: loss %.4f", step + 1, steps, loss.item())
-            save_run(run, vae, optimiser, generator, step + 1)
+            state.save(vae, optimiser, generator, step + 1)
     vae.load_state_dict(optimiser.average.module.state_dict())
     vae.eval().requires_grad_(False)
     whole, inside_toy = quality(vae, config)

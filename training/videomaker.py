@@ -23,14 +23,16 @@ from ..wan.attention import attend_all
 from ..wan.dit import Tail, WanDiT
 from ..wan.sampler import TRAINED_STEPS
 from ..wan.text import TextEncoder, fold_padding
-from .adapter import AdapterRun, Models, train_adapter
+from .adapter import AdapterRun, Models, adapter_state, train_adapter
 from .batches import no_words, sample_sigma
 from .dit import compile_blocks
 from .lora import add_lora, lora_state
 from .optimise import Optimiser
 from .photograph_data import Clips, Photographed, cached_photographed
+from .run_state import RunFiles
 
 CLIPS_SEED = 0
+FILES = RunFiles("videomaker", ("videomaker.safetensors",))
 FORMAT = "1"
 SEES = "refvid.sees"  # metadata: what the reference was trained to read
 
@@ -84,6 +86,7 @@ def train_videomaker(
 ) -> None:
     """Train on the demo world and leave `videomaker.safetensors` (fp16) in `folder`. Encoded clips are kept in `clips`, or there too; they
     are the same for every seed."""
+    state = adapter_state(FILES, config, models, folder, resume, device)
     torch.manual_seed(config.seed)
     backbone = load_backbone(models.dit, models.vae, models.text_encoder, device=device)
     made = (backbone.vae, backbone.text.tokenize, config.clips, CLIPS_SEED, clips or folder)
@@ -99,8 +102,7 @@ def train_videomaker(
         video, recognition = parts(draw_photographed(data, config, generator))
         return {"video": (1.0, video), "recognition": (config.recognition_weight, recognition)}
 
-    run = AdapterRun("videomaker", config.seed, config.steps, lora, optimiser, losses)
-    train_adapter(run, folder, resume, device)
+    train_adapter(AdapterRun(state, config.seed, config.steps, lora, optimiser, losses), device)
     _export(optimiser.average.module, config, folder / "videomaker.safetensors")
 
 

@@ -15,10 +15,10 @@ from ..demo.evaluate import Trial, Variant
 from ..demo.sheet import contact_sheet
 from ..hosts.pipeline import Backbone, load_backbone
 from ..wan.lora import merge_lora
-from .kept_runs import Ablation, Values, begin, kept
+from .kept_runs import Ablation, Values
 from .references import GROUND
 from .slot_ablation import Comparison, Side, sentence
-from .videomaker import VideoMakerTraining, train_videomaker
+from .videomaker import FILES, VideoMakerTraining, train_videomaker
 from .videomaker_clips import clips_together
 
 JOINT, FRAMES, ALONE, PLAIN = "joint", "frame_mean", "ref_only", "joint without GIRL"
@@ -75,19 +75,21 @@ def measured_run(ablation: Ablation, config: VideoMakerTraining, folder: Path) -
     """Train one run in its folder and measure it, unless that is there."""
 
     def measure() -> Values:
-        begin(folder, asdict(config), "videomaker-run.safetensors")
+        ablation.begin(folder, asdict(config), FILES)
         train_videomaker(
             config, ablation.models, folder, True, ablation.device, ablation.clips, ablation.compiled
         )
         return measured(_model(ablation, config, folder), config, ablation.toys, ablation.noises)
 
-    return kept(folder, [asdict(config), ablation.toys, ablation.noises], measure)
+    return ablation.kept(folder, [asdict(config), ablation.toys, ablation.noises], measure)
 
 
 def _base_alone(ablation: Ablation, config: VideoMakerTraining) -> Values:
     asked = (ablation.toys, ablation.noises)
     made = [config.recipe, config.sees, asdict(config.clips), *asked]
-    return kept(ablation.place(BASE, 0), made, lambda: measured(_model(ablation, config), config, *asked))
+    return ablation.kept(
+        ablation.place(BASE, 0), made, lambda: measured(_model(ablation, config), config, *asked)
+    )
 
 
 def _model(ablation: Ablation, config: VideoMakerTraining, folder: Path | None = None) -> Backbone:

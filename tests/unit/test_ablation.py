@@ -89,15 +89,27 @@ def test_one_command_trains_each_run_once_and_writes_the_evidence(tmp_path, monk
     assert all(figure in lines[2] for figure in FIGURES)
     assert (tmp_path / "runs" / "ablations.jpg").stat().st_size > 1000
     trained, measured, clips_of = [], [], ablation.evaluate.clips_of
+    saber = tmp_path / "runs" / "saber"
     monkeypatch.setattr(ablation, "train_dit", lambda config, own, **_: trained.append(own.name))
     monkeypatch.setattr(ablation.evaluate, "clips_of", lambda *args: measured.append(1) or clips_of(*args))
     assert ablate(place, steps=1, pretraining=2, toys=2) == lines and not trained and not measured
-    (tmp_path / "runs" / "saber" / "ended.json").unlink()
+    (saber / "ended.json").unlink()
     ablate(place, steps=1, pretraining=2, toys=2)
     assert trained == ["saber"] and len(measured) == 1
-    ablate(place, steps=1, pretraining=3, toys=2)
-    assert trained[1:] == ["text-to-video", "saber", *(claim.name.replace(" ", "-") for claim in CLAIMS[:2])]
-    assert len(measured) == 4
+    for cut in ("values.json", "clips.safetensors"):  # by a full disk
+        (saber / cut).write_bytes((saber / cut).read_bytes()[:30])
+        assert ablate(place, steps=1, pretraining=2, toys=2) == lines, cut
+    assert trained == ["saber"] and len(measured) == 3
+    held = {file: file.read_bytes() for file in (tmp_path / "runs").rglob("*") if file.is_file()}
+    with pytest.raises(
+        ValueError, match=r"runs/text-to-video holds a run .*: config.stages\[0\].steps is 2 there and 3 here"
+    ):
+        ablate(place, steps=1, pretraining=3, toys=2)
+    with pytest.raises(
+        ValueError, match=r"runs/saber holds a run .*: config.stages\[0\].steps is 1 there and 2 here"
+    ):
+        ablate(place, steps=2, pretraining=2, toys=2)
+    assert held == {file: file.read_bytes() for file in (tmp_path / "runs").rglob("*") if file.is_file()}
 
 
 def test_pretraining_sees_the_clips_of_the_runs_and_never_a_reference():

@@ -5,7 +5,6 @@ from dataclasses import asdict, replace
 import pytest
 import refvid_tiny as tiny
 import torch
-from safetensors import safe_open
 from torch import Generator, Tensor
 
 from refvid import cli
@@ -39,9 +38,9 @@ def models(tmp_path_factory) -> Models:
 @pytest.fixture(scope="module")
 def clips(models, tmp_path_factory):
     """Where the encoded pairs are kept."""
-    folder = tmp_path_factory.mktemp("pairs")
-    sama.train_sama(CONFIG, models, folder / "run", clips=folder / "clips")
-    return folder / "clips"
+    asked = Ablation(models, tmp_path_factory.mktemp("pairs"), 1, 1, 1)
+    sama.train_sama(CONFIG, models, asked.place("first", 0), clips=asked.clips)
+    return asked.clips
 
 
 # ---- the arms
@@ -185,9 +184,9 @@ def test_one_command_trains_and_measures_each_run_once(models, tmp_path, monkeyp
         Ablation(models, tmp_path, 9, 2, 1), CONFIG, own
     )  # more edits: measured again, not trained on
     assert len(measured) == 11 and (own / "sama-run.safetensors").read_bytes() == before
-    ablation.measured_run(asked[1], replace(CONFIG, steps=1), own)
-    with safe_open(own / "sama-run.safetensors", framework="pt") as file:
-        assert file.metadata()["step"] == "2", "a run of another length begins anew"
+    with pytest.raises(ValueError, match=r"both-0 holds a run .*: config.steps is 2 there and 1 here"):
+        ablation.measured_run(asked[1], replace(CONFIG, steps=1), own)
+    assert (own / "sama-run.safetensors").read_bytes() == before
 
 
 @pytest.mark.parametrize("arm", [BASE, BOTH])

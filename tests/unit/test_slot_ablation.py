@@ -74,7 +74,7 @@ def test_every_comparison_speaks_of_what_is_measured():
 
 def test_one_command_trains_and_measures_each_run_once(tmp_path, monkeypatch):
     small = {"width": 64, "height": 64, "frames": 5, "steps": 1}
-    models = Models(*tiny.save_models(tmp_path, DiTConfig(48, 64, 2, 1, 16, 16, 32), **small))
+    models = Models(*tiny.save_models(tmp_path / "base", DiTConfig(48, 64, 2, 1, 16, 16, 32), **small))
     slots = SlotsConfig(16, 48, width=16, place_width=4, slots=3, anchors=2, frames=5, size=32)
     config = SlotTraining(slots, (Meeting("alone", 1, 64, 4, frames=5, stride=24),), steps=2, rank=2, size=32)
     trained, seen, train = [], [], ablation.train_slots
@@ -98,7 +98,8 @@ def test_one_command_trains_and_measures_each_run_once(tmp_path, monkeypatch):
     monkeypatch.setattr(measured, "evaluate_base", lambda *given: seen.append((None, [], b"base")) or rows)
     monkeypatch.setattr(ablation, "SHEET_ROWS", 1)
     monkeypatch.setattr(ablation, "probe_lines", lambda *_: ["told by a probe"])
-    asked = Ablation(models, tmp_path, 8, 2, 1)
+    folder = tmp_path / "runs"
+    asked = Ablation(models, folder, 8, 2, 1)
     lines = ablation.ablate_slots(config, asked)
     names = [name.replace(" ", "-") for name in ENCODERS]
     assert trained == [f"{name}-{seed}" for name in names for seed in range(2)]
@@ -107,13 +108,13 @@ def test_one_command_trains_and_measures_each_run_once(tmp_path, monkeypatch):
         assert readings == (list(measured.READINGS) if kind is SlotEncoder else [ablation.OWN])
     assert len({state for _, _, state in seen}) == 9, "every run is a model of its own"
     assert lines[-1] == "told by a probe"
-    with Image.open(tmp_path / "slots.jpg") as sheet:
+    with Image.open(folder / "slots.jpg") as sheet:
         assert sheet.size[0] > 7 * 3 * 64, "seven columns of three pictures"
-    assert (tmp_path / "slots.md").read_text() == "\n".join(lines) + "\n"
+    assert (folder / "slots.md").read_text() == "\n".join(lines) + "\n"
     assert ablation.ablate_slots(config, asked) == lines and len(trained) == len(seen) - 1 == 8
     assert f"| base alone | {measured.NAMED} |" + " 0.250 |" * len(measured.FIGURES) in lines
     assert f"| {CODED} |  |" + " 0.750 |" * len(measured.FIGURES) in lines
-    own = tmp_path / "slots-0"
-    ablation.measured_run(asked, replace(config, steps=1), own)
-    with safe_open(own / "slot_id-run.safetensors", framework="pt") as file:
-        assert file.metadata()["step"] == "1", "a run of another length begins anew"
+    with pytest.raises(ValueError, match=r"slots-0 holds a run .*: config.steps is 2 there and 1 here"):
+        ablation.measured_run(asked, replace(config, steps=1), folder / "slots-0")
+    with safe_open(folder / "slots-0" / "slot_id-run.safetensors", framework="pt") as file:
+        assert file.metadata()["step"] == "2", "a run of another length is not begun over this one"

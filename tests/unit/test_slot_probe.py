@@ -74,7 +74,7 @@ def test_probes_read_the_tokens_that_they_name(data, encoder):
 
 def test_the_table_has_every_probe_and_each_run_is_looked_at_once(tmp_path, monkeypatch):
     ablation = Ablation(
-        Models(*tiny.save_models(tmp_path, DiTConfig(48, 64, 2, 1, 16, 16, 32))), tmp_path, 8, 2, 1
+        Models(*tiny.save_models(tmp_path, DiTConfig(48, 64, 2, 1, 16, 16, 32))), tmp_path / "runs", 8, 2, 1
     )
     looked = []
 

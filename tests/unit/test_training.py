@@ -24,7 +24,8 @@ from refvid.training.dit import (
     train_dit,
 )
 from refvid.training.objective import masked_reference_loss
-from refvid.training.optimise import Optimiser, save_run
+from refvid.training.optimise import Optimiser
+from refvid.training.run_state import RunState
 from refvid.training.text import fresh_text_encoder
 from refvid.training.vae import Stage, View, smoke_vae, train_vae
 from refvid.wan.vae import WanVAE
@@ -159,12 +160,14 @@ def hasty(monkeypatch, module, stop_at: int | None) -> None:
     seconds = iter(range(0, 10**6, 1000))
     monkeypatch.setattr(module, "time", types.SimpleNamespace(monotonic=lambda: next(seconds)))
 
-    def save(path, trainee, optimiser, generator, step):
-        save_run(path, trainee, optimiser, generator, step)
+    save = RunState.save
+
+    def save_and_stop(self, trainee, optimiser, generator, step):
+        save(self, trainee, optimiser, generator, step)
         if step == stop_at:
             raise Interrupted
 
-    monkeypatch.setattr(module, "save_run", save)
+    monkeypatch.setattr(RunState, "save", save_and_stop)
 
 
 def same_files(one, other) -> None:
@@ -265,15 +268,16 @@ def test_a_step_sees_the_kinds_and_the_drawing_of_its_stage(tmp_path, monkeypatc
         return draw_batch(data, size, drawing, *generators)
 
     monkeypatch.setattr(dit_training, "draw_batch", listen)
-    untrained_vae(tmp_path)
-    train_dit(config, tmp_path)
+    for name in ("shared", "own"):
+        untrained_vae(tmp_path / name)
+    train_dit(config, tmp_path / "shared")
     first, last = config.stages
     assert drawn[:2] == [(1, first.drawing)] * 2
     assert {frames for frames, _ in drawn[2:]} == {1, 9} and {how for _, how in drawn[2:]} == {last.drawing}
     drawn.clear()
     still, moving = config.kinds
     always = (0.0, 1.0, 0.0, 0.0, 0.0)
-    train_dit(replace(config, kinds=(still, replace(moving, patterns=always))), tmp_path)
+    train_dit(replace(config, kinds=(still, replace(moving, patterns=always))), tmp_path / "own")
     own = replace(last.drawing, patterns=always)
     assert {(frames, how) for frames, how in drawn[2:]} == {(1, last.drawing), (9, own)}
     with pytest.raises(ValueError, match="past the end of the run's 5"):

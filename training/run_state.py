@@ -1,0 +1,192 @@
+"""The state of a run on disk: begun only where nothing is lost by it, kept twice, gone on from by the same run alone."""
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from torch import Generator, Tensor, nn
+
+from ..core.checkpoint import read_safetensors, read_shapes, write_tensors
+from .optimise import Optimiser, restore_run, run_tensors
+
+logger = logging.getLogger(__name__)
+STEP, MADE_BY = "step", "made_by"  # metadata of a state; those of 0.1.0 say the step alone
+CHUNK = 1 << 24  # bytes
+Read = Callable[[Path, str], tuple[dict[str, Tensor], dict[str, str]]]
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """What a run of this name writes into its folder: its states, its results, and what else, by pattern."""
+
+    name: str
+    results: tuple[str, ...]
+    beside: tuple[str, ...] = ()
+
+    def states(self, folder: Path) -> tuple[Path, Path]:
+        """The newest and the one before."""
+        return folder / f"{self.name}-run.safetensors", folder / f"{self.name}-run-before.safetensors"
+
+    def fresh(self, folder: Path) -> Path:
+        """A state that is not yet the newest."""
+        return folder / f"{self.name}-run-fresh.safetensors"
+
+    def found_states(self, folder: Path) -> list[Path]:
+        return [path for path in self.states(folder) if path.exists()]
+
+    def found_results(self, folder: Path) -> list[Path]:
+        return [path for pattern in (*self.results, *self.beside) for path in sorted(folder.glob(pattern))]
+
+    def remove(self, folder: Path) -> None:
+        """Everything of this run from a folder of ours."""
+        for path in (*self.states(folder), self.fresh(folder), *self.found_results(folder)):
+            path.unlink(missing_ok=True)
+
+
+class RunState:
+    """Where a run's state is kept, and what it must be made by. Newest and the one before: whatever happens at any moment, one is whole."""
+
+    def __init__(self, files: RunFiles, folder: Path, made_by: dict[str, Any], resume: bool = False):
+        """Comes before any work. ValueError where the run would begin anew over another's state or results, or with `resume` go on from
+        what was not made by the same: `made_by` is all that a run depends on, by name."""
+        self.files, self.folder, self.resume = files, folder, resume
+        self.made_by = plain(made_by)
+        self._newest_is_whole = False
+        require_unused(files, folder, resume)
+        if files.found_states(folder):
+            self.require_same()
+        elif resume:
+            logger.info("%s: no state in %s to go on from; it begins at the first step", files.name, folder)
+
+    def require_same(self) -> None:
+        """ValueError where no state can be read, or one says that it was made by something else."""
+        wrong = []
+        for path in self.files.states(self.folder):
+            try:
+                _, _, theirs = _whole(path, read_shapes)
+            except ValueError as error:
+                wrong.append(str(error))
+                continue
+            found = None if theirs is None else difference(self.made_by, theirs)
+            if found is not None:
+                field, here, there = found
+                raise ValueError(
+                    f"--resume: {path} was made by another run: {field} is {there} there and {here} here; "
+                    "give what it was begun with, or choose another --out"
+                )
+        if len(wrong) == len(self.files.states(self.folder)):
+            raise ValueError(self._none(wrong))
+
+    def first_step(self, module: nn.Module, optimiser: Optimiser, generator: Generator, steps: int) -> int:
+        """The step to go on from, everything as it was there; 0 for a run that begins. ValueError as `restore` says, and for a state that
+        is past this run's end."""
+        if not self.resume or not self.files.found_states(self.folder):
+            return 0
+        step = self.restore(module, optimiser, generator)
+        if step > steps:
+            raise ValueError(
+                f"--resume: the state in {self.folder} has taken {step} steps, this run has {steps}; choose another --out"
+            )
+        if step == steps:
+            told = self.files.name, steps, ", ".join(self.files.results)
+            logger.info("%s has taken all its %d steps; %s: written again from its state", *told)
+        return step
+
+    def restore(self, module: nn.Module, optimiser: Optimiser, generator: Generator | None = None) -> int:
+        """Take the newest state that is whole; -> its step. One that is not is named in a warning. ValueError where none is."""
+        wrong: list[str] = []
+        for path in self.files.states(self.folder):
+            try:
+                tensors, step, _ = _whole(path, read_safetensors)
+                restore_run(tensors, module, optimiser, generator, f"state: {path.name}")
+            except ValueError as error:
+                wrong.append(str(error))
+                continue
+            self._newest_is_whole = not wrong
+            for one in wrong:
+                logger.warning("%s; %s is used, of step %d", one, path.name, step)
+            return step
+        raise ValueError(self._none(wrong))
+
+    def save(self, module: nn.Module, optimiser: Optimiser, generator: Generator, step: int) -> None:
+        """Keep the run as it is after so many steps. OSError where that cannot be written; the states are then as they were."""
+        (newest, before), fresh = self.files.states(self.folder), self.files.fresh(self.folder)
+        said = {STEP: json.dumps(step), MADE_BY: json.dumps(self.made_by)}
+        write_tensors(run_tensors(module, optimiser, generator), fresh, said)
+        if self._newest_is_whole:  # a broken one does not take the place of a whole one
+            newest.replace(before)
+        fresh.replace(newest)
+        self._newest_is_whole = True
+
+    def _none(self, wrong: list[str]) -> str:
+        return f"--out: {self.folder} has no whole state of {self.files.name}: {'; '.join(wrong)}"
+
+
+def require_unused(files: RunFiles, folder: Path, resume: bool) -> None:
+    """ValueError where a run would begin over another's state, or write over what is not of a state that it goes on from."""
+    states, results = files.found_states(folder), files.found_results(folder)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--out: {folder} is a file; needed a folder")
+    if states and not resume:
+        raise ValueError(
+            f"--out: {folder} holds {states[0].name}, the state of a run; --resume goes on from it, or choose another --out"
+        )
+    if results and not states:
+        raise ValueError(
+            f"--out: {folder} holds {results[0].name}, which this run would write, and no state to go on from; "
+            "move it away, or choose another --out"
+        )
+
+
+def _whole(path: Path, read: Read) -> tuple[dict[str, Tensor], int, dict | None]:
+    """Tensors of a state, its step, and what it was made by, None where it does not say. ValueError where it is not there, cut short, or
+    says no step."""
+    if not path.exists():
+        raise ValueError(f"state: there is no {path.name}")
+    tensors, said = read(path, "state")
+    try:
+        return tensors, int(said[STEP]), json.loads(said.get(MADE_BY, "null"))
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"state: {path.name} does not say its step; it is no state of a run") from error
+
+
+def plain(value: Any) -> Any:
+    """As JSON gives it back; a class by its name."""
+    return json.loads(json.dumps(value, default=lambda one: one.__name__))
+
+
+def difference(here: Any, there: Any, field: str = "") -> tuple[str, str, str] | None:
+    """The first field in which two values of JSON differ, and what it is in each; None where they are the same. Of objects on top only
+    the keys of `here` count."""
+    if isinstance(here, dict) and isinstance(there, dict):
+        keys = here if not field else {**here, **there}
+        pairs = [(f"{field}.{key}" if field else key, here.get(key), there.get(key)) for key in keys]
+    elif isinstance(here, list) and isinstance(there, list):
+        pairs = [(f"{field}[{place}]", *both) for place, both in enumerate(zip_longest(here, there))]
+    else:
+        return None if here == there else (field, _short(here), _short(there))
+    return next((found for name, one, other in pairs if (found := difference(one, other, name))), None)
+
+
+def _short(value: Any) -> str:
+    said = "nothing" if value is None else json.dumps(value)
+    return said if len(said) < 80 else f"{said[:76]} ..."
+
+
+def weights_digest(path: Path, what: str) -> str:
+    """Of the weights of a safetensors file, whatever is said beside them, which comes in another order each time. ValueError where there
+    is no file; `what` names the input."""
+    if not path.is_file():
+        raise ValueError(f"{what}: there is no file {path}; give a .safetensors file")
+    digest = sha256()
+    with path.open("rb") as file:
+        header = int.from_bytes(file.read(8), "little")
+        file.seek(min(8 + header, path.stat().st_size))
+        while part := file.read(CHUNK):
+            digest.update(part)
+    return f"sha256 {digest.hexdigest()[:16]}"
