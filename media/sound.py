@@ -40,7 +40,7 @@ def sound_packets(film: Any, container: "Container", source: Path, stack: ExitSt
         elif (
             begins == 0
             and _alike(heard.format.name, container.format)
-            and stream.codec_context.name in container.sounds
+            and stream.codec.canonical_name in container.sounds
         ):
             packets.append(_copied(heard, stream, film.add_stream_from_template(stream)))
         else:
@@ -79,31 +79,40 @@ def _sound_stream(film: Any, stream: Any, encoder: str) -> Any:
 
 def _encoded(heard: Any, stream: Any, target: Any, begins: Fraction) -> Iterator[Any]:
     """Decoded, cut or filled with silence so that it begins at time 0, and encoded."""
-    graph = Graph()
-    source = graph.add_abuffer(template=stream)
-    timed = graph.add("aresample", f"async=1:first_pts=0:osr={target.rate}")
-    shaped = graph.add("aformat", f"channel_layouts={target.layout.name}")
-    sink = graph.add("abuffersink")
-    graph.link_nodes(source, timed, shaped, sink).configure()
-    for frame in _moved(heard, stream, begins):
-        source.push(frame)
-        yield from _drained(sink, target)
-    yield from _drained(sink, target)
+    graph = None
+    for frame in heard.decode(stream):
+        graph = graph or _graph(frame, target)  # which is alive as long as it is named
+        if frame.pts is not None:
+            frame.pts -= round(begins / frame.time_base)
+        graph.push(frame)
+        yield from _drained(graph, target)
+    if graph is not None:
+        graph.push(None)
+        yield from _drained(graph, target)
     yield from target.encode()
 
 
-def _moved(heard: Any, stream: Any, begins: Fraction) -> Iterator[Any]:
-    for frame in heard.decode(stream):
-        if frame.pts is not None:
-            frame.pts -= round(begins / frame.time_base)
-        yield frame
-    yield None
+def _graph(frame: Any, target: Any) -> Graph:
+    """From frames like this one, which may be of another format than its stream says, to those of an encoder."""
+    graph = Graph()
+    like = {
+        "sample_rate": frame.sample_rate,
+        "format": frame.format,
+        "layout": frame.layout,
+        "time_base": frame.time_base,
+    }
+    source, sink = graph.add_abuffer(**like), graph.add("abuffersink")
+    timed = graph.add("aresample", f"async=1:first_pts=0:osr={target.rate}")
+    graph.link_nodes(
+        source, timed, graph.add("aformat", f"channel_layouts={target.layout.name}"), sink
+    ).configure()
+    return graph
 
 
-def _drained(sink: Any, target: Any) -> Iterator[Any]:
+def _drained(graph: Graph, target: Any) -> Iterator[Any]:
     while True:
         try:
-            frame = sink.pull()
+            frame = graph.pull()
         except (BlockingIOError, EOFError):
             return
         yield from target.encode(frame)

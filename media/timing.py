@@ -21,7 +21,7 @@ class Timed:
 def constant_rate(times: Sequence[Fraction], end: Fraction, declared: Iterable[Fraction | None]) -> Timed:
     """times: when each picture begins to be shown, in seconds, ascending; end: when the last one ceases to be.
 
-    Every picture once, at the first of the rates declared and the mean one at which each lies less than half a picture from its time.
+    Every picture once, at the first of the rates declared, the mean one in whole numbers and the mean one at which each lies less than half a picture from its time.
     Else re-timed (our choice): a place shows the latest picture whose time rounds to it or earlier, so that the length is kept to half a
     picture, at the fastest declared rate up to FASTEST, which loses the fewest pictures, or that of the median step. ValueError for
     times that do not ascend.
@@ -31,7 +31,7 @@ def constant_rate(times: Sequence[Fraction], end: Fraction, declared: Iterable[F
     places = [one - times[0] for one in (*times, end)]
     mean = (Fraction(len(times)) / places[-1]).limit_denominator(FINEST)
     known = [one for one in declared if one]
-    for rate in (*known, mean):
+    for rate in (*known, *([Fraction(round(mean))] if mean > 1 else []), mean):
         if all(abs(place * rate - k) < Fraction(1, 2) for k, place in enumerate(places)):
             return Timed(list(range(len(times))), rate)
     steps = [later - earlier for earlier, later in itertools.pairwise(places)]
