@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 MARK = "refvid.json"  # of a folder that is ours: what it holds, and what that depends on
@@ -16,14 +16,15 @@ def replacing(path: str | Path) -> Iterator[Path]:
     removed, and `path` is as it was. A link's target is what is replaced. OSError as the file system says."""
     path = Path(path).resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name[:200]}{PARTIAL}")
+    partial = path.with_name(f".{path.name[:60]}{PARTIAL}")  # a name may be 255 bytes long, a character four
     try:
         yield partial
-        _flush(partial)
+        with partial.open("rb+") as written:
+            os.fsync(written.fileno())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-    _flush(path.parent)
+    _flush_names(path.parent)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -84,13 +85,11 @@ def release(folder: Path, names: list[str]) -> None:
 _OURS = (MARK, f".{MARK}{PARTIAL}")
 
 
-def _flush(path: Path) -> None:
-    """Onto the disk: a file's bytes, or a folder's names where the system can do that."""
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except PermissionError:  # Windows opens no folder
-        return
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _flush_names(folder: Path) -> None:
+    """A folder's names onto the disk, where the system can do that: Windows opens no folder, some file systems flush none."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
