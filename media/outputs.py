@@ -31,18 +31,18 @@ FOLDER = Kind("a folder", folder=True)
 def check_output(path: Path, kind: Kind, inputs: Iterable[Path], what: str) -> None:
     """ValueError, before any work, where `path` cannot become what it is to be: of another ending, a folder or a file where the other is
     meant, one of the files that are read, or in a place that cannot be written. Nothing is left behind."""
-    folder = kind.folder and (path.is_dir() or not path.suffix or not kind.endings)
-    if not folder:
-        _require_ending(path, kind, what)
+    try:
+        folder = kind.folder and (path.is_dir() or not path.suffix or not kind.endings)
+        if not folder:
+            _require_ending(path, kind, what)
+        _try(path, folder)
+    except OSError as error:
+        raise ValueError(f"{what}: {path} cannot be written: {error.strerror or error}") from error
     for one in inputs if kind.endings else ():
         if _same(path, one) or _holds(one, path) or (folder and _holds(path, one)):
             raise ValueError(
                 f"{what}: {path} would take the place of {one}, which is read; choose another name"
             )
-    try:
-        _try(path, folder)
-    except OSError as error:
-        raise ValueError(f"{what}: {path} cannot be written: {error.strerror or error}") from error
     if folder and kind is FILM:
         require_frames(path, what)
 

@@ -50,6 +50,12 @@ def sound_packets(film: Any, container: "Container", source: Path, stack: ExitSt
     return packets
 
 
+def has_sound(source: str | Path) -> bool:
+    """Whether a film has any sound."""
+    with av.open(str(Path(source).resolve()), container_options=OPTIONS) as film:
+        return bool(film.streams.audio)
+
+
 def _first_picture(film: Any) -> Fraction:
     frame = next(film.decode(video=0))
     return Fraction(0) if frame.pts is None else frame.pts * frame.time_base

@@ -1,5 +1,6 @@
 """Films on disk, in the format of their ending: the same numbers give the same bytes."""
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -10,14 +11,18 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
+from av.error import FFmpegError
 from PIL import Image
 from torch import Tensor
 
 from ..core.files import MARK, claim, release, replacing
 from .outputs import FRAMES, require_frames, written
 from .pictures import save_image, to_bytes
+from .sound import has_sound, sound_packets
 
+logger = logging.getLogger(__name__)
 BT709 = 1  # FFmpeg's number for the colour space, its primaries and its matrix
 SRGB = 13  # and for the transfer curve that core's SaveVideo writes
 LIMITED = 1  # and for the range 16…235
@@ -45,6 +50,7 @@ CONTAINERS = {
     ".mkv": Container("matroska", *_H264, sounds=("flac", "opus", "vorbis")),
     ".webm": Container("webm", *_VP9, sounds=("opus", "vorbis"), sound_encoder="libopus"),
 }
+PLAIN = {"fflags": "bitexact"}  # no random numbers and no time of writing in the file
 TICKS = {".gif": 100, ".webp": 1000}  # of an animation's clock in a second
 
 
@@ -58,6 +64,8 @@ def write_video(
     written: what was made is then kept elsewhere, which the error says.
     """
     frames, path = to_bytes(video.permute(1, 2, 3, 0) / 2 + 0.5), Path(path)
+    if sound is not None and path.suffix.lower() not in CONTAINERS and has_sound(sound):
+        logger.warning("%s holds no sound; that of %s stays there", path, sound)
     written(
         path,
         partial(_writer(path), frames, Fraction(fps), sound),
@@ -73,11 +81,6 @@ def _writer(path: Path) -> Callable[[np.ndarray, Fraction, Any, Path], None]:
     if ending in TICKS:
         return _animation
     return lambda frames, rate, sound, folder: _folder(frames, folder)
-
-
-def holds_sound(path: Path) -> bool:
-    """Whether a film of this name can have sound."""
-    return path.suffix.lower() in CONTAINERS
 
 
 def _folder(frames: np.ndarray, folder: Path) -> None:
@@ -102,15 +105,10 @@ def _animation(frames: np.ndarray, rate: Fraction, _sound: Any, path: Path) -> N
 
 
 def _film(frames: np.ndarray, rate: Fraction, sound: str | Path | None, path: Path) -> None:
-    import av
-    from av.error import FFmpegError
-
-    from .sound import sound_packets
-
     container = CONTAINERS[path.suffix.lower()]
     try:
         with replacing(path) as beside, ExitStack() as stack:
-            film = stack.enter_context(av.open(str(beside), "w", container.format))
+            film = stack.enter_context(av.open(str(beside), "w", container.format, container_options=PLAIN))
             stream = _picture_stream(film, container, rate, frames.shape)
             heard = sound_packets(film, container, Path(sound), stack) if sound is not None else []
             for packet in merge(_encoded(stream, frames), *heard, key=_time):
@@ -142,8 +140,6 @@ def _tag(target: Any) -> None:
 
 
 def _encoded(stream: Any, frames: np.ndarray) -> Iterator[Any]:
-    import av
-
     for pixels in frames:
         frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(
             format="yuv420p", dst_colorspace=BT709

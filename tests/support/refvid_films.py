@@ -1,6 +1,7 @@
 """Films of every kind, made by FFmpeg: pictures, times, sound, transparency and turns that tests know."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -111,10 +112,21 @@ def delay(found: np.ndarray, wanted: np.ndarray) -> tuple[int, float]:
 
 def only_sound(film: Path, path: Path) -> None:
     """The sound of a film as a file of its own."""
-    with av.open(str(film)) as source, av.open(str(path), "w") as target:
-        heard = source.streams.audio[0]
-        stream = target.add_stream_from_template(heard)
-        for packet in source.demux(heard):
-            if packet.dts is not None:
-                packet.stream = stream
-                target.mux(packet)
+    _copied(film, path, ["audio"])
+
+
+def doubled_sound(film: Path, path: Path) -> None:
+    """A film whose sound is there twice."""
+    _copied(film, path, ["video", "audio", "audio"])
+
+
+def _copied(film: Path, path: Path, kinds: list[str]) -> None:
+    with av.open(str(path), "w") as target, ExitStack() as stack:
+        sources = [stack.enter_context(av.open(str(film))) for _ in kinds]
+        streams = [one.streams.get({kind: 0})[0] for one, kind in zip(sources, kinds, strict=True)]
+        written = [target.add_stream_from_template(stream) for stream in streams]
+        for source, stream, copy in zip(sources, streams, written, strict=True):
+            for packet in source.demux(stream):
+                if packet.dts is not None:
+                    packet.stream = copy
+                    target.mux(packet)

@@ -1,0 +1,363 @@
+"""What commands write: looked at before the work, never over what is read, kept where it cannot be written, the same for one seed."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+import refvid_films as films
+import refvid_tiny as tiny
+import torch
+
+from refvid import cli, media
+from refvid.core.files import MARK
+from refvid.demo import showcase
+from refvid.hosts import pipeline, plain_long_video
+from refvid.media import outputs, writing
+
+FRAMES = films.pictures(5)
+VIDEO = torch.from_numpy(FRAMES).movedim(-1, 0).float() / 127.5 - 1
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> Path:
+    folder, sizes = tmp_path_factory.mktemp("models"), tiny.config()
+    tiny.save_models(folder, sizes, width=48, height=32, frames=5, steps=2)
+    return folder
+
+
+@pytest.fixture
+def place(tmp_path) -> Path:
+    """A folder of a user's: a film, a picture, and a folder of frames."""
+    films.write(tmp_path / "film.mp4", FRAMES, pixels="yuv420p")
+    media.write_picture(tmp_path / "toy.png", torch.rand(16, 16, 3))
+    for number, frame in enumerate(FRAMES):
+        media.write_picture(tmp_path / "frames" / f"{number}.png", torch.from_numpy(frame) / 255)
+    return tmp_path
+
+
+def said(capsys, *arguments: object, code: int = 2) -> str:
+    """The one line in which a command ends."""
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([str(one) for one in arguments])
+    assert stopped.value.code == code
+    (line,) = [one for one in capsys.readouterr().err.splitlines() if one.startswith("refvid: ")]
+    return line
+
+
+@pytest.fixture
+def no_work(monkeypatch):
+    """Whatever loads a model fails the test."""
+    for module, name in ((pipeline, "load_backbone"), (pipeline, "generate")):
+        monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("work was begun"))
+    monkeypatch.setattr("refvid.wan.loading.load_dit", lambda *_, **__: pytest.fail("work was begun"))
+
+
+GENERATE = ("generate", "--prompt", "a toy")
+LONG = ("long", "--prompt", "a toy", "--keys", "3", "--stride", "4")
+EDIT = ("edit", "--video", showcase.SCENE, "--instruction", "make it red")
+IDENTITY = ("identity", "make", "--video", showcase.FILM)
+ENDINGS = {"identity": ".safetensors", "inspect": ".png"}
+INSPECT = ("inspect", "--reference", showcase.PICTURE)
+
+
+@pytest.mark.parametrize("command", [GENERATE, LONG, EDIT, INSPECT, IDENTITY], ids=lambda one: one[0])
+@pytest.mark.parametrize(
+    ("out", "says"),
+    [
+        ("frames", "frames"),
+        ("toy.png/x", "cannot be written"),
+        ("x.txt", "ends in .txt; needed a"),
+        ("x.mp5", "ends in .mp5; needed a"),
+        ("n" * 300, "cannot be written"),
+        ("/proc/refvid", "cannot be written"),
+        ("/dev/full/x", "cannot be written"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_refused_before_any_work(
+    place, capsys, no_work, command, out, says
+):
+    if "." not in Path(out).name and out != "frames":
+        out += ENDINGS.get(command[0], ".mp4")
+    line = said(capsys, *command, "--out", place / out)
+    assert line.startswith("refvid: --out: ") and says in line
+
+
+@pytest.mark.parametrize(
+    "command", [("demo",), ("score",), ("train", "vae"), ("ablate", "saber")], ids=" ".join
+)
+@pytest.mark.parametrize("out", ["toy.png", "toy.png/below", "/proc/refvid"])
+def test_a_folder_that_cannot_be_made_is_refused_before_any_work(place, capsys, no_work, command, out):
+    assert "cannot be written" in said(capsys, *command, "--out", place / out)
+
+
+def test_looking_at_an_output_leaves_nothing_behind(place):
+    before = sorted(place.rglob("*"))
+    media.check_output(place / "new" / "deep" / "x.mp4", media.FILM, [], "--out")
+    media.check_output(place / "other", media.FOLDER, [], "--out")
+    assert sorted(place.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["film.mp4", "./frames/../film.mp4", "linked.mp4", "hard.mp4"])
+def test_the_film_that_is_edited_is_never_the_one_that_is_written(place, capsys, no_work, name):
+    (place / "linked.mp4").symlink_to(place / "film.mp4")
+    os.link(place / "film.mp4", place / "hard.mp4")
+    before = (place / "film.mp4").read_bytes()
+    line = said(capsys, "edit", "--video", place / "film.mp4", "--instruction", "x", "--out", place / name)
+    assert "would take the place of" in line and (place / "film.mp4").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "out"),
+    [
+        (("inspect", "--reference", "toy.png"), "toy.png"),
+        (("inspect", "--reference", "toy.png", "--region", "frames"), "frames/1.png"),
+        ((*GENERATE, "--given", "film.mp4@0"), "film.mp4"),
+        ((*GENERATE, "--given", "frames/1.png@0"), "frames"),
+        (("long", "--prompt", "x", "--from", "frames"), "frames"),
+        (("long", "--prompt", "x", "--from", "film.mp4"), "film.mp4"),
+        (("identity", "make", "--video", "film.mp4", "--routing", "x.png"), "x.png"),
+        (("identity", "make", "--video", "film.mp4"), cli.__file__.replace("cli/__init__.py", "demo/models/refvid_demo_slot_id.safetensors")),
+        (("generate", "--prompt", "film.mp4"), "film.mp4"),
+    ],
+)  # fmt: skip
+def test_nothing_that_is_read_is_written_over(place, capsys, no_work, monkeypatch, arguments, out):
+    monkeypatch.chdir(place)
+    before = {file: file.read_bytes() for file in place.rglob("*") if file.is_file()}
+    said(capsys, *arguments, "--out", out)
+    assert {file: file.read_bytes() for file in place.rglob("*") if file.is_file()} == before
+
+
+# ---- what was made is not lost
+
+
+@pytest.fixture
+def full(monkeypatch):
+    """A disk on which a file ends after 2 kB."""
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2048, before[1]))
+    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".webm", ".mov", ".gif", ".webp", ""])
+def test_on_a_full_disk_the_old_file_stays_and_the_film_is_kept_elsewhere(place, monkeypatch, full, ending):
+    noise = torch.rand(3, 5, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    target, elsewhere, real = (
+        place / f"made{ending}",
+        place / "elsewhere",
+        writing._writer(Path(f"x{ending}")),
+    )
+    elsewhere.mkdir()
+    if ending:
+        target.write_bytes(b"older")
+    monkeypatch.setattr(outputs.tempfile, "gettempdir", lambda: str(elsewhere))
+
+    def writer(path):
+        def write(frames, rate, sound, to):
+            if to != target:
+                full()
+            real(frames, rate, sound, to)
+
+        return write
+
+    monkeypatch.setattr(writing, "_writer", writer)
+    with pytest.raises(
+        OSError, match=rf"--out: .*made{ending} could not be written .* is kept in {elsewhere}"
+    ):
+        media.write_video(target, noise, 8)
+    assert target.read_bytes() == b"older" if ending else True
+    (kept,) = elsewhere.glob(f"*/made{ending}")
+    media.write_video(place / f"wanted{ending}", noise, 8)
+    assert torch.equal(media.read_video(kept, "x"), media.read_video(place / f"wanted{ending}", "x"))
+    assert not list(place.glob(".*"))
+
+
+def test_a_film_that_no_format_takes_is_kept_as_pictures(place, monkeypatch):
+    elsewhere = place / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.setattr(outputs.tempfile, "gettempdir", lambda: str(elsewhere))
+    with pytest.raises(OSError, match="is kept in"):
+        media.write_video(place / "odd.mp4", VIDEO[..., :-1], 8)  # libx264 wants even sides
+    (kept,) = elsewhere.glob("*/odd")
+    assert (
+        media.read_video(kept, "x") * 255 - torch.from_numpy(FRAMES[:, :, :-1]).float()
+    ).abs().max() < 0.51
+
+
+def test_a_command_whose_film_cannot_be_written_ends_in_one_line(models, place, capsys, monkeypatch):
+    def broken(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(writing, "_film", broken)
+    monkeypatch.setattr(outputs.tempfile, "gettempdir", lambda: str(place))
+    line = said(capsys, *generate(models, place / "x.mp4"), code=1)
+    assert "No space left on device" in line and "what was made is kept in" in line
+
+
+def generate(models: Path, out: Path, *more: object) -> list[object]:
+    files = ["--dit", models / "dit.safetensors", "--vae", models / "vae.safetensors"]
+    files += ["--text-encoder", models / "text.safetensors", "--recipe", "saber", "--device", "cpu"]
+    return [*GENERATE, *files, "--out", out, *more]
+
+
+# ---- one seed, one film
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".webm", ".mov", ".mkv", ".gif", ".webp", ""])
+def test_the_same_numbers_give_the_same_bytes_and_no_file_beside(tmp_path, ending):
+    noise = torch.rand(3, 17, 80, 96, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    found = []
+    for name in ("a", "b", "a"):
+        path = tmp_path / (name + ending)
+        media.write_video(path, noise, Fraction(25, 2))
+        files = sorted(path.glob("*.png")) if not ending else [path]
+        found.append([file.read_bytes() for file in files])
+        assert len(found[-1]) == (1 if ending else 17)
+    assert found[0] == found[1] == found[2]
+    assert sorted(one.name for one in tmp_path.iterdir()) == sorted(name + ending for name in ("a", "b"))
+
+
+def test_generate_gives_one_film_for_one_seed(models, tmp_path):
+    for name in ("a.mp4", "b.mp4"):
+        cli.main([str(one) for one in generate(models, tmp_path / name, "--seed", 3)])
+    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".webm", ".mov", ".mkv", ".webp"])
+def test_a_colour_comes_back_as_it_was(tmp_path, ending):
+    """A 720p player takes BT.709: the colour that was written as BT.601 came out as (203, 59, 29)."""
+    flat = torch.tensor([192, 48, 32.0]).view(3, 1, 1, 1).expand(3, 3, 64, 64) / 127.5 - 1
+    media.write_video(tmp_path / f"x{ending}", flat, 8)
+    found = media.read_video(tmp_path / f"x{ending}", "x")[:, 8:-8, 8:-8].mean((0, 1, 2)) * 255
+    assert (found - torch.tensor([192, 48, 32.0])).abs().max() < 2
+
+
+@pytest.mark.parametrize(("ending", "ticks"), [(".gif", 100), (".webp", 1000)])
+def test_an_animation_keeps_its_pace_to_a_tick(tmp_path, ending, ticks):
+    from PIL import Image
+
+    media.write_video(tmp_path / f"x{ending}", VIDEO, Fraction(16))
+    with Image.open(tmp_path / f"x{ending}") as image:
+        lasts = []
+        for index in range(image.n_frames):
+            image.seek(index)
+            image.load()
+            lasts.append(Fraction(image.info["duration"]) / 1000)
+    for count in range(1, 6):
+        assert abs(sum(lasts[:count]) - Fraction(count, 16)) <= Fraction(1, 2 * ticks)
+
+
+# ---- folders that are ours
+
+
+def test_a_folder_of_frames_is_written_anew_where_it_is_ours_and_refused_elsewhere(place, capsys, no_work):
+    media.write_video(place / "made", VIDEO, 8)
+    media.write_video(place / "made", VIDEO[:, :3], 8)
+    assert sorted(file.name for file in (place / "made").iterdir()) == [
+        "00000.png",
+        "00001.png",
+        "00002.png",
+        MARK,
+    ]
+    (place / "made" / "mine.txt").write_text("notes")
+    for folder in ("made", "frames"):
+        assert "which is no frame of refvid's" in said(capsys, *GENERATE, "--out", place / folder)
+    assert (place / "made" / "mine.txt").exists() and len(list((place / "frames").iterdir())) == 5
+
+
+def test_parts_that_somebody_else_made_stay_and_are_refused(place, capsys, no_work):
+    """A folder mine.parts, with everything in it, was deleted at the end of a run."""
+    (place / "mine.parts").mkdir()
+    (place / "mine.parts" / "thesis.txt").write_text("years")
+    assert "holds files and no mark" in said(capsys, *LONG, "--out", place / "mine.mp4")
+    assert (place / "mine.parts" / "thesis.txt").read_text() == "years"
+
+
+@pytest.mark.parametrize("mark", ["", '{"kind": "parts of a l', "[]", "null"])
+def test_a_mark_that_is_not_whole_marks_nothing(place, mark):
+    folder = place / "x.parts"
+    folder.mkdir()
+    (folder / MARK).write_text(mark)
+    parts = plain_long_video.Parts(folder, "a run")
+    parts.kept("keys", lambda: torch.zeros(1, 2, 2, 3))
+    (folder / MARK).write_text(mark)
+    with pytest.raises(ValueError, match="holds files and no mark"):
+        plain_long_video.Parts(folder, "a run")
+
+
+def test_what_somebody_put_among_our_parts_stays(tmp_path):
+    parts = plain_long_video.Parts(tmp_path / "x.parts", "a run")
+    with parts.kept_on_failure():
+        parts.kept("keys", lambda: torch.zeros(1, 2, 2, 3))
+        (tmp_path / "x.parts" / "notes.txt").write_text("mine")
+    assert [file.name for file in (tmp_path / "x.parts").iterdir()] == ["notes.txt"]
+
+
+def test_a_damaged_part_is_made_again_and_that_is_said(tmp_path, caplog):
+    parts = plain_long_video.Parts(tmp_path / "x.parts", "a run")
+    made = torch.rand(2, 8, 8, 3)
+    first = parts.kept("segment-000", lambda: made)
+    file = tmp_path / "x.parts" / "segment-000.safetensors"
+    file.write_bytes(file.read_bytes()[:90])
+    assert (
+        torch.equal(parts.kept("segment-000", lambda: made), first)
+        and "is damaged and made again" in caplog.text
+    )
+    assert torch.equal(parts.kept("segment-000", lambda: torch.zeros(2, 8, 8, 3)), first)
+
+
+def test_comfyui_files_leaves_what_is_another_file_and_takes_what_is_there(tmp_path, capsys):
+    copy = ("comfyui-files", "--dest", tmp_path)
+    cli.main([str(one) for one in copy])
+    cli.main([str(one) for one in copy])  # all of it is there
+    changed = tmp_path / "input" / showcase.PICTURE.name
+    changed.write_bytes(b"painted over")
+    (tmp_path / "input" / showcase.SECOND.name).unlink()
+    assert "refvid_toy.png is there and is another file" in said(capsys, *copy)
+    assert (
+        changed.read_bytes() == b"painted over" and not (tmp_path / "input" / showcase.SECOND.name).exists()
+    )
+    cli.main([str(one) for one in (*copy, "--replace")])
+    assert changed.read_bytes() == showcase.PICTURE.read_bytes()
+
+
+# ---- signals
+
+
+def started(models: Path, folder: Path) -> subprocess.Popen:
+    """A long video of many steps, in a process of its own."""
+    folder.mkdir()
+    command = generate(
+        models, folder / "x.mp4", "--steps", 100, "--width", 48, "--height", 32, "--keys", 3, "--stride", 4
+    )
+    run = [
+        sys.executable,
+        "-c",
+        "import sys; from refvid.cli import main; main(sys.argv[1:])",
+        "long",
+        *command[1:],
+    ]
+    own = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([str(one) for one in run], cwd=folder, stderr=subprocess.PIPE, text=True, env=own)
+
+
+def test_a_signal_ends_in_one_line_and_keeps_finished_parts(models, tmp_path):
+    endings = {signal.SIGINT: (130, "interrupted"), signal.SIGTERM: (143, "terminated")}
+    runs = {number: started(models, tmp_path / number.name) for number in endings}
+    for number, (code, word) in endings.items():
+        folder, process, deadline = tmp_path / number.name, runs[number], time.monotonic() + 120
+        while not (folder / "x.parts" / "keys.safetensors").exists():
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == code and "Traceback" not in errors
+        assert f"refvid: {word}" in errors and "finished parts are kept in" in errors
+        assert not (folder / "x.mp4").exists() and not list(folder.rglob(".*"))
