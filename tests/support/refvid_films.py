@@ -1,5 +1,6 @@
 """Films of every kind, made by FFmpeg: pictures, times, sound, transparency and turns that tests know."""
 
+import struct
 from collections.abc import Sequence
 from contextlib import ExitStack
 from fractions import Fraction
@@ -130,3 +131,20 @@ def _copied(film: Path, path: Path, kinds: list[str]) -> None:
                 if packet.dts is not None:
                     packet.stream = copy
                     target.mux(packet)
+
+
+def turn(path: Path, matrix: tuple[int, int, int, int]) -> None:
+    """Give an MP4 this display matrix a, b, c, d, in its track's header, where FFmpeg wrote 1, 0, 0, 1."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 4 + 40
+    assert struct.unpack_from(">9i", data, at) == (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    a, b, c, d = (one << 16 for one in matrix)
+    struct.pack_into(">9i", data, at, a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+
+
+def tags(path: Path) -> tuple[int, int, int, int]:
+    """What a film says of its colours: space, primaries, transfer curve, range."""
+    with av.open(str(path)) as film:
+        said = film.streams.video[0].codec_context
+        return tuple(map(int, (said.colorspace, said.color_primaries, said.color_trc, said.color_range)))

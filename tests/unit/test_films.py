@@ -1,9 +1,7 @@
 """Films that are read: turned, of a variable rate, transparent, cut short, listed, in folders, too long."""
 
 import logging
-import struct
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -75,18 +73,6 @@ def test_a_film_of_a_variable_rate_is_retimed_and_that_is_said(tmp_path, caplog)
 # ---- turns
 
 
-def turned(path: Path, matrix: tuple[int, ...]) -> Path:
-    """A film (MP4) with this display matrix a, b, c, d in its track's header, which FFmpeg writes as 1, 0, 0, 1."""
-    films.write(path, FRAMES, "libx264rgb", "rgb24", options={"movflags": "faststart"})
-    data = bytearray(path.read_bytes())
-    at = data.index(b"tkhd") + 4 + 40
-    assert struct.unpack_from(">9i", data, at) == (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
-    a, b, c, d = (one << 16 for one in matrix)
-    struct.pack_into(">9i", data, at, a, b, 0, c, d, 0, 0, 0, 1 << 30)
-    path.write_bytes(data)
-    return path
-
-
 @pytest.mark.parametrize(
     ("matrix", "upright"),
     [
@@ -99,7 +85,8 @@ def turned(path: Path, matrix: tuple[int, ...]) -> Path:
 )
 def test_a_film_stands_as_its_display_matrix_says(tmp_path, matrix, upright):
     plain = media.read_video(films.write(tmp_path / "plain.mp4", FRAMES, "libx264rgb", "rgb24"), "x")
-    found = media.read_video(turned(tmp_path / "x.mp4", matrix), "x")
+    films.turn(films.write(tmp_path / "x.mp4", FRAMES, "libx264rgb", "rgb24"), matrix)
+    found = media.read_video(tmp_path / "x.mp4", "x")
     assert torch.equal(found, torch.from_numpy(upright(plain.numpy()).copy()))
 
 
