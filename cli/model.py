@@ -71,9 +71,9 @@ def require_device(name: str) -> str:
     """A device that is there, as it is named: cpu, cuda, or cuda:N. ValueError for another."""
     import torch
 
-    kind, _, number = name.partition(":")
+    kind, sign, number = name.partition(":")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if kind not in ("cpu", "cuda") or (kind == "cpu" and number) or (number and not number.isdecimal()):
+    if kind not in ("cpu", "cuda") or (sign and (kind == "cpu" or not number.isdecimal())):
         raise ValueError(f"--device {name}: is no device known here; needed cpu, cuda, or cuda:N")
     if kind == "cuda" and int(number or 0) >= count:
         known = "no CUDA device here" if not count else f"{count} here, counted from 0"

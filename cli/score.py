@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from .applies import refuse
-from .model import Progress, add_files, load_files
+from .model import Progress, add_files, load_files, runs_on
 from .outputs import add_output
 
 # Options of the model that makes clips, and of how many it makes.
@@ -44,6 +44,7 @@ def _score(options: argparse.Namespace) -> None:
 
     if options.clips is not None:
         return _score_folder(options)
+    runs_on(options)
     if options.controls:
         refuse(
             options, dict.fromkeys(("frames", "seeds"), "--controls are measured apart, at one noise per toy")

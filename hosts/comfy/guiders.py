@@ -1,5 +1,7 @@
 """Guiders that build their own passes from what the conditioning carries."""
 
+import logging
+
 import comfy.samplers
 import torch
 from comfy.model_patcher import ModelPatcher
@@ -7,8 +9,10 @@ from torch import Tensor
 
 from ...core.guidance import CONDITIONED, MIDDLE, NULL, Guidance, Table, combine, renormed
 from ...core.schedule import share_of
-from .conditioning import Conditioning, carrying, null_of
+from .conditioning import FRAMES, IDENTITIES, LATENTS, Conditioning, carrying, null_of
 
+logger = logging.getLogger(__name__)
+CONDITIONS = (LATENTS, IDENTITIES, FRAMES)  # what an image scale of its own acts on
 NAMES = {CONDITIONED: "positive", MIDDLE: "middle", NULL: "negative"}
 
 
@@ -69,10 +73,19 @@ def table_guider(
     guider = TableGuider(model)
     conds = {"positive": positive, "negative": null_of(negative, positive)}
     if guidance.image != guidance.text:  # else no step needs it
+        _tell_nothing_carried(positive)
         conds["middle"] = carrying(negative, positive)
     guider.inner_set_conds(conds)
     guider.set_guidance(guidance)
     return guider
+
+
+def _tell_nothing_carried(positive: Conditioning) -> None:
+    if not any(key in options for _, options in positive for key in CONDITIONS):
+        logger.warning(
+            "refvid: image_scale: positive carries neither references nor identities nor given frames; it acts "
+            "only on what other nodes put there beside the prompt"
+        )
 
 
 def renorm_guidance(model: ModelPatcher, per_frame: bool) -> ModelPatcher:

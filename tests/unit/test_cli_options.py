@@ -1,0 +1,174 @@
+"""Options that cannot act, and devices that are not there: one sentence, by name, before anything is read."""
+
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+import torch
+
+from refvid import cli
+from refvid.cli import ablate
+from refvid.cli.applies import is_given
+from refvid.cli.model import require_device, runs_on
+
+GENERATE = ("generate", "--prompt", "a toy", "--out", "no.mp4")
+LONG = ("long", "--prompt", "a toy", "--out", "no.mp4")
+EDIT = ("edit", "--video", "gone.mp4", "--instruction", "make it red", "--out", "no.mp4")
+MAKE = ("identity", "make", "--video", "gone.mp4", "--out", "no.safetensors")
+FILES = ("--dit", "gone", "--vae", "gone", "--text-encoder", "gone")
+
+
+@pytest.fixture
+def nothing_is_read(monkeypatch, tmp_path):
+    """In an empty folder, where a model that is read at all fails in another way."""
+    from refvid.demo import models
+    from refvid.hosts import pipeline
+
+    def read(*_, **__):
+        raise AssertionError("a model was read")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(models, "load_demo", read)
+    monkeypatch.setattr(pipeline, "load_backbone", read)
+
+
+def refused(capsys, *said: object) -> str:
+    with pytest.raises(SystemExit, match="2"):
+        cli.main([str(one) for one in said])
+    told = capsys.readouterr().err.strip()
+    assert told.startswith("refvid: ") and "\n" not in told
+    return told
+
+
+NEEDY = {
+    "--soft-mask": ((GENERATE, LONG, EDIT), (), "--reference"),
+    "--attention": ((GENERATE, LONG), ("eager",), "--reference"),
+    "--identity-strength": ((GENERATE, LONG), ("0.5",), "--identity"),
+    "--identity-parts": ((GENERATE, LONG), ("slots",), "--identity"),
+    "--adapter": ((GENERATE, LONG), ("gone.safetensors",), "--identity"),
+    "--clock": ((GENERATE,), ("shared",), "--given"),
+    "--image-scale": ((GENERATE,), ("2",), "--reference or --identity or --given"),
+    "--image-scale ": ((EDIT,), ("2",), "--reference"),
+    "--adapter-strength": (((*EDIT, *FILES),), ("0.5",), "--adapter"),
+    "--width": ((EDIT,), ("64",), "--height"),
+    "--height": ((EDIT,), ("64",), "--width"),
+}
+
+
+@pytest.mark.usefixtures("nothing_is_read")
+@pytest.mark.parametrize("option", NEEDY)
+def test_an_option_without_what_it_acts_on_is_refused(option, capsys):
+    commands, value, needs = NEEDY[option]
+    for command in commands:
+        told = refused(capsys, *command, option.strip(), *value)
+        assert told == f"refvid: {option.strip()}: needs {needs} beside it; give that, or leave it out"
+
+
+IDLE = {
+    "fps of an edit": ((*EDIT, "--fps", 8), "--fps: an edit keeps the film's own rate; leave it out"),
+    "a LoRA where the DiT is not used": ((*MAKE, "--lora", "gone"), "--lora: an identity is read with the VAE"),
+    "a prompt between keys of a clip": (
+        (*LONG, "--from", "gone.mp4", "--between-prompt", "b"),
+        "--between-prompt: with --from no key picture is asked for",
+    ),
+    "controls and frames": (("score", "--controls", "--frames"), "--frames: --controls are measured apart"),
+    "seeds of controls": (("score", "--controls", "--seeds", 2), "--seeds: --controls are measured apart"),
+    **{
+        f"{option} of a folder": (("score", "clips", f"--{option}", *value), f"--{option}: makes clips in the demo")
+        for option, value in {
+            "toys": ("3",), "seeds": ("0",), "frames": (), "controls": (), "lora": ("gone",), "dtype": ("bf16",),
+            "device": ("cpu",), "dit": ("gone",), "vae": ("gone",), "text-encoder": ("gone",),
+        }.items()
+    },
+    **{
+        f"{option} of {system}": (("ablate", system, f"--{option}", 1), f"--{option}: the ablation of {system} has none")
+        for system, options in {
+            "saber": ("seeds", "noises"), "frames": ("seeds",), "slot_id": ("pretraining",),
+            "videomaker": ("pretraining",), "sama": ("pretraining",),
+        }.items()
+        for option in options
+    },
+}  # fmt: skip
+
+
+@pytest.mark.usefixtures("nothing_is_read")
+@pytest.mark.parametrize("case", IDLE)
+def test_an_option_that_has_no_use_in_a_command_is_refused(case, capsys):
+    said, says = IDLE[case]
+    assert refused(capsys, *said).startswith(f"refvid: {says}")
+
+
+def test_what_an_option_says_by_default_is_not_given():
+    said = Namespace(none=None, off=False, empty=[], word="", auto="auto", zero=0.0, path=Path("a"), on=True)
+    assert [name for name in vars(said) if is_given(said, name)] == ["zero", "path", "on"]
+    assert not is_given(said, "unheard of")
+
+
+def test_an_ablation_is_given_the_options_it_has_and_their_defaults(monkeypatch, capsys):
+    asked = {}
+    for name, system in ablate.SYSTEMS.items():
+        run = lambda options, name=name: asked.setdefault(name, options) and [name]  # noqa: E731
+        monkeypatch.setitem(ablate.SYSTEMS, name, ablate.System(run, system.unused))
+        cli.main(["ablate", name])
+    cli.main(["ablate", "sama", "--seeds", "5"])
+    assert {(one.seeds, one.noises, one.pretraining) for one in asked.values()} == {(2, 3, 1500)}
+    assert set(asked) == set(ablate.SYSTEMS)
+    assert capsys.readouterr().out.split() == [*asked, "sama"]
+
+
+# ---- devices
+
+UNKNOWN = ("gpu", "CPU", "cpu:1", "cuda:x", "cuda:-1", "cuda:", "mps", "")
+
+
+def with_gpus(monkeypatch, count: int) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "name"), [(0, "cpu"), (1, "cpu"), (1, "cuda"), (1, "cuda:0"), (4, "cuda:3")]
+)
+def test_a_device_that_is_there_keeps_its_name(monkeypatch, gpus, name):
+    with_gpus(monkeypatch, gpus)
+    assert require_device(name) == name
+
+
+@pytest.mark.parametrize(
+    ("gpus", "name", "says"),
+    [
+        (0, "cuda", "there is no CUDA device here; give cpu$"),
+        (0, "cuda:0", "there is no CUDA device here; give cpu$"),
+        (1, "cuda:1", "there is 1 here, counted from 0; give cpu, or cuda:0 to 0"),
+        (2, "cuda:3", "there is 2 here, counted from 0; give cpu, or cuda:0 to 1"),
+        *((2, name, "is no device known here; needed cpu, cuda, or cuda:N") for name in UNKNOWN),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused(monkeypatch, gpus, name, says):
+    with_gpus(monkeypatch, gpus)
+    with pytest.raises(ValueError, match=f"--device {name}: {says}"):
+        require_device(name)
+
+
+@pytest.mark.usefixtures("nothing_is_read")
+@pytest.mark.parametrize("command", [GENERATE, LONG, EDIT, MAKE, ("score",), ("ablate", "saber")])
+def test_every_command_refuses_a_device_that_is_not_there_before_it_reads(command, capsys, monkeypatch):
+    with_gpus(monkeypatch, 0)
+    assert "--device cuda: there is no CUDA device" in refused(capsys, *command, "--device", "cuda")
+
+
+@pytest.mark.usefixtures("nothing_is_read")
+@pytest.mark.parametrize(
+    "command", [(*GENERATE, "--reference", "gone.png"), (*LONG, "--reference", "gone.png"), EDIT]
+)
+def test_an_attention_that_cannot_run_on_the_device_is_refused_with_the_reason(command, capsys):
+    told = refused(capsys, *command, "--device", "cpu", "--attention", "triton")
+    assert told.startswith("refvid: --attention triton: not triton: ")
+
+
+def test_what_can_run_is_not_refused(monkeypatch):
+    with_gpus(monkeypatch, 0)
+    for attention in ("auto", "eager"):
+        said = Namespace(device=None, dtype=None, attention=attention)
+        assert runs_on(said) == ("cpu", torch.float32)
+    assert runs_on(Namespace(device="cpu", dtype="fp16")) == ("cpu", torch.float16)
