@@ -137,7 +137,9 @@ def _require_whole(
     needed |= {f"average.{key}": value.shape for key, value in optimiser.average.state_dict().items()}
     if generator is not None:  # that of a GPU is another
         needed["generator"] = generator.get_state().shape
-    known = {**needed, "generator": tensors["generator"].shape} if "generator" in tensors else needed
+    known = needed.copy()
+    if "generator" in tensors:
+        known["generator"] = tensors["generator"].shape
     for name, inner in _inner(optimiser).items():
         parameters = chain.from_iterable(group["params"] for group in inner.param_groups)
         for index, parameter in enumerate(parameters):

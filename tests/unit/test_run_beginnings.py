@@ -12,9 +12,10 @@ from refvid_toy_run import BEFORE, NEWEST, RESULT, STEPS, as_uninterrupted, cut_
 from safetensors.torch import save_file
 
 from refvid import cli
+from refvid.cli import train as cli_train
 from refvid.cli.train import PARTS
 from refvid.core.checkpoint import read_safetensors
-from refvid.training import adapter, dit, sama, slot_id, vae, videomaker
+from refvid.training import adapter, dit, sama, semantic_targets, slot_id, vae, videomaker
 from refvid.training.adapter import Models
 from refvid.training.run_state import difference, weights_digest
 
@@ -230,6 +231,33 @@ def test_an_option_that_a_part_has_no_use_for_is_refused_by_name(tmp_path, capsy
         assert f"{option}: refvid train {part} has no use for it" in said
         assert all(other in said for other, one in PARTS.items() if name in one.takes)
     assert not list(tmp_path.iterdir()), "nothing was begun"
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_an_option_that_a_part_takes_reaches_its_trainer(tmp_path, monkeypatch, part):
+    calls = []
+    for module, names in (
+        (vae, ["train_vae"]),
+        (dit, ["train_dit", "export_run"]),
+        (slot_id, ["train_slots"]),
+        (videomaker, ["train_videomaker"]),
+        (sama, ["train_sama"]),
+    ):
+        for name in names:
+            monkeypatch.setattr(module, name, lambda *given, **named: calls.append(repr((given, named))))
+    monkeypatch.setattr(semantic_targets, "Siglip", lambda folder, device: f"of {folder}")
+    asked = {name: ["1"] if name == "seed" else values for name, values in GIVEN.items()}
+    asked["device"] = ["cuda"]
+    monkeypatch.setattr(cli_train, "require_device", lambda name: name)
+    pair = ["--from", "a", "--from-text", "b"] if {"from_", "from_text"} <= set(PARTS[part].takes) else []
+    cli.main(["train", part, "--out", str(tmp_path), *pair])
+    for name in PARTS[part].takes:
+        option = [
+            "--" + name.strip("_").replace("_", "-"),
+            *(["c"] if name.startswith("from") else asked[name]),
+        ]
+        cli.main(["train", part, "--out", str(tmp_path), *pair, *option])
+    assert len(set(calls)) == len(calls) == 1 + len(PARTS[part].takes)
 
 
 def test_a_device_that_is_not_there_is_refused_before_any_work(tmp_path, capsys, monkeypatch):
