@@ -13,17 +13,7 @@ from refvid.core.checkpoint import read_safetensors, save_model, write_tensors
 from refvid.training import dit as dit_training
 from refvid.training import vae as vae_training
 from refvid.training.batches import PATTERNS, Drawing, draw_batch
-from refvid.training.dit import (
-    Start,
-    Trainee,
-    TrainingConfig,
-    begun_dit,
-    demo_dit,
-    export_run,
-    fresh_dit,
-    smoke_dit,
-    train_dit,
-)
+from refvid.training.dit import Start, Trainee, TrainingConfig, begun_dit, fresh_dit, smoke_dit, train_dit
 from refvid.training.objective import masked_reference_loss
 from refvid.training.optimise import Optimiser
 from refvid.training.run_state import RunState
@@ -256,11 +246,11 @@ def test_the_files_of_a_run_that_has_ended_can_be_written_again(tmp_path):
     without = {key: value for key, value in state.items() if key != "generator"}
     for held in ({**state, "generator": state["generator"][:16]}, without):  # a GPU's is smaller
         write_tensors(held, tmp_path / "dit-run.safetensors", said)
-        export_run(config, tmp_path)
+        dit_training.export_run(config, tmp_path)
         for name in ("dit", "text_encoder"):
             same_files(tmp_path / f"{name}.safetensors", tmp_path / f"{name}-ended.safetensors")
     with pytest.raises(ValueError, match=r"config.model.width is 48 there and 256 here"):
-        export_run(demo_dit(), tmp_path)
+        dit_training.export_run(dit_training.demo_dit(), tmp_path)
 
 
 @autocast
