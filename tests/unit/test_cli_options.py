@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from refvid import cli
-from refvid.cli import ablate
-from refvid.cli.applies import is_given
+from refvid.cli import ablate, edit
+from refvid.cli.applies import is_given, spelled
+from refvid.cli.guidance import read_guidance
 from refvid.cli.model import require_device, runs_on
+from refvid.hosts.pipeline import Settings
 
 GENERATE = ("generate", "--prompt", "a toy", "--out", "no.mp4")
 LONG = ("long", "--prompt", "a toy", "--out", "no.mp4")
@@ -172,3 +174,30 @@ def test_what_can_run_is_not_refused(monkeypatch):
         said = Namespace(device=None, dtype=None, attention=attention)
         assert runs_on(said) == ("cpu", torch.float32)
     assert runs_on(Namespace(device="cpu", dtype="fp16")) == ("cpu", torch.float16)
+
+
+# ---- what only a model's settings or a film can tell
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("negative", "blurry"), ("guidance_window", "0:0.5"), ("renorm", "clip")]
+)
+def test_options_of_guidance_are_refused_where_nothing_is_guided(name, value):
+    nothing = {"image_scale": None, "guidance_window": None, "renorm": None, "negative": ""}
+    said = Namespace(**nothing | {name: value})
+    with pytest.raises(ValueError, match=f"^{spelled(name)}: a scale of 1 is no guidance, no pass reads it"):
+        read_guidance(said, Settings(scale=1.0))
+    assert read_guidance(said, Settings(scale=4.0)).text.value == 4
+    said.image_scale = 2.0  # three passes, one of which reads the negative prompt
+    assert read_guidance(said, Settings(scale=1.0)).image.value == 2
+    assert read_guidance(Namespace(**nothing), Settings(scale=1.0)).renorm == "off"
+
+
+def test_windows_that_a_film_does_not_need_are_said(capsys):
+    edit._tell_one_window(Namespace(window=13, overlap=None), 13, 13)
+    assert capsys.readouterr().err == "refvid: --window: the film's 13 frames lie in one window of 13\n"
+    edit._tell_one_window(Namespace(window=9, overlap=4), 7, 9)
+    assert "--window, --overlap: the film's 7 frames" in capsys.readouterr().err
+    edit._tell_one_window(Namespace(window=None, overlap=None), 7, 81)
+    edit._tell_one_window(Namespace(window=13, overlap=8), 14, 13)
+    assert capsys.readouterr().err == ""

@@ -1,9 +1,11 @@
 """Recipes: data, found by name."""
 
+import logging
 from dataclasses import FrozenInstanceError
 
 import pytest
 
+from refvid.core import recipes
 from refvid.core.recipes import AUTO, EDITING, GREY, RECIPES, choose_recipe, recipe_named
 
 
@@ -69,3 +71,44 @@ def test_recipes_that_take_a_source_video_are_chosen_apart():
         choose_recipe(AUTO, "saber", EDITING)
     with pytest.raises(ValueError, match=r"recipe is 'sama'; choose one of saber"):
         choose_recipe("sama", None)
+
+
+@pytest.fixture
+def told(caplog, monkeypatch) -> None:
+    monkeypatch.setattr(recipes, "_told", set())
+    caplog.set_level(logging.WARNING)
+
+
+@pytest.mark.parametrize(
+    ("name", "trained", "among"),
+    [
+        ("phantom", "saber", RECIPES),
+        ("saber", "videomaker", RECIPES),
+        ("videomaker_shared", "saber", RECIPES),
+        ("saber", "a recipe of tomorrow", RECIPES),
+        ("in_context", "saber", EDITING),
+        ("saber", "sama", RECIPES),
+    ],
+)
+@pytest.mark.usefixtures("told")
+def test_a_chosen_recipe_that_the_file_contradicts_is_said_once_with_both_names(name, trained, among, caplog):
+    for _ in range(2):
+        assert choose_recipe(name, trained, among).name == name
+    (said,) = caplog.messages
+    assert f"the recipe is {name}, but the model's file says it was trained for {trained}," in said
+    assert caplog.records[0].levelno == logging.WARNING
+
+
+@pytest.mark.usefixtures("told")
+def test_recipes_of_one_family_and_files_that_say_nothing_are_no_contradiction(caplog):
+    for name in RECIPES:
+        choose_recipe(name, None)
+        choose_recipe(name, name)
+        choose_recipe(AUTO, name)
+    of_videomaker = [name for name in RECIPES if name.startswith("videomaker")]
+    for family, among in ((of_videomaker, RECIPES), (list(EDITING), EDITING)):
+        assert len(family) > 1
+        for name in family:
+            for trained in family:
+                choose_recipe(name, trained, among)
+    assert not caplog.messages
