@@ -76,7 +76,7 @@ class RunState:
             if found is not None:
                 field, here, there = found
                 raise ValueError(
-                    f"--resume: {path} was made by another run: {field} is {there} there and {here} here; "
+                    f"--out: {path} was made by another run: {field} is {there} there and {here} here; "
                     "give what it was begun with, or choose another --out"
                 )
         if len(wrong) == len(self.files.states(self.folder)):
