@@ -12,8 +12,9 @@ PARTIAL = ".partial"
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """A path beside `path` to write a file to. It is flushed and takes the place of `path` where the block ends well; else it is
-    removed, and `path` is as it was. A link's target is what is replaced. OSError as the file system says."""
+    """A path beside `path` to write a file to. It is flushed and takes the place of `path` where the block
+    ends well; else it is removed, and `path` is as it was. A link's target is what is replaced. OSError as
+    the file system says."""
     path = Path(path).resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name[:60]}{PARTIAL}")  # a name may be 255 bytes long, a character four
@@ -73,8 +74,8 @@ def read_mark(folder: Path) -> dict | None:
 
 
 def release(folder: Path, names: list[str]) -> None:
-    """Remove these files of a folder of ours, then its mark, then the folder. What somebody else put there stays, and the folder with
-    it."""
+    """Remove these files of a folder of ours, then its mark, then the folder. What somebody else put there
+    stays, and the folder with it."""
     for name in (*names, MARK):
         (folder / name).unlink(missing_ok=True)
     if not any(folder.iterdir()):
@@ -86,7 +87,8 @@ _OURS = (MARK, f".{MARK}{PARTIAL}")
 
 
 def _flush_names(folder: Path) -> None:
-    """A folder's names onto the disk, where the system can do that: Windows opens no folder, some file systems flush none."""
+    """A folder's names onto the disk, where the system can do that: Windows opens no folder, some file
+    systems flush none."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

@@ -145,7 +145,8 @@ def ablate(place: Place, steps: int, pretraining: int, toys: int) -> list[str]:
 
 
 def _measured(config: TrainingConfig, folder: Path, toys: int, device: str) -> dict[str, Tensor]:
-    """Figures of one trained run, (toys,) each; measured where its folder does not hold them, with the clips of the sheet."""
+    """Figures of one trained run, (toys,) each; measured where its folder does not hold them, with the clips
+    of the sheet."""
 
     def measure() -> dict[str, dict[str, Tensor]]:
         backbone = load_backbone(*files_of(folder), device=device)
@@ -165,7 +166,8 @@ def _measured(config: TrainingConfig, folder: Path, toys: int, device: str) -> d
 
 
 def _clips_of(folder: Path) -> Tensor:
-    """(rows, 3, F, H, W): a run's first toys, as the sheet shows them. ValueError where the file is not whole."""
+    """(rows, 3, F, H, W): a run's first toys, as the sheet shows them. ValueError where the file is not
+    whole."""
     held, _ = read_safetensors(folder / CLIPS, "--out")
     if "clips" not in held:
         raise ValueError(f"--out: {folder / CLIPS} holds no clips")

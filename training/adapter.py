@@ -33,8 +33,8 @@ class Models:
 def adapter_state(
     files: RunFiles, config: Any, models: Models, folder: Path, resume: bool, device: str, **besides: str
 ) -> RunState:
-    """The state of an adapter's run, of which `config` and what is given besides says all but the base. Comes before any work; ValueError as
-    `RunState` says."""
+    """The state of an adapter's run, of which `config` and what is given besides says all but the base. Comes
+    before any work; ValueError as `RunState` says."""
     made_by = {
         "config": asdict(config),
         "base": models.digests(),

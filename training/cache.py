@@ -22,9 +22,10 @@ RowsT = TypeVar("RowsT")
 def cached_rows(
     rows: type[RowsT], folder: Path, name: str, count: int, made_by: str, encode_part: Callable[[int], RowsT]
 ) -> RowsT:
-    """`count` rows of a dataclass of tensors in files of SHARD each: read what was `made_by` the same before, make the rest by
-    `encode_part(index)`, PART rows each. A run that is cut off loses one file at most; a longer one adds to what is there; a file of ours
-    that is cut short is made again. ValueError where count is no multiple of PART, or a file is there that is not of ours."""
+    """`count` rows of a dataclass of tensors in files of SHARD each: read what was `made_by` the same before,
+    make the rest by `encode_part(index)`, PART rows each. A run that is cut off loses one file at most; a
+    longer one adds to what is there; a file of ours that is cut short is made again. ValueError where count
+    is no multiple of PART, or a file is there that is not of ours."""
     if count % PART:
         raise ValueError(f"clips is {count}; clips are rendered in parts of {PART}: give a multiple")
     starts = range(0, count, SHARD)
@@ -64,12 +65,14 @@ def _require_ours(path: Path) -> None:
         begins = file.read(8 + len(OURS))[8:]
     if path.stat().st_size and not (begins and OURS.startswith(begins)):
         raise ValueError(
-            f"{path} is no file of encoded clips (its metadata has no {MADE_BY}); move it away, or choose another folder"
+            f"{path} is no file of encoded clips (its metadata has no {MADE_BY}); "
+            "move it away, or choose another folder"
         )
 
 
 def _read(rows: type[RowsT], path: Path, told: str) -> RowsT | None:
-    """What a file of ours holds; None where it is not there, cut short (which is said), or made by something else."""
+    """What a file of ours holds; None where it is not there, cut short (which is said), or made by something
+    else."""
     if not path.exists():
         return None
     try:

@@ -197,8 +197,8 @@ def compile_blocks(dit: WanDiT, dynamic: bool | None = True) -> None:
 
 
 def export_run(config: TrainingConfig, folder: Path) -> None:
-    """Write the averaged weights of a run that has not ended as `train_dit` writes those of one that has. ValueError where there is no
-    whole state of this configuration."""
+    """Write the averaged weights of a run that has not ended as `train_dit` writes those of one that has.
+    ValueError where there is no whole state of this configuration."""
     if not FILES.found_states(folder):
         raise ValueError(f"--out: {folder} holds no {FILES.states(folder)[0].name}; needed a run to export")
     state = RunState(FILES, folder, {"config": asdict(config)}, resume=True)

@@ -1,4 +1,5 @@
-"""Runs of ablations: each in a folder of its own, trained and measured once, so that a command that was stopped goes on."""
+"""Runs of ablations: each in a folder of its own, trained and measured once, so that a command that was
+stopped goes on."""
 
 import json
 import logging
@@ -77,7 +78,8 @@ class Ablation:
 
 
 def run_folder(folder: Path, name: str) -> Path:
-    """The folder of one run in a folder of ablations, both ours from here on. ValueError where either is somebody's."""
+    """The folder of one run in a folder of ablations, both ours from here on. ValueError where either is
+    somebody's."""
     own = folder / name.replace(" ", "-")
     claim(folder, "ablations", "refvid ablate", "--out")
     claim(own, "a run of an ablation", name, "--out")
@@ -85,15 +87,17 @@ def run_folder(folder: Path, name: str) -> Path:
 
 
 def begin(folder: Path, made_by: Any, files: RunFiles) -> None:
-    """Make sure that a run in a folder of ours goes on from what was made by the same; results without a state are made again.
-    ValueError where the folder holds a run that was made otherwise. Without its mark a state says itself what it was made by."""
+    """Make sure that a run in a folder of ours goes on from what was made by the same; results without a
+    state are made again. ValueError where the folder holds a run that was made otherwise. Without its mark a
+    state says itself what it was made by."""
     made, begun = plain(made_by), folder / BEGUN
     states, said = files.found_states(folder), marked(begun)
     found = None if said is None else difference(made, said)
     if found is not None and (states or files.found_results(folder)):
         field, here, there = found
         raise ValueError(
-            f"--out: {folder} holds a run that was made otherwise: {field} is {there} there and {here} here; choose another --out"
+            f"--out: {folder} holds a run that was made otherwise: {field} is {there} there and {here} here; "
+            "choose another --out"
         )
     if not states:
         files.remove(folder)
@@ -115,7 +119,8 @@ def kept(folder: Path, made_by: Any, measure: Callable[[], Values], name: str = 
 
 
 def marked(file: Path) -> Any:
-    """What a mark of a run says; None where there is none. One that a full disk or a kill cut short is as none, with a warning."""
+    """What a mark of a run says; None where there is none. One that a full disk or a kill cut short is as
+    none, with a warning."""
     try:
         return json.loads(file.read_text("utf-8"))
     except FileNotFoundError:

@@ -1,4 +1,5 @@
-"""Muon for matrices and convolution kernels, Adam for the rest, an average of the weights, and all of it as tensors and back."""
+"""Muon for matrices and convolution kernels, Adam for the rest, an average of the weights, and all of it as
+tensors and back."""
 
 from collections.abc import Callable
 from itertools import chain
@@ -101,8 +102,8 @@ def restore_run(
     generator: Generator | None = None,
     what: str = "state",
 ) -> None:
-    """Take back what `run_tensors` gave. Without a generator its state is left alone. ValueError, and nothing is changed, where the
-    tensors are not all there or are another module's; `what` names them."""
+    """Take back what `run_tensors` gave. Without a generator its state is left alone. ValueError, and nothing
+    is changed, where the tensors are not all there or are another module's; `what` names them."""
     _require_whole(tensors, module, optimiser, generator, what)
     groups: dict[str, dict] = {"module": {}, "average": {}, "muon": {}, "adam": {}, "generator": {}}
     for key, value in tensors.items():

@@ -1,4 +1,5 @@
-"""The state of a run on disk: begun only where nothing is lost by it, kept twice, gone on from by the same run alone."""
+"""The state of a run on disk: begun only where nothing is lost by it, kept twice, gone on from by the same
+run alone."""
 
 import json
 import logging
@@ -49,11 +50,13 @@ class RunFiles:
 
 
 class RunState:
-    """Where a run's state is kept, and what it must be made by. Newest and the one before: whatever happens at any moment, one is whole."""
+    """Where a run's state is kept, and what it must be made by. Newest and the one before: whatever happens
+    at any moment, one is whole."""
 
     def __init__(self, files: RunFiles, folder: Path, made_by: dict[str, Any], resume: bool = False):
-        """Comes before any work. ValueError where the run would begin anew over another's state or results, or with `resume` go on from
-        what was not made by the same: `made_by` is all that a run depends on, by name."""
+        """Comes before any work. ValueError where the run would begin anew over another's state or results,
+        or with `resume` go on from what was not made by the same: `made_by` is all that a run depends on, by
+        name."""
         self.files, self.folder, self.resume = files, folder, resume
         self.made_by = plain(made_by)
         self._newest_is_whole = False
@@ -83,14 +86,15 @@ class RunState:
             raise ValueError(self._none(wrong))
 
     def first_step(self, module: nn.Module, optimiser: Optimiser, generator: Generator, steps: int) -> int:
-        """The step to go on from, everything as it was there; 0 for a run that begins. ValueError as `restore` says, and for a state that
-        is past this run's end."""
+        """The step to go on from, everything as it was there; 0 for a run that begins. ValueError as
+        `restore` says, and for a state that is past this run's end."""
         if not self.resume or not self.files.found_states(self.folder):
             return 0
         step = self.restore(module, optimiser, generator)
         if step > steps:
             raise ValueError(
-                f"--resume: the state in {self.folder} has taken {step} steps, this run has {steps}; choose another --out"
+                f"--resume: the state in {self.folder} has taken {step} steps, this run has {steps}; "
+                "choose another --out"
             )
         if step == steps:
             told = self.files.name, steps, ", ".join(self.files.results)
@@ -98,7 +102,8 @@ class RunState:
         return step
 
     def restore(self, module: nn.Module, optimiser: Optimiser, generator: Generator | None = None) -> int:
-        """Take the newest state that is whole; -> its step. One that is not is named in a warning. ValueError where none is."""
+        """Take the newest state that is whole; -> its step. One that is not is named in a warning. ValueError
+        where none is."""
         wrong: list[str] = []
         for path in self.files.states(self.folder):
             try:
@@ -114,7 +119,8 @@ class RunState:
         raise ValueError(self._none(wrong))
 
     def save(self, module: nn.Module, optimiser: Optimiser, generator: Generator, step: int) -> None:
-        """Keep the run as it is after so many steps. OSError where that cannot be written; the states are then as they were."""
+        """Keep the run as it is after so many steps. OSError where that cannot be written; the states are
+        then as they were."""
         (newest, before), fresh = self.files.states(self.folder), self.files.fresh(self.folder)
         said = {STEP: json.dumps(step), MADE_BY: json.dumps(self.made_by)}
         write_tensors(run_tensors(module, optimiser, generator), fresh, said)
@@ -128,24 +134,26 @@ class RunState:
 
 
 def require_unused(files: RunFiles, folder: Path, resume: bool) -> None:
-    """ValueError where a run would begin over another's state, or write over what is not of a state that it goes on from."""
+    """ValueError where a run would begin over another's state, or write over what is not of a state that it
+    goes on from."""
     states, results = files.found_states(folder), files.found_results(folder)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--out: {folder} is a file; needed a folder")
     if states and not resume:
         raise ValueError(
-            f"--out: {folder} holds {states[0].name}, the state of a run; --resume goes on from it, or choose another --out"
+            f"--out: {folder} holds {states[0].name}, the state of a run; --resume goes on from it, "
+            "or choose another --out"
         )
     if results and not states:
         raise ValueError(
-            f"--out: {folder} holds {results[0].name}, which this run would write, and no state to go on from; "
-            "move it away, or choose another --out"
+            f"--out: {folder} holds {results[0].name}, which this run would write, and no state to go on "
+            "from; move it away, or choose another --out"
         )
 
 
 def _whole(path: Path, read: Read) -> tuple[dict[str, Tensor], int, dict | None]:
-    """Tensors of a state, its step, and what it was made by, None where it does not say. ValueError where it is not there, cut short, or
-    says no step."""
+    """Tensors of a state, its step, and what it was made by, None where it does not say. ValueError where it
+    is not there, cut short, or says no step."""
     if not path.exists():
         raise ValueError(f"state: there is no {path.name}")
     tensors, said = read(path, "state")
@@ -161,8 +169,8 @@ def plain(value: Any) -> Any:
 
 
 def difference(here: Any, there: Any, field: str = "") -> tuple[str, str, str] | None:
-    """The first field in which two values of JSON differ, and what it is in each; None where they are the same. Of objects on top only
-    the keys of `here` count."""
+    """The first field in which two values of JSON differ, and what it is in each; None where they are the
+    same. Of objects on top only the keys of `here` count."""
     if isinstance(here, dict) and isinstance(there, dict):
         keys = here if not field else {**here, **there}
         pairs = [(f"{field}.{key}" if field else key, here.get(key), there.get(key)) for key in keys]
@@ -179,8 +187,8 @@ def _short(value: Any) -> str:
 
 
 def weights_digest(path: Path, what: str) -> str:
-    """Of the weights of a safetensors file, whatever is said beside them, which comes in another order each time. ValueError where there
-    is no file; `what` names the input."""
+    """Of the weights of a safetensors file, whatever is said beside them, which comes in another order each
+    time. ValueError where there is no file; `what` names the input."""
     if not path.is_file():
         raise ValueError(f"{what}: there is no file {path}; give a .safetensors file")
     digest = sha256()

@@ -1,4 +1,5 @@
-"""A run of a few numbers that trains in milliseconds, as adapters are trained, and ways to end it from outside."""
+"""A run of a few numbers that trains in milliseconds, as adapters are trained, and ways to end it from
+outside."""
 
 import os
 from collections.abc import Callable
@@ -36,7 +37,8 @@ def train_toy(
     at_step: Callable[[int], None] = lambda step: None,
     **made_by: object,
 ) -> None:
-    """Leaves toy.safetensors in the folder, and a state after every step. What a step draws is its own, as in every run."""
+    """Leaves toy.safetensors in the folder, and a state after every step. What a step draws is its own, as in
+    every run."""
     state = RunState(FILES, folder, {"config": {"steps": steps, "width": width}, **made_by}, resume)
     torch.manual_seed(0)
     toy = Toy(width)
@@ -54,7 +56,8 @@ def train_toy(
 
 
 def in_a_child(work: Callable[[], None]) -> int:
-    """The wait status of a process that does this: 0 done, 1 an OSError, 2 anything else, or the signal that ended it."""
+    """The wait status of a process that does this: 0 done, 1 an OSError, 2 anything else, or the signal that
+    ended it."""
     child = os.fork()
     if not child:
         code = 2
