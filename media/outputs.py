@@ -38,13 +38,19 @@ def check_output(path: Path, kind: Kind, inputs: Iterable[Path], what: str) -> N
         _try(path, folder)
     except OSError as error:
         raise ValueError(f"{what}: {path} cannot be written: {error.strerror or error}") from error
-    for one in inputs if kind.endings else ():
-        if _same(path, one) or _holds(one, path) or (folder and _holds(path, one)):
+    if kind.endings:
+        require_other(path, inputs, what)
+    if folder and kind is FILM:
+        require_frames(path, what)
+
+
+def require_other(path: Path, inputs: Iterable[Path], what: str) -> None:
+    """ValueError where a file or folder of this name would take the place of a file that is read, or of one in a folder that is."""
+    for one in inputs:
+        if _same(path, one) or _holds(one, path) or _holds(path, one):
             raise ValueError(
                 f"{what}: {path} would take the place of {one}, which is read; choose another name"
             )
-    if folder and kind is FILM:
-        require_frames(path, what)
 
 
 def require_frames(folder: Path, what: str) -> None:

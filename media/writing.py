@@ -40,7 +40,8 @@ class Container:
     sound_encoder: str = "aac"
 
 
-_H264 = ("libx264", {"crf": "12"})
+# With its tree of macroblocks the same pictures gave another film now and then (docs/log.md).
+_H264 = ("libx264", {"crf": "12", "x264-params": "mbtree=0"})
 _VP9 = ("libvpx-vp9", {"crf": "15", "b:v": "0", "cpu-used": "2"})
 _ISO = ("aac", "mp3", "ac3", "alac")
 _PCM = ("pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le", "pcm_s16be", "pcm_s24be")
@@ -125,7 +126,7 @@ def _picture_stream(film: Any, container: Container, rate: Fraction, shape: tupl
     stream = film.add_stream(container.encoder, rate=rate, options=container.options)
     stream.height, stream.width = shape[1:3]
     stream.pix_fmt = "yuv420p"
-    stream.codec_context.thread_count = 1  # libx264's threads decide what is written
+    stream.codec_context.thread_count = 1  # their number would decide what is written
     _tag(stream.codec_context)
     return stream
 

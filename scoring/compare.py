@@ -20,6 +20,7 @@ from .clip import SHEET_TITLES, Clip, Figures, Scored, Target, score_clip, sheet
 from .folder import OWN, Row, read_rows
 
 SHEET_ROWS = 12
+REPORT = ("score.json", "score.png")
 CELL_HEIGHT = 128
 
 
@@ -78,6 +79,8 @@ def score_folder(folder: Path, out: Path, progress: Callable[[int, int], None] |
     One clip is in memory at a time. ValueError names the row or file that is wrong, before anything is written.
     """
     rows = read_rows(folder)
+    for name in REPORT:
+        media.require_other(out / name, [file for row in rows for file in row.files], "--out")
     targets = _targets(rows)
     table, scored, cells = [], [], []
     for done, row in enumerate(rows, start=1):

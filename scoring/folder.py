@@ -33,6 +33,11 @@ class Row:
     seed: int | None = None
 
     @property
+    def files(self) -> list[Path]:
+        """Every file that is read for it."""
+        return [file for name in FILES if (file := getattr(self, name)) is not None]
+
+    @property
     def pair(self) -> tuple[Path, int | None, str | None]:
         """Clips of two variants that agree in this are a pair."""
         return self.reference, self.seed, self.prompt

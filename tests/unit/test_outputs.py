@@ -3,9 +3,6 @@
 import os
 import resource
 import signal
-import subprocess
-import sys
-import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -224,6 +221,17 @@ def test_the_same_numbers_give_the_same_bytes_and_no_file_beside(tmp_path, endin
     assert sorted(one.name for one in tmp_path.iterdir()) == sorted(name + ending for name in ("a", "b"))
 
 
+def test_h264_is_written_by_one_thread_and_without_what_made_other_films_now_and_then(tmp_path, monkeypatch):
+    """Beside VP9 one film in three was another while libx264 had its tree of macroblocks, in some processes and not in others: what is
+    held here is that it is off (docs/log.md)."""
+    opened, real = [], writing._picture_stream
+    monkeypatch.setattr(writing, "_picture_stream", lambda *of: opened.append(real(*of)) or opened[-1])
+    for ending in (".mp4", ".mov", ".mkv", ".webm"):
+        media.write_video(tmp_path / f"x{ending}", VIDEO, 8)
+        assert opened[-1].codec_context.thread_count == 1
+        assert ending == ".webm" or writing.CONTAINERS[ending].options["x264-params"] == "mbtree=0"
+
+
 def test_generate_gives_one_film_for_one_seed(models, tmp_path):
     for name in ("a.mp4", "b.mp4"):
         cli.main([str(one) for one in generate(models, tmp_path / name, "--seed", 3)])
@@ -331,33 +339,34 @@ def test_comfyui_files_leaves_what_is_another_file_and_takes_what_is_there(tmp_p
 # ---- signals
 
 
-def started(models: Path, folder: Path) -> subprocess.Popen:
-    """A long video of many steps, in a process of its own."""
-    folder.mkdir()
-    command = generate(
-        models, folder / "x.mp4", "--steps", 100, "--width", 48, "--height", 32, "--keys", 3, "--stride", 4
-    )
-    run = [
-        sys.executable,
-        "-c",
-        "import sys; from refvid.cli import main; main(sys.argv[1:])",
-        "long",
-        *command[1:],
-    ]
-    own = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([str(one) for one in run], cwd=folder, stderr=subprocess.PIPE, text=True, env=own)
+@pytest.mark.parametrize(
+    ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_a_signal_ends_in_one_line_and_keeps_finished_parts(
+    models, tmp_path, capsys, caplog, monkeypatch, number, code, word
+):
+    real, handler = plain_long_video.generate, signal.getsignal(signal.SIGTERM)
+
+    def stopped(backbone, request, progress=None):
+        if request.given is not None:  # the second part
+            os.kill(os.getpid(), number)
+        return real(backbone, request, progress)
+
+    monkeypatch.setattr(plain_long_video, "generate", stopped)
+    command = ["long", *generate(models, tmp_path / "x.mp4", "--keys", 3, "--stride", 4)[1:]]
+    assert said(capsys, *command, code=code) == f"refvid: {word}"
+    assert "1 finished parts are kept in" in caplog.text and signal.getsignal(signal.SIGTERM) is handler
+    assert sorted(file.name for file in tmp_path.rglob("*")) == sorted(["x.parts", MARK, "keys.safetensors"])
 
 
-def test_a_signal_ends_in_one_line_and_keeps_finished_parts(models, tmp_path):
-    endings = {signal.SIGINT: (130, "interrupted"), signal.SIGTERM: (143, "terminated")}
-    runs = {number: started(models, tmp_path / number.name) for number in endings}
-    for number, (code, word) in endings.items():
-        folder, process, deadline = tmp_path / number.name, runs[number], time.monotonic() + 120
-        while not (folder / "x.parts" / "keys.safetensors").exists():
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.02)
-        process.send_signal(number)
-        _, errors = process.communicate(timeout=60)
-        assert process.returncode == code and "Traceback" not in errors
-        assert f"refvid: {word}" in errors and "finished parts are kept in" in errors
-        assert not (folder / "x.mp4").exists() and not list(folder.rglob(".*"))
+def test_a_signal_while_a_film_is_written_leaves_no_half_of_it(models, tmp_path, capsys, monkeypatch):
+    real = writing._encoded
+
+    def stopped(stream, frames):
+        yield from real(stream, frames[:2])
+        os.kill(os.getpid(), signal.SIGTERM)
+        yield from ()
+
+    monkeypatch.setattr(writing, "_encoded", stopped)
+    said(capsys, *generate(models, tmp_path / "x.mp4"), code=143)
+    assert not list(tmp_path.iterdir())

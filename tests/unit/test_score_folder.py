@@ -205,4 +205,20 @@ def test_the_command_prints_a_table_and_writes_both_files(folder, tmp_path, caps
 def test_a_folder_and_a_model_together_are_refused(folder, capsys) -> None:
     with pytest.raises(SystemExit):
         cli.main(["score", str(folder), "--toys", "3"])
-    assert "--toys makes clips in the demo world" in capsys.readouterr().err
+    assert "--toys: makes clips in the demo world" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["score.png", "score.json"])
+def test_a_report_never_takes_the_place_of_what_is_scored(tmp_path, name):
+    """NAME.mp4 goes with NAME.png: clips named score, reported into their own folder, lost their reference."""
+    media.write_picture(tmp_path / "toy.png", picture(0))
+    media.write_video(tmp_path / "toy.mp4", clip(0, 1).movedim(-1, 0) * 2 - 1, 8)
+    out = tmp_path / "report" / "out"
+    out.mkdir(parents=True)
+    (out / name).symlink_to(tmp_path / "toy.png")
+    before = (tmp_path / "toy.png").read_bytes()
+    with pytest.raises(
+        ValueError, match=rf"--out: .*{name} would take the place of .*toy\.png, which is read"
+    ):
+        score_folder(tmp_path, out)
+    assert (tmp_path / "toy.png").read_bytes() == before and len(list(out.iterdir())) == 1
