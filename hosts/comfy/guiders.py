@@ -83,8 +83,8 @@ def table_guider(
 def _tell_nothing_carried(positive: Conditioning) -> None:
     if not any(key in options for _, options in positive for key in CONDITIONS):
         logger.warning(
-            "refvid: image_scale: positive carries neither references nor identities nor given frames; it acts "
-            "only on what other nodes put there beside the prompt"
+            "refvid: image_scale: positive carries neither references nor identities nor given frames; it "
+            "acts only on what other nodes put there beside the prompt"
         )
 
 

@@ -1,4 +1,4 @@
-"""What files and inputs say against each other in ComfyUI is said in the log, and what an adapter holds is not dropped."""
+"""What files and inputs contradict in ComfyUI is logged, and what an adapter holds is not dropped."""
 
 import logging
 

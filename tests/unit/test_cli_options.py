@@ -66,9 +66,18 @@ def test_an_option_without_what_it_acts_on_is_refused(option, capsys):
         assert told == f"refvid: {option.strip()}: needs {needs} beside it; give that, or leave it out"
 
 
+OF_A_MODEL = {
+    **{"toys": ("3",), "seeds": ("0",), "frames": (), "controls": (), "dtype": ("bf16",), "device": ("cpu",)},
+    **dict.fromkeys(("lora", "dit", "vae", "text-encoder"), ("gone",)),
+}
+UNUSED = {
+    "saber": ("seeds", "noises"),
+    "frames": ("seeds",),
+    **dict.fromkeys(("slot_id", "videomaker", "sama"), ("pretraining",)),
+}
 IDLE = {
     "fps of an edit": ((*EDIT, "--fps", 8), "--fps: an edit keeps the film's own rate; leave it out"),
-    "a LoRA where the DiT is not used": ((*MAKE, "--lora", "gone"), "--lora: an identity is read with the VAE"),
+    "a LoRA where no DiT is used": ((*MAKE, "--lora", "gone"), "--lora: an identity is read with the VAE"),
     "a prompt between keys of a clip": (
         (*LONG, "--from", "gone.mp4", "--between-prompt", "b"),
         "--between-prompt: with --from no key picture is asked for",
@@ -76,21 +85,21 @@ IDLE = {
     "controls and frames": (("score", "--controls", "--frames"), "--frames: --controls are measured apart"),
     "seeds of controls": (("score", "--controls", "--seeds", 2), "--seeds: --controls are measured apart"),
     **{
-        f"{option} of a folder": (("score", "clips", f"--{option}", *value), f"--{option}: makes clips in the demo")
-        for option, value in {
-            "toys": ("3",), "seeds": ("0",), "frames": (), "controls": (), "lora": ("gone",), "dtype": ("bf16",),
-            "device": ("cpu",), "dit": ("gone",), "vae": ("gone",), "text-encoder": ("gone",),
-        }.items()
+        f"{option} of a folder": (
+            ("score", "clips", f"--{option}", *value),
+            f"--{option}: makes clips in the",
+        )
+        for option, value in OF_A_MODEL.items()
     },
     **{
-        f"{option} of {system}": (("ablate", system, f"--{option}", 1), f"--{option}: the ablation of {system} has none")
-        for system, options in {
-            "saber": ("seeds", "noises"), "frames": ("seeds",), "slot_id": ("pretraining",),
-            "videomaker": ("pretraining",), "sama": ("pretraining",),
-        }.items()
+        f"{option} of {system}": (
+            ("ablate", system, f"--{option}", 1),
+            f"--{option}: the ablation of {system} ",
+        )
+        for system, options in UNUSED.items()
         for option in options
     },
-}  # fmt: skip
+}
 
 
 @pytest.mark.usefixtures("nothing_is_read")
