@@ -19,7 +19,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name[:60]}{PARTIAL}")  # a name may be 255 bytes long, a character four
     try:
+        mode = _mode(path if path.exists() else partial)
         yield partial
+        partial.chmod(mode)  # safetensors writes files that nobody else may read
         with partial.open("rb+") as written:
             os.fsync(written.fileno())
         partial.replace(path)
@@ -84,6 +86,16 @@ def release(folder: Path, names: list[str]) -> None:
 
 # A mark that a full disk or a kill cut short marks nothing, and holds nothing.
 _OURS = (MARK, f".{MARK}{PARTIAL}")
+
+
+def _mode(path: Path) -> int:
+    """Who may read a file; of one that is not there, as new files are made here."""
+    made = not path.exists()
+    path.touch()
+    mode = path.stat().st_mode
+    if made:
+        path.unlink()
+    return mode
 
 
 def _flush_names(folder: Path) -> None:

@@ -177,3 +177,14 @@ def test_released_a_folder_is_gone_but_not_what_somebody_put_there(tmp_path):
     for name in ("ours", "shared"):
         release(tmp_path / name, ["part.txt", "never-made.txt"])
     assert names(tmp_path) == ["note.txt", "shared"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_a_new_file_may_be_read_as_others_may_and_an_old_one_as_it_could(tmp_path):
+    plain, path = tmp_path / "plain", tmp_path / "x.safetensors"
+    plain.touch()
+    write_tensors({"a": torch.zeros(2)}, path, {})
+    assert path.stat().st_mode == plain.stat().st_mode
+    path.chmod(0o640)
+    write_tensors({"a": torch.ones(2)}, path, {})
+    assert path.stat().st_mode & 0o777 == 0o640
