@@ -90,11 +90,11 @@ _OURS = (MARK, f".{MARK}{PARTIAL}")
 
 def _mode(path: Path) -> int:
     """Who may read a file; of one that is not there, as new files are made here."""
-    made = not path.exists()
+    if path.exists():
+        return path.stat().st_mode
     path.touch()
     mode = path.stat().st_mode
-    if made:
-        path.unlink()
+    path.unlink()
     return mode
 
 
