@@ -293,6 +293,8 @@ def test_a_signal_ends_in_one_line_and_keeps_finished_parts(
     models, tmp_path, capsys, caplog, monkeypatch, number, code, word
 ):
     real, handler = plain_long_video.generate, signal.getsignal(signal.SIGTERM)
+    # A shell starts what runs in its background with SIGINT ignored, the tests too.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def stopped(backbone, request, progress=None):
         if request.given is not None:  # the second part
@@ -301,7 +303,10 @@ def test_a_signal_ends_in_one_line_and_keeps_finished_parts(
 
     monkeypatch.setattr(plain_long_video, "generate", stopped)
     command = ["long", *generate(models, tmp_path / "x.mp4", "--keys", 3, "--stride", 4)[1:]]
-    assert said(capsys, *command, code=code) == f"refvid: {word}"
+    try:
+        assert said(capsys, *command, code=code) == f"refvid: {word}"
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert "1 finished parts are kept in" in caplog.text and signal.getsignal(signal.SIGTERM) is handler
     assert sorted(file.name for file in tmp_path.rglob("*")) == sorted(["x.parts", MARK, "keys.safetensors"])
 
