@@ -13,6 +13,7 @@ from typing import Any
 
 import av
 import numpy as np
+import torch
 from av.error import FFmpegError
 from PIL import Image
 from torch import Tensor
@@ -40,8 +41,9 @@ class Container:
     sound_encoder: str = "aac"
 
 
-# With its tree of macroblocks the same pictures gave another film now and then (docs/log.md).
-_H264 = ("libx264", {"crf": "12", "x264-params": "mbtree=0"})
+# Its code for AVX-512 gives another film for the same pictures now and then (docs/log.md).
+_NO_AVX512 = {"x264-params": "asm=AVX2"} if torch.backends.cpu.get_cpu_capability().startswith("AVX") else {}
+_H264 = ("libx264", {"crf": "12", **_NO_AVX512})
 _VP9 = ("libvpx-vp9", {"crf": "15", "b:v": "0", "cpu-used": "2"})
 _ISO = ("aac", "mp3", "ac3", "alac")
 _PCM = ("pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le", "pcm_s16be", "pcm_s24be")
