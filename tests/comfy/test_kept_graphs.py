@@ -1,5 +1,5 @@
-"""What earlier versions left, on a real server and in process: their graphs, saved conditionings, adapters and identities make what they
-made then."""
+"""What earlier versions left, on a real server and in process: their graphs, saved conditionings, adapters
+and identities make what they made then."""
 
 import re
 
@@ -16,9 +16,11 @@ SAVED = [(kept, file) for kept in ALL for file in kept.conditionings]
 RUN_OF = {
     stem(graph, run, side): (graph, run, side) for graph in RUNS for run in RUNS[graph] for side in SIDES
 }
-# The pass without references of our guiders is to become Phantom's own; until then they run, and may make anything.
+# The pass without references of our guiders is to become Phantom's own; until then they run, and may make
+# anything.
 FREE = {"every_recipes/keep_phantom_joint"}
-# Core's Save Conditioning leaves out an empty list, and that there is no phrase is one: such files cannot be sampled.
+# Core's Save Conditioning leaves out an empty list, and that there is no phrase is one: such files cannot be
+# sampled.
 NO_PHRASE = {
     "identities-both-positive",
     *(name for name in RUN_OF if re.match("identities-.*-negative", name)),

@@ -1,5 +1,5 @@
-"""What a released version leaves in tests/data/VERSION: workflows, API graphs, model files and inputs for them, saved conditionings, and what
-the graphs make. refvid_kept_make.py writes such a folder."""
+"""What a released version leaves in tests/data/VERSION: workflows, API graphs, model files and inputs for
+them, saved conditionings, and what the graphs make. refvid_kept_make.py writes such a folder."""
 
 import copy
 import json
@@ -17,9 +17,10 @@ from torch import Tensor
 DATA = Path(__file__).resolve().parents[1] / "data"
 VERSIONS = sorted(folder.name for folder in DATA.iterdir() if folder.is_dir())
 TILE = 16  # pixels: of a frame the mean of each tile is kept
-# Results are kept in half precision. Another CPU's rounding moves a latent by 1e-5 of its spread and a frame's tile by a pixel or two
-# of its 256; the smallest choice a user has (what a reference sees) moves latents by 1e-2. A film's colours depend on the decoder:
-# half a level of noise on them moves latents by 4e-2 where its pictures are given frames, less elsewhere.
+# Results are kept in half precision. Another CPU's rounding moves a latent by 1e-5 of its spread and a
+# frame's tile by a pixel or two of its 256; the smallest choice a user has (what a reference sees) moves
+# latents by 1e-2. A film's colours depend on the decoder: half a level of noise on them moves latents by 4e-2
+# where its pictures are given frames, less elsewhere.
 HALF = 2.0**-10
 LATENT, TILED, FIGURE = 2e-4, 1e-3, 1e-3  # of the spread; of full white; of the figure
 FILM_LATENT, FILM_TILED = 5e-2, 1e-2  # the same of graphs that read a film
@@ -80,7 +81,8 @@ class Kept:
 
 
 def tapped(graph: Graph) -> Graph:
-    """A copy that saves what every decoder gets and every video shows; as it is where it saves latents itself."""
+    """A copy that saves what every decoder gets and every video shows; as it is where it saves latents
+    itself."""
     graph = copy.deepcopy(graph)
     if any(one["class_type"] == "SaveLatent" for one in graph.values()):
         return graph

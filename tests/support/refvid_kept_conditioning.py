@@ -1,4 +1,5 @@
-"""Saved conditionings: which runs of the small graphs leave one, and how ComfyUI writes and reads the files."""
+"""Saved conditionings: which runs of the small graphs leave one, and how ComfyUI writes and reads the
+files."""
 
 import json
 from pathlib import Path
@@ -10,7 +11,8 @@ from safetensors import safe_open
 # By graph, the runs of core's sampler whose positive and negative conditioning are kept.
 RUNS = {
     "every_references": (
-        "sees_all", "sees_video", "sees_itself", "sees_frames", "weak", "early", "late", "later_frames", "region", "soft",
+        "sees_all", "sees_video", "sees_itself", "sees_frames", "weak", "early", "late", "later_frames",
+        "region", "soft",
         "null_keep", "null_zero", "chained",
     ),
     "every_recipes": (
@@ -28,7 +30,8 @@ PREFIX = "kept_conditioning"
 def with_saves(graph: Graph, name: str, kind: str) -> Graph:
     """A graph that also saves the conditionings of its runs, with a node of this type."""
     saves = {
-        f"save_{run}_{side}": node(kind, conditioning=graph[run]["inputs"][side], filename_prefix=f"{PREFIX}/{stem(name, run, side)}")
+        f"save_{run}_{side}": node(kind, conditioning=graph[run]["inputs"][side],
+        filename_prefix=f"{PREFIX}/{stem(name, run, side)}")
         for run in RUNS.get(name, ())
         for side in SIDES
     }  # fmt: skip

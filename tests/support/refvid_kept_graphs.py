@@ -5,8 +5,10 @@ from refvid_client import Graph, edited, node
 from refvid_files import SAMA, SLOT_ID, VIDEOMAKER
 from refvid_kept_models import INPAINTING
 from refvid_kept_parts import (
+    FIRST,
     IDENTITY,
     LENGTH,
+    SECOND,
     apply,
     base,
     clip,
@@ -50,7 +52,8 @@ def references() -> Graph:
     graph["apply_swapped"] = apply("plain_2", "plain")
     for name in ("chained", "swapped"):
         graph |= core_run(name, f"apply_{name}")
-    return graph
+    graph["apply_experts"] = apply("plain", low_noise_model=["backbone", 0])
+    return graph | core_run("experts", "apply_experts", SECOND)
 
 
 def recipes() -> Graph:
@@ -85,7 +88,9 @@ def guiders() -> Graph:
     separate, window = "RefVidSeparateGuider", {"start_percent": 0.1, "end_percent": 0.9, "fade_in": 0.3}
     graph |= own_run("joint", guider("RefVidJointGuider", "apply", scale=4.0, **window, fade_out=0.2))
     graph |= own_run("separate", guider(separate, "apply", image_scale=1.5, text_scale=5.0))
-    graph |= own_run("separate_late", guider(separate, "apply", image_scale=2.0, text_scale=4.0, **window))
+    graph |= own_run(
+        "separate_late", guider(separate, "apply", image_scale=2.0, text_scale=4.0, **window, fade_out=0.2)
+    )
     graph |= own_run("separate_text", guider(separate, "apply", image_scale=1.0, text_scale=5.0))
     joint = guider("RefVidJointGuider", "apply", scale=2.0)
     graph |= own_run("high", joint, end_at_step=1, return_with_leftover_noise="enable")
@@ -97,7 +102,8 @@ def guiders() -> Graph:
 def frames() -> Graph:
     """Every task of replaced frames, both clocks, and key frames to a long video."""
     tasks = {
-        "first frame": (1, {}), "prediction": (5, {}), "first and last": (2, {}), "every n-th": (3, {}), "multi-view": (1, {}),
+        "first frame": (1, {}), "prediction": (5, {}), "first and last": (2, {}), "every n-th": (3, {}),
+        "multi-view": (1, {}),
         "free": (2, {"task.frames_at": "4, -1"}),
     }  # fmt: skip
     graph = base() | clip() | {"views": base(length=25)["video"]}
@@ -115,6 +121,8 @@ def frames() -> Graph:
         graph |= core_run(f"clock_{clock}", f"replace_{clock}", latent=(f"replace_{clock}", 4))
     graph |= {"plain": reference(), "replace_and": _replace(**both, clock="own")}
     graph["apply"] = apply("plain", onto="replace_and")
+    graph["replace_experts"] = _replace(**both, clock="own", low_noise_model=["backbone", 0])
+    graph |= core_run("experts", "replace_experts", SECOND, ("replace_experts", 4))
     return graph | core_run("with_reference", "apply", latent=("replace_and", 4)) | _long()
 
 
@@ -128,7 +136,9 @@ def _long() -> Graph:
     keys = {
         "keys": node("RefVidKeyframes", clip=["film", 0], keys=3, stride=4, keep=2),
         "between": node(
-            "RefVidInbetween", model=["backbone", 0], **texts, pair=["keys", 0], plan=["keys", 1], clock="shared"
+            "RefVidInbetween", model=["backbone", 0], low_noise_model=["backbone", 0], **texts,
+            pair=["keys", 0],
+            plan=["keys", 1], clock="shared",
         ),
     }  # fmt: skip
     run = own_run("segments", guider("RefVidJointGuider", "between", scale=2.0), ("between", 4))
@@ -145,7 +155,8 @@ def identities() -> Graph:
         "adapter": node("RefVidLoadAdapter", adapter=SLOT_ID),
         "known": node("RefVidLoadIdentity", file=IDENTITY),
         "read": node(
-            "RefVidEncodeIdentity", clip=["large", 0], vae=["backbone", 2], adapter=["adapter", 0], mask=["mask", 0], anchor_frame=2
+            "RefVidEncodeIdentity", clip=["large", 0], vae=["backbone", 2], adapter=["adapter", 0],
+            mask=["mask", 0], anchor_frame=2
         ),
         "blend": node("RefVidBlendIdentities", first=["known", 0], second=["read", 0], share=0.25),
         "saved": node("RefVidSaveIdentity", identity=["blend", 0], filename_prefix="blended"),
@@ -155,14 +166,16 @@ def identities() -> Graph:
         "blended": {"identity": ["blend", 0]}, "read_again": {"identity": ["read", 0]},
         "named": {"phrase": "a toy", "clip": ["short", 0]},
         "region": {"region": ["left", 0], "latent": ["video", 0]},
+        "experts": {"low_noise_model": ["backbone", 0]},
     }  # fmt: skip
     graph = base() | clip() | left_half() | people
     for name, more in asked.items():
         graph[f"identity_{name}"] = _identity(**more)
-        graph |= core_run(name, f"identity_{name}")
+        graph |= core_run(name, f"identity_{name}", SECOND if name == "experts" else FIRST)
     two = {"identity": ["read", 0], "strength": 0.5, **asked["region"]}
     graph["identity_two"] = edited({"a": _identity(**two, phrase="dark background", clip=["short", 0])}, {
-        "a.model": ["identity_named", 0], "a.positive": ["identity_named", 2], "a.negative": ["identity_named", 3],
+        "a.model": ["identity_named", 0], "a.positive": ["identity_named", 2],
+        "a.negative": ["identity_named", 3],
     })["a"]  # fmt: skip
     graph |= {"plain": reference(), "apply": apply("plain", onto="identity_two")}
     graph |= own_run("joint", guider("RefVidJointGuider", "apply", scale=2.0))
@@ -171,26 +184,31 @@ def identities() -> Graph:
 
 def _identity(**asked) -> dict:
     return node("RefVidApplyIdentity", **{
-        "model": ["backbone", 0], "positive": ["prompt", 0], "negative": ["negative_prompt", 0], "adapter": ["adapter", 0],
+        "model": ["backbone", 0], "positive": ["prompt", 0], "negative": ["negative_prompt", 0],
+        "adapter": ["adapter", 0],
         "identity": ["known", 0], "strength": 1.0, "parts": "both", **asked,
     })  # fmt: skip
 
 
 def edits() -> Graph:
-    """A clip edited by each recipe, whole and in windows, with a reference; its perturbed clips; its figures; its report."""
+    """A clip edited by each recipe, whole and in windows, with a reference; its perturbed clips; its figures;
+    its report."""
     adapter = {"adapter": SAMA, "strength": 0.7}
     graph = base() | clip() | {"sama": node("RefVidLoadEditingAdapter", model=["backbone", 0], **adapter)}
     graph |= {"plain": reference(), "speed": _pretext("speed"), "inpaint": _pretext("inpaint")}
     graph["shuffle"] = _pretext("shuffle", tubes=3)
     asked = {
-        "sama": {}, "chosen": {"recipe": "sama"}, "in_context": {"recipe": "in_context", "model": ["backbone", 0]},
+        "sama": {}, "chosen": {"recipe": "sama"}, "in_context": {"recipe": "in_context",
+        "model": ["backbone", 0]},
         "windows": {"window": LENGTH, "overlap": 4}, "with_reference": {"references": ["plain", 0]},
-        "faster": {"source": ["speed", 0]}, "holes": {"source": ["inpaint", 0]}, "shuffled": {"source": ["shuffle", 0]},
+        "faster": {"source": ["speed", 0]}, "holes": {"source": ["inpaint", 0]},
+        "shuffled": {"source": ["shuffle", 0]},
     }  # fmt: skip
     for name, more in asked.items():
         graph[f"edit_{name}"] = node("RefVidInstructionEdit", **{
             "model": ["sama", 0], "clip": ["short", 0], "vae": ["backbone", 2], "source": ["long", 0],
-            "instruction": "change the background to light", "window": 81, "overlap": 32, "recipe": "auto", **more,
+            "instruction": "change the background to light", "window": 81, "overlap": 32, "recipe": "auto",
+            **more,
         })  # fmt: skip
         graph |= core_run(f"{name}_run", f"edit_{name}", (0, 1, 2), (f"edit_{name}", 3))
     graph |= own_run(

@@ -75,7 +75,8 @@ class Inside:
 
 
 def _nested(kind: type, asked: dict[str, Any]) -> dict[str, Any]:
-    """`group.name` as the server hands it to a node: a dictionary for each group, with a dynamic combo's own choice in it."""
+    """`group.name` as the server hands it to a node: a dictionary for each group, with a dynamic combo's own
+    choice in it."""
     combos = {one.id for one in kind.GET_SCHEMA().inputs if isinstance(one, io.DynamicCombo.Input)}
     found: dict[str, Any] = {label: {label: asked[label]} for label in combos & asked.keys()}
     for label, value in asked.items():

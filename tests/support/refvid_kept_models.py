@@ -1,4 +1,5 @@
-"""The tiny model files that a version's kept graphs run on, in half precision, under the names the graphs ask for."""
+"""The tiny model files that a version's kept graphs run on, in half precision, under the names the graphs ask
+for."""
 
 from pathlib import Path
 
@@ -45,7 +46,8 @@ def make_models(models: Path) -> None:
 
 
 def vae_state(width: int = 4, gain: float = 4.0) -> dict[str, Tensor]:
-    """Random weights that let a picture through: with a fresh module's, two pictures have almost one latent."""
+    """Random weights that let a picture through: with a fresh module's, two pictures have almost one
+    latent."""
     generator = torch.Generator().manual_seed(1)
     state = {key: _weight(value, generator) for key, value in WanVAE(width).state_dict().items()}
     return state | {key: gain * state[key] for key in ("conv1.weight", "conv1.bias")}

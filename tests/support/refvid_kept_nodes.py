@@ -1,5 +1,5 @@
-"""A node that saves a conditioning in the format of core's Save Conditioning, for a ComfyUI that is older than that node. Copied into the
-custom_nodes of the server that makes kept files."""
+"""A node that saves a conditioning in the format of core's Save Conditioning, for a ComfyUI that is older
+than that node. Copied into the custom_nodes of the server that makes kept files."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,8 @@ from safetensors.torch import save_file
 
 
 class RefVidKeptSaveConditioning:
-    """The text as `conditioning`, tensors under their names, lists of tensors under name.place, what is simple in the metadata."""
+    """The text as `conditioning`, tensors under their names, lists of tensors under name.place, what is
+    simple in the metadata."""
 
     RETURN_TYPES = ()
     FUNCTION = "save"

@@ -6,6 +6,7 @@ from refvid_files import DIT, TEXT, VAE
 SIDE, HALF, LENGTH = 48, 24, 9
 IDENTITY = "refvid_kept_identity.safetensors"  # among the inputs
 SAVED = "keep_"  # before the name of a run: where its latent is saved
+FIRST, SECOND = (0, 2, 3), (1, 2, 3)  # outputs of our nodes: an expert and both conditionings
 EULER = {"sampler_name": "euler", "scheduler": "simple"}
 
 
@@ -13,7 +14,8 @@ def base(dit: str = DIT, shift: float = 5.0, length: int = LENGTH) -> Graph:
     """Files, two cut-outs, texts and an empty video."""
     return {
         "backbone": node(
-            "RefVidLoadBackbone", diffusion_model=dit, text_encoder=TEXT, vae=VAE, weight_dtype="default", shift=shift
+            "RefVidLoadBackbone", diffusion_model=dit, text_encoder=TEXT, vae=VAE, weight_dtype="default",
+            shift=shift
         ),
         "short": node("T5TokenizerOptions", clip=["backbone", 1], min_padding=1, min_length=1),  # small files
         "toy": node("LoadImage", image="refvid_toy.png"),
@@ -29,13 +31,14 @@ def left_half() -> Graph:
     return {
         "nowhere": node("SolidMask", value=0.0, width=SIDE, height=SIDE),
         "half": node("SolidMask", value=1.0, width=HALF, height=SIDE),
-        "left": node("MaskComposite", destination=["nowhere", 0], source=["half", 0], x=0, y=0, operation="add"),
+        "left": node("MaskComposite", destination=["nowhere", 0], source=["half", 0], x=0, y=0,
+        operation="add"),
     }  # fmt: skip
 
 
 def clip() -> Graph:
-    """Thirteen pictures in the video's size, the first nine of them, the same larger, and where their subject is. From single pictures:
-    what a film's file becomes depends a little on the decoder."""
+    """Thirteen pictures in the video's size, the first nine of them, the same larger, and where their subject
+    is. From single pictures: what a film's file becomes depends a little on the decoder."""
 
     def joined(one: str, two: str) -> dict:
         return node("ImageBatch", image1=[one, 0], image2=[two, 0])
@@ -76,11 +79,12 @@ def apply(*references: str, onto: str | None = None, **asked) -> dict:
     })  # fmt: skip
 
 
-def core_run(name: str, given: str, outputs=(0, 2, 3), latent=("video", 0), steps: int = 3) -> Graph:
+def core_run(name: str, given: str, outputs=FIRST, latent=("video", 0), steps: int = 3) -> Graph:
     """Core's sampler on what the node `given` gives, and its latent."""
     model, positive, negative = ([given, output] for output in outputs)
     sampler = node(
-        "KSampler", model=model, positive=positive, negative=negative, latent_image=list(latent), seed=3, steps=steps, cfg=3.0,
+        "KSampler", model=model, positive=positive, negative=negative, latent_image=list(latent), seed=3,
+        steps=steps, cfg=3.0,
         denoise=1.0, **EULER,
     )  # fmt: skip
     return {name: sampler, f"{SAVED}{name}": node("SaveLatent", samples=[name, 0], filename_prefix=name)}
@@ -89,13 +93,14 @@ def core_run(name: str, given: str, outputs=(0, 2, 3), latent=("video", 0), step
 def own_run(name: str, guider: dict, latent=("video", 0), **steps) -> Graph:
     """Our steps with a guider, and its latent."""
     denoise = node("RefVidDenoiseSteps", **{
-        "guider": [f"{name}_guider", 0], "latent": list(latent), "add_noise": "enable", "noise_seed": 3, "steps": 3, **EULER,
+        "guider": [f"{name}_guider", 0], "latent": list(latent), "add_noise": "enable", "noise_seed": 3,
+        "steps": 3, **EULER,
         "start_at_step": 0, "end_at_step": 10000, "return_with_leftover_noise": "disable", **steps,
     })  # fmt: skip
     saved = node("SaveLatent", samples=[name, 0], filename_prefix=name)
     return {f"{name}_guider": guider, name: denoise, f"{SAVED}{name}": saved}
 
 
-def guider(kind: str, given: str, outputs=(0, 2, 3), **asked) -> dict:
+def guider(kind: str, given: str, outputs=FIRST, **asked) -> dict:
     names = zip(("model", "positive", "negative"), outputs, strict=True)
     return node(kind, **{name: [given, output] for name, output in names}, **asked)
