@@ -1,6 +1,5 @@
 """What FFmpeg and Pillow make of a film's file: pictures with their times, upright, with the transparency that was stored."""
 
-import itertools
 import logging
 import struct
 from collections.abc import Callable, Iterator
@@ -29,6 +28,7 @@ CONTAINERS = (
     "wav,mp3,aac,flac"  # those without a picture are opened to be told so
 )
 OPTIONS = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
+NARROW = 32  # pixels; FFmpeg pads no film that is narrower
 WITH_ALPHA = {
     "vp9": "libvpx-vp9",
     "vp8": "libvpx",
@@ -176,9 +176,18 @@ def pixels_of(frame: Any) -> Tensor:
     if name in _EIGHT_BIT:
         values = frame.to_ndarray(format="rgba" if alpha else "rgb24")
         return torch.from_numpy(values.astype(np.float32)) / 255
+    if frame.width < NARROW or frame.width % 2 or frame.height % 2:
+        return _whole_numbers(frame, alpha)
     form = "gbrapf32le" if alpha else "gbrpf32le"
     values = _widened(frame).to_ndarray(format=form)[: frame.height, : frame.width]
     return torch.from_numpy(np.ascontiguousarray(values)).clamp_(0, 1)
+
+
+def _whole_numbers(frame: Any, alpha: bool) -> Tensor:
+    """A frame through 8 bits a channel, colours of half size interpolated first: what FFmpeg's padding tears."""
+    form = "rgba" if alpha else "rgb24"
+    values = frame.reformat(format="yuva444p" if alpha else "yuv444p").to_ndarray(format=form)
+    return torch.from_numpy(values.astype(np.float32)) / 255
 
 
 def _widened(frame: Any) -> Any:
@@ -187,21 +196,15 @@ def _widened(frame: Any) -> Any:
     more = -frame.width % 32
     if not more:
         return frame
-    graph = Graph()
-    base = Fraction(1, 25)
-    nodes = [
-        graph.add_buffer(width=frame.width, height=frame.height, format=frame.format.name, time_base=base)
-    ]
-    nodes += [
+    graph, like = Graph(), {"format": frame.format.name, "time_base": Fraction(1, 25)}
+    graph.link_nodes(
+        graph.add_buffer(width=frame.width, height=frame.height, **like),
         graph.add("pad", f"{frame.width + more}:{frame.height}"),
         graph.add("fillborders", f"right={more}:mode=smear"),
-    ]
-    nodes.append(graph.add("buffersink"))
-    for first, second in itertools.pairwise(nodes):
-        first.link_to(second)
-    graph.configure()
-    nodes[0].push(frame)
-    return nodes[-1].pull()
+        graph.add("buffersink"),
+    ).configure()
+    graph.push(frame)
+    return graph.pull()
 
 
 def _turned(values: Tensor, frame: Any) -> Tensor:

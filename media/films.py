@@ -60,7 +60,7 @@ def _opaque(pictures: Tensor, path: str | Path, what: str) -> Tensor:
 
 def _read(path: Path, what: str, longest: int | None = None) -> tuple[Tensor, Fraction | None]:
     """Pictures (F, H, W, 3 or 4), and how many there are a second, if that is known."""
-    if not path.exists():
+    if not path.is_file() and not path.is_dir():  # nor a pipe, which would be waited for
         raise ValueError(f"{what}: there is no file {path}")
     if path.is_dir():
         return _folder(path, what), None

@@ -41,10 +41,11 @@ def write(
     times: Sequence[Fraction] | None = None,
     sound: tuple[str, np.ndarray] | None = None,
     late: Fraction = Fraction(0),
+    hole: Fraction = Fraction(0),
     **how: Any,
 ) -> Path:
     """frames (F, H, W, 3 or 4) as a film; `times` of a variable rate, in seconds; `sound`: an encoder and mono samples, `late` seconds
-    after the picture; how: of the container (format, options)."""
+    after the picture, with a `hole` of so many seconds in its middle; how: of the container (format, options)."""
     with av.open(str(path), "w", **how) as film:
         stream = film.add_stream(codec, rate=rate)
         stream.height, stream.width = frames.shape[1:3]
@@ -53,7 +54,7 @@ def write(
             stream.codec_context.time_base = Fraction(1, 1000)
         packets = []
         if sound is not None:
-            packets = _sound(film, *sound, late)
+            packets = _sound(film, *sound, late, hole)
         form = "rgba" if frames.shape[-1] == 4 else "rgb24"
         for index, pixel in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(pixel, format=form).reformat(format=pixels)
@@ -66,7 +67,7 @@ def write(
     return path
 
 
-def _sound(film: Any, codec: str, samples: np.ndarray, late: Fraction) -> list[Any]:
+def _sound(film: Any, codec: str, samples: np.ndarray, late: Fraction, hole: Fraction) -> list[Any]:
     rate, layout = (48000 if codec == "libopus" else SOUND_RATE), "stereo" if codec == "vorbis" else "mono"
     stream = film.add_stream(codec, rate=rate, layout=layout, options={"strict": "experimental"})
     stream.bit_rate = 128_000
@@ -76,7 +77,7 @@ def _sound(film: Any, codec: str, samples: np.ndarray, late: Fraction) -> list[A
         frame = av.AudioFrame.from_ndarray(part, format="fltp", layout="mono")
         frame.sample_rate, frame.pts, frame.time_base = (
             SOUND_RATE,
-            begin + round(late * SOUND_RATE),
+            begin + round((late + (hole if begin > len(samples) / 2 else 0)) * SOUND_RATE),
             Fraction(1, SOUND_RATE),
         )
         packets += stream.encode(frame)
@@ -113,18 +114,20 @@ def delay(found: np.ndarray, wanted: np.ndarray) -> tuple[int, float]:
 
 def only_sound(film: Path, path: Path) -> None:
     """The sound of a film as a file of its own."""
-    _copied(film, path, ["audio"])
+    copied({film: ["audio"]}, path)
 
 
 def doubled_sound(film: Path, path: Path) -> None:
     """A film whose sound is there twice."""
-    _copied(film, path, ["video", "audio", "audio"])
+    copied({film: ["video", "audio", "audio"]}, path)
 
 
-def _copied(film: Path, path: Path, kinds: list[str]) -> None:
+def copied(films: dict[Path, list[str]], path: Path) -> None:
+    """A film of other films' first streams of these kinds."""
+    wanted = [(film, kind) for film, kinds in films.items() for kind in kinds]
     with av.open(str(path), "w") as target, ExitStack() as stack:
-        sources = [stack.enter_context(av.open(str(film))) for _ in kinds]
-        streams = [one.streams.get({kind: 0})[0] for one, kind in zip(sources, kinds, strict=True)]
+        sources = [stack.enter_context(av.open(str(film))) for film, _ in wanted]
+        streams = [one.streams.get({kind: 0})[0] for one, (_, kind) in zip(sources, wanted, strict=True)]
         written = [target.add_stream_from_template(stream) for stream in streams]
         for source, stream, copy in zip(sources, streams, written, strict=True):
             for packet in source.demux(stream):

@@ -117,7 +117,7 @@ def test_the_film_that_is_edited_is_never_the_one_that_is_written(place, capsys,
         ((*GENERATE, "--given", "frames/1.png@0"), "frames"),
         (("long", "--prompt", "x", "--from", "frames"), "frames"),
         (("long", "--prompt", "x", "--from", "film.mp4"), "film.mp4"),
-        (("identity", "make", "--video", "film.mp4", "--routing", "x.png"), "x.png"),
+        (("identity", "make", "--video", "film.mp4", "--routing", "toy.png", "--mask", "toy.png"), "x.safetensors"),
         (("identity", "make", "--video", "film.mp4"), cli.__file__.replace("cli/__init__.py", "demo/models/refvid_demo_slot_id.safetensors")),
         (("generate", "--prompt", "film.mp4"), "film.mp4"),
     ],
@@ -125,7 +125,7 @@ def test_the_film_that_is_edited_is_never_the_one_that_is_written(place, capsys,
 def test_nothing_that_is_read_is_written_over(place, capsys, no_work, monkeypatch, arguments, out):
     monkeypatch.chdir(place)
     before = {file: file.read_bytes() for file in place.rglob("*") if file.is_file()}
-    said(capsys, *arguments, "--out", out)
+    assert "would take the place of" in said(capsys, *arguments, "--out", out)
     assert {file: file.read_bytes() for file in place.rglob("*") if file.is_file()} == before
 
 
@@ -309,6 +309,15 @@ def test_a_signal_ends_in_one_line_and_keeps_finished_parts(
         signal.signal(signal.SIGINT, before)
     assert "1 finished parts are kept in" in caplog.text and signal.getsignal(signal.SIGTERM) is handler
     assert sorted(file.name for file in tmp_path.rglob("*")) == sorted(["x.parts", MARK, "keys.safetensors"])
+
+
+def test_a_signal_while_a_long_video_is_written_keeps_its_parts(models, tmp_path, capsys, monkeypatch):
+    def stopped(*_):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(writing, "_film", stopped)
+    said(capsys, "long", *generate(models, tmp_path / "x.mp4", "--keys", 3, "--stride", 4)[1:], code=143)
+    assert len(list((tmp_path / "x.parts").glob("*.safetensors"))) == 3
 
 
 def test_a_signal_while_a_film_is_written_leaves_no_half_of_it(models, tmp_path, capsys, monkeypatch):
