@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 DATA = Path(__file__).resolve().parents[1] / "data"
-VERSIONS = sorted(folder.name for folder in DATA.iterdir() if folder.is_dir())
+VERSIONS = sorted(file.parent.name for file in DATA.glob("*/results.safetensors"))
 TILE = 16  # pixels: of a frame the mean of each tile is kept
 # Results are kept in half precision. Another CPU's rounding moves a latent by 1e-5 of its spread and a
 # frame's tile by a pixel or two of its 256; the smallest choice a user has (what a reference sees) moves

@@ -1,5 +1,4 @@
-"""Saved conditionings: which runs of the small graphs leave one, and how ComfyUI writes and reads the
-files."""
+"""Saved conditionings: which runs of the small graphs leave one, and how the files are read."""
 
 import json
 from pathlib import Path
@@ -8,12 +7,12 @@ from typing import Any
 from refvid_client import Graph, node
 from safetensors import safe_open
 
-# By graph, the runs of core's sampler whose positive and negative conditioning are kept.
+# By graph, the runs of core's sampler whose positive and negative conditioning are kept. Runs are added, none is
+# taken away: earlier versions have files of them.
 RUNS = {
     "every_references": (
         "sees_all", "sees_video", "sees_itself", "sees_frames", "weak", "early", "late", "later_frames",
-        "region", "soft",
-        "null_keep", "null_zero", "chained",
+        "region", "soft", "null_keep", "null_zero", "chained",
     ),
     "every_recipes": (
         "phantom", "bernini", "videomaker", "videomaker_shared", "videomaker_no_text", "masked_input",
@@ -30,8 +29,9 @@ PREFIX = "kept_conditioning"
 def with_saves(graph: Graph, name: str, kind: str) -> Graph:
     """A graph that also saves the conditionings of its runs, with a node of this type."""
     saves = {
-        f"save_{run}_{side}": node(kind, conditioning=graph[run]["inputs"][side],
-        filename_prefix=f"{PREFIX}/{stem(name, run, side)}")
+        f"save_{run}_{side}": node(
+            kind, conditioning=graph[run]["inputs"][side], filename_prefix=f"{PREFIX}/{stem(name, run, side)}"
+        )
         for run in RUNS.get(name, ())
         for side in SIDES
     }  # fmt: skip

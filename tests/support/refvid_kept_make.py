@@ -2,8 +2,7 @@
 
     .venv/bin/python tests/support/refvid_kept_make.py VERSION
 
-Needs ComfyUI, as tests/run_comfy.py finds it. Run it once,
-at a release: a folder that is there is not written to.
+Needs ComfyUI, as tests/run_comfy.py finds it. Run it at a release: it writes to no folder that is there.
 """
 
 import argparse
