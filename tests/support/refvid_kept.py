@@ -24,7 +24,7 @@ TILE = 16  # pixels: of a frame the mean of each tile is kept
 HALF = 2.0**-10
 LATENT, TILED, FIGURE = 2e-4, 1e-3, 1e-3  # of the spread; of full white; of the figure
 FILM_LATENT, FILM_TILED = 5e-2, 1e-2  # the same of graphs that read a film
-SEGMENT_STEPS = 4  # of graphs that make eight segments, which would take half of all the time
+KEYS = 3  # of graphs that make eight segments, which would take half of all the time
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,9 @@ class Kept:
     def asked(self, graph: Graph) -> Graph:
         """The graph on the placed files, with what is compared saved."""
         graph, files = tapped(graph), self.files
-        kinds = {one["class_type"] for one in graph.values()}
         for one in graph.values():
-            if "RefVidJoinSegments" in kinds and "steps" in one["inputs"]:
-                one["inputs"]["steps"] = min(one["inputs"]["steps"], SEGMENT_STEPS)
+            if one["class_type"] == "RefVidKeyframes":
+                one["inputs"]["keys"] = min(one["inputs"]["keys"], KEYS)
             names = {label: value for label, value in one["inputs"].items() if isinstance(value, str)}
             one["inputs"] |= {label: self.own(name) for label, name in names.items() if name in files}
         return graph

@@ -7,8 +7,8 @@ from typing import Any
 from refvid_client import Graph, node
 from safetensors import safe_open
 
-# By graph, the runs of core's sampler whose positive and negative conditioning are kept. Runs are added, none is
-# taken away: earlier versions have files of them.
+# By graph, the runs of core's sampler whose positive and negative conditioning are kept. Runs are added, none
+# is taken away: earlier versions have files of them.
 RUNS = {
     "every_references": (
         "sees_all", "sees_video", "sees_itself", "sees_frames", "weak", "early", "late", "later_frames",

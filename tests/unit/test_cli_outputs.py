@@ -253,3 +253,20 @@ def test_a_place_that_is_no_folder_takes_no_files(tmp_path, capsys):
     with pytest.raises(SystemExit):
         cli.main(["comfyui-files", "--dest", str(tmp_path / "none")])
     assert "is not a folder" in capsys.readouterr().err
+
+
+def test_comfyui_files_leaves_what_is_another_file_and_takes_what_is_there(tmp_path, capsys):
+    copy = ("comfyui-files", "--dest", tmp_path)
+    cli.main([str(one) for one in copy])
+    cli.main([str(one) for one in copy])  # all of it is there
+    changed = tmp_path / "input" / showcase.PICTURE.name
+    changed.write_bytes(b"painted over")
+    (tmp_path / "input" / showcase.SECOND.name).unlink()
+    with pytest.raises(SystemExit, match="2"):
+        cli.main([str(one) for one in copy])
+    assert "refvid_toy.png is there and is another file" in capsys.readouterr().err
+    assert (
+        changed.read_bytes() == b"painted over" and not (tmp_path / "input" / showcase.SECOND.name).exists()
+    )
+    cli.main([str(one) for one in (*copy, "--replace")])
+    assert changed.read_bytes() == showcase.PICTURE.read_bytes()

@@ -268,21 +268,6 @@ def test_a_damaged_part_is_made_again_and_that_is_said(tmp_path, caplog):
     assert torch.equal(parts.kept("segment-000", lambda: torch.zeros(2, 8, 8, 3)), first)
 
 
-def test_comfyui_files_leaves_what_is_another_file_and_takes_what_is_there(tmp_path, capsys):
-    copy = ("comfyui-files", "--dest", tmp_path)
-    cli.main([str(one) for one in copy])
-    cli.main([str(one) for one in copy])  # all of it is there
-    changed = tmp_path / "input" / showcase.PICTURE.name
-    changed.write_bytes(b"painted over")
-    (tmp_path / "input" / showcase.SECOND.name).unlink()
-    assert "refvid_toy.png is there and is another file" in said(capsys, *copy)
-    assert (
-        changed.read_bytes() == b"painted over" and not (tmp_path / "input" / showcase.SECOND.name).exists()
-    )
-    cli.main([str(one) for one in (*copy, "--replace")])
-    assert changed.read_bytes() == showcase.PICTURE.read_bytes()
-
-
 # ---- signals
 
 
