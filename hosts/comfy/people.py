@@ -23,7 +23,7 @@ def identity_conds(cond: dict[str, Any], grid: tuple[int, ...]) -> dict[str, Any
         IDENTITIES: comfy.conds.CONDRegular(torch.cat(cond[keys.IDENTITIES], dim=1)),
         BOUND: comfy.conds.CONDConstant(keys.bound_of(cond)),
     }
-    if cond[keys.PHRASES]:
+    if cond.get(keys.PHRASES):  # core's Save Conditioning leaves an empty list out
         found[PHRASES] = comfy.conds.CONDList(cond[keys.PHRASES])
     cells = keys.cells_of(cond, grid, keys.IDENTITY_REACH)
     if cells is not None:

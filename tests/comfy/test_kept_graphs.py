@@ -1,8 +1,6 @@
 """What earlier versions left, on a real server and in process: their graphs, saved conditionings, adapters
 and identities make what they made then."""
 
-import re
-
 import pytest
 from refvid_kept import DATA, VERSIONS, Kept, made, wrong
 from refvid_kept_conditioning import RUNS, SIDES, read_conditioning, stem
@@ -19,12 +17,6 @@ RUN_OF = {
 # The pass without references of our guiders is to become Phantom's own; until then they run, and may make
 # anything.
 FREE = {"every_recipes/keep_phantom_joint"}
-# Core's Save Conditioning leaves out an empty list, and that there is no phrase is one: such files cannot be
-# sampled.
-NO_PHRASE = {
-    "identities-both-positive",
-    *(name for name in RUN_OF if re.match("identities-.*-negative", name)),
-}
 
 
 @pytest.fixture(scope="module")
@@ -55,13 +47,8 @@ def insides():
 
 
 @pytest.mark.parametrize(("kept", "file"), SAVED, ids=[f"{k.folder.name}-{file.stem}" for k, file in SAVED])
-def test_a_saved_conditioning_makes_the_same_latent(insides, kept, file, request):
-    """In the place of the graph's own."""
-    if file.stem in NO_PHRASE:
-        lost = pytest.mark.xfail(
-            raises=KeyError, reason="no phrase is an empty list, which is not in the file"
-        )
-        request.applymarker(lost)
+def test_a_saved_conditioning_makes_the_same_latent(insides, kept, file):
+    """In the place of the graph's own. That nobody is named is an empty list, which core's Save Conditioning leaves out."""
     graph, run, side = RUN_OF[file.stem]
     with looking_in(kept):
         latent = insides[kept.folder, graph].call(run, **{side: read_conditioning(file)})[0]["samples"]
