@@ -9,6 +9,7 @@ from ..core.frames import CLOCKS
 from .applies import refuse, refuse_without
 from .generate import NEEDS, RUN, add_request, read_request, tell_unknown_words
 from .model import Progress, add_run, runs_on
+from .outputs import read_files, shipped
 
 NOT_THE_VIDEO = ("run", "out", "outputs", "device", "fps")  # options that change nothing of what is generated
 
@@ -65,7 +66,12 @@ def _long(options: argparse.Namespace) -> None:
     )
     if pictures is not None:
         plan.pairs(pictures)  # refuses too few before a model is loaded
-    parts = Parts(options.out.with_suffix(".parts"), _made_by(options))
+    folder = options.out.with_suffix(".parts")
+    if folder == options.out:
+        raise ValueError(
+            f"--out: {folder} is where parts are kept while a long video is made; choose another name"
+        )
+    parts = Parts(folder, _made_by(options))
     backbone, request = read_request(options)
     between = replace(request, prompt=options.between_prompt or request.prompt)
     tell_unknown_words(backbone.text, between.prompt)
@@ -80,9 +86,10 @@ def _long(options: argparse.Namespace) -> None:
 
 
 def _made_by(options: argparse.Namespace) -> str:
-    """All that a run depends on: its options, and of every file among them how long it is and when it was written."""
+    """All that a run depends on: its options, and of every file among them, in folders too, how long it is and when it was written."""
     said = {name: value for name, value in vars(options).items() if name not in NOT_THE_VIDEO}
-    named = [one for value in said.values() for one in (value if isinstance(value, list) else [value])]
-    files = sorted({str(one) for one in named if isinstance(one, str | Path) and Path(one).is_file()})
+    named = [*read_files(options, NOT_THE_VIDEO), *shipped()]
+    held = [one for path in named for one in (path.iterdir() if path.is_dir() else [path])]
+    files = sorted({str(one) for one in held if one.is_file()})
     written = [(file, (stat := Path(file).stat()).st_size, stat.st_mtime_ns) for file in files]
     return json.dumps([said, written], default=str, sort_keys=True)

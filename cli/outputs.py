@@ -1,7 +1,7 @@
 """What a command writes: declared where its option is, looked at before any work, never one of the files that it reads."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ def check_outputs(options: argparse.Namespace) -> None:
     from ..media import outputs
 
     declared: dict[str, str] = getattr(options, "outputs", {})
-    read = [*_read_files(options, declared), *_shipped()]
+    read = [*read_files(options, declared), *shipped()]
     for name, kind in declared.items():
         path = getattr(options, name)
         if path is not None:
@@ -31,11 +31,11 @@ def check_outputs(options: argparse.Namespace) -> None:
             read.append(path)  # two outputs of one name
 
 
-def _read_files(options: argparse.Namespace, declared: dict[str, str]) -> Iterator[Path]:
+def read_files(options: argparse.Namespace, leave_out: Container[str]) -> Iterator[Path]:
     """Every file and folder that is there and named by an option, FILE@… included."""
     for name, value in vars(options).items():
         for one in value if isinstance(value, list) else [value]:
-            if name in declared or not isinstance(one, str | Path) or str(one) in ("", NOTHING):
+            if name in leave_out or not isinstance(one, str | Path) or str(one) in ("", NOTHING):
                 continue
             yield from (
                 path for path in (Path(one), Path(str(one).rpartition("@")[0] or one)) if _is_there(path)
@@ -49,7 +49,7 @@ def _is_there(path: Path) -> bool:
         return False
 
 
-def _shipped() -> list[Path]:
+def shipped() -> list[Path]:
     """The demo's own files, which commands read where nothing else is said."""
     demo = Path(__file__).parents[1] / "demo"
     return [*demo.glob("models/*"), *demo.glob("samples/*")]

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
 
 MARK = "refvid.json"  # of a folder that is ours: what it holds, and what that depends on
 PARTIAL = ".partial"
@@ -17,13 +18,14 @@ def replacing(path: str | Path) -> Iterator[Path]:
     the file system says."""
     path = Path(path).resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name[:60]}{PARTIAL}")  # a name may be 255 bytes long, a character four
+    # A name may be 255 bytes long, a character four; two who write at once do not meet.
+    partial = path.with_name(f".{path.name[:50]}-{token_hex(4)}{PARTIAL}")
     try:
         mode = _mode(path if path.exists() else partial)
         yield partial
-        partial.chmod(mode)  # safetensors writes files that nobody else may read
         with partial.open("rb+") as written:
             os.fsync(written.fileno())
+        partial.chmod(mode)  # safetensors writes files that nobody else may read
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

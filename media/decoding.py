@@ -74,7 +74,10 @@ def decode_animation(path: Path, what: str, limit: Limit) -> Decoded:
     ValueError as `pictures.opened` says."""
     decoded, now = Decoded(), Fraction(0)
     with opened(path, what) as image:
-        for frame in ImageSequence.Iterator(image):
+        hidden = getattr(image, "default_image", False)  # of a PNG: shown by who knows no animations
+        for index, frame in enumerate(ImageSequence.Iterator(image)):
+            if hidden and index == 0:
+                continue
             limit(len(decoded.pictures) + 1, *frame.size)
             decoded.pictures.append(values_of(frame, path, what))
             decoded.times.append(now)
@@ -146,10 +149,15 @@ def _require_whole(container: Any, stream: Any, decoded: Decoded, path: Path, wh
     if not decoded.pictures:
         raise Unreadable(f"{what}: {path} holds no frame")
     says = _declared_seconds(container, stream)
-    if says is None or decoded.end is None:
+    count = len(decoded.pictures)
+    if says is None or decoded.end is None or 0 < stream.frames <= count:
         return
     found = decoded.end - decoded.begin
-    if says - found > Fraction(3, 2) * found / len(decoded.pictures):
+    if stream.duration is None:  # Matroska's word is when it ends
+        says -= decoded.begin
+    if says - found > Fraction(3, 5) * found / count:
+        logger.warning("%s: %s may lack its last picture", what, path)
+    if says - found > Fraction(3, 2) * found / count:
         raise Unreadable(
             f"{what}: {path} is cut short: {len(decoded.pictures)} pictures, {float(found):.2f} of the {float(says):.2f} s that it "
             "says; fetch or write it again"
@@ -176,11 +184,19 @@ def pixels_of(frame: Any) -> Tensor:
     if name in _EIGHT_BIT:
         values = frame.to_ndarray(format="rgba" if alpha else "rgb24")
         return torch.from_numpy(values.astype(np.float32)) / 255
-    if frame.width < NARROW or frame.width % 2 or frame.height % 2:
+    if _is_torn(frame):
         return _whole_numbers(frame, alpha)
     form = "gbrapf32le" if alpha else "gbrpf32le"
     values = _widened(frame).to_ndarray(format=form)[: frame.height, : frame.width]
     return torch.from_numpy(np.ascontiguousarray(values)).clamp_(0, 1)
+
+
+def _is_torn(frame: Any) -> bool:
+    """Whether FFmpeg's padding tears a frame: narrow, of odd sides, with colours of a quarter's width, or of two fields of odd height."""
+    fields = frame.interlaced_frame and frame.height % 4
+    return bool(
+        frame.width < NARROW or frame.width % 2 or frame.height % 2 or fields or "yuv41" in frame.format.name
+    )
 
 
 def _whole_numbers(frame: Any, alpha: bool) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .pictures import ENDINGS, FORMATS, Unreadable, count_of, mask_of, read_picture
+from .pictures import ENDINGS, FORMATS, Unreadable, count_of, is_image, mask_of, read_picture
 from .timing import constant_rate
 
 logger = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ def _read(path: Path, what: str, longest: int | None = None) -> tuple[Tensor, Fr
         return _folder(path, what), None
     from .decoding import decode_animation, decode_film
 
-    decode = decode_animation if _is_image(path) else decode_film
+    decode = decode_animation if is_image(path) else decode_film
     decoded = decode(path, what, _limit(path, what, longest))
     if decoded.damaged:
         logger.warning("%s: %d pictures of %s are damaged", what, decoded.damaged, path)
@@ -103,8 +103,9 @@ def _timed(decoded, path: Path, what: str, longest: int | None) -> tuple[Tensor,
         return _stacked(decoded.pictures), next((rate for rate in decoded.rates if rate), None)
     try:
         timed = constant_rate(decoded.times, decoded.end, decoded.rates)
-    except ValueError as error:
-        raise Unreadable(f"{what}: {path} is damaged: {error}") from error
+    except ValueError as error:  # AVI keeps no order of H.264's pictures
+        logger.warning("%s: of %s %s; its pictures are taken as they come", what, path, error)
+        return _stacked(decoded.pictures), next((rate for rate in decoded.rates if rate), None)
     if timed.shown == list(range(count)):
         return _stacked(decoded.pictures), timed.rate
     limit = _limit(path, what, longest)
@@ -128,7 +129,11 @@ def _stacked(pictures: list[Tensor]) -> Tensor:
 
 def _folder(folder: Path, what: str) -> Tensor:
     files = sorted(
-        (one for one in folder.iterdir() if one.suffix.lower() in ENDINGS and not one.name.startswith(".")),
+        (
+            one
+            for one in folder.iterdir()
+            if one.suffix.lower() in ENDINGS and not one.name.startswith(".") and one.is_file()
+        ),
         key=_natural,
     )
     if not files:
@@ -153,19 +158,8 @@ def _sizes(sizes: set[tuple[int, ...]]) -> str:
     return ", ".join(f"{width}x{height}" for height, width in sorted(sizes))
 
 
-def _is_image(path: Path) -> bool:
-    """Whether Pillow knows the file's kind, whatever state it is in."""
-    try:
-        with Image.open(path, formats=FORMATS):
-            return True
-    except (OSError, SyntaxError, ValueError):
-        return False
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        return True
-
-
 def _is_picture(path: Path) -> bool:
-    if path.is_dir() or not _is_image(path):
+    if path.is_dir() or not is_image(path):
         return False
     with Image.open(path, formats=FORMATS) as image:
         return count_of(image) == 1

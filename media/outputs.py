@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.files import MARK, PARTIAL, read_mark
+from .pictures import ENDINGS
 
 FRAMES = "frames of a film"  # kind of a folder of numbered pictures
 FRAME_NAME = re.compile(r"\d{5,}\.png")
@@ -47,7 +48,8 @@ def check_output(path: Path, kind: Kind, inputs: Iterable[Path], what: str) -> N
 def require_other(path: Path, inputs: Iterable[Path], what: str) -> None:
     """ValueError where a file or folder of this name would take the place of a file that is read, or of one in a folder that is."""
     for one in inputs:
-        if _same(path, one) or _holds(one, path) or _holds(path, one):
+        among = path.suffix.lower() in ENDINGS and one.is_dir() and _same(path.parent, one)  # a frame of it
+        if among or _same(path, one) or _holds(one, path) or _holds(path, one):
             raise ValueError(
                 f"{what}: {path} would take the place of {one}, which is read; choose another name"
             )
@@ -96,7 +98,10 @@ def _same(first: Path, second: Path) -> bool:
 
 def _try(path: Path, folder: bool) -> None:
     """Write where the output will be written, and take it away again."""
-    path = path.resolve()
+    try:
+        path = path.resolve()
+    except RuntimeError as error:  # Python before 3.13
+        raise OSError(None, "it is a link to itself") from error
     if folder and path.exists() and not path.is_dir():
         raise NotADirectoryError(None, "there is a file of that name; needed a folder")
     os.lstat(path) if path.exists() else None  # a name that is too long says so
@@ -117,20 +122,24 @@ def _try(path: Path, folder: bool) -> None:
 
 
 def written(
-    path: Path, write: Callable[[Path], None], what: str = "--out", *plainer: Callable[[Path], None]
+    path: Path,
+    write: Callable[[Path], object],
+    what: str = "--out",
+    *plainer: Callable[[Path], Path],
 ) -> None:
-    """`write(path)`. Where that fails, what was made is written to a new folder elsewhere, by `write` or by what is plainer, and the
-    OSError says where."""
+    """`write(path)`. Where that fails, what was made is written to a new folder elsewhere, by `write` or by what is plainer, which says
+    what it wrote; the OSError says where."""
     try:
-        return write(path)
-    except OSError as error:
+        write(path)
+        return
+    except (OSError, ValueError) as error:
         reason = error
     for place in (tempfile.gettempdir(), Path.home(), Path.cwd()):
         for one in (write, *plainer):
             try:
                 kept = Path(tempfile.mkdtemp(prefix="refvid-", dir=place)) / path.name
-                one(kept)
-            except OSError:
+                kept = one(kept) or kept
+            except (OSError, ValueError):
                 continue
             raise OSError(
                 f"{what}: {path} could not be written ({reason}); what was made is kept in {kept}"

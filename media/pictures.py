@@ -91,6 +91,17 @@ def opened(path: str | Path, what: str) -> Iterator[Image.Image]:
         ) from error
 
 
+def is_image(path: Path) -> bool:
+    """Whether Pillow knows the file's kind, whatever state it is in."""
+    try:
+        with Image.open(path, formats=FORMATS):
+            return True
+    except (OSError, SyntaxError, ValueError):
+        return False
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        return True
+
+
 def count_of(picture: Image.Image) -> int:
     """Pictures of an open file; one where the others show the same, smaller or from aside."""
     return 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
@@ -107,8 +118,9 @@ def require_pixels(width: int, height: int, path: str | Path, what: str) -> None
 
 def values_of(picture: Image.Image, path: str | Path, what: str) -> Tensor:
     """An open image as (H, W, 3 or 4) in [0, 1], upright."""
-    if _is_sixteen_bit_colour(picture):
-        values = _sixteen_bit_colour(picture, path)
+    deep = _sixteen_bit_colour(picture, path)
+    if deep is not None:
+        values = deep
     elif picture.mode.startswith("I") or picture.mode == "F":
         values = _deep_grey(picture, path, what)
     else:
@@ -128,41 +140,45 @@ def _eight_bit(picture: Image.Image) -> Tensor:
 
 
 def _deep_grey(picture: Image.Image, path: str | Path, what: str) -> Tensor:
-    """Grey of 16 bits, of 32 bits where the file is a PNG (older Pillows widen them), or floating."""
-    values = np.asarray(picture).astype(np.float64)
+    """Grey of 9 to 16 bits, of 32 bits where a PNG or PGM has 16 (Pillow widens them), or floating; with the one grey that is
+    transparent, if any is."""
+    stored = np.asarray(picture)
+    values, tags = stored.astype(np.float64), getattr(picture, "tag_v2", {})
     if picture.mode == "F":
         if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
             raise Unreadable(
                 f"{what}: {path} holds floating values from {values.min():g} to {values.max():g}; needed 0 (black) to 1 (white)"
             )
-    elif picture.mode == "I" and picture.format != "PNG":
+    elif picture.mode == "I" and picture.format not in ("PNG", "PPM"):
         raise Unreadable(
-            f"{what}: {path} holds 32-bit integers, whose white is not known; save it in 8 or 16 bits"
+            f"{what}: {path} holds 32-bit integers or signed ones, whose white is not known; save it in 8 or 16 bits"
         )
     else:
-        values = values / 65535
-    return torch.from_numpy(values.astype(np.float32)).unsqueeze(-1).expand(-1, -1, 3)
+        values = values / (2 ** tags.get(_BITS, (16,))[0] - 1)
+    if tags.get(_PHOTOMETRIC) == 0:  # white is zero
+        values = 1 - values
+    grey = torch.from_numpy(values.astype(np.float32)).unsqueeze(-1).expand(-1, -1, 3)
+    clear = picture.info.get("transparency")
+    if not isinstance(clear, int):
+        return grey
+    return torch.cat([grey, torch.from_numpy(stored != clear).float().unsqueeze(-1)], dim=-1)
 
 
-def _is_sixteen_bit_colour(picture: Image.Image) -> bool:
-    """Pillow would read the upper 8 bits alone."""
+def _sixteen_bit_colour(picture: Image.Image, path: str | Path) -> Tensor | None:
+    """All bits of a PNG or TIFF of 16 bits a channel, of which Pillow reads the upper 8, by OpenCV; None for any other."""
     tiles = getattr(picture, "tile", ())
     raw = tiles[0][3] if tiles else ""
     form = raw if isinstance(raw, str) else raw[0] if raw else ""
-    return ";16" in str(form) and not picture.mode.startswith("I")
+    deep = picture.format in ("PNG", "TIFF") and ";16" in str(form) and not picture.mode.startswith("I")
+    if not deep or count_of(picture) > 1:
+        return None
+    import cv2
 
-
-def _sixteen_bit_colour(picture: Image.Image, path: str | Path) -> Tensor:
-    import av
-    from av.error import FFmpegError
-
-    form = "rgba64le" if has_alpha(picture) else "rgb48le"
-    try:
-        with av.open(str(path), options={"format_whitelist": "png_pipe,tiff_pipe,apng"}) as container:
-            frame = next(container.decode(video=0))
-            values = frame.reformat(format=form).to_ndarray(format=form)
-    except (FFmpegError, StopIteration, IndexError) as error:
-        raise OSError(str(error)) from error
+    values = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    channels = 4 if has_alpha(picture) else 3
+    if values is None or values.dtype != np.uint16 or values.shape[2:] != (channels,):
+        return None
+    values[..., :3] = values[..., 2::-1].copy()  # OpenCV's blue comes first
     return torch.from_numpy(values.astype(np.float32)) / 65535
 
 
@@ -176,7 +192,7 @@ _ORIENTATIONS = {
     7: (True, True, True),
     8: (True, True, False),
 }
-_ORIENTATION = 0x0112
+_ORIENTATION, _BITS, _PHOTOMETRIC = 0x0112, 258, 262  # of EXIF and of TIFF
 
 
 def _upright(values: Tensor, picture: Image.Image) -> Tensor:

@@ -12,6 +12,7 @@ from av.error import BlockingIOError, EOFError
 from av.filter import Graph
 
 from .decoding import OPTIONS
+from .pictures import is_image
 
 if TYPE_CHECKING:
     from .writing import Container
@@ -27,6 +28,8 @@ BIT_RATE = 192_000
 def sound_packets(film: Any, container: "Container", source: Path, stack: ExitStack) -> list[Iterator[Any]]:
     """For each sound of `source` a stream in `film`, which is being written, and its packets. Time 0 is the first picture of `source`.
     `stack` keeps the source open. What nobody can decode is left out, and that is said."""
+    if not has_sound(source):
+        return []
     with av.open(str(source.resolve()), container_options=OPTIONS) as looked_at:
         begins, count = _first_picture(looked_at), len(looked_at.streams.audio)
     packets = []
@@ -51,7 +54,9 @@ def sound_packets(film: Any, container: "Container", source: Path, stack: ExitSt
 
 
 def has_sound(source: str | Path) -> bool:
-    """Whether a film has any sound."""
+    """Whether a film has any sound; an animation of Pillow's has none."""
+    if is_image(Path(source)):
+        return False
     with av.open(str(Path(source).resolve()), container_options=OPTIONS) as film:
         return bool(film.streams.audio)
 

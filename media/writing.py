@@ -77,7 +77,7 @@ def write_video(
     )
 
 
-def _writer(path: Path) -> Callable[[np.ndarray, Fraction, Any, Path], None]:
+def _writer(path: Path) -> Callable[[np.ndarray, Fraction, Any, Path], object]:
     ending = path.suffix.lower()
     if ending in CONTAINERS:
         return _film
@@ -86,14 +86,15 @@ def _writer(path: Path) -> Callable[[np.ndarray, Fraction, Any, Path], None]:
     return lambda frames, rate, sound, folder: _folder(frames, folder)
 
 
-def _folder(frames: np.ndarray, folder: Path) -> None:
-    """00000.png, 00001.png … in a folder that is ours, in the place of those that were there."""
+def _folder(frames: np.ndarray, folder: Path) -> Path:
+    """00000.png, 00001.png … in a folder that is ours, in the place of those that were there. -> the folder."""
     require_frames(folder, "--out")
     if folder.is_dir():
         release(folder, [one.name for one in folder.iterdir() if one.name != MARK])
     claim(folder, FRAMES, "", "--out")
     for index, frame in enumerate(frames):
         save_image(Image.fromarray(frame), folder / f"{index:05}.png")
+    return folder
 
 
 def _animation(frames: np.ndarray, rate: Fraction, _sound: Any, path: Path) -> None:

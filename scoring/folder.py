@@ -107,7 +107,8 @@ def _paired_by_name(folder: Path) -> list[Row]:
     clips = sorted(
         file
         for file in folder.iterdir()
-        if (file.suffix.lower() in VIDEOS or (file.is_dir() and any(file.glob("*.png"))))
+        if not file.name.startswith(".")
+        and (file.suffix.lower() in VIDEOS or (file.is_dir() and any(file.glob("*.png"))))
         and not file.stem.endswith("_subject")
     )
     if not clips:

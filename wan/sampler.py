@@ -1,5 +1,6 @@
 """Euler steps along the rectified flow, on the schedule that ComfyUI calls "simple" (equal to it at any step count)."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -12,6 +13,8 @@ def flow_sigmas(steps: int, shift: float) -> Tensor:
     """Noise levels of a run, 1 … 0, (steps + 1,): shift·t / (1 + (shift - 1)·t) (SD3, arXiv 2403.03206, eq. 23)."""
     if steps < 1:
         raise ValueError(f"steps is {steps}; at least 1 is needed")
+    if not 0 < shift < math.inf:
+        raise ValueError(f"shift is {shift}; needed a number above 0")
     # The clock has 1000 ticks and "simple" picks whole ones, so the count is rounded as there.
     ticks = torch.tensor([TRAINED_STEPS - int(i * TRAINED_STEPS / steps) for i in range(steps)] + [0])
     clock = ticks.double() / TRAINED_STEPS

@@ -43,7 +43,7 @@ def test_numbered_pictures_without_a_mark_are_somebodys(tmp_path, mark):
         (tmp_path / "shot" / MARK).write_text(mark)
     with pytest.raises(ValueError, match="no frame of refvid's"):
         media.check_output(tmp_path / "shot", media.FILM, [], "--out")
-    with pytest.raises(ValueError, match="holds"):
+    with pytest.raises(OSError, match="no frame of refvid's"):
         media.write_video(tmp_path / "shot", VIDEO, 8)
     assert (tmp_path / "shot" / "00001.png").read_bytes() == b"theirs"
 
