@@ -35,7 +35,10 @@ class TextEncoder:
         self.tokenizer = SentencePieceProcessor(model_proto=spiece_model)
 
     def tokenize(self, prompts: list[str]) -> Tensor:
-        """-> token ids (B, S) int64, each row ending with </s>, padded with 0 to the longest."""
+        """-> token ids (B, S) int64, each row ending with </s>, padded with 0 to the longest. ValueError for bytes that are no text."""
+        for prompt in prompts:
+            if not prompt.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in prompt):
+                raise ValueError(f"prompt: {prompt!r} is no text in UTF-8")
         rows = [[*self.tokenizer.encode(prompt), self.tokenizer.eos_id()] for prompt in prompts]
         longest = max(map(len, rows))
         return torch.tensor([row + [PADDING] * (longest - len(row)) for row in rows])

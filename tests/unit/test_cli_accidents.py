@@ -73,6 +73,7 @@ def test_parts_are_made_by_folders_and_loras_too(tmp_path):
         (("--shift", "0"), "shift is 0"),
         (("--shift", "inf"), "shift is inf"),
         (("--fps", "0"), "--fps 0"),
+        (("--negative", "\udcff\udcfe"), "is no text in UTF-8"),
         (("--seed", str(2**64)), "64 bits"),
     ],
 )
