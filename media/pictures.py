@@ -118,6 +118,7 @@ def require_pixels(width: int, height: int, path: str | Path, what: str) -> None
 
 def values_of(picture: Image.Image, path: str | Path, what: str) -> Tensor:
     """An open image as (H, W, 3 or 4) in [0, 1], upright."""
+    _require_known(picture, path, what)
     deep = _sixteen_bit_colour(picture, path)
     if deep is not None:
         values = deep
@@ -126,6 +127,24 @@ def values_of(picture: Image.Image, path: str | Path, what: str) -> Tensor:
     else:
         values = _eight_bit(picture)
     return _upright(values, picture)
+
+
+def _require_known(picture: Image.Image, path: str | Path, what: str) -> None:
+    """ValueError for what Pillow and OpenCV read wrongly in silence; and its own scale for a grey of few bits that is transparent."""
+    tags, tiles = getattr(picture, "tag_v2", {}), getattr(picture, "tile", ())
+    bits, turned = tags.get(_BITS, (8,)), tags.get(_ORIENTATION, 1) > 4
+    if len(bits) > 1 and max(bits) > 8 and tags.get(_PLANAR) == 2:
+        raise Unreadable(
+            f"{what}: {path} keeps its 16-bit colours in planes; save it with colours side by side"
+        )
+    if picture.mode.startswith("I;16") and turned and tiles and tiles[0][0] == "raw":
+        raise Unreadable(
+            f"{what}: {path} is a 16-bit TIFF that lies on its side; save it upright, or compressed"
+        )
+    few = str(tiles[0][3]) if tiles else ""
+    clear = picture.info.get("transparency")
+    if isinstance(clear, int) and few in ("L;2", "L;4"):
+        picture.info["transparency"] = clear * 255 // (2 ** int(few[2]) - 1)
 
 
 def has_alpha(picture: Image.Image) -> bool:
@@ -192,7 +211,7 @@ _ORIENTATIONS = {
     7: (True, True, True),
     8: (True, True, False),
 }
-_ORIENTATION, _BITS, _PHOTOMETRIC = 0x0112, 258, 262  # of EXIF and of TIFF
+_ORIENTATION, _BITS, _PHOTOMETRIC, _PLANAR = 0x0112, 258, 262, 284  # of EXIF and of TIFF
 
 
 def _upright(values: Tensor, picture: Image.Image) -> Tensor:

@@ -1,6 +1,7 @@
 """Pictures of unusual depth and order, and films that few programs write: found by trying them."""
 
 import logging
+import zlib
 from fractions import Fraction
 from pathlib import Path
 
@@ -144,3 +145,62 @@ def test_an_animation_and_a_picture_have_no_sound_to_lose(tmp_path, ending, targ
         tmp_path / target, torch.from_numpy(FRAMES).movedim(-1, 0).float() / 127.5 - 1, 8, source
     )
     assert len(media.read_video(tmp_path / target, "x")) == 6
+
+
+@pytest.mark.parametrize("turn", [5, 6, 7, 8])
+def test_a_deep_tiff_that_lies_on_its_side_is_refused_or_turned(tmp_path, turn):
+    """Pillow scrambles it where it is not compressed."""
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    Image.fromarray(GREY).save(tmp_path / "raw.tif", exif=exif)
+    with pytest.raises(ValueError, match="lies on its side"):
+        media.read_mask(tmp_path / "raw.tif", "x")
+    Image.fromarray(GREY).save(tmp_path / "x.tif", exif=exif, compression="tiff_lzw")
+    found = media.read_mask(tmp_path / "x.tif", "x")
+    turned = torch.from_numpy(GREY / 65535).float().T
+    flips = {5: (), 6: (1,), 7: (0, 1), 8: (0,)}[turn]
+    assert (found - turned.flip(flips)).abs().max() < 1e-6
+
+
+def test_colours_of_16_bits_in_planes_are_refused(tmp_path):
+    planes = np.random.default_rng(0).integers(0, 65536, (3, HEIGHT, WIDTH), dtype=np.uint16)
+    size = HEIGHT * WIDTH * 2
+    extra = 8 + planes.nbytes
+    tags = [
+        (256, 4, 1, WIDTH), (257, 4, 1, HEIGHT), (258, 3, 3, extra), (259, 3, 1, 1), (262, 3, 1, 2), (273, 4, 3, extra + 6),
+        (277, 3, 1, 3), (278, 4, 1, HEIGHT), (279, 4, 3, extra + 18), (284, 3, 1, 2),
+    ]  # fmt: skip
+    arrays = np.array([16] * 3, "<u2").tobytes() + np.array([8, 8 + size, 8 + 2 * size], "<u4").tobytes()
+    arrays += np.array([size] * 3, "<u4").tobytes()
+    rows = b"".join(np.array(one[:2], "<u2").tobytes() + np.array(one[2:], "<u4").tobytes() for one in tags)
+    head = np.array([0x4949, 42], "<u2").tobytes() + np.array([extra + len(arrays)], "<u4").tobytes()
+    file = (
+        head
+        + planes.astype("<u2").tobytes()
+        + arrays
+        + np.array([len(tags)], "<u2").tobytes()
+        + rows
+        + bytes(4)
+    )
+    (tmp_path / "x.tif").write_bytes(file)
+    with pytest.raises(ValueError, match="in planes"):
+        media.read_picture(tmp_path / "x.tif", "x")
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_a_grey_of_few_bits_may_be_transparent(tmp_path, bits):
+    values = np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH) % 2**bits
+    packed = np.zeros((HEIGHT, WIDTH * bits // 8), np.uint8)
+    for place in range(8 // bits):
+        packed |= (values[:, place :: 8 // bits] << (8 - bits * (place + 1))).astype(np.uint8)
+    rows = b"".join(b"\0" + row.tobytes() for row in packed)
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+    head = WIDTH.to_bytes(4, "big") + HEIGHT.to_bytes(4, "big") + bytes([bits, 0, 0, 0, 0])
+    parts = ((b"IHDR", head), (b"tRNS", b"\0\1"), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    (tmp_path / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts))
+    found = media.read_picture(tmp_path / "x.png", "x")
+    assert torch.equal(found[..., 3], torch.from_numpy(values != 1).float())
+    assert (found[..., 0] - torch.from_numpy(values / (2**bits - 1)).float()).abs().max() < 1e-6
