@@ -4,6 +4,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,7 +105,8 @@ def _try(path: Path, folder: bool) -> None:
         raise OSError(None, "it is a link to itself") from error
     if folder and path.exists() and not path.is_dir():
         raise NotADirectoryError(None, "there is a file of that name; needed a folder")
-    os.lstat(path) if path.exists() else None  # a name that is too long says so
+    with suppress(FileNotFoundError, NotADirectoryError):
+        os.lstat(path)  # a name that is too long says so, in every Python
     if path.exists() and not folder and not path.is_file():
         raise OSError(None, "it is neither a file nor free")
     home = path if folder else path.parent
