@@ -44,11 +44,7 @@ def _files() -> list[tuple[Path, str]]:
     """Each file that the demo ships, and the folder it goes to."""
     from ..demo import models, showcase
 
-    pictures = (showcase.PICTURE, showcase.SECOND, showcase.MASK, showcase.FIRST, showcase.LAST)
     return [
-        (models.DIT, "models/diffusion_models"),
-        (models.TEXT_ENCODER, "models/text_encoders"),
-        (models.VAE, "models/vae"),
-        *((adapter, "models/loras") for adapter in (models.SLOT_ID, models.SAMA, models.VIDEOMAKER)),
-        *((sample, "input") for sample in (*pictures, showcase.FILM, showcase.FILM_MASK, showcase.SCENE)),
+        *((model, f"models/{model.parent.name}") for model in sorted(models.FOLDER.glob("*/*.safetensors"))),
+        *((sample, "input") for sample in sorted(showcase.SAMPLES.glob("refvid_*"))),
     ]

@@ -52,4 +52,4 @@ def _is_there(path: Path) -> bool:
 def shipped() -> list[Path]:
     """The demo's own files, which commands read where nothing else is said."""
     demo = Path(__file__).parents[1] / "demo"
-    return [*demo.glob("models/*"), *demo.glob("samples/*")]
+    return [*demo.glob("models/*/*"), *demo.glob("samples/*")]

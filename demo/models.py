@@ -1,15 +1,15 @@
-"""The shipped demo model: three files in Wan's own formats, and adapters for it."""
+"""The shipped demo model: three files in Wan's own formats, and adapters for it, in folders named as ComfyUI's."""
 
 from pathlib import Path
 
 from ..hosts.pipeline import Backbone, load_backbone
 
 FOLDER = Path(__file__).parent / "models"
-DIT, TEXT_ENCODER, VAE = (
-    FOLDER / f"refvid_demo_{part}.safetensors" for part in ("dit", "text_encoder", "vae")
-)
+DIT = FOLDER / "diffusion_models" / "refvid_demo_dit.safetensors"
+TEXT_ENCODER = FOLDER / "text_encoders" / "refvid_demo_text_encoder.safetensors"
+VAE = FOLDER / "vae" / "refvid_demo_vae.safetensors"
 SLOT_ID, SAMA, VIDEOMAKER = (
-    FOLDER / f"refvid_demo_{adapter}.safetensors" for adapter in ("slot_id", "sama", "videomaker")
+    FOLDER / "loras" / f"refvid_demo_{adapter}.safetensors" for adapter in ("slot_id", "sama", "videomaker")
 )
 
 

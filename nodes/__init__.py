@@ -2,6 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from ..hosts.comfy import shipped
 from .backbone import RefVidLoadBackbone
 from .edit import RefVidInstructionEdit, RefVidLoadEditingAdapter
 from .frames import RefVidReplaceFrames
@@ -23,7 +24,11 @@ from .score import RefVidScore
 
 
 class RefVidExtension(ComfyExtension):
-    """The pack's nodes, listed by hand."""
+    """The pack's nodes, listed by hand, and the models and samples that it ships."""
+
+    async def on_load(self) -> None:
+        shipped.offer_models()
+        shipped.lay_out_samples()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [

@@ -110,7 +110,7 @@ def test_a_file_with_an_at_in_its_name_is_recognised(tmp_path):
 
 @pytest.mark.parametrize("shipped", ["models", "samples"])
 def test_what_is_shipped_is_never_written_over(shipped):
-    for file in (Path(cli.__file__).parents[1] / "demo" / shipped).glob(
+    for file in (Path(cli.__file__).parents[1] / "demo" / shipped).rglob(
         "*.png" if shipped == "samples" else "*.safetensors"
     ):
         parser = argparse.ArgumentParser()
@@ -144,7 +144,7 @@ def test_files_are_compared_by_what_they_hold(tmp_path):
 
 def test_every_shipped_model_is_copied(tmp_path):
     cli.main(["comfyui-files", "--dest", str(tmp_path)])
-    shipped = {one.name for one in (Path(cli.__file__).parents[1] / "demo" / "models").glob("*.safetensors")}
+    shipped = {one.name for one in (Path(cli.__file__).parents[1] / "demo" / "models").rglob("*.safetensors")}
     assert shipped <= {one.name for one in tmp_path.rglob("*.safetensors")}
 
 

@@ -118,7 +118,7 @@ def test_the_film_that_is_edited_is_never_the_one_that_is_written(place, capsys,
         (("long", "--prompt", "x", "--from", "frames"), "frames"),
         (("long", "--prompt", "x", "--from", "film.mp4"), "film.mp4"),
         (("identity", "make", "--video", "film.mp4", "--routing", "toy.png", "--mask", "toy.png"), "x.safetensors"),
-        (("identity", "make", "--video", "film.mp4"), cli.__file__.replace("cli/__init__.py", "demo/models/refvid_demo_slot_id.safetensors")),
+        (("identity", "make", "--video", "film.mp4"), cli.__file__.replace("cli/__init__.py", "demo/models/loras/refvid_demo_slot_id.safetensors")),
         (("generate", "--prompt", "film.mp4"), "film.mp4"),
     ],
 )  # fmt: skip
