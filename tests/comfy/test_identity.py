@@ -125,7 +125,7 @@ def graph(**apply) -> dict:
             "shown": node("InvertMask", mask=["one", 1]),
             "adapter": node("RefVidLoadAdapter", adapter=SLOT_ID),
             "encode": node("RefVidEncodeIdentity", clip=["clip", 0], mask=["shown", 0], vae=["backbone", 2], adapter=["adapter", 0]),
-            "apply": node("RefVidApplyIdentity", model=["backbone", 0], positive=["prompt", 0], negative=["negative_prompt", 0],
+            "apply": node("RefVidApplyIdentity", model=["backbone", 0], positive=["positive_prompt", 0], negative=["negative_prompt", 0],
                           adapter=["adapter", 0], identity=["encode", 0], strength=1.0, parts="both", **apply),
         },
     )  # fmt: skip

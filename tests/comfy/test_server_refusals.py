@@ -113,7 +113,7 @@ REFUSED = {
     ),
     "nothing to inspect": (
         edited(GOOD, {"save.video": ["video", 0]}, {
-            "look": node("RefVidInspect", model=["apply", 0], positive=["prompt", 0], latent=["empty_video", 0]),
+            "look": node("RefVidInspect", model=["apply", 0], positive=["positive_prompt", 0], latent=["empty_video", 0]),
         }), "look", r"^positive carries no references",
     ),
     "no step to run": (edited(GOOD, {"denoise.start_at_step": 9}), "denoise", r"^start_at_step is 9"),

@@ -5,19 +5,19 @@
 //   1. the API graph gets the layout's bypassed nodes, and numbers for names (the canvas counts its nodes)
 //   2. the real frontend loads it (loadApiJson), so that sockets, widgets and their order are the frontend's own
 //   3. in the frontend: titles, places, bypass, notes, groups
-//   4. in what it serializes: whose node it is (cnr_id), which model files it loads, a fixed id and view
+//   4. in what it serializes: whose node it is (cnr_id), where model files that do not come with the pack are found,
+//      a fixed id and view
 import fs from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { DEMO_MODELS } from "./demo_models.mjs";
 import { openFrontend, settle, withFrontend } from "./browser.mjs";
 
 const HERE = path.dirname(fileURLToPath(import.meta.url));
 const ROOT = path.join(HERE, "../..");
 const VERSION = /^version = "(.+)"/m.exec(fs.readFileSync(path.join(ROOT, "pyproject.toml"), "utf8"))[1];
 const BYPASS = 4;
-// What a layout leaves out: nothing bypassed, nothing wired otherwise than in the API twin, the shipped model.
-const USUAL = { bypassed: {}, rewired: {}, models: { backbone: DEMO_MODELS } };
+// What a layout leaves out: nothing bypassed, nothing wired otherwise than in the API twin, no models but the shipped.
+const USUAL = { bypassed: {}, rewired: {}, models: {} };
 
 /** API graph and layout -> { graph with numbers for names, numbers by name }. */
 function numbered(api, layout) {

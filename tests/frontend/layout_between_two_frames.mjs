@@ -16,7 +16,7 @@ export default {
   // [left, top, width, height]; a node without a height, or with too little, gets what its widgets need
   places: {
     backbone: [0, 0, 320],
-    prompt: [380, 0, 420, 100],
+    positive_prompt: [380, 0, 420, 100],
     negative_prompt: [380, 170, 420, 90],
     first: [0, 380, 320, 330],
     last: [380, 380, 320, 330],

@@ -1,5 +1,5 @@
 // What the workflow on the canvas has beyond its API twin: places, notes, groups, nodes that are bypassed.
-import { ADAPTER, DEMO_MODELS, RECIPES } from "./demo_models.mjs";
+import { RECIPES } from "./recipes.mjs";
 import { CUT_OUT, MASKING, MASKING_MODELS, maskingAt } from "./masking.mjs";
 
 const masking = maskingAt(0, 1580);
@@ -24,11 +24,11 @@ export default {
   view: { scale: 0.45, offset: [620, 260] },
   bypassed: MASKING,
   rewired: { encode: { clip: CUT_OUT }, picture: { image: CUT_OUT } },
-  models: { backbone: DEMO_MODELS, adapter: ADAPTER, ...MASKING_MODELS },
+  models: MASKING_MODELS,
   // [left, top, width, height]; a node without a height, or with too little, gets what its widgets need
   places: {
     backbone: [0, 0, 320],
-    prompt: [380, 0, 420, 100],
+    positive_prompt: [380, 0, 420, 100],
     negative_prompt: [380, 170, 420, 90],
     empty_video: [860, 0, 300],
     film: [0, 380, 320, 500],

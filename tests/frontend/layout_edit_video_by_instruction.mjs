@@ -1,5 +1,4 @@
 // What the workflow on the canvas has beyond its API twin: places, notes, groups.
-import { DEMO_MODELS, EDITING_ADAPTER } from "./demo_models.mjs";
 
 const START = `## Edit a video by an instruction
 
@@ -23,7 +22,6 @@ model, which knows small toys on plain grounds; \`refvid train sama\` makes it.`
 export default {
   id: "5f0c7e0a-4a57-4f0e-9d57-7ef51d000012",
   view: { scale: 0.6, offset: [620, 260] },
-  models: { backbone: DEMO_MODELS, adapter: EDITING_ADAPTER },
   // [left, top, width, height]; a node without a height, or with too little, gets what its widgets need
   places: {
     backbone: [0, 0, 320],

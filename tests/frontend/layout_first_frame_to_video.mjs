@@ -20,7 +20,7 @@ export default {
   // [left, top, width, height]; a node without a height, or with too little, gets what its widgets need
   places: {
     backbone: [0, 0, 320],
-    prompt: [380, 0, 420, 100],
+    positive_prompt: [380, 0, 420, 100],
     negative_prompt: [380, 170, 420, 90],
     empty_video: [380, 380, 300],
     first: [0, 380, 320, 330],

@@ -1,5 +1,4 @@
 // What the workflow on the canvas has beyond its API twin: places, notes, groups.
-import { DEMO_MODELS, VIDEOMAKER_ADAPTER } from "./demo_models.mjs";
 
 const START = `## The model as its own reference encoder
 
@@ -22,12 +21,11 @@ VideoMaker's own weights are for Stable Diffusion 1.5 and do not load on Wan. \`
 export default {
   id: "5f0c7e0a-4a57-4f0e-9d57-7ef51d000013",
   view: { scale: 0.64, offset: [620, 260] },
-  models: { backbone: DEMO_MODELS, lora: VIDEOMAKER_ADAPTER },
   // [left, top, width, height]; a node without a height, or with too little, gets what its widgets need
   places: {
     backbone: [0, 0, 320],
     lora: [0, 250, 320],
-    prompt: [380, 0, 420, 100],
+    positive_prompt: [380, 0, 420, 100],
     negative_prompt: [380, 170, 420, 90],
     empty_video: [380, 480, 300],
     picture: [0, 480, 320, 330],

@@ -1,5 +1,5 @@
 // What the workflow on the canvas has beyond its API twin: places, notes, groups.
-import { RECIPES } from "./demo_models.mjs";
+import { RECIPES } from "./recipes.mjs";
 
 const START = `## A long video
 
@@ -26,7 +26,7 @@ export default {
     backbone: [0, 0, 320],
     picture: [0, 380, 320, 330],
     reference: [380, 380, 320],
-    prompt: [380, 0, 420, 100],
+    positive_prompt: [380, 0, 420, 100],
     negative_prompt: [380, 170, 420, 90],
     empty_video: [860, 0, 300],
     apply: [1240, 0, 320],

@@ -1,5 +1,4 @@
 // What the workflow on the canvas has beyond its API twin: places, notes, groups, nodes that are bypassed.
-import { DEMO_MODELS } from "./demo_models.mjs";
 import { BIREFNET_MODEL, backgroundRemoval } from "./masking.mjs";
 
 
@@ -61,14 +60,11 @@ export default {
     },
   },
   rewired: { reference: { image: ["join", 0] } },
-  models: {
-    backbone: DEMO_MODELS,
-    birefnet: BIREFNET_MODEL,
-  },
+  models: { birefnet: BIREFNET_MODEL },
   // [left, top, width, height]; a node without a height, or with too little, gets what its widgets need
   places: {
     backbone: [0, 0, 320],
-    prompt: [380, 0, 540, 100],
+    positive_prompt: [380, 0, 540, 100],
     negative_prompt: [380, 170, 540, 90],
     empty_video: [980, 0, 280],
     picture: [0, 420, 320, 330],

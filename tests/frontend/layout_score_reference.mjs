@@ -1,5 +1,5 @@
 // What the workflow on the canvas has beyond its API twin: places, notes, groups.
-import { RECIPES } from "./demo_models.mjs";
+import { RECIPES } from "./recipes.mjs";
 
 const START = `## Score a clip against its reference
 
@@ -35,7 +35,7 @@ export default {
   // [left, top, width, height]; a node without a height, or with too little, gets what its widgets need
   places: {
     backbone: [0, 0, 320],
-    prompt: [380, 0, 420, 100],
+    positive_prompt: [380, 0, 420, 100],
     negative_prompt: [380, 170, 420, 90],
     empty_video: [380, 340, 420],
     picture: [0, 340, 320, 330],

@@ -1,5 +1,5 @@
 // What the workflow on the canvas has beyond its API twin: places, notes, groups.
-import { RECIPES } from "./demo_models.mjs";
+import { RECIPES } from "./recipes.mjs";
 
 const START = `## Two subjects, two regions
 
@@ -28,7 +28,7 @@ export default {
   // [left, top, width, height]; a node without a height, or with too little, gets what its widgets need
   places: {
     backbone: [0, 0, 320],
-    prompt: [380, 0, 420, 100],
+    positive_prompt: [380, 0, 420, 100],
     negative_prompt: [380, 170, 420, 90],
     empty_video: [860, 0, 300],
     first_picture: [0, 360, 320, 330],

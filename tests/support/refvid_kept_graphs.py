@@ -127,12 +127,12 @@ def frames() -> Graph:
 
 
 def _replace(**given) -> dict:
-    texts = {"positive": ["prompt", 0], "negative": ["negative_prompt", 0]}
+    texts = {"positive": ["positive_prompt", 0], "negative": ["negative_prompt", 0]}
     return node("RefVidReplaceFrames", model=["backbone", 0], **texts, vae=["backbone", 2], **given)
 
 
 def _long() -> Graph:
-    texts = {"positive": ["prompt", 0], "negative": ["negative_prompt", 0], "vae": ["backbone", 2]}
+    texts = {"positive": ["positive_prompt", 0], "negative": ["negative_prompt", 0], "vae": ["backbone", 2]}
     keys = {
         "keys": node("RefVidKeyframes", clip=["film", 0], keys=3, stride=4, keep=2),
         "between": node(
@@ -184,7 +184,7 @@ def identities() -> Graph:
 
 def _identity(**asked) -> dict:
     return node("RefVidApplyIdentity", **{
-        "model": ["backbone", 0], "positive": ["prompt", 0], "negative": ["negative_prompt", 0],
+        "model": ["backbone", 0], "positive": ["positive_prompt", 0], "negative": ["negative_prompt", 0],
         "adapter": ["adapter", 0],
         "identity": ["known", 0], "strength": 1.0, "parts": "both", **asked,
     })  # fmt: skip

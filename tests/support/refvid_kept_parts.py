@@ -20,7 +20,7 @@ def base(dit: str = DIT, shift: float = 5.0, length: int = LENGTH) -> Graph:
         "short": node("T5TokenizerOptions", clip=["backbone", 1], min_padding=1, min_length=1),  # small files
         "toy": node("LoadImage", image="refvid_toy.png"),
         "toy_2": node("LoadImage", image="refvid_toy_2.png"),
-        "prompt": node("CLIPTextEncode", clip=["short", 0], text="a toy moving right on dark background"),
+        "positive_prompt": node("CLIPTextEncode", clip=["short", 0], text="a toy moving right on dark background"),
         "negative_prompt": node("CLIPTextEncode", clip=["short", 0], text=""),
         "video": node("EmptyHunyuanLatentVideo", width=SIDE, height=SIDE, length=length, batch_size=1),
     }  # fmt: skip
@@ -69,7 +69,7 @@ def reference(picture: str = "toy", **asked) -> dict:
 
 
 def apply(*references: str, onto: str | None = None, **asked) -> dict:
-    model, texts = (["backbone", 0], (["prompt", 0], ["negative_prompt", 0]))
+    model, texts = (["backbone", 0], (["positive_prompt", 0], ["negative_prompt", 0]))
     if onto is not None:
         model, texts = [onto, 0], ([onto, 2], [onto, 3])
     slots = {f"references.reference_{index}": [name, 0] for index, name in enumerate(references)}

@@ -16,6 +16,11 @@ PROMPTS = {f.stem: json.loads(f.read_text("utf-8")) for f in sorted((ROOT / "wor
 CANVASES = {f.stem: json.loads(f.read_text("utf-8")) for f in sorted((ROOT / "workflows").glob("*.json"))}
 VERSION = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text("utf-8"), re.MULTILINE)
 NOTE, BYPASSED, TITLE_HEIGHT = "MarkdownNote", 4, 30
+SHIPPED = {file.name for file in (ROOT / "demo/models").rglob("*.safetensors")}
+# The frontend offers to load models from few places: ALLOWED_SOURCES of its missingModelDownload.ts.
+DOWNLOADS = ("https://huggingface.co/", "https://civitai.com/")
+# What clients and the server look for beside a graph: a node of that name makes the graph look like an envelope.
+ENVELOPE = {"prompt", "prompt_id", "client_id", "extra_data", "number", "front", "workflow", "nodes", "links"}
 ANYTHING = ("*", "COMFY_MATCHTYPE_V3")
 every_prompt = pytest.mark.parametrize("name", PROMPTS)
 every_canvas = pytest.mark.parametrize("name", CANVASES)
@@ -80,6 +85,11 @@ def test_every_node_and_input_exists_and_nothing_required_is_missing(name):
         known = slots(NODES[node["class_type"]]["input"], node["inputs"])
         assert node["inputs"].keys() <= known.keys(), key
         assert {label for label, slot in known.items() if slot.required} <= node["inputs"].keys(), key
+
+
+@every_prompt
+def test_no_graph_is_taken_for_an_envelope(name):
+    assert PROMPTS[name].keys() & ENVELOPE == set()
 
 
 @every_prompt
@@ -222,16 +232,16 @@ def inside(a, b) -> bool:
 
 
 @every_canvas
-def test_nodes_say_which_pack_they_belong_to_and_where_their_models_come_from(name):
+def test_nodes_say_which_pack_they_belong_to_and_where_models_that_are_not_shipped_come_from(name):
     assert VERSION is not None and "definitions" not in CANVASES[name]  # no subgraphs
     for node in CANVASES[name]["nodes"]:
         properties = node["properties"]
         if node["type"].startswith("RefVid"):
             assert (properties["cnr_id"], properties["ver"]) == ("refvid", VERSION[1])
         weights = {v for v in node.get("widgets_values") or () if str(v).endswith(".safetensors")}
-        assert {model["name"] for model in properties.get("models", ())} == weights
+        assert {model["name"] for model in properties.get("models", ())} == weights - SHIPPED
         for model in properties.get("models", ()):
-            assert model["url"].startswith("https://") and model["url"].endswith("/" + model["name"])
+            assert model["url"].startswith(DOWNLOADS) and model["url"].endswith("/" + model["name"])
             assert model["directory"]
 
 
