@@ -18,6 +18,9 @@ OUT ?= out/object_info.json
 BROWSER := tests/comfy/test_browser.py
 # Its interpreter breaks with numpy 2.4 and newer.
 OLD_TRITON := build/triton-3.6.0
+# What packs the archive for ComfyUI's registry, apart and without its dependencies: packing needs the five in `dev`,
+# not its ffmpeg, its installer and its telemetry.
+COMFY_CLI := build/comfy-cli-1.23.0
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /|/' | awk -F'|' '{ printf "make %-16s %s\n", $$1, $$2 }'
@@ -52,7 +55,7 @@ kernels-matrix: $(VENV)/dev.stamp  ## every kernel for every architecture and ty
 check: $(VENV)/dev.stamp  ## lint, format, import contracts and types; changes nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/lint-imports
+	cd .ci && ../$(BIN)/lint-imports ../pyproject.toml --cache-dir ../.import_linter_cache
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
 bench: $(VENV)/dev.stamp  ## every bench/bench_*.py in turn
@@ -85,4 +88,5 @@ $(VENV)/demo.stamp: $(VENV)/torch.stamp pyproject.toml
 
 $(VENV)/dev.stamp: $(VENV)/torch.stamp pyproject.toml
 	$(PIP) -e ".[standalone,dev]"
+	[ -d $(COMFY_CLI) ] || $(PIP) --no-deps --target $(COMFY_CLI) comfy-cli==1.23.0
 	touch $(VENV)/demo.stamp $@
