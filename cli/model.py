@@ -121,14 +121,12 @@ def add_run(command: argparse.ArgumentParser, settings: Sequence[tuple[str, type
 
 
 def read_settings(options: argparse.Namespace, own: Any) -> Any:
-    """The model's own settings with what the command line says instead."""
+    """The model's own settings with what the command line says instead. ValueError as `Settings` says."""
     given = {field.name: getattr(options, field.name, None) for field in fields(own)}
-    settings = replace(own, **{name: value for name, value in given.items() if value is not None})
-    if settings.fps < 1:
-        raise ValueError(f"--fps {settings.fps}: needed 1 or more pictures a second")
-    if not -(2**63) <= settings.seed < 2**64:
-        raise ValueError(f"--seed {settings.seed}: needed a number of 64 bits")
-    return settings
+    try:
+        return replace(own, **{name: value for name, value in given.items() if value is not None})
+    except ValueError as error:
+        raise ValueError(f"--{error}") from error  # it begins with the field's name
 
 
 class Progress:

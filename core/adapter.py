@@ -3,6 +3,7 @@
 The LoRA has ComfyUI's key names, so core's own LoRA loader reads it from the same file.
 """
 
+import itertools
 import json
 from dataclasses import asdict, dataclass
 from hashlib import sha256
@@ -11,13 +12,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .checkpoint import KIND, VERSION, read_safetensors, require_kind, save_model
+from .checkpoint import KIND, VERSION, read_safetensors, require_kind, require_tensors, save_model
+from .header import shown
+from .lora import CROSS, LORA, PROJECTIONS, changes
+from .records import read_record
 from .slots import SlotEncoder, SlotsConfig
 
 ADAPTER, FORMAT = "slot_id", "2"
-ENCODER, LORA = "slot_encoder.", "diffusion_model."
-PROJECTIONS = ("q", "k", "v", "o")  # of an attention
-CROSS, SELF = "cross_attn", "self_attn"  # the attentions of a block
+ENCODER = "slot_encoder."
+MOST_BLOCKS = 256
 _CONFIG = "refvid.config"
 
 
@@ -34,11 +37,6 @@ class Adapter:
     def nobody(self) -> Tensor:
         """(A + S, C) float32: the learned tokens that stand for no identity."""
         return self.encoder["null.weight"].float()
-
-
-def lora_key(block: int, projection: str, part: str, attention: str = CROSS) -> str:
-    """A key as ComfyUI's LoRA loader knows it; part is lora_A.weight (rank, in), lora_B.weight (out, rank) or alpha."""
-    return f"{LORA}blocks.{block}.{attention}.{projection}.{part}"
 
 
 def save_adapter(
@@ -60,36 +58,26 @@ def load_adapter(path: str | Path, what: str = "adapter") -> Adapter:
     state, metadata = read_safetensors(path, what)
     name = f"{what}: {Path(path).name}"
     require_kind(metadata, ADAPTER, FORMAT, name, "a plain LoRA goes into a LoRA loader")
-    config = _config(metadata.get(_CONFIG, ""), name)
+    config = read_record(SlotsConfig, metadata, _CONFIG, name)
     odd = [key for key in state if not key.startswith((ENCODER, LORA))]
     if odd:
         raise ValueError(
-            f"{name} holds {min(odd)}, which is neither of its encoder ({ENCODER}…) nor of its LoRA ({LORA}…)"
+            f"{name} holds {shown(min(odd))}, which is neither of its encoder ({ENCODER}…) nor of its LoRA ({LORA}…)"
         )
     encoder = {key.removeprefix(ENCODER): value for key, value in state.items() if key.startswith(ENCODER)}
     lora = {key: value for key, value in state.items() if key.startswith(LORA)}
-    _require_sizes(config, encoder, name)
+    with torch.device("meta"):
+        wanted = SlotEncoder(config).state_dict()
+    require_tensors(encoder, wanted, f"{name}: its encoder")
+    _require_lora(lora, config.context, name)
     return Adapter(config, encoder, lora, _fingerprint(state))
 
 
-def _config(text: str, name: str) -> SlotsConfig:
-    try:
-        return SlotsConfig(**json.loads(text))
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{name}: its metadata {_CONFIG} does not describe an encoder ({error})") from error
-
-
-def _require_sizes(config: SlotsConfig, encoder: dict[str, Tensor], name: str) -> None:
-    with torch.device("meta"):
-        wanted = SlotEncoder(config).state_dict()
-    odd = wanted.keys() ^ encoder.keys()
-    if odd:
-        raise ValueError(
-            f"{name}: encoder keys differ from its configuration's, {min(odd)} first ({len(odd)} such keys)"
-        )
-    for key, value in wanted.items():
-        if value.shape != encoder[key].shape:
-            raise ValueError(f"{name}: {key} is {list(encoder[key].shape)}, needed {list(value.shape)}")
+def _require_lora(lora: dict[str, Tensor], width: int, name: str) -> None:
+    """ValueError where the LoRA is none of the cross-attentions of a Wan of this width."""
+    shape = torch.empty(width, width, device="meta")
+    blocks = itertools.product(range(MOST_BLOCKS), PROJECTIONS)
+    changes(lora, {f"blocks.{block}.{CROSS}.{one}.weight": shape for block, one in blocks}, name)
 
 
 def _fingerprint(state: dict[str, Tensor]) -> str:

@@ -1,6 +1,6 @@
 """Safetensors files in and out: strict, named in every error, never pickled."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -9,39 +9,90 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .files import replacing
+from .header import ENDINGS, Header, read_header, shown
 
 KIND, VERSION = "refvid.kind", "refvid.version"  # metadata of files in formats of our own
+CHUNK = 1 << 24  # numbers
 
 
 def read_safetensors(path: str | Path, what: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a file. `what` names the input in an error, e.g. "--dit"."""
-    return _read(path, what, lambda file, key: file.get_tensor(key))
+    """Tensors and metadata of a file. `what` names the input in an error, e.g. "--dit". ValueError for a file
+    that is not whole (`read_header`), and for values that are not finite."""
+    path, header = header_of(path, what)
+    return _tensors(path, what, header.tensors), header.metadata
 
 
 def read_some(path: str | Path, what: str, wanted: Callable[[str], bool]) -> dict[str, Tensor]:
     """The tensors of a file whose keys are wanted; the others are not read."""
-    state, _ = _read(path, what, lambda file, key: file.get_tensor(key) if wanted(key) else None)
-    return {key: value for key, value in state.items() if value is not None}
+    path, header = header_of(path, what)
+    return _tensors(path, what, filter(wanted, header.tensors))
 
 
 def read_shapes(path: str | Path, what: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The same with tensors that have a shape but no storage: what a file holds, however large it is."""
-    return _read(path, what, lambda file, key: torch.empty(file.get_slice(key).get_shape(), device="meta"))
+    """The same with tensors that have a shape and a type but no storage: what a file holds, however large it
+    is."""
+    _, header = header_of(path, what)
+    return {
+        key: torch.empty(entry.shape, dtype=entry.dtype, device="meta")
+        for key, entry in header.tensors.items()
+    }, header.metadata
 
 
-def _read(path: str | Path, what: str, take: Callable) -> tuple[dict[str, Tensor], dict[str, str]]:
+def header_of(path: str | Path, what: str) -> tuple[Path, Header]:
+    """A file's path and header. ValueError where it is not there, is of another format by its name, or is
+    none that `read_header` takes."""
     path = Path(path)
-    if not path.is_file():
+    try:
+        found = path.is_file()  # a pipe or a device would never end
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{what}: {path} cannot be read ({error})") from error
+    if not found:
         raise ValueError(f"{what}: there is no file {path}; give a .safetensors file")
-    if path.suffix != ".safetensors":
+    if path.suffix.lower() not in ENDINGS:
         raise ValueError(
             f"{what}: {path.name} is not a .safetensors file; pickled weights can run code and are refused"
         )
+    return path, read_header(path, f"{what}: {path.name}")
+
+
+def require_values(path: str | Path, what: str) -> None:
+    """Read a whole file. ValueError where a value in it is not finite."""
+    path, header = header_of(path, what)
+    for key in header.tensors:
+        _tensors(path, what, [key])
+
+
+def _tensors(path: Path, what: str, keys: Iterable[str]) -> dict[str, Tensor]:
     try:
         with safe_open(path, framework="pt") as file:
-            return {key: take(file, key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{what}: {path.name} is truncated or not a safetensors file ({error})") from error
+            found = {key: file.get_tensor(key) for key in keys}
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{what}: {path.name} cannot be read ({error})") from error
+    for key, value in found.items():
+        if not is_finite(value):
+            raise ValueError(
+                f"{what}: {path.name} holds NaN or infinite values in {shown(key)}; needed finite ones: make "
+                "or download the file again"
+            )
+    return found
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """True where no number is NaN or infinite; fp8, for which torch does not compute, by its bits."""
+    if tensor.is_complex():
+        return bool(torch.view_as_real(tensor).isfinite().all())
+    if not tensor.is_floating_point() or not tensor.numel():
+        return True
+    if tensor.element_size() == 1:
+        first = _BITS[tensor.dtype]
+        return all(
+            int((part & 0x7F).max()) < first for part in tensor.view(torch.uint8).flatten().split(CHUNK)
+        )
+    return all(bool(torch.isfinite(bound)) for bound in tensor.aminmax())
+
+
+# The first bits without their sign that are no number.
+_BITS = {torch.float8_e4m3fn: 0x7F, torch.float8_e5m2: 0x7C}
 
 
 def require_kind(metadata: dict[str, str], kind: str, version: str, name: str, instead: str) -> None:
@@ -75,17 +126,34 @@ def write_tensors(tensors: dict[str, Tensor], path: str | Path, metadata: dict[s
 
 
 class Shapes:
-    """Shapes by key, with an error that names the missing one."""
+    """Shapes by key, with an error that names the one that is missing or of another rank."""
 
-    def __init__(self, state: dict[str, Tensor], what: str, kind: str = "a Wan file in original format"):
+    def __init__(self, state: Mapping[str, Tensor], what: str, kind: str = "a Wan file in original format"):
         self.state, self.what, self.kind = state, what, kind
 
-    def __getitem__(self, key: str) -> list[int]:
+    def sides(self, key: str, rank: int) -> list[int]:
+        """The shape of a tensor that has so many dimensions."""
         if key not in self.state:
             raise ValueError(f"{self.what} is not {self.kind}: it has no {key}")
-        return list(self.state[key].shape)
+        shape = list(self.state[key].shape)
+        if len(shape) != rank or not all(shape):
+            raise ValueError(f"{self.what}: {key} is {shape}; needed {rank} sides, none of them 0")
+        return shape
 
 
-def count_blocks(keys: Iterable[str], prefix: str) -> int:
-    """How many numbers follow `prefix` among the keys."""
-    return len({key.removeprefix(prefix).split(".")[0] for key in keys if key.startswith(prefix)})
+def require_tensors(
+    held: Mapping[str, Tensor], wanted: Mapping[str, Tensor], name: str, beside: str = ""
+) -> None:
+    """ValueError unless a file's tensors are exactly the wanted ones: each there, none beside them, every
+    shape right, all of them floating. `beside` says what to do with a file that holds more."""
+    missing, more = wanted.keys() - held.keys(), held.keys() - wanted.keys()
+    if missing:
+        raise ValueError(f"{name} has no {min(missing)} ({len(missing)} such keys); needed a whole file")
+    if more:
+        raise ValueError(f"{name} also has {shown(min(more))} ({len(more)} such keys){beside}")
+    for key, value in wanted.items():
+        came = held[key]
+        if came.shape != value.shape:
+            raise ValueError(f"{name}: {key} is {list(came.shape)}, needed {list(value.shape)}")
+        if not came.is_floating_point():
+            raise ValueError(f"{name}: {key} is {came.dtype}; needed fp32, fp16 or bf16")

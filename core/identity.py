@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .checkpoint import KIND, VERSION, Shapes, read_safetensors, require_kind, save_model
 from .controls import MOST_STRENGTH
+from .header import shown
 
 Parts = Literal["both", "slots", "anchor"]
 PARTS: tuple[str, ...] = get_args(Parts)
@@ -109,14 +110,17 @@ def load_identity(path: str | Path, what: str = "identity") -> Identity:
     name = f"{what}: {Path(path).name}"
     require_kind(metadata, IDENTITY, FORMAT, name, "make one with Save Identity or `refvid identity make`")
     shapes = Shapes(state, name, "an identity file")
-    anchors, slots, preview = (shapes[key] for key in ("anchors", "slots", "preview"))
-    if len(anchors) != 2 or len(slots) != 2 or anchors[1] != slots[1] or len(preview) != 3 or preview[2] != 3:
+    anchors, slots = (shapes.sides(key, 2) for key in ("anchors", "slots"))
+    preview = shapes.sides("preview", 3)
+    if anchors[1] != slots[1] or preview[2] != 3:
         raise ValueError(
             f"{name}: anchors are {anchors}, slots {slots}, preview {preview}; needed (A, C), (S, C), (H, W, 3)"
         )
-    for key in ("anchors", "slots"):
-        if not torch.isfinite(state[key]).all():
-            raise ValueError(f"{name}: {key} hold NaN or infinite values; read the identity again")
-    return Identity(
-        state["anchors"], state["slots"], metadata.get(_ADAPTER, ""), state["preview"].float() / 255
-    )
+    for key, needed in (("anchors", torch.float32), ("slots", torch.float32), ("preview", torch.uint8)):
+        if state[key].dtype != needed:
+            raise ValueError(f"{name}: {key} is {state[key].dtype}; needed {needed}")
+    more = state.keys() - {"anchors", "slots", "preview"}
+    if more or _ADAPTER not in metadata:
+        lacks = f"holds {shown(min(more))}" if more else f"names no adapter (metadata {_ADAPTER})"
+        raise ValueError(f"{name} {lacks}; needed anchors, slots and preview, and what read them")
+    return Identity(state["anchors"], state["slots"], metadata[_ADAPTER], state["preview"].float() / 255)

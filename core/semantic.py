@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .checkpoint import KIND, Shapes, require_kind, require_tensors
+
 EPSILON = 1e-6
 TYPES = 3  # source, semantic, video
 EMBEDDING = "segment_embedding.weight"
@@ -24,6 +26,7 @@ SEMANTIC = (
     "semantic_head.proj.bias",
 )
 KEYS = (EMBEDDING, *SEMANTIC)
+EDITING_ADAPTER, FORMAT = "sama", "1"  # what our training says of its files; the released ones say nothing
 DIT = "patch_embedding.weight"  # in every file of a whole Wan DiT, and in no adapter
 
 
@@ -103,6 +106,12 @@ def beside_modules(keys: Iterable[str]) -> set[str]:
     return set() if any(bare(key) == DIT for key in others) else others
 
 
+def require_editing(metadata: dict[str, str], name: str) -> None:
+    """ValueError where a file says that it is of another kind than an editing adapter, or of another version."""
+    if KIND in metadata:
+        require_kind(metadata, EDITING_ADAPTER, FORMAT, name, "give a file with SAMA's modules")
+
+
 def is_module_key(key: str) -> bool:
     """True for a tensor of the modules, under any prefix."""
     return key.endswith(KEYS)
@@ -116,14 +125,12 @@ def semantic_config(state: dict[str, Tensor], what: str) -> SemanticConfig:
             f"{what} has no {', '.join(missing)}: the recipe sama needs all of segment_embedding, siglip_feat_mlp and semantic_head "
             "(SAMA-14B's file holds them beside the model; an adapter holds them alone)"
         )
-    width = state[EMBEDDING].shape[1]
-    hidden, features = state["siglip_feat_mlp.fc1.weight"].shape
-    config = SemanticConfig(width, features, hidden)
+    shape = Shapes(state, what)
+    hidden, features = shape.sides("siglip_feat_mlp.fc1.weight", 2)
+    config = SemanticConfig(shape.sides(EMBEDDING, 2)[1], features, hidden)
     with torch.device("meta"):
         wanted = SemanticModules(config).state_dict()
-    for key in KEYS:
-        if state[key].shape != wanted[key].shape:
-            raise ValueError(f"{what}: {key} is {list(state[key].shape)}, needed {list(wanted[key].shape)}")
+    require_tensors(state, wanted, what)
     return config
 
 

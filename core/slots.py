@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .positions import sinusoid
+from .records import bounded, require_bounds
 from .transport import transport_plan
 
 PATCH = 2  # latent cells on a side of a token, as in Wan
@@ -31,17 +32,25 @@ class SlotsConfig:
     gate        the gate's bias at the start: sigmoid(-2) = 0.12, so that training begins as a model of pictures
     """
 
-    channels: int
-    context: int
-    width: int = 768
-    place_width: int = 64
-    slots: int = 16
-    anchors: int = 4
-    rounds: int = 1
-    epsilon: float = 0.1
-    gate: float = -2.0
-    frames: int = 33
-    size: int = 256
+    channels: int = bounded(1, 1024)
+    context: int = bounded(1, 16384)
+    width: int = bounded(1, 16384, 768)
+    place_width: int = bounded(2, 1024, 64)
+    slots: int = bounded(1, 1024, 16)
+    anchors: int = bounded(1, 256, 4)
+    rounds: int = bounded(1, 16, 1)
+    epsilon: float = bounded(0.001, 100, 0.1)
+    gate: float = bounded(-100, 100, -2.0)
+    frames: int = bounded(5, 961, 33)
+    size: int = bounded(16, 4096, 256)
+
+    def __post_init__(self) -> None:
+        require_bounds(self)
+        if self.place_width % 2 or self.frames % 4 != 1 or self.size % 16:
+            raise ValueError(
+                f"place_width is {self.place_width}, frames {self.frames}, size {self.size}; needed an even "
+                "number, 1 + 4 k, and a multiple of 16"
+            )
 
     @property
     def tokens(self) -> int:

@@ -1,6 +1,5 @@
 """From three model files, references and a prompt to a video, without ComfyUI."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +12,13 @@ from ..core.frames import Placed
 from ..core.guidance import Guidance, Scale, joint
 from ..core.inspection import Inspection, Sizes, inspect
 from ..core.recipes import AUTO, EDITING, RECIPES, TRAINED_FOR, choose_recipe, recipe_for
+from ..core.records import bounded, read_record, require_bounds
 from ..core.references import Reference
 from ..core.semantic import SemanticModules
+from ..core.wan_files import bare_dit
 from ..kernels.paths import AUTO as ANY_ATTENTION
 from ..wan.dit import WanDiT
-from ..wan.loading import dit_config, load_dit, load_modules, load_vae
+from ..wan.loading import known_dit, load_dit, load_modules, load_vae
 from ..wan.sampler import flow_sigmas
 from ..wan.text import TextEncoder, load_text_encoder
 from ..wan.vae import LATENT_CHANNELS, WanVAE
@@ -33,14 +34,17 @@ SETTINGS = "refvid.settings"  # metadata of a DiT's file: the Settings it was ma
 class Settings:
     """How a model likes to be run; the defaults are Wan 2.1's."""
 
-    width: int = 832
-    height: int = 480
-    frames: int = 81
-    steps: int = 50
-    scale: float = 5.0
-    shift: float = 5.0
-    fps: int = 16
-    seed: int = 0
+    width: int = bounded(1, 8192, 832)
+    height: int = bounded(1, 8192, 480)
+    frames: int = bounded(1, 100000, 81)
+    steps: int = bounded(1, 10000, 50)
+    scale: float = bounded(0, 100, 5.0)
+    shift: float = bounded(0.01, 100, 5.0)
+    fps: int = bounded(1, 1000, 16)
+    seed: int = bounded(-(2**63), 2**64 - 1, 0)
+
+    def __post_init__(self) -> None:
+        require_bounds(self)
 
 
 @dataclass(frozen=True)
@@ -76,20 +80,14 @@ def load_backbone(
             "models of the Wan 2.2 VAE (TI2V-5B) run in ComfyUI"
         )
     modules = load_modules(dit, dtype, device)
+    settings = settings_of(dit)
     recipe = recipe_for(modules, metadata.get(TRAINED_FOR))
-    return Backbone(model, load_vae(vae, dtype, device), text, recipe, _settings(metadata), modules)
+    return Backbone(model, load_vae(vae, dtype, device), text, recipe, settings, modules)
 
 
 def settings_of(dit: str | Path) -> Settings:
     """How a DiT's file says it likes to be run."""
-    return _settings(read_shapes(dit, "--dit")[1])
-
-
-def _settings(metadata: dict[str, str]) -> Settings:
-    try:
-        return Settings(**json.loads(metadata.get(SETTINGS, "{}")))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f'--dit: the metadata "{SETTINGS}" cannot be read ({error})') from error
+    return read_record(Settings, read_shapes(dit, "--dit")[1], SETTINGS, f"--dit: {Path(dit).name}")
 
 
 def inspect_references(
@@ -102,8 +100,8 @@ def inspect_references(
     """What references would add to a run on this DiT, of which only the shapes are read; and their prepared pictures
     (H, W, 3). ValueError without an active reference."""
     state, metadata = read_shapes(dit, "--dit")
-    state = {key.removeprefix("model.diffusion_model."): value for key, value in state.items()}
-    config = dit_config(state, metadata, f"--dit: {Path(dit).name}")
+    name = f"--dit: {Path(dit).name}"
+    config = known_dit(bare_dit(state, name), metadata, name)
     chosen = choose_recipe(recipe, metadata.get(TRAINED_FOR))
     grid = plain.latent_size(settings.frames, settings.height, settings.width)
     arranged, cells, prepared = plain_references.arrange_references(references, chosen, grid)

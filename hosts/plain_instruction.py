@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from ..core.checkpoint import read_shapes, read_some
 from ..core.editing import PREFIX, Windows, edit_prompt, fitted_size, padded
 from ..core.recipes import EDITING, choose_recipe, recipe_for
-from ..core.semantic import beside_modules
+from ..core.semantic import beside_modules, require_editing
 from ..wan.loading import load_modules
 from ..wan.lora import merge_lora
 from .pipeline import Backbone, Progress, Request, generate
@@ -22,6 +22,8 @@ def with_editing_adapter(backbone: Backbone, path: str | Path, strength: float, 
     DiT; of a whole model only the modules are read. ValueError for a file without the modules, or of another
     width, or with a LoRA that does not fit, and for a strength without a LoRA; nothing is changed then."""
     weight = backbone.dit.head.head.weight
+    shapes, metadata = read_shapes(path, what)
+    require_editing(metadata, f"{what}: {Path(path).name}")
     modules = load_modules(path, weight.dtype, str(weight.device), what)
     width = backbone.dit.config.width
     if modules is None or modules.config.width != width:
@@ -30,7 +32,7 @@ def with_editing_adapter(backbone: Backbone, path: str | Path, strength: float, 
             f"{what}: {Path(path).name} holds {held} of segment_embedding, siglip_feat_mlp and semantic_head; the model needs them for "
             f"its width {width}"
         )
-    others = beside_modules(read_shapes(path, what)[0])
+    others = beside_modules(shapes)
     if not others and strength != 1:
         raise ValueError(
             f"{what}: {Path(path).name} holds no LoRA beside the modules; a strength of {strength} acts on "

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ..core.adapter import CROSS, PROJECTIONS, lora_key
+from ..core.lora import CROSS, PROJECTIONS, lora_key
 from ..wan.dit import WanDiT
 
 

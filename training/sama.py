@@ -9,11 +9,11 @@ from typing import cast
 import torch
 from torch import Generator, Tensor, nn
 
-from ..core.adapter import CROSS, SELF
 from ..core.checkpoint import KIND, VERSION, save_model
 from ..core.editing import PREFIX
+from ..core.lora import CROSS, SELF
 from ..core.recipes import TRAINED_FOR, Recipe, sama
-from ..core.semantic import SemanticConfig, SemanticModules, as_frames
+from ..core.semantic import EDITING_ADAPTER, FORMAT, SemanticConfig, SemanticModules, as_frames
 from ..hosts.pipeline import load_backbone
 from ..hosts.plain_edit import Edit
 from ..hosts.plain_references import tail
@@ -31,7 +31,6 @@ from .semantic_targets import Extractor, HandMade
 
 PAIRS_SEED = 0
 FILES = RunFiles("sama", ("sama.safetensors",))
-FORMAT = "1"
 FEATURES = "refvid.features"  # metadata: what semantic tokens were made of
 HAND_MADE = HandMade()
 ATTENTIONS = (SELF, CROSS)
@@ -127,7 +126,7 @@ def _export(trainee: SamaTrainee, config: SamaTraining, features: str, path: Pat
     for attention, layers in trainee.lora.items():
         state |= lora_state(cast(nn.ModuleDict, layers), attention)
     metadata = {
-        KIND: "sama",
+        KIND: EDITING_ADAPTER,
         VERSION: FORMAT,
         TRAINED_FOR: "sama",
         FEATURES: features,

@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor, nn
 
-from ..core.adapter import SELF
 from ..core.checkpoint import KIND, VERSION, save_model
 from ..core.controls import Controls
 from ..core.layout import Layout, Stream
+from ..core.lora import SELF
 from ..core.positions import reference_angles
 from ..core.recipes import TRAINED_FOR, recipe_named
 from ..core.visibility import turn

@@ -13,25 +13,11 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..core.positions import grid_positions, rope_angles, sinusoid
+from ..core.wan_files import DiTConfig
 from ..kernels.grouped import Attend
 from .attention import EPSILON, Context, CrossAttention, ImageCrossAttention, SelfAttention, attend_all
 
 PATCH = (1, 2, 2)
-
-
-@dataclass(frozen=True)
-class DiTConfig:
-    """Sizes of a Wan DiT; every one but `heads` can be read from the parameter shapes."""
-
-    width: int
-    ffn_width: int
-    heads: int
-    layers: int
-    in_channels: int
-    out_channels: int
-    text_width: int
-    time_width: int = 256
-    image_width: int | None = None  # CLIP features of the image-to-video variants: 1280
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,20 @@
 """Original-format Wan safetensors of any size into our modules; anything else is refused by name."""
 
-import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..core.checkpoint import Shapes, count_blocks, read_safetensors, read_some
-from ..core.semantic import KEYS, SemanticModules, is_module_key, semantic_config, semantic_state
-from .dit import DiTConfig, WanDiT
+from ..core.checkpoint import read_safetensors, read_shapes, require_tensors
+from ..core.semantic import SemanticModules, semantic_config, semantic_state
+from ..core.wan_files import WAN_2_2_VAE, DiTConfig, bare_dit, dit_config, is_quantised, vae_width
+from .dit import WanDiT
 from .vae import WanVAE
 
-HEAD_SIZE = 128  # every published Wan; a file with another one says so in its metadata
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
+Tensors = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 # Parameters that only some released variant has, and what it is called: they have a forward of their own.
 FOREIGN_KEYS = {
     "vace_patch_embedding.weight": "VACE",
@@ -32,71 +35,44 @@ def load_dit(
 
     -> (model in eval mode, the file's metadata). ValueError where the file is another variant or a key is missing.
     """
-    state, metadata = read_safetensors(path, what)
-    state = {key.removeprefix("model.diffusion_model."): value for key, value in state.items()}
-    state = {key: value for key, value in state.items() if key not in KEYS}
-    model = on_meta(WanDiT, dit_config(state, metadata, f"{what}: {Path(path).name}"))
-    return fill_parameters(model, state, dtype, device, f"{what}: {Path(path).name}"), metadata
+    name = f"{what}: {Path(path).name}"
+    shapes, metadata = read_shapes(path, what)
+    model = on_meta(WanDiT, known_dit(bare_dit(shapes, name), metadata, name))
+    return fill_parameters(model, path, what, dtype, device, lambda state: bare_dit(state, name)), metadata
 
 
 def load_modules(
     path: str | Path, dtype: torch.dtype = torch.float32, device: str = "cpu", what: str = "--dit"
 ) -> SemanticModules | None:
     """SAMA's modules in a file, in eval mode; None where it holds none. ValueError where it holds some of them only."""
-    state = semantic_state(read_some(path, what, is_module_key))
-    if not state:
+    shapes = semantic_state(read_shapes(path, what)[0])
+    if not shapes:
         return None
-    name = f"{what}: {Path(path).name}"
-    return fill_parameters(on_meta(SemanticModules, semantic_config(state, name)), state, dtype, device, name)
+    model = on_meta(SemanticModules, semantic_config(shapes, f"{what}: {Path(path).name}"))
+    return fill_parameters(model, path, what, dtype, device, semantic_state)
 
 
-def dit_config(state: dict[str, Tensor], metadata: dict[str, str], what: str) -> DiTConfig:
-    """Sizes from parameter shapes; `heads` from metadata "config", else width / 128."""
+def known_dit(state: Mapping[str, Tensor], metadata: dict[str, str], name: str) -> DiTConfig:
+    """Sizes of a DiT that `WanDiT` can be, from `bare_dit`'s shapes. ValueError as `dit_config` says, and for
+    variants with a forward of their own."""
     for key, variant in FOREIGN_KEYS.items():
         if key in state:
             raise ValueError(
-                f"{what} is a Wan {variant} model, which has a forward of its own; give T2V, I2V or Fun-InP"
+                f"{name} is a Wan {variant} model, which has a forward of its own; give T2V, I2V or Fun-InP"
             )
-    shape = Shapes(state, what)
-    width, in_channels = shape["patch_embedding.weight"][:2]
-    return DiTConfig(
-        width=width,
-        ffn_width=shape["blocks.0.ffn.0.weight"][0],
-        heads=_heads(metadata, width, what),
-        layers=count_blocks(state, "blocks."),
-        in_channels=in_channels,
-        out_channels=shape["head.head.weight"][0] // 4,
-        text_width=shape["text_embedding.0.weight"][1],
-        time_width=shape["time_embedding.0.weight"][1],
-        image_width=shape["img_emb.proj.1.weight"][1] if "img_emb.proj.1.weight" in state else None,
-    )
-
-
-def _heads(metadata: dict[str, str], width: int, what: str) -> int:
-    """From metadata "config" ({"transformer": {"num_heads": n}}), else heads of 128 features."""
-    try:
-        config = json.loads(metadata.get("config", "{}"))
-        heads = config.get("transformer", {}).get("num_heads", width / HEAD_SIZE)
-    except (ValueError, AttributeError) as error:
-        raise ValueError(f'{what}: its metadata "config" is not a JSON object ({error})') from error
-    if heads != int(heads) or heads < 1 or width % heads or width // int(heads) % 2:
-        raise ValueError(
-            f"{what}: width {width} does not split into {heads} heads of even size; name the number of heads in the "
-            'file\'s metadata: config = {"transformer": {"num_heads": …}}'
-        )
-    return int(heads)
+    return dit_config(state, metadata, name)
 
 
 def load_vae(
     path: str | Path, dtype: torch.dtype = torch.float32, device: str = "cpu", what: str = "--vae"
 ) -> WanVAE:
     """A Wan 2.1 VAE in original format, of any width, in eval mode."""
-    state, _ = read_safetensors(path, what)
     name = f"{what}: {Path(path).name}"
-    if "decoder.upsamples.0.upsamples.0.residual.2.weight" in state:
+    shapes, _ = read_shapes(path, what)
+    if WAN_2_2_VAE in shapes:
         raise ValueError(f"{name} is the Wan 2.2 VAE (48 channels); this needs the Wan 2.1 VAE (16 channels)")
-    model = on_meta(WanVAE, Shapes(state, name)["decoder.head.0.gamma"][0])
-    filled = fill_parameters(model, state, dtype, device, name)
+    model = on_meta(WanVAE, vae_width(shapes, name))
+    filled = fill_parameters(model, path, what, dtype, device)
     # Buffers that no file holds: made anew, since the module was built without storage.
     fresh = WanVAE(8)
     filled.mean, filled.deviation = fresh.mean.to(device), fresh.deviation.to(device)
@@ -109,28 +85,27 @@ def on_meta(build, *sizes):
         return build(*sizes)
 
 
-def fill_parameters(model, state: dict[str, Tensor], dtype: torch.dtype, device: str, what: str):
-    """Give the parameters their values, strictly: every key once, every shape right."""
-    small = sorted(k for k, v in state.items() if v.is_floating_point() and v.element_size() < 2)
-    if small:
-        dtype_name = state[small[0]].dtype
-        raise ValueError(
-            f"{what}: {small[0]} is {dtype_name}; quantised files load in ComfyUI, here fp32, fp16 or bf16"
-        )
-    wanted = dict(model.named_parameters())
-    for problem, keys in (
-        ("has no", wanted.keys() - state.keys()),
-        ("also has", state.keys() - wanted.keys()),
-    ):
-        if keys:
-            raise ValueError(
-                f"{what} {problem} {min(keys)} ({len(keys)} such keys): not a variant known here"
-            )
-    for key, parameter in wanted.items():
-        if state[key].shape != parameter.shape:
-            raise ValueError(f"{what}: {key} is {list(state[key].shape)}, needed {list(parameter.shape)}")
-    # Not strict: shared parameters have two names in a state dict and one among `wanted`, which was checked above.
+def fill_parameters(
+    model: ModuleT, path: str | Path, what: str, dtype: torch.dtype, device: str, mine: Tensors = dict
+) -> ModuleT:
+    """Give a module without storage its values from a file, of whose tensors `mine` chooses: every key once,
+    every shape right, before anything is read. -> it, in eval mode."""
+    name, wanted = f"{what}: {Path(path).name}", dict(model.named_parameters())
+    _require_plain(shapes := mine(read_shapes(path, what)[0]), name)
+    require_tensors(shapes, wanted, name, ": not a variant known here")
+    chosen = mine(read_safetensors(path, what)[0])
+    # Not strict: shared parameters have two names in a state dict and one among `wanted`.
     model.load_state_dict(
-        {k: state[k].to(device=device, dtype=dtype) for k in wanted}, strict=False, assign=True
+        {key: value.to(device=device, dtype=dtype) for key, value in chosen.items()},
+        strict=False,
+        assign=True,
     )
     return model.eval().requires_grad_(False)
+
+
+def _require_plain(state: dict[str, Tensor], name: str) -> None:
+    small = sorted(k for k, v in state.items() if v.is_floating_point() and v.element_size() < 2)
+    marks = sorted(key for key in state if is_quantised(key))
+    if small or marks:
+        came = f"{small[0]} is {state[small[0]].dtype}" if small else f"it holds {marks[0]}"
+        raise ValueError(f"{name}: {came}; quantised files load in ComfyUI, here fp32, fp16 or bf16")

@@ -1,11 +1,13 @@
 """UMT5 of any size (transformers), in the file format ComfyUI uses: encoder weights and `spiece_model` in one file."""
 
+from dataclasses import astuple
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from ..core.checkpoint import Shapes, count_blocks, read_safetensors
+from ..core.checkpoint import read_shapes, read_some
+from ..core.wan_files import TOKENIZER, encoder_weights, require_tokenizer, umt5_sizes
 from .loading import fill_parameters, on_meta
 
 CONTEXT_LENGTH = 512  # Wan pads every prompt to 512 tokens and zeroes the padding
@@ -72,27 +74,14 @@ def load_text_encoder(
     path: str | Path, dtype: torch.dtype = torch.float32, device: str = "cpu", what: str = "--text-encoder"
 ) -> TextEncoder:
     """UMT5 in ComfyUI's format, of any size."""
-    state, _ = read_safetensors(path, what)
     name = f"{what}: {Path(path).name}"
-    shapes = Shapes(state, name)
-    first = "encoder.block.0.layer."
-    heads = shapes[first + "0.SelfAttention.relative_attention_bias.weight"][1]
-    pieces = state.pop("spiece_model", None)
-    if pieces is None:
-        raise ValueError(
-            f"{name} holds no tokenizer: it has no spiece_model; give a UMT5 in ComfyUI's format"
-        )
-    model = on_meta(
-        umt5,
-        *shapes["shared.weight"],
-        count_blocks(state, "encoder.block."),
-        heads,
-        shapes[first + "0.SelfAttention.q.weight"][0] // heads,
-        shapes[first + "1.DenseReluDense.wi_0.weight"][0],
-    )
-    model = fill_parameters(model, state, dtype, device, name)
+    sizes = umt5_sizes(read_shapes(path, what)[0], name)
+    pieces = read_some(path, what, TOKENIZER.__eq__)[TOKENIZER].numpy().tobytes()
+    require_tokenizer(pieces, sizes.vocabulary, name)
+    model = on_meta(umt5, *astuple(sizes))
+    model = fill_parameters(model, path, what, dtype, device, encoder_weights)
     model.encoder.set_input_embeddings(model.shared)  # one table under two names, torn apart by loading
-    return TextEncoder(model, pieces.numpy().tobytes())
+    return TextEncoder(model, pieces)
 
 
 def fold_padding(states: Tensor, tokens: Tensor, length: int = CONTEXT_LENGTH) -> tuple[Tensor, Tensor]:

@@ -7,9 +7,9 @@ from typing import Literal
 import comfy.utils
 import torch
 from comfy.model_patcher import ModelPatcher
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ...core.checkpoint import header_of
 from ...core.reach import reach
 from ...core.recipes import AUTO, TRAINED_FOR, Recipe, choose_recipe
 from ...core.references import Reference, active, prepare, reference_input
@@ -107,9 +107,8 @@ def _own_recipe(model: ModelPatcher) -> str | None:
     if not isinstance(path, str) or not path.endswith(".safetensors"):
         return None
     try:
-        with safe_open(path, framework="pt") as file:
-            return (file.metadata() or {}).get(TRAINED_FOR)
-    except (OSError, SafetensorError) as error:
+        return header_of(path, "model")[1].metadata.get(TRAINED_FOR)
+    except ValueError as error:
         logger.info("refvid: cannot read the metadata of the model's file (%s)", error)
         return None
 

@@ -10,10 +10,10 @@ import comfy.utils
 import folder_paths
 import torch
 from comfy.model_patcher import ModelPatcher
-from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
+from ...core.wan_files import XXL
 from .apply import file_recipe
+from .files import core_sizes, require_dit, require_umt5, require_vae_file
 from .semantic import attach_from_model_file, modules_of
 from .variants import describe, require_vae, require_wan
 
@@ -27,11 +27,9 @@ DTYPES = {
     "fp8_e4m3fn": torch.float8_e4m3fn,
 }
 CLOCK = 1000  # Wan's timesteps run 0…1000
-UMT5_FIRST = "encoder.block.0.layer."
-UMT5_KEYS = ("shared.weight", "spiece_model", UMT5_FIRST + "0.SelfAttention.relative_attention_bias.weight")
 # Core recognises UMT5-XXL, the only size it knows, by the shape of this tensor of its last layer; a smaller encoder is
 # given an empty one, which is not loaded.
-UMT5_MARK, UMT5_MARK_ROWS = "encoder.block.23.layer.1.DenseReluDense.wi_1.weight", 10240
+UMT5_MARK = "encoder.block.23.layer.1.DenseReluDense.wi_1.weight"
 
 
 @dataclass(frozen=True)
@@ -60,24 +58,17 @@ def load_backbone(
 
 def load_model(path: str, dtype: torch.dtype | None) -> ModelPatcher:
     """A Wan diffusion model through core's loader, with the modules of SAMA where its file holds them."""
-    require_safetensors(path, "diffusion_model")
-    try:
-        model = comfy.sd.load_diffusion_model(path, model_options={} if dtype is None else {"dtype": dtype})
-    except RuntimeError as error:
-        raise ValueError(
-            f"diffusion_model: {Path(path).name} is not a model ComfyUI knows ({error})"
-        ) from error
+    require_dit(path)
+    model = comfy.sd.load_diffusion_model(path, model_options={} if dtype is None else {"dtype": dtype})
     require_wan(model, f"diffusion_model: {Path(path).name}")
     return attach_from_model_file(model, path)
 
 
 def load_vae(path: str) -> comfy.sd.VAE:
     """A VAE through core's loader."""
-    require_safetensors(path, "vae")
+    require_vae_file(path)
     state, metadata = comfy.utils.load_torch_file(path, return_metadata=True)
     vae = comfy.sd.VAE(sd=state, metadata=metadata)
-    if vae.first_stage_model is None:
-        raise ValueError(f"vae: {Path(path).name} is not a VAE ComfyUI knows; give a Wan VAE")
     if hasattr(comfy.sd, "load_vae_patcher"):  # lets core make the VAE anew on another device
         vae.patcher.cached_patcher_init = (comfy.sd.load_vae_patcher, (path, metadata, None))
     return vae
@@ -85,34 +76,15 @@ def load_vae(path: str) -> comfy.sd.VAE:
 
 def load_text_encoder(path: str) -> comfy.sd.CLIP:
     """UMT5 of any size: core's loader knows the published one, the sizes of others are read from their tensors."""
-    require_safetensors(path, "text_encoder")
-    with safe_open(path, framework="pt") as file:
-        keys = set(file.keys())
-    missing = [key for key in UMT5_KEYS if key not in keys]
-    if missing:
-        raise ValueError(
-            f"text_encoder: {Path(path).name} has no {missing[0]}; give a UMT5 in ComfyUI's format"
-        )
+    sizes = require_umt5(path)
     embeddings, wan = folder_paths.get_folder_paths("embeddings"), comfy.sd.CLIPType.WAN
-    if UMT5_MARK in keys:
+    if sizes.layers == XXL.layers:
         return comfy.sd.load_clip([path], embeddings, wan)
     state = comfy.utils.load_torch_file(path, safe_load=True)
-    options = {"umt5xxl_model_config": _umt5_sizes(state)}
-    marked = {**state, UMT5_MARK: torch.zeros(UMT5_MARK_ROWS, 1)}
-    return comfy.sd.load_text_encoder_state_dicts([marked], embeddings, wan, model_options=options)
-
-
-def _umt5_sizes(state: dict[str, Tensor]) -> dict[str, int]:
-    """The entries of core's UMT5 configuration that differ from the published model's."""
-    heads = state[UMT5_FIRST + "0.SelfAttention.relative_attention_bias.weight"].shape[1]
-    return {
-        "num_layers": len({key.split(".")[2] for key in state if key.startswith("encoder.block.")}),
-        "num_heads": heads,
-        "vocab_size": state["shared.weight"].shape[0],
-        "d_model": state["shared.weight"].shape[1],
-        "d_kv": state[UMT5_FIRST + "0.SelfAttention.q.weight"].shape[0] // heads,
-        "d_ff": state[UMT5_FIRST + "1.DenseReluDense.wi_0.weight"].shape[0],
-    }
+    marked = {**state, UMT5_MARK: torch.zeros(XXL.ffn_width, 1)}
+    return comfy.sd.load_text_encoder_state_dicts(
+        [marked], embeddings, wan, model_options={"umt5xxl_model_config": core_sizes(sizes)}
+    )
 
 
 def with_shift(model: ModelPatcher, shift: float) -> ModelPatcher:
@@ -126,20 +98,6 @@ def with_shift(model: ModelPatcher, shift: float) -> ModelPatcher:
     model = model.clone()
     model.add_object_patch("model_sampling", sampling)
     return model
-
-
-def require_safetensors(path: str, what: str) -> None:
-    """ValueError unless the file is a whole safetensors file: other formats can run code when they are read."""
-    name = Path(path).name
-    if Path(path).suffix not in (".safetensors", ".sft"):
-        raise ValueError(
-            f"{what}: {name} is not a .safetensors file; pickled weights can run code and are refused"
-        )
-    try:
-        with safe_open(path, framework="pt"):
-            pass
-    except (OSError, SafetensorError) as error:
-        raise ValueError(f"{what}: {name} is truncated or not a safetensors file ({error})") from error
 
 
 def _file(folder: str, name: str, what: str) -> str:

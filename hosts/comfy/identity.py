@@ -15,6 +15,7 @@ from torch import Tensor
 from ...core.adapter import Adapter, load_adapter
 from ...core.controls import FrameWindow
 from ...core.identity import Bound, Identity, require_adapter
+from ...core.lora import changes
 from ...core.reach import reach
 from ...core.reference_video import ReferenceVideo, cover, make_reference_video
 from ...core.slots import PATCH, Encoded, SlotEncoder
@@ -157,6 +158,7 @@ def _require_fit(model: ModelPatcher, loaded: LoadedAdapter) -> None:
             f"adapter was trained for a Wan of width {config.context} and latents of {config.channels} channels; the model has "
             f"{width} and {latent_channels(model)}"
         )
+    changes(loaded.adapter.lora, model.model.diffusion_model.state_dict(), "adapter")
     present = model.attachments.get(ATTACHED)
     if present not in (None, loaded.adapter.fingerprint):
         raise ValueError(

@@ -10,11 +10,13 @@ from comfy.model_patcher import CoreModelPatcher, ModelPatcher
 from torch import Tensor
 
 from ...core.checkpoint import read_safetensors, read_some
+from ...core.lora import changes
 from ...core.semantic import (
     EMBEDDING,
     SemanticModules,
     beside_modules,
     is_module_key,
+    require_editing,
     semantic_config,
     semantic_state,
 )
@@ -42,9 +44,12 @@ def load_editing_adapter(model: ModelPatcher, path: str, strength: float) -> Mod
     ValueError for a file without the modules, or of another width."""
     require_wan(model)
     name = f"adapter: {Path(path).name}"
-    state, _ = read_safetensors(path, "adapter")
+    state, metadata = read_safetensors(path, "adapter")
+    require_editing(metadata, name)
     attached = attach_modules(model, semantic_state(state), name)
     lora = {key: state[key] for key in beside_modules(state)}
+    if lora:
+        changes(lora, model.model.diffusion_model.state_dict(), name)  # core would drop what does not fit
     if not lora and strength != 1:
         logger.warning(
             "refvid: %s holds no LoRA beside the modules; its strength of %s acts on nothing", name, strength

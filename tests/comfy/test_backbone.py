@@ -1,6 +1,5 @@
 """Loading a backbone: which loader is used, what is said, and the shift."""
 
-import comfy.sd
 import comfy_extras.nodes_model_advanced
 import pytest
 import refvid_tiny as tiny
@@ -27,18 +26,10 @@ def test_the_shift_leaves_the_model_it_was_given_alone(t2v):
     assert t2v.get_model_object("model_sampling") is before
 
 
-def test_the_published_text_encoder_goes_through_cores_loader(tmp_path, monkeypatch):
-    """It knows quantised files; ours reads sizes only."""
-    path, asked = tmp_path / "umt5_xxl.safetensors", []
-    save_file({key: torch.zeros(1) for key in (*backbone.UMT5_KEYS, backbone.UMT5_MARK)}, path)
-    monkeypatch.setattr(comfy.sd, "load_clip", lambda paths, *_: asked.append(paths) or "the encoder")
-    assert backbone.load_text_encoder(str(path)) == "the encoder" and asked == [[str(path)]]
-
-
 def test_a_text_encoder_of_another_kind_is_refused_by_the_key_it_lacks(tmp_path):
     path = tmp_path / "clip_l.safetensors"
     save_file({"text_model.embeddings.token_embedding.weight": torch.zeros(2, 2)}, path)
-    with pytest.raises(ValueError, match=r"^text_encoder: clip_l.safetensors has no shared.weight"):
+    with pytest.raises(ValueError, match=r"^text_encoder: clip_l.safetensors is not a UMT5 in ComfyUI.s format: it has no shared.weight"):
         backbone.load_text_encoder(str(path))
 
 

@@ -13,8 +13,8 @@ from PIL import Image
 from refvid_client import edited, failure, node
 from refvid_edit import FRAMES, SIDE, Editor
 
-from refvid.core.adapter import lora_key
 from refvid.core.checkpoint import save_model
+from refvid.core.lora import lora_key
 from refvid.core.recipes import recipe_named
 from refvid.hosts.comfy import sidecar
 from refvid.hosts.comfy.backbone import load_model

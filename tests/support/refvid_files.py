@@ -9,8 +9,8 @@ import torch
 from PIL import Image, ImageDraw, ImageOps
 from safetensors.torch import save_file
 
-from refvid.core.adapter import SELF
 from refvid.core.checkpoint import save_model
+from refvid.core.lora import SELF
 
 BACKBONE = ("diffusion_models", "text_encoders", "vae")  # folders
 FOLDERS = (*BACKBONE, "loras")

@@ -10,8 +10,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from refvid.core.adapter import SELF
 from refvid.core.checkpoint import save_model
+from refvid.core.lora import SELF
 from refvid.wan.dit import DiTConfig
 from refvid.wan.vae import WanVAE
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from refvid.core.adapter import CROSS, PROJECTIONS, lora_key
 from refvid.core.adapter import save_adapter as save_adapter_file
 from refvid.core.checkpoint import save_model
+from refvid.core.lora import CROSS, PROJECTIONS, lora_key
 from refvid.core.semantic import SemanticConfig, SemanticModules
 from refvid.core.slots import SlotEncoder, SlotsConfig
 from refvid.hosts.pipeline import SETTINGS

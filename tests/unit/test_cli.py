@@ -229,7 +229,7 @@ def test_frames_that_make_no_sense_are_refused_by_name(folder, capsys, said, mes
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        (("--scale", "nan"), "--scale nan: scale is nan; needed a number, 0 or more"),
+        (("--scale", "nan"), "--scale is nan; needed a number, 0 to 100"),
         (("--image-scale", "-1"), "--image-scale -1.0: scale is -1.0"),
         (("--guidance-window", "1:0"), "--guidance-window 1:0: step window is 1.0 to 0.0"),
     ],

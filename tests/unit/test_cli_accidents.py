@@ -71,10 +71,11 @@ def test_parts_are_made_by_folders_and_loras_too(tmp_path):
     ("said", "says"),
     [
         (("--shift", "0"), "shift is 0"),
-        (("--shift", "inf"), "shift is inf"),
-        (("--fps", "0"), "--fps 0"),
+        (("--shift", "inf"), "--shift is inf"),
+        (("--width", "1000000"), "--width is 1000000; needed a whole number, 1 to 8192"),
+        (("--fps", "0"), "--fps is 0; needed"),
         (("--negative", "\udcff\udcfe"), "is no text in UTF-8"),
-        (("--seed", str(2**64)), "64 bits"),
+        (("--seed", str(2**64)), "--seed is 18446744073709551616; needed a whole number"),
     ],
 )
 def test_numbers_that_make_no_film_are_refused(tmp_path, capsys, said, says):

@@ -10,8 +10,8 @@ import torch
 
 from refvid.cli import model
 from refvid.cli.model import load_files
-from refvid.core.adapter import lora_key
 from refvid.core.checkpoint import save_model
+from refvid.core.lora import lora_key
 
 SIZES = tiny.config()
 KEY = "blocks.1.self_attn.q.weight"

@@ -7,7 +7,7 @@ import refvid_tiny as tiny
 import torch
 from safetensors.torch import load_file, save_file
 
-from refvid.core.adapter import load_adapter, lora_key
+from refvid.core.adapter import load_adapter
 from refvid.core.checkpoint import read_safetensors
 from refvid.core.identity import (
     Bound,
@@ -18,6 +18,7 @@ from refvid.core.identity import (
     require_adapter,
     save_identity,
 )
+from refvid.core.lora import lora_key
 from refvid.core.slots import SlotEncoder
 from refvid.wan.loading import load_dit
 from refvid.wan.lora import merge_lora
@@ -101,7 +102,7 @@ def test_files_of_another_kind_version_or_shape_are_refused(tmp_path, adapter):
     with pytest.raises(ValueError, match=r"anchors are \[2, 8\], slots \[3, 9\]"):
         load_identity(rewritten(path, lambda state: state.update(slots=torch.zeros(3, 9))))
     save_identity(someone(), path)
-    with pytest.raises(ValueError, match="slots hold NaN"):
+    with pytest.raises(ValueError, match="NaN or infinite values in slots"):
         load_identity(rewritten(path, lambda state: state["slots"].fill_(float("nan"))))
     save_identity(someone(), path)
     path.write_bytes(path.read_bytes()[:-40])
@@ -155,12 +156,12 @@ def test_adapters_of_another_kind_version_or_size_are_refused(adapter, tmp_path)
     with pytest.raises(ValueError, match=r"first_slots.weight is \[3, 16\], needed \[4, 16\]"):
         load_adapter(adapter)
     rewritten(adapter, lambda state: None, {"refvid.config": json.dumps({**config, "colour": 4})})
-    with pytest.raises(ValueError, match="does not describe an encoder"):
+    with pytest.raises(ValueError, match="says 'colour'; needed channels"):
         load_adapter(adapter)
     rewritten(
         adapter, lambda state: state.pop("slot_encoder.gate.bias"), {"refvid.config": json.dumps(config)}
     )
-    with pytest.raises(ValueError, match=r"encoder keys differ from its configuration's, gate.bias first"):
+    with pytest.raises(ValueError, match=r"its encoder has no gate.bias"):
         load_adapter(adapter)
 
 
@@ -199,7 +200,7 @@ def test_a_lora_that_does_not_fit_is_refused_and_changes_nothing(tmp_path):
         lora_key(0, "k", "lora_B.weight"): torch.ones(96, 2),
     }
     for lora, says in (
-        (fits | other, "blocks.7.cross_attn.q.weight .*missing"),
+        (fits | other, "blocks.7.cross_attn.q.weight, which is missing"),
         (fits | wide, r"by \[96, 97\]; in this DiT it is \[96, 96\]"),
         ({lora_key(0, "q", "lora_A.weight"): torch.ones(2, 96)}, "pairs of lora_A and lora_B"),
         ({}, "pairs of lora_A and lora_B"),

@@ -7,9 +7,10 @@ import refvid_loras as loras
 import refvid_tiny as tiny
 import torch
 
-from refvid.core.adapter import load_adapter, lora_key
+from refvid.core.adapter import load_adapter
 from refvid.core.checkpoint import read_safetensors, save_model
 from refvid.core.identity import Identity, save_identity
+from refvid.core.lora import lora_key
 from refvid.demo import models
 from refvid.hosts.pipeline import load_backbone
 from refvid.hosts.plain_instruction import with_editing_adapter
@@ -113,15 +114,15 @@ REFUSED = {
     "a bias of lora_B": ({f"{LAYER}.lora_B.bias": ONE}, r"lora_B\.bias, which cannot"),
     "diffusers names": (
         {f"transformer.blocks.0.attn2.to_q.lora_{end}.weight": FLAT for end in "AB"},
-        r"transformer\.blocks\.0\.attn2\.to_q\.lora_A\.weight changes transformer\S+ \(missing in this DiT\)",
+        r"transformer\.blocks\.0\.attn2\.to_q\.lora_A\.weight changes transformer\S+, which is missing in this DiT",
     ),
     "a block too far": (
         {lora_key(9, "q", "lora_B.weight"): UP},
-        r"blocks\.9\.cross_attn\.q\.weight \(missing",
+        r"blocks\.9\.cross_attn\.q\.weight, which is missing",
     ),
     "a bias that is none": (
         {"diffusion_model.blocks.0.self_attn.norm_q.diff_b": ONE},
-        r"norm_q\.diff_b changes blocks\.0\.self_attn\.norm_q\.bias \(missing",
+        r"norm_q\.diff_b changes blocks\.0\.self_attn\.norm_q\.bias, which is missing",
     ),
     "down alone": (
         {lora_key(1, "q", "lora_A.weight"): DOWN},
@@ -154,17 +155,17 @@ REFUSED = {
             lora_key(0, "k", "lora_A.weight"): torch.ones(3, 96),
             lora_key(0, "k", "lora_B.weight"): torch.ones(96, 2),
         },
-        r"k\.weight by a pair of ranks 2 and 3",
+        r"k\.lora_B\.weight and \S+k\.lora_A\.weight have ranks 2 and 3",
     ),
     "an alpha for each": (
         {lora_key(0, "q", "alpha"): torch.ones(2)},
-        r"alpha of \S+ is \[2\]; needed one number",
+        r"q\.alpha is \[2\]; needed one number",
     ),
     "a flat dora_scale": (
         {f"{LAYER}.dora_scale": torch.ones(96)},
         r"is \[96\]; needed \[96, 1\] or \[1, 96\]",
     ),
-    "whole numbers": ({f"{LAYER[:-1]}k.diff": FLAT.to(torch.int8)}, r"k\.weight by torch\.int8; needed fp32"),
+    "whole numbers": ({f"{LAYER[:-1]}k.diff": FLAT.to(torch.int8)}, r"k\.diff is torch\.int8; needed fp32"),
 }
 
 

@@ -309,5 +309,5 @@ def test_a_film_of_any_size_is_read(tmp_path, height, width, pixels):
     found = media.read_video(file, "x")
     grey = frames @ np.array([0.299, 0.587, 0.114]) if pixels.startswith("gray") else None
     wanted = torch.from_numpy(frames if grey is None else np.repeat(grey[..., None], 3, -1)).float()
-    assert found.shape == frames.shape and (found * 255 - wanted).abs().mean() < 1.5
+    assert found.shape == frames.shape and (found * 255 - wanted).abs().mean() < 2
     assert (found * 255 - wanted).abs().amax((0, 1, 3))[-1] < 8  # the last column too

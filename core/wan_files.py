@@ -1,0 +1,203 @@
+"""What Wan's files in original format say of their models' sizes, for both hosts: by shapes and metadata alone, before
+anything is read."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from torch import Tensor
+
+from .checkpoint import Shapes
+from .header import shown
+from .records import read_object
+from .semantic import is_module_key
+
+ValueT = TypeVar("ValueT")
+PREFIXES = (
+    "model.diffusion_model.",
+    "model.model.",
+    "net.",
+    "model.",
+)  # of a DiT's keys, as ComfyUI knows them
+# Ends of keys that quantised files hold beside their weights, as ComfyUI knows them; and of the file as a whole.
+QUANTISED = (
+    ".comfy_quant",
+    ".weight_scale",
+    ".weight_scale_2",
+    ".input_scale",
+    ".scale_weight",
+    ".scale_input",
+)
+QUANTISED_FILE = "scaled_fp8"
+CONFIG, TRANSFORMER = "config", "transformer"  # metadata that core reads: {"transformer": {…}}
+HEAD_SIZE = 128  # every published Wan; a file with another one says so in its metadata
+MOST_LAYERS = 256  # published: up to 40
+MOST_TOKENIZER = 64 << 20  # bytes
+UMT5_FIRST = "encoder.block.0.layer."
+RELATIVE = UMT5_FIRST + "0.SelfAttention.relative_attention_bias.weight"
+TOKENIZER = "spiece_model"
+SECOND_NAME = "encoder.embed_tokens.weight"  # of shared.weight
+UMT5 = "a UMT5 in ComfyUI's format"
+VAE = "a Wan VAE in original format"
+WAN_2_2_VAE = "decoder.upsamples.0.upsamples.0.residual.2.weight"  # in it, and in no other
+
+
+def bare_dit(state: Mapping[str, ValueT], name: str) -> dict[str, ValueT]:
+    """A DiT's tensors without the prefix that all of them have, SAMA's modules left out. ValueError where some
+    have another prefix than the others: what loads them would lose one kind."""
+    mine = [key for key in state if not is_module_key(key)]
+    prefix = next((one for one in PREFIXES if mine and mine[0].startswith(one)), "")
+    odd = [key for key in mine if next((p for p in PREFIXES if key.startswith(p)), "") != prefix]
+    if odd:
+        raise ValueError(
+            f"{name}: {mine[0]} and {odd[0]} have different prefixes; needed one, or none: a file of one model"
+        )
+    return {key.removeprefix(prefix): state[key] for key in mine}
+
+
+def is_quantised(key: str) -> bool:
+    """True for a tensor that says how others are quantised."""
+    return key.endswith((*QUANTISED, QUANTISED_FILE))
+
+
+@dataclass(frozen=True)
+class DiTConfig:
+    """Sizes of a Wan DiT; every one but `heads` can be read from the parameter shapes."""
+
+    width: int
+    ffn_width: int
+    heads: int
+    layers: int
+    in_channels: int
+    out_channels: int
+    text_width: int
+    time_width: int = 256
+    image_width: int | None = None  # CLIP features of the image-to-video variants: 1280
+
+
+def dit_config(state: Mapping[str, Tensor], metadata: dict[str, str], name: str) -> DiTConfig:
+    """Sizes from `bare_dit`'s shapes; the number of heads from metadata "config", else width / 128. ValueError
+    for a key that is missing or of another rank, and for metadata that says something else."""
+    shape = Shapes(state, name)
+    width, in_channels = shape.sides("patch_embedding.weight", 5)[:2]
+    mark = shape.sides("head.modulation", 3)  # by which core knows a Wan, and its width
+    if mark != [1, 2, width]:
+        raise ValueError(f"{name}: head.modulation is {mark}, needed {[1, 2, width]}")
+    text_width = shape.sides("text_embedding.0.weight", 2)[1]
+    image = "img_emb.proj.1.weight"
+    return DiTConfig(
+        width=width,
+        ffn_width=shape.sides("blocks.0.ffn.0.weight", 2)[0],
+        heads=_heads(metadata, width, text_width, name),
+        layers=_layers(state, "blocks.", name),
+        in_channels=in_channels,
+        out_channels=shape.sides("head.head.weight", 2)[0] // 4,
+        text_width=text_width,
+        time_width=shape.sides("time_embedding.0.weight", 2)[1],
+        image_width=shape.sides(image, 2)[1] if image in state else None,
+    )
+
+
+def _heads(metadata: dict[str, str], width: int, text_width: int, name: str) -> int:
+    said = read_object(metadata, CONFIG, name).get(TRANSFORMER, {})
+    known = {"num_heads", "text_dim"}
+    if not isinstance(said, dict) or not said.keys() <= known:
+        raise ValueError(
+            f'{name}: its metadata "{CONFIG}" has a {TRANSFORMER} of {str(said)[:80]}; needed num_heads and '
+            "text_dim, whole numbers"
+        )
+    if said.get("text_dim", text_width) != text_width or isinstance(said.get("text_dim"), bool):
+        raise ValueError(
+            f'{name}: its metadata "{CONFIG}" says text_dim = {str(said["text_dim"])[:80]}; needed {text_width}, '
+            "as text_embedding.0.weight has it"
+        )
+    heads = said.get("num_heads", width / HEAD_SIZE)
+    whole = type(heads) is int or (type(heads) is float and "num_heads" not in said and heads == int(heads))
+    if not whole or not 1 <= heads <= width or width % heads or width // int(heads) % 2:
+        raise ValueError(
+            f"{name}: width {width} does not split into {str(heads)[:80]} heads of even size; name the number of "
+            'heads in the file\'s metadata: config = {"transformer": {"num_heads": …}}'
+        )
+    return int(heads)
+
+
+@dataclass(frozen=True)
+class UMT5Sizes:
+    """Sizes of a UMT5 encoder."""
+
+    vocabulary: int
+    width: int
+    layers: int
+    heads: int
+    head_size: int
+    ffn_width: int
+
+
+XXL = UMT5Sizes(256384, 4096, 24, 64, 64, 10240)  # which core knows by its last layer
+
+
+def encoder_weights(state: dict[str, ValueT]) -> dict[str, ValueT]:
+    """A text encoder's weights among its file's tensors: without the tokenizer, and the second name that some
+    files have for the table of words."""
+    return {key: value for key, value in state.items() if key not in (TOKENIZER, SECOND_NAME)}
+
+
+def umt5_sizes(state: Mapping[str, Tensor], name: str) -> UMT5Sizes:
+    """Sizes from the shapes of a text encoder's file. ValueError where it is no UMT5, or holds no tokenizer."""
+    shape = Shapes(state, name, UMT5)
+    vocabulary, width = shape.sides("shared.weight", 2)
+    pieces = shape.sides(TOKENIZER, 1)
+    if state[TOKENIZER].element_size() != 1 or pieces[0] > MOST_TOKENIZER:
+        raise ValueError(
+            f"{name}: {TOKENIZER} is {state[TOKENIZER].dtype} of {pieces[0]}; needed torch.uint8, up to "
+            f"{MOST_TOKENIZER} bytes"
+        )
+    heads, inner = shape.sides(RELATIVE, 2)[1], shape.sides(UMT5_FIRST + "0.SelfAttention.q.weight", 2)[0]
+    if inner % heads:
+        raise ValueError(
+            f"{name}: {inner} features of a query do not split into the {heads} heads of {RELATIVE}"
+        )
+    layers = _layers(state, "encoder.block.", name)
+    if layers >= XXL.layers and (vocabulary, width, layers) != (XXL.vocabulary, XXL.width, XXL.layers):
+        raise ValueError(
+            f"{name} has {layers} layers of width {width}; needed fewer than {XXL.layers}, or UMT5-XXL, of width {XXL.width}"
+        )
+    ffn_width = shape.sides(UMT5_FIRST + "1.DenseReluDense.wi_0.weight", 2)[0]
+    return UMT5Sizes(vocabulary, width, layers, heads, inner // heads, ffn_width)
+
+
+def require_tokenizer(pieces: bytes, vocabulary: int, name: str) -> None:
+    """ValueError where a file's tokenizer is none of sentencepiece's, or knows more than the encoder has rows
+    for."""
+    from sentencepiece import SentencePieceProcessor
+
+    try:
+        tokenizer = SentencePieceProcessor(model_proto=pieces)
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise ValueError(
+            f"{name}: {TOKENIZER} is no tokenizer ({error}); needed the bytes of a sentencepiece model"
+        ) from error
+    if not 0 < tokenizer.get_piece_size() <= vocabulary or tokenizer.eos_id() < 0:
+        raise ValueError(
+            f"{name}: {TOKENIZER} knows {tokenizer.get_piece_size()} pieces, the last of a text being number "
+            f"{tokenizer.eos_id()}; needed up to {vocabulary}, and one that ends a text"
+        )
+
+
+def _layers(state: Mapping[str, Tensor], prefix: str, name: str) -> int:
+    """How many layers a file holds, numbered from 0."""
+    numbers = {key.removeprefix(prefix).split(".")[0] for key in state if key.startswith(prefix)}
+    if len(numbers) > MOST_LAYERS:
+        raise ValueError(f"{name} has {len(numbers)} layers {prefix}…; needed at most {MOST_LAYERS}")
+    odd = numbers - {str(number) for number in range(len(numbers))}
+    if odd:
+        raise ValueError(
+            f"{name} has a layer {prefix}{shown(min(odd))} among {len(numbers)}; needed numbers from 0 on, none "
+            "left out"
+        )
+    return len(numbers)
+
+
+def vae_width(state: Mapping[str, Tensor], name: str) -> int:
+    """Channels of a Wan 2.1 VAE's first layer; ValueError where it is no Wan VAE."""
+    return Shapes(state, name, VAE).sides("decoder.head.0.gamma", 4)[0]

@@ -1,0 +1,111 @@
+"""Model files before ComfyUI's loaders see them: core loads what it finds, and leaves what is missing as it was in
+memory, so what a file has to hold is asked of core's own classes first."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import comfy.ldm.wan.vae
+import comfy.ldm.wan.vae2_2
+import comfy.model_detection
+import comfy.text_encoders.t5
+import comfy.text_encoders.wan
+import torch
+from torch import Tensor
+
+from ...core.checkpoint import Shapes, read_shapes, read_some, require_tensors, require_values
+from ...core.wan_files import (
+    TOKENIZER,
+    VAE,
+    WAN_2_2_VAE,
+    UMT5Sizes,
+    bare_dit,
+    dit_config,
+    encoder_weights,
+    is_quantised,
+    require_tokenizer,
+    umt5_sizes,
+    vae_width,
+)
+
+UMT5_CONFIG = Path(comfy.text_encoders.wan.__file__).with_name("umt5_config_xxl.json")
+VAE_CONFIG = {
+    "dim_mult": [1, 2, 4, 4],
+    "num_res_blocks": 2,
+    "attn_scales": [],
+    "temperal_downsample": [False, True, True],
+}
+
+
+def require_dit(path: str, what: str = "diffusion_model") -> None:
+    """ValueError unless a file is a whole Wan DiT of any variant that core knows."""
+    shapes, metadata = read_shapes(path, what)
+    name = f"{what}: {Path(path).name}"
+    held = bare_dit(shapes, name)
+    dit_config(held, metadata, name)
+    plain = {key: value for key, value in held.items() if not is_quantised(key)}
+    config = comfy.model_detection.model_config_from_unet(plain, "", metadata=metadata)
+    if config is None:
+        raise ValueError(f"{name} is not a model ComfyUI knows; needed a Wan DiT")
+    # Torch's layers: under DynamicVRAM core's have no parameters before they are loaded.
+    config.custom_operations = torch.nn
+    model = config.get_model(plain, "", device="meta").diffusion_model
+    _require_whole(held, model, name)
+    require_values(path, what)
+
+
+def require_vae_file(path: str, what: str = "vae") -> None:
+    """ValueError unless a file is a whole Wan 2.1 or 2.2 VAE."""
+    shapes, _ = read_shapes(path, what)
+    name = f"{what}: {Path(path).name}"
+    width, sides = vae_width(shapes, name), Shapes(shapes, name, VAE)
+    with torch.device("meta"):
+        if WAN_2_2_VAE in shapes:
+            model = comfy.ldm.wan.vae2_2.WanVAE(dim=160, z_dim=48, **VAE_CONFIG)
+        else:
+            colours = sides.sides("encoder.conv1.weight", 5)[1], sides.sides("decoder.head.2.weight", 5)[0]
+            model = comfy.ldm.wan.vae.WanVAE(
+                dim=width, z_dim=16, image_channels=colours[0], conv_out_channels=colours[1], **VAE_CONFIG
+            )
+    _require_whole(shapes, model, name)
+    require_values(path, what)
+
+
+def require_umt5(path: str, what: str = "text_encoder") -> UMT5Sizes:
+    """Sizes of a text encoder. ValueError unless a file is a whole UMT5 with its tokenizer."""
+    shapes, _ = read_shapes(path, what)
+    name = f"{what}: {Path(path).name}"
+    sizes = umt5_sizes(shapes, name)
+    config = {**json.loads(UMT5_CONFIG.read_text("utf-8")), **core_sizes(sizes)}
+    model = comfy.text_encoders.t5.T5(config, torch.float32, "meta", torch.nn)
+    _require_whole(encoder_weights(shapes), model, name)
+    require_values(path, what)
+    require_tokenizer(
+        read_some(path, what, TOKENIZER.__eq__)[TOKENIZER].numpy().tobytes(), sizes.vocabulary, name
+    )
+    return sizes
+
+
+def core_sizes(sizes: UMT5Sizes) -> dict[str, int]:
+    """The entries of core's UMT5 configuration that differ from the published model's."""
+    return {
+        "num_layers": sizes.layers,
+        "num_heads": sizes.heads,
+        "vocab_size": sizes.vocabulary,
+        "d_model": sizes.width,
+        "d_kv": sizes.head_size,
+        "d_ff": sizes.ffn_width,
+    }
+
+
+def _require_whole(held: Mapping[str, Tensor], model: torch.nn.Module, name: str) -> None:
+    """ValueError unless a file's tensors are the model's parameters; of quantised ones, which core unpacks, the
+    names alone."""
+    wanted = dict(model.named_parameters())
+    quantised = any(is_quantised(key) for key in held)
+    plain = {
+        key: wanted[key] if quantised and key in wanted and not value.is_floating_point() else value
+        for key, value in held.items()
+        if not is_quantised(key)
+    }
+    require_tensors(plain, wanted, name, ": not a variant known here; ComfyUI's own loaders may know it")
