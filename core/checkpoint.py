@@ -38,6 +38,11 @@ def read_shapes(path: str | Path, what: str) -> tuple[dict[str, Tensor], dict[st
     }, header.metadata
 
 
+def read_metadata(path: str | Path, what: str) -> dict[str, str]:
+    """The metadata of a file alone."""
+    return header_of(path, what)[1].metadata
+
+
 def header_of(path: str | Path, what: str) -> tuple[Path, Header]:
     """A file's path and header. ValueError where it is not there, is of another format by its name, or is
     none that `read_header` takes."""

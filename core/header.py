@@ -70,12 +70,12 @@ def read_header(path: Path, name: str) -> Header:
         raise ValueError(
             f"{name} is no safetensors file: its header is {reprlib.repr(said)}; needed an object"
         )
-    metadata = said.pop(METADATA, None)
+    metadata = _metadata(said.pop(METADATA, None), name)
     if len(said) > MOST_TENSORS:
         raise ValueError(f"{name} holds {len(said)} tensors; needed at most {MOST_TENSORS}")
     tensors = {key: _entry(key, entry, name) for key, entry in said.items()}
     _require_filled(tensors, rest, name)
-    return Header(tensors, _metadata(metadata, name))
+    return Header(tensors, metadata)
 
 
 def shown(key: str) -> str:

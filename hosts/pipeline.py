@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..core.checkpoint import read_shapes
+from ..core.checkpoint import read_metadata, read_shapes
 from ..core.frames import Placed
 from ..core.guidance import Guidance, Scale, joint
 from ..core.inspection import Inspection, Sizes, inspect
@@ -87,7 +87,7 @@ def load_backbone(
 
 def settings_of(dit: str | Path) -> Settings:
     """How a DiT's file says it likes to be run."""
-    return read_record(Settings, read_shapes(dit, "--dit")[1], SETTINGS, f"--dit: {Path(dit).name}")
+    return read_record(Settings, read_metadata(dit, "--dit"), SETTINGS, f"--dit: {Path(dit).name}")
 
 
 def inspect_references(

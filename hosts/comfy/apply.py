@@ -9,7 +9,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ...core.checkpoint import header_of
+from ...core.checkpoint import read_metadata
 from ...core.reach import reach
 from ...core.recipes import AUTO, TRAINED_FOR, Recipe, choose_recipe
 from ...core.references import Reference, active, prepare, reference_input
@@ -107,7 +107,7 @@ def _own_recipe(model: ModelPatcher) -> str | None:
     if not isinstance(path, str) or not path.endswith(".safetensors"):
         return None
     try:
-        return header_of(path, "model")[1].metadata.get(TRAINED_FOR)
+        return read_metadata(path, "model").get(TRAINED_FOR)
     except ValueError as error:
         logger.info("refvid: cannot read the metadata of the model's file (%s)", error)
         return None
