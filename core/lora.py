@@ -9,6 +9,7 @@ from torch import Tensor
 from .header import shown
 from .semantic import bare
 
+VIDEOMAKER, FORMAT = "videomaker", "1"  # what our training says of its plain LoRA files; others say nothing
 LORA = "diffusion_model."  # before every key
 PROJECTIONS = ("q", "k", "v", "o")  # of an attention
 CROSS, SELF = "cross_attn", "self_attn"  # the attentions of a block

@@ -13,7 +13,7 @@ from torch import Generator, Tensor, nn
 from ..core.checkpoint import KIND, VERSION, save_model
 from ..core.controls import Controls
 from ..core.layout import Layout, Stream
-from ..core.lora import SELF
+from ..core.lora import FORMAT, SELF, VIDEOMAKER
 from ..core.positions import reference_angles
 from ..core.recipes import TRAINED_FOR, recipe_named
 from ..core.visibility import turn
@@ -33,7 +33,6 @@ from .run_state import RunFiles
 
 CLIPS_SEED = 0
 FILES = RunFiles("videomaker", ("videomaker.safetensors",))
-FORMAT = "1"
 SEES = "refvid.sees"  # metadata: what the reference was trained to read
 
 
@@ -109,7 +108,7 @@ def train_videomaker(
 def _export(lora: nn.Module, config: VideoMakerTraining, path: Path) -> None:
     """A plain LoRA file of ComfyUI's, which says what it was trained for."""
     metadata = {
-        KIND: "videomaker",
+        KIND: VIDEOMAKER,
         VERSION: FORMAT,
         TRAINED_FOR: config.recipe,
         SEES: config.sees,

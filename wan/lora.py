@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from ..core.adapter import ADAPTER, ENCODER
-from ..core.checkpoint import KIND, read_safetensors
+from ..core.checkpoint import KIND, read_safetensors, require_kind
 from ..core.identity import IDENTITY
-from ..core.lora import changes, matrices
+from ..core.lora import FORMAT, VIDEOMAKER, changes, matrices
 from ..core.recipes import TRAINED_FOR
 from ..core.semantic import KEYS, bare
 from .dit import WanDiT
@@ -73,6 +73,8 @@ def merge_lora_file(dit: WanDiT, path: str | Path, strength: float, what: str) -
     for other in OTHERS:
         if metadata.get(KIND, "") == other.kind or any(bare(key).startswith(other.begins) for key in state):
             raise ValueError(f"{name} is {other.name}, not a LoRA alone: {other.belongs}")
+    if KIND in metadata:
+        require_kind(metadata, VIDEOMAKER, FORMAT, name, "give a LoRA file")
     merge_lora(dit, state, strength, name)
     return metadata.get(TRAINED_FOR)
 

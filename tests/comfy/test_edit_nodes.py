@@ -20,6 +20,8 @@ from refvid.hosts.comfy import sidecar
 from refvid.hosts.comfy.backbone import load_model
 from refvid.hosts.comfy.conditioning import attach_source
 from refvid.hosts.comfy.semantic import load_editing_adapter, modules_of
+from refvid.hosts.pipeline import load_backbone
+from refvid.hosts.plain_instruction import with_editing_adapter
 from refvid.wan.loading import load_dit
 from refvid.wan.lora import merge_lora
 
@@ -163,6 +165,47 @@ def test_an_adapters_lora_acts_in_comfyui_as_merged_in_the_plain_host(editor, tm
     assert modules_of(base) is None
     with pytest.raises(ValueError, match=r"has no segment_embedding\.weight"):
         load_editing_adapter(base, str(plain), 1.0)
+
+
+def halved(low):
+    return {
+        key: value[:1] if key.endswith("0.self_attn.v.lora_B.weight") else value for key, value in low.items()
+    }
+
+
+ADAPTERS = {
+    "a partner is missing": (
+        lambda low: {key: value for key, value in low.items() if not key.endswith("0.self_attn.v.lora_A.weight")}, {},
+        r"holds diffusion_model\.blocks\.0\.self_attn\.v\.lora_B\.weight for .*, which together make no change",
+    ),
+    "another size": (halved, {}, r"blocks\.0\.self_attn\.v\.lora_B\.weight changes .* by \[1, 96\]; in this DiT it is \[96, 96\]"),
+    "a block too many": (
+        lambda low: {key.replace("blocks.1", "blocks.7"): value for key, value in low.items()}, {},
+        r"changes blocks\.7\.\S+\.weight, which is missing",
+    ),
+    "a key of nothing": (lambda low: {**low, "colour": torch.ones(1)}, {}, "holds colour, which cannot be merged"),
+    "NaN": (
+        lambda low: {key: value * float("nan") if key.endswith("1.self_attn.v.lora_A.weight") else value for key, value in low.items()},
+        {}, r"NaN or infinite values in diffusion_model\.blocks\.1\.self_attn\.v\.lora_A\.weight",
+    ),
+    "another kind": (dict, {"refvid.kind": "slot_id", "refvid.version": "1"}, "is no sama file"),
+    "another version": (dict, {"refvid.kind": "sama", "refvid.version": "2"}, "has version 2, this refvid reads 1"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ADAPTERS)
+def test_an_editing_adapter_is_taken_whole_or_refused_in_both_hosts(editor, tmp_path, case):
+    change, metadata, says = ADAPTERS[case]
+    sizes = tiny.config()
+    path, low = adapter_file(tmp_path, sizes)
+    save_model({**tiny.semantic_state(sizes.width), **change(low)}, path, metadata, dtype=torch.float32)
+    plain = tiny.save_models(tmp_path / "plain", sizes)
+    before, backbone = load_model(str(plain[0]), None), load_backbone(*plain)
+    with pytest.raises(ValueError, match=rf"^adapter: editing\.safetensors.*{says}"):
+        load_editing_adapter(before, str(path), 1.0)
+    with pytest.raises(ValueError, match=rf"^adapter: editing\.safetensors.*{says}"):
+        with_editing_adapter(backbone, path, 1.0, "adapter")
+    assert not before.patches and modules_of(before) is None
 
 
 def test_on_an_fp8_base_an_edit_is_that_of_its_weights_in_fp32(editor, tmp_path):
