@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..core.checkpoint import require_values
+
 PLACES = 8  # a side
 TOKENS = PLACES**2 + 1
 BINS = 8
@@ -59,16 +61,7 @@ class Siglip:
     format. ValueError where there is none."""
 
     def __init__(self, folder: str | Path, device: str = "cpu"):
-        from transformers import SiglipVisionModel
-
-        try:
-            model = SiglipVisionModel.from_pretrained(
-                str(folder), local_files_only=True, use_safetensors=True
-            )
-        except (OSError, ValueError) as error:
-            raise ValueError(
-                f"siglip: {folder} holds no SigLIP vision model in transformers' format (config.json, model.safetensors): {error}"
-            ) from error
+        model = _tower(Path(folder))
         frozen = model.eval().requires_grad_(False)
         self.model = nn.Module.to(frozen, device)  # transformers' own hides its signature
         self._device = torch.device(device)
@@ -85,3 +78,27 @@ class Siglip:
         states = self.model(pixel_values=scaled.to(self._device)).last_hidden_state.to(pictures.device)
         side = round(states.shape[1] ** 0.5)
         return states.mT.unflatten(2, (side, side))
+
+
+def _tower(folder: Path):
+    """The vision tower in a folder. ValueError where there is none, or a part of it is missing: transformers makes
+    that up."""
+    from transformers import SiglipVisionModel
+
+    for file in sorted(folder.glob("*.safetensors")):
+        require_values(file, "siglip")
+    try:
+        model, said = SiglipVisionModel.from_pretrained(
+            str(folder), local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"siglip: {folder} holds no SigLIP vision model in transformers' format (config.json, "
+            f"model.safetensors): {error}"
+        ) from error
+    missing = sorted(said["missing_keys"])
+    if missing:
+        raise ValueError(
+            f"siglip: {folder} has no {missing[0]} ({len(missing)} such keys); needed a whole model"
+        )
+    return model

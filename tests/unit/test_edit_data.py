@@ -5,6 +5,7 @@ from dataclasses import fields
 import pytest
 import refvid_tiny as tiny
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor
 
 from refvid.core.motion import PRETEXTS
@@ -272,4 +273,21 @@ def test_a_folder_without_siglip_is_named(tmp_path):
         Siglip(tmp_path / "none")
     (tmp_path / "config.json").write_text('{"model_type": "siglip_vision_model"}')
     with pytest.raises(ValueError, match=f"siglip: {tmp_path} holds no SigLIP vision model"):
+        Siglip(tmp_path)
+
+
+def test_a_siglip_that_lacks_a_part_or_holds_nan_is_refused(tmp_path):
+    """transformers makes up what is missing."""
+    tiny.save_tower(tmp_path, 0)
+    path = tmp_path / "model.safetensors"
+    whole = load_file(path)
+    key = next(key for key in whole if key.endswith("layers.0.mlp.fc1.weight"))
+    save_file({name: value for name, value in whole.items() if name != key}, path, {"format": "pt"})
+    with pytest.raises(ValueError, match=rf"siglip: {tmp_path} has no \S*fc1\.weight \(1 such keys\)"):
+        Siglip(tmp_path)
+    save_file({**whole, key: whole[key] * float("nan")}, path, {"format": "pt"})
+    with pytest.raises(ValueError, match=r"siglip: model\.safetensors holds NaN"):
+        Siglip(tmp_path)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(ValueError, match=r"siglip: model\.safetensors is truncated"):
         Siglip(tmp_path)
