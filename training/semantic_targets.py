@@ -88,7 +88,7 @@ def _tower(folder: Path):
     for file in sorted(folder.glob("*.safetensors")):
         require_values(file, "siglip")
     try:
-        model, said = SiglipVisionModel.from_pretrained(
+        model, said = SiglipVisionModel.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
             str(folder), local_files_only=True, use_safetensors=True, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError) as error:
