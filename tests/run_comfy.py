@@ -19,6 +19,7 @@ import urllib.request
 from pathlib import Path
 
 TESTS = Path(__file__).absolute().parent
+SHIPPED = {file.name for file in (TESTS.parent / "demo").rglob("refvid_*")}
 NEEDED = ("pytest", "pytest_timeout")
 PROBE = (
     "import importlib.util as u, sys;"
@@ -88,9 +89,19 @@ def _object_info(support, root: Path, target: Path) -> int:
             return 1
     used = {name: every[name] for name in sorted(_used_by_workflows() & every.keys() - ours.keys())}
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps({**ours, **used}, indent=1, sort_keys=True) + "\n", "utf-8")
+    said = _without_files({**ours, **used})
+    target.write_text(json.dumps(said, indent=1, sort_keys=True) + "\n", "utf-8")
     print(f"{len(ours)} nodes of ours and {len(used)} core nodes written to {target}")
     return 0
+
+
+def _without_files(said):
+    """What a server says, without the files it offers: those of the pack, in an empty base folder."""
+    if isinstance(said, dict):
+        return {key: _without_files(value) for key, value in said.items()}
+    if isinstance(said, list):
+        return [_without_files(one) for one in said if one not in SHIPPED]
+    return said
 
 
 def _used_by_workflows() -> set[str]:
@@ -111,15 +122,12 @@ def _ui_workflows(support, root: Path, target: Path) -> int:
 def _thumbnails(support, root: Path, target: Path) -> int:
     """WORKFLOW.jpg beside every workflow, from a real run with the shipped model."""
     client = _support("refvid_client")
-    command = [str(Path(sys.executable).with_name("refvid")), "comfyui-files", "--dest"]
-    with tempfile.TemporaryDirectory() as base:
-        subprocess.run([*command, base], check=True)
-        with support.serve(root, Path(base)) as url:
-            for file in sorted((target / "api").glob("*.json")):
-                graph = json.loads(file.read_text("utf-8"))
-                server = client.Client(url, Path(base), "refvid")
-                shown = _sheets(server, graph) if "sheet" in graph else _frames(server, graph)
-                shown.save(target / f"{file.stem}.jpg", quality=90)
+    with tempfile.TemporaryDirectory() as base, support.serve(root, Path(base)) as url:
+        for file in sorted((target / "api").glob("*.json")):
+            graph = json.loads(file.read_text("utf-8"))
+            server = client.Client(url, Path(base), "refvid")
+            shown = _sheets(server, graph) if "sheet" in graph else _frames(server, graph)
+            shown.save(target / f"{file.stem}.jpg", quality=90)
     return 0
 
 

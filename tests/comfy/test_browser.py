@@ -1,4 +1,5 @@
-"""Every workflow in ComfyUI's own frontend: built there from its API twin, dropped on the canvas, run with Run."""
+"""Every workflow in ComfyUI's own frontend: built there from its API twin, dropped on the canvas, run with Run; and as
+templates of the registry's archive in an empty ComfyUI."""
 
 import json
 import os
@@ -6,8 +7,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import av
 import pytest
-from refvid_client import failure
+import refvid_archive
+from refvid_client import Client, failure
+from refvid_comfy import find_comfyui, serve
 
 pytestmark = [pytest.mark.comfy, pytest.mark.slow]
 
@@ -16,6 +20,7 @@ OUT = ROOT / "out" / "browser"
 FILES = {file.stem: file for file in sorted((ROOT / "workflows").glob("*.json"))}
 PROMPTS = {f.stem: json.loads(f.read_text("utf-8")) for f in sorted((ROOT / "workflows/api").glob("*.json"))}
 RENEW = ".venv/bin/python tests/run_comfy.py --ui-workflows"
+FIRST = "masked_reference_to_video"  # the template that the README names
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 every_workflow = pytest.mark.parametrize("name", FILES)
 FIND = "require('module').createRequire(process.cwd() + '/').resolve('playwright-core')"
@@ -120,3 +125,65 @@ def test_two_clicks_switch_background_removal_on(visits):
     reference = named(by_title["Masked Reference"]["inputs"], titles)
     assert reference["image"] == ("Join Image with Alpha", 0)
     assert reference["mask"] == ("Reference picture", 1)
+
+
+# ---- the registry's archive in an empty ComfyUI
+
+
+def files(folder: Path) -> dict[str, tuple[int, int]]:
+    """Sizes and times of what lies in a folder, without what Python compiles."""
+    found = [file for file in folder.rglob("*") if file.is_file() and "__pycache__" not in file.parts]
+    return {str(file.relative_to(folder)): (file.stat().st_size, file.stat().st_mtime_ns) for file in found}
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """A server with the unpacked archive and nothing else, and what tests/frontend/open_templates.mjs saw there."""
+    if reason := missing() or refvid_archive.missing():
+        pytest.skip(f"NOT RUN, the archive was not installed: {reason}")
+    root, base = find_comfyui(), tmp_path_factory.mktemp("empty")
+    assert root is not None
+    folder = refvid_archive.install(base / "custom_nodes")
+    packed, others = files(folder), [name for name in FILES if name != FIRST]
+    with serve(root, base) as url:
+        said = json.loads(
+            in_browser("open_templates.mjs", url, OUT / "installed", folder.name, FIRST, *others)
+        )
+        yield Client(url, base, folder.name), said["seen"], said["errors"], packed
+
+
+@every_workflow
+def test_a_template_of_the_installed_archive_opens_with_nothing_missing(installed, name):
+    _, seen, errors, _ = installed
+    opened = seen[name]
+    assert opened["missing"] == [] and opened["marked"] == []
+    assert opened["holes"] == 0 and opened["dialog"] is None
+    assert [error for error in errors if error.startswith("uncaught")] == []
+
+
+def test_the_first_template_of_the_installed_archive_ends_in_a_film(installed):
+    """As it opens: no widget is touched."""
+    server, seen, *_ = installed
+    ran = seen[FIRST]
+    assert ran["status"]["status_str"] == "success", failure(ran)
+    assert ran["after"] is None
+    (made,) = [one for output in ran["outputs"].values() for one in output.get("images", ())]
+    with av.open(str(server.base / made["type"] / made["subfolder"] / made["filename"])) as film:
+        pictures = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
+    assert len(pictures) == 9 and pictures[0].shape == (80, 80, 3)
+    toy = pictures[4].max(2) > 128  # on a dark ground
+    assert 0.02 < toy.mean() < 0.5
+
+
+def test_every_node_of_the_installed_archive_has_its_help_page(installed):
+    server = installed[0]
+    ours = {name: said for name, said in server.get("/object_info").items() if name.startswith("RefVid")}
+    assert {said["python_module"] for said in ours.values()} == {f"custom_nodes.{server.folder}"}
+    for name, said in ours.items():
+        page = server.text(f"/extensions/{server.folder}/docs/{name}.md")
+        assert page.startswith(f"# {said['display_name']}\n")
+
+
+def test_running_writes_nothing_into_the_installed_archive(installed):
+    server, *_, packed = installed
+    assert files(server.base / "custom_nodes" / server.folder) == packed

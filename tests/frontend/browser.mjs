@@ -10,27 +10,29 @@ const FLAGS = [
   "--disable-component-update", "--disable-sync",
 ];
 
+const SIZE = { width: 2400, height: 1300 };
 // The first-run dialogs off, which would lie over the canvas; text and widgets drawn however far a picture is zoomed out.
 const SETTINGS = {
   "Comfy.TutorialCompleted": true, "Comfy.Release.Status": "skipped", "LiteGraph.Canvas.MinFontSizeForLOD": 0,
 };
 
 /** Open the frontend at `url`, call `use(page, errors)`, close. `errors` collects what the page logs as errors. */
-export async function withFrontend(url, use, size = { width: 2400, height: 1300 }) {
+export async function withFrontend(url, use, settings = SETTINGS) {
   const { chromium } = createRequire(process.cwd() + path.sep)("playwright-core");
   const executablePath = process.env.CHROMIUM || CHROMIUM.find((file) => fs.existsSync(file));
   if (!executablePath) throw new Error("no Chromium found; name it with CHROMIUM=/path/to/chromium");
   const profile = fs.mkdtempSync(path.join(os.tmpdir(), "refvid-browser-"));
   const context = await chromium.launchPersistentContext(profile, {
-    executablePath, headless: true, viewport: size, args: FLAGS,
+    executablePath, headless: true, viewport: SIZE, args: FLAGS,
   });
   try {
     const page = context.pages()[0] ?? (await context.newPage());
     const errors = [];
     page.on("console", (message) => message.type() === "error" && errors.push(message.text()));
     page.on("pageerror", (error) => errors.push(`uncaught: ${error}`));
-    await post(`${url}/api/settings`, SETTINGS);
-    await openFrontend(page, url);
+    await post(`${url}/api/settings`, settings);
+    await page.goto(url, { waitUntil: "domcontentloaded" });
+    await ready(page);
     return await use(page, errors);
   } finally {
     await context.close();
@@ -44,6 +46,10 @@ export async function openFrontend(page, url) {
   await page.goto(url, { waitUntil: "domcontentloaded" });
   await page.evaluate(() => { localStorage.clear(); sessionStorage.clear(); });
   await page.reload({ waitUntil: "domcontentloaded" });
+  await ready(page);
+}
+
+async function ready(page) {
   await page.waitForFunction(
     () => window.app?.extensionManager && window.app.graph && window.LiteGraph?.registered_node_types?.RefVidReference,
     null, { timeout: 120000 },

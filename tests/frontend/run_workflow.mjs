@@ -3,29 +3,10 @@
 // Writes NAME.png (loaded) and NAME-done.png (after the run) into OUT_FOLDER, and prints one line of JSON: {NAME: seen}.
 import fs from "node:fs";
 import path from "node:path";
-import { getJson, settle, withFrontend } from "./browser.mjs";
+import { settle, withFrontend } from "./browser.mjs";
+import { arrived, look, run } from "./graph.mjs";
 
 const BYPASS = 4;
-const TIMEOUT = 120000;
-
-/** Runs in the page: what of the loaded graph is missing, and the prompt that Run would send. */
-async function look() {
-  const { app, LiteGraph } = window;
-  const nodes = app.graph.nodes;
-  const prompt = await app.graphToPrompt();
-  const holes = [...app.graph.links.values()].filter(
-    (link) => !app.graph.getNodeById(link.origin_id)?.outputs?.[link.origin_slot] ||
-      !app.graph.getNodeById(link.target_id)?.inputs?.[link.target_slot],
-  );
-  return {
-    nodes: nodes.length,
-    missing: nodes.filter((node) => !LiteGraph.registered_node_types[node.type]).map((node) => node.type),
-    marked: nodes.filter((node) => node.has_errors).map((node) => node.type),
-    holes: holes.length,
-    dialog: document.querySelector("[role=dialog]")?.innerText ?? null,
-    prompt: prompt.output,
-  };
-}
 
 /** What Run would send after the first bypassed group was switched on as its note says: two clicks. */
 async function enabled(page) {
@@ -53,31 +34,13 @@ async function drop(page, file) {
   await page.dispatchEvent("#graph-canvas", "drop", { dataTransfer: data });
 }
 
-/** The history entry that pressing Run leads to. */
-async function run(page, url) {
-  const before = new Set(Object.keys(await getJson(`${url}/history`)));
-  await page.locator('[data-testid="queue-button"]').first().click();
-  const deadline = Date.now() + TIMEOUT;
-  while (Date.now() < deadline) {
-    const history = await getJson(`${url}/history`);
-    const fresh = Object.keys(history).find((key) => !before.has(key));
-    if (fresh) return history[fresh];
-    await page.waitForTimeout(100);
-  }
-  throw new Error(`no history entry ${TIMEOUT / 1000} s after Run was pressed`);
-}
-
 /** One workflow, from the drop to the end of its run. Its fixed id tells its graph from the one before. */
 async function visit(page, errors, file) {
   const name = path.basename(file, ".json");
   const shot = (suffix = "") => page.screenshot({ path: path.join(out, `${name}${suffix}.png`) });
   errors.length = 0;
   await drop(page, file);
-  const { id, nodes } = JSON.parse(fs.readFileSync(file, "utf8"));
-  await page.waitForFunction(
-    ([wanted, count]) => window.app.graph.id === wanted && window.app.graph.nodes.length === count,
-    [id, nodes.length], { timeout: TIMEOUT },
-  );
+  await arrived(page, JSON.parse(fs.readFileSync(file, "utf8")));
   await settle(page);
   await page.evaluate(() => window.app.extensionManager.command.execute("Comfy.Canvas.FitView"));
   await settle(page);
