@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -106,3 +107,17 @@ def test_lower_bounds_have_three_numbers():
     extras = PROJECT["project"]["optional-dependencies"]["standalone"]
     for one in [*PROJECT["project"]["dependencies"], *extras, COMFY["requires-comfyui"]]:
         assert re.fullmatch(r"[\w-]*(>=\d+\.\d+\.\d+)?", one), one
+
+
+def test_inside_its_folder_the_package_is_found_and_its_rooms_shadow_nothing(tmp_path):
+    said = "import refvid, importlib.util as u; print(refvid.__file__, *[u.find_spec(n) for n in ('nodes', 'cli')])"
+    folder = tmp_path / "ComfyUI-refvid.v1"
+    folder.mkdir()
+    for name in ("refvid.py", "__init__.py"):
+        shutil.copy(ROOT / name, folder)
+    for room in ("nodes", "cli"):
+        (folder / room).mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", said], cwd=folder, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == [str(folder / "__init__.py"), "None", "None"]
