@@ -165,8 +165,8 @@ def test_the_first_template_of_the_installed_archive_ends_in_a_film(installed):
     """As it opens: no widget is touched."""
     server, seen, *_ = installed
     ran = seen[FIRST]
-    assert ran["status"]["status_str"] == "success", failure(ran)
     assert ran["after"] is None
+    assert ran["status"]["status_str"] == "success", failure(ran)
     (made,) = [one for output in ran["outputs"].values() for one in output.get("images", ())]
     with av.open(str(server.base / made["type"] / made["subfolder"] / made["filename"])) as film:
         pictures = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]

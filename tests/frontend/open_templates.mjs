@@ -39,7 +39,7 @@ await withFrontend(url, async (page, errors) => {
   await choose(page, first);
   await shot(page, first);
   const opened = await page.evaluate(look);
-  const { status, outputs } = await run(page, url);
+  const { status, outputs } = opened.dialog ? { status: {}, outputs: {} } : await run(page, url);
   await settle(page, 1500);
   await shot(page, `${first}-done`);
   const seen = { [first]: { ...opened, status, outputs, after: (await page.evaluate(look)).dialog } };
