@@ -4,10 +4,10 @@ import folder_paths
 from comfy_api.latest import io, ui
 
 from ..hosts.comfy.backbone import DTYPES, load_backbone
-from .sockets import CATEGORY
+from .sockets import CATEGORY, Node
 
 
-class RefVidLoadBackbone(io.ComfyNode):
+class RefVidLoadBackbone(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         def file(name: str, folder: str, tooltip: str) -> io.Combo.Input:

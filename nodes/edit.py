@@ -7,10 +7,10 @@ from ..core.editing import Windows
 from ..core.recipes import AUTO, EDITING
 from ..hosts.comfy.edit import instruction_edit
 from ..hosts.comfy.semantic import load_editing_adapter
-from .sockets import CATEGORY, References
+from .sockets import CATEGORY, Node, References
 
 
-class RefVidLoadEditingAdapter(io.ComfyNode):
+class RefVidLoadEditingAdapter(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -35,7 +35,7 @@ class RefVidLoadEditingAdapter(io.ComfyNode):
         return io.NodeOutput(load_editing_adapter(model, path, strength))
 
 
-class RefVidInstructionEdit(io.ComfyNode):
+class RefVidInstructionEdit(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

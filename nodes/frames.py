@@ -4,12 +4,12 @@ from comfy_api.latest import io
 
 from ..core.frames import CLOCKS, TASKS, Placed, indices_of, read_places
 from ..hosts.comfy.frames import length_of, replace_frames
-from .sockets import CATEGORY
+from .sockets import CATEGORY, Node
 
 FREE = "free"
 
 
-class RefVidReplaceFrames(io.ComfyNode):
+class RefVidReplaceFrames(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         at = io.String.Input("frames_at", default="0, -1",

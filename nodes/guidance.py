@@ -5,7 +5,7 @@ from comfy_api.latest import io
 from ..core.controls import StepWindow
 from ..core.guidance import RENORMS, Guidance, Scale, joint
 from ..hosts.comfy.guiders import renorm_guidance, table_guider
-from .sockets import CATEGORY
+from .sockets import CATEGORY, Node
 
 
 def _conditions() -> list:
@@ -36,7 +36,7 @@ def _window() -> list:
     ]  # fmt: skip
 
 
-class RefVidJointGuider(io.ComfyNode):
+class RefVidJointGuider(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -61,7 +61,7 @@ class RefVidJointGuider(io.ComfyNode):
         return io.NodeOutput(table_guider(model, positive, negative, joint(Scale(scale, window))))
 
 
-class RefVidSeparateGuider(io.ComfyNode):
+class RefVidSeparateGuider(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -90,7 +90,7 @@ class RefVidSeparateGuider(io.ComfyNode):
         return io.NodeOutput(table_guider(model, positive, negative, guidance))
 
 
-class RefVidRenormGuidance(io.ComfyNode):
+class RefVidRenormGuidance(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

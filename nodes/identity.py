@@ -11,12 +11,12 @@ from ..core.identity import PARTS, blend, load_identity, save_identity
 from ..core.routing import routing_rows
 from ..demo.sheet import draw_sheet
 from ..hosts.comfy.identity import apply_identity, encode_identity, encode_phrase, input_file, load
-from .sockets import CATEGORY, Adapter, Identity
+from .sockets import CATEGORY, Adapter, Identity, Node
 
 ENDING = ".safetensors"
 
 
-class RefVidLoadAdapter(io.ComfyNode):
+class RefVidLoadAdapter(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -37,7 +37,7 @@ class RefVidLoadAdapter(io.ComfyNode):
         return io.NodeOutput(load(folder_paths.get_full_path_or_raise("loras", adapter)))
 
 
-class RefVidEncodeIdentity(io.ComfyNode):
+class RefVidEncodeIdentity(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -70,7 +70,7 @@ class RefVidEncodeIdentity(io.ComfyNode):
         return io.NodeOutput(identity, torch.from_numpy(sheet / 255)[None])
 
 
-class RefVidApplyIdentity(io.ComfyNode):
+class RefVidApplyIdentity(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -118,7 +118,7 @@ class RefVidApplyIdentity(io.ComfyNode):
         return io.NodeOutput(models[0], models[1] if len(models) > 1 else None, positive, negative)
 
 
-class RefVidSaveIdentity(io.ComfyNode):
+class RefVidSaveIdentity(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -144,7 +144,7 @@ class RefVidSaveIdentity(io.ComfyNode):
         return io.NodeOutput(identity, ui=ui.PreviewImage(identity.preview[None]))
 
 
-class RefVidLoadIdentity(io.ComfyNode):
+class RefVidLoadIdentity(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         files = [file.name for file in Path(folder_paths.get_input_directory()).glob(f"*{ENDING}")]
@@ -171,7 +171,7 @@ class RefVidLoadIdentity(io.ComfyNode):
         return Path(input_file(file)).stat().st_mtime
 
 
-class RefVidBlendIdentities(io.ComfyNode):
+class RefVidBlendIdentities(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

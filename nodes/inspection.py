@@ -5,10 +5,10 @@ from comfy_api.latest import io, ui
 from ..core.drawing import draw_inspection
 from ..core.inspection import report
 from ..hosts.comfy.inspection import inspect_references
-from .sockets import CATEGORY
+from .sockets import CATEGORY, Node
 
 
-class RefVidInspect(io.ComfyNode):
+class RefVidInspect(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

@@ -5,10 +5,10 @@ from comfy_api.latest import io
 from ..core.frames import CLOCKS
 from ..core.long_video import LongVideo
 from ..hosts.comfy.long_video import between
-from .sockets import CATEGORY, Plan
+from .sockets import CATEGORY, Node, Plan
 
 
-class RefVidKeyframes(io.ComfyNode):
+class RefVidKeyframes(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -38,7 +38,7 @@ class RefVidKeyframes(io.ComfyNode):
         return io.NodeOutput(plan.pairs(clip), plan)
 
 
-class RefVidInbetween(io.ComfyNode):
+class RefVidInbetween(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -76,7 +76,7 @@ class RefVidInbetween(io.ComfyNode):
         return io.NodeOutput(models[0], models[1] if len(models) > 1 else None, positive, negative, latent)
 
 
-class RefVidJoinSegments(io.ComfyNode):
+class RefVidJoinSegments(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

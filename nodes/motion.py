@@ -4,12 +4,12 @@ import torch
 from comfy_api.latest import io
 
 from ..core.motion import PRETEXTS, TUBES, perturb
-from .sockets import CATEGORY
+from .sockets import CATEGORY, Node
 
 MOST_TUBES = 8
 
 
-class RefVidMotionPretext(io.ComfyNode):
+class RefVidMotionPretext(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

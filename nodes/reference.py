@@ -7,12 +7,12 @@ from ..core.recipes import AUTO, RECIPES
 from ..hosts.comfy.apply import apply_references
 from ..hosts.comfy.pictures import MASK_SENSES, make_references, preview
 from ..kernels.paths import NAMES
-from .sockets import CATEGORY, References
+from .sockets import CATEGORY, Node, References
 
 MOST_REFERENCES = 8
 
 
-class RefVidReference(io.ComfyNode):
+class RefVidReference(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -71,7 +71,7 @@ class RefVidReference(io.ComfyNode):
         return io.NodeOutput(references, preview(references))
 
 
-class RefVidApplyReferences(io.ComfyNode):
+class RefVidApplyReferences(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         slots = io.Autogrow.TemplatePrefix(

@@ -4,12 +4,12 @@ import comfy.samplers
 from comfy_api.latest import io
 
 from ..hosts.comfy.steps import StepRange, denoise_steps
-from .sockets import CATEGORY
+from .sockets import CATEGORY, Node
 
 MOST_STEPS = 10000
 
 
-class RefVidDenoiseSteps(io.ComfyNode):
+class RefVidDenoiseSteps(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         def step(name: str, default: int, tooltip: str) -> io.Int.Input:

@@ -10,12 +10,12 @@ from torch import Tensor
 from ..core.references import Reference
 from ..demo.sheet import draw_sheet
 from ..scoring.clip import SHEET_TITLES, Clip, Figures, Scored, Target, report, score_clip, sheet_row
-from .sockets import CATEGORY, References
+from .sockets import CATEGORY, Node, References
 
 SHEET_SCALE = 2
 
 
-class RefVidScore(io.ComfyNode):
+class RefVidScore(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         def figure(name: str, tooltip: str) -> io.Float.Output:

@@ -1,9 +1,52 @@
-"""Socket types of this pack: one per domain object."""
+"""What the nodes of this pack share: their base class, and socket types, one per domain object."""
+
+import functools
+from collections.abc import Callable
+from inspect import Parameter, Signature, signature
+from typing import Any
 
 from comfy_api.latest import io
+
+from .inputs import checked_names, literal_refusal, require_inputs
 
 References = io.Custom("REFVID_REFERENCE")  # list[core.references.Reference]
 Adapter = io.Custom("REFVID_ADAPTER")  # hosts.comfy.identity.LoadedAdapter
 Identity = io.Custom("REFVID_IDENTITY")  # core.identity.Identity
 Plan = io.Custom("REFVID_LONG_VIDEO")  # core.long_video.LongVideo
 CATEGORY = "refvid"
+
+
+class Node(io.ComfyNode):
+    """A node whose inputs are what its schema says: literals where links belong are refused before a prompt
+    runs, everything else before the node does, by a ValueError that names the input, what came and what is
+    needed. Of an optional input that is empty, `execute` gets its own default."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        run = cls.__dict__["execute"].__func__
+        if hasattr(run, "__wrapped__"):
+            return  # ComfyUI runs a node on a copy of its class
+        cls.execute = classmethod(_checked(run))
+        cls.validate_inputs = classmethod(_literals_checked(checked_names(cls.define_schema())))
+
+
+def _checked(run: Callable[..., io.NodeOutput]) -> Callable[..., io.NodeOutput]:
+    names = list(signature(run).parameters)[1:]
+
+    @functools.wraps(run)
+    def execute(cls: type[Node], *args: Any, **kwargs: Any) -> io.NodeOutput:
+        given = dict(zip(names, args, strict=False)) | kwargs
+        require_inputs(cls.define_schema(), given)
+        return run(cls, **{name: value for name, value in given.items() if value is not None})
+
+    return execute
+
+
+def _literals_checked(names: list[str]) -> Callable[..., bool | str]:
+    def validate_inputs(cls: type[Node], **given: Any) -> bool | str:
+        return literal_refusal(cls.define_schema(), given) or True
+
+    # The server hands over what the signature names, and checks the bounds of all others itself.
+    taken = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD) for name in ("cls", *names)]
+    validate_inputs.__signature__ = Signature(taken)  # pyright: ignore[reportFunctionMemberAccess]
+    return validate_inputs

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 if "refvid" not in sys.modules:  # whatever the clone is called, and whether or not it was installed
     import_folder("refvid", ROOT)
 
+SERVED_FOLDER = "ComfyUI-refvid.v1"
 HAS_HYPOTHESIS = importlib.util.find_spec("hypothesis") is not None  # ComfyUI's interpreter may lack it
 HAS_COMFYUI = importlib.util.find_spec("comfy") is not None
 
@@ -42,6 +43,20 @@ def pytest_report_header() -> str | None:
         if HAS_COMFYUI
         else "tests/comfy, tests/parity: not in this run, no ComfyUI here (see tests/run_comfy.py)"
     )
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """One real server for the tests inside ComfyUI, whose pack lies in a folder with a dash and a dot."""
+    import refvid_comfy
+    import refvid_files
+    from refvid_client import Client
+
+    root, base = refvid_comfy.find_comfyui(), tmp_path_factory.mktemp("base")
+    assert root is not None
+    refvid_files.fill(base)
+    with refvid_comfy.serve(root, base, folder=SERVED_FOLDER) as url:
+        yield Client(url, base, SERVED_FOLDER)
 
 
 @pytest.fixture(autouse=True)

@@ -1,23 +1,7 @@
-"""Tiny models in ComfyUI's own loaders, and one real server whose pack lies in a folder with a dash and a dot."""
+"""Tiny models in ComfyUI's own loaders."""
 
 import pytest
-import refvid_comfy
-import refvid_files
 import refvid_tiny as tiny
-from refvid_client import Client
-
-FOLDER = "ComfyUI-refvid.v1"
-
-
-@pytest.fixture(scope="session")
-def server(tmp_path_factory):
-    root = refvid_comfy.find_comfyui()
-    assert root is not None
-    base = tmp_path_factory.mktemp("base")
-    refvid_files.fill(base)
-    with refvid_comfy.serve(root, base, folder=FOLDER) as url:
-        yield Client(url, base, FOLDER)
-
 
 # refvid_run imports ComfyUI, which may not happen before pytest_configure has said whether there is a GPU.
 

@@ -65,14 +65,14 @@ REFUSED = {
         ), "apply", r"^references: 5 pictures .*phantom takes at most 4",
     ),
     "VAE of another family, in the loader": (
-        edited(GOOD, {"backbone.vae": "taesd.safetensors"}), "backbone", r"^vae .*another family.*Wan 2.1 VAE",
+        edited(GOOD, {"backbone.vae": "taesd.safetensors"}), "backbone", r"^vae: taesd.safetensors is not a Wan VAE",
     ),
     "VAE of another family, from core's loader": (
         edited(GOOD, {"apply.vae": ["other", 0]}, VAE_OF_OTHERS), "apply", r"^vae .*another family.*Wan 2.1 VAE",
     ),
     "model of another family, in the loader": (
         edited(GOOD, {"backbone.diffusion_model": "ltxv.safetensors"}), "backbone",
-        r"^diffusion_model: ltxv.safetensors is LTXV, not a Wan model",
+        r"^diffusion_model: ltxv.safetensors is not a Wan file",
     ),
     "model of another family, from core's loader": (
         other_model("ltxv.safetensors"), "apply", r"^model is LTXV, not a Wan model",

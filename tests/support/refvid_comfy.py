@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+PID = "server.pid"  # in the base folder of a server
 PACK = Path(__file__).absolute().parents[2]
 INTERPRETERS = (".venv/bin/python", "venv/bin/python", ".venv/Scripts/python.exe", "venv/Scripts/python.exe")
 FLAGS = ("--cpu", "--use-pytorch-cross-attention", "--disable-auto-launch", "--disable-api-nodes")
@@ -74,6 +75,7 @@ def serve(
             stdout=log,
             stderr=subprocess.STDOUT,
         )
+        (base / PID).write_text(str(server.pid))
         try:
             url = f"http://127.0.0.1:{port}"
             _wait(server, url, base / "server.log", seconds)

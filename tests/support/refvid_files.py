@@ -47,7 +47,8 @@ def fill(base: Path) -> None:
     photo().save(base / "input" / "photo.png")
     for sample in (*SAMPLES.glob("*.mp4"), SAMPLES / "refvid_first.png", SAMPLES / "refvid_last.png"):
         shutil.copy(sample, base / "input")
-    shutil.copy(Path(__file__).with_name("refvid_test_nodes.py"), base / "custom_nodes")
+    for nodes in ("refvid_test_nodes.py", "refvid_fault_nodes.py"):
+        shutil.copy(Path(__file__).with_name(nodes), base / "custom_nodes")
 
 
 def cut_out() -> Image.Image:
@@ -82,10 +83,13 @@ def _ltxv(path: Path) -> None:
 def _camera(folder: Path) -> None:
     """A Wan variant with a forward of its own."""
     sizes = tiny.config(in_channels=36)
-    conv = torch.zeros(sizes.width, 24 * 64, 2, 2)
-    tiny.save_dit(
-        folder, "camera.safetensors", sizes, {**tiny.dit_state(sizes), "control_adapter.conv.weight": conv}
-    )
+    width = sizes.width
+    adapter = {"conv": torch.zeros(width, 24 * 64, 2, 2)} | {
+        f"residual_blocks.0.conv{part}": torch.zeros(width, width, 3, 3) for part in (1, 2)
+    }
+    weights = {f"control_adapter.{key}.weight": value for key, value in adapter.items()}
+    biases = {f"control_adapter.{key}.bias": torch.zeros(width) for key in adapter}
+    tiny.save_dit(folder, "camera.safetensors", sizes, {**tiny.dit_state(sizes), **weights, **biases})
 
 
 def _taesd(path: Path) -> None:

@@ -1,0 +1,177 @@
+"""What arrives at a node, checked by its schema. ComfyUI's server looks at the types of links and the bounds of
+literals; it lets any literal onto a socket, any value through a link of type *, NaN into every number, and an option
+that a dynamic input does not have disappear."""
+
+import math
+import reprlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from comfy.model_patcher import ModelPatcher
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..core.identity import Identity
+from ..core.long_video import LongVideo
+from ..core.references import Reference
+from ..hosts.comfy.identity import LoadedAdapter
+
+MOST_CHOICES = 20  # that a message lists
+
+
+def _has(*names: str) -> Callable[[Any], bool]:
+    """By what it does: other packs bring their own."""
+    return lambda value: all(hasattr(value, name) for name in names)
+
+
+def _is_latent(value: Any) -> bool:
+    return isinstance(value, dict) and hasattr(value.get("samples"), "shape")
+
+
+def _is_conditioning(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(one, (list, tuple))
+        and len(one) == 2
+        and isinstance(one[0], Tensor)
+        and isinstance(one[1], dict)
+        for one in value
+    )
+
+
+def _is_references(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, Reference) for one in value)
+
+
+# What a link brings, by the name of its type.
+SOCKETS: dict[str, Callable[[Any], bool]] = {
+    "MODEL": lambda value: isinstance(value, ModelPatcher),
+    "CLIP": _has("tokenize", "encode_from_tokens_scheduled"),
+    "VAE": _has("encode", "decode", "first_stage_model"),
+    "GUIDER": _has("sample", "model_patcher"),
+    "CONDITIONING": _is_conditioning,
+    "LATENT": _is_latent,
+    "IMAGE": lambda value: isinstance(value, Tensor) and value.ndim == 4,
+    "MASK": lambda value: isinstance(value, Tensor) and value.ndim in (2, 3),
+    "REFVID_REFERENCE": _is_references,
+    "REFVID_ADAPTER": lambda value: isinstance(value, LoadedAdapter),
+    "REFVID_IDENTITY": lambda value: isinstance(value, Identity),
+    "REFVID_LONG_VIDEO": lambda value: isinstance(value, LongVideo),
+}
+
+
+def literal_refusal(schema: io.Schema, given: dict[str, Any]) -> str | None:
+    """What is wrong with a prompt's literals before it runs, or None. `given`: of the sockets, what stands on them, None
+    for a link; of the dynamic combos, anything where an option of theirs was chosen."""
+    for one in schema.inputs:
+        if isinstance(one, io.DynamicCombo.Input) and one.id not in given:
+            return f"{one.id} is missing or has no such option; {schema.display_name} needs {_needed(one)}"
+        for value in _rows(schema, given.get(one.id)):
+            if one.get_io_type() in SOCKETS and value is not None:
+                return _refused(schema, one, one.id, value)
+    return None
+
+
+def require_inputs(schema: io.Schema, given: dict[str, Any]) -> None:
+    """ValueError where an input is missing, not one of the node's, or of another kind than its schema says."""
+    known = {one.id: one for one in schema.inputs}
+    for name in given.keys() - known.keys():
+        group = known.get(name.partition(".")[0])
+        names = known if group is None else [f"{group.id}.{one.id}" for one in group.get_all()[1:]]
+        raise ValueError(
+            f"{name} is no input that {schema.display_name} takes here; it has {', '.join(names)}"
+        )
+    for one in schema.inputs:
+        for value in _rows(schema, given.get(one.id)):
+            _require(schema, one, one.id, value)
+
+
+def checked_names(schema: io.Schema) -> list[str]:
+    """The inputs that `literal_refusal` looks at. The server leaves the bounds of all others to itself."""
+    return [
+        one.id
+        for one in schema.inputs
+        if one.get_io_type() in SOCKETS or isinstance(one, io.DynamicCombo.Input)
+    ]
+
+
+def _rows(schema: io.Schema, value: Any) -> list[Any]:
+    """The values of an input, which some nodes are given as a list."""
+    return list(value) if schema.is_input_list and value is not None else [value]
+
+
+def _require(schema: io.Schema, one: io.Input, label: str, value: Any) -> None:
+    parts = _parts(one, value)
+    if parts is not None:
+        for name, part, inner in parts:
+            _require(schema, part, f"{label}.{name}", inner)
+    elif not _fits(one, value) and not (value is None and one.optional):
+        raise ValueError(_refused(schema, one, label, value))
+
+
+def _parts(one: io.Input, value: Any) -> Iterator[tuple[str, io.Input, Any]] | None:
+    """The inputs inside a dynamic one, each with its value; None where it is no such input, or not filled as one."""
+    if not isinstance(value, dict):
+        return None
+    if isinstance(one, io.Autogrow.Input):
+        slots = enumerate(one.template.cached_inputs.items())
+        # A slot that nothing is linked to may be left out, but for the first ones.
+        return (
+            (name, slot, value.get(name))
+            for place, (name, slot) in slots
+            if value.get(name) is not None or place < one.template.min
+        )
+    if isinstance(one, io.DynamicCombo.Input):
+        chosen = [option for option in one.options if option.key == value.get(one.id)]
+        return ((part.id, part, value.get(part.id)) for part in chosen[0].inputs) if chosen else None
+    return None
+
+
+def _fits(one: io.Input, value: Any) -> bool:
+    kind = one.get_io_type()
+    if kind in SOCKETS:
+        return SOCKETS[kind](value)
+    if isinstance(one, io.Combo.Input):
+        return isinstance(value, str) and value in one.options
+    if isinstance(one, (io.Int.Input, io.Float.Input)):
+        least, most = _bounds(one)
+        number = type(value) is int or (isinstance(one, io.Float.Input) and type(value) is float)
+        return number and math.isfinite(value) and least <= value <= most
+    if isinstance(one, io.Boolean.Input):
+        return isinstance(value, bool)
+    return isinstance(one, io.String.Input) and isinstance(value, str)
+
+
+def _bounds(one: io.Int.Input | io.Float.Input) -> tuple[float, float]:
+    return -math.inf if one.min is None else one.min, math.inf if one.max is None else one.max
+
+
+def _refused(schema: io.Schema, one: io.Input, label: str, value: Any) -> str:
+    return f"{label} is {_came(value)}; {schema.display_name} needs {_needed(one)}"
+
+
+def _came(value: Any) -> str:
+    if value is None:
+        return "empty"
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {list(value.shape)}"
+    return reprlib.repr(value) if isinstance(value, (str, int, float)) else f"a {type(value).__name__}"
+
+
+def _needed(one: io.Input) -> str:
+    if isinstance(one, io.Combo.Input):
+        return _one_of(one.options)
+    if isinstance(one, io.DynamicCombo.Input):
+        return _one_of([option.key for option in one.options])
+    if isinstance(one, io.Autogrow.Input):
+        return f"links on {one.id}.{one.template.names[0]} and so on"
+    if isinstance(one, (io.Int.Input, io.Float.Input)):
+        least, most = _bounds(one)
+        return f"{'a whole number' if isinstance(one, io.Int.Input) else 'a number'}, {least} to {most}"
+    kind = one.get_io_type()
+    return f"a link to an output of type {kind}" if kind in SOCKETS else f"a {kind}"
+
+
+def _one_of(choices: list[Any]) -> str:
+    listed = ", ".join(str(one) for one in choices[:MOST_CHOICES])
+    more = len(choices) - MOST_CHOICES
+    return f"one of {listed}" + (f" and {more} more" if more > 0 else "")
