@@ -65,7 +65,9 @@ def read_header(path: Path, name: str) -> Header:
         said = json.loads(raw.decode("utf-8"), object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         reason = "it nests too deep" if isinstance(error, RecursionError) else error
-        raise ValueError(f"{name} is no safetensors file: its header cannot be read ({reason})") from error
+        raise ValueError(
+            f"{name} is no safetensors file: its header cannot be read ({reason}); needed a JSON object"
+        ) from error
     if not isinstance(said, dict):
         raise ValueError(
             f"{name} is no safetensors file: its header is {reprlib.repr(said)}; needed an object"
@@ -153,7 +155,8 @@ def _require_filled(tensors: dict[str, Entry], size: int, name: str) -> None:
         place = entry.end
     if place != size:
         raise ValueError(
-            f"{name} is truncated or not a safetensors file: its tensors end at byte {place} of {size}"
+            f"{name} is truncated or not a safetensors file: its tensors end at byte {place}; "
+            f"needed {size}, where the file ends"
         )
 
 

@@ -45,8 +45,8 @@ REFUSED = {
     "three offsets": (entry(data_offsets=[0, 8, 8]), r"w has data_offsets \[0, 8, 8\]; needed two"),
     "backward offsets": (entry(data_offsets=[8, 0]), "w has -8 bytes"),
     "another size": (entry(shape=[3]), r"w has 8 bytes; F32 of shape \[3\] needs 12"),
-    "beyond the file": (entry(shape=[4], data_offsets=[0, 16]), "its tensors end at byte 16 of 8"),
-    "before its end": (entry(shape=[1], data_offsets=[0, 4]), "its tensors end at byte 4 of 8"),
+    "beyond the file": (entry(shape=[4], data_offsets=[0, 16]), "its tensors end at byte 16; needed 8"),
+    "before its end": (entry(shape=[1], data_offsets=[0, 4]), "its tensors end at byte 4; needed 8"),
     "a hole": (entry(shape=[1], data_offsets=[4, 8]), "w begins at byte 4; needed 0"),
     "two on one place": (
         {"v": {**ENTRY, "shape": [1], "data_offsets": [0, 4]}, "w": {**ENTRY}}, "w begins at byte 0; needed 4",
