@@ -19,7 +19,7 @@ import urllib.request
 from pathlib import Path
 
 TESTS = Path(__file__).absolute().parent
-SHIPPED = {file.name for file in (TESTS.parent / "demo").rglob("refvid_*")}
+SHIPPED = [file.name for file in (TESTS.parent / "demo").rglob("refvid_*")]
 NEEDED = ("pytest", "pytest_timeout")
 PROBE = (
     "import importlib.util as u, sys;"
