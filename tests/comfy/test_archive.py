@@ -107,26 +107,38 @@ def test_inputs_that_cannot_be_written_are_said_and_the_pack_loads(inputs, caplo
     assert str(inputs) in said and str(shipped.DEMO / "samples") in said
 
 
+def test_a_sample_is_there_whole_or_not_at_all(inputs, monkeypatch, caplog):
+    """As a second server sees it, or a disk that is full."""
+
+    def half(source, target):
+        Path(target).write_bytes(Path(source).read_bytes()[:100])
+        assert not (inputs / Path(source).name).exists()
+        raise OSError(28, "full")
+
+    monkeypatch.setattr(shipped.shutil, "copyfile", half)
+    shipped.lay_out_samples()
+    assert list(inputs.iterdir()) == [] and "full" in caplog.text
+
+
 # ---- the command
 
 
-@pytest.mark.parametrize(("name", "below"), [("ComfyUI-refvid.v1", "."), ("refvid", "..")])
-def test_the_command_runs_from_the_unpacked_folder_with_comfyuis_python(tmp_path, name, below):
-    """Inside it, whatever it is called, and beside it where it has the pack's name; nothing is installed."""
+STARTED = {  # the pack's folder, where the command is started, how
+    "inside the folder": ("ComfyUI-refvid.v1", ".", ["-m", "refvid"]),
+    "beside it, where it has the pack's name": ("refvid", "..", ["-m", "refvid"]),
+    "by a Python that looks for nothing there, as the portable one": ("refvid", ".", ["-P", "refvid.py"]),
+}
+
+
+@pytest.mark.parametrize(("name", "below", "started"), STARTED.values(), ids=STARTED)
+def test_the_command_runs_from_the_unpacked_folder_with_comfyuis_python(tmp_path, name, below, started):
+    """Nothing is installed."""
     if reason := refvid_archive.missing():
         pytest.skip(f"NOT RUN, the archive was not packed: {reason}")
-    folder = refvid_archive.install(tmp_path / "custom_nodes", name)
-    made = tmp_path / "made.png"
-    command = [
-        sys.executable,
-        "-m",
-        "refvid",
-        "inspect",
-        "--reference",
-        folder / "demo/samples/refvid_toy.png",
-    ]
+    folder, made = refvid_archive.install(tmp_path / "custom_nodes", name), tmp_path / "made.png"
+    asked = ["inspect", "--reference", str(folder / "demo/samples/refvid_toy.png"), "--out", str(made)]
     done = subprocess.run(
-        [*map(str, command), "--out", str(made)], cwd=folder / below, env=comfy_environment(),
+        [sys.executable, *started, *asked], cwd=folder / below, env=comfy_environment(),
         capture_output=True, text=True, timeout=250,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
