@@ -12,7 +12,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .checkpoint import KIND, VERSION, read_safetensors, require_kind, require_tensors, save_model
+from .checkpoint import (
+    KIND,
+    VERSION,
+    read_safetensors,
+    read_shapes,
+    require_kind,
+    require_tensors,
+    save_model,
+)
 from .header import shown
 from .lora import CROSS, LORA, PROJECTIONS, changes
 from .records import read_record
@@ -55,22 +63,31 @@ def load_adapter(path: str | Path, what: str = "adapter") -> Adapter:
     """What `save_adapter` wrote. ValueError for a file that is missing, truncated, of another kind or
     version, that holds more than an encoder and a LoRA, or whose encoder is not of its configuration's
     sizes."""
-    state, metadata = read_safetensors(path, what)
+    shapes, metadata = read_shapes(path, what)
     name = f"{what}: {Path(path).name}"
     require_kind(metadata, ADAPTER, FORMAT, name, "a plain LoRA goes into a LoRA loader")
     config = read_record(SlotsConfig, metadata, _CONFIG, name)
-    odd = [key for key in state if not key.startswith((ENCODER, LORA))]
+    odd = [key for key in shapes if not key.startswith((ENCODER, LORA))]
     if odd:
         raise ValueError(
-            f"{name} holds {shown(min(odd))}, which is neither of its encoder ({ENCODER}…) nor of its LoRA ({LORA}…)"
+            f"{name} holds {shown(min(odd))}, which is neither of its encoder ({ENCODER}…) nor of its LoRA "
+            f"({LORA}…); needed these two alone"
         )
-    encoder = {key.removeprefix(ENCODER): value for key, value in state.items() if key.startswith(ENCODER)}
-    lora = {key: value for key, value in state.items() if key.startswith(LORA)}
     with torch.device("meta"):
         wanted = SlotEncoder(config).state_dict()
-    require_tensors(encoder, wanted, f"{name}: its encoder")
-    _require_lora(lora, config.context, name)
+    require_tensors(_encoder(shapes), wanted, f"{name}: its encoder")
+    _require_lora(_lora(shapes), config.context, name)
+    state, _ = read_safetensors(path, what)
+    encoder, lora = _encoder(state), _lora(state)
     return Adapter(config, encoder, lora, _fingerprint(state))
+
+
+def _encoder(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix(ENCODER): value for key, value in state.items() if key.startswith(ENCODER)}
+
+
+def _lora(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value for key, value in state.items() if key.startswith(LORA)}
 
 
 def _require_lora(lora: dict[str, Tensor], width: int, name: str) -> None:

@@ -13,6 +13,7 @@ from .header import ENDINGS, Header, read_header, shown
 
 KIND, VERSION = "refvid.kind", "refvid.version"  # metadata of files in formats of our own
 CHUNK = 1 << 24  # numbers
+MOST_SIDE = 1 << 16  # of a tensor by which the sizes of a model are known
 
 
 def read_safetensors(path: str | Path, what: str) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -71,7 +72,7 @@ def _tensors(path: Path, what: str, keys: Iterable[str]) -> dict[str, Tensor]:
     try:
         with safe_open(path, framework="pt") as file:
             found = {key: file.get_tensor(key) for key in keys}
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, RuntimeError) as error:  # the last where memory does not take it
         raise ValueError(f"{what}: {path.name} cannot be read ({error})") from error
     for key, value in found.items():
         if not is_finite(value):
@@ -136,13 +137,13 @@ class Shapes:
     def __init__(self, state: Mapping[str, Tensor], what: str, kind: str = "a Wan file in original format"):
         self.state, self.what, self.kind = state, what, kind
 
-    def sides(self, key: str, rank: int) -> list[int]:
-        """The shape of a tensor that has so many dimensions."""
+    def sides(self, key: str, rank: int, most: int = MOST_SIDE) -> list[int]:
+        """The shape of a tensor that has so many dimensions, none of them longer than `most`."""
         if key not in self.state:
             raise ValueError(f"{self.what} is not {self.kind}: it has no {key}")
         shape = list(self.state[key].shape)
-        if len(shape) != rank or not all(shape):
-            raise ValueError(f"{self.what}: {key} is {shape}; needed {rank} sides, none of them 0")
+        if len(shape) != rank or not all(0 < side <= most for side in shape):
+            raise ValueError(f"{self.what}: {key} is {shape}; needed {rank} sides, each from 1 to {most}")
         return shape
 
 
@@ -155,7 +156,10 @@ def require_tensors(
     if missing:
         raise ValueError(f"{name} has no {min(missing)} ({len(missing)} such keys); needed a whole file")
     if more:
-        raise ValueError(f"{name} also has {shown(min(more))} ({len(more)} such keys){beside}")
+        raise ValueError(
+            f"{name} also has {shown(min(more))} ({len(more)} such keys); needed those of its kind "
+            f"alone{beside}"
+        )
     for key, value in wanted.items():
         came = held[key]
         if came.shape != value.shape:

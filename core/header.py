@@ -163,6 +163,11 @@ def _require_filled(tensors: dict[str, Entry], size: int, name: str) -> None:
 def _metadata(said: Any, name: str) -> dict[str, str]:
     if said is None:
         return {}
-    if not isinstance(said, dict) or not all(isinstance(value, str) for value in said.values()):
+    if not isinstance(said, dict) or not all(_is_text(one) for pair in said.items() for one in pair):
         raise ValueError(f"{name}: its metadata is {reprlib.repr(said)}; needed text by name")
     return said
+
+
+def _is_text(value: Any) -> bool:
+    """True for text of whole letters."""
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)

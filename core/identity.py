@@ -9,13 +9,14 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from .checkpoint import KIND, VERSION, Shapes, read_safetensors, require_kind, save_model
+from .checkpoint import KIND, VERSION, Shapes, read_safetensors, read_shapes, require_kind, save_model
 from .controls import MOST_STRENGTH
 from .header import shown
 
 Parts = Literal["both", "slots", "anchor"]
 PARTS: tuple[str, ...] = get_args(Parts)
 IDENTITY, FORMAT = "identity", "1"
+MOST_PIXELS = 8192  # on a side of a preview
 _ADAPTER = "refvid.adapter"
 
 
@@ -106,21 +107,22 @@ def save_identity(identity: Identity, path: str | Path) -> None:
 def load_identity(path: str | Path, what: str = "identity") -> Identity:
     """What `save_identity` wrote. ValueError for a file that is missing, truncated, of another kind or version, or whose tokens do
     not fit each other."""
-    state, metadata = read_safetensors(path, what)
+    shapes, metadata = read_shapes(path, what)
     name = f"{what}: {Path(path).name}"
     require_kind(metadata, IDENTITY, FORMAT, name, "make one with Save Identity or `refvid identity make`")
-    shapes = Shapes(state, name, "an identity file")
-    anchors, slots = (shapes.sides(key, 2) for key in ("anchors", "slots"))
-    preview = shapes.sides("preview", 3)
+    sides = Shapes(shapes, name, "an identity file").sides
+    anchors, slots = (sides(key, 2) for key in ("anchors", "slots"))
+    preview = sides("preview", 3, MOST_PIXELS)
     if anchors[1] != slots[1] or preview[2] != 3:
         raise ValueError(
             f"{name}: anchors are {anchors}, slots {slots}, preview {preview}; needed (A, C), (S, C), (H, W, 3)"
         )
     for key, needed in (("anchors", torch.float32), ("slots", torch.float32), ("preview", torch.uint8)):
-        if state[key].dtype != needed:
-            raise ValueError(f"{name}: {key} is {state[key].dtype}; needed {needed}")
-    more = state.keys() - {"anchors", "slots", "preview"}
+        if shapes[key].dtype != needed:
+            raise ValueError(f"{name}: {key} is {shapes[key].dtype}; needed {needed}")
+    more = shapes.keys() - {"anchors", "slots", "preview"}
     if more or _ADAPTER not in metadata:
         lacks = f"holds {shown(min(more))}" if more else f"names no adapter (metadata {_ADAPTER})"
         raise ValueError(f"{name} {lacks}; needed anchors, slots and preview, and what read them")
+    state, _ = read_safetensors(path, what)
     return Identity(state["anchors"], state["slots"], metadata[_ADAPTER], state["preview"].float() / 255)

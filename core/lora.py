@@ -31,6 +31,7 @@ ENDS = {
 }
 BIAS = ".diff_b"
 WHOLE = ({"diff"}, *({"up", "down"} | more for more in ({*()}, {"alpha"}, {"dora"}, {"alpha", "dora"})))
+MOST_RANK = 1 << 14
 FLAT = ("lora_unet_", "lora_unet__")  # before a layer's name with _ for every dot
 
 
@@ -106,9 +107,12 @@ def _require_fit(
     for part, value in parts.items():
         if part != "alpha" and not (value.is_floating_point() and value.element_size() > 1):
             raise ValueError(f"{what}: {keys[part]} is {value.dtype}; needed fp32, fp16 or bf16")
-        if part in ("up", "down") and (value.ndim < 2 or not value.numel()):
+        if part in ("up", "down") and not (
+            value.ndim > 1 and 0 < value.shape[1 if part == "up" else 0] <= MOST_RANK
+        ):
             raise ValueError(
-                f"{what}: {keys[part]} is {list(value.shape)}; needed a matrix, as a change of {name}"
+                f"{what}: {keys[part]} is {list(value.shape)}; needed a matrix of rank 1 to {MOST_RANK}, as a "
+                f"change of {name}"
             )
     if "diff" in parts:
         changed, comes, fits = "diff", list(parts["diff"].shape), list(parts["diff"].shape) == shape

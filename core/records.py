@@ -43,7 +43,7 @@ def read_object(metadata: dict[str, str], key: str, name: str) -> dict[str, Any]
     except (ValueError, RecursionError) as error:
         reason = "it nests too deep" if isinstance(error, RecursionError) else error
         raise ValueError(
-            f'{name}: its metadata "{key}" is {reprlib.repr(text)}, no JSON ({reason})'
+            f'{name}: its metadata "{key}" is {reprlib.repr(text)}, no JSON ({reason}); needed an object'
         ) from error
     if not isinstance(said, dict):
         raise ValueError(f'{name}: its metadata "{key}" is {reprlib.repr(said)}; needed a JSON object')

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+import torch
 from torch import Tensor
 
 from .checkpoint import Shapes
@@ -31,8 +32,10 @@ QUANTISED = (
 QUANTISED_FILE = "scaled_fp8"
 CONFIG, TRANSFORMER = "config", "transformer"  # metadata that core reads: {"transformer": {…}}
 HEAD_SIZE = 128  # every published Wan; a file with another one says so in its metadata
+TIME_WIDTH = 256  # of every Wan; core knows no other
 MOST_LAYERS = 256  # published: up to 40
 MOST_TOKENIZER = 64 << 20  # bytes
+MOST_WORDS = 1 << 19  # in a text encoder's table
 UMT5_FIRST = "encoder.block.0.layer."
 RELATIVE = UMT5_FIRST + "0.SelfAttention.relative_attention_bias.weight"
 TOKENIZER = "spiece_model"
@@ -71,7 +74,7 @@ class DiTConfig:
     in_channels: int
     out_channels: int
     text_width: int
-    time_width: int = 256
+    time_width: int = TIME_WIDTH
     image_width: int | None = None  # CLIP features of the image-to-video variants: 1280
 
 
@@ -84,6 +87,11 @@ def dit_config(state: Mapping[str, Tensor], metadata: dict[str, str], name: str)
     if mark != [1, 2, width]:
         raise ValueError(f"{name}: head.modulation is {mark}, needed {[1, 2, width]}")
     text_width = shape.sides("text_embedding.0.weight", 2)[1]
+    time_width = shape.sides("time_embedding.0.weight", 2)[1]
+    if time_width != TIME_WIDTH:
+        raise ValueError(
+            f"{name}: time_embedding.0.weight takes {time_width} features of a timestep; needed {TIME_WIDTH}"
+        )
     image = "img_emb.proj.1.weight"
     return DiTConfig(
         width=width,
@@ -93,7 +101,7 @@ def dit_config(state: Mapping[str, Tensor], metadata: dict[str, str], name: str)
         in_channels=in_channels,
         out_channels=shape.sides("head.head.weight", 2)[0] // 4,
         text_width=text_width,
-        time_width=shape.sides("time_embedding.0.weight", 2)[1],
+        time_width=time_width,
         image_width=shape.sides(image, 2)[1] if image in state else None,
     )
 
@@ -145,17 +153,15 @@ def encoder_weights(state: dict[str, ValueT]) -> dict[str, ValueT]:
 def umt5_sizes(state: Mapping[str, Tensor], name: str) -> UMT5Sizes:
     """Sizes from the shapes of a text encoder's file. ValueError where it is no UMT5, or holds no tokenizer."""
     shape = Shapes(state, name, UMT5)
-    vocabulary, width = shape.sides("shared.weight", 2)
-    pieces = shape.sides(TOKENIZER, 1)
-    if state[TOKENIZER].element_size() != 1 or pieces[0] > MOST_TOKENIZER:
-        raise ValueError(
-            f"{name}: {TOKENIZER} is {state[TOKENIZER].dtype} of {pieces[0]}; needed torch.uint8, up to "
-            f"{MOST_TOKENIZER} bytes"
-        )
+    vocabulary, width = shape.sides("shared.weight", 2, MOST_WORDS)
+    pieces = shape.sides(TOKENIZER, 1, MOST_TOKENIZER)
+    if state[TOKENIZER].dtype != torch.uint8:
+        raise ValueError(f"{name}: {TOKENIZER} is {state[TOKENIZER].dtype} of {pieces}; needed torch.uint8")
     heads, inner = shape.sides(RELATIVE, 2)[1], shape.sides(UMT5_FIRST + "0.SelfAttention.q.weight", 2)[0]
     if inner % heads:
         raise ValueError(
-            f"{name}: {inner} features of a query do not split into the {heads} heads of {RELATIVE}"
+            f"{name}: {inner} features of a query do not split into the {heads} heads of {RELATIVE}; needed "
+            "as many of each"
         )
     layers = _layers(state, "encoder.block.", name)
     if layers >= XXL.layers and (vocabulary, width, layers) != (XXL.vocabulary, XXL.width, XXL.layers):

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from ..core.checkpoint import read_shapes, read_some
 from ..core.editing import PREFIX, Windows, edit_prompt, fitted_size, padded
+from ..core.lora import changes
 from ..core.recipes import EDITING, choose_recipe, recipe_for
 from ..core.semantic import beside_modules, require_editing
 from ..wan.loading import load_modules
@@ -39,6 +40,8 @@ def with_editing_adapter(backbone: Backbone, path: str | Path, strength: float, 
             "nothing"
         )
     if others:
+        weights = dict(backbone.dit.named_parameters())
+        changes({key: shapes[key] for key in others}, weights, f"{what}: {Path(path).name}")
         lora = read_some(path, what, others.__contains__)
         merge_lora(backbone.dit, lora, strength, f"{what}: {Path(path).name}")
     return replace(backbone, recipe=recipe_for(modules, backbone.recipe), modules=modules)

@@ -92,7 +92,7 @@ def fill_parameters(
     every shape right, before anything is read. -> it, in eval mode."""
     name, wanted = f"{what}: {Path(path).name}", dict(model.named_parameters())
     _require_plain(shapes := mine(read_shapes(path, what)[0]), name)
-    require_tensors(shapes, wanted, name, ": not a variant known here")
+    require_tensors(shapes, wanted, name)
     chosen = mine(read_safetensors(path, what)[0])
     # Not strict: shared parameters have two names in a state dict and one among `wanted`.
     model.load_state_dict(

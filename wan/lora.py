@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..core.adapter import ADAPTER, ENCODER
-from ..core.checkpoint import KIND, read_safetensors, require_kind
+from ..core.checkpoint import KIND, read_safetensors, read_shapes, require_kind
 from ..core.identity import IDENTITY
 from ..core.lora import FORMAT, VIDEOMAKER, changes, matrices
 from ..core.recipes import TRAINED_FOR
@@ -68,14 +68,15 @@ def merge_lora(dit: WanDiT, lora: dict[str, Tensor], strength: float = 1.0, what
 def merge_lora_file(dit: WanDiT, path: str | Path, strength: float, what: str) -> str | None:
     """The LoRA in a file into the weights, in place. -> the recipe that the file was trained for, if it says
     so. ValueError as `merge_lora` says, and for a file of another kind, with the place where that belongs."""
-    state, metadata = read_safetensors(path, what)
+    shapes, metadata = read_shapes(path, what)
     name = f"{what}: {Path(path).name}"
     for other in OTHERS:
-        if metadata.get(KIND, "") == other.kind or any(bare(key).startswith(other.begins) for key in state):
+        if metadata.get(KIND, "") == other.kind or any(bare(key).startswith(other.begins) for key in shapes):
             raise ValueError(f"{name} is {other.name}, not a LoRA alone: {other.belongs}")
     if KIND in metadata:
         require_kind(metadata, VIDEOMAKER, FORMAT, name, "give a LoRA file")
-    merge_lora(dit, state, strength, name)
+    changes(shapes, dict(dit.named_parameters()), name)
+    merge_lora(dit, read_safetensors(path, what)[0], strength, name)
     return metadata.get(TRAINED_FOR)
 
 

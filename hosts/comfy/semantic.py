@@ -9,7 +9,7 @@ import comfy.sd
 from comfy.model_patcher import CoreModelPatcher, ModelPatcher
 from torch import Tensor
 
-from ...core.checkpoint import read_safetensors, read_some
+from ...core.checkpoint import read_shapes, read_some
 from ...core.lora import changes
 from ...core.semantic import (
     EMBEDDING,
@@ -44,12 +44,16 @@ def load_editing_adapter(model: ModelPatcher, path: str, strength: float) -> Mod
     ValueError for a file without the modules, or of another width."""
     require_wan(model)
     name = f"adapter: {Path(path).name}"
-    state, metadata = read_safetensors(path, "adapter")
+    shapes, metadata = read_shapes(path, "adapter")
     require_editing(metadata, name)
+    semantic_config(semantic_state(shapes), name)
+    beside = beside_modules(shapes)
+    if beside:  # core would drop what does not fit
+        weights = model.model.diffusion_model.state_dict()
+        changes({key: shapes[key] for key in beside}, weights, name)
+    state = read_some(path, "adapter", lambda key: key in beside or is_module_key(key))
     attached = attach_modules(model, semantic_state(state), name)
-    lora = {key: state[key] for key in beside_modules(state)}
-    if lora:
-        changes(lora, model.model.diffusion_model.state_dict(), name)  # core would drop what does not fit
+    lora = {key: state[key] for key in beside}
     if not lora and strength != 1:
         logger.warning(
             "refvid: %s holds no LoRA beside the modules; its strength of %s acts on nothing", name, strength

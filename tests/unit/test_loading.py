@@ -125,7 +125,7 @@ KEY = "blocks.0.self_attn.q.weight"
 REFUSED = {
     "a missing key": ("dit", lambda s: s.pop(KEY), rf"has no {KEY} \(1 such keys\)"),
     "a missing first key": ("dit", lambda s: s.pop("patch_embedding.weight"), "has no patch_embedding.weight"),
-    "an extra key": ("dit", added("motion.weight"), r"also has motion.weight \(1 such keys\): not a variant"),
+    "an extra key": ("dit", added("motion.weight"), r"also has motion.weight \(1 such keys\); needed those of its kind alone"),
     "VACE": ("dit", added("vace_patch_embedding.weight"), "is a Wan VACE model, which has a forward"),
     "FLF2V": ("dit", added("img_emb.emb_pos"), "first-and-last-frame"),
     "a wrong shape": ("dit", halved(KEY), rf"{KEY} is \[48, 96\], needed \[96, 96\]"),
