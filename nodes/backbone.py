@@ -4,6 +4,7 @@ import folder_paths
 from comfy_api.latest import io, ui
 
 from ..hosts.comfy.backbone import DTYPES, load_backbone
+from ..hosts.comfy.files import stamp
 from .sockets import CATEGORY, Node
 
 
@@ -41,3 +42,10 @@ class RefVidLoadBackbone(Node):
         return io.NodeOutput(
             backbone.model, backbone.clip, backbone.vae, ui=ui.PreviewText(backbone.description)
         )
+
+    @classmethod
+    def fingerprint_inputs(cls, diffusion_model, text_encoder, vae, **_):
+        """A file that was written anew is read anew."""
+        return [
+            stamp("diffusion_models", diffusion_model), stamp("text_encoders", text_encoder), stamp("vae", vae),
+        ]  # fmt: skip

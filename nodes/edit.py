@@ -6,6 +6,7 @@ from comfy_api.latest import io
 from ..core.editing import Windows
 from ..core.recipes import AUTO, EDITING
 from ..hosts.comfy.edit import instruction_edit
+from ..hosts.comfy.files import model_file, stamp
 from ..hosts.comfy.semantic import load_editing_adapter
 from .sockets import CATEGORY, Node, References
 
@@ -31,8 +32,13 @@ class RefVidLoadEditingAdapter(Node):
 
     @classmethod
     def execute(cls, model, adapter, strength) -> io.NodeOutput:
-        path = folder_paths.get_full_path_or_raise("loras", adapter)
+        path = model_file("loras", adapter, "adapter")
         return io.NodeOutput(load_editing_adapter(model, path, strength))
+
+    @classmethod
+    def fingerprint_inputs(cls, adapter, **_):
+        """A file that was written anew is read anew."""
+        return stamp("loras", adapter)
 
 
 class RefVidInstructionEdit(Node):

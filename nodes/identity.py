@@ -10,6 +10,7 @@ from comfy_api.latest import io, ui
 from ..core.identity import PARTS, blend, load_identity, save_identity
 from ..core.routing import routing_rows
 from ..demo.sheet import draw_sheet
+from ..hosts.comfy.files import INPUT, model_file, stamp
 from ..hosts.comfy.identity import apply_identity, encode_identity, encode_phrase, input_file, load
 from .sockets import CATEGORY, Adapter, Identity, Node
 
@@ -34,7 +35,12 @@ class RefVidLoadAdapter(Node):
 
     @classmethod
     def execute(cls, adapter) -> io.NodeOutput:
-        return io.NodeOutput(load(folder_paths.get_full_path_or_raise("loras", adapter)))
+        return io.NodeOutput(load(model_file("loras", adapter, "adapter")))
+
+    @classmethod
+    def fingerprint_inputs(cls, adapter):
+        """A file that was written anew is read anew."""
+        return stamp("loras", adapter)
 
 
 class RefVidEncodeIdentity(Node):
@@ -166,9 +172,9 @@ class RefVidLoadIdentity(Node):
         return io.NodeOutput(identity, identity.preview[None])
 
     @classmethod
-    def fingerprint_inputs(cls, file) -> float:
+    def fingerprint_inputs(cls, file):
         """A file that was written anew is read anew."""
-        return Path(input_file(file)).stat().st_mtime
+        return stamp(INPUT, file)
 
 
 class RefVidBlendIdentities(Node):

@@ -28,13 +28,26 @@ def _is_latent(value: Any) -> bool:
     return isinstance(value, dict) and hasattr(value.get("samples"), "shape")
 
 
+def _is_picture(*dimensions: int) -> Callable[[Any], bool]:
+    return lambda value: (
+        isinstance(value, Tensor)
+        and value.ndim in dimensions
+        and value.is_floating_point()
+        and value.numel() > 0
+    )
+
+
 def _is_conditioning(value: Any) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(one, (list, tuple))
-        and len(one) == 2
-        and isinstance(one[0], Tensor)
-        and isinstance(one[1], dict)
-        for one in value
+    return (
+        isinstance(value, list)
+        and len(value) > 0
+        and all(
+            isinstance(one, (list, tuple))
+            and len(one) == 2
+            and isinstance(one[0], Tensor)
+            and isinstance(one[1], dict)
+            for one in value
+        )
     )
 
 
@@ -50,8 +63,8 @@ SOCKETS: dict[str, Callable[[Any], bool]] = {
     "GUIDER": _has("sample", "model_patcher"),
     "CONDITIONING": _is_conditioning,
     "LATENT": _is_latent,
-    "IMAGE": lambda value: isinstance(value, Tensor) and value.ndim == 4,
-    "MASK": lambda value: isinstance(value, Tensor) and value.ndim in (2, 3),
+    "IMAGE": _is_picture(4),
+    "MASK": _is_picture(2, 3),
     "REFVID_REFERENCE": _is_references,
     "REFVID_ADAPTER": lambda value: isinstance(value, LoadedAdapter),
     "REFVID_IDENTITY": lambda value: isinstance(value, Identity),
@@ -61,9 +74,9 @@ SOCKETS: dict[str, Callable[[Any], bool]] = {
 
 def literal_refusal(schema: io.Schema, given: dict[str, Any]) -> str | None:
     """What is wrong with a prompt's literals before it runs, or None. `given`: of the sockets, what stands on them, None
-    for a link; of the dynamic combos, anything where an option of theirs was chosen."""
+    for a link; of the dynamic combos, what they hold where an option of theirs was chosen."""
     for one in schema.inputs:
-        if isinstance(one, io.DynamicCombo.Input) and one.id not in given:
+        if isinstance(one, io.DynamicCombo.Input) and not isinstance(given.get(one.id), dict):
             return f"{one.id} is missing or has no such option; {schema.display_name} needs {_needed(one)}"
         for value in _rows(schema, given.get(one.id)):
             if one.get_io_type() in SOCKETS and value is not None:
@@ -153,8 +166,12 @@ def _came(value: Any) -> str:
     if value is None:
         return "empty"
     if isinstance(value, Tensor):
-        return f"a tensor of shape {list(value.shape)}"
-    return reprlib.repr(value) if isinstance(value, (str, int, float)) else f"a {type(value).__name__}"
+        return f"a tensor of shape {list(value.shape)} and type {value.dtype}"
+    return (
+        reprlib.repr(value)
+        if isinstance(value, (str, int, float))
+        else f"a value of type {type(value).__name__}"
+    )
 
 
 def _needed(one: io.Input) -> str:

@@ -13,7 +13,7 @@ from comfy.model_patcher import ModelPatcher
 
 from ...core.wan_files import XXL
 from .apply import file_recipe
-from .files import core_sizes, require_dit, require_umt5, require_vae_file
+from .files import core_sizes, model_file, require_dit, require_umt5, require_vae_file
 from .semantic import attach_from_model_file, modules_of
 from .variants import describe, require_vae, require_wan
 
@@ -46,10 +46,12 @@ def load_backbone(
     diffusion_model: str, text_encoder: str, vae: str, weight_dtype: str, shift: float
 ) -> Backbone:
     """Load by file name. ValueError names the input whose file is not what is needed."""
-    model = load_model(_file("diffusion_models", diffusion_model, "diffusion_model"), DTYPES[weight_dtype])
-    wan_vae = load_vae(_file("vae", vae, "vae"))
+    model = load_model(
+        model_file("diffusion_models", diffusion_model, "diffusion_model"), DTYPES[weight_dtype]
+    )
+    wan_vae = load_vae(model_file("vae", vae, "vae"))
     require_vae(wan_vae, model)
-    clip = load_text_encoder(_file("text_encoders", text_encoder, "text_encoder"))
+    clip = load_text_encoder(model_file("text_encoders", text_encoder, "text_encoder"))
     known = "sama (its modules are in the file)" if modules_of(model) is not None else file_recipe(model)
     described = f"{diffusion_model}: {describe(model)}; trained for {known or 'no recipe named in the file'}"
     logger.info("refvid: %s", described)
@@ -98,10 +100,3 @@ def with_shift(model: ModelPatcher, shift: float) -> ModelPatcher:
     model = model.clone()
     model.add_object_patch("model_sampling", sampling)
     return model
-
-
-def _file(folder: str, name: str, what: str) -> str:
-    path = folder_paths.get_full_path(folder, name)
-    if path is None:
-        raise ValueError(f"{what}: there is no {name} in models/{folder}")
-    return path

@@ -3,6 +3,7 @@ memory, so what a file has to hold is asked of core's own classes first."""
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import comfy.ldm.wan.vae
@@ -10,6 +11,7 @@ import comfy.ldm.wan.vae2_2
 import comfy.model_detection
 import comfy.text_encoders.t5
 import comfy.text_encoders.wan
+import folder_paths
 import torch
 from torch import Tensor
 
@@ -28,6 +30,7 @@ from ...core.wan_files import (
     vae_width,
 )
 
+INPUT = "input"
 UMT5_CONFIG = Path(comfy.text_encoders.wan.__file__).with_name("umt5_config_xxl.json")
 VAE_CONFIG = {
     "dim_mult": [1, 2, 4, 4],
@@ -98,6 +101,33 @@ def core_sizes(sizes: UMT5Sizes) -> dict[str, int]:
     }
 
 
+def model_file(folder: str, name: str, what: str) -> str:
+    """The path of a model file; ValueError where there is none, which names the input `what`."""
+    path = folder_paths.get_full_path(folder, name)
+    if path is None:
+        raise ValueError(f"{what}: there is no {name} in models/{folder}")
+    return path
+
+
+def stamp(folder: str, name: str | None) -> tuple[str, int, int] | None:
+    """Path, size in bytes and time of writing in nanoseconds of a file in one of ComfyUI's folders, `INPUT` or that of
+    a kind of model: a node whose file has another stamp is run anew. None for a file that is not there, and for a
+    name that comes by a link, which the server does not know before the node runs."""
+    if name is None:
+        return None
+    find = (
+        folder_paths.get_annotated_filepath
+        if folder == INPUT
+        else partial(folder_paths.get_full_path, folder)
+    )
+    try:
+        path = find(name)
+        found = None if path is None else Path(path).stat()
+    except (OSError, ValueError):
+        return None
+    return None if path is None or found is None else (path, found.st_size, found.st_mtime_ns)
+
+
 def _require_whole(held: Mapping[str, Tensor], model: torch.nn.Module, name: str) -> None:
     """ValueError unless a file's tensors are the model's parameters; of quantised ones, which core unpacks, the
     names alone."""
@@ -108,4 +138,4 @@ def _require_whole(held: Mapping[str, Tensor], model: torch.nn.Module, name: str
         for key, value in held.items()
         if not is_quantised(key)
     }
-    require_tensors(plain, wanted, name, ": not a variant known here; ComfyUI's own loaders may know it")
+    require_tensors(plain, wanted, name, "; ComfyUI's own loaders may know the variant")

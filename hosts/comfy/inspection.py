@@ -9,6 +9,7 @@ from torch import Tensor
 from ...core.inspection import Inspection, Sizes, inspect
 from ...kernels.paths import AUTO, Choice
 from . import conditioning as keys
+from .apply import video_latent
 from .attention import OVERRIDE, choose
 from .sidecar import with_tokens
 from .variants import require_wan
@@ -29,7 +30,7 @@ def inspect_references(
         raise ValueError(
             "positive carries no references; connect the conditioning that Apply References gives back"
         )
-    samples, arranged = latent["samples"], keys.arranged_of(options)
+    samples, arranged = video_latent(latent, model), keys.arranged_of(options)
     frames, rows, columns = samples.shape[2:]
     inspection = inspect(
         arranged.layout,

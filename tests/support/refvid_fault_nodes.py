@@ -12,7 +12,7 @@ PLAN = (
 )
 
 
-def _values():
+def values():
     return {
         "nothing": None,
         "number": 5,
@@ -44,7 +44,7 @@ class RefVidTestAnything:
         return {"required": {"what": ("STRING", {})}}
 
     def give(self, what):
-        return (_values()[what],)
+        return (values()[what],)
 
 
 class RefVidTestFault:

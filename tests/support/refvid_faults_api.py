@@ -1,0 +1,131 @@
+"""Prompts for the tests of faults: the shipped workflows made short, every node of ours in its place, and what a run
+says about errors that nobody meant."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+from refvid_client import Graph, edited, node
+from refvid_files import SAMA
+
+ROOT = Path(__file__).resolve().parents[2]
+WORKFLOWS: dict[str, Graph] = {
+    file.stem: json.loads(file.read_text("utf-8")) for file in sorted((ROOT / "workflows/api").glob("*.json"))
+}
+# What nobody meant to raise.
+BARE = {
+    one.__name__
+    for one in (
+        KeyError, AttributeError, TypeError, IndexError, UnboundLocalError, NameError, RecursionError,
+        AssertionError, ZeroDivisionError, NotImplementedError,
+    )
+}  # fmt: skip
+IDENTITY = "someone.safetensors"  # among the inputs
+SMALL = {
+    "steps": 2,
+    "width": 80,
+    "height": 80,
+    "length": 9,
+    "keys": 2,
+    "stride": 4,
+    "keep": 1,
+    "batch_size": 1,
+}
+
+
+def short(graph: Graph, steps: int = 2) -> Graph:
+    """A workflow with so many steps of every sampler, and of a long video one segment, 9 pictures long."""
+    graph = copy.deepcopy(graph)
+    for one in graph.values():
+        given = one["inputs"]
+        if one["class_type"] == "RefVidKeyframes":
+            given.update(keys=2, stride=4, keep=1)
+        if one["class_type"] == "EmptyHunyuanLatentVideo":
+            given["length"] = 9
+        if "steps" in given:
+            given["steps"] = steps
+        if "start_at_step" in given and given["add_noise"] == "disable":
+            given["start_at_step"] = steps // 2
+        elif given.get("return_with_leftover_noise") == "enable":
+            given["end_at_step"] = steps // 2
+    return graph
+
+
+def digested(graph: Graph) -> Graph:
+    """With digests instead of files: of every latent that is decoded, of every video's pictures and of every
+    number."""
+    kept = {name: one for name, one in graph.items() if one["class_type"] not in ("SaveVideo", "CreateVideo")}
+    for name, one in graph.items():
+        for label in ("samples", "images"):
+            if one["class_type"] in ("VAEDecode", "CreateVideo") and label in one["inputs"]:
+                kept[f"digest_{name}"] = node("RefVidTestDigest", value=one["inputs"][label])
+    return kept
+
+
+def digests(entry: dict[str, Any]) -> dict[str, str]:
+    """By node, what a run's digests said. AssertionError where it did not end well."""
+    assert entry["status"]["status_str"] == "success", errors(entry)
+    return {name: said["digest"][0] for name, said in entry["outputs"].items() if "digest" in said}
+
+
+def errors(entry: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a run's history says of the nodes that failed."""
+    return [said for kind, said in entry["status"]["messages"] if kind == "execution_error"]
+
+
+def unmeant(entry: dict[str, Any], folder: str) -> list[str]:
+    """The errors of a run that are bare, raised in a node of ours or anywhere in the pack's folder."""
+    return [
+        f"{said['node_type']} {said['node_id']}: {said['exception_type']}: {said['exception_message']}"
+        + "".join(said["traceback"][-2:])
+        for said in errors(entry)
+        if said["exception_type"].rpartition(".")[2] in BARE
+        and (said["node_type"].startswith("RefVid") or any(folder in line for line in said["traceback"]))
+    ]
+
+
+def every_node() -> Graph:
+    """One graph in which every node of ours stands, each with something to do."""
+    graph = short(WORKFLOWS["complete_graph"])
+    edit = short(WORKFLOWS["edit_video_by_instruction"])
+    vae, texts = ["backbone", 2], {"positive": ["positive_prompt", 0], "negative": ["negative_prompt", 0]}
+    more = {
+        "first": node("LoadImage", image="refvid_first.png"),
+        "last": node("LoadImage", image="refvid_last.png"),
+        "pair": node("ImageBatch", image1=["first", 0], image2=["last", 0]),
+        "replace": node(
+            "RefVidReplaceFrames", model=["backbone", 0], vae=vae, latent=["empty_video", 0], frames=["pair", 0],
+            task="free", clock="own", **texts, **{"task.frames_at": "0, -1"},
+        ),
+        "keys": node("RefVidKeyframes", clip=["pair", 0], keys=2, stride=4, keep=1),
+        "between": node(
+            "RefVidInbetween", model=["backbone", 0], vae=vae, pair=["keys", 0], plan=["keys", 1], clock="own", **texts
+        ),
+        "segment": node("ImageFromBatch", image=["pictures", 0], batch_index=0, length=9),
+        "join": node("RefVidJoinSegments", segments=["segment", 0], plan=["keys", 1]),
+        "pretext": node("RefVidMotionPretext", clip=["pictures", 0], pretext="speed", seed=0, tubes=2),
+        "editing": edit["adapter"],
+        "edit": edited(edit, {"edit.model": ["editing", 0], "edit.source": ["segment", 0]})["edit"],
+        "separate": node("RefVidSeparateGuider", model=["apply", 0], image_scale=1.5, text_scale=2.0, **texts),
+        "renorm": node("RefVidRenormGuidance", model=["apply", 0], over="clip"),
+        "keep_identity": node("RefVidSaveIdentity", identity=["encode", 0], filename_prefix="identities/one"),
+        "known": node("RefVidLoadIdentity", file=IDENTITY),
+        "blend": node("RefVidBlendIdentities", first=["encode", 0], second=["known", 0], share=0.5),
+        "score": node("RefVidScore", clip=["pair", 0], reference=["reference", 0]),
+    }  # fmt: skip
+    more["editing"]["inputs"]["adapter"] = SAMA
+    return graph | more
+
+
+def cut(graph: Graph, name: str) -> Graph:
+    """A node with what it depends on, and a digest of its first output."""
+    kept: Graph = {}
+    waiting = [name]
+    while waiting:
+        one = waiting.pop()
+        if one in kept:
+            continue
+        kept[one] = copy.deepcopy(graph[one])
+        waiting += [value[0] for value in kept[one]["inputs"].values() if isinstance(value, list)]
+    return kept | {"digest": node("RefVidTestDigest", value=[name, 0])}
