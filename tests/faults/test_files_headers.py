@@ -1,0 +1,39 @@
+"""Files that are no whole safetensors files are refused by every loader without ComfyUI, by name, in little time and memory."""
+
+import pytest
+from refvid_malice import BYTES, PLACES
+from refvid_malice_headers import FEW, HEADERS
+from refvid_refused import complaints, plain_readers, whole_files
+from refvid_soak import amount
+
+EVERY = {**PLACES, **BYTES, **HEADERS}
+NAMES = amount([*FEW], [*EVERY])
+READERS = [
+    "--dit", "modules of --dit", "--vae", "--text-encoder", "--lora", "--adapter", "--adapter of edit", "--identity", "settings of --dit",
+    "inspect", "read_safetensors", "read_shapes", "read_some", "require_values", "header_of",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    return whole_files(tmp_path_factory.mktemp("whole"))
+
+
+@pytest.fixture(scope="module")
+def readers(files):
+    return plain_readers(files)
+
+
+def test_every_reader_is_tried(readers):
+    assert [*readers] == READERS
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_whole_file_is_taken(files, readers, name):
+    if name != "inspect":  # without references there is nothing to draw
+        readers[name].read(files[readers[name].kind])
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_what_is_no_whole_file_is_refused(files, readers, tmp_path, name):
+    assert complaints(EVERY, NAMES, files[readers[name].kind], readers[name], tmp_path) == []
