@@ -12,6 +12,7 @@ from ..core.routing import routing_rows
 from ..demo.sheet import draw_sheet
 from ..hosts.comfy.files import INPUT, model_file, stamp
 from ..hosts.comfy.identity import apply_identity, encode_identity, encode_phrase, input_file, load
+from ..hosts.comfy.outputs import new_file
 from .sockets import CATEGORY, Adapter, Identity, Node
 
 ENDING = ".safetensors"
@@ -143,10 +144,7 @@ class RefVidSaveIdentity(Node):
 
     @classmethod
     def execute(cls, identity, filename_prefix) -> io.NodeOutput:
-        folder, name, counter, *_ = folder_paths.get_save_image_path(
-            filename_prefix, folder_paths.get_output_directory()
-        )
-        save_identity(identity, Path(folder) / f"{name}_{counter:05}_{ENDING}")
+        save_identity(identity, new_file(filename_prefix, ENDING, "filename_prefix"))
         return io.NodeOutput(identity, ui=ui.PreviewImage(identity.preview[None]))
 
 

@@ -146,8 +146,7 @@ def changed(path: Path, place: Path) -> None:
 
 def reading(graph: str, place: str, end: str = "digest_decode"):
     def asked(file: str) -> dict:
-        one = edited(digested(short(WORKFLOWS[graph], steps=1)), {place: file})
-        return cut(one, end) | {end: one[end]}
+        return cut(edited(digested(short(WORKFLOWS[graph], steps=1)), {place: file}), end)
 
     return asked
 

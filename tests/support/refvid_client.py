@@ -42,7 +42,7 @@ class Client:
         )
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
-                return answer.status, json.load(answer)
+                return answer.status, json.loads(answer.read() or b"{}")
         except urllib.error.HTTPError as error:
             return error.code, json.loads(error.read() or b"{}")
 
@@ -50,11 +50,15 @@ class Client:
         """Queue a graph that the server must accept; -> its history entry, once it has ended."""
         status, answer = self.post("/prompt", {"prompt": graph, "client_id": uuid.uuid4().hex})
         assert status == 200, json.dumps(answer, indent=1)
+        return self.ended(answer["prompt_id"], seconds)
+
+    def ended(self, prompt: str, seconds: float = 120.0) -> dict[str, Any]:
+        """The history entry of a prompt, once it has ended."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            history = self.get(f"/history/{answer['prompt_id']}")
+            history = self.get(f"/history/{prompt}")
             if history:
-                return history[answer["prompt_id"]]
+                return history[prompt]
             time.sleep(0.02)
         raise TimeoutError(f"the graph has not ended after {seconds:.0f} s")
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from refvid_client import Graph, edited, node
+from refvid_client import Graph, edited, failure, node
 from refvid_files import SAMA
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,11 +44,14 @@ def short(graph: Graph, steps: int = 2) -> Graph:
         if one["class_type"] == "EmptyHunyuanLatentVideo":
             given["length"] = 9
         if "steps" in given:
-            given["steps"] = steps
-        if "start_at_step" in given and given["add_noise"] == "disable":
-            given["start_at_step"] = steps // 2
+            in_two = (
+                given.get("add_noise") == "disable" or given.get("return_with_leftover_noise") == "enable"
+            )
+            given["steps"] = max(steps, 2) if in_two else steps
+        if given.get("add_noise") == "disable":
+            given["start_at_step"] = given["steps"] // 2
         elif given.get("return_with_leftover_noise") == "enable":
-            given["end_at_step"] = steps // 2
+            given["end_at_step"] = given["steps"] // 2
     return graph
 
 
@@ -65,13 +68,17 @@ def digested(graph: Graph) -> Graph:
 
 def digests(entry: dict[str, Any]) -> dict[str, str]:
     """By node, what a run's digests said. AssertionError where it did not end well."""
-    assert entry["status"]["status_str"] == "success", errors(entry)
+    assert entry["status"]["status_str"] == "success", failure(entry)
     return {name: said["digest"][0] for name, said in entry["outputs"].items() if "digest" in said}
 
 
 def errors(entry: dict[str, Any]) -> list[dict[str, Any]]:
     """What a run's history says of the nodes that failed."""
     return [said for kind, said in entry["status"]["messages"] if kind == "execution_error"]
+
+
+def _is_ours(class_type: str) -> bool:
+    return class_type.startswith("RefVid") and not class_type.startswith("RefVidTest")
 
 
 def unmeant(entry: dict[str, Any], folder: str) -> list[str]:
@@ -81,8 +88,56 @@ def unmeant(entry: dict[str, Any], folder: str) -> list[str]:
         + "".join(said["traceback"][-2:])
         for said in errors(entry)
         if said["exception_type"].rpartition(".")[2] in BARE
-        and (said["node_type"].startswith("RefVid") or any(folder in line for line in said["traceback"]))
+        and (_is_ours(said["node_type"]) or any(f"/{folder}/" in line for line in said["traceback"]))
     ]
+
+
+def watched(graph: Graph) -> Graph:
+    """With a node behind every model that is loaded, where a run can be made to go wrong, and begins anew."""
+    graph = copy.deepcopy(graph)
+    for name in [name for name, one in graph.items() if one["class_type"] == "RefVidLoadBackbone"]:
+        for one in graph.values():
+            for label, value in one["inputs"].items():
+                if value == [name, 0]:
+                    one["inputs"][label] = [f"watch_{name}", 0]
+        graph[f"watch_{name}"] = node("RefVidTestFault", model=[name, 0])
+    return graph
+
+
+def evaluations(graph: Graph) -> int:
+    """How many evaluations of its models a graph asks for at least: one a step."""
+    samplers = [one["inputs"] for one in graph.values() if "steps" in one["inputs"]]
+    return sum(
+        min(one["steps"], one.get("end_at_step", one["steps"])) - one.get("start_at_step", 0)
+        for one in samplers
+    )
+
+
+def two_experts() -> Graph:
+    """A reference on both of Wan 2.2's experts: the first steps on one, the others on the second."""
+    graph = copy.deepcopy(WORKFLOWS["masked_reference_to_video"])
+    low = copy.deepcopy(graph["backbone"])
+    low["inputs"]["shift"] = 3.0
+    halves = {
+        "start_at_step": 1,
+        "add_noise": "disable",
+        "guider": ["guider_low", 0],
+        "latent": ["denoise", 0],
+    }
+    graph = edited(
+        graph,
+        {
+            "apply.low_noise_model": ["low", 0], "denoise.end_at_step": 1,
+            "denoise.return_with_leftover_noise": "enable", "decode.samples": ["denoise_low", 0],
+        },
+        {"low": low},
+    )  # fmt: skip
+    guider, denoise = (
+        copy.deepcopy(WORKFLOWS["masked_reference_to_video"][name]) for name in ("guider", "denoise")
+    )
+    guider["inputs"]["model"] = ["apply", 1]
+    denoise["inputs"] |= halves
+    return graph | {"guider_low": guider, "denoise_low": denoise}
 
 
 def every_node() -> Graph:
@@ -119,7 +174,7 @@ def every_node() -> Graph:
 
 
 def cut(graph: Graph, name: str) -> Graph:
-    """A node with what it depends on, and a digest of its first output."""
+    """A node with what it depends on, and a digest of its first output where it is none itself."""
     kept: Graph = {}
     waiting = [name]
     while waiting:
@@ -128,4 +183,5 @@ def cut(graph: Graph, name: str) -> Graph:
             continue
         kept[one] = copy.deepcopy(graph[one])
         waiting += [value[0] for value in kept[one]["inputs"].values() if isinstance(value, list)]
-    return kept | {"digest": node("RefVidTestDigest", value=[name, 0])}
+    said = kept[name]["class_type"] == "RefVidTestDigest"
+    return kept if said else kept | {"digest": node("RefVidTestDigest", value=[name, 0])}
