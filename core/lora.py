@@ -4,6 +4,7 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from .header import shown
@@ -60,6 +61,24 @@ def changes(
     return {name: {part: lora[key] for part, key in keys.items()} for name, keys in found.items()}
 
 
+def canonical(changes: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The same changes under the names that every ComfyUI knows: it drops those of others without an error."""
+    ends = {
+        "up": ".lora_B.weight",
+        "down": ".lora_A.weight",
+        "alpha": ".alpha",
+        "dora": ".dora_scale",
+        "diff": ".diff",
+    }
+    named = {}
+    for name, parts in changes.items():
+        layer = LORA + name.removesuffix(".weight")
+        for part, value in parts.items():
+            of_bias = part == "diff" and name.endswith(".bias")
+            named[layer.removesuffix(".bias") + BIAS if of_bias else layer + ends[part]] = value
+    return named
+
+
 def _parts_by_weight(
     lora: Mapping[str, Tensor], weights: Mapping[str, Tensor], what: str
 ) -> dict[str, dict[str, str]]:
@@ -105,6 +124,8 @@ def _require_fit(
     floating numbers."""
     parts = {part: lora[key] for part, key in keys.items()}
     for part, value in parts.items():
+        if part == "alpha" and (value.is_complex() or value.dtype == torch.bool):
+            raise ValueError(f"{what}: {keys[part]} is {value.dtype}; needed a number")
         if part != "alpha" and not (value.is_floating_point() and value.element_size() > 1):
             raise ValueError(f"{what}: {keys[part]} is {value.dtype}; needed fp32, fp16 or bf16")
         if part in ("up", "down") and not (

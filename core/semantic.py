@@ -1,15 +1,16 @@
 """SAMA's own modules (arXiv 2603.19228, released code): what tells source, semantic and video tokens apart, and what takes semantic tokens
 into a Wan DiT and out of it. Names of parameters are those of the released file."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from .checkpoint import KIND, Shapes, require_kind, require_tensors
 
+ValueT = TypeVar("ValueT")
 EPSILON = 1e-6
 TYPES = 3  # source, semantic, video
 EMBEDDING = "segment_embedding.weight"
@@ -93,7 +94,7 @@ def bare(key: str) -> str:
     return key.removeprefix("model.").removeprefix("diffusion_model.")
 
 
-def semantic_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def semantic_state(state: Mapping[str, ValueT]) -> dict[str, ValueT]:
     """The modules' tensors among a file's, under any of the prefixes that Wan files have."""
     found = {bare(key): key for key in state}
     return {key: state[found[key]] for key in KEYS if key in found}

@@ -2,19 +2,20 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from ..core.checkpoint import read_safetensors, read_shapes, require_tensors
+from ..core.checkpoint import read_shapes, read_some, require_tensors
 from ..core.semantic import SemanticModules, semantic_config, semantic_state
 from ..core.wan_files import WAN_2_2_VAE, DiTConfig, bare_dit, dit_config, is_quantised, vae_width
 from .dit import WanDiT
 from .vae import WanVAE
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
-Tensors = Callable[[dict[str, Tensor]], dict[str, Tensor]]
+# Of a file's tensors, or of what stands for them, those of a module, under its names.
+Choice = Callable[[dict[str, Any]], dict[str, Any]]
 # Parameters that only some released variant has, and what it is called: they have a forward of their own.
 FOREIGN_KEYS = {
     "vace_patch_embedding.weight": "VACE",
@@ -86,17 +87,18 @@ def on_meta(build, *sizes):
 
 
 def fill_parameters(
-    model: ModuleT, path: str | Path, what: str, dtype: torch.dtype, device: str, mine: Tensors = dict
+    model: ModuleT, path: str | Path, what: str, dtype: torch.dtype, device: str, mine: Choice = dict
 ) -> ModuleT:
     """Give a module without storage its values from a file, of whose tensors `mine` chooses: every key once,
     every shape right, before anything is read. -> it, in eval mode."""
     name, wanted = f"{what}: {Path(path).name}", dict(model.named_parameters())
     _require_plain(shapes := mine(read_shapes(path, what)[0]), name)
     require_tensors(shapes, wanted, name)
-    chosen = mine(read_safetensors(path, what)[0])
+    keys = mine({key: key for key in read_shapes(path, what)[0]})
+    read = read_some(path, what, set(keys.values()).__contains__)
     # Not strict: shared parameters have two names in a state dict and one among `wanted`.
     model.load_state_dict(
-        {key: value.to(device=device, dtype=dtype) for key, value in chosen.items()},
+        {name: read[key].to(device=device, dtype=dtype) for name, key in keys.items()},
         strict=False,
         assign=True,
     )

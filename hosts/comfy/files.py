@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ...core.checkpoint import Shapes, read_shapes, read_some, require_tensors, require_values
+from ...core.semantic import semantic_config, semantic_state
 from ...core.wan_files import (
     TOKENIZER,
     VAE,
@@ -54,6 +55,9 @@ def require_dit(path: str, what: str = "diffusion_model") -> None:
     config.custom_operations = torch.nn
     model = config.get_model(plain, "", device="meta").diffusion_model
     _require_whole(held, model, name)
+    modules = semantic_state(shapes)
+    if modules:
+        semantic_config(modules, name)
     require_values(path, what)
 
 

@@ -10,7 +10,7 @@ from comfy.model_patcher import CoreModelPatcher, ModelPatcher
 from torch import Tensor
 
 from ...core.checkpoint import read_shapes, read_some
-from ...core.lora import changes
+from ...core.lora import canonical, changes
 from ...core.semantic import (
     EMBEDDING,
     SemanticModules,
@@ -48,12 +48,12 @@ def load_editing_adapter(model: ModelPatcher, path: str, strength: float) -> Mod
     require_editing(metadata, name)
     semantic_config(semantic_state(shapes), name)
     beside = beside_modules(shapes)
+    weights = model.model.diffusion_model.state_dict()
     if beside:  # core would drop what does not fit
-        weights = model.model.diffusion_model.state_dict()
         changes({key: shapes[key] for key in beside}, weights, name)
     state = read_some(path, "adapter", lambda key: key in beside or is_module_key(key))
     attached = attach_modules(model, semantic_state(state), name)
-    lora = {key: state[key] for key in beside}
+    lora = canonical(changes({key: state[key] for key in beside}, weights, name)) if beside else {}
     if not lora and strength != 1:
         logger.warning(
             "refvid: %s holds no LoRA beside the modules; its strength of %s acts on nothing", name, strength
