@@ -11,6 +11,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..core.header import shown
 from ..core.identity import Identity
 from ..core.long_video import LongVideo
 from ..core.references import Reference
@@ -89,9 +90,9 @@ def require_inputs(schema: io.Schema, given: dict[str, Any]) -> None:
     known = {one.id: one for one in schema.inputs}
     for name in given.keys() - known.keys():
         group = known.get(name.partition(".")[0])
-        names = known if group is None else [f"{group.id}.{one.id}" for one in group.get_all()[1:]]
+        parts = [] if group is None else [f"{group.id}.{one.id}" for one in group.get_all()[1:]]
         raise ValueError(
-            f"{name} is no input that {schema.display_name} takes here; it has {', '.join(names)}"
+            f"{shown(name)} is no input that {schema.display_name} takes here; it has {', '.join(parts or known)}"
         )
     for one in schema.inputs:
         for value in _rows(schema, given.get(one.id)):

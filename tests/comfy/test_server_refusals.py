@@ -91,6 +91,10 @@ REFUSED = {
     "size off the grid": (edited(GOOD, {"apply.latent": ["odd", 0]}, {
         "odd": node("EmptyHunyuanLatentVideo", width=72, height=64, length=9, batch_size=1),
     }), "apply", r"^latent is 9x8 cells"),
+    "size of nothing": (edited(GOOD, {"apply.latent": ["odd", 0]}, {
+        "odd": node("EmptyHunyuanLatentVideo", width=64, height=["five", 0], length=9, batch_size=1),
+        "five": node("RefVidTestAnything", what="number"),
+    }), "apply", r"^latent is 8x0 cells"),
     "latent of a picture": (edited(GOOD, {"apply.latent": ["still", 0]}, {
         "still": node("EmptyLatentImage", width=64, height=64, batch_size=1),
     }), "apply", r"^latent is not a video's"),
