@@ -13,7 +13,7 @@ from .controls import StepWindow
 @dataclass(frozen=True)
 class Pass:
     """What one evaluation of the backbone is given: which text; and whether it keeps the conditions (references, identities,
-    replaced frames), which go together."""
+    replaced frames), which go together. Without them references are what their recipe's `guider_null` says."""
 
     text: Literal["positive", "negative"]
     conditions: bool

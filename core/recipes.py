@@ -36,8 +36,10 @@ class Recipe:
     masked_input   the recipe fills a (latent, mask, latent) patch embedding, 36 channels on Wan 2.1
     own_source  each reference is a stream with the video's positions and a source id of its own; otherwise reference
                 k stands at frame F + k, right after a video of F latent frames
-    null_pass   whether the unconditional pass keeps the references, for samplers that do not build their passes; "zero": there they
-                have zero latents, whoever builds the passes
+    null_pass   what the negative conditioning has of the references, for samplers that do not build their passes: it keeps
+                them, drops them, or has zero latents in their places
+    guider_null  the same of the pass without conditions that guidance builds itself (`core.guidance.NULL`), by what the
+                weights were trained with; where it keeps them, a scale of its own does nothing to references
     clock       timestep of reference tokens: the video's, or their own, 0, since they are clean
     reads_text  whether reference tokens read the prompt
     types       the type embedding that tokens are told apart by, or None
@@ -52,6 +54,7 @@ class Recipe:
     masked_input: bool
     own_source: bool
     null_pass: NullPass
+    guider_null: NullPass
     max_references: int = 8
     longest_edge: int = 848
     clock: Clock = "video"
@@ -66,19 +69,22 @@ class Recipe:
 
 def saber() -> Recipe:
     """Masked references behind the video. Saber (arXiv 2512.06905) §3; order, grey ground and joint attention as
-    published; positions F + k, token rule and null pass are our choice (not public)."""
-    return Recipe("saber", "arXiv 2512.06905", "video", GREY, False, True, False, "keep")
+    published; positions F + k, token rule and null passes are our choice (not public): our training leaves a clip's
+    references out of the sequence (`reference_dropout`)."""
+    return Recipe("saber", "arXiv 2512.06905", "video", GREY, False, True, False, "keep", "drop")
 
 
 def phantom() -> Recipe:
-    """Whole reference frames behind the video, white padding included. Phantom (arXiv 2502.11079) and core's
-    WanPhantomSubjectToVideo."""
-    return Recipe("phantom", "arXiv 2502.11079", "video", WHITE, True, False, False, "keep", max_references=4)
+    """Whole reference frames behind the video, white padding included; zero latents in guidance's null pass. Phantom
+    (arXiv 2502.11079) and core's WanPhantomSubjectToVideo, whose third output that pass is."""
+    where = "arXiv 2502.11079"
+    return Recipe("phantom", where, "video", WHITE, True, False, False, "keep", "zero", max_references=4)
 
 
 def bernini() -> Recipe:
-    """Pictures as in-context streams of their own size. ByteDance Bernini-R and core's BerniniConditioning."""
-    return Recipe("bernini", "ByteDance/Bernini-R", "own", WHITE, False, False, True, "keep")
+    """Pictures as in-context streams of their own size, which its training leaves out of the sequence. ByteDance
+    Bernini-R (bernini/training/data.py) and core's BerniniConditioning."""
+    return Recipe("bernini", "ByteDance/Bernini-R", "own", WHITE, False, False, True, "keep", "drop")
 
 
 def videomaker() -> Recipe:
@@ -93,6 +99,7 @@ def videomaker() -> Recipe:
         False,
         False,
         False,
+        "zero",
         "zero",
         max_references=1,
         clock="own",
@@ -112,8 +119,8 @@ def videomaker_no_text() -> Recipe:
 
 def in_context() -> Recipe:
     """A source video beside the one that is made, on the same positions, with the same timestep, seen by all (our choice: what SAMA is
-    without what it adds); pictures at frame F + k."""
-    return Recipe("in_context", "our choice", "video", GREY, False, False, False, "keep")
+    without what it adds); pictures at frame F + k, and none in guidance's null pass, as in training, which shows none."""
+    return Recipe("in_context", "our choice", "video", GREY, False, False, False, "keep", "drop")
 
 
 def recipe_for(modules: object | None, said: str | None) -> str | None:

@@ -126,12 +126,13 @@ def _evaluate(
 
 
 def _references_of(references: EncodedReferences | None, entry: Pass) -> EncodedReferences | None:
-    """What a pass is shown of them: all, nothing, or zero latents, as their recipe says."""
+    """What a pass is shown of them: all, nothing, or zero latents, as their recipe says (`guider_null`)."""
     if references is None or entry.conditions:
         return references
-    if references.arranged.layout.recipe.null_pass != "zero":
-        return None
-    return replace(references, inputs=tuple(torch.zeros_like(one) for one in references.inputs))
+    null = references.arranged.layout.recipe.guider_null
+    if null == "zero":
+        return replace(references, inputs=tuple(torch.zeros_like(one) for one in references.inputs))
+    return references if null == "keep" else None
 
 
 def _clocks(given: Given, sigma: Tensor, batch: int) -> Tensor:

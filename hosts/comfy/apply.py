@@ -2,7 +2,6 @@
 
 import logging
 from dataclasses import dataclass
-from typing import Literal
 
 import comfy.utils
 import torch
@@ -15,7 +14,8 @@ from ...core.recipes import AUTO, TRAINED_FOR, Recipe, choose_recipe
 from ...core.references import Reference, active, prepare, reference_input
 from ...kernels.paths import AUTO as ANY_ATTENTION
 from . import sidecar
-from .conditioning import BLANK_IMAGE, ZERO, Attached, Conditioning, attach, with_values
+from .conditioning import AS_RECIPE, BLANK_IMAGE, ZERO, Attached, Conditioning, attach, with_values
+from .halves import REFERENCES
 from .variants import input_channels, latent_channels, require_vae, require_wan, takes_image_features
 
 logger = logging.getLogger(__name__)
@@ -42,11 +42,12 @@ def apply_references(
     latent: dict[str, Tensor],
     references: list[Reference],
     recipe: str | Recipe = AUTO,
-    null_pass: Literal["recipe", "keep", "drop", "zero"] = "recipe",
+    null_pass: str = AS_RECIPE,
     attention: str = ANY_ATTENTION,
 ) -> Applied:
     """Everything that may be refused is refused before anything is encoded. Without an active reference the inputs
-    come back as they are, so that nothing of the graph changes."""
+    come back as they are, so that nothing of the graph changes. `null_pass` (`conditioning.NULL_PASSES`) is what the
+    negative has of them, and what the null pass of our guiders has, where it is not the recipe's to say."""
     models = [model] if low_noise_model is None else [model, low_noise_model]
     for given, what in zip(models, ("model", "low_noise_model"), strict=False):
         require_wan(given, what)
@@ -67,15 +68,15 @@ def apply_references(
     prepared, latents = _encoded(references, recipe, vae, samples)
     attached = Attached(latents, [r.mask for r in prepared], [r.controls for r in prepared], cells)
     values = (recipe, attached, attention)
-    null = recipe.null_pass if null_pass == "recipe" else null_pass
+    null = recipe.null_pass if null_pass == AS_RECIPE else null_pass
     if null != "drop":
         negative = attach(negative, *values)
     if null == "zero":
         negative = with_values(negative, {ZERO: True})
     return Applied(
-        sidecar.install(model),
-        None if low_noise_model is None else sidecar.install(low_noise_model),
-        attach(positive, *values),
+        sidecar.install(model, REFERENCES),
+        None if low_noise_model is None else sidecar.install(low_noise_model, REFERENCES),
+        attach(positive, *values, null_pass),
         negative,
     )
 
@@ -120,9 +121,9 @@ def video_latent(latent: dict[str, Tensor], model: ModelPatcher) -> Tensor:
             "latent is not a video's: connect EmptyHunyuanLatentVideo (Wan22ImageToVideoLatent for TI2V-5B)"
         )
     rows, columns = samples.shape[-2:]
-    if rows % 2 or columns % 2:
+    if rows % 2 or columns % 2 or not samples.numel():
         raise ValueError(
-            f"latent is {columns}x{rows} cells; a Wan token is 2x2, so both must be even: use sizes in steps of 16"
+            f"latent is {columns}x{rows} cells; a Wan token is 2x2, so both must be even, from 2: use sizes in steps of 16"
         )
     if samples.shape[1] != latent_channels(model):
         raise ValueError(

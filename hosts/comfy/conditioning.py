@@ -2,7 +2,7 @@
 saving, combining and areas keep working. Lists that come in are never changed: other nodes hold them too."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from ...core.frames import Given
 from ...core.identity import Bound
 from ...core.layout import Layout
 from ...core.reach import words
-from ...core.recipes import Recipe, recipe_named
+from ...core.recipes import NullPass, Recipe, recipe_named
 from ...core.references import Arranged, arrange
 from ...kernels.paths import AUTO
 
@@ -25,9 +25,11 @@ CONTROLS = "refvid_controls"  # (K, 9) float64, a row of numbers each
 REACH = "refvid_reach"  # list of (F or 1, h or 1, w or 1) bool: cells of the video latent that each acts on
 ATTENTION = "refvid_attention"  # str: which attention runs
 ZERO = "refvid_zero"  # True: the references are there with zero latents
+NULL_PASS = "refvid_null_pass"  # str: a word of AS_RECIPE, "keep", "drop", "zero" for each; absent where all are the first
 BLANK_IMAGE = "refvid_blank_image"  # True: the image features of an image-to-video model are zero
 
 IDENTITIES = "refvid_identities"  # list of (1, n, C): tokens of each, read behind the text
+ADAPTER = "refvid_adapter"  # str: the fingerprint of the adapter that read them
 BOUND = "refvid_bound"  # (K, 2) float64: the weight of each one's keys, and whether a phrase names it
 PHRASES = "refvid_phrases"  # list of (1, p, text width): states of the words that name each of those
 IDENTITY_REACH = (
@@ -41,8 +43,10 @@ FRAMES_CLOCK = "refvid_frames_clock"  # str: core.frames.CLOCKS
 SOURCE = "refvid_source"  # (1, C, F, h, w): a source video's latent, as the VAE made it; every pass keeps it
 SOURCE_RECIPE = "refvid_source_recipe"  # str
 
-REFERENCE_KEYS = (RECIPE, LATENTS, MASKS, CONTROLS, REACH, ATTENTION, ZERO)
+REFERENCE_KEYS = (RECIPE, LATENTS, MASKS, CONTROLS, REACH, ATTENTION, ZERO, NULL_PASS)
 FRAME_KEYS = (FRAMES, FRAMES_AT, FRAMES_CLOCK)
+AS_RECIPE = "recipe"  # a null pass as the recipe has it
+NULL_PASSES = (AS_RECIPE, *get_args(NullPass))
 
 
 def with_values(conditioning: Conditioning, values: dict[str, Any]) -> Conditioning:
@@ -61,10 +65,17 @@ class Attached:
 
 
 def attach(
-    conditioning: Conditioning, recipe: Recipe, references: Attached, attention: str = AUTO
+    conditioning: Conditioning,
+    recipe: Recipe,
+    references: Attached,
+    attention: str = AUTO,
+    null_pass: str = AS_RECIPE,
 ) -> Conditioning:
-    """A copy that carries these references after those it has. ValueError on another recipe, or too many."""
-    return [[text, _appended(options, recipe, references, attention)] for text, options in conditioning]
+    """A copy that carries these references after those it has, and what guiders' null pass has of them (`NULL_PASSES`). ValueError on
+    another recipe, or too many."""
+    return [
+        [text, _appended(options, recipe, references, attention, null_pass)] for text, options in conditioning
+    ]
 
 
 def controls_of(options: dict[str, Any]) -> list[Controls]:
@@ -109,16 +120,23 @@ def cells_of(options: dict[str, Any], grid: tuple[int, ...], reach: str = REACH)
 @dataclass(frozen=True)
 class AttachedIdentity:
     """An identity as it travels: tokens (1, n, C), the weight of their keys, states of its phrase (1, p, text width) if it has
-    one, and cells of the video that read it."""
+    one, cells of the video that read it, and the fingerprint of its adapter."""
 
     tokens: Tensor
     strength: float
     phrase: Tensor | None
     reach: Tensor
+    adapter: str
 
 
 def attach_identity(conditioning: Conditioning, identity: AttachedIdentity) -> Conditioning:
-    """A copy that carries this identity after those it has."""
+    """A copy that carries this identity after those it has. ValueError where another adapter read those."""
+    for _, options in conditioning:
+        if options.get(ADAPTER, identity.adapter) != identity.adapter:
+            raise ValueError(
+                f"the conditioning carries identities of adapter {options[ADAPTER]} already, this is {identity.adapter}; use one adapter "
+                "for all people"
+            )
     added = {
         IDENTITIES: [identity.tokens],
         PHRASES: [] if identity.phrase is None else [identity.phrase],
@@ -132,6 +150,7 @@ def attach_identity(conditioning: Conditioning, identity: AttachedIdentity) -> C
                 **options,
                 **{key: [*options.get(key, ()), *values] for key, values in added.items()},
                 BOUND: torch.cat([options[BOUND], row]) if BOUND in options else row,
+                ADAPTER: identity.adapter,
             },
         ]
         for text, options in conditioning
@@ -202,14 +221,37 @@ def strip(conditioning: Conditioning) -> Conditioning:
 
 
 def null_of(negative: Conditioning, positive: Conditioning) -> Conditioning:
-    """The unconditional pass of guiders: `negative` without references and replaced frames; with those of `positive` at zero latents
-    where their recipe says so."""
-    carried = (
-        {key: value for key, value in positive[0][1].items() if key in REFERENCE_KEYS} if positive else {}
-    )
-    if RECIPE not in carried or recipe_named(carried[RECIPE]).null_pass != "zero":
+    """The unconditional pass of guiders: `negative` without references and replaced frames, but for those references of `positive` that
+    their null pass keeps, or has at zero latents; where one of them is zero, all that are left are, as in the negative that core's
+    samplers get."""
+    options = next((options for _, options in positive if options.get(LATENTS)), None)
+    nulls = [] if options is None else null_passes(options)
+    left = [index for index, null in enumerate(nulls) if null != "drop"]
+    if options is None or not left:
         return strip(negative)
-    return with_values(strip(negative), {**carried, ZERO: True})
+    values = {key: value for key, value in options.items() if key in REFERENCE_KEYS}
+    for key in (LATENTS, MASKS, REACH):
+        values[key] = [values[key][index] for index in left]
+    values[CONTROLS] = values[CONTROLS][left]
+    return with_values(strip(negative), {**values, **({ZERO: True} if "zero" in nulls else {})})
+
+
+def null_passes(options: dict[str, Any]) -> list[str]:
+    """What guiders' null pass has of each reference of a condition: "keep", "drop" or "zero". ValueError for other words, or of another
+    number."""
+    said, recipe = _null_words(options), recipe_named(options[RECIPE])
+    if len(said) != len(options[LATENTS]) or not set(said) <= set(NULL_PASSES):
+        raise ValueError(
+            f"positive: {NULL_PASS} is {options[NULL_PASS]!r}; needed one of {', '.join(NULL_PASSES)} for each of its "
+            f"{len(options[LATENTS])} references: apply them anew"
+        )
+    return [recipe.guider_null if null == AS_RECIPE else null for null in said]
+
+
+def _null_words(options: dict[str, Any]) -> list[str]:
+    if NULL_PASS in options:
+        return options[NULL_PASS].split()
+    return [AS_RECIPE] * len(options.get(LATENTS, ()))
 
 
 def carrying(text: Conditioning, conditions: Conditioning) -> Conditioning:
@@ -222,7 +264,9 @@ def carrying(text: Conditioning, conditions: Conditioning) -> Conditioning:
     return [[text[0][0], dict(options)] for _, options in conditions]
 
 
-def _appended(options: dict, recipe: Recipe, references: Attached, attention: str) -> dict:
+def _appended(
+    options: dict, recipe: Recipe, references: Attached, attention: str, null_pass: str
+) -> dict[str, Any]:
     present = options.get(RECIPE, options.get(SOURCE_RECIPE, recipe.name))
     if present != recipe.name:
         raise ValueError(
@@ -235,6 +279,8 @@ def _appended(options: dict, recipe: Recipe, references: Attached, attention: st
             f"takes at most {recipe.max_references}"
         )
     rows = torch.tensor([_row(controls) for controls in references.controls], dtype=torch.float64)
+    nulls = [*_null_words(options), *[null_pass] * len(references.latents)]
+    said = {} if set(nulls) == {AS_RECIPE} else {NULL_PASS: " ".join(nulls)}
     return {
         **options,
         RECIPE: recipe.name,
@@ -243,4 +289,5 @@ def _appended(options: dict, recipe: Recipe, references: Attached, attention: st
         CONTROLS: torch.cat([options[CONTROLS], rows]) if CONTROLS in options else rows,
         REACH: [*options.get(REACH, ()), *references.reach],
         ATTENTION: attention,
+        **said,
     }

@@ -13,6 +13,7 @@ from . import sidecar
 from .apply import apply_references, file_recipe
 from .conditioning import Conditioning, attach_source
 from .edited import require_modules
+from .halves import SOURCE
 from .semantic import modules_of
 from .variants import input_channels, latent_channels, makes_one_clock, require_vae, require_wan
 
@@ -48,7 +49,7 @@ def instruction_edit(
     encoded = vae.encode(pictures)
     latent = {"samples": torch.zeros_like(encoded)}
     positive, negative = (_words(clip, text) for text in (prompt, PREFIX))
-    patched = in_windows(sidecar.install(model), windows, encoded.shape[2])
+    patched = in_windows(sidecar.install(model, SOURCE), windows, encoded.shape[2])
     positive, negative = (attach_source(words, encoded, recipe) for words in (positive, negative))
     out = apply_references(patched, None, positive, negative, vae, latent, references, recipe)
     return Setup(out.model, out.positive, out.negative, latent, len(source))

@@ -8,6 +8,7 @@ from ...core.frames import GROUP, Placed, given_frames
 from . import sidecar
 from .apply import video_latent
 from .conditioning import Conditioning, attach_frames
+from .halves import FRAMES
 from .variants import input_channels, latent_channels, makes_one_clock, require_vae, require_wan
 
 
@@ -33,7 +34,7 @@ def replace_frames(
     samples = video_latent(latent, models[0])
     made = given_frames(placed, vae.encode, torch.zeros_like(samples[:1]), vae.spacial_compression_encode())
     return (
-        [sidecar.install(model) for model in models],
+        [sidecar.install(model, FRAMES) for model in models],
         attach_frames(positive, made),
         attach_frames(negative, made),
         {**latent, "samples": made.on(samples)},

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ...core.guidance import CONDITIONED, MIDDLE, NULL, Guidance, Table, combine, renormed
 from ...core.schedule import share_of
-from .conditioning import FRAMES, IDENTITIES, LATENTS, Conditioning, carrying, null_of
+from .conditioning import FRAMES, IDENTITIES, LATENTS, RECIPE, Conditioning, carrying, null_of, null_passes
+from .halves import require_halves
 
 logger = logging.getLogger(__name__)
 CONDITIONS = (LATENTS, IDENTITIES, FRAMES)  # what an image scale of its own acts on
@@ -69,11 +70,16 @@ class TableGuider(comfy.samplers.CFGGuider):
 def table_guider(
     model: ModelPatcher, positive: Conditioning, negative: Conditioning, guidance: Guidance
 ) -> TableGuider:
-    """JIT-CFG or SIT-CFG: the null pass has neither the prompt nor the conditions (references, frames), whatever `negative` carries."""
+    """JIT-CFG or SIT-CFG: the null pass has neither the prompt nor the conditions (references, frames), whatever `negative` carries; of
+    references it has what `conditioning.null_of` says. ValueError where model and conditioning do not belong together."""
+    given = {"positive": positive, "negative": negative}
+    require_halves(model, {side: [options for _, options in words] for side, words in given.items()})
     guider = TableGuider(model)
     conds = {"positive": positive, "negative": null_of(negative, positive)}
     if guidance.image != guidance.text:  # else no step needs it
         _tell_nothing_carried(positive)
+        if guidance.image.value != 1:
+            _tell_kept(positive)
         conds["middle"] = carrying(negative, positive)
     guider.inner_set_conds(conds)
     guider.set_guidance(guidance)
@@ -85,6 +91,17 @@ def _tell_nothing_carried(positive: Conditioning) -> None:
         logger.warning(
             "refvid: image_scale: positive carries neither references nor identities nor given frames; it "
             "acts only on what other nodes put there beside the prompt"
+        )
+
+
+def _tell_kept(positive: Conditioning) -> None:
+    """The null pass of references that it keeps is the pass that an image scale compares it with."""
+    carried = [options for _, options in positive if options.get(LATENTS)]
+    if carried and all(null == "keep" for options in carried for null in null_passes(options)):
+        logger.warning(
+            "refvid: image_scale: it does nothing to the references, which the null pass keeps (null_pass of Apply References, or the "
+            "recipe %s); set it to 1, which saves a pass",
+            carried[0][RECIPE],
         )
 
 

@@ -19,7 +19,7 @@ from ...core.lora import changes
 from ...core.reach import reach
 from ...core.reference_video import ReferenceVideo, cover, make_reference_video
 from ...core.slots import PATCH, Encoded, SlotEncoder
-from . import sidecar
+from . import halves, sidecar
 from .apply import video_latent
 from .conditioning import IDENTITIES, AttachedIdentity, Conditioning, attach_identity
 from .variants import latent_channels, require_wan
@@ -28,7 +28,6 @@ LATENTS = {
     16: comfy.latent_formats.Wan21,
     48: comfy.latent_formats.Wan22,
 }  # by channels: how the model sees them
-ATTACHED = "refvid_adapter"  # a model's attachment: the fingerprint of the adapter whose LoRA it carries
 
 
 @dataclass(frozen=True)
@@ -103,10 +102,11 @@ def apply_identity(
     everywhere = torch.ones(1, 1, 1, dtype=torch.bool)
     cells = everywhere if region is None else _cells(region, latent, models[0])
     states = None if phrase is None else words(phrase)
-    named = AttachedIdentity(tokens[None], strength, states, cells)
-    nobody = AttachedIdentity(loaded.adapter.nobody[None], 1.0, None, everywhere)
+    adapter = loaded.adapter.fingerprint
+    named = AttachedIdentity(tokens[None], strength, states, cells, adapter)
+    nobody = AttachedIdentity(loaded.adapter.nobody[None], 1.0, None, everywhere, adapter)
     return (
-        [_with_lora(sidecar.install(model), loaded.adapter) for model in models],
+        [_with_lora(sidecar.install(model, halves.IDENTITIES), loaded.adapter) for model in models],
         attach_identity(positive, named),
         [one for entry in negative for one in _once(entry, nobody)],
     )
@@ -125,7 +125,7 @@ def input_file(name: str) -> str:
     """The path of a file in ComfyUI's input folder; ValueError where there is none."""
     path = folder_paths.get_annotated_filepath(name)
     if not Path(path).is_file():
-        raise ValueError(f"file: there is no {name} in ComfyUI's input folder")
+        raise ValueError(f"file: there is no {name} in ComfyUI's input folder; needed a file that Save Identity made")
     return path
 
 
@@ -159,7 +159,7 @@ def _require_fit(model: ModelPatcher, loaded: LoadedAdapter) -> None:
             f"{width} and {latent_channels(model)}"
         )
     changes(loaded.adapter.lora, model.model.diffusion_model.state_dict(), "adapter")
-    present = model.attachments.get(ATTACHED)
+    present = model.attachments.get(halves.LORA)
     if present not in (None, loaded.adapter.fingerprint):
         raise ValueError(
             f"model carries adapter {present} already, this is {loaded.adapter.fingerprint}; use one adapter for all people"
@@ -168,8 +168,8 @@ def _require_fit(model: ModelPatcher, loaded: LoadedAdapter) -> None:
 
 def _with_lora(model: ModelPatcher, adapter: Adapter) -> ModelPatcher:
     """A model with the adapter's LoRA once, through ComfyUI's own weight adapters."""
-    if model.attachments.get(ATTACHED) is not None:
+    if model.attachments.get(halves.LORA) is not None:
         return model
     patched, _ = comfy.sd.load_lora_for_models(model, None, adapter.lora, 1.0, 0.0)
-    patched.set_attachments(ATTACHED, adapter.fingerprint)
+    patched.set_attachments(halves.LORA, adapter.fingerprint)
     return patched

@@ -11,6 +11,7 @@ from ...kernels.paths import AUTO, Choice
 from . import conditioning as keys
 from .apply import video_latent
 from .attention import OVERRIDE, choose
+from .halves import REFERENCES, require_patched
 from .sidecar import with_tokens
 from .variants import require_wan
 
@@ -19,7 +20,7 @@ def inspect_references(
     model: ModelPatcher, conditioning: keys.Conditioning, latent: dict[str, Tensor], vae=None
 ) -> tuple[Inspection, list[Tensor]]:
     """The references of a conditioning, as this model would run them on this latent; and their pictures (H, W, 3) as the
-    VAE gives them back, or without one their masks. ValueError where there are none."""
+    VAE gives them back, or without one their masks. ValueError where there are none, or the model would leave them out."""
     require_wan(model)
     if any(keys.SOURCE in options for _, options in conditioning):
         raise ValueError(
@@ -30,6 +31,7 @@ def inspect_references(
         raise ValueError(
             "positive carries no references; connect the conditioning that Apply References gives back"
         )
+    require_patched(model, REFERENCES, "positive")
     samples, arranged = video_latent(latent, model), keys.arranged_of(options)
     frames, rows, columns = samples.shape[2:]
     inspection = inspect(

@@ -31,6 +31,7 @@ from . import conditioning as keys
 from . import edited, people, recall, replaced, spare
 from .attention import OVERRIDE, Rule, chosen_path
 from .beside import KEY, RAN, Beside, BlockPatch, Evaluation, Shown
+from .halves import Feature, marked, tell_halves
 from .shared import Cells, packed, require_plain_sequence, unpacked, video_tokens
 from .variants import input_channels, takes_image_features
 
@@ -52,9 +53,9 @@ REFERENCES = (
 IMAGE_FEATURES = (257, 1280)
 
 
-def install(model: ModelPatcher) -> ModelPatcher:
-    """A clone in which conditioning with references takes effect; one that has it already is only cloned."""
-    model = model.clone()
+def install(model: ModelPatcher, feature: Feature) -> ModelPatcher:
+    """A clone in which conditioning takes effect that carries any of our features, marked with the one it is for."""
+    model = marked(model.clone(), feature)
     if model.wrappers.get(WrappersMP.DIFFUSION_MODEL, {}).get(KEY):
         return model
     model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, _outer_sample)
@@ -71,6 +72,7 @@ def install(model: ModelPatcher) -> ModelPatcher:
 
 def _outer_sample(executor, noise, latent_image, sampler, sigmas, mask=None, callback=None, *rest, **kwargs):
     guider = executor.class_obj
+    tell_halves(guider.model_patcher, guider.conds)
     given = spare.Given((noise, latent_image), sampler, sigmas, mask, callback, rest, kwargs)
     grid = given.video().shape[2:]
     for conds in guider.conds.values():  # copies made for this run

@@ -12,6 +12,8 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
+from .halves import require_halves
+
 logger = logging.getLogger(__name__)
 
 # Samplers that use the steps before the present one: a run in two ranges starts their history anew.
@@ -104,7 +106,9 @@ class StepRange:
 def denoise_steps(
     guider: comfy.samplers.CFGGuider, latent: dict[str, Tensor], part: StepRange, seed: int, add_noise: bool
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Run a part of a schedule. -> (latent, its clean estimate at the last step)"""
+    """Run a part of a schedule. -> (latent, its clean estimate at the last step). ValueError where the guider's model and conditioning do
+    not belong together."""
+    require_halves(guider.model_patcher, getattr(guider, "original_conds", {}), "guider: ")
     sigmas = part.sigmas(guider.model_patcher)
     samples = comfy.sample.fix_empty_latent_channels(
         guider.model_patcher, latent["samples"],

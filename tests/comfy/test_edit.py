@@ -17,7 +17,7 @@ from refvid.core.guidance import Guidance, Scale, joint
 from refvid.core.references import make_reference
 from refvid.core.semantic import first_frames
 from refvid.hosts import plain, plain_references
-from refvid.hosts.comfy import sidecar
+from refvid.hosts.comfy import halves, sidecar
 from refvid.hosts.comfy.apply import apply_references
 from refvid.hosts.comfy.conditioning import with_values
 from refvid.hosts.comfy.edit import in_windows
@@ -215,7 +215,7 @@ def test_what_cannot_be_is_refused(editor):
         run.sample(model, positive, negative, latent(5))
     with pytest.raises(ValueError, match="area or a mask"):
         run.sample(model, with_values(positive, {"area": (4, 4, 0, 0), "strength": 1.0}), negative, latent())
-    without = sidecar.install(editor.comfy)
+    without = sidecar.install(editor.comfy, halves.SOURCE)
     without.remove_additional_models("refvid_semantic")
     with pytest.raises(ValueError, match="segment_embedding, siglip_feat_mlp and semantic_head"):
         run.sample(without, positive, negative, latent())

@@ -16,7 +16,7 @@ from refvid_edit import FRAMES, SIDE, Editor
 from refvid.core.checkpoint import save_model
 from refvid.core.lora import lora_key
 from refvid.core.recipes import recipe_named
-from refvid.hosts.comfy import sidecar
+from refvid.hosts.comfy import halves, sidecar
 from refvid.hosts.comfy.backbone import load_model
 from refvid.hosts.comfy.conditioning import attach_source
 from refvid.hosts.comfy.semantic import load_editing_adapter, modules_of
@@ -128,7 +128,7 @@ def editor(tmp_path_factory) -> Editor:
 
 def made(editor, model):
     words = [attach_source([[run.text(seed), {}]], editor.source, recipe_named("sama")) for seed in (1, 2)]
-    return run.sample(sidecar.install(model), *words, run.empty_latent(FRAMES, SIDE, SIDE))
+    return run.sample(sidecar.install(model, halves.SOURCE), *words, run.empty_latent(FRAMES, SIDE, SIDE))
 
 
 def adapter_file(folder, sizes):
@@ -206,6 +206,24 @@ def test_an_editing_adapter_is_taken_whole_or_refused_in_both_hosts(editor, tmp_
     with pytest.raises(ValueError, match=rf"^adapter: editing\.safetensors.*{says}"):
         with_editing_adapter(backbone, path, 1.0, "adapter")
     assert not before.patches and modules_of(before) is None
+
+
+@pytest.mark.parametrize("prefix", ["", "model.diffusion_model.", "model.", "lora_unet_"])
+def test_a_lora_under_other_names_acts_as_under_comfyuis(editor, tmp_path, prefix):
+    """Core drops names that it does not know."""
+    sizes = tiny.config()
+    path, low = adapter_file(tmp_path, sizes)
+    base = load_model(str(tiny.save_dit(tmp_path, "plain.safetensors", sizes, tiny.dit_state(sizes))), None)
+    wanted = load_editing_adapter(base, str(path), 1.0)
+    flat = prefix == "lora_unet_"
+    renamed = {}
+    for key, value in low.items():
+        layer, end = key.removeprefix("diffusion_model.").split(".lora_")
+        renamed[f"{prefix}{layer.replace('.', '_') if flat else layer}.lora_{end}"] = value
+    save_model({**tiny.semantic_state(sizes.width), **renamed}, path, dtype=torch.float32)
+    got = load_editing_adapter(base, str(path), 1.0)
+    assert got.patches.keys() == wanted.patches.keys() and len(got.patches) == len(low) // 2
+    assert run.worst(made(editor, got), made(editor, wanted)) == 0
 
 
 def test_on_an_fp8_base_an_edit_is_that_of_its_weights_in_fp32(editor, tmp_path):

@@ -13,8 +13,8 @@ from refvid_folder import import_folder
 
 from refvid.core.recipes import recipe_named
 from refvid.core.references import make_reference
+from refvid.hosts.comfy import halves, sidecar
 from refvid.hosts.comfy import identity as host
-from refvid.hosts.comfy import sidecar
 from refvid.hosts.comfy.apply import apply_references
 from refvid.hosts.comfy.conditioning import attach_source
 from refvid.hosts.comfy.semantic import load_editing_adapter
@@ -88,7 +88,7 @@ def test_an_edit_with_the_modules_as_an_adapter_does_too(pair, tmp_path):
     file = tiny.save_dit(tmp_path, "modules.safetensors", SIZES, tiny.semantic_state(SIZES.width))
 
     def made(model):
-        patched = sidecar.install(load_editing_adapter(model, str(file), 1.0))
+        patched = sidecar.install(load_editing_adapter(model, str(file), 1.0), halves.SOURCE)
         return run.sample(patched, *words, run.empty_latent(FRAMES, SIDE, SIDE))
 
     quantised, twin = (made(model) for model in pair)

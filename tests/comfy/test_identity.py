@@ -15,6 +15,7 @@ from refvid_client import edited, failure, node
 from refvid_files import SLOT_ID, TRAP
 
 from refvid.core.identity import load_identity
+from refvid.hosts.comfy import halves
 from refvid.hosts.comfy import identity as host
 from refvid.hosts.comfy.conditioning import IDENTITIES
 
@@ -73,7 +74,7 @@ def test_two_people_share_one_lora_and_one_nobody(t2v, loaded, people):
 
 def test_both_experts_carry_it(t2v, loaded, people):
     models, _, _ = host.apply_identity([t2v, t2v.clone()], *TEXTS, loaded, people[0])
-    assert all(model.patches and model.attachments[host.ATTACHED] for model in models)
+    assert all(model.patches and model.attachments[halves.LORA] for model in models)
 
 
 def test_what_does_not_belong_together_is_refused(t2v, vae, folder, loaded, people):

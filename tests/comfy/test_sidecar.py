@@ -14,7 +14,7 @@ from refvid.core.controls import Controls
 from refvid.core.guidance import Scale, joint
 from refvid.core.references import make_reference
 from refvid.hosts.comfy import conditioning as keys
-from refvid.hosts.comfy import sidecar
+from refvid.hosts.comfy import halves, sidecar
 from refvid.hosts.comfy.apply import apply_references
 from refvid.hosts.comfy.guiders import table_guider
 
@@ -62,7 +62,7 @@ def test_no_reference_and_strength_zero_leave_the_graph_as_it_is(model, vae, pos
 def test_a_patched_model_without_references_in_the_conditioning_is_bit_identical(
     model, vae, positive, negative
 ):
-    patched = sidecar.install(model)
+    patched = sidecar.install(model, halves.REFERENCES)
     assert torch.equal(
         sample(patched, positive, negative, empty_latent()), sample(model, positive, negative, empty_latent())
     )
@@ -181,7 +181,7 @@ def test_a_strength_near_zero_approaches_removal(model, vae, positive, negative)
 
 
 def test_joint_guidance_drops_references_from_its_null_pass_only(model, vae, positive, negative):
-    out = apply(model, positive, negative, vae, [make_reference(picture(3))], null_pass="keep")
+    out = apply(model, positive, negative, vae, [make_reference(picture(3))])
     dropped = apply(model, positive, negative, vae, [make_reference(picture(3))], null_pass="drop")
     guider = table_guider(out.model, out.positive, out.negative, joint(Scale(4.0)))
     ours = sample(out.model, None, None, empty_latent(), guider=guider)

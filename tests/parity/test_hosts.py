@@ -15,7 +15,7 @@ from refvid.core.guidance import CONDITIONED, Guidance, Scale, joint
 from refvid.core.recipes import RECIPES, recipe_named
 from refvid.core.references import arrange, make_reference
 from refvid.hosts import plain, plain_references
-from refvid.hosts.comfy import sidecar
+from refvid.hosts.comfy import halves, sidecar
 from refvid.hosts.comfy.apply import apply_references
 from refvid.hosts.comfy.backbone import load_text_encoder as load_comfy_text_encoder
 from refvid.hosts.comfy.backbone import with_shift
@@ -199,7 +199,7 @@ def test_a_timestep_per_frame_agrees_on_a_48_channel_backbone_with_references(tm
     sigma = torch.tensor([[0.0, 0.7, 0.7]])
     encoded = plain_references.EncodedReferences(arranged, (reference,))
     ours = plain.velocity(dit, latent, sigma, plain.Condition({"positive": context}, encoded), CONDITIONED)
-    module = sidecar.install(patcher)
+    module = sidecar.install(patcher, halves.REFERENCES)
     options = {**module.model_options["transformer_options"], "wrappers": module.wrappers}
     with torch.no_grad():
         got = module.model.diffusion_model(

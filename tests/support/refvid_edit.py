@@ -13,7 +13,7 @@ from torch import Tensor
 from refvid.core.guidance import Scale, joint
 from refvid.core.recipes import recipe_named
 from refvid.core.semantic import SemanticModules, semantic_config, semantic_state
-from refvid.hosts.comfy import sidecar
+from refvid.hosts.comfy import halves, sidecar
 from refvid.hosts.comfy.backbone import load_model, with_shift
 from refvid.hosts.comfy.conditioning import attach_source
 from refvid.hosts.plain import Condition, guided_velocity
@@ -131,7 +131,7 @@ class Editor:
         return [attach_source([[run.text(seed), {}]], self.source, recipe_named(recipe)) for seed in (1, 2)]
 
     def installed(self):
-        return sidecar.install(self.comfy)
+        return sidecar.install(self.comfy, halves.SOURCE)
 
     def condition(self, recipe: str = "sama", **more) -> Condition:
         """The same for the plain host."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from refvid.core.editing import Windows
 from refvid.core.recipes import recipe_named
-from refvid.hosts.comfy import sidecar
+from refvid.hosts.comfy import halves, sidecar
 from refvid.hosts.comfy.apply import apply_references
 from refvid.hosts.comfy.conditioning import attach_source
 from refvid.hosts.comfy.edit import instruction_edit
@@ -43,7 +43,7 @@ class Editing:
         model = self.with_modules(model or self.case.model)
         given = self.source(seed) if source is None else source
         recipe = recipe_named(self.recipe)
-        return sidecar.install(model), *(
+        return sidecar.install(model, halves.SOURCE), *(
             attach_source(one, given, recipe) for one in texts or self.case.texts()
         )
 

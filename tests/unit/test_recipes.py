@@ -38,6 +38,19 @@ def test_the_grounds_are_grey_127_and_white():
     assert [recipe_named(name).fill for name in ("phantom", "bernini")] == [1.0, 1.0]
 
 
+def test_the_null_pass_of_guidance_is_what_each_recipes_weights_were_trained_with():
+    """Left out of the sequence by our training of saber and Bernini's own, zero latents in Phantom's guidance and in our training of
+    VideoMaker, and never seen by what edits."""
+    trained = {
+        "phantom": "zero",
+        "videomaker": "zero",
+        "videomaker_shared": "zero",
+        "videomaker_no_text": "zero",
+    }
+    for name in RECIPES | EDITING:
+        assert recipe_named(name).guider_null == trained.get(name, "drop"), name
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
