@@ -95,6 +95,12 @@ def tapped(graph: Graph) -> Graph:
     return graph | taps
 
 
+def needed(graph: Graph, name: str) -> Graph:
+    """The part of a graph that a node needs, and itself."""
+    links = [value[0] for value in graph[name]["inputs"].values() if isinstance(value, list)]
+    return {name: graph[name], **{key: one for link in links for key, one in needed(graph, link).items()}}
+
+
 def made(server: Client, name: str, graph: Graph) -> dict[str, Tensor]:
     """Run a graph that must succeed. -> what is kept of it, by graph/node."""
     entry = server.run(graph)

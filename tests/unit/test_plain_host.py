@@ -211,17 +211,6 @@ def test_a_pass_without_references_sees_none_and_reads_its_own_text(dit, vae):
     assert far(run(dit, None, NULL), run(dit, None))
 
 
-@pytest.mark.parametrize("null", ["drop", "zero", "keep"])
-def test_a_pass_without_conditions_has_of_the_references_what_the_recipe_says_of_guiders(dit, vae, null):
-    """Whatever samplers are told that do not build their passes (`null_pass`)."""
-    recipe = replace(saber(), guider_null=null, null_pass="drop" if null != "drop" else "keep")
-    encoded = plain_references.encode_references(dit, vae, three(), recipe, GRID)
-    nothing = replace(encoded, inputs=tuple(torch.zeros_like(one) for one in encoded.inputs))
-    wanted = {"drop": None, "zero": nothing, "keep": encoded}
-    unprompted = {name: run(dit, one, Pass("negative", True)) for name, one in wanted.items()}
-    assert [name for name, made in unprompted.items() if torch.equal(run(dit, encoded, NULL), made)] == [null]
-
-
 def test_rows_of_a_batch_share_the_references(dit, vae):
     encoded = plain_references.encode_references(dit, vae, three(1.0, 2.0, 1.0), saber(), GRID)
     both = plain.velocity(dit, latent().repeat(2, 1, 1, 1, 1), SIGMA, condition(encoded), CONDITIONED)
