@@ -15,8 +15,8 @@ PARTIAL = ".partial"
 def replacing(path: str | Path) -> Iterator[Path]:
     """A path beside `path` to write a file to. It is flushed and takes the place of `path` where the block
     ends well; else it is removed, and `path` is as it was. A link's target is what is replaced. OSError as
-    the file system says."""
-    path = Path(path).resolve()
+    the file system says, and where that is no file: a device would be one afterwards."""
+    path = _resolved(Path(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     # A name may be 255 bytes long, a character four; two who write at once do not meet.
     partial = path.with_name(f".{path.name[:50]}-{token_hex(4)}{PARTIAL}")
@@ -30,6 +30,16 @@ def replacing(path: str | Path) -> Iterator[Path]:
     finally:
         partial.unlink(missing_ok=True)
     _flush_names(path.parent)
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        target = path.resolve()
+    except RuntimeError as error:  # Python before 3.13
+        raise OSError(f"{path} is a link to itself; no file can take its place") from error
+    if target.exists() and not target.is_file():
+        raise OSError(f"{path} is there and no file; needed a file, or nothing")
+    return target
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -72,7 +82,7 @@ def read_mark(folder: Path) -> dict | None:
     """What the mark of a folder says; None where there is none, or none that is whole."""
     try:
         said = json.loads((folder / MARK).read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return said if isinstance(said, dict) else None
 

@@ -1,6 +1,7 @@
 """Rows of training data, made once and kept in files."""
 
 import logging
+import stat
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -58,16 +59,28 @@ def _write(made: Any, path: Path, told: str) -> None:
 
 
 def _require_ours(path: Path) -> None:
-    """ValueError where a file is there that does not begin as ours do. An empty one holds nothing."""
-    if not path.exists():
+    """ValueError where anything is there that does not begin as ours do. An empty file holds nothing."""
+    try:
+        begins = _begins(path)
+    except FileNotFoundError:
         return
-    with path.open("rb") as file:
-        begins = file.read(8 + len(OURS))[8:]
-    if path.stat().st_size and not (begins and OURS.startswith(begins)):
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror}); choose another folder") from error
+    if begins is None or not OURS.startswith(begins):
         raise ValueError(
             f"{path} is no file of encoded clips (its metadata has no {MADE_BY}); "
             "move it away, or choose another folder"
         )
+
+
+def _begins(path: Path) -> bytes | None:
+    """What follows a file's first eight bytes, as long as `OURS` at most; None where that is nothing, or no
+    file."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):  # a pipe would never end
+        return None
+    with path.open("rb") as file:
+        return file.read(8 + len(OURS))[8:] or (None if found.st_size else OURS)
 
 
 def _read(rows: type[RowsT], path: Path, told: str) -> RowsT | None:

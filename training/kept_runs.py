@@ -125,6 +125,6 @@ def marked(file: Path) -> Any:
         return json.loads(file.read_text("utf-8"))
     except FileNotFoundError:
         return None
-    except ValueError:
+    except (ValueError, RecursionError):
         logger.warning("%s is empty or cut short: taken as not there", file)
         return None

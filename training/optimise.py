@@ -8,6 +8,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from ..core.header import shown
 from .parallel import ALONE, Ranks, share_out
 
 FIELDS = {  # what either keeps of a parameter that has had a gradient
@@ -104,7 +105,7 @@ def restore_run(
 ) -> None:
     """Take back what `run_tensors` gave. Without a generator its state is left alone. ValueError, and nothing
     is changed, where the tensors are not all there or are another module's; `what` names them."""
-    _require_whole(tensors, module, optimiser, generator, what)
+    require_run(tensors, module, optimiser, generator, what)
     groups: dict[str, dict] = {"module": {}, "average": {}, "muon": {}, "adam": {}, "generator": {}}
     for key, value in tensors.items():
         name, _, rest = key.partition(".")
@@ -127,33 +128,40 @@ def _inner(optimiser: Optimiser) -> dict[str, torch.optim.Optimizer]:
     return {"muon": optimiser.muon, "adam": optimiser.adam}
 
 
-def _require_whole(
+def require_run(
     tensors: dict[str, Tensor],
     module: nn.Module,
     optimiser: Optimiser,
     generator: Generator | None,
     what: str,
 ) -> None:
-    needed = {f"module.{key}": value.shape for key, value in module.state_dict().items()}
-    needed |= {f"average.{key}": value.shape for key, value in optimiser.average.state_dict().items()}
+    """ValueError where a state's tensors, of which shapes and types alone are looked at, are not all there or are
+    another run's; `what` names them."""
+    needed = {f"module.{key}": value for key, value in module.state_dict().items()}
+    needed |= {f"average.{key}": value for key, value in optimiser.average.state_dict().items()}
     if generator is not None:  # that of a GPU is another
-        needed["generator"] = generator.get_state().shape
+        needed["generator"] = generator.get_state()
     known = needed.copy()
     if "generator" in tensors:
-        known["generator"] = tensors["generator"].shape
+        known["generator"] = tensors["generator"]
     for name, inner in _inner(optimiser).items():
         parameters = chain.from_iterable(group["params"] for group in inner.param_groups)
         for index, parameter in enumerate(parameters):
-            fields = {f"{name}.{index}.{field}": parameter.shape for field in FIELDS[name]}
-            fields = {key: torch.Size() if key.endswith(".step") else shape for key, shape in fields.items()}
+            fields = {f"{name}.{index}.{field}": parameter for field in FIELDS[name]}
+            fields = {
+                key: torch.ones(()) if key.endswith(".step") else value for key, value in fields.items()
+            }
             known |= fields
             if fields.keys() & tensors.keys():  # a parameter without a gradient has none of them
                 needed |= fields
-    for key, shape in needed.items():
+    for key, wanted in needed.items():
         if key not in tensors:
-            raise ValueError(f"{what} has no {key}")
-        if tensors[key].shape != shape:
-            raise ValueError(f"{what} has a {key} of {list(tensors[key].shape)}; this run's is {list(shape)}")
+            raise ValueError(f"{what} has no {key}; needed the whole state of this run")
+        came = tensors[key]
+        if came.shape != wanted.shape:
+            raise ValueError(f"{what} has a {key} of {list(came.shape)}; this run's is {list(wanted.shape)}")
+        if came.dtype != wanted.dtype and not (came.is_floating_point() and wanted.is_floating_point()):
+            raise ValueError(f"{what} has a {key} of {came.dtype}; this run's is {wanted.dtype}")
     odd = sorted(tensors.keys() - known.keys())
     if odd:
-        raise ValueError(f"{what} has {odd[0]}, which this run has not")
+        raise ValueError(f"{what} has {shown(odd[0])}, which this run has not; needed the state of this run")

@@ -3,6 +3,7 @@ run alone."""
 
 import json
 import logging
+import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
@@ -13,7 +14,7 @@ from typing import Any
 from torch import Generator, Tensor, nn
 
 from ..core.checkpoint import read_safetensors, read_shapes, write_tensors
-from .optimise import Optimiser, restore_run, run_tensors
+from .optimise import Optimiser, require_run, restore_run, run_tensors
 
 logger = logging.getLogger(__name__)
 STEP, MADE_BY = "step", "made_by"  # metadata of a state; those of 0.1.0 say the step alone
@@ -107,7 +108,9 @@ class RunState:
         wrong: list[str] = []
         for path in self.files.states(self.folder):
             try:
-                tensors, step, _ = _whole(path, read_safetensors)
+                shapes, step, _ = _whole(path, read_shapes)
+                require_run(shapes, module, optimiser, generator, f"state: {path.name}")
+                tensors, _, _ = _whole(path, read_safetensors)
                 restore_run(tensors, module, optimiser, generator, f"state: {path.name}")
             except ValueError as error:
                 wrong.append(str(error))
@@ -158,9 +161,15 @@ def _whole(path: Path, read: Read) -> tuple[dict[str, Tensor], int, dict | None]
         raise ValueError(f"state: there is no {path.name}")
     tensors, said = read(path, "state")
     try:
-        return tensors, int(said[STEP]), json.loads(said.get(MADE_BY, "null"))
-    except (KeyError, ValueError) as error:
-        raise ValueError(f"state: {path.name} does not say its step; it is no state of a run") from error
+        step, made_by = json.loads(said[STEP]), json.loads(said.get(MADE_BY, "null"))
+    except (KeyError, ValueError, RecursionError) as error:
+        raise ValueError(f"state: {path.name} does not say its step; needed a state of a run") from error
+    if type(step) is not int or step < 0 or not isinstance(made_by, dict | None):
+        raise ValueError(
+            f"state: {path.name} says {STEP} {reprlib.repr(step)}, {MADE_BY} {reprlib.repr(made_by)}; needed a number "
+            "of steps, and what it was made by, as an object"
+        )
+    return tensors, step, made_by
 
 
 def plain(value: Any) -> Any:
@@ -192,9 +201,12 @@ def weights_digest(path: Path, what: str) -> str:
     if not path.is_file():
         raise ValueError(f"{what}: there is no file {path}; give a .safetensors file")
     digest = sha256()
-    with path.open("rb") as file:
-        header = int.from_bytes(file.read(8), "little")
-        file.seek(min(8 + header, path.stat().st_size))
-        while part := file.read(CHUNK):
-            digest.update(part)
+    try:
+        with path.open("rb") as file:
+            header = int.from_bytes(file.read(8), "little")
+            file.seek(min(8 + header, path.stat().st_size))
+            while part := file.read(CHUNK):
+                digest.update(part)
+    except OSError as error:
+        raise ValueError(f"{what}: {path} cannot be read ({error.strerror}); give another file") from error
     return f"sha256 {digest.hexdigest()[:16]}"

@@ -55,6 +55,11 @@ def listening(_whole: Path, where: Path) -> None:
         os.chdir(here)
 
 
+def link_to_pipe(_whole: Path, where: Path) -> None:
+    os.mkfifo(where.with_name("pipe"))
+    where.symlink_to("pipe")
+
+
 PLACES: Corpus = {
     "nothing there": lambda whole, where: None,
     "a directory": directory,
@@ -64,9 +69,12 @@ PLACES: Corpus = {
     "a link to zeros without end": lambda whole, where: where.symlink_to("/dev/zero"),
     "a link to a full device": lambda whole, where: where.symlink_to("/dev/full"),
     "a link to a file of the kernel's": lambda whole, where: where.symlink_to("/proc/self/mem"),
+    "a link to a pipe": link_to_pipe,
     "a pipe": lambda whole, where: os.mkfifo(where),
     "a socket": listening,
 }
+# Not for tests of what writes: who is root and finds a fault would lose these.
+SYSTEMS = ("a link to zeros without end", "a link to a full device", "a link to a file of the kernel's")
 if os.geteuid():  # who is root may read anything
     PLACES["a file that may not be read"] = unreadable
 

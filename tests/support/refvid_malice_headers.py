@@ -204,7 +204,7 @@ HEADERS: Corpus = {
 }  # fmt: skip
 # Of each group a few, for every run of the tests.
 FEW = (
-    "a directory", "a link to zeros without end", "a pipe", "empty", "a header of 2^63", "a header of 8 GiB, sparse", "cut in half",
+    "a directory", "a link to zeros without end", "a link to a pipe", "a pipe", "empty", "a header of 2^63", "a header of 8 GiB, sparse", "cut in half",
     "trailing data", "a pickle", "a zip with a pickle", "null", "braces without end", "metadata with a number", "a key that stands twice",
     "a million keys", "a name of 300,000 letters", "a name with half a letter", "an unknown type", "a negative side",
     "a side of 10,000 digits", "sides whose product overflows", "offsets that are floats", "a hole", "an overlap",

@@ -37,18 +37,20 @@ SIZES = tiny.config()
 SECONDS, MEBIBYTES = 2.0, 64.0  # of the processor, beyond what was held before
 TOO_LONG = 30  # seconds that go by; a loader that waits for what never comes is stopped then
 NEEDED = re.compile(
-    r"need(s|ed)\b|\bgive\b|\bchoose\b|\btakes? (it|both)\b|\bgoes into\b|\bload in ComfyUI\b|\bupdate\b|\bmake one\b|is not an? .*: it has no |in this DiT\b|\bname the\b"
+    r"need(s|ed)\b|\bgive\b|\bchoose\b|\btakes? (it|both)\b|\bgoes into\b|\bload in ComfyUI\b|\bupdate\b|\bmake one\b|is not an? .*: it has no |in this DiT\b|this run's is\b|\bname the\b"
 )
 
 
 @dataclass(frozen=True)
 class Reader:
-    """A loader: the kind of file it reads, how, and whether it reads what the file's tensors hold, or what their shapes are, too."""
+    """A loader: the kind of file it reads, how, whether it reads what the file's tensors hold, or what their shapes are, too, and how the file
+    has to be called, where it has to."""
 
     kind: str
     read: Callable[[Path], object]
     values: bool = True
     shapes: bool = True
+    called: str | None = None
 
 
 def whole_files(folder: Path) -> dict[str, Path]:
@@ -135,7 +137,7 @@ def complaint(name: str, malice: Malice, whole: Path, reader: Reader, folder: Pa
     """What is wrong with how a loader meets one way to break a file."""
     place = folder / "broken"
     place.mkdir()
-    path = place / f"{whole.stem}-to-be-refused.safetensors"
+    path = place / (reader.called or f"{whole.stem}-to-be-refused.safetensors")
     try:
         says = malice(whole, path)
         wrong = _wrong(reader, path, says)
