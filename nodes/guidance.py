@@ -10,9 +10,15 @@ from .sockets import CATEGORY, Node
 
 def _conditions() -> list:
     return [
-        io.Model.Input("model", tooltip="From Apply References (or any other node that gives a Wan model)."),
+        io.Model.Input(
+            "model",
+            tooltip="From Apply References (or any other node that gives a Wan model), together with positive.",
+        ),
         io.Conditioning.Input("positive", tooltip="From Apply References: prompt and references."),
-        io.Conditioning.Input("negative", tooltip="Negative prompt; references in it are left out."),
+        io.Conditioning.Input(
+            "negative",
+            tooltip="Negative prompt. What its pass has of references is said by null_pass of Apply References.",
+        ),
     ]
 
 
@@ -43,8 +49,8 @@ class RefVidJointGuider(Node):
             node_id="RefVidJointGuider",
             display_name="Joint Guider (JIT-CFG)",
             category=CATEGORY,
-            description="Guidance on prompt and references together, in two passes: the null pass has neither "
-            "(STIV, arXiv 2412.07730).",
+            description="Guidance on prompt and references together, in two passes: the null pass has neither, but for what "
+            "null_pass of Apply References leaves there (STIV, arXiv 2412.07730).",
             inputs=[
                 *_conditions(),
                 _scale("scale", 5.0, "1 is no guidance and one pass; Wan's default is 5; the demo model likes 2."),

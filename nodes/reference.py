@@ -97,8 +97,8 @@ class RefVidApplyReferences(Node):
                                "after the video. phantom: Phantom weights. bernini: Bernini-R weights. videomaker: weights "
                                "trained as VideoMaker."),
                 io.Combo.Input("null_pass", options=["recipe", "keep", "drop", "zero"], default="recipe", advanced=True,
-                               tooltip="What the negative conditioning has of the references, for KSampler: all, none, or zero latents. "
-                               "Our guiders build their own passes and ignore this."),
+                               tooltip="What the pass without the prompt has of the references: all, none, or zero latents; with KSampler and "
+                               "with our guiders. recipe: as the weights were trained; a table on the help page has it."),
                 io.Combo.Input("attention", optional=True, options=list(NAMES), default=NAMES[0], advanced=True,
                                tooltip="auto takes the fastest way that is exact and says which in the log. triton: this pack's "
                                "kernel, on NVIDIA GPUs. eager checks the others in plain torch, slowly."),

@@ -22,7 +22,7 @@ class RefVidDenoiseSteps(Node):
             description="Runs the steps of a schedule with any guider, all of them or a range, in the words of "
             "KSampler (Advanced). Two ranges equal one run with samplers that keep no history, such as euler.",
             inputs=[
-                io.Guider.Input("guider", tooltip="Joint Guider, or any guider of core."),
+                io.Guider.Input("guider", tooltip="Joint Guider, or any guider of core; its model and conditioning from the same of our nodes."),
                 io.Latent.Input("latent", tooltip="Empty latent, or what an earlier range left."),
                 io.Combo.Input("add_noise", options=["enable", "disable"], advanced=True,
                                tooltip="Disable for every range but the first."),
