@@ -90,15 +90,17 @@ def is_finite(tensor: Tensor) -> bool:
     if not tensor.is_floating_point() or not tensor.numel():
         return True
     if tensor.element_size() == 1:
-        first = _BITS[tensor.dtype]
+        mask, first = _BITS[tensor.dtype]
         return all(
-            int((part & 0x7F).max()) < first for part in tensor.view(torch.uint8).flatten().split(CHUNK)
+            int((part & mask).max()) < first for part in tensor.view(torch.uint8).flatten().split(CHUNK)
         )
     return all(bool(torch.isfinite(bound)) for bound in tensor.aminmax())
 
 
-# The first bits without their sign that are no number.
-_BITS = {torch.float8_e4m3fn: 0x7F, torch.float8_e5m2: 0x7C}
+# By type the bits beside the sign, and the first of them that are no number.
+_BITS = {torch.float8_e4m3fn: (0x7F, 0x7F), torch.float8_e5m2: (0x7F, 0x7C)}
+if hasattr(torch, "float8_e8m0fnu"):  # scales of mxfp8: an exponent alone
+    _BITS[torch.float8_e8m0fnu] = (0xFF, 0xFF)
 
 
 def require_kind(metadata: dict[str, str], kind: str, version: str, name: str, instead: str) -> None:
