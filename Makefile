@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-plain test-comfy test-browser kernels-matrix check bench comfyui-files object-info clean need-dest
+.PHONY: help demo test test-plain test-comfy test-browser soak kernels-matrix check bench comfyui-files object-info clean need-dest
 
 # The first of these that starts and is new enough; choose another with PYTHON=...
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3; do \
@@ -44,6 +44,10 @@ test-comfy: $(VENV)/dev.stamp
 
 test-browser: $(VENV)/dev.stamp
 	OMP_NUM_THREADS=1 $(BIN)/python tests/run_comfy.py $(BROWSER)
+
+soak: $(VENV)/dev.stamp  ## the tests of faults in full: broken files, full disks, kills, a server under attack; half an hour
+	@export REFVID_SOAK=1 OMP_NUM_THREADS=1; $(BIN)/pytest tests/faults; plain=$$?; \
+	$(BIN)/python tests/run_comfy.py $$(grep -l mark.comfy tests/faults/*.py); exit $$((plain + $$?))
 
 kernels-matrix: $(VENV)/dev.stamp  ## every kernel for every architecture and type, on Triton 3.7.1 and 3.6.0
 	$(BIN)/pytest tests/unit/test_kernels_compiled.py -m slow

@@ -10,6 +10,7 @@ import torch
 PLAN = (
     "fault.json"  # in the input folder: what is to go wrong in this run; where it is not there, nothing does
 )
+REACHED = "reached.txt"  # beside it, once it has gone wrong
 
 
 def values():
@@ -49,7 +50,7 @@ class RefVidTestAnything:
 
 class RefVidTestFault:
     """A model whose n-th evaluation goes wrong as input/fault.json says: {"at": n, "kind": ..., "block": index of the
-    block inside which, or null for the whole model}. Always made anew, so that what follows it runs anew too."""
+    block inside which, or null for the whole model}; input/reached.txt is written then. Always made anew, so that what follows it runs anew too."""
 
     RETURN_TYPES = ("MODEL",)
     FUNCTION = "watch"
@@ -74,6 +75,7 @@ class RefVidTestFault:
             left[0] -= 1
             if left[0] != 0:
                 return executor(*args, **kwargs)
+            file.with_name(REACHED).touch()
             if plan["block"] is None:
                 _go_wrong(plan["kind"])
                 return executor(*args, **kwargs)
@@ -93,6 +95,8 @@ class RefVidTestFault:
 def _go_wrong(kind):
     import comfy.model_management
 
+    if kind == "nothing":
+        return
     if kind == "interrupt":
         comfy.model_management.interrupt_current_processing()
     elif kind == "out of memory":

@@ -11,7 +11,7 @@ from typing import Any
 
 from refvid_client import Graph, node
 from refvid_fault_nodes import values
-from refvid_faults_api import WORKFLOWS, digested, every_node, short
+from refvid_faults_api import WORKFLOWS, cut, digested, every_node, short
 
 SAID = json.loads((Path(__file__).resolve().parents[1] / "data/object_info.json").read_text("utf-8"))
 ODD: tuple[Any, ...] = (
@@ -38,6 +38,9 @@ def mutated(seed: int) -> tuple[str, Graph]:
     }
     name = random.choice(sorted(bases))
     graph, done = bases[name], []
+    if random.random() < 0.7:  # up to one of our nodes, which takes little time
+        ends = [key for key, one in graph.items() if one["class_type"].startswith("RefVid")]
+        graph = cut(graph, random.choice(ends))
     for _ in range(random.choice((1, 1, 1, 2, 3))):
         mutation = random.choice(MUTATIONS)
         done.append(f"{mutation.__name__} {mutation(graph, random)}")
