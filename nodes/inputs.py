@@ -2,9 +2,10 @@
 literals; it lets any literal onto a socket, any value through a link of type *, NaN into every number, and an option
 that a dynamic input does not have disappear."""
 
-import math
 import reprlib
+import sys
 from collections.abc import Callable, Iterator
+from numbers import Integral, Real
 from typing import Any
 
 from comfy.model_patcher import ModelPatcher
@@ -17,6 +18,7 @@ from ..core.long_video import LongVideo
 from ..core.references import Reference
 from ..hosts.comfy.identity import LoadedAdapter
 
+MOST_NUMBER = sys.float_info.max  # of an input without bounds
 MOST_CHOICES = 20  # that a message lists
 
 
@@ -127,12 +129,11 @@ def _parts(one: io.Input, value: Any) -> Iterator[tuple[str, io.Input, Any]] | N
     if not isinstance(value, dict):
         return None
     if isinstance(one, io.Autogrow.Input):
-        slots = enumerate(one.template.cached_inputs.items())
         # A slot that nothing is linked to may be left out, but for the first ones.
         return (
-            (name, slot, value.get(name))
-            for place, (name, slot) in slots
-            if value.get(name) is not None or place < one.template.min
+            (slot.id, slot, value.get(slot.id))
+            for place, slot in enumerate(one.get_all()[1:])
+            if value.get(slot.id) is not None or place < one.template.min
         )
     if isinstance(one, io.DynamicCombo.Input):
         chosen = [option for option in one.options if option.key == value.get(one.id)]
@@ -148,15 +149,16 @@ def _fits(one: io.Input, value: Any) -> bool:
         return isinstance(value, str) and value in one.options
     if isinstance(one, (io.Int.Input, io.Float.Input)):
         least, most = _bounds(one)
-        number = type(value) is int or (isinstance(one, io.Float.Input) and type(value) is float)
-        return number and math.isfinite(value) and least <= value <= most
+        number: Any = value
+        numbers = Integral if isinstance(one, io.Int.Input) else Real  # numpy's too
+        return isinstance(value, numbers) and not isinstance(value, bool) and bool(least <= number <= most)
     if isinstance(one, io.Boolean.Input):
         return isinstance(value, bool)
     return isinstance(one, io.String.Input) and isinstance(value, str)
 
 
 def _bounds(one: io.Int.Input | io.Float.Input) -> tuple[float, float]:
-    return -math.inf if one.min is None else one.min, math.inf if one.max is None else one.max
+    return -MOST_NUMBER if one.min is None else one.min, MOST_NUMBER if one.max is None else one.max
 
 
 def _refused(schema: io.Schema, one: io.Input, label: str, value: Any) -> str:
@@ -181,7 +183,7 @@ def _needed(one: io.Input) -> str:
     if isinstance(one, io.DynamicCombo.Input):
         return _one_of([option.key for option in one.options])
     if isinstance(one, io.Autogrow.Input):
-        return f"links on {one.id}.{one.template.names[0]} and so on"
+        return f"links on {one.id}.{one.get_all()[1].id} and so on"
     if isinstance(one, (io.Int.Input, io.Float.Input)):
         least, most = _bounds(one)
         return f"{'a whole number' if isinstance(one, io.Int.Input) else 'a number'}, {least} to {most}"

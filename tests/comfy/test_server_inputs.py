@@ -35,6 +35,8 @@ LINKED = (  # the input, what comes through a link of type *, and what is said o
     ("reference.image", "vector", "image is a tensor of shape [3]"),
     ("reference.image", "no pictures", "image is a tensor of shape [0, 8, 8, 3]"),
     ("reference.strength", "nan", "strength is nan; Masked Reference needs a number, 0.0 to 10.0"),
+    ("reference.strength", "infinite", "strength is inf; Masked Reference needs a number, 0.0 to 10.0"),
+    ("keys.stride", "numpy", "stride is "),
     ("reference.first_frame", "negative", "first_frame is -"),
     ("reference.soft_mask", "number", "soft_mask is 5; Masked Reference needs a BOOLEAN"),
     ("inspect.latent", "latent of no video", "latent is not a video's"),
@@ -82,6 +84,15 @@ def test_what_comes_through_a_link_of_any_type_is_refused_by_name(filled, place,
     assert said is not None and (said.node, said.kind) == (name, "ValueError"), said
     assert said.message.startswith(message), said.message
     assert what in values()
+
+
+@pytest.mark.parametrize(
+    ("place", "what"), [("pretext.seed", "largest seed"), ("reference.strength", "numpy")]
+)
+def test_numbers_within_bounds_are_taken_through_any_link(filled, place, what):
+    anything = {"any": node("RefVidTestAnything", what=what)}
+    asked = edited(cut(every_node(), place.partition(".")[0]), {place: ["any", 0]}, anything)
+    assert failure(filled.run(asked)) is None
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import json
 import struct
 from pathlib import Path
 
+import numpy as np
 import torch
 
 PLAN = (
@@ -19,6 +20,9 @@ def values():
         "number": 5,
         "negative": -(1 << 70),
         "nan": float("nan"),
+        "infinite": float("inf"),
+        "largest seed": (1 << 64) - 1,
+        "numpy": np.float32(0.5),
         "text": "x",
         "empty list": [],
         "list": [1, 2],
