@@ -26,6 +26,10 @@ QUANTISED = (
     ".weight_scale",
     ".weight_scale_2",
     ".input_scale",
+    ".weight_s_rel",
+    ".weight_s_channel",
+    ".weight_codebook",
+    ".pre_quant_scale",
     ".scale_weight",
     ".scale_input",
 )

@@ -82,7 +82,8 @@ def load_text_encoder(path: str) -> comfy.sd.CLIP:
     embeddings, wan = folder_paths.get_folder_paths("embeddings"), comfy.sd.CLIPType.WAN
     if sizes.layers == XXL.layers:
         return comfy.sd.load_clip([path], embeddings, wan)
-    state = comfy.utils.load_torch_file(path, safe_load=True)
+    state, metadata = comfy.utils.load_torch_file(path, safe_load=True, return_metadata=True)
+    state, _ = comfy.utils.convert_old_quants(state, metadata=metadata)
     marked = {**state, UMT5_MARK: torch.zeros(XXL.ffn_width, 1)}
     return comfy.sd.load_text_encoder_state_dicts(
         [marked], embeddings, wan, model_options={"umt5xxl_model_config": core_sizes(sizes)}

@@ -2,7 +2,7 @@
 memory, so what a file has to hold is asked of core's own classes first."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from functools import partial
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from ...core.wan_files import (
     umt5_sizes,
     vae_width,
 )
+from .quantised import quantised_layers, require_packed
 
 INPUT = "input"
 UMT5_CONFIG = Path(comfy.text_encoders.wan.__file__).with_name("umt5_config_xxl.json")
@@ -54,7 +55,7 @@ def require_dit(path: str, what: str = "diffusion_model") -> None:
     # Torch's layers: under DynamicVRAM core's have no parameters before they are loaded.
     config.custom_operations = torch.nn
     model = config.get_model(plain, "", device="meta").diffusion_model
-    _require_whole(held, model, name)
+    _require_whole(held, model, name, quantised_layers(path, what, held, metadata, name))
     modules = semantic_state(shapes)
     if modules:
         semantic_config(modules, name)
@@ -80,12 +81,13 @@ def require_vae_file(path: str, what: str = "vae") -> None:
 
 def require_umt5(path: str, what: str = "text_encoder") -> UMT5Sizes:
     """Sizes of a text encoder. ValueError unless a file is a whole UMT5 with its tokenizer."""
-    shapes, _ = read_shapes(path, what)
+    shapes, metadata = read_shapes(path, what)
     name = f"{what}: {Path(path).name}"
     sizes = umt5_sizes(shapes, name)
     config = {**json.loads(UMT5_CONFIG.read_text("utf-8")), **core_sizes(sizes)}
     model = comfy.text_encoders.t5.T5(config, torch.float32, "meta", torch.nn)
-    _require_whole(encoder_weights(shapes), model, name)
+    held = encoder_weights(shapes)
+    _require_whole(held, model, name, quantised_layers(path, what, held, metadata, name))
     require_values(path, what)
     require_tokenizer(
         read_some(path, what, TOKENIZER.__eq__)[TOKENIZER].numpy().tobytes(), sizes.vocabulary, name
@@ -132,14 +134,16 @@ def stamp(folder: str, name: str | None) -> tuple[str, int, int] | None:
     return None if path is None or found is None else (path, found.st_size, found.st_mtime_ns)
 
 
-def _require_whole(held: Mapping[str, Tensor], model: torch.nn.Module, name: str) -> None:
-    """ValueError unless a file's tensors are the model's parameters; of quantised ones, which core unpacks, the
-    names alone."""
-    wanted = dict(model.named_parameters())
-    quantised = any(is_quantised(key) for key in held)
-    plain = {
-        key: wanted[key] if quantised and key in wanted and not value.is_floating_point() else value
-        for key, value in held.items()
-        if not is_quantised(key)
-    }
+def _require_whole(
+    held: Mapping[str, Tensor], model: torch.nn.Module, name: str, quantised: Set[str] | None = None
+) -> None:
+    """ValueError unless a file's tensors are the model's parameters. Beside them may be what says how these layers
+    are quantised; nothing where core unpacks none."""
+    wanted, plain = dict(model.named_parameters()), {}
+    for key, value in held.items():
+        packed = quantised is not None and key in wanted and key.removesuffix(".weight") in quantised
+        if packed:
+            require_packed(key, value, wanted[key], name)
+        if quantised is None or not is_quantised(key):
+            plain[key] = wanted[key] if packed else value
     require_tensors(plain, wanted, name, "; ComfyUI's own loaders may know the variant")
