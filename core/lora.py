@@ -29,8 +29,9 @@ ENDS = {
     ".dora_scale": "dora",
     ".diff": "diff",
     ".diff_b": "diff",  # of the layer's bias
+    ".diff_m": "diff",  # of the block's modulation, in lightx2v's files
 }
-BIAS = ".diff_b"
+BIAS, MODULATION = ".diff_b", ".diff_m"
 WHOLE = ({"diff"}, *({"up", "down"} | more for more in ({*()}, {"alpha"}, {"dora"}, {"alpha", "dora"})))
 MOST_RANK = 1 << 14
 FLAT = ("lora_unet_", "lora_unet__")  # before a layer's name with _ for every dot
@@ -42,7 +43,7 @@ def lora_key(block: int, projection: str, part: str, attention: str = CROSS) -> 
 
 
 NEEDED = (
-    "needed pairs of lora_A and lora_B (or lora_down and lora_up) with alpha and dora_scale, diff or diff_b, "
+    "needed pairs of lora_A and lora_B (or lora_down and lora_up) with alpha and dora_scale, diff, diff_b or diff_m, "
     f"such as {lora_key(0, 'q', 'lora_A.weight')}"
 )
 
@@ -92,6 +93,7 @@ def _parts_by_weight(
         layer = key.removesuffix(end)
         named = layers.get(layer, bare(layer) + ".weight")
         name = named.removesuffix(".weight") + ".bias" if end == BIAS else named
+        name = f"{bare(layer)}.modulation" if end == MODULATION else name
         if name not in weights:
             raise ValueError(f"{what}: {shown(key)} changes {shown(name)}, which is missing in this DiT")
         if ENDS[end] in found[name]:

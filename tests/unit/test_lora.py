@@ -10,7 +10,7 @@ import torch
 from refvid.core.adapter import load_adapter
 from refvid.core.checkpoint import read_safetensors, save_model
 from refvid.core.identity import Identity, save_identity
-from refvid.core.lora import lora_key
+from refvid.core.lora import canonical, changes, lora_key
 from refvid.demo import models
 from refvid.hosts.pipeline import load_backbone
 from refvid.hosts.plain_instruction import with_editing_adapter
@@ -71,6 +71,25 @@ def test_full_differences_of_weight_and_bias_are_added_at_the_strength(dit, stre
     torch.testing.assert_close(after[NAME], before[NAME] + strength * UP @ DOWN)
     bias = NAME.replace("weight", "bias")
     torch.testing.assert_close(after[bias], before[bias] + strength * UP[:, 0])
+
+
+def test_modulation_in_the_distilled_files_own_name_is_changed(dit):
+    """Which ComfyUI's LoRA loader does not know, and drops."""
+    more = {
+        f"diffusion_model.{of}.diff_m": torch.randn(1, rows, WIDTH)
+        for of, rows in (("blocks.1", 6), ("head", 2))
+    }
+    before = copied(dit)
+    merge_lora(dit, more, 0.5)
+    assert changed(dit, before) == {"blocks.1.modulation", "head.modulation"}
+    torch.testing.assert_close(
+        copied(dit)["blocks.1.modulation"],
+        before["blocks.1.modulation"] + 0.5 * more["diffusion_model.blocks.1.diff_m"],
+    )
+    asked = changes(
+        {"diffusion_model.blocks.1.diff_m": more["diffusion_model.blocks.1.diff_m"]}, before, "it"
+    )
+    assert canonical(asked).keys() == {"diffusion_model.blocks.1.modulation.diff"}
 
 
 def test_dora_at_strength_1_gives_rows_or_columns_the_norms_it_names(dit):
