@@ -33,6 +33,7 @@ REFUSED = {
     "deep": (b'{"w": ' + b"[" * 20000, "nests too deep"),
     "a key twice": (b'{"w": {}, "w": {}}', "w stands in it twice"),
     "an entry of other fields": ({"w": {"dtype": "F32"}}, "w is .* needed dtype, shape, data_offsets"),
+    "an entry of more fields": (entry(strides=[1]), "w is .* needed dtype, shape, data_offsets"),
     "an entry that is text": ({"w": "F32"}, "w is 'F32'; needed dtype"),
     "an unknown type": (entry(dtype="F33"), "w has dtype 'F33'; needed one of"),
     "a type that is a list": (entry(dtype=["F32"]), r"w has dtype \['F32'\]"),
@@ -45,6 +46,7 @@ REFUSED = {
     "three offsets": (entry(data_offsets=[0, 8, 8]), r"w has data_offsets \[0, 8, 8\]; needed two"),
     "backward offsets": (entry(data_offsets=[8, 0]), "w has -8 bytes"),
     "another size": (entry(shape=[3]), r"w has 8 bytes; F32 of shape \[3\] needs 12"),
+    "more bytes than its shape": (entry(shape=[1]), r"w has 8 bytes; F32 of shape \[1\] needs 4"),
     "beyond the file": (entry(shape=[4], data_offsets=[0, 16]), "its tensors end at byte 16; needed 8"),
     "before its end": (entry(shape=[1], data_offsets=[0, 4]), "its tensors end at byte 4; needed 8"),
     "a hole": (entry(shape=[1], data_offsets=[4, 8]), "w begins at byte 4; needed 0"),
@@ -56,6 +58,7 @@ REFUSED = {
     "a name without end": ({"n" * 5000: ENTRY}, r"a tensor is called n+… \(5000 letters\)"),
     "half a letter": (b'{"\\ud800": 1}', r"a tensor is called '\\ud800'"),
     "metadata that is a list": ({"__metadata__": ["a"]}, r"its metadata is \['a'\]; needed text by name"),
+    "metadata with half a letter": (b'{"__metadata__": {"a": "\\ud800"}}', "its metadata is .*; needed text"),
     "metadata of numbers": ({"__metadata__": {"a": 1}}, "its metadata is .*; needed text"),
 }  # fmt: skip
 
