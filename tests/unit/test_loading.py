@@ -73,6 +73,15 @@ def test_a_text_encoder_comes_back_with_one_table_and_its_vocabulary(folder, dty
     assert encoder.spiece_model == bytes(state["spiece_model"].tolist())
 
 
+def test_the_table_of_words_may_stand_under_both_of_its_names(folder, tmp_path):
+    def twice(state):
+        state["encoder.embed_tokens.weight"] = state["shared.weight"].clone()
+
+    plain = load_text_encoder(folder / "text.safetensors")
+    other = load_text_encoder(edited(folder, tmp_path, "text.safetensors", twice))
+    assert torch.equal(plain.encode(["a toy"]), other.encode(["a toy"]))
+
+
 def test_a_checkpoint_prefix_is_taken_off(folder, tmp_path):
     def prefixed(state):
         for key in list(state):
@@ -121,6 +130,12 @@ def narrowed(state):
     state["blocks.0.ffn.0.weight"] = state["blocks.0.ffn.0.weight"].to(torch.float8_e4m3fn)
 
 
+def layered(count):
+    """So many layers, by which core knows the published text encoder."""
+    names = [f"encoder.block.{number}.layer.0.layer_norm.weight" for number in range(1, count)]
+    return lambda state: state.update({name: torch.ones(2) for name in names})
+
+
 KEY = "blocks.0.self_attn.q.weight"
 REFUSED = {
     "a missing key": ("dit", lambda s: s.pop(KEY), rf"has no {KEY} \(1 such keys\)"),
@@ -136,6 +151,8 @@ REFUSED = {
     "another VAE": ("vae", lambda s: s.pop("decoder.head.0.gamma"), "it has no decoder.head.0.gamma"),
     "a broken VAE": ("vae", lambda s: s.pop("conv1.bias"), "has no conv1.bias"),
     "a text encoder without a vocabulary": ("text", lambda s: s.pop("spiece_model"), "has no spiece_model"),
+    "a text encoder of as many layers as the published": ("text", layered(24), "has 24 layers of width 32; needed fewer"),
+    "a text encoder of fewer layers, empty": ("text", layered(23), "has no encoder.block.10.layer"),
     "a broken text encoder": (
         "text", lambda s: s.pop("encoder.final_layer_norm.weight"), "has no encoder.final_layer_norm.weight",
     ),
