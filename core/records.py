@@ -1,7 +1,6 @@
 """Small records in a file's metadata: dataclasses whose fields say their bounds, read from JSON that may say anything."""
 
 import json
-import math
 import reprlib
 from dataclasses import MISSING, field, fields
 from typing import Any, TypeVar
@@ -24,7 +23,7 @@ def require_bounds(record: Any) -> None:
             continue
         (least, most), value = one.metadata[_BOUNDS], getattr(record, one.name)
         whole = one.type in (int, "int")
-        fits = type(value) is int or (not whole and type(value) is float and math.isfinite(value))
+        fits = type(value) is int or (not whole and type(value) is float)
         if not fits or not least <= value <= most:
             kind = "a whole number" if whole else "a number"
             raise ValueError(f"{one.name} is {reprlib.repr(value)}; needed {kind}, {least} to {most}")

@@ -82,10 +82,11 @@ def test_the_table_of_words_may_stand_under_both_of_its_names(folder, tmp_path):
     assert torch.equal(plain.encode(["a toy"]), other.encode(["a toy"]))
 
 
-def test_a_checkpoint_prefix_is_taken_off(folder, tmp_path):
+@pytest.mark.parametrize("prefix", ["model.diffusion_model.", "model.model.", "net.", "model."])
+def test_a_checkpoint_prefix_is_taken_off(folder, tmp_path, prefix):
     def prefixed(state):
         for key in list(state):
-            state[f"model.diffusion_model.{key}"] = state.pop(key)
+            state[prefix + key] = state.pop(key)
 
     plain, _ = load_dit(folder / "dit.safetensors")
     other, _ = load_dit(edited(folder, tmp_path, "dit.safetensors", prefixed))
