@@ -99,6 +99,45 @@ def test_values_that_are_no_numbers_are_refused(models, tmp_path, value):
         files.require_dit(str(written(tmp_path, broken)))
 
 
+@pytest.mark.parametrize("kind", CHECKS)
+def test_values_of_a_vae_and_a_text_encoder_are_looked_at(models, tmp_path, kind):
+    whole, path = load_file(models / f"{kind}.safetensors"), tmp_path / f"{kind}.safetensors"
+    key = [key for key in whole if key != "spiece_model"][-1]
+    save_file({**whole, key: torch.full_like(whole[key], float("nan"))}, path)
+    with pytest.raises(ValueError, match=f"{path.name} holds NaN or infinite values in {key}"):
+        CHECKS[kind](str(path))
+
+
+def test_every_loader_asks_before_core_does(models, tmp_path):
+    loads = {"vae": backbone.load_vae, "text": backbone.load_text_encoder}
+    for kind, load in loads.items():
+        state = load_file(models / f"{kind}.safetensors")
+        key = sorted(state)[2]
+        save_file(
+            {name: value for name, value in state.items() if name != key}, tmp_path / "less.safetensors"
+        )
+        with pytest.raises(ValueError, match=f"less.safetensors.* has no {key}"):
+            load(str(tmp_path / "less.safetensors"))
+    state = make_state("T2V")
+    with pytest.raises(ValueError, match=f"dit.safetensors has no {Q}"):
+        backbone.load_model(str(written(tmp_path, {k: v for k, v in state.items() if k != Q})), None)
+
+
+def test_modules_that_do_not_fit_each_other_are_refused_with_the_model(tmp_path):
+    state = state_of("sama")
+    key = "siglip_feat_mlp.fc2.weight"
+    with pytest.raises(ValueError, match=rf"^diffusion_model: dit\.safetensors: {key} is .*needed"):
+        files.require_dit(str(written(tmp_path, {**state, key: state[key][:-1].contiguous()})))
+
+
+def test_a_wan_of_a_kind_that_core_does_not_know_is_refused(tmp_path):
+    """Image-to-video by its features of pictures, with the channels of text-to-video."""
+    sizes = tiny.config(in_channels=16, image_width=1280)
+    path = tiny.save_dit(tmp_path, "dit.safetensors", sizes, tiny.dit_state(sizes))
+    with pytest.raises(ValueError, match="is not a model ComfyUI knows; needed a Wan DiT"):
+        files.require_dit(str(path))
+
+
 def test_a_prefix_is_taken_off_and_two_are_refused(tmp_path):
     whole = make_state("T2V")
     for prefix in ("model.diffusion_model.", "model.", "net."):
