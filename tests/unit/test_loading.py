@@ -197,3 +197,36 @@ def test_a_width_that_128_does_not_divide_needs_heads_from_metadata(tmp_path, wi
     save_model(tiny.dit_state(sizes), tmp_path / "dit.safetensors", dtype=torch.float32)
     with pytest.raises(ValueError, match="heads"):
         load_dit(tmp_path / "dit.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("said", "says"),
+    [
+        ({"num_heads": True}, "True heads"),
+        ({"num_heads": 2.0}, "2.0 heads"),
+        ({"num_heads": "2"}, "2 heads"),
+        ({"num_heads": None}, "None heads"),
+        ({"num_heads": 0}, "0 heads"),
+        ({"num_heads": -2}, "-2 heads"),
+        ({"num_heads": 5}, "5 heads"),
+        ({"num_heads": 32}, "32 heads of even size"),  # of 3
+        ({"num_heads": 192}, "192 heads"),
+        ({"num_heads": 2, "text_dim": 33}, "says text_dim = 33; needed 32"),
+        ({"num_heads": 2, "text_dim": None}, "says text_dim = None"),
+        ({"num_heads": 2, "num_layers": 1}, "needed num_heads and text_dim"),
+        ([2], "needed num_heads and text_dim"),
+    ],
+)
+def test_what_metadata_says_of_sizes_is_bounded(said, says):
+    """Core builds the model by it."""
+    metadata = {"config": json.dumps({"transformer": said})}
+    with pytest.raises(ValueError, match=rf"^it: .*{says}"):
+        dit_config(tiny.dit_state(SIZES), metadata, "it")
+
+
+def test_features_of_a_timestep_and_the_width_of_the_head_are_those_that_core_knows():
+    state, metadata = tiny.dit_state(SIZES), {"config": '{"transformer": {"num_heads": 2, "text_dim": 32}}'}
+    assert dit_config(state, metadata, "it") == SIZES
+    for key, shape in (("time_embedding.0.weight", (96, 258)), ("head.modulation", (1, 2, 192))):
+        with pytest.raises(ValueError, match=rf"^it: {key} .*needed"):
+            dit_config({**state, key: torch.zeros(shape)}, metadata, "it")
