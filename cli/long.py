@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from ..core.files import clear_left
 from ..core.frames import CLOCKS
 from .applies import refuse, refuse_without
 from .generate import NEEDS, RUN, add_request, read_request, tell_unknown_words
@@ -79,6 +80,7 @@ def _long(options: argparse.Namespace) -> None:
     with parts.kept_on_failure():
         with Progress("steps of all segments") as progress:
             video = generate_long(backbone, plan, keys, between, parts, progress, options.clock)
+        clear_left(options.out)  # the parts are this run's alone, so is what a kill left of its film
         media.write_video(options.out, video, request.settings.fps)
     print(
         f"{options.out}: {plan.length} frames from {plan.keys} key pictures {plan.stride} apart, recipe {request.recipe}"

@@ -4,11 +4,14 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 from secrets import token_hex
 
 MARK = "refvid.json"  # of a folder that is ours: what it holds, and what that depends on
 PARTIAL = ".partial"
+KEPT_LETTERS = 50  # of a name, in that of what is written beside it
+_TOKEN = "[0-9a-f]" * 8  # a pattern: between a name and PARTIAL
 
 
 @contextmanager
@@ -19,7 +22,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     path = _resolved(Path(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     # A name may be 255 bytes long, a character four; two who write at once do not meet.
-    partial = path.with_name(f".{path.name[:50]}-{token_hex(4)}{PARTIAL}")
+    partial = path.with_name(f".{path.name[:KEPT_LETTERS]}-{token_hex(4)}{PARTIAL}")
     try:
         mode = _mode(path if path.exists() else partial)
         yield partial
@@ -27,6 +30,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         partial.chmod(mode)  # safetensors writes files that nobody else may read
         partial.replace(path)
+    except OSError as error:
+        raise _naming(error, path, partial) from error
     finally:
         partial.unlink(missing_ok=True)
     _flush_names(path.parent)
@@ -40,6 +45,28 @@ def _resolved(path: Path) -> Path:
     if target.exists() and not target.is_file():
         raise OSError(f"{path} is there and no file; needed a file, or nothing")
     return target
+
+
+def _naming(error: OSError, path: Path, partial: Path) -> OSError:
+    """The error with the name of the file that is to be written, where it has none, or that of what is beside
+    it."""
+    named = (error.filename, error.filename2)
+    if error.filename is not None and str(partial) not in map(str, named):
+        return error
+    if error.errno is None:
+        return OSError(f"{path} could not be written ({error})")
+    return OSError(error.errno, error.strerror, str(path))
+
+
+def is_left(name: str) -> bool:
+    """Whether a file of this name is what a kill left of one that was being written."""
+    return fnmatchcase(name, f".*-{_TOKEN}{PARTIAL}")
+
+
+def clear_left(path: Path) -> None:
+    """Remove what kills left of a file, whose name may be a pattern, where nobody else is writing it."""
+    for one in path.parent.glob(f".{path.name[:KEPT_LETTERS]}-{_TOKEN}{PARTIAL}"):
+        one.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -66,7 +93,7 @@ def is_ours(folder: Path, kind: str, made_by: str, what: str) -> bool:
         raise ValueError(f"{what}: {folder} is a file; needed a folder for {kind}")
     said = read_mark(folder)
     if said is None:
-        if folder.is_dir() and any(one.name not in _OURS for one in folder.iterdir()):
+        if folder.is_dir() and any(one.name != MARK and not is_left(one.name) for one in folder.iterdir()):
             raise ValueError(
                 f"{what}: {folder} holds files and no mark that they are {kind}; move it away, or choose another"
             )
@@ -88,16 +115,12 @@ def read_mark(folder: Path) -> dict | None:
 
 
 def release(folder: Path, names: list[str]) -> None:
-    """Remove these files of a folder of ours, then its mark, then the folder. What somebody else put there
-    stays, and the folder with it."""
-    for name in (*names, MARK):
+    """Remove these files of a folder of ours and what kills left of any, then its mark, then the folder. What
+    somebody else put there stays, and the folder with it."""
+    for name in (*names, *(one.name for one in folder.iterdir() if is_left(one.name)), MARK):
         (folder / name).unlink(missing_ok=True)
     if not any(folder.iterdir()):
         folder.rmdir()
-
-
-# A mark that a full disk or a kill cut short marks nothing, and holds nothing.
-_OURS = (MARK, f".{MARK}{PARTIAL}")
 
 
 def _mode(path: Path) -> int:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core.files import MARK, PARTIAL, read_mark
+from ..core.files import MARK, PARTIAL, is_left, read_mark
 from .pictures import ENDINGS
 
 FRAMES = "frames of a film"  # kind of a folder of numbered pictures
@@ -62,7 +62,7 @@ def require_frames(folder: Path, what: str) -> None:
         return
     marked = (read_mark(folder) or {}).get("kind") == FRAMES
     for one in folder.iterdir():
-        if not (marked and (FRAME_NAME.fullmatch(one.name) or one.name == MARK)):
+        if not (marked and (FRAME_NAME.fullmatch(one.name) or one.name == MARK or is_left(one.name))):
             raise ValueError(
                 f"{what}: {folder} holds {one.name}, which is no frame of refvid's; choose another folder"
             )

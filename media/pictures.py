@@ -6,6 +6,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -58,8 +59,10 @@ def write_picture(path: str | Path, picture: Tensor) -> None:
 
 def save_image(image: Image.Image, path: str | Path) -> None:
     """An image in the format of the path's ending, whole or not at all."""
+    data = BytesIO()  # on a disk that fills up Pillow leaves out what was not written, and says nothing
+    image.save(data, Image.registered_extensions()[Path(path).suffix.lower()])
     with replacing(path) as partial:
-        image.save(partial, Image.registered_extensions()[Path(path).suffix.lower()])
+        partial.write_bytes(data.getbuffer())
 
 
 def to_bytes(values: Tensor) -> np.ndarray:

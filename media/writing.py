@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
 from heapq import merge
+from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -103,9 +104,10 @@ def _animation(frames: np.ndarray, rate: Fraction, _sound: Any, path: Path) -> N
     begins = [round(index * ticks / rate) for index in range(len(frames) + 1)]
     lasts = [max(1, later - earlier) * 1000 // ticks for earlier, later in pairwise(begins)]
     first, *others = [Image.fromarray(frame) for frame in frames]
-    kind = path.suffix[1:].upper()
+    kind, data = path.suffix[1:].upper(), BytesIO()  # as `save_image`
+    first.save(data, kind, save_all=True, append_images=others, duration=lasts, loop=0, quality=90)
     with replacing(path) as beside:
-        first.save(beside, kind, save_all=True, append_images=others, duration=lasts, loop=0, quality=90)
+        beside.write_bytes(data.getbuffer())
 
 
 def _film(frames: np.ndarray, rate: Fraction, sound: str | Path | None, path: Path) -> None:

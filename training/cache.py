@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import torch
 
 from ..core.checkpoint import read_safetensors, read_shapes, write_tensors
+from ..core.files import clear_left
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ def _joined(rows: type[RowsT], parts: list[RowsT]) -> RowsT:
 
 
 def _write(made: Any, path: Path, told: str) -> None:
+    clear_left(path)
     write_tensors({name: getattr(made, name) for name in _names(made)}, path, {MADE_BY: told})
 
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from ..core.files import claim, write_text
+from ..core.files import claim, clear_left, write_text
 from .adapter import Models
 from .run_state import RunFiles, difference, plain
 
@@ -101,6 +101,7 @@ def begin(folder: Path, made_by: Any, files: RunFiles) -> None:
         )
     if not states:
         files.remove(folder)
+    clear_left(folder / "*")
     write_text(begun, json.dumps(made))
 
 
@@ -113,6 +114,7 @@ def kept(folder: Path, made_by: Any, measure: Callable[[], Values], name: str = 
             name: {figure: one.tolist() for figure, one in row.items()} for name, row in measure().items()
         }
         said = {"made_by": made, "values": values}
+        clear_left(file)
         write_text(file, json.dumps(said))
     found = said["values"]
     return {name: {figure: torch.tensor(one) for figure, one in row.items()} for name, row in found.items()}

@@ -14,6 +14,7 @@ from typing import Any
 from torch import Generator, Tensor, nn
 
 from ..core.checkpoint import read_safetensors, read_shapes, write_tensors
+from ..core.files import clear_left
 from .optimise import Optimiser, require_run, restore_run, run_tensors
 
 logger = logging.getLogger(__name__)
@@ -44,6 +45,13 @@ class RunFiles:
     def found_results(self, folder: Path) -> list[Path]:
         return [path for pattern in (*self.results, *self.beside) for path in sorted(folder.glob(pattern))]
 
+    def clear_left(self, folder: Path) -> None:
+        """Remove what kills left of files of this run."""
+        for path in (*self.states(folder), self.fresh(folder)):
+            clear_left(path)
+        for pattern in (*self.results, *self.beside):
+            clear_left(folder / pattern)
+
     def remove(self, folder: Path) -> None:
         """Everything of this run from a folder of ours."""
         for path in (*self.states(folder), self.fresh(folder), *self.found_results(folder)):
@@ -66,6 +74,7 @@ class RunState:
             self.require_same()
         elif resume:
             logger.info("%s: no state in %s to go on from; it begins at the first step", files.name, folder)
+        files.clear_left(folder)
 
     def require_same(self) -> None:
         """ValueError where no state can be read, or one says that it was made by something else."""

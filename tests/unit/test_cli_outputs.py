@@ -217,13 +217,15 @@ def test_an_animation_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     for ending in ("gif", "webp"):
         (tmp_path / f"x.{ending}").write_bytes(b"older")
 
-        def half(image, to, *_, **__):
-            Path(to).write_bytes(b"half")
+        def half(path, data, write=Path.write_bytes):
+            write(path, data[: len(data) // 2])
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(Image.Image, "save", half)
-        with pytest.raises(KeyboardInterrupt):
-            media.write_video(tmp_path / f"x.{ending}", VIDEO, 8)
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "write_bytes", half)
+            with pytest.raises(KeyboardInterrupt):
+                media.write_video(tmp_path / f"x.{ending}", VIDEO, 8)
+        assert [file.name for file in tmp_path.glob(f"*.{ending}*")] == [f"x.{ending}"]
         assert (tmp_path / f"x.{ending}").read_bytes() == b"older"
 
 

@@ -141,7 +141,7 @@ def test_a_folder_that_holds_anything_without_a_whole_mark_is_somebodys(tmp_path
     assert before == {file.name: file.read_bytes() for file in tmp_path.iterdir()}
 
 
-@pytest.mark.parametrize("left", [MARK, f".{MARK}{files.PARTIAL}"])
+@pytest.mark.parametrize("left", [MARK, f".{MARK}-0123abcd{files.PARTIAL}"])
 def test_a_mark_that_was_cut_short_alone_does_not_lock_its_folder(tmp_path, left):
     (tmp_path / left).write_text('{"kind": "ru')
     assert not claim(tmp_path, KIND, MADE_BY, WHAT) and claim(tmp_path, KIND, MADE_BY, WHAT)

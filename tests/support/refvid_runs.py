@@ -1,0 +1,113 @@
+"""Everything that trains, at sizes of milliseconds a step: one function of a folder each, which goes on from what the folder holds."""
+
+import itertools
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import refvid_tiny as tiny
+import torch
+
+from refvid.core.slots import SlotsConfig
+from refvid.demo.evaluate_frames import GUIDED, JOINT, TEXT
+from refvid.training import (
+    ablation,
+    adapter,
+    dit,
+    frame_ablation,
+    sama_ablation,
+    slot_ablation,
+    vae,
+    videomaker_ablation,
+)
+from refvid.training.adapter import Models
+from refvid.training.edit_data import Pairs
+from refvid.training.identity_data import Meeting
+from refvid.training.kept_runs import Ablation
+from refvid.training.photograph_data import Clips
+from refvid.training.sama import SamaTraining, train_sama
+from refvid.training.slot_id import SlotTraining, train_slots
+from refvid.training.vae import Stage as VAEStage
+from refvid.training.vae import View
+from refvid.training.videomaker import VideoMakerTraining, train_videomaker
+from refvid.wan.dit import DiTConfig
+
+SIZES = DiTConfig(48, 64, 2, 1, 16, 16, 32)
+SLOTS = SlotTraining(
+    SlotsConfig(16, 48, width=16, place_width=4, slots=3, anchors=2, frames=5, size=32),
+    (Meeting("alone", 1, 64, 4, frames=5, stride=24),),
+    steps=2, rank=2, size=32, preview_every=2,
+)  # fmt: skip
+SAMA = SamaTraining(
+    1, 1, edits=Pairs("edits", 64, 5, 32), pretexts=Pairs("pretexts", 64, 5, 32), batch=2, rank=2, hidden=8
+)
+VIDEOMAKER = VideoMakerTraining(2, clips=Clips(64, frames=5, stride=24, size=32), batch=4, rank=2)
+VAE = vae.VAEConfig(2, 4, 9, 64, (VAEStage(1, 1e-3, (View(1, 32, 2),)), VAEStage(1, 1e-3, (View(5, 32, 2),))))
+DIT = replace(
+    dit.smoke_dit(),
+    kinds=dit.smoke_dit().kinds[1:],
+    settings=replace(dit.smoke_dit().settings, steps=1, width=64, height=64),
+)
+DIT = replace(DIT, stages=(dit.Stage(2, (1.0,)),))
+
+
+def make_base(folder: Path) -> Models:
+    """A tiny base for adapters, whose VAE is that of DiTs too."""
+    return Models(*tiny.save_models(folder, SIZES, width=64, height=64, frames=5, steps=1))
+
+
+def runs(base: Models) -> dict[str, Callable[[Path], object]]:
+    """Trainers and ablations by name."""
+
+    def with_vae(folder: Path) -> None:
+        if not (folder / "vae.safetensors").exists():
+            folder.mkdir(exist_ok=True)
+            shutil.copyfile(base.vae, folder / "vae.safetensors")
+
+    def asked(folder: Path) -> Ablation:
+        return Ablation(base, folder, 2, 1, 1)
+
+    def place(folder: Path) -> ablation.Place:
+        return ablation.Place(base.vae, folder)
+
+    return {
+        "vae": lambda folder: vae.train_vae(VAE, folder, resume=True),
+        "dit": lambda folder: (with_vae(folder), dit.train_dit(DIT, folder, resume=True)),
+        "slot_id": lambda folder: train_slots(SLOTS, base, folder, resume=True),
+        "sama": lambda folder: train_sama(SAMA, base, folder, resume=True),
+        "videomaker": lambda folder: train_videomaker(VIDEOMAKER, base, folder, resume=True),
+        "ablate saber": lambda folder: ablation.ablate(place(folder), 1, 1, 2),
+        "ablate frames": lambda folder: frame_ablation.ablate_frames(place(folder), 1, 1, 2, 1),
+        "ablate slot_id": lambda folder: slot_ablation.ablate_slots(SLOTS, asked(folder)),
+        "ablate sama": lambda folder: sama_ablation.ablate_sama(SAMA, asked(folder)),
+        "ablate videomaker": lambda folder: videomaker_ablation.ablate_videomaker(VIDEOMAKER, asked(folder)),
+    }
+
+
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A state after every step; ablations of one or two runs, whose figures are those of the weights they are of, not measured."""
+    for module in (adapter, dit):
+        monkeypatch.setattr(module, "SAVE_EVERY", -1.0)
+    clock = itertools.count(step=100.0)
+    monkeypatch.setattr(vae, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(vae, "quality", lambda *_: (0.0, 0.0))
+    monkeypatch.setattr(
+        ablation, "ablation_run", lambda steps: replace(DIT, stages=(dit.Stage(steps, (1.0,)),))
+    )
+    monkeypatch.setattr(frame_ablation, "ablation_run", ablation.ablation_run)
+    monkeypatch.setattr(ablation, "CLAIMS", ablation.CLAIMS[:1])
+    monkeypatch.setattr(frame_ablation, "guided_both_ways", _guided)
+    monkeypatch.setattr(slot_ablation, "probe_lines", lambda *_: [])
+
+
+def _of(module: torch.nn.Module) -> float:
+    return sum(float(one.double().sum()) for one in module.parameters())
+
+
+def _guided(backbone: Any, toys: int, seeds: int) -> tuple[dict, dict]:
+    row = {figure: torch.full((toys,), _of(backbone.dit)) for figure in GUIDED}
+    return dict.fromkeys((JOINT, TEXT, "truth"), row), {}
