@@ -208,6 +208,13 @@ def test_an_editing_adapter_is_taken_whole_or_refused_in_both_hosts(editor, tmp_
     assert not before.patches and modules_of(before) is None
 
 
+def test_an_adapters_modules_of_another_width_are_refused(editor, tmp_path):
+    base = load_model(str(tiny.save_models(tmp_path / "plain", tiny.config())[0]), None)
+    save_model(tiny.semantic_state(192), tmp_path / "wide.safetensors", {}, torch.float32)
+    with pytest.raises(ValueError, match="a Wan of width 192, the model has 96"):
+        load_editing_adapter(base, str(tmp_path / "wide.safetensors"), 1.0)
+
+
 @pytest.mark.parametrize("prefix", ["", "model.diffusion_model.", "model.", "lora_unet_"])
 def test_a_lora_under_other_names_acts_as_under_comfyuis(editor, tmp_path, prefix):
     """Core drops names that it does not know."""

@@ -14,7 +14,7 @@ from PIL import Image
 from refvid_client import edited, failure, node
 from refvid_files import SLOT_ID, TRAP
 
-from refvid.core.identity import load_identity
+from refvid.core.identity import Identity, load_identity
 from refvid.hosts.comfy import halves
 from refvid.hosts.comfy import identity as host
 from refvid.hosts.comfy.conditioning import IDENTITIES
@@ -95,6 +95,19 @@ def test_what_does_not_belong_together_is_refused(t2v, vae, folder, loaded, peop
         host.encode_phrase(None, "the star")
     with pytest.raises(ValueError, match="strength is 11"):
         applied(t2v, loaded, people[0], strength=11.0)
+
+
+def test_an_adapter_of_another_wan_is_refused(t2v, folder):
+    for name, sizes, says in (
+        ("wide", tiny.DiTConfig(192, 128, 2, 2, 16, 16, 32), "a Wan of width 192 and latents of 16 channels"),
+        ("deep", tiny.config(48, 48), "a Wan of width 96 and latents of 48 channels"),
+        ("long", tiny.config(layers=3), r"^adapter: .* changes blocks\.2\..*, which is missing"),
+    ):
+        loaded = host.load(str(tiny.save_adapter(folder, sizes, f"{name}.safetensors")))
+        nobody = loaded.adapter.nobody
+        identity = Identity(nobody[:2], nobody[2:], loaded.adapter.fingerprint, torch.zeros(4, 4, 3))
+        with pytest.raises(ValueError, match=says):
+            applied(t2v, loaded, identity)
 
 
 def test_a_phrase_is_its_words_without_padding_and_closing_token():

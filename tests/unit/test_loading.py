@@ -1,13 +1,16 @@
 """Loading: what is written comes back, and every other file is refused by name."""
 
+import io
 import json
 
 import pytest
 import refvid_tiny as tiny
+import sentencepiece
 import torch
 from safetensors.torch import load_file, save_file
 
 from refvid.core.checkpoint import read_safetensors, save_model
+from refvid.core.wan_files import require_tokenizer
 from refvid.wan.loading import dit_config, load_dit, load_vae
 from refvid.wan.text import load_text_encoder
 from refvid.wan.vae import LATENT_DEVIATION, LATENT_MEAN
@@ -153,6 +156,14 @@ REFUSED = {
     "a broken VAE": ("vae", lambda s: s.pop("conv1.bias"), "has no conv1.bias"),
     "a text encoder without a vocabulary": ("text", lambda s: s.pop("spiece_model"), "has no spiece_model"),
     "a text encoder of as many layers as the published": ("text", layered(24), "has 24 layers of width 32; needed fewer"),
+    "a layer far away": ("dit", added("blocks.9.norm3.weight"), "has a layer blocks.9 among 2; needed numbers from 0 on"),
+    "a layer that is no number": ("dit", added("blocks.01.norm3.weight"), "has a layer blocks.01 among 2"),
+    "more layers than any Wan": (
+        "dit", lambda s: s.update({f"blocks.{n}.norm3.bias": torch.ones(2) for n in range(257)}), "has 257 layers blocks.…; needed at most 256",
+    ),
+    "a tokenizer of other numbers": ("text", lambda s: s.update(spiece_model=s["spiece_model"].float()), "spiece_model is torch.float32 of"),
+    "a tokenizer of zeros": ("text", lambda s: s.update(spiece_model=torch.zeros(99, dtype=torch.uint8)), "spiece_model is no tokenizer"),
+    "fewer rows than words": ("text", lambda s: s.update({"shared.weight": s["shared.weight"][:9].clone()}), "knows [0-9]+ pieces.* needed up to 9"),
     "a text encoder of fewer layers, empty": ("text", layered(23), "has no encoder.block.10.layer"),
     "a broken text encoder": (
         "text", lambda s: s.pop("encoder.final_layer_norm.weight"), "has no encoder.final_layer_norm.weight",
@@ -230,3 +241,19 @@ def test_features_of_a_timestep_and_the_width_of_the_head_are_those_that_core_kn
     for key, shape in (("time_embedding.0.weight", (96, 258)), ("head.modulation", (1, 2, 192))):
         with pytest.raises(ValueError, match=rf"^it: {key} .*needed"):
             dit_config({**state, key: torch.zeros(shape)}, metadata, "it")
+
+
+def test_a_tokenizer_without_an_end_of_texts_is_refused():
+    made = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["a toy"]),
+        model_writer=made,
+        vocab_size=7,
+        model_type="char",
+        eos_id=-1,
+        minloglevel=2,
+    )
+    with pytest.raises(
+        ValueError, match="it: spiece_model knows 7 pieces, the last of a text being number -1"
+    ):
+        require_tokenizer(made.getvalue(), 100, "it")
