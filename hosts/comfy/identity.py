@@ -22,7 +22,7 @@ from ...core.slots import PATCH, Encoded, SlotEncoder
 from . import halves, sidecar
 from .apply import video_latent
 from .conditioning import IDENTITIES, AttachedIdentity, Conditioning, attach_identity
-from .variants import latent_channels, require_wan
+from .variants import latent_channels, require_wan, weights_of
 
 LATENTS = {
     16: comfy.latent_formats.Wan21,
@@ -125,7 +125,9 @@ def input_file(name: str) -> str:
     """The path of a file in ComfyUI's input folder; ValueError where there is none."""
     path = folder_paths.get_annotated_filepath(name)
     if not Path(path).is_file():
-        raise ValueError(f"file: there is no {name} in ComfyUI's input folder; needed a file that Save Identity made")
+        raise ValueError(
+            f"file: there is no {name} in ComfyUI's input folder; needed a file that Save Identity made"
+        )
     return path
 
 
@@ -158,7 +160,7 @@ def _require_fit(model: ModelPatcher, loaded: LoadedAdapter) -> None:
             f"adapter was trained for a Wan of width {config.context} and latents of {config.channels} channels; the model has "
             f"{width} and {latent_channels(model)}"
         )
-    changes(loaded.adapter.lora, model.model.diffusion_model.state_dict(), "adapter")
+    changes(loaded.adapter.lora, weights_of(model), "adapter")
     present = model.attachments.get(halves.LORA)
     if present not in (None, loaded.adapter.fingerprint):
         raise ValueError(

@@ -20,7 +20,7 @@ from ...core.semantic import (
     semantic_config,
     semantic_state,
 )
-from .variants import require_wan
+from .variants import require_wan, weights_of
 
 logger = logging.getLogger(__name__)
 KEY = "refvid_semantic"  # a model's additional models: the modules, if it has them
@@ -48,7 +48,7 @@ def load_editing_adapter(model: ModelPatcher, path: str, strength: float) -> Mod
     require_editing(metadata, name)
     semantic_config(semantic_state(shapes), name)
     beside = beside_modules(shapes)
-    weights = model.model.diffusion_model.state_dict()
+    weights = weights_of(model)
     if beside:  # core would drop what does not fit
         changes({key: shapes[key] for key in beside}, weights, name)
     state = read_some(path, "adapter", lambda key: key in beside or is_module_key(key))

@@ -3,6 +3,7 @@
 import comfy.ldm.wan.model
 import comfy.model_base
 from comfy.model_patcher import ModelPatcher
+from torch import Tensor
 
 # Exact classes: a subclass has a forward of its own that would drop our tokens without a word.
 DIFFUSION_MODELS = (comfy.ldm.wan.model.WanModel, comfy.ldm.wan.model.VaceWanModel)
@@ -32,6 +33,11 @@ def latent_channels(model: ModelPatcher) -> int:
 def input_channels(model: ModelPatcher) -> int:
     """Channels its patch embedding takes: 16, 36 or 48."""
     return model.model.diffusion_model.in_dim
+
+
+def weights_of(model: ModelPatcher) -> dict[str, Tensor]:
+    """The diffusion model's weights by name, of the sizes they act with: what a GGUF file packs, its `state_dict` says packed."""
+    return dict(model.model.diffusion_model.named_parameters())
 
 
 def takes_image_features(model: ModelPatcher) -> bool:

@@ -82,10 +82,12 @@ def test_an_identity_and_its_lora_do_too(pair, tmp_path, vae):
     assert run.worst(quantised, run.sample(pair[0], *TEXTS, run.empty_latent())) > 1e-3
 
 
-def test_an_edit_with_the_modules_as_an_adapter_does_too(pair, tmp_path):
+@pytest.mark.parametrize("lora", [{}, tiny.lora_of(SIZES, "self_attn")], ids=["modules", "modules and LoRA"])
+def test_an_edit_with_the_modules_as_an_adapter_does_too(pair, tmp_path, lora):
     source = torch.randn(1, 16, FRAMES, SIDE, SIDE, generator=torch.Generator().manual_seed(6))
     words = [attach_source(text, source, recipe_named("sama")) for text in TEXTS]
-    file = tiny.save_dit(tmp_path, "modules.safetensors", SIZES, tiny.semantic_state(SIZES.width))
+    held = tiny.semantic_state(SIZES.width) | lora
+    file = tiny.save_dit(tmp_path, "modules.safetensors", SIZES, held)
 
     def made(model):
         patched = sidecar.install(load_editing_adapter(model, str(file), 1.0), halves.SOURCE)
