@@ -213,12 +213,16 @@ def test_modules_are_read_from_the_released_layout_and_what_is_missing_is_named(
         load_modules(tmp_path / "torn.safetensors")
 
 
-def test_an_adapter_of_another_width_changes_nothing(files, tmp_path):
+def test_an_adapter_of_another_width_or_kind_changes_nothing(files, tmp_path):
     backbone = load_backbone(*(files / f"{n}.safetensors" for n in ("dit", "vae", "text")))
     before = {key: value.clone() for key, value in backbone.dit.state_dict().items()}
     save_model(tiny.semantic_state(48), tmp_path / "wide.safetensors", dtype=torch.float32)
     with pytest.raises(ValueError, match="holds them for a Wan of width 48"):
         with_editing_adapter(backbone, tmp_path / "wide.safetensors", 1.0, "--adapter")
+    told = {"refvid.kind": "slot_id", "refvid.version": "1"}
+    save_model(tiny.semantic_state(96), tmp_path / "kind.safetensors", told, torch.float32)
+    with pytest.raises(ValueError, match="is no sama file"):
+        with_editing_adapter(backbone, tmp_path / "kind.safetensors", 1.0, "--adapter")
     with pytest.raises(ValueError, match="holds none of segment_embedding"):
         with_editing_adapter(backbone, files / "dit.safetensors", 1.0, "--adapter")
     assert all(torch.equal(value, before[key]) for key, value in backbone.dit.state_dict().items())

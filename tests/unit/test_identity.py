@@ -110,6 +110,27 @@ def test_files_of_another_kind_version_or_shape_are_refused(tmp_path, adapter):
         load_identity(path)
 
 
+@pytest.mark.parametrize(
+    ("change", "metadata", "says"),
+    [
+        ({"preview": torch.zeros(6, 6, 4, dtype=torch.uint8)}, {}, r"preview \[6, 6, 4\]; needed"),
+        ({"preview": torch.zeros(8193, 1, 3, dtype=torch.uint8)}, {}, "preview is .*, each from 1 to 8192"),
+        ({"preview": torch.zeros(6, 6, 3)}, {}, "preview is torch.float32; needed torch.uint8"),
+        ({"slots": torch.zeros(3, 8).half()}, {}, "slots is torch.float16; needed torch.float32"),
+        ({"colour": torch.zeros(1)}, {}, "holds colour; needed anchors, slots and preview"),
+        ({}, {"refvid.adapter": None}, r"names no adapter \(metadata refvid.adapter\); needed"),
+    ],
+)
+def test_what_an_identity_file_has_more_less_or_otherwise_is_named(tmp_path, change, metadata, says):
+    path = tmp_path / "one.safetensors"
+    save_identity(someone(), path)
+    state, told = read_safetensors(path, "test")
+    told = {key: value for key, value in {**told, **metadata}.items() if value is not None}
+    save_file({**state, **change}, path, told)
+    with pytest.raises(ValueError, match=rf"^identity: one\.safetensors:? .*{says}"):
+        load_identity(path)
+
+
 def test_an_identity_of_another_adapter_is_refused():
     require_adapter(someone(), "a1", "identity")
     with pytest.raises(ValueError, match="identity: the identity was read by adapter a1, this is b2"):
@@ -135,8 +156,24 @@ def test_an_adapter_comes_back_and_any_changed_weight_makes_it_another(adapter):
     first = load_adapter(adapter)
     SlotEncoder(first.config).load_state_dict(first.encoder)
     assert len(first.lora) == 4 * 3 and load_adapter(adapter).fingerprint == first.fingerprint
-    rewritten(adapter, lambda state: state["slot_encoder.gate.bias"].add_(1e-3))
-    assert load_adapter(adapter).fingerprint != first.fingerprint
+    for key in ("slot_encoder.gate.bias", lora_key(0, "v", "lora_A.weight")):
+        before = load_adapter(adapter).fingerprint
+        rewritten(adapter, lambda state, key=key: state[key].add_(1e-2))
+        assert load_adapter(adapter).fingerprint != before, key
+
+
+@pytest.mark.parametrize(
+    ("key", "says"),
+    [
+        ("diffusion_model.blocks.0.self_attn.q.diff", "which is missing"),
+        (lora_key(300, "q", "diff"), "which is missing"),
+        (lora_key(1, "q", "diff"), r"by \[7\]; in this DiT it is \[96, 96\]"),
+    ],
+)
+def test_a_lora_of_anything_but_cross_attentions_of_its_width_is_refused(adapter, key, says):
+    rewritten(adapter, lambda state: state.update({key: torch.zeros(7)}))
+    with pytest.raises(ValueError, match=rf"^adapter: slot_id\.safetensors: {key} changes .*{says}"):
+        load_adapter(adapter)
 
 
 def test_adapters_of_another_kind_version_or_size_are_refused(adapter, tmp_path):

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from refvid.core.checkpoint import read_safetensors, save_model
-from refvid.core.wan_files import require_tokenizer
+from refvid.core.wan_files import RELATIVE, require_tokenizer
 from refvid.wan.loading import dit_config, load_dit, load_vae
 from refvid.wan.text import load_text_encoder
 from refvid.wan.vae import LATENT_DEVIATION, LATENT_MEAN
@@ -160,6 +160,9 @@ REFUSED = {
     "a layer that is no number": ("dit", added("blocks.01.norm3.weight"), "has a layer blocks.01 among 2"),
     "more layers than any Wan": (
         "dit", lambda s: s.update({f"blocks.{n}.norm3.bias": torch.ones(2) for n in range(257)}), "has 257 layers blocks.…; needed at most 256",
+    ),
+    "heads that do not split a query": (
+        "text", lambda s: s.update({RELATIVE: torch.zeros(32, 5)}), r"features of a query do not split into the 5 heads of encoder",
     ),
     "a tokenizer of other numbers": ("text", lambda s: s.update(spiece_model=s["spiece_model"].float()), "spiece_model is torch.float32 of"),
     "a tokenizer of zeros": ("text", lambda s: s.update(spiece_model=torch.zeros(99, dtype=torch.uint8)), "spiece_model is no tokenizer"),
