@@ -52,6 +52,25 @@ class RefVidTestAnything:
         return (values()[what],)
 
 
+class RefVidTestAgain:
+    """What it is given, always anew, so that what follows it runs anew too."""
+
+    RETURN_TYPES = ("*",)
+    FUNCTION = "give"
+    CATEGORY = "refvid/tests"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"value": ("*",)}}
+
+    @classmethod
+    def IS_CHANGED(cls, **_):
+        return float("nan")
+
+    def give(self, value):
+        return (value,)
+
+
 class RefVidTestFault:
     """A model whose n-th evaluation goes wrong as input/fault.json says: {"at": n, "kind": ..., "block": index of the
     block inside which, or null for the whole model}; input/reached.txt is written then. Always made anew, so that what follows it runs anew too."""
@@ -145,4 +164,6 @@ def _digest(value, digest):
         digest.update(struct.pack("d", value) if isinstance(value, float) else repr(value).encode())
 
 
-NODE_CLASS_MAPPINGS = {one.__name__: one for one in (RefVidTestAnything, RefVidTestFault, RefVidTestDigest)}
+NODE_CLASS_MAPPINGS = {
+    one.__name__: one for one in (RefVidTestAgain, RefVidTestAnything, RefVidTestFault, RefVidTestDigest)
+}
