@@ -9,9 +9,10 @@ import refvid_loras as loras
 import refvid_tiny as tiny
 import torch
 
+from refvid.core.lora import ENDS
 from refvid.wan.dit import WanDiT
 from refvid.wan.loading import load_dit
-from refvid.wan.lora import ENDS, merge_lora
+from refvid.wan.lora import merge_lora
 
 pytestmark = pytest.mark.comfy
 SIZES = tiny.config()
