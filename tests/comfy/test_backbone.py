@@ -29,7 +29,10 @@ def test_the_shift_leaves_the_model_it_was_given_alone(t2v):
 def test_a_text_encoder_of_another_kind_is_refused_by_the_key_it_lacks(tmp_path):
     path = tmp_path / "clip_l.safetensors"
     save_file({"text_model.embeddings.token_embedding.weight": torch.zeros(2, 2)}, path)
-    with pytest.raises(ValueError, match=r"^text_encoder: clip_l.safetensors is not a UMT5 in ComfyUI.s format: it has no shared.weight"):
+    with pytest.raises(
+        ValueError,
+        match=r"^text_encoder: clip_l.safetensors is not a UMT5 in ComfyUI.s format: it has no shared.weight",
+    ):
         backbone.load_text_encoder(str(path))
 
 
