@@ -1,5 +1,6 @@
 """Disks that are full: files that end after so many bytes, from the start or from the n-th file that is written on."""
 
+import gc
 import os
 import resource
 import signal
@@ -45,6 +46,7 @@ def filled(work: Callable[[], object], at: int) -> tuple[int, str]:
         code = 70
         try:
             os.close(reading)
+            gc.freeze()  # scalers of the parent's films have threads, for which their end would wait here for ever
             torch.set_num_threads(1)  # a fork has no threads of its own
             sys.stderr = open(writing, "w", buffering=1)  # noqa: SIM115  (a pipe is no disk)
             code = _filled(work, at)

@@ -110,7 +110,7 @@ def test_a_picture_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     (tmp_path / "x.png").write_bytes(b"older")
 
     def half(image, to, *_, **__):
-        Path(to).write_bytes(b"half")
+        to.write(b"half")
         raise OSError(28, "full")
 
     monkeypatch.setattr(Image.Image, "save", half)
