@@ -1,6 +1,7 @@
 """A run of a few numbers that trains in milliseconds, as adapters are trained, and ways to end it from
 outside."""
 
+import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -62,6 +63,7 @@ def in_a_child(work: Callable[[], None]) -> int:
     if not child:
         code = 2
         try:
+            gc.freeze()  # scalers of the parent's films have threads, for which their end would wait here for ever
             torch.set_num_threads(1)  # a fork has no threads of its own
             work()
             code = 0
