@@ -74,10 +74,10 @@ def train_adapter(run: AdapterRun, device: str = "cpu") -> None:
         torch.stack([weight * value for weight, value in parts.values()]).sum().backward()
         run.optimiser.step(run.trainee, warm_hold_decay(step, run.steps))
         seen.append(torch.stack([value.detach() for _, value in parts.values()]))
+        run.after(step + 1)  # before the state is saved: what a kill kept from being made is made again
         if time.monotonic() - shown > SAVE_EVERY or step + 1 == run.steps:
             means = zip(parts, torch.stack(seen).mean(0).tolist(), strict=True)
             told = ", ".join(f"{name} {value:.4f}" for name, value in means)
             logger.info("%s step %d of %d: %s", run.state.files.name, step + 1, run.steps, told)
             shown, seen = time.monotonic(), []
             run.state.save(run.trainee, run.optimiser, generator, step + 1)
-        run.after(step + 1)

@@ -114,7 +114,7 @@ def kept(folder: Path, made_by: Any, measure: Callable[[], Values], name: str = 
             name: {figure: one.tolist() for figure, one in row.items()} for name, row in measure().items()
         }
         said = {"made_by": made, "values": values}
-        clear_left(file)
+        clear_left(folder / "*")
         write_text(file, json.dumps(said))
     found = said["values"]
     return {name: {figure: torch.tensor(one) for figure, one in row.items()} for name, row in found.items()}

@@ -123,11 +123,13 @@ def encode_phrase(clip, phrase: str) -> Tensor | None:
 
 def input_file(name: str) -> str:
     """The path of a file in ComfyUI's input folder; ValueError where there is none."""
-    path = folder_paths.get_annotated_filepath(name)
+    needed = "needed a file that Save Identity made"
+    try:
+        path = folder_paths.get_annotated_filepath(name)
+    except ValueError as error:  # core follows no link that leads out of the folder
+        raise ValueError(f"file: {name} cannot be read ({error}); {needed}") from error
     if not Path(path).is_file():
-        raise ValueError(
-            f"file: there is no {name} in ComfyUI's input folder; needed a file that Save Identity made"
-        )
+        raise ValueError(f"file: there is no {name} in ComfyUI's input folder; {needed}")
     return path
 
 

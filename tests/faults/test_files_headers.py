@@ -37,3 +37,7 @@ def test_a_whole_file_is_taken(files, readers, name):
 @pytest.mark.parametrize("name", READERS)
 def test_what_is_no_whole_file_is_refused(files, readers, tmp_path, name):
     assert complaints(EVERY, NAMES, files[readers[name].kind], readers[name], tmp_path) == []
+
+
+def test_a_million_keys_cost_nothing(files, readers, tmp_path):
+    assert complaints(EVERY, ["a million keys"], files["dit"], readers["--dit"], tmp_path) == []

@@ -9,6 +9,7 @@ from refvid_kills import counted, differing, held, killed, killed_again_and_agai
 from refvid_soak import amount
 
 from refvid import cli
+from refvid.core.files import is_left
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),  # forks
@@ -53,14 +54,16 @@ def test_killed_again_and_again_it_ends_in_the_same_bits(works, tmp_path, name):
     (folder := tmp_path / "killed").mkdir()
     kills = killed_again_and_again(lambda: work(folder), tmp_path / "said")
     assert kills > 1 and changes > 1
-    assert differing(held(folder), wanted) == []
+    # Several ablations may write into one folder at once, so what is left of its mark and its reports stays.
+    shared = {one for one in held(folder) if name in ABLATIONS and is_left(one)}
+    assert set(differing(held(folder), wanted)) == shared
 
 
 @pytest.mark.parametrize("name", amount((LONG,), (*TRAINERS, LONG)))
 def test_killed_once_at_any_moment_it_ends_in_the_same_bits(works, tmp_path, name):
     work = works[name]
     wanted, changes = whole(work, tmp_path / "whole")
-    for moment in range(amount(4, 0), 2 * changes, amount(2 * changes // 3, 1)):
+    for moment in range(amount(2, 0), 2 * changes, amount(8, 1)):
         (folder := tmp_path / f"{moment}").mkdir()
         assert killed(lambda folder=folder: work(folder), moment, tmp_path / "said")
         work(folder)

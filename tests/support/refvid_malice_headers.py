@@ -147,6 +147,7 @@ HEADERS: Corpus = {
     "20,000 keys": many(20_000),
     "65,000 keys": many(65_000),
     "a million keys": many(1_000_000),
+    "a million objects": instead('{"a":[' + "{}," * 1_300_000 + "1]}"),
     "a million commas": instead('{"a":[' + "1," * 1_000_000 + "1]}"),
     "a name without letters": also(""),
     "a name with a NUL": also("a\0b"),
@@ -206,6 +207,6 @@ HEADERS: Corpus = {
 FEW = (
     "a directory", "a link to zeros without end", "a link to a pipe", "a pipe", "empty", "a header of 2^63", "a header of 8 GiB, sparse", "cut in half",
     "trailing data", "a pickle", "a zip with a pickle", "null", "braces without end", "metadata with a number", "a key that stands twice",
-    "a million keys", "a name of 300,000 letters", "a name with half a letter", "an unknown type", "a negative side",
+    "65,000 keys", "a million objects", "a name of 300,000 letters", "a name with half a letter", "an unknown type", "a negative side",
     "a side of 10,000 digits", "sides whose product overflows", "offsets that are floats", "a hole", "an overlap",
 )  # fmt: skip

@@ -35,7 +35,7 @@ from refvid.wan.text import load_text_encoder
 
 SIZES = tiny.config()
 SECONDS, MEBIBYTES = 2.0, 64.0  # of the processor, beyond what was held before
-TOO_LONG = 30  # seconds that go by; a loader that waits for what never comes is stopped then
+TOO_LONG = 20  # seconds that go by; a loader that waits for what never comes is stopped then
 NEEDED = re.compile(
     r"need(s|ed)\b|\bgive\b|\bchoose\b|\btakes? (it|both)\b|\bgoes into\b|\bload in ComfyUI\b|\bupdate\b|\bmake one\b|is not an? .*: it has no |in this DiT\b|this run's is\b|\bname the\b"
 )
@@ -148,13 +148,17 @@ def complaint(name: str, malice: Malice, whole: Path, reader: Reader, folder: Pa
     return None if wrong is None else f"{name}: {wrong}"
 
 
-def outcome(reader: Reader, path: Path) -> tuple[Exception | None, "Cost"]:
+class Waited(BaseException):
+    """Nobody takes it for an error of a file."""
+
+
+def outcome(reader: Reader, path: Path) -> tuple[BaseException | None, "Cost"]:
     """What a loader raises, and what it cost."""
     error = None
     with _measured() as cost:
         try:
             reader.read(path)
-        except Exception as one:  # noqa: BLE001  (whichever it is, is what is asked)
+        except (Exception, Waited) as one:  # noqa: BLE001  (whichever it is, is what is asked)
             error = one
     return error, cost
 
@@ -207,7 +211,7 @@ def _measured() -> Iterator[Cost]:
 
 
 def _stop(*_: object) -> None:
-    raise TimeoutError(f"it has waited for {TOO_LONG} s")
+    raise Waited(f"it has waited for {TOO_LONG} s")
 
 
 def _used() -> float:
