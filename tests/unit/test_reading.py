@@ -5,7 +5,6 @@ import os
 import struct
 import zlib
 from fractions import Fraction
-from pathlib import Path
 from types import SimpleNamespace
 
 import av
