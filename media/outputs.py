@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -139,9 +140,13 @@ def written(
     for place in (tempfile.gettempdir(), Path.home(), Path.cwd()):
         for one in (write, *plainer):
             try:
-                kept = Path(tempfile.mkdtemp(prefix="refvid-", dir=place)) / path.name
-                kept = one(kept) or kept
+                folder = Path(tempfile.mkdtemp(prefix="refvid-", dir=place))
+            except OSError:
+                continue
+            try:
+                kept = one(folder / path.name) or folder / path.name
             except (OSError, ValueError):
+                shutil.rmtree(folder, ignore_errors=True)  # made a moment ago, for this alone
                 continue
             raise OSError(
                 f"{what}: {path} could not be written ({reason}); what was made is kept in {kept}"
