@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from refvid.core.checkpoint import read_safetensors, save_model
 from refvid.core.wan_files import RELATIVE, require_tokenizer
+from refvid.hosts.pipeline import load_backbone
 from refvid.wan.loading import dit_config, load_dit, load_vae
 from refvid.wan.text import load_text_encoder
 from refvid.wan.vae import LATENT_DEVIATION, LATENT_MEAN
@@ -149,6 +150,13 @@ REFUSED = {
     "FLF2V": ("dit", added("img_emb.emb_pos"), "first-and-last-frame"),
     "a wrong shape": ("dit", halved(KEY), rf"{KEY} is \[48, 96\], needed \[96, 96\]"),
     "fp8 weights": ("dit", narrowed, r"blocks.0.ffn.0.weight is torch.float8_e4m3fn; quantised .* fp32"),
+    "a mark of a quantised layer": (
+        "dit", added("blocks.0.self_attn.q.comfy_quant", torch.zeros(3, dtype=torch.uint8)),
+        r"it holds blocks.0.self_attn.q.comfy_quant; quantised files load in ComfyUI",
+    ),
+    "one key under another prefix": (
+        "dit", lambda s: s.update({"net." + KEY: s.pop(KEY)}), rf"and net.{KEY} have different prefixes",
+    ),
     "the Wan 2.2 VAE": (
         "vae", added("decoder.upsamples.0.upsamples.0.residual.2.weight"), "is the Wan 2.2 VAE .* the Wan 2.1",
     ),
@@ -260,3 +268,10 @@ def test_a_tokenizer_without_an_end_of_texts_is_refused():
         ValueError, match="it: spiece_model knows 7 pieces, the last of a text being number -1"
     ):
         require_tokenizer(made.getvalue(), 100, "it")
+
+
+def test_a_text_encoder_of_another_width_than_the_model_takes_is_refused(folder):
+    sizes = tiny.DiTConfig(96, 128, 2, 1, 16, 16, 40)
+    dit = tiny.save_dit(folder, "other.safetensors", sizes, tiny.dit_state(sizes))
+    with pytest.raises(ValueError, match="--text-encoder gives states of width 32, --dit takes 40"):
+        load_backbone(dit, folder / "vae.safetensors", folder / "text.safetensors")

@@ -1,9 +1,15 @@
 """What a LoRA's parts have to be to change a weight: looked at by shape and type alone, so that nothing large is made."""
 
-import pytest
-import torch
+import math
 
-from refvid.core.lora import MOST_RANK, changes
+import pytest
+import refvid_tiny as tiny
+import torch
+from safetensors.torch import save_file
+
+from refvid.core.lora import MOST_RANK, canonical, changes
+from refvid.wan.dit import WanDiT
+from refvid.wan.lora import merge_lora_file
 
 LAYER, WEIGHTS = "blocks.0.ffn.0", {"blocks.0.ffn.0.weight": torch.empty(8, 6, device="meta")}
 
@@ -53,3 +59,39 @@ def test_what_fits_is_taken(lora):
 def test_what_does_not_fit_is_named(lora, says):
     with pytest.raises(ValueError, match=f"^it: {LAYER}.*{says}"):
         changes(lora, WEIGHTS, "it")
+
+
+def test_a_lora_under_any_names_reaches_comfyui_under_those_it_knows():
+    weights = {**WEIGHTS, "blocks.0.ffn.0.bias": empty(8), "blocks.0.modulation": empty(1, 6, 8)}
+    low, known = pair(2), "diffusion_model." + LAYER
+    flat = {"lora_unet_blocks_0_ffn_0.lora_down.weight": low[f"{LAYER}.lora_A.weight"]}
+    more = {f"{known}.diff_b": empty(8), "blocks.0.diff_m": empty(1, 6, 8), f"{LAYER}.alpha": torch.tensor(2)}
+    named = canonical(
+        changes({f"{LAYER}.lora_up.weight": low[f"{LAYER}.lora_B.weight"], **flat, **more}, weights, "it")
+    )
+    assert named[f"{known}.lora_A.weight"] is low[f"{LAYER}.lora_A.weight"]
+    assert named[f"{known}.lora_B.weight"] is low[f"{LAYER}.lora_B.weight"]
+    others = {f"{known}.alpha", f"{known}.diff_b", "diffusion_model.blocks.0.modulation.diff"}
+    assert named.keys() == {f"{known}.lora_A.weight", f"{known}.lora_B.weight", *others}
+
+
+@pytest.mark.parametrize(
+    ("state", "metadata", "says"),
+    [
+        (
+            {"blocks.0.norm3.bias": torch.zeros(2)},
+            {"refvid.kind": "videomaker", "refvid.version": "9"},
+            "has version 9",
+        ),
+        (
+            {"blocks.0.norm3.bias": torch.zeros(2)},
+            {"refvid.kind": "poem", "refvid.version": "1"},
+            "is no videomaker file",
+        ),
+        ({"blocks.0.norm3.diff": torch.full((7,), math.nan)}, {}, r"by \[7\]; in this DiT it is \[96\]"),
+    ],
+)
+def test_kind_version_and_shapes_of_a_file_are_looked_at_before_its_values(tmp_path, state, metadata, says):
+    save_file(state, tmp_path / "one.safetensors", metadata)
+    with pytest.raises(ValueError, match=rf"^--lora: one\.safetensors.* {says}"):
+        merge_lora_file(WanDiT(tiny.config()), tmp_path / "one.safetensors", 1.0, "--lora")

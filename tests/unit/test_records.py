@@ -8,6 +8,7 @@ import pytest
 
 from refvid.core.records import bounded, read_object, read_record, require_bounds
 from refvid.core.slots import SlotsConfig, slots_1_3b, slots_5b, slots_14b, slots_demo
+from refvid.hosts.pipeline import SETTINGS, Settings
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,9 @@ def test_the_encoders_we_name_lie_within_their_bounds(build):
         {"place_width": 15},
         {"frames": 16},
         {"size": 81},
+        {"rounds": 0},
         {"rounds": 10**9},
+        {"epsilon": 0},
         {"epsilon": -0.1},
         {"gate": math.nan},
     ],
@@ -90,3 +93,17 @@ def test_the_encoders_we_name_lie_within_their_bounds(build):
 def test_an_encoder_that_could_not_read_is_refused(change):
     with pytest.raises(ValueError, match=next(iter(change))):
         SlotsConfig(**{**asdict(slots_demo()), **change})
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"width": 0}, {"height": 8193}, {"frames": -1}, {"steps": 0}, {"scale": -0.5}, {"scale": 1e9}, {"shift": 0}, {"fps": 0},
+        {"fps": 24.5}, {"seed": 2**64}, {"seed": None},
+    ],
+)  # fmt: skip
+def test_settings_that_no_run_could_have_are_refused(said):
+    (key,) = said
+    with pytest.raises(ValueError, match=rf'^it: its metadata "{SETTINGS}" cannot be used \({key} is '):
+        read_record(Settings, {SETTINGS: json.dumps(said)}, SETTINGS, "it")
+    assert read_record(Settings, {}, SETTINGS, "it") == Settings()
