@@ -161,6 +161,8 @@ COMMANDS = (
 TRAINERS = ("vae", "dit", "slot_id", "sama", "videomaker")
 ABLATIONS = tuple(f"ablate {name}" for name in ("saber", "frames", "slot_id", "sama", "videomaker"))
 
+SLOW = ("score --frames", *ABLATIONS)
+
 
 @pytest.fixture
 def works(base, tmp_path_factory, monkeypatch) -> dict[str, Callable[[Path], object]]:
@@ -184,7 +186,7 @@ def test_a_disk_that_fills_up_ends_a_command_in_one_line_and_loses_nothing(
     whole.mkdir()
     count = writes(lambda: work(whole))
     wanted = held(whole)
-    for at in range(0, count, max(1, count // amount(2, 12))):
+    for at in range(0, count, max(1, count // amount(2, 4 if name in SLOW else 12))):
         (folder := tmp_path / f"{at}").mkdir()
         code, line = filled(lambda folder=folder: work(folder), at)
         # Parts of the long videos that are scored lie in a folder of the system's.

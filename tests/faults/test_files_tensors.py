@@ -13,7 +13,8 @@ from refvid_soak import amount
 READERS = (
     "--dit", "modules of --dit", "--vae", "--text-encoder", "--lora", "--adapter", "--adapter of edit", "--identity",
 )  # fmt: skip
-STEP = amount(301, 1)  # every so many of the ways to break a tensor
+# Every so many of the ways to break a tensor, about 27 for each; a VAE has 200 of them.
+STEPS = amount(301, 2), amount(301, 7)
 SOME = amount(3, 1)  # and of the others
 
 
@@ -58,7 +59,10 @@ def of_metadata(files, name: str) -> Corpus:
 def test_a_tensor_that_is_missing_or_wrong_is_named(files, readers, tmp_path, name):
     reader = readers[name]
     corpus = broken_tensors(files[reader.kind])
-    assert complaints(corpus, [*corpus][::STEP], files[reader.kind], reader, tmp_path) == []
+    assert (
+        complaints(corpus, [*corpus][:: STEPS[reader.kind == "vae"]], files[reader.kind], reader, tmp_path)
+        == []
+    )
 
 
 @pytest.mark.parametrize("name", READERS)

@@ -10,7 +10,7 @@ from refvid_malice import METADATA, Corpus, Malice, packed, unpacked
 DEEP = "[" * 100_000 + "]" * 100_000
 # What a field of a number may be instead, as JSON.
 VALUES = {
-    "text": '"7"', "nothing": "null", "a list": "[7]", "an object": '{"a": 7}', "true": "true", "negative": "-7", "1e9": "1000000000",
+    "text": '"7"', "nothing": "null", "a list": "[7]", "an object": '{"a": 7}', "true": "true", "negative": "-700", "1e9": "1000000000",
     "1e400": "1e400", "-1e400": "-1e400", "inf": "Infinity", "NaN": "NaN", "a float": "7.5", "2^63": str(1 << 63),
     "4,000 digits": "9" * 4_000, "10,000 digits": "9" * 10_000, "text of 100,000 letters": '"' + "n" * 100_000 + '"',
     "many brackets": DEEP,
