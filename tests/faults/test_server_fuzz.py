@@ -12,7 +12,10 @@ from refvid_soak import amount
 pytestmark = pytest.mark.comfy
 
 ROOT = Path(__file__).resolve().parents[2]
-SEEDS = [range(first, first + 24) for first in range(0, amount(24, 1512), 24)]
+PROMPTS = amount(18, 24)  # of one test
+# The few prompts of every run are some that break a pack which does not look at what it is given.
+FIRST = amount((144,), range(0, 1512, PROMPTS))
+SEEDS = [range(first, first + PROMPTS) for first in FIRST]
 CLEAN = watched(digested(short(WORKFLOWS["complete_graph"], steps=1)))
 
 
