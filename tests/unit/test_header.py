@@ -82,6 +82,18 @@ def test_a_length_that_the_file_does_not_have_is_refused(tmp_path, raw):
         read_shapes(path, "the input")
 
 
+def test_a_file_that_the_system_does_not_open_is_named(tmp_path, monkeypatch):
+    def closed(path, *how):
+        raise PermissionError(13, "Permission denied")
+
+    path = write(tmp_path, entry())
+    monkeypatch.setattr(Path, "open", closed)
+    with pytest.raises(
+        ValueError, match=r"^x: odd\.safetensors cannot be read \(Permission denied\); give a"
+    ):
+        read_shapes(path, "x")
+
+
 def test_a_header_is_as_large_as_its_limits_and_no_larger(tmp_path, monkeypatch):
     monkeypatch.setattr(header, "MOST_TENSORS", 3)
     monkeypatch.setattr(header, "MOST_BYTES", 400)
