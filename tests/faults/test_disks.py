@@ -25,7 +25,7 @@ from refvid.core.long_video import LongVideo
 from refvid.demo import evaluate_frames, models, showcase
 from refvid.demo.sheet import contact_sheet
 from refvid.hosts.plain_long_video import Parts
-from refvid.media.outputs import PICTURE
+from refvid.media.outputs import PICTURE, written
 from refvid.training.cache import PART, cached_rows
 from refvid.training.kept_runs import begin, kept
 from refvid.training.run_state import RunFiles
@@ -198,3 +198,17 @@ def test_a_disk_that_fills_up_ends_a_command_in_one_line_and_loses_nothing(
         assert all(one in done or "-run" in one or ".parts/" in one for one in left), (at, sorted(left))
         work(folder)
         assert differing(held(folder), wanted) == [], at
+
+
+def test_where_nothing_can_be_written_anywhere_no_folder_stays(tmp_path, monkeypatch):
+    def begun(path: Path) -> None:
+        path.with_suffix(".part").write_bytes(b"half")
+        raise OSError(28, "full")
+
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (place := tmp_path / "place").mkdir()
+    with pytest.raises(OSError, match="full"):
+        written(place / "x.png", begun)
+    assert [one.name for one in tmp_path.iterdir()] == ["place"]

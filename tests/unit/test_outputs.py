@@ -316,17 +316,3 @@ def test_a_signal_while_a_film_is_written_leaves_no_half_of_it(models, tmp_path,
     monkeypatch.setattr(writing, "_encoded", stopped)
     said(capsys, *generate(models, tmp_path / "x.mp4"), code=143)
     assert not list(tmp_path.iterdir())
-
-
-def test_where_nothing_can_be_written_anywhere_no_folder_stays(tmp_path, monkeypatch):
-    def begun(path: Path) -> None:
-        path.with_suffix(".part").write_bytes(b"half")
-        raise OSError(28, "full")
-
-    monkeypatch.setattr(outputs.tempfile, "gettempdir", lambda: str(tmp_path))
-    monkeypatch.setattr(Path, "home", lambda: tmp_path)
-    monkeypatch.chdir(tmp_path)
-    (place := tmp_path / "place").mkdir()
-    with pytest.raises(OSError, match="full"):
-        outputs.written(place / "x.png", begun)
-    assert [one.name for one in tmp_path.iterdir()] == ["place"]
