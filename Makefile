@@ -45,7 +45,7 @@ test-comfy: $(VENV)/dev.stamp
 test-browser: $(VENV)/dev.stamp
 	OMP_NUM_THREADS=1 $(BIN)/python tests/run_comfy.py $(BROWSER)
 
-soak: $(VENV)/dev.stamp  ## the tests of faults in full: broken files, full disks, kills, a server under attack; half an hour
+soak: $(VENV)/dev.stamp  ## the tests of faults in full: broken files, full disks, kills, a server under attack; long
 	@export REFVID_SOAK=1 OMP_NUM_THREADS=1; $(BIN)/pytest tests/faults; plain=$$?; \
 	$(BIN)/python tests/run_comfy.py $$(grep -l mark.comfy tests/faults/*.py); exit $$((plain + $$?))
 

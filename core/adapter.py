@@ -25,10 +25,10 @@ from .header import shown
 from .lora import CROSS, LORA, PROJECTIONS, changes
 from .records import read_record
 from .slots import SlotEncoder, SlotsConfig
+from .wan_files import MOST_LAYERS
 
 ADAPTER, FORMAT = "slot_id", "2"
 ENCODER = "slot_encoder."
-MOST_BLOCKS = 256
 _CONFIG = "refvid.config"
 
 
@@ -93,7 +93,7 @@ def _lora(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def _require_lora(lora: dict[str, Tensor], width: int, name: str) -> None:
     """ValueError where the LoRA is none of the cross-attentions of a Wan of this width."""
     shape = torch.empty(width, width, device="meta")
-    blocks = itertools.product(range(MOST_BLOCKS), PROJECTIONS)
+    blocks = itertools.product(range(MOST_LAYERS), PROJECTIONS)
     changes(lora, {f"blocks.{block}.{CROSS}.{one}.weight": shape for block, one in blocks}, name)
 
 

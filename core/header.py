@@ -1,7 +1,6 @@
 """What a safetensors file says it holds, checked before anything of it is read: a header of any size and any content is
 refused in milliseconds, by name."""
 
-import json
 import math
 import reprlib
 from collections.abc import Iterable
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from .records import parsed
 
 ENDINGS = (".safetensors", ".sft")
 MOST_BYTES = 4 << 20  # of a header; a Wan of 14B parameters, quantised, has less than a tenth of it
@@ -62,11 +63,10 @@ def read_header(path: Path, name: str) -> Header:
     if parts > MOST_PARTS:
         raise ValueError(f"{name}: its header has {parts} parts; needed at most {MOST_TENSORS} tensors")
     try:
-        said = json.loads(raw.decode("utf-8"), object_pairs_hook=_once)
-    except (ValueError, RecursionError) as error:
-        reason = "it nests too deep" if isinstance(error, RecursionError) else error
+        said = parsed(raw.decode("utf-8"), _once)
+    except ValueError as error:
         raise ValueError(
-            f"{name} is no safetensors file: its header cannot be read ({reason}); needed a JSON object"
+            f"{name} is no safetensors file: its header cannot be read ({error}); needed a JSON object"
         ) from error
     if not isinstance(said, dict):
         raise ValueError(

@@ -2,6 +2,7 @@
 
 import json
 import reprlib
+from collections.abc import Callable
 from dataclasses import MISSING, field, fields
 from typing import Any, TypeVar
 
@@ -29,6 +30,15 @@ def require_bounds(record: Any) -> None:
             raise ValueError(f"{one.name} is {reprlib.repr(value)}; needed {kind}, {least} to {most}")
 
 
+def parsed(text: str, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+    """What a JSON text says, its objects made by `pairs`. ValueError where it is none, or nests deeper than
+    Python reads."""
+    try:
+        return json.loads(text, object_pairs_hook=pairs)
+    except RecursionError as error:
+        raise ValueError("it nests too deep") from error
+
+
 def read_object(metadata: dict[str, str], key: str, name: str) -> dict[str, Any]:
     """The JSON object under a key of a file's metadata, empty where there is none. ValueError for anything
     else; `name` says in errors which file that is."""
@@ -38,11 +48,10 @@ def read_object(metadata: dict[str, str], key: str, name: str) -> dict[str, Any]
             f'{name}: its metadata "{key}" has {len(text)} letters; needed at most {MOST_LETTERS}'
         )
     try:
-        said = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        reason = "it nests too deep" if isinstance(error, RecursionError) else error
+        said = parsed(text)
+    except ValueError as error:
         raise ValueError(
-            f'{name}: its metadata "{key}" is {reprlib.repr(text)}, no JSON ({reason}); needed an object'
+            f'{name}: its metadata "{key}" is {reprlib.repr(text)}, no JSON ({error}); needed an object'
         ) from error
     if not isinstance(said, dict):
         raise ValueError(f'{name}: its metadata "{key}" is {reprlib.repr(said)}; needed a JSON object')

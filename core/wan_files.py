@@ -53,13 +53,18 @@ def bare_dit(state: Mapping[str, ValueT], name: str) -> dict[str, ValueT]:
     """A DiT's tensors without the prefix that all of them have, SAMA's modules left out. ValueError where some
     have another prefix than the others: what loads them would lose one kind."""
     mine = [key for key in state if not is_module_key(key)]
-    prefix = next((one for one in PREFIXES if mine and mine[0].startswith(one)), "")
-    odd = [key for key in mine if next((p for p in PREFIXES if key.startswith(p)), "") != prefix]
+    prefix = prefix_of(mine[0]) if mine else ""
+    odd = [key for key in mine if prefix_of(key) != prefix]
     if odd:
         raise ValueError(
             f"{name}: {mine[0]} and {odd[0]} have different prefixes; needed one, or none: a file of one model"
         )
     return {key.removeprefix(prefix): state[key] for key in mine}
+
+
+def prefix_of(key: str) -> str:
+    """The prefix of a DiT's key, empty where it has none."""
+    return next((prefix for prefix in PREFIXES if key.startswith(prefix)), "")
 
 
 def is_quantised(key: str) -> bool:
@@ -165,7 +170,7 @@ def umt5_sizes(state: Mapping[str, Tensor], name: str) -> UMT5Sizes:
     if inner % heads:
         raise ValueError(
             f"{name}: {inner} features of a query do not split into the {heads} heads of {RELATIVE}; needed "
-            "as many of each"
+            "a multiple of them"
         )
     layers = _layers(state, "encoder.block.", name)
     if layers >= XXL.layers and (vocabulary, width, layers) != (XXL.vocabulary, XXL.width, XXL.layers):

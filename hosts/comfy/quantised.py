@@ -11,7 +11,7 @@ from torch import Tensor
 from ...core.checkpoint import read_some
 from ...core.header import shown
 from ...core.records import read_object
-from ...core.wan_files import PREFIXES, QUANTISED, QUANTISED_FILE, is_quantised
+from ...core.wan_files import QUANTISED, QUANTISED_FILE, is_quantised, prefix_of
 
 METADATA = "_quantization_metadata"  # {"layers": {layer: {"format": …}}}, in place of the marks
 MARK, OLD_SCALE = ".comfy_quant", ".scale_weight"
@@ -84,5 +84,4 @@ def _formats(
 
 
 def _bare(layer: str) -> str:
-    prefix = next((one for one in PREFIXES if layer.startswith(one)), "")
-    return layer.removeprefix(prefix)
+    return layer.removeprefix(prefix_of(layer))

@@ -3,7 +3,7 @@
 import pytest
 from refvid_malice import BYTES, PLACES
 from refvid_malice_headers import FEW, HEADERS
-from refvid_refused import complaints, plain_readers, whole_files
+from refvid_refused import complaints
 from refvid_soak import amount
 
 EVERY = {**PLACES, **BYTES, **HEADERS}
@@ -12,16 +12,6 @@ READERS = [
     "--dit", "modules of --dit", "--vae", "--text-encoder", "--lora", "--adapter", "--adapter of edit", "--identity", "settings of --dit",
     "inspect", "read_safetensors", "read_shapes", "read_some", "require_values", "header_of",
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    return whole_files(tmp_path_factory.mktemp("whole"))
-
-
-@pytest.fixture(scope="module")
-def readers(files):
-    return plain_readers(files)
 
 
 def test_every_reader_is_tried(readers):

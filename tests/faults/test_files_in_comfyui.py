@@ -9,7 +9,7 @@ from refvid_malice_headers import FEW, HEADERS
 from refvid_malice_metadata import kinds, transformer
 from refvid_malice_sizes import sizes
 from refvid_malice_tensors import State, broken_names, broken_tensors, changed, other_kinds
-from refvid_refused import SIZES, complaints, outcome, plain_readers, whole_files
+from refvid_refused import SIZES, complaints, outcome, plain_readers
 from refvid_soak import amount
 
 pytestmark = pytest.mark.comfy
@@ -23,11 +23,6 @@ READERS = (
     "editing adapter",
     "Load Identity",
 )
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    return whole_files(tmp_path_factory.mktemp("whole"))
 
 
 @pytest.fixture(scope="module")

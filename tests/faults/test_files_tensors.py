@@ -7,7 +7,7 @@ from refvid_malice import METADATA, Corpus, unpacked
 from refvid_malice_metadata import kinds, record, telling, transformer
 from refvid_malice_sizes import sizes
 from refvid_malice_tensors import broken_names, broken_tensors, other_kinds
-from refvid_refused import SIZES, complaints, plain_readers, whole_files
+from refvid_refused import SIZES, complaints
 from refvid_soak import amount
 
 READERS = (
@@ -16,16 +16,6 @@ READERS = (
 # Every so many of the ways to break a tensor, about 27 for each; a VAE has 200 of them.
 STEPS = amount(301, 2), amount(301, 7)
 SOME = amount(3, 1)  # and of the others
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    return whole_files(tmp_path_factory.mktemp("whole"))
-
-
-@pytest.fixture(scope="module")
-def readers(files):
-    return plain_readers(files)
 
 
 def of_metadata(files, name: str) -> Corpus:

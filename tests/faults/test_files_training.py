@@ -10,7 +10,7 @@ from refvid_malice import BYTES, PLACES, SYSTEMS, Corpus, unpacked
 from refvid_malice_headers import FEW, HEADERS
 from refvid_malice_metadata import DEEP, telling
 from refvid_malice_tensors import broken_names, broken_tensors
-from refvid_refused import SIZES, Reader, complaint, complaints, whole_files
+from refvid_refused import SIZES, Reader, complaint, complaints
 from refvid_soak import amount
 from refvid_toy_run import NEWEST, RESULT, STEPS, cut_off, train_toy
 
@@ -96,11 +96,6 @@ def test_a_state_that_says_what_cannot_be_is_refused(state, tmp_path, how):
 
 
 # ---- where runs begin
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    return whole_files(tmp_path_factory.mktemp("whole"))
 
 
 @pytest.mark.parametrize("kind", ["vae", "dit", "text"])

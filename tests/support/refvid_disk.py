@@ -1,6 +1,5 @@
 """Disks that are full: files that end after so many bytes, from the start or from the n-th file that is written on."""
 
-import gc
 import os
 import resource
 import signal
@@ -10,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import torch
+from refvid_forks import settle
 
 from refvid.core import files
 from refvid.core.files import is_left
@@ -46,8 +45,7 @@ def filled(work: Callable[[], object], at: int) -> tuple[int, str]:
         code = 70
         try:
             os.close(reading)
-            gc.freeze()  # scalers of the parent's films have threads, for which their end would wait here for ever
-            torch.set_num_threads(1)  # a fork has no threads of its own
+            settle()
             sys.stderr = open(writing, "w", buffering=1)  # noqa: SIM115  (a pipe is no disk)
             code = _filled(work, at)
         finally:

@@ -1,6 +1,5 @@
 """Processes that are killed at any moment at which a file changes its name or goes, and what is in their folders afterwards."""
 
-import gc
 import itertools
 import os
 import signal
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from refvid_forks import settle
 from safetensors import safe_open
 
 Work = Callable[[], object]
@@ -54,8 +54,7 @@ def killed(work: Work, at: int | None, log: Path) -> bool:
     if not child:
         code = 1
         try:
-            gc.freeze()  # scalers of the parent's films have threads, for which their end would wait here for ever
-            torch.set_num_threads(1)  # a fork has no threads of its own
+            settle()
             with counted(at):
                 work()
             code = 0

@@ -1,13 +1,13 @@
 """A run of a few numbers that trains in milliseconds, as adapters are trained, and ways to end it from
 outside."""
 
-import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from refvid_forks import settle
 from safetensors.torch import load_file
 from torch import nn
 
@@ -63,8 +63,7 @@ def in_a_child(work: Callable[[], None]) -> int:
     if not child:
         code = 2
         try:
-            gc.freeze()  # scalers of the parent's films have threads, for which their end would wait here for ever
-            torch.set_num_threads(1)  # a fork has no threads of its own
+            settle()
             work()
             code = 0
         except OSError:

@@ -1,6 +1,5 @@
 """States of runs: whatever ends a run, it goes on to the same bits."""
 
-import gc
 import logging
 import os
 import resource
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from refvid_forks import settle
 from refvid_toy_run import (
     BEFORE,
     FILES,
@@ -115,8 +115,7 @@ def test_ended_by_sigterm_from_outside_a_run_goes_on_to_the_same_bits(tmp_path, 
     ended = os.fork()
     if not ended:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        gc.freeze()  # scalers of the parent's films have threads, for which their end would wait here for ever
-        torch.set_num_threads(1)
+        settle()
         slow()
         os._exit(0)
     until = time.monotonic() + 5
