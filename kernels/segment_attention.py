@@ -14,10 +14,9 @@ from torch import Tensor
 
 from .grouped import Attend, Groups
 from .segments import Segments, everyone, segments_of, visitors, visits
-from .tiles import INTERPRETED, Plan, Tiles, plan_for
+from .tiles import HEAD_SIZES, INTERPRETED, Plan, Tiles, plan_for
 
 TYPES = (torch.bfloat16, torch.float16, torch.float32)
-HEAD_SIZES = (64, 128)  # narrower heads are filled up with zeros, which change nothing
 INSTALLED = importlib.util.find_spec("triton") is not None
 OLDEST = (8, 0)  # compute capability: bf16 products
 
@@ -145,7 +144,8 @@ def _last_is_dense(tensor: Tensor) -> Tensor:
 def _plan(query: Tensor) -> Plan:
     if _interpreted():
         return INTERPRETED
-    return plan_for(_capability(), query.dtype == torch.float32)
+    size = min(fit for fit in HEAD_SIZES if fit >= query.shape[-1])
+    return plan_for(_capability(), size, query.dtype == torch.float32)
 
 
 @torch.library.custom_op("refvid::segment_attention", mutates_args=())
@@ -229,8 +229,9 @@ def _gradients(ctx, grad_out, grad_lse):
 _attention.register_autograd(_gradients, setup_context=_remember)
 
 
-def _launch(kernel: Any, tiles: Tiles, grid: tuple[int, int], has_bias: bool, size: int, *arguments) -> None:
-    kernel[grid](
+def _launch(kernel: Any, tiles: Tiles, grid: tuple[int, int], has_bias: bool, size: int, *arguments) -> Any:
+    """-> what was compiled, as Triton gives it: bench/gpu looks at its registers."""
+    return kernel[grid](
         *arguments,
         HAS_BIAS=has_bias,
         ROWS=tiles.rows,

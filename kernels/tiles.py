@@ -1,7 +1,14 @@
-"""Sizes of the kernels' tiles, by architecture. Compiled ahead of time for each of them in the tests: no spills, shared
-memory within limits. Not tuned on a GPU yet."""
+"""Sizes of the kernels' tiles, by architecture and head size: `tiles.json`. Each entry is compiled ahead of time in the
+tests: no spills, shared memory within limits. docs/gpu.md says which were tuned on a GPU; bench/gpu_run.py tunes them."""
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+FILE = Path(__file__).with_name("tiles.json")
+HEAD_SIZES = (64, 128)  # narrower heads are filled up with zeros
+SMALLEST = 86  # 99 KiB of shared memory: what runs on an architecture that the table does not know
 
 
 @dataclass(frozen=True)
@@ -23,20 +30,77 @@ class Plan:
     keys: Tiles  # gradients of keys, values and bias
 
 
-SMALL = Plan(Tiles(128, 64, 8, 2), Tiles(64, 32, 8, 2), Tiles(64, 32, 8, 2))  # 99 KiB of shared memory
-HOPPER = Plan(Tiles(128, 64, 8, 3), Tiles(128, 64, 8, 2), Tiles(64, 64, 8, 2))
-BLACKWELL = Plan(Tiles(128, 64, 8, 3), Tiles(128, 64, 8, 2), Tiles(128, 64, 8, 2))
-CDNA = Plan(
-    Tiles(64, 64, 4, 1), Tiles(64, 32, 4, 1), Tiles(64, 32, 4, 1)
-)  # compiled, never run: refused so far
+Architecture = int | str  # compute capability 9.0 is 90; AMD's by name
+Table = dict[Architecture, dict[int, Plan]]
+KERNELS = tuple(field.name for field in fields(Plan))
+
+
+def read_table(text: str) -> Table:
+    """The table that a text of JSON holds: {architecture: {head size: {kernel: [rows, columns, warps, stages]}}}.
+    ValueError names the entry that is broken."""
+    try:
+        held = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{FILE.name} is no JSON: {error}") from None
+    _require(isinstance(held, dict) and bool(held), "the table", held, "an object of architectures")
+    table = {int(name) if name.isdecimal() else name: _sizes(name, sizes) for name, sizes in held.items()}
+    _require(SMALLEST in table, "the table", list(held), f"{SMALLEST} in it, for GPUs that it does not know")
+    return table
+
+
+def table_text(table: Mapping[Architecture, Mapping[int, Plan]]) -> str:
+    """What `read_table` reads, a line a head size."""
+    parts = []
+    for name, sizes in table.items():
+        lines = [
+            f'  "{size}": {json.dumps({kernel: list(tiles.values()) for kernel, tiles in asdict(plan).items()})}'
+            for size, plan in sizes.items()
+        ]
+        parts.append(f' "{name}": {{\n' + ",\n".join(lines) + "\n }")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+def _sizes(name: str, sizes: object) -> dict[int, Plan]:
+    wanted = [str(size) for size in HEAD_SIZES]
+    fits = isinstance(sizes, dict) and sorted(sizes) == sorted(wanted)
+    _require(fits, name, sizes, f"an object of head sizes {' and '.join(wanted)}")
+    assert isinstance(sizes, dict)
+    return {size: _plan(f"{name}, head size {size}", sizes[str(size)]) for size in HEAD_SIZES}
+
+
+def _plan(entry: str, plan: object) -> Plan:
+    fits = isinstance(plan, dict) and sorted(plan) == sorted(KERNELS)
+    _require(fits, entry, plan, f"an object of {', '.join(KERNELS)}")
+    assert isinstance(plan, dict)
+    return Plan(**{kernel: _tiles(f"{entry}, {kernel}", plan[kernel]) for kernel in KERNELS})
+
+
+def _tiles(entry: str, numbers: object) -> Tiles:
+    needed = (
+        "[rows, columns, warps, stages]: powers of two, rows and columns of 16 or more, and 1 to 8 stages"
+    )
+    fits = isinstance(numbers, list) and len(numbers) == 4 and all(type(one) is int for one in numbers)
+    _require(fits, entry, numbers, needed)
+    assert isinstance(numbers, list)
+    rows, columns, warps, stages = numbers
+    powers = all(one > 0 and one & (one - 1) == 0 for one in (rows, columns, warps))
+    _require(powers and min(rows, columns) >= 16 and 1 <= stages <= 8, entry, numbers, needed)
+    return Tiles(rows, columns, warps, stages)
+
+
+def _require(fits: bool, entry: str, found: object, needed: str) -> None:
+    if not fits:
+        raise ValueError(f"{FILE.name}: {entry} is {found!r}; needed {needed}")
+
+
+ARCHITECTURES = read_table(FILE.read_text("utf-8"))
 # fp32, not rounded to tf32: no tensor cores.
 WIDE = Plan(Tiles(32, 16, 4, 1), Tiles(16, 32, 8, 1), Tiles(16, 16, 4, 1))
 INTERPRETED = Plan(*3 * (Tiles(64, 64, 4, 1),))
-ARCHITECTURES: dict[int | str, Plan] = {
-    80: SMALL, 86: SMALL, 89: SMALL, 90: HOPPER, 100: BLACKWELL, 120: SMALL, "gfx942": CDNA,
-}  # fmt: skip
 
 
-def plan_for(capability: tuple[int, int], wide: bool) -> Plan:
-    """Tiles on a device of this compute capability; `wide`, for fp32."""
-    return WIDE if wide else ARCHITECTURES.get(10 * capability[0] + capability[1], SMALL)
+def plan_for(capability: tuple[int, int], size: int, wide: bool) -> Plan:
+    """Tiles on a device of this compute capability for heads of `size` features, 64 or 128; `wide`, for fp32."""
+    if wide:
+        return WIDE
+    return ARCHITECTURES.get(10 * capability[0] + capability[1], ARCHITECTURES[SMALLEST])[size]

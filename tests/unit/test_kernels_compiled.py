@@ -11,13 +11,13 @@ if importlib.util.find_spec("triton") is None:
 
 from refvid_compile import PRODUCTS, SHARED, compile_for
 
-from refvid.kernels.tiles import ARCHITECTURES, WIDE, Plan, Tiles
+from refvid.kernels.tiles import ARCHITECTURES, HEAD_SIZES, WIDE, Plan, Tiles
 from refvid.kernels.triton.backward import backward_keys, backward_queries
 from refvid.kernels.triton.forward import forward
 
 BF16, FP16, FP32 = torch.bfloat16, torch.float16, torch.float32
 KERNELS = {"forward": forward, "queries": backward_queries, "keys": backward_keys}
-EVERY = list(itertools.product(ARCHITECTURES, KERNELS, (BF16, FP16, FP32), (64, 128), (True, False)))
+EVERY = list(itertools.product(ARCHITECTURES, KERNELS, (BF16, FP16, FP32), HEAD_SIZES, (True, False)))
 # What people run: bf16, heads of 128, a bias.
 USUAL = [
     (arch, name, BF16, 128, True) for arch, name in itertools.product(ARCHITECTURES, KERNELS) if arch != 86
@@ -25,7 +25,7 @@ USUAL = [
 
 
 def checked(target, name: str, dtype: torch.dtype, size: int, biased: bool) -> None:
-    plan: Plan = WIDE if dtype == FP32 else ARCHITECTURES[target]
+    plan: Plan = WIDE if dtype == FP32 else ARCHITECTURES[target][size]
     tiles: Tiles = getattr(plan, name)
     constants = {"HAS_BIAS": biased, "ROWS": tiles.rows, "COLUMNS": tiles.columns, "D": size}
     built = compile_for(target, KERNELS[name], dtype, constants, tiles.warps, tiles.stages)
