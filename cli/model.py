@@ -56,13 +56,14 @@ def runs_on(options: argparse.Namespace) -> tuple[str, Any]:
     not there, or cannot run the attention that is asked for by name."""
     import torch
 
-    from ..hosts.plain_references import choose
+    from ..kernels.paths import NAMED, Need, choose_path
+    from ..kernels.segment_attention import why_not
 
     device = require_device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[options.dtype or DTYPES[0]]
     attention = getattr(options, "attention", AUTO)
-    choice = choose(attention, torch.device(device), dtype)
-    if attention not in (AUTO, choice.path.name):
+    choice = choose_path(Need(no_triton=why_not(torch.device(device), dtype)), attention)
+    if attention in NAMED and attention != choice.path.name:
         raise ValueError(f"--attention {attention}: {choice.reason}; leave it out, or give another --device")
     return device, dtype
 

@@ -79,13 +79,13 @@ def inspect(
     soft: Tensor | None,
     latent: tuple[int, int, int],
     sizes: Sizes,
-    choose: Callable[[bool, bool], Choice],
+    choose: Callable[[Turn], Choice],
     memory: tuple[float, float] | None = None,
 ) -> Inspection:
     """Look at a layout over its whole schedule.
 
     keep (kept,), cells (F, h, w) or None and soft as in `visibility.turn`; latent, its frames, rows and columns; `choose`
-    says which path runs where keys have weights or none, and a reference reads frame by frame or none does.
+    says which path runs what references do at a moment.
     """
     grid = (latent[0], (latent[1] + 1) // 2, (latent[2] + 1) // 2)
     video = grid[0] * grid[1] * grid[2]
@@ -93,9 +93,10 @@ def inspect(
     turns = _turns(
         layout, shares, lambda share: turn(layout, share, cells, soft, video, grid[0], torch.device("cpu"))
     )
-    counts = [_tokens(layout, now) for now in turns]
+    counts = [0 if now is None else now.count(layout) for now in turns]
     work = [evaluation_work(sizes, video, count, now) for count, now in zip(counts, turns, strict=True)]
-    needs = {(now.bias is not None, now.averages) for now in turns if now is not None}
+    acting = {id(now): now for now in turns if now is not None}.values()
+    plain_first = sorted(acting, key=lambda now: (now.bias is not None, now.averages))
     return Inspection(
         layout,
         grid,
@@ -103,7 +104,7 @@ def inspect(
         _table(layout, cells, video),
         torch.tensor(counts),
         (sum(work) / len(work), evaluation_work(sizes, video, 0, None)),
-        tuple(choose(*need) for need in sorted(needs)),
+        tuple(dict.fromkeys(choose(now) for now in plain_first)),
         memory,
     )
 
@@ -136,12 +137,6 @@ def _pairs(groups: Groups) -> int:
         len(rows) * sum(stop - start for start, stop in spans)
         for spans, rows in zip(groups.keys, groups.queries, strict=True)
     )
-
-
-def _tokens(layout: Layout, now: Turn | None) -> int:
-    if now is None:
-        return 0
-    return layout.kept if now.kept is None else len(now.kept)
 
 
 def _views(

@@ -28,6 +28,10 @@ class Turn:
     bias: Tensor | None
     groups: Groups | None
 
+    def count(self, layout: Layout) -> int:
+        """Reference tokens that act, of those that the layout keeps."""
+        return layout.kept if self.kept is None else len(self.kept)
+
     @property
     def averages(self) -> bool:
         """True where a reference reads frame by frame."""

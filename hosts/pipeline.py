@@ -23,6 +23,7 @@ from ..wan.sampler import flow_sigmas
 from ..wan.text import TextEncoder, load_text_encoder
 from ..wan.vae import LATENT_CHANNELS, WanVAE
 from . import plain, plain_references
+from .plain_attention import Asked, choose
 from .plain_edit import Edit
 from .plain_identity import People
 
@@ -108,14 +109,19 @@ def inspect_references(
     if not prepared:
         raise ValueError("--reference: none acts; give one with a strength above 0")
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    layout, video = arranged.layout, grid[0] * grid[1] * grid[2] // 4
     inspection = inspect(
-        arranged.layout,
+        layout,
         arranged.keep,
         cells,
         arranged.soft,
         grid,
         Sizes(config.width, config.ffn_width, config.layers),
-        lambda *need: plain_references.choose(attention, torch.device(device), torch.bfloat16, *need),
+        lambda now: choose(
+            Asked(config, layout, now, 1, video, now.count(layout), torch.device(device), torch.bfloat16),
+            attention,
+            hold=False,
+        ),
     )
     return inspection, [reference.picture for reference in prepared]
 

@@ -11,13 +11,10 @@ from ..core.reach import everywhere, reach, words
 from ..core.recipes import Recipe, in_context
 from ..core.references import Arranged, Reference, active, arrange, prepare, reference_input
 from ..core.visibility import turn
-from ..kernels.grouped import in_groups
-from ..kernels.paths import AUTO, Choice, Need, choose_path, tell_path
-from ..kernels.segment_attention import why_not
-from ..kernels.whole import WHOLE
-from ..wan.attention import attend_all
+from ..kernels.paths import AUTO, tell_path
 from ..wan.dit import Tail, WanDiT
 from ..wan.vae import STRIDE, WanVAE
+from .plain_attention import Asked, attention, choose
 from .plain_edit import Edit
 
 _NOTHING = Arranged(Layout(in_context(), ()), torch.zeros(0, dtype=torch.int64), None)
@@ -71,11 +68,11 @@ def tail(
     references: EncodedReferences | None,
     latent: Tensor,
     share: float = 0.0,
-    attention: str = AUTO,
+    name: str = AUTO,
     edit: Edit | None = None,
 ) -> Tail | None:
-    """The tokens that act at a share of the schedule, behind a video latent (B, C, F, h, w), which may hold semantic tokens; None where
-    none does."""
+    """The tokens that act at a share of the schedule, behind a video latent (B, C, F, h, w), which may hold semantic tokens, with
+    the attention of that name; None where none does."""
     if references is None and edit is None:
         return None
     device, dtype = dit.head.head.weight.device, dit.head.head.weight.dtype
@@ -88,14 +85,14 @@ def tail(
         return None
     keep = arranged.keep if now.kept is None else arranged.keep[now.kept.cpu()]
     embedded = torch.cat([part.expand(batch, -1, -1) for part in parts], dim=1)
-    choice = choose(attention, device, dtype, now.bias is not None, now.averages)
+    asked = Asked(dit.config, layout, now, batch, frames * rows * columns // 4, len(keep), device, dtype)
+    choice = choose(asked, name)
     tell_path(choice)
-    attend = WHOLE.get(choice.path.name, lambda groups: in_groups(attend_all, groups))
     return Tail(
         embedded[:, keep.to(device)],
         reference_angles(layout, frames, dit.head_size)[keep][None].to(device),
         now.bias,
-        attend(now.groups),
+        attention(choice.path.name, now.groups),
         torch.zeros(1, device=device) if layout.recipe.clock == "own" else None,
         layout.unturned,
         None if edit is None else edit.video_type,
@@ -117,13 +114,6 @@ def _parts(
         cells = everywhere(cells, range(len(pictures), len(arranged.layout.streams)))
         parts = edit.typed([*parts, *edit.embedded(dit, latent)], arranged.layout.types())
     return arranged, cells, parts
-
-
-def choose(
-    name: str, device: torch.device, dtype: torch.dtype, bias: bool = False, averages: bool = False
-) -> Choice:
-    """The attention path without ComfyUI, and why."""
-    return choose_path(Need(bias, no_triton=why_not(device, dtype), averages=averages), name)
 
 
 @torch.no_grad()

@@ -31,12 +31,16 @@ class Groups:
         """Whether the keys of a part reach beyond the video."""
         return self.keys[part][-1][1] > self.video
 
-    def dense(self) -> Tensor:
-        """(L, L) bool, True = query sees key; for a query that takes a mean, in any of its parts."""
-        seen = torch.zeros(len(self.order), len(self.order), dtype=torch.bool, device=self.order.device)
-        for spans, rows in zip(self.keys, self.queries, strict=True):
+    def dense(self, rows: Tensor | None = None) -> Tensor:
+        """(L, L) bool, True = query sees key; for a query that takes a mean, in any of its parts. rows (n,) int64: of these
+        queries alone, (n, L)."""
+        length, device = len(self.order), self.order.device
+        rows = torch.arange(length, device=device) if rows is None else rows
+        seen = torch.zeros(len(rows), length, dtype=torch.bool, device=device)
+        for spans, own in zip(self.keys, self.queries, strict=True):
+            here = torch.isin(rows, own)[:, None]
             for start, stop in spans:
-                seen[rows, start:stop] = True
+                seen[:, start:stop] |= here
         return seen
 
 

@@ -1,12 +1,15 @@
-"""Which attention runs, and why: every path says what it cannot take, the first that can is chosen."""
+"""Which attention runs, and why: every path says what it cannot take; of the others the winner of a race is chosen where
+one was held (`kernels.race`), else the first in their order."""
 
 import logging
+import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 logger = logging.getLogger(__name__)
 _told: set[tuple[str, str]] = set()
-AUTO = "auto"
+AUTO, DETERMINISTIC = "auto", "deterministic"  # deterministic: the order of PATHS, whatever is faster
+ASKED = "REFVID_ATTENTION"  # environment variable: what auto means
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,22 @@ class Choice:
     reason: str
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """How a race ended: the path that won, None where none was left; medians in milliseconds; why others were left out; and whether it
+    holds for later processes: not where memory ran out."""
+
+    path: str | None
+    milliseconds: dict[str, float] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+    lasting: bool = True
+
+    def __str__(self) -> str:
+        timed = sorted(self.milliseconds.items(), key=lambda one: one[1])
+        out = [f"{name} left out: {reason}" for name, reason in self.left_out.items()]
+        return "; ".join([", ".join(f"{name} {taken:.3g} ms" for name, taken in timed) or "none timed", *out])
+
+
 def _takes_all(_: Need) -> None:
     return None
 
@@ -62,24 +81,53 @@ TRITON = Path(
 )
 EAGER = Path("eager", "plain torch with a whole mask, to check the others by; slow", _takes_all)
 PATHS = (REMOVAL, BIAS, SDPA)  # in the order they are tried
-# Taken only where asked for: no GPU has timed TRITON yet.
-NAMED = {path.name: path for path in (TRITON, EAGER)}
-NAMES = (AUTO, *NAMED)
+NAMED = {
+    path.name: path for path in (TRITON, EAGER)
+}  # taken where asked for; TRITON where it wins a race, too
+NAMES = (AUTO, *NAMED, DETERMINISTIC)
+ALL = {path.name: path for path in (*PATHS, *NAMED.values())}
 
 
-def choose_path(need: Need, name: str = AUTO) -> Choice:
-    """The path named where it takes what is needed, else the first of PATHS that does, with the reasons why the ones
-    before it do not. ValueError lists the names."""
-    if name not in NAMES:
-        raise ValueError(f"attention is {name!r}; choose one of {', '.join(NAMES)}")
+def attention_asked(name: str) -> str:
+    """What a user asks for: `name`, in whose place the environment may say what auto means. ValueError lists the names."""
+    said = os.environ.get(ASKED) or AUTO
+    for given, where in ((name, "attention"), (said, f"the environment's {ASKED}")):
+        if given not in NAMES:
+            raise ValueError(f"{where} is {given!r}; choose one of {', '.join(NAMES)}")
+    return said if name == AUTO else name
+
+
+def rivals(need: Need) -> tuple[Path, ...]:
+    """The paths that say the same for a need, in their order. Where no key has a weight, torch's own has no part in it:
+    the host's attention runs without a mask."""
+    among = (BIAS, SDPA, TRITON) if need.bias else (REMOVAL, TRITON)
+    return tuple(path for path in among if path.why_not(need) is None)
+
+
+def choose_path(need: Need, name: str = AUTO, verdict: Verdict | None = None) -> Choice:
+    """The path that is asked for where it takes what is needed, or that won a race; else the first of PATHS that does, with
+    the reasons why the ones before it do not. ValueError lists the names."""
+    name = attention_asked(name)
     refused = []
-    for path in (*((NAMED[name],) if name in NAMED else ()), *PATHS):
-        reason = path.why_not(need)
-        if reason is None:
-            usual = "it was asked for by name" if path.name == name else "no key needs a weight"
-            return Choice(path, "; ".join(refused) or usual)
-        refused.append(f"not {path.name}: {reason}")
+    for path, reason in _order(name, verdict):
+        missing = path.why_not(need)
+        if missing is None:
+            usual = "; ".join(refused) or "no key needs a weight"
+            return Choice(path, "; ".join([*refused, reason]) if reason else usual)
+        refused.append(f"not {path.name}: {missing}")
     raise AssertionError("the last path takes everything")
+
+
+def _order(name: str, verdict: Verdict | None) -> list[tuple[Path, str]]:
+    """The paths to try, and why if not for what they take. Those that a race left out come last."""
+    if name in NAMED:
+        return [(NAMED[name], "it was asked for by name"), *((path, "") for path in PATHS)]
+    if verdict is None or name == DETERMINISTIC:
+        return [(path, "") for path in PATHS]
+    said = f"timed here: {verdict}"
+    won = [] if verdict.path is None else [ALL[verdict.path]]
+    right = [path for path in PATHS if path not in won and path.name not in verdict.left_out]
+    return [(path, said) for path in (*won, *right, *PATHS)]
 
 
 def tell_path(choice: Choice) -> None:

@@ -42,15 +42,22 @@ def kept_keys(keep: Tensor, queries: int) -> Segments:
     return Segments(torch.ones(1, queries, dtype=torch.int32, device=keep.device), of)
 
 
+def too_many(groups: Groups) -> str | None:
+    """Why the segments of a sequence in groups are more than the kernels take, or None."""
+    count = len(_cuts(groups)) - 1
+    if count <= MOST:
+        return None
+    return (
+        f"what {len(groups.keys)} groups of tokens see cuts the keys into {count} segments; "
+        f"the kernel takes {MOST}"
+    )
+
+
 def segments_of(groups: Groups) -> Segments:
     """The segments of a sequence in groups: pieces of it that no group's keys cut. ValueError for more than MOST."""
-    length, device = len(groups.order), groups.order.device
-    cuts = sorted({0, length, *(end for spans in groups.keys for span in spans for end in span)})
-    if len(cuts) - 1 > MOST:
-        raise ValueError(
-            f"references: what {len(groups.keys)} groups of tokens see cuts the keys into {len(cuts) - 1} segments; "
-            f"the kernel takes {MOST}"
-        )
+    length, device, cuts, reason = len(groups.order), groups.order.device, _cuts(groups), too_many(groups)
+    if reason is not None:
+        raise ValueError(f"references: {reason}")
     sees = torch.zeros(1, length, dtype=torch.int32, device=device)
     of = torch.zeros(1, length, dtype=torch.int32, device=device)
     for segment, (start, stop) in enumerate(pairwise(cuts)):
@@ -63,6 +70,10 @@ def segments_of(groups: Groups) -> Segments:
         )
         sees[:, rows] = word
     return Segments(sees, of)
+
+
+def _cuts(groups: Groups) -> list[int]:
+    return sorted({0, len(groups.order), *(end for spans in groups.keys for span in spans for end in span)})
 
 
 def visits(segments: Segments, rows: int, columns: int) -> Tensor:

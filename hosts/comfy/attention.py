@@ -10,13 +10,16 @@ import torch
 import torch.nn.functional as F
 from comfy.cli_args import args as options_of_comfyui
 from comfy.ldm.modules import attention as core_attention
+from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ...kernels.grouped import Attend, Groups, grouped_attention
-from ...kernels.paths import REMOVAL, SDPA, Choice, Need, choose_path, tell_path
+from ...kernels.paths import AUTO, DETERMINISTIC, REMOVAL, SDPA, Need, choose_path, tell_path
 from ...kernels.segment_attention import why_not
+from ...kernels.segments import too_many
 
 OVERRIDE = "optimized_attention_override"
+_CORES_NODE = ModelPatcher.set_model_optimized_attention
 _PROBE = (1, 64, 128)  # batch, tokens, features of two heads
 _known: dict[tuple[Any, torch.device, torch.dtype], str | None] = {}
 
@@ -31,6 +34,7 @@ class Rule:
     path    of `kernels.paths`, chosen for the attention that the model's options hold
     whole   attention in place of the host's where the path is one of `kernels.whole`; one for all blocks, since what they see is
             worked out once
+    behind  the override of other packs that the path was chosen for
     """
 
     bias: Tensor | None
@@ -38,6 +42,7 @@ class Rule:
     name: str
     path: str
     whole: Attend | None = None
+    behind: Callable | None = None
 
     @property
     def neutral(self) -> bool:
@@ -54,15 +59,16 @@ class Rule:
         args,
         kwargs,
     ):
-        if self.whole is not None:
+        # An override that another pack set for this block alone is passed over only by whom a user named.
+        if self.whole is not None and (self.name == self.path or previous is None or is_cores(previous)):
             return _run_whole(self.path, self.whole, query, key, value, self._mask_row(key), args, kwargs)
         path = self.path
-        # Another pack may have set another override for this block alone.
-        if not torch.compiler.is_compiling():
-            averages = self.groups is not None and self.groups.averaged is not None
-            path = chosen_path(
-                self.bias is not None, self.name, previous, query.device, query.dtype, averages
-            )
+        if not torch.compiler.is_compiling() and previous is not self.behind:
+            name = DETERMINISTIC if self.name == AUTO else self.name
+            need = need_of(self.bias is not None, self.groups, previous, query.device, query.dtype)
+            choice = choose_path(need, name)
+            tell_path(choice)
+            path = choice.path.name
         if self.groups is not None and kwargs.get("mask") is not None:
             raise RuntimeError(
                 "refvid: another pack masks Wan's self-attention; references with a region, a frame window or a "
@@ -200,17 +206,15 @@ def _run_whole(
     return out if kwargs.get("skip_output_reshape") else out.transpose(1, 2).flatten(2)
 
 
-def choose(
-    bias: bool,
-    name: str,
-    override: Callable | None,
-    device: torch.device,
-    dtype: torch.dtype,
-    averages: bool = False,
-) -> Choice:
-    """Which path runs behind this override, and why."""
+def need_of(
+    bias: bool, groups: Groups | None, override: Callable | None, device: torch.device, dtype: torch.dtype
+) -> Need:
+    """What an evaluation asks of the attention behind this override."""
     lost = drops_masks(override, device, dtype) if bias else None
-    return choose_path(Need(bias, lost, _no_triton(device, dtype), averages), name)
+    no_triton = _no_triton(device, dtype)
+    if groups is None:
+        return Need(bias, lost, no_triton)
+    return Need(bias, lost, no_triton or too_many(groups), groups.averaged is not None)
 
 
 def _no_triton(device: torch.device, dtype: torch.dtype) -> str | None:
@@ -219,11 +223,9 @@ def _no_triton(device: torch.device, dtype: torch.dtype) -> str | None:
     return why_not(device, dtype)
 
 
-def chosen_path(*given) -> str:
-    """The name of what `choose` says; said once in the log."""
-    choice = choose(*given)
-    tell_path(choice)
-    return choice.path.name
+def is_cores(override: Callable) -> bool:
+    """Whether an override is a mere kernel that a user chose by core's own node for that."""
+    return getattr(override, "__qualname__", "").startswith(f"{_CORES_NODE.__qualname__}.")
 
 
 def drops_masks(override: Callable | None, device: torch.device, dtype: torch.dtype) -> str | None:
@@ -242,11 +244,11 @@ def _kind(override: Any, depth: int = 4) -> Any:
         held, made = (override.func, *override.args, *override.keywords.values()), functools.partial
     else:
         function = getattr(override, "__func__", override)
-        held, made = _held(function), getattr(function, "__code__", type(override))
+        held, made = held_by(function), getattr(function, "__code__", type(override))
     return (made, *(_kind(one, depth - 1) for one in held if callable(one) and depth))
 
 
-def _held(function: Any) -> list[Any]:
+def held_by(function: Any) -> list[Any]:
     """What a function's closure holds; a cell that was never filled raises ValueError."""
     held = []
     for cell in getattr(function, "__closure__", None) or ():

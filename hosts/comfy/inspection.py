@@ -7,11 +7,15 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ...core.inspection import Inspection, Sizes, inspect
+from ...core.layout import Layout
+from ...core.visibility import Turn
 from ...kernels.paths import AUTO, Choice
 from . import conditioning as keys
 from .apply import video_latent
-from .attention import OVERRIDE, choose
+from .attention import OVERRIDE
 from .halves import REFERENCES, require_patched
+from .rivals import Asked, choose
+from .shared import video_tokens
 from .sidecar import with_tokens
 from .variants import require_wan
 
@@ -41,7 +45,7 @@ def inspect_references(
         arranged.soft,
         (frames, rows, columns),
         _sizes(model),
-        lambda *need: _choice(model, options.get(keys.ATTENTION, AUTO), *need),
+        lambda now: _choice(model, options.get(keys.ATTENTION, AUTO), arranged.layout, now, samples),
         _memory(model, samples.shape, arranged.layout.kept),
     )
     if vae is None:
@@ -57,10 +61,14 @@ def _sizes(model: ModelPatcher) -> Sizes:
     return Sizes(backbone.dim, backbone.ffn_dim, len(backbone.blocks), backbone.text_len)
 
 
-def _choice(model: ModelPatcher, name: str, bias: bool, averages: bool) -> Choice:
+def _choice(model: ModelPatcher, name: str, layout: Layout, now: Turn, samples: Tensor) -> Choice:
+    """Of a race what is known: nothing is timed here."""
     override = model.model_options["transformer_options"].get(OVERRIDE)
-    device, dtype = comfy.model_management.get_torch_device(), model.model.get_dtype_inference()
-    return choose(bias, name, override, device, dtype, averages)
+    count = now.count(layout)
+    device = comfy.model_management.get_torch_device()
+    tokens = video_tokens(samples) + count
+    asked = Asked(model.model, layout, now, len(samples), tokens, count, device, override)
+    return choose(asked, name, hold=False)
 
 
 def _memory(model: ModelPatcher, shape, tokens: int) -> tuple[float, float]:

@@ -25,13 +25,14 @@ from ...core.layout import Layout
 from ...core.references import Arranged, reference_input
 from ...core.schedule import share_of
 from ...core.visibility import turn
-from ...kernels.paths import AUTO
+from ...kernels.paths import AUTO, attention_asked, tell_path
 from ...kernels.whole import WHOLE
 from . import conditioning as keys
 from . import edited, people, recall, replaced, spare
-from .attention import OVERRIDE, Rule, chosen_path
+from .attention import OVERRIDE, Rule
 from .beside import KEY, RAN, Beside, BlockPatch, Evaluation, Shown
 from .halves import Feature, marked, tell_halves
+from .rivals import Asked, choose
 from .shared import Cells, packed, require_plain_sequence, unpacked, video_tokens
 from .variants import input_channels, takes_image_features
 
@@ -183,10 +184,12 @@ def _references_now(model, x: Tensor, t: Tensor, options: dict, kwargs: dict[str
     if now.groups is not None:
         require_plain_sequence(kwargs)
         kwargs[SPANS], kwargs[ROWS] = packed(now.groups)
-    override, dtype = options.get(OVERRIDE), model.get_dtype_inference()
-    kwargs[PATH] = chosen_path(
-        now.bias is not None, kwargs[ATTENTION], override, x.device, dtype, now.averages
-    )
+    kwargs[ATTENTION] = attention_asked(kwargs[ATTENTION])
+    tokens = video_tokens(x) + kwargs[KEEP].shape[1]
+    asked = Asked(model, layout, now, len(x), tokens, kwargs[KEEP].shape[1], x.device, options.get(OVERRIDE))
+    choice = choose(asked, kwargs[ATTENTION])
+    tell_path(choice)
+    kwargs[PATH] = choice.path.name
     return kwargs
 
 
@@ -266,7 +269,7 @@ def _references(
         None if rows is None else unpacked(mine[SPANS], rows, len(rows[len(mine[SPANS])]) - keep.shape[1])
     )
     whole = WHOLE[path](groups) if path in WHOLE else None
-    rule = Rule(mine[BIAS], groups, mine[ATTENTION], path, whole)
+    rule = Rule(mine[BIAS], groups, mine[ATTENTION], path, whole, options.get(OVERRIDE))
     kept = None if mine[people.READ_SPANS] is not None else recall.kept_for(options, mine[LAYOUT], rule, x)
     if kept is not None and len(kept.blocks) == len(module.blocks):
         return recall.Recalled(kept, rule)

@@ -28,7 +28,7 @@ def looked_at(first=None, second=None, cells=None, **more):
         None,
         LATENT,
         SIZES,
-        lambda bias, averages: choose_path(Need(bias, averages=averages)),
+        lambda now: choose_path(Need(now.bias is not None, averages=now.averages)),
         **more,
     )
 
@@ -125,7 +125,7 @@ def looked_with_all():
         None,
         LATENT,
         SIZES,
-        lambda bias, averages: choose_path(Need(bias, averages=averages)),
+        lambda now: choose_path(Need(now.bias is not None, averages=now.averages)),
     )
 
 

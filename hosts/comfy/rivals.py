@@ -1,0 +1,103 @@
+"""Which attention runs references: what the host offers for it, and the races between those that say the same."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+import torch
+from comfy.ldm.modules import attention as core_attention
+from torch import Tensor
+
+from ...core.layout import Layout
+from ...core.verdicts import Contest, Verdicts
+from ...core.visibility import Turn
+from ...kernels.grouped import Attend
+from ...kernels.paths import AUTO, BIAS, REMOVAL, SDPA, TRITON, Choice
+from ...kernels.race import Call, Contender
+from ...kernels.whole import WHOLE
+from .attention import OVERRIDE, Rule, block_override, held_by, is_cores, need_of
+
+FOLDER = "__refvid"  # of ComfyUI's user folder: its server gives out nothing of such a one
+
+
+def _versions() -> str:
+    try:
+        from comfyui_version import __version__
+    except ImportError:  # older ComfyUIs
+        return "ComfyUI"
+    return f"ComfyUI {__version__}"
+
+
+VERDICTS = Verdicts(lambda: Path(folder_paths.get_user_directory()) / FOLDER, _versions)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One evaluation of a model (a `BaseModel`) with references: their layout and what they do now, rows of the batch,
+    tokens of which the last `references` are theirs, and the override that other packs have set."""
+
+    model: Any
+    layout: Layout
+    now: Turn
+    batch: int
+    tokens: int
+    references: int
+    device: torch.device
+    override: Callable | None
+
+    def call(self) -> Call:
+        module, now = self.model.diffusion_model, self.now
+        size = module.dim // module.num_heads
+        return Call(
+            self.batch, module.num_heads, size, self.tokens, self.references, self.model.get_dtype_inference(),
+            self.device, now.bias, now.groups,
+        )  # fmt: skip
+
+
+def choose(asked: Asked, name: str, hold: bool = True) -> Choice:
+    """The path that runs, and why; `hold` False: no race is held for it.
+
+    No race either where another pack has set an override, which may do more than attention and is called as ever; nor
+    where references' keys are kept over the steps (`recall`), for which the host's attention has to run.
+    """
+    now, override = asked.now, asked.override
+    dtype = asked.model.get_dtype_inference()
+    need = need_of(now.bias is not None, now.groups, override, asked.device, dtype)
+    free = not asked.layout.constant and (override is None or is_cores(override))
+    return VERDICTS.choose(need, name, _contest(asked.call(), override) if free else None, hold)
+
+
+def _contest(call: Call, override: Callable | None) -> Contest:
+    contenders = {
+        path.name: Contender(_as_in_blocks(call, path.name, override)) for path in (SDPA, TRITON)
+    } | {
+        path.name: Contender(_as_in_blocks(call, path.name, override), _as_chosen(call, override))
+        for path in (REMOVAL, BIAS)
+    }
+    kernel = core_attention.optimized_attention if override is None else held_by(override)[0]
+    return Contest(call, contenders, f"{kernel.__module__}.{kernel.__qualname__}")
+
+
+def _as_in_blocks(call: Call, path: str, override: Callable | None) -> Attend:
+    """Attention as the blocks of a model run it on a path."""
+    whole = WHOLE[path](call.groups) if path in WHOLE else None
+    rule = Rule(call.bias, call.groups, AUTO, path, whole, override)
+
+    def attend(query: Tensor, key: Tensor, value: Tensor, _: Tensor | None) -> Tensor:
+        return _attention(call, block_override(rule, None, 1, override) or override, query, key, value)
+
+    return attend
+
+
+def _as_chosen(call: Call, override: Callable | None) -> Attend:
+    """The host's attention, every query over every key."""
+    return lambda query, key, value, _: _attention(call, override, query, key, value)
+
+
+def _attention(call: Call, override: Callable | None, *values: Tensor) -> Tensor:
+    flat = (value.transpose(1, 2).flatten(2) for value in values)
+    options = {} if override is None else {OVERRIDE: override}
+    out = core_attention.optimized_attention(*flat, heads=call.heads, transformer_options=options)
+    return out.unflatten(2, (call.heads, -1)).transpose(1, 2)

@@ -1,0 +1,71 @@
+"""Which attention runs references without ComfyUI: torch's, or what wins a race against it."""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ..core.layout import Layout
+from ..core.verdicts import Contest, Verdicts
+from ..core.visibility import Turn
+from ..core.wan_files import DiTConfig
+from ..kernels.grouped import Attend, Groups, in_groups
+from ..kernels.paths import BIAS, REMOVAL, TRITON, Choice, Need
+from ..kernels.race import Call, Contender
+from ..kernels.segment_attention import why_not
+from ..kernels.segments import too_many
+from ..kernels.whole import WHOLE
+from ..wan.attention import attend_all
+
+
+def cache_folder() -> Path:
+    """Where this system's programs keep what they can make again. RuntimeError where a user has no home."""
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "refvid"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "refvid"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "refvid"
+
+
+VERDICTS = Verdicts(cache_folder)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One evaluation of a DiT with references: their layout and what they do now, rows of the batch, tokens of the video and
+    of the references that act."""
+
+    config: DiTConfig
+    layout: Layout
+    now: Turn
+    batch: int
+    video: int
+    references: int
+    device: torch.device
+    dtype: torch.dtype
+
+    def call(self) -> Call:
+        heads, now = self.config.heads, self.now
+        size = self.config.width // heads
+        tokens = self.video + self.references
+        return Call(
+            self.batch, heads, size, tokens, self.references, self.dtype, self.device, now.bias, now.groups
+        )
+
+
+def choose(asked: Asked, name: str, hold: bool = True) -> Choice:
+    """The path that runs, and why; `hold` False: no race is held for it. None is where references' keys are kept over
+    the steps (`plain_recall`), which goes by torch's attention."""
+    groups, call = asked.now.groups, asked.call()
+    no_triton = why_not(asked.device, asked.dtype, call.size) or (too_many(groups) if groups else None)
+    need = Need(asked.now.bias is not None, no_triton=no_triton, averages=asked.now.averages)
+    contenders = {path.name: Contender(attention(path.name, groups)) for path in (REMOVAL, BIAS, TRITON)}
+    contest = None if asked.layout.constant else Contest(call, contenders, "torch's")
+    return VERDICTS.choose(need, name, contest, hold)
+
+
+def attention(path: str, groups: Groups | None) -> Attend:
+    """Self-attention of the joined sequence on a path, (B, N, L, D), where queries see their groups' keys only."""
+    return WHOLE[path](groups) if path in WHOLE else in_groups(attend_all, groups)
