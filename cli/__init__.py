@@ -8,14 +8,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..kernels.paths import NAMES
 from .ablate import add_ablate
 from .comfyui_files import add_comfyui_files
 from .edit import add_edit
 from .generate import add_generate
 from .identity import add_identity
 from .long import add_long
-from .model import Progress, add_run, read_settings
+from .model import Progress, add_attention, add_run, read_settings
 from .outputs import add_output, check_outputs
 from .reference import add_reference_options, read_references
 from .score import add_score
@@ -101,7 +100,7 @@ def _add_inspect(commands) -> None:
     command.add_argument(
         "--dit", type=Path, metavar="FILE", help="only its shapes are read; default: the demo model"
     )
-    command.add_argument("--attention", choices=NAMES, default=NAMES[0])
+    add_attention(command)
     add_run(command, (("width", int), ("height", int), ("frames", int)))
 
 

@@ -4,11 +4,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from ..kernels.paths import NAMES
 from .applies import is_given, refuse, refuse_without, spelled
 from .generate import RUN, tell_unknown_words
 from .guidance import add_guidance, read_guidance
-from .model import Progress, add_files, add_run, load_files, read_settings, runs_on
+from .model import Progress, add_attention, add_files, add_run, load_files, read_settings, runs_on
 from .outputs import FILMS, add_output
 from .reference import add_reference_options, read_references
 
@@ -46,7 +45,7 @@ def add_edit(commands) -> None:
     add("--window", type=int, help="frames that a longer film is evaluated in, 4k + 1; default 81")
     add("--overlap", type=int, help="frames that neighbouring windows share, a multiple of 4; default 32")
     add("--recipe", default="auto", help="sama, in_context, or auto: what the model has modules for")
-    add("--attention", choices=NAMES, default=NAMES[0])
+    add_attention(command)
     add_reference_options(command)
     add_guidance(command)
     add_files(command)

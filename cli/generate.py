@@ -4,12 +4,11 @@ import argparse
 import sys
 from typing import Any
 
-from ..kernels.paths import NAMES
 from .applies import refuse_without
 from .frames import add_frames, read_frames
 from .guidance import add_guidance, read_guidance
 from .identity import IDENTITY_NEEDS, add_identity_options, read_people
-from .model import Progress, add_files, add_run, load_files, read_settings, runs_on
+from .model import Progress, add_attention, add_files, add_run, load_files, read_settings, runs_on
 from .outputs import FILMS, add_output
 from .reference import add_reference_options, read_references
 
@@ -49,12 +48,7 @@ def add_request(command: argparse.ArgumentParser) -> None:
         default="auto",
         help="saber, phantom, bernini, videomaker, or auto: what the DiT's file says",
     )
-    add(
-        "--attention",
-        choices=NAMES,
-        default=NAMES[0],
-        help="eager checks the fast ways by plain torch, slowly",
-    )
+    add_attention(command)
     add_identity_options(command)
     add_guidance(command)
     add_files(command)

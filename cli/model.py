@@ -7,9 +7,22 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from ..kernels.paths import NAMED, NAMES
+
 logger = logging.getLogger(__name__)
 DTYPES = ("fp32", "bf16", "fp16")  # the first is the default
 AUTO = "auto"  # of --recipe and --attention
+
+
+def add_attention(command: argparse.ArgumentParser) -> None:
+    """`--attention`."""
+    command.add_argument(
+        "--attention",
+        choices=NAMES,
+        default=AUTO,
+        help="auto: the fastest that is exact, timed once on a GPU; deterministic: a fixed order, nothing is "
+        "timed; triton: this package's kernel; eager: plain torch, slow, to check the others by",
+    )
 
 
 def add_files(command: argparse.ArgumentParser) -> None:
@@ -56,7 +69,7 @@ def runs_on(options: argparse.Namespace) -> tuple[str, Any]:
     not there, or cannot run the attention that is asked for by name."""
     import torch
 
-    from ..kernels.paths import NAMED, Need, choose_path
+    from ..kernels.paths import Need, choose_path
     from ..kernels.segment_attention import why_not
 
     device = require_device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))

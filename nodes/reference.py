@@ -100,7 +100,8 @@ class RefVidApplyReferences(Node):
                                tooltip="What the pass without the prompt has of the references: all, none, or zero latents; with KSampler and "
                                "with our guiders. recipe: as the weights were trained; a table on the help page has it."),
                 io.Combo.Input("attention", optional=True, options=list(NAMES), default=NAMES[0], advanced=True,
-                               tooltip="auto takes the fastest way that is exact and says which in the log. triton: this pack's "
+                               tooltip="auto takes the fastest way that is exact: on a GPU the ways are timed once, before the first "
+                               "step, and the log says which won. deterministic: a fixed order, nothing is timed. triton: this pack's "
                                "kernel, on NVIDIA GPUs. eager checks the others in plain torch, slowly."),
             ],
             outputs=[

@@ -13,6 +13,7 @@ from ...core.reach import reach
 from ...core.recipes import AUTO, TRAINED_FOR, Recipe, choose_recipe
 from ...core.references import Reference, active, prepare, reference_input
 from ...kernels.paths import AUTO as ANY_ATTENTION
+from ...kernels.paths import attention_asked
 from . import sidecar
 from .conditioning import AS_RECIPE, BLANK_IMAGE, ZERO, Attached, Conditioning, attach, with_values
 from .halves import REFERENCES
@@ -52,6 +53,7 @@ def apply_references(
     for given, what in zip(models, ("model", "low_noise_model"), strict=False):
         require_wan(given, what)
     require_vae(vae, model)
+    attention_asked(attention)
     recipe = recipe if isinstance(recipe, Recipe) else _recipe(recipe, model)
     references = active(references, recipe)
     if not references:

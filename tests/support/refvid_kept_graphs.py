@@ -49,7 +49,7 @@ def references() -> Graph:
         graph |= core_run(f"null_{null}", f"apply_null_{null}")
     graph["apply_eager"] = apply("plain", "plain_2", attention="eager")
     graph["apply_chained"] = apply("plain_2", onto="apply_eager")
-    graph["apply_swapped"] = apply("plain_2", "plain")
+    graph["apply_swapped"] = apply("plain_2", "plain", attention="deterministic")
     for name in ("chained", "swapped"):
         graph |= core_run(name, f"apply_{name}")
     graph["apply_experts"] = apply("plain", low_noise_model=["backbone", 0])

@@ -1,0 +1,154 @@
+"""The file in which verdicts of races are kept, to which anything may happen, and races that do not end well."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from refvid_races import NEED, Said, contest, on_disk, only, play_gpu
+
+from refvid.core import verdicts
+from refvid.core.verdicts import DIED, FILE, TRYING, Verdicts
+from refvid.kernels.paths import ASKED, AUTO, BIAS, SDPA, TRITON, Verdict
+from refvid.kernels.race import OUT_OF_MEMORY
+
+
+@pytest.fixture(autouse=True)
+def gpu(monkeypatch):
+    monkeypatch.delenv(ASKED, raising=False)
+    play_gpu(monkeypatch)
+
+
+@pytest.fixture
+def held(monkeypatch):
+    def hold(end=None) -> Said:
+        said = Said(end)
+        monkeypatch.setattr(verdicts, "race", said)
+        return said
+
+    return hold
+
+
+BROKEN = {
+    "no JSON": "{",
+    "a list": "[]",
+    "a number": '{"m": 3}',
+    "deep": "[" * 100_000,
+    "an entry of nothing": '{"m": {"k": {}}}',
+    "a path of nobody": '{"m": {"k": {"path": "sage", "milliseconds": {}, "left_out": {}, "lasting": true}}}',
+    "a time of words": '{"m": {"k": {"path": "bias", "milliseconds": {"bias": "1"}, "left_out": {}, "lasting": true}}}',
+    "a time without end": '{"m": {"k": {"path": "bias", "milliseconds": {"bias": NaN}, "left_out": {}, "lasting": true}}}',
+    "a reason of numbers": '{"m": {"k": {"path": "bias", "milliseconds": {}, "left_out": {"bias": 1}, "lasting": true}}}',
+    "tried by nobody": '{"m": {"k": {"trying": "sage"}}}',
+    "no text": b"\xff\xfe\x00",
+    "too long": '{"m": {"k": "' + "x" * (1 << 20) + '"}}',
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_a_broken_file_is_said_raced_anew_and_replaced(tmp_path, held, caplog, broken):
+    text = BROKEN[broken]
+    (tmp_path / FILE).write_bytes(text if isinstance(text, bytes) else text.encode())
+    found = held()
+    with caplog.at_level(logging.WARNING, logger="refvid"):
+        assert Verdicts(lambda: tmp_path).choose(NEED, AUTO, contest()).path is TRITON
+    assert f"{tmp_path / FILE} is not used" in caplog.text and len(found.asked) == 1
+    caplog.clear()
+    assert Verdicts(lambda: tmp_path).choose(NEED, AUTO, contest()).path is TRITON
+    assert len(found.asked) == 1 and not caplog.text and only(tmp_path)["path"] == "triton"
+
+
+@pytest.mark.parametrize("where", ["a file", "nowhere", "a folder"])
+def test_a_folder_that_cannot_be_written_holds_for_the_process(tmp_path, held, caplog, where):
+    if where == "a file":
+        (tmp_path / "deep").write_text("")
+    if where == "a folder":
+        (tmp_path / "deep" / FILE).mkdir(parents=True)
+
+    def folder():
+        if where == "nowhere":
+            raise RuntimeError("Could not determine home directory.")
+        return tmp_path / "deep"
+
+    found, kept = held(), Verdicts(folder)
+    with caplog.at_level(logging.WARNING, logger="refvid"):
+        chosen = [kept.choose(NEED, AUTO, contest()) for _ in range(2)]
+    assert chosen[0] == chosen[1] and chosen[0].path is TRITON and len(found.asked) == 1
+    assert caplog.text.count("for this process only") == 1
+
+
+def test_entries_of_others_stay(tmp_path, held):
+    other = {"GPU of somebody": {"float32": {TRYING: "triton"}}}
+    (tmp_path / FILE).write_text(json.dumps(other))
+    held()
+    Verdicts(lambda: tmp_path).choose(NEED, AUTO, contest())
+    said = on_disk(tmp_path)
+    assert len(said) == 2 and said["GPU of somebody"] == other["GPU of somebody"]
+
+
+def test_memory_that_ran_out_is_not_kept_and_no_error(tmp_path, held, caplog):
+    held(Verdict("bias", {"bias": 1.0}, {"triton": OUT_OF_MEMORY}, lasting=False))
+    kept = Verdicts(lambda: tmp_path)
+    assert kept.choose(NEED, AUTO, contest()).path is BIAS
+    assert kept.choose(NEED, AUTO, contest()).path is BIAS
+    assert list(on_disk(tmp_path).values()) == [{}]
+    found = held(torch.cuda.OutOfMemoryError("9 GiB"))
+    kept = Verdicts(lambda: tmp_path)
+    with caplog.at_level(logging.WARNING, logger="refvid"):
+        chosen = [kept.choose(NEED, AUTO, contest()) for _ in range(3)]
+    assert {choice.path for choice in chosen} == {BIAS} and len(found.asked) == 1
+    assert "no memory to time attention; bias runs as ever" in caplog.text
+    assert list(on_disk(tmp_path).values()) == [{}]
+
+
+def test_an_interrupt_leaves_nobody_accused(tmp_path, held):
+    held(KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        Verdicts(lambda: tmp_path).choose(NEED, AUTO, contest())
+    assert list(on_disk(tmp_path).values()) == [{}]
+    found = held()
+    assert Verdicts(lambda: tmp_path).choose(NEED, AUTO, contest()).path is TRITON
+    assert found.asked == [["bias", "sdpa", "triton"]]
+
+
+def test_where_nothing_worked_the_last_that_was_tried_is_accused(tmp_path, held):
+    """An illegal access takes the whole device: everyone fails after it."""
+    left_out = dict.fromkeys(("bias", "sdpa", "triton"), "AcceleratorError: an illegal memory access")
+    held(Verdict(None, {}, left_out))
+    assert Verdicts(lambda: tmp_path).choose(NEED, AUTO, contest()).path is BIAS
+    assert only(tmp_path) == {TRYING: "triton"}
+
+
+DIES = """
+import os, signal, sys
+sys.path[:0] = [{support!r}]
+from refvid_folder import import_folder
+from pathlib import Path
+import_folder("refvid", Path({root!r}))
+from refvid.core import verdicts
+from refvid.kernels.race import Contender
+from refvid_races import NAME, NEED, contest
+verdicts._can_race = lambda device: True
+verdicts._gpu = lambda device: NAME
+held = contest()
+held.contenders["triton"] = Contender(lambda *given: os.kill(os.getpid(), signal.SIGKILL))
+verdicts.Verdicts(lambda: Path(sys.argv[1])).choose(NEED, "auto", held)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills itself")
+def test_a_path_that_killed_the_process_is_left_out_by_the_next(tmp_path):
+    root = Path(__file__).resolve().parents[2]
+    script = DIES.format(support=str(root / "tests" / "support"), root=str(root))
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()[-2000:]
+    assert only(tmp_path) == {TRYING: "triton"}
+    kept = Verdicts(lambda: tmp_path)
+    choice = kept.choose(NEED, AUTO, contest())
+    assert choice.path in (BIAS, SDPA) and f"triton left out: {DIED}" in choice.reason
+    assert only(tmp_path)["left_out"] == {"triton": DIED}
