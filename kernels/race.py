@@ -164,10 +164,10 @@ class _Check:
     def __init__(self, call: Call):
         self.call, groups = call, call.groups
         every = (torch.arange(call.tokens, device=call.device),) if groups is None else groups.queries
-        rows = torch.cat([part[_spread(len(part))] for part in every])
+        rows = torch.cat([_spread(part) for part in every])
         if groups is not None and groups.averaged is not None:  # no mask says a mean
             rows = rows[~torch.isin(rows, groups.averaged[0])]
-        self.rows, self.heads = rows, [0, call.heads - 1]
+        self.rows, self.heads = rows, slice(None, None, max(1, call.heads - 1))
         eps = torch.finfo(call.dtype).eps
         self.most = (WIDE if call.dtype == torch.float32 else HALVES) * eps
         self.keep = None if groups is None else groups.dense(rows)[None]
@@ -180,16 +180,16 @@ class _Check:
         return None if off <= most else f"off by {off:.2g} of the result, {most:.2g} allowed"
 
     def _error(self, attend: Attend, values: Values, row: Tensor | None, keep: Tensor | None) -> float:
-        found = attend(*values, row)[:, self.heads][:, :, self.rows].double()
+        found = attend(*values, row)[:, self.heads].index_select(2, self.rows).double()
         query, key, value = (one[:, self.heads].double() for one in values)
-        right = masked_attention(query[:, :, self.rows], key, value, keep, row)
+        right = masked_attention(query.index_select(2, self.rows), key, value, keep, row)
         return ((found - right).norm() / right.norm()).item()
 
 
-def _spread(count: int) -> list[int]:
-    """Places from the first to the last, evenly."""
-    most = min(CHECKED, count)
-    return [index * (count - 1) // max(1, most - 1) for index in range(most)]
+def _spread(rows: Tensor) -> Tensor:
+    """Some of these, evenly from the first to the last."""
+    most = min(CHECKED, len(rows))
+    return rows[torch.arange(most, device=rows.device) * (len(rows) - 1) // max(1, most - 1)]
 
 
 def _step(count: int) -> int:

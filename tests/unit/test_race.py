@@ -5,6 +5,7 @@ from itertools import count
 
 import pytest
 import torch
+from refvid_pretend import pretended
 from torch import Tensor
 
 from refvid.kernels.eager import eager_attention, masked_attention
@@ -21,6 +22,15 @@ HALF = Groups(
     torch.cat([torch.arange(30), torch.arange(42, TOKENS), torch.arange(30, 42)]),
     VIDEO,
 )
+# A reference reads two frames one by one and takes the mean.
+OWN = torch.arange(VIDEO, TOKENS)
+MEAN = Groups(
+    (((0, TOKENS),), ((0, 30), (VIDEO, TOKENS)), ((30, VIDEO), (VIDEO, TOKENS))),
+    (torch.arange(VIDEO), OWN, OWN),
+    torch.arange(TOKENS),
+    VIDEO,
+    (OWN, torch.stack([OWN, OWN + REFERENCES], 1)),
+)
 WEIGHTS = torch.full((1, REFERENCES), math.log(0.5))
 
 
@@ -31,6 +41,16 @@ def called(dtype=torch.bfloat16, bias: Tensor | None = WEIGHTS, groups: Groups |
 def torchs(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
     mask = None if bias is None else bias[:, None, None, :].to(query.dtype)
     return torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+
+
+def moved(groups: Groups, device: torch.device) -> Groups:
+    """On another device."""
+    averaged = None
+    if groups.averaged is not None:
+        rows, places = groups.averaged
+        averaged = rows.to(device), places.to(device)
+    queries = tuple(rows.to(device) for rows in groups.queries)
+    return Groups(groups.keys, queries, groups.order.to(device), groups.video, averaged)
 
 
 def right(call: Call) -> Contender:
@@ -136,15 +156,10 @@ def test_roundings_are_no_error(dtype, groups, bias):
 
 
 def test_queries_that_take_a_mean_are_checked_where_no_mean_is():
-    rows = torch.arange(VIDEO, TOKENS)
-    parts = (torch.arange(VIDEO), rows, rows)
-    keys = (((0, TOKENS),), ((0, 30), (VIDEO, TOKENS)), ((30, VIDEO), (VIDEO, TOKENS)))
-    places = torch.stack([VIDEO + torch.arange(12), TOKENS + torch.arange(12)], 1)
-    groups = Groups(keys, parts, torch.arange(TOKENS), VIDEO, (rows, places))
-    call = called(groups=groups)
+    call = called(groups=MEAN)
     found, _ = raced(
         call, {"bias": 1.0, "sdpa": 1.0, "eager": 1.0}, bias=right(call).attend,
-        sdpa=lambda q, k, v, bias: torch.zeros_like(q), eager=eager_attention(groups),
+        sdpa=lambda q, k, v, bias: torch.zeros_like(q), eager=eager_attention(MEAN),
     )  # fmt: skip
     assert list(found.left_out) == ["sdpa"]
 
@@ -281,3 +296,14 @@ def test_milliseconds_are_milliseconds():
     import time
 
     assert 5 <= milliseconds(lambda: time.sleep(0.005), CPU) < 1000
+
+
+@pytest.mark.parametrize("groups", [None, HALF, MEAN])
+def test_a_race_meets_no_tensor_of_another_device(monkeypatch, groups):
+    generator = torch.Generator
+    monkeypatch.setattr(torch, "Generator", lambda device: generator())
+    with pretended() as device:
+        there = None if groups is None else moved(groups, device)
+        call = Call(2, 4, 16, TOKENS, REFERENCES, torch.bfloat16, device, WEIGHTS.to(device), there)
+        found = race(call, {"bias": right(call)}, lambda run, _: run() is None or 1.0)
+    assert found.path == "bias", str(found)
