@@ -16,6 +16,8 @@ PIP := $(BIN)/pip --disable-pip-version-check install --quiet
 OUT ?= out/object_info.json
 # The slowest file, run apart from the others inside ComfyUI.
 BROWSER := tests/comfy/test_browser.py
+# The tests that want a CUDA device; with REFVID_DRY=1 they run on the CPU, small, in Triton's interpreter.
+GPU_TESTS := tests/kernels tests/gpu
 # Its interpreter breaks with numpy 2.4 and newer.
 OLD_TRITON := build/triton-3.6.0
 # What packs the archive for ComfyUI's registry, apart and without its dependencies: packing needs the five in `dev`,
@@ -37,7 +39,7 @@ test: $(VENV)/dev.stamp  ## all tests; those that need ComfyUI run under its own
 
 test-plain: $(VENV)/dev.stamp
 	OMP_NUM_THREADS=1 $(BIN)/pytest
-	OMP_NUM_THREADS=1 TRITON_INTERPRET=1 $(BIN)/pytest tests/kernels -m interpreted
+	OMP_NUM_THREADS=1 REFVID_DRY=1 $(BIN)/pytest $(GPU_TESTS) -m gpu
 
 test-comfy: $(VENV)/dev.stamp
 	OMP_NUM_THREADS=1 $(BIN)/python tests/run_comfy.py --deselect=$(BROWSER)
@@ -53,8 +55,7 @@ kernels-matrix: $(VENV)/dev.stamp  ## every kernel for every architecture and ty
 	$(BIN)/pytest tests/unit/test_kernels_compiled.py -m slow
 	[ -d $(OLD_TRITON) ] || $(PIP) --no-deps --target $(OLD_TRITON) triton==3.6.0 "numpy<2.4"
 	PYTHONPATH=$(OLD_TRITON) $(BIN)/pytest tests/unit/test_kernels_compiled.py -m slow
-	PYTHONPATH=$(OLD_TRITON) OMP_NUM_THREADS=1 TRITON_INTERPRET=1 $(BIN)/pytest tests/kernels -m interpreted \
-		-W ignore::DeprecationWarning
+	PYTHONPATH=$(OLD_TRITON) OMP_NUM_THREADS=1 REFVID_DRY=1 $(BIN)/pytest $(GPU_TESTS) -m gpu -W ignore::DeprecationWarning
 
 check: $(VENV)/dev.stamp  ## lint, format, import contracts and types; changes nothing
 	$(BIN)/ruff check .

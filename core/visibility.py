@@ -75,7 +75,7 @@ def _bias(
     hard = [levels[index] for index in acting for _ in range(layout.streams[index].kept)]
     if soft is None or not any(layout.streams[index].controls.soft for index in acting):
         return torch.tensor([hard], device=device) if any(hard) else None
-    chosen = soft if kept is None else soft[:, kept]
+    chosen = soft if kept is None else soft[:, kept.to(soft.device)]
     return chosen.to(device, torch.float32) + torch.tensor([hard], device=device)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from refvid_device import DRY, missing  # before Triton, which reads the environment
 from refvid_folder import import_folder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -16,17 +17,20 @@ if "refvid" not in sys.modules:  # whatever the clone is called, and whether or 
 SERVED_FOLDER = "ComfyUI-refvid.v1"
 HAS_HYPOTHESIS = importlib.util.find_spec("hypothesis") is not None  # ComfyUI's interpreter may lack it
 HAS_COMFYUI = importlib.util.find_spec("comfy") is not None
+ON_CUDA = torch.cuda.is_available() and not DRY
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Properties are drawn alike each time. ComfyUI reads its options when first imported, and takes a GPU for granted."""
+    if ON_CUDA:  # beside versions that are not ours to choose warnings are shown, not raised
+        config.addinivalue_line("filterwarnings", "default")
     if HAS_HYPOTHESIS:
         # A busy machine is not a failure, and a gate draws the same examples each time; to draw others:
         # pytest --hypothesis-profile default
         settings = importlib.import_module("hypothesis").settings
         settings.register_profile("refvid", deadline=None, derandomize=True)
         settings.load_profile("refvid")
-    if HAS_COMFYUI and not torch.cuda.is_available():
+    if HAS_COMFYUI and not ON_CUDA:
         options = importlib.import_module("comfy.cli_args").args
         options.cpu = options.use_pytorch_cross_attention = True
 
@@ -35,6 +39,13 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     """What imports ComfyUI at the top of its files is left to ComfyUI's interpreter."""
     inside = collection_path in (ROOT / "tests" / "comfy", ROOT / "tests" / "parity")
     return True if inside and not HAS_COMFYUI else None
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A test of the GPU never passes in silence where there is none."""
+    reason = missing() if item.get_closest_marker("gpu") else None
+    if reason is not None:
+        pytest.fail(reason, pytrace=False)
 
 
 def pytest_report_header() -> str | None:

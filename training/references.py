@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass, field
 
 import torch
-from kornia.geometry.transform import warp_affine
 from torch import Generator, Tensor
 
 from ..core.recipes import GREY
@@ -43,6 +42,8 @@ class Augmentation:
 
         A mask for which nothing feasible is found, or of which no pixel would be left, stays as it is, bit for bit.
         """
+        from kornia.geometry.transform import warp_affine  # nothing else that learns needs it
+
         matrix = self.matrices(mask, generator)
         size = (mask.shape[-2], mask.shape[-1])
         moved = warp_affine(picture, matrix, size, padding_mode="border", align_corners=True)
