@@ -34,7 +34,7 @@ def main() -> None:
                 lambda path=path: require_values(path, "x"), lambda path=path: copied(path), runs=5
             )
             record(
-                "loading", f"1 GiB in {str(dtype).removeprefix('torch.')}: check / copy into memory", ratio, 5
+                "loading", f"1 GiB in {str(dtype).removeprefix('torch.')}: check / copy into memory", ratio
             )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from results import paired_ratio, record
+from rows import Ratio
 
 from refvid.core.slots import SlotEncoder, slots_1_3b
 from refvid.training.slot_baselines import MeanEncoder
@@ -53,12 +54,11 @@ def main() -> None:
     record(
         "slots",
         f"{CASE}: slots / mean pooling, peak memory",
-        peak(lambda: slots(*given)) / peak(lambda: mean(*given)),
-        1,
+        Ratio(peak(lambda: slots(*given)) / peak(lambda: mean(*given))),
     )
     vae, video = WanVAE(PUBLISHED).to(device).eval(), torch.randn(1, 3, 33, 256, 256, device=device)
     vae_ratio = paired_ratio(lambda: vae.encode(video), lambda: slots(*given), runs=1, warm=0)
-    record("slots", f"{CASE}: Wan's VAE on the clip / slots", vae_ratio, 1)
+    record("slots", f"{CASE}: Wan's VAE on the clip / slots", vae_ratio)
 
 
 if __name__ == "__main__":

@@ -1,39 +1,65 @@
-"""Where figures go: one line a figure, with the machine and the versions they were measured on."""
+"""Times of two calls side by side, and the figure that comes of them in results.csv."""
 
-import csv
 import platform
+import re
 import time
 from datetime import date
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
+from rows import Ratio, add_rows, ratio_of, row_of
 
-FILE = Path(__file__).parent / "results.csv"
-COLUMNS = ("date", "bench", "case", "ratio", "runs", "device", "threads", "torch", "python")
+LOADED = Path("/proc/driver/nvidia/version")
 
 
-def paired_ratio(slow, fast, runs: int = 15, warm: int = 2) -> float:
-    """Median over interleaved runs of time(slow) / time(fast): both see the same machine. CPU time where there is no
-    GPU, so that a busy machine changes little."""
-    ratios = []
+def paired_ratio(slow, fast, runs: int = 15, warm: int = 2) -> Ratio:
+    """time(slow) / time(fast) over interleaved runs: both see the same machine. CPU time where there is no GPU, so that
+    a busy machine changes little."""
+    pairs = []
     for index in range(runs + warm):
-        pair = [_seconds(call) for call in (slow, fast)]
+        pair = (_seconds(slow), _seconds(fast))
         if index >= warm:
-            ratios.append(pair[0] / pair[1])
-    return sorted(ratios)[len(ratios) // 2]
+            pairs.append(pair)
+    return ratio_of(pairs)
 
 
-def record(bench: str, case: str, ratio: float, runs: int = 15) -> None:
+def record(bench: str, case: str, ratio: Ratio) -> None:
     """Print the figure and append it to results.csv."""
+    add_rows([row_of(bench, case, ratio, machine())])
+    spread = "" if ratio.low is None else f" ({ratio.low:.2f} to {ratio.high:.2f})"
+    print(f"{case}: {ratio.ratio:.2f}{spread}")
+
+
+def machine() -> dict:
+    """What a figure is measured on."""
     cuda = torch.cuda.is_available()
-    device = torch.cuda.get_device_name() if cuda else platform.processor() or platform.machine()
-    row = (date.today().isoformat(), bench, case, f"{ratio:.2f}", runs, device, torch.get_num_threads(),
-           torch.__version__, platform.python_version())  # fmt: skip
-    fresh = not FILE.exists()
-    with FILE.open("a", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerows([COLUMNS, row] if fresh else [row])
-    print(f"{case}: {ratio:.2f}")
+    return {
+        "date": date.today().isoformat(),
+        "device": torch.cuda.get_device_name() if cuda else platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "triton": _version("triton"),
+        "python": platform.python_version(),
+        "driver": _driver() if cuda else None,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _driver() -> str | None:
+    """Of the NVIDIA GPU: slim machines have no nvidia-smi, which is what torch asks."""
+    if LOADED.is_file():
+        found = re.search(r"\b\d{3,}\.\d+(\.\d+)?\b", LOADED.read_text("utf-8", "replace"))
+        return None if found is None else found[0]
+    from torch.utils.collect_env import get_nvidia_driver_version, run
+
+    return get_nvidia_driver_version(run)
 
 
 def _seconds(call) -> float:
