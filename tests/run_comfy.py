@@ -6,6 +6,8 @@ Instead of that:
 --ui-workflows [FOLDER] start ComfyUI and build workflows/*.json from workflows/api with its own frontend; needs node,
                         Chromium and playwright-core (tests/frontend/from_api.mjs)
 --thumbnails [FOLDER]   run every workflow with the shipped model and write its picture for the template browser
+--gpu                   run those that are marked `gpu` too, which are left out otherwise: on a CUDA device, or small on
+                        the CPU with REFVID_DRY=1
 A test file among the arguments is run alone; other arguments go to pytest.
 """
 
@@ -59,10 +61,10 @@ def _why_not(python: Path) -> tuple[str, str] | None:
     return None
 
 
-def _pytest(support, root: Path, python: Path, arguments: list[str]) -> int:
-    marked = [
-        str(file) for file in sorted(TESTS.rglob("test_*.py")) if "mark.comfy" in file.read_text("utf-8")
-    ]
+def _pytest(support, root: Path, python: Path, arguments: list[str], gpu: bool) -> int:
+    needed = {"mark.comfy", "mark.gpu"} if gpu else {"mark.comfy"}
+    said = {file: file.read_text("utf-8") for file in sorted(TESTS.rglob("test_*.py"))}
+    marked = [str(file) for file, text in said.items() if all(mark in text for mark in needed)]
     if not marked:
         _loud("No test file carries the mark `comfy`.", "Mark a file with: pytestmark = pytest.mark.comfy")
         return 0
@@ -70,7 +72,8 @@ def _pytest(support, root: Path, python: Path, arguments: list[str]) -> int:
     own = {"PYTHONSAFEPATH": "1", "COMFYUI_PATH": str(root), "COMFYUI_PYTHON": str(python)}
     # ComfyUI's imports warn, which is not ours to judge: warnings are shown here, not raised.
     chosen = any(a.split("::")[0].endswith(".py") and not a.startswith("-") for a in arguments)
-    command = [str(python), "-m", "pytest", "-m", "comfy", "-W", "default", *arguments]
+    marks = "comfy and gpu" if gpu else "comfy and not gpu"
+    command = [str(python), "-m", "pytest", "-m", marks, "-W", "default", *arguments]
     command += [] if chosen else marked
     print(f"== tests inside ComfyUI: {root}, {python}", flush=True)
     return subprocess.run(command, cwd=TESTS.parent, env=support.comfy_environment(root) | own).returncode
@@ -193,6 +196,7 @@ def main() -> int:
     parser.add_argument(
         "--thumbnails", type=Path, metavar="FOLDER", nargs="?", const=TESTS.parent / "workflows"
     )
+    parser.add_argument("--gpu", action="store_true")
     options, rest = parser.parse_known_args()
     support = _support("refvid_comfy")
     try:
@@ -217,7 +221,7 @@ def main() -> int:
     if refusal is not None:
         _loud(*refusal)
         return 0
-    return _pytest(support, root, python, rest)
+    return _pytest(support, root, python, rest, options.gpu)
 
 
 if __name__ == "__main__":

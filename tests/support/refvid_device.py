@@ -12,8 +12,9 @@ if DRY:  # Triton reads it where a kernel is defined
 # What cuBLAS wants of those who ask torch for deterministic algorithms; read when it starts.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 DEVICE = torch.device("cpu" if DRY else "cuda")
-HALVES = (torch.bfloat16, torch.float16)
-TYPES = (torch.float32,) if DRY else HALVES  # what whole models run in
+TYPES = (
+    (torch.float32,) if DRY else (torch.float32, torch.bfloat16, torch.float16)
+)  # whole models run in them
 COMPILER = "aot_eager" if DRY else "inductor"
 
 
