@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-plain test-comfy test-browser soak kernels-matrix check bench comfyui-files object-info clean need-dest
+.PHONY: help demo test test-plain test-comfy test-browser gpu soak kernels-matrix check bench comfyui-files object-info clean need-dest
 
 # The first of these that starts and is new enough; choose another with PYTHON=...
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3; do \
@@ -39,13 +39,16 @@ test: $(VENV)/dev.stamp  ## all tests; those that need ComfyUI run under its own
 
 test-plain: $(VENV)/dev.stamp
 	OMP_NUM_THREADS=1 $(BIN)/pytest
-	OMP_NUM_THREADS=1 REFVID_DRY=1 $(BIN)/pytest $(GPU_TESTS) -m gpu
+	OMP_NUM_THREADS=1 $(BIN)/python bench/gpu_run.py --dry --out out/gpu-dry
 
 test-comfy: $(VENV)/dev.stamp
 	OMP_NUM_THREADS=1 $(BIN)/python tests/run_comfy.py --deselect=$(BROWSER)
 
 test-browser: $(VENV)/dev.stamp
 	OMP_NUM_THREADS=1 $(BIN)/python tests/run_comfy.py $(BROWSER)
+
+gpu: $(VENV)/dev.stamp  ## needs a CUDA GPU: its tests, speed, the kernels' tiles, a training step; results in out/gpu
+	$(BIN)/python bench/gpu_run.py --out out/gpu
 
 soak: $(VENV)/dev.stamp  ## the tests of faults in full: broken files, full disks, kills, a server under attack; long
 	@export REFVID_SOAK=1 OMP_NUM_THREADS=1; $(BIN)/pytest tests/faults; plain=$$?; \
