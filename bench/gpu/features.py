@@ -44,12 +44,12 @@ FEATURES = (
     ),
     Feature(
         "inside ComfyUI: every control through every attention, in bf16 and fp16",
-        "correct", r"tests\.comfy\.test_gpu::(?!.*(fused|modulation|compile))",
+        "correct", r"tests\.comfy\.test_gpu::(?!.*(real_size|compile))",
         "ComfyUI on the CPU in fp32, triton in the interpreter (`tests/comfy`)",
     ),
     Feature(
         "ComfyUI's own fused modulation (CUDA, over 16 M elements), which references in a batch pass through",
-        "correct", r"tests\.comfy\.test_gpu::.*(fused|modulation)",
+        "correct", r"tests\.comfy\.test_gpu::.*real_size",
         "nothing: that path of ComfyUI exists on a GPU alone",
     ),
     Feature(

@@ -94,7 +94,7 @@ def tuned(root: Path, sheet: Sheet) -> str:
     tiles = tiles_of(root)
     table = tiles.read_table((root / TILES).read_text("utf-8"))
     for found in sheet.cases.values():
-        if found.get("best") is None:
+        if found.get("best") in (None, found.get("used")):
             continue
         architecture = found["architecture"]
         sizes = dict(table.get(architecture, table[tiles.SMALLEST]))

@@ -1,6 +1,7 @@
 """docs/gpu.md, made from the results that are kept in the tree: what ran on which GPU, and what no GPU stands behind."""
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,8 +123,10 @@ def plots_of(device: str) -> dict[str, str]:
 def _correct(sheet: Sheet) -> str:
     lines = ["| tests | passed | failed | skipped |", "|---|---|---|---|"]
     for name, found in sheet.cases.items():
-        counts = [str(len(found.get(kind, ()))) for kind in ("passed", "failures", "skipped")]
-        lines.append(f"| {name} | " + " | ".join(counts if "left_out" not in found else "–––") + " |")
+        counts = [
+            str(len(found[kind])) if kind in found else "–" for kind in ("passed", "failures", "skipped")
+        ]
+        lines.append(f"| {name} | {' | '.join(counts)} |")
     failed = [name for found in sheet.cases.values() for name in found.get("failures", ())]
     return "\n".join([*lines, "", *(f"- failed: `{name}`" for name in failed), *([""] if failed else [])])
 
@@ -176,10 +179,12 @@ def _tiles(sheet: Sheet) -> str:
 def _rest(sheet: Sheet) -> str:
     """What came to nothing, and what was not run."""
     lines = [f"- failed: {name}: {reason}" for name, reason in sheet.failed.items()]
+    reasons = Counter(
+        (split(name)[1], found["left_out"]) for name, found in sheet.cases.items() if "left_out" in found
+    )
     lines += [
-        f"- left out: {name}: {found['left_out']}"
-        for name, found in sheet.cases.items()
-        if "left_out" in found
+        f"- left out: {who}, {count} case{'s' if count > 1 else ''}: {reason}"
+        for (who, reason), count in reasons.items()
     ]
     lines += [f"- not run: {name}" for name in sheet.left or ()]
     return "\n" + "\n".join([*lines, ""]) if lines else ""
