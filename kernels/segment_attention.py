@@ -231,15 +231,16 @@ _attention.register_autograd(_gradients, setup_context=_remember)
 
 def _launch(kernel: Any, tiles: Tiles, grid: tuple[int, int], has_bias: bool, size: int, *arguments) -> Any:
     """-> what was compiled, as Triton gives it: bench/gpu looks at its registers."""
-    return kernel[grid](
-        *arguments,
-        HAS_BIAS=has_bias,
-        ROWS=tiles.rows,
-        COLUMNS=tiles.columns,
-        D=size,
-        num_warps=tiles.warps,
-        num_stages=tiles.stages,
-    )
+    with torch.cuda.device_of(arguments[0]):  # Triton launches on the current device
+        return kernel[grid](
+            *arguments,
+            HAS_BIAS=has_bias,
+            ROWS=tiles.rows,
+            COLUMNS=tiles.columns,
+            D=size,
+            num_warps=tiles.warps,
+            num_stages=tiles.stages,
+        )
 
 
 def _bias(bias: Tensor | None, query: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from refvid_attention import (
 from refvid_device import DEVICE, DRY
 from torch import Tensor
 
+from refvid.kernels.segment_attention import segment_attention
 from refvid.kernels.segments import everyone
 
 pytestmark = pytest.mark.gpu
@@ -74,6 +75,18 @@ def test_what_lies_more_than_32_bits_apart_is_read_where_it_is(axis):
 def _called(seen, values: list[Tensor], grad: Tensor) -> list[Tensor]:
     out = ours(seen)(*values, None)
     return [out.detach(), *torch.autograd.grad(out, values, grad)]
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="one GPU or none")
+def test_a_gpu_that_is_not_the_current_one_runs_its_own_calls():
+    other, here = torch.device("cuda", 1), torch.device("cuda", 0)
+    assert torch.cuda.current_device() == 0
+    values = [value.detach() for value in values_of(torch.float16, 70, 90, 64)]
+    pair = [
+        [one.cpu() for one in segment_attention(*(v.to(at) for v in values), everyone(70, 90, at))]
+        for at in (other, here)
+    ]
+    assert all(torch.equal(*both) for both in zip(*pair, strict=True))
 
 
 @pytest.mark.skipif(DRY, reason="graphs are of CUDA's")
