@@ -77,6 +77,7 @@ def _planned(segments_for: Callable[[Tensor, Tensor], Segments]) -> Attend:
     known: list[tuple[Segments, Tensor]] = []
 
     def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
+        query, key, value = _of_autocast(query, key, value)
         if not known:
             segments = segments_for(query, key)
             known.append((segments, _table(segments, query)))
@@ -97,9 +98,11 @@ def segment_attention(
     log-sum-exp of its logits (B, N, L) fp32.
 
     query (B, N, L, D), key and value (B, N, S, D), of any strides, bf16, fp16 or fp32; bias (B or 1, S); table, the
-    blocks to visit, where known from a call with the same segments. A query that sees nothing gets 0 and -inf.
+    blocks to visit, where known from a call with the same segments. A query that sees nothing gets 0 and -inf. Under
+    autocast query, key and value are taken in its type.
     ValueError where shapes do not fit or the kernels cannot run.
     """
+    query, key, value = _of_autocast(query, key, value)
     _check(query, key, value, segments, bias)
     size = query.shape[-1]
     table = _table(segments, query) if table is None else table
@@ -111,6 +114,16 @@ def segment_attention(
         query, key, value, bias, segments.sees.contiguous(), segments.of.contiguous(), table, size**-0.5
     )
     return (out[..., :size] if padding else out), lse * math.log(2)
+
+
+def _of_autocast(*tensors: Tensor) -> list[Tensor]:
+    """In the type of an autocast, as torch's own attention takes them: on CUDA it hands on normalised queries and keys in
+    fp32, beside values in halves."""
+    device = tensors[0].device.type
+    if not torch.is_autocast_enabled(device):
+        return list(tensors)
+    dtype = torch.get_autocast_dtype(device)
+    return [tensor.to(dtype) if tensor.dtype in TYPES else tensor for tensor in tensors]
 
 
 def _table(segments: Segments, query: Tensor) -> Tensor:
