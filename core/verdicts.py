@@ -3,7 +3,6 @@ bits there."""
 
 import json
 import logging
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property
@@ -16,7 +15,7 @@ import torch
 
 from .. import kernels
 from ..kernels.paths import ALL, AUTO, Choice, Need, Verdict, attention_asked, choose_path, rivals
-from ..kernels.race import Call, Contender, race
+from ..kernels.race import Call, Contender, out_of_memory, race
 from .files import write_text
 from .records import parsed
 
@@ -26,6 +25,7 @@ MOST_LETTERS = 1 << 20  # of the file
 PACKAGES = ("torch", "triton", "triton-windows", "sageattention", "flash-attn", "xformers", "comfy-kitchen")
 TRYING = "trying"  # of an entry: a path that was being tried; where that stays, the process died of it
 DIED = "the process ended while it was tried"
+LONGEST = 1e9  # milliseconds that a file may say
 Said = dict[str, dict[str, Any]]  # machine: kind of call: what is said of it
 
 
@@ -67,9 +67,9 @@ class Verdicts:
         return choice
 
     def _verdict(self, contest: Contest, among: dict[str, Contender], hold: bool) -> Verdict | None:
-        place = (self._machine(contest.call.device), contest.kind)
+        place = (self._machine(contest.call.device), f"{contest.kind}: {', '.join(among)}")
         if place not in self._known:
-            said = self._read().get(place[0], {}).get(place[1], {})
+            said = self._entry(place)
             if said and TRYING not in said:
                 self._known[place] = _verdict_of(said)
             elif hold:
@@ -84,18 +84,23 @@ class Verdicts:
         logger.info("refvid: timing attention once for %s: %s", contest.kind, ", ".join(left))
 
         def tried(name: str) -> None:
-            if name != first:  # which would have run anyway
+            if name != first and not self._lives(place, died):  # the first would have run anyway
                 self._write(place, {TRYING: name})
 
         try:
             found = race(contest.call, left, tried=tried)
-        except torch.cuda.OutOfMemoryError:
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
             logger.warning("refvid: no memory to time attention; %s runs as ever", first)
             self._write(place, None)
             return None
         except KeyboardInterrupt:  # nobody died of what was being tried
             self._write(place, None)
             raise
+        if self._lives(place, died):
+            said = self._entry(place)
+            return _verdict_of(said) if said else found
         if died is not None:
             found = Verdict(found.path, found.milliseconds, {**found.left_out, died: DIED}, found.lasting)
         if found.path is not None:  # else the device may be lost, of what was tried last
@@ -103,6 +108,13 @@ class Verdicts:
         if found.left_out:
             logger.warning("refvid: timed attention for %s: %s (kept in %s)", contest.kind, found, self._file)
         return found
+
+    def _lives(self, place: tuple[str, str], died: str | None) -> bool:
+        """Whether the process that a mark was found of has ended its race since, and took the mark away."""
+        return died is not None and self._file is not None and TRYING not in self._entry(place)
+
+    def _entry(self, place: tuple[str, str]) -> dict[str, Any]:
+        return self._read().get(place[0], {}).get(place[1], {})
 
     @cached_property
     def _file(self) -> Path | None:
@@ -118,9 +130,11 @@ class Verdicts:
         )
 
     def _read(self) -> Said:
-        if self._file is None or not self._file.exists():
+        if self._file is None:
             return {}
         try:
+            if not self._file.exists():
+                return {}
             if self._file.stat().st_size > MOST_LETTERS:
                 raise ValueError(f"it is longer than {MOST_LETTERS} letters")
             return _checked(parsed(self._file.read_text("utf-8")))
@@ -161,7 +175,7 @@ def _checked(said: Any) -> Said:
         raise ValueError("it is no table of machines")
     for kinds in said.values():
         for kind, entry in kinds.items():
-            if not isinstance(entry, dict) or not (entry.get(TRYING) in ALL or _is_verdict(entry)):
+            if not isinstance(entry, dict) or not (_is_path(entry.get(TRYING)) or _is_verdict(entry)):
                 raise ValueError(f"what it says of {kind!r} is no verdict")
     return said
 
@@ -170,13 +184,17 @@ def _is_verdict(entry: dict[str, Any]) -> bool:
     times, left_out = entry.get("milliseconds"), entry.get("left_out")
     return (
         set(entry) == {"path", "milliseconds", "left_out", "lasting"}
-        and (entry["path"] is None or entry["path"] in ALL)
+        and (entry["path"] is None or _is_path(entry["path"]))
         and isinstance(times, dict)
-        and all(type(one) in (int, float) and math.isfinite(one) for one in times.values())
+        and all(type(one) in (int, float) and 0 <= one <= LONGEST for one in times.values())
         and isinstance(left_out, dict)
         and all(isinstance(one, str) for one in left_out.values())
         and set(times) | set(left_out) <= set(ALL)
     )
+
+
+def _is_path(name: Any) -> bool:
+    return isinstance(name, str) and name in ALL
 
 
 def _verdict_of(entry: dict[str, Any]) -> Verdict:

@@ -117,7 +117,7 @@ def race(
 ) -> Verdict:
     """Who is fastest of those that are right. contenders in the order they are taken in without a race, whose first one
     of those that are right keeps its place against a gain under GAIN; `tried` is told of each before it runs.
-    torch.OutOfMemoryError where there is no room to begin."""
+    Raises what is `out_of_memory` where there is no room to begin."""
     values, row, check = call.draw(), call.row(), _Check(call)
     taken: dict[str, list[float]] = {name: [] for name in contenders}
     left_out: dict[str, str] = {}
@@ -144,11 +144,16 @@ def _failure(trial: Callable[[], str | None]) -> str | None:
     """What a trial says against a contender, or what it raises: that is not for the run for which it is held."""
     try:
         return trial()
-    except torch.cuda.OutOfMemoryError:
-        return OUT_OF_MEMORY
     except Exception as error:  # noqa: BLE001 - an attention may raise anything
+        if out_of_memory(error):
+            return OUT_OF_MEMORY
         lines = str(error).strip().splitlines()
         return f"{type(error).__name__}: {lines[0]}"[:MOST_LETTERS] if lines else type(error).__name__
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether it says so: torch's own, or another of CUDA's ("Triton Error [CUDA]: out of memory")."""
+    return isinstance(error, torch.cuda.OutOfMemoryError) or OUT_OF_MEMORY in str(error).lower()
 
 
 def _winner(medians: dict[str, float]) -> str | None:

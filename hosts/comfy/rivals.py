@@ -77,7 +77,13 @@ def _contest(call: Call, override: Callable | None) -> Contest:
         for path in (REMOVAL, BIAS)
     }
     kernel = core_attention.optimized_attention if override is None else held_by(override)[0]
-    return Contest(call, contenders, f"{kernel.__module__}.{kernel.__qualname__}")
+    return Contest(call, contenders, _name(kernel))
+
+
+def _name(kernel: Any) -> str:
+    """Of a function, or of what a partial one or an object is made by: their names are not unique."""
+    named = kernel if hasattr(kernel, "__qualname__") else getattr(kernel, "func", type(kernel))
+    return f"{named.__module__}.{getattr(named, '__qualname__', type(named).__qualname__)}"
 
 
 def _as_in_blocks(call: Call, path: str, override: Callable | None) -> Attend:

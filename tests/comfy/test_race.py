@@ -89,6 +89,37 @@ def test_who_races_is_who_says_the_same(t2v, vae, gpu):
     ]
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_what_races_is_what_blocks_hand_over(t2v, vae, gpu, monkeypatch, case):
+    seen, stand_in = [], whole.WHOLE["triton"]
+
+    def attend(groups):
+        inner = stand_in(groups)
+
+        def looking(query, key, value, bias):
+            shown = None if bias is None else (tuple(bias.shape), bias.dtype)
+            seen.append((*((tuple(one.shape), one.dtype) for one in (query, key, value)), shown))
+            return inner(query, key, value, bias)
+
+        return looking
+
+    monkeypatch.setitem(whole.WHOLE, "triton", attend)
+    run(t2v, vae, CASES[case]())
+    assert gpu.calls and len(seen) > gpu.calls and len(set(seen)) == 1
+
+
+@pytest.mark.parametrize(("name", "runs"), [("triton", True), ("deterministic", False)])
+def test_what_is_asked_for_by_name_is_not_raced(t2v, vae, gpu, name, runs):
+    run(t2v, vae, CASES["strength"](), name)
+    assert not gpu.races and bool(gpu.calls) == runs
+
+
+def test_a_mean_over_frames_is_left_to_those_that_take_it(t2v, vae, gpu):
+    for controls in ({}, {"strength": 0.3}):
+        run(t2v, vae, reference(sees="frames", **controls))
+    assert [list(held.milliseconds) for _, held in gpu.races] == [["bias", "sdpa"]] and not gpu.calls
+
+
 def test_a_race_is_held_once_and_kept_in_comfyuis_user_folder(t2v, vae, gpu, monkeypatch, tmp_path):
     first = run(t2v, vae, CASES["strength"]())
     restart(monkeypatch)
@@ -181,6 +212,20 @@ def test_the_attention_of_cores_own_node_races_for_itself(t2v, vae, gpu, tmp_pat
     assert [held.path for _, held in gpu.races] == ["triton", "triton"] and calls
     text = (tmp_path / "user" / "__refvid" / "attention.json").read_text()
     assert "attention_chosen" in text and "attention_pytorch" in text
+
+
+@pytest.mark.parametrize("wrap", ["partial", "object"])
+def test_a_kernel_without_a_name_of_its_own_is_named_by_what_it_is_made_of(t2v, vae, gpu, tmp_path, wrap):
+    class Kernel:
+        def __call__(self, *args, **kwargs):
+            return attention.core_attention.attention_pytorch(*args, **kwargs)
+
+    kernel = Kernel() if wrap == "object" else functools.partial(attention.core_attention.attention_pytorch)
+    model = t2v.clone()
+    model.set_model_optimized_attention(kernel)
+    run(model, vae, CASES["strength"]())
+    text = (tmp_path / "user" / "__refvid" / "attention.json").read_text()
+    assert ("Kernel" if wrap == "object" else ".attention_pytorch") in text and len(gpu.races) == 1
 
 
 def test_neutral_references_race_with_nobody(t2v, vae, gpu):

@@ -127,4 +127,4 @@ def test_verdicts_lie_where_a_system_keeps_such_things(monkeypatch, system, vari
 def test_what_was_found_is_kept_there(models, gpu, tmp_path):
     velocity(models, STRENGTH)
     ((machine, kinds),) = json.loads((tmp_path / verdicts.FILE).read_text()).items()
-    assert machine.startswith(refvid_races.NAME) and next(iter(kinds)).endswith(", torch's")
+    assert machine.startswith(refvid_races.NAME) and next(iter(kinds)).endswith(", torch's: bias, triton")

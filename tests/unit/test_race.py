@@ -208,9 +208,13 @@ def test_one_that_raises_is_left_out_by_what_it_says():
     )
 
 
-def test_a_verdict_that_memory_decided_does_not_last():
+NO_ROOM = (torch.cuda.OutOfMemoryError("9 GiB"), RuntimeError("Triton Error [CUDA]: out of memory"))
+
+
+@pytest.mark.parametrize("error", NO_ROOM)
+def test_a_verdict_that_memory_decided_does_not_last(error):
     def hungry(*_):
-        raise torch.cuda.OutOfMemoryError("tried to allocate 9 GiB")
+        raise error
 
     call = called()
     found, _ = raced(call, {"bias": 2.0, "sdpa": 1.0}, bias=right(call).attend, sdpa=hungry)

@@ -19,6 +19,8 @@ from refvid.kernels.paths import (
     Need,
     Verdict,
     choose_path,
+    rivals,
+    tell_path,
 )
 from refvid.kernels.race import Call
 
@@ -129,6 +131,16 @@ def test_only_paths_that_take_what_is_needed_race(tmp_path, held):
     assert found.asked == [["bias", "sdpa"], ["sdpa", "triton"]]
 
 
+def test_who_raced_before_does_not_keep_out_who_may_now(tmp_path, held):
+    """As after a start with --disable-triton-backend."""
+    found = held(Verdict("sdpa", {"bias": 2.0, "sdpa": 1.0}))
+    Verdicts(lambda: tmp_path).choose(Need(True, None, "no kernel"), AUTO, contest())
+    held()
+    kept = Verdicts(lambda: tmp_path)
+    assert kept.choose(NEED, AUTO, contest()).path is TRITON
+    assert kept.choose(Need(True, None, "no kernel"), AUTO, contest()).path is SDPA and len(found.asked) == 1
+
+
 def test_a_winner_that_does_not_take_this_call_gives_way_to_todays_order(tmp_path, held):
     held()
     kept = Verdicts(lambda: tmp_path)
@@ -146,6 +158,21 @@ def test_what_was_left_out_is_not_taken(tmp_path, held, caplog):
     verdict = Verdict("triton", {"triton": 1.0}, {"bias": "off"})
     assert choose_path(Need(True, None, "none today"), AUTO, verdict).path is SDPA
     assert choose_path(Need(True, None, "none today"), AUTO, Verdict(None, {}, {"sdpa": "off"})).path is BIAS
+
+
+def test_the_order_is_todays_where_it_is_asked_for_by_name():
+    verdict = Verdict("triton", {"triton": 1.0})
+    assert choose_path(NEED, DETERMINISTIC, verdict) == choose_path(NEED)
+    assert [path.name for path in rivals(NEED)] == ["bias", "sdpa", "triton"]
+    assert [path.name for path in rivals(Need())] == ["removal", "triton"]
+
+
+def test_a_choice_is_told_once(monkeypatch, caplog):
+    monkeypatch.setattr("refvid.kernels.paths._told", set())
+    with caplog.at_level(logging.INFO, logger="refvid"):
+        for name in (AUTO, AUTO, "eager", AUTO):
+            tell_path(choose_path(NEED, name))
+    assert [record.getMessage().split()[3] for record in caplog.records] == ["bias", "eager"]
 
 
 def test_inspecting_holds_no_race_and_says_that_one_will_be(tmp_path, held):

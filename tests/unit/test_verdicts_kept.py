@@ -44,6 +44,10 @@ BROKEN = {
     "a time of words": '{"m": {"k": {"path": "bias", "milliseconds": {"bias": "1"}, "left_out": {}, "lasting": true}}}',
     "a time without end": '{"m": {"k": {"path": "bias", "milliseconds": {"bias": NaN}, "left_out": {}, "lasting": true}}}',
     "a reason of numbers": '{"m": {"k": {"path": "bias", "milliseconds": {}, "left_out": {"bias": 1}, "lasting": true}}}',
+    "a path that is a list": '{"m": {"k": {"path": [], "milliseconds": {}, "left_out": {}, "lasting": true}}}',
+    "a time beyond all floats": '{"m": {"k": {"path": "bias", "milliseconds": {"bias": 1%s}, "left_out": {}, "lasting": true}}}'
+    % ("0" * 400),
+    "tried by a list": '{"m": {"k": {"trying": ["bias"]}}}',
     "tried by nobody": '{"m": {"k": {"trying": "sage"}}}',
     "no text": b"\xff\xfe\x00",
     "too long": '{"m": {"k": "' + "x" * (1 << 20) + '"}}',
@@ -63,7 +67,7 @@ def test_a_broken_file_is_said_raced_anew_and_replaced(tmp_path, held, caplog, b
     assert len(found.asked) == 1 and not caplog.text and only(tmp_path)["path"] == "triton"
 
 
-@pytest.mark.parametrize("where", ["a file", "nowhere", "a folder"])
+@pytest.mark.parametrize("where", ["a file", "nowhere", "a folder", "too long a name"])
 def test_a_folder_that_cannot_be_written_holds_for_the_process(tmp_path, held, caplog, where):
     if where == "a file":
         (tmp_path / "deep").write_text("")
@@ -73,7 +77,7 @@ def test_a_folder_that_cannot_be_written_holds_for_the_process(tmp_path, held, c
     def folder():
         if where == "nowhere":
             raise RuntimeError("Could not determine home directory.")
-        return tmp_path / "deep"
+        return tmp_path / ("deep" if where != "too long a name" else 300 * "x")
 
     found, kept = held(), Verdicts(folder)
     with caplog.at_level(logging.WARNING, logger="refvid"):
@@ -91,18 +95,23 @@ def test_entries_of_others_stay(tmp_path, held):
     assert len(said) == 2 and said["GPU of somebody"] == other["GPU of somebody"]
 
 
-def test_memory_that_ran_out_is_not_kept_and_no_error(tmp_path, held, caplog):
+NO_ROOM = (torch.cuda.OutOfMemoryError("9 GiB"), RuntimeError("CUDA error: out of memory"))
+
+
+@pytest.mark.parametrize("error", NO_ROOM)
+def test_memory_that_ran_out_is_not_kept_and_no_error(tmp_path, held, caplog, error):
     held(Verdict("bias", {"bias": 1.0}, {"triton": OUT_OF_MEMORY}, lasting=False))
     kept = Verdicts(lambda: tmp_path)
     assert kept.choose(NEED, AUTO, contest()).path is BIAS
     assert kept.choose(NEED, AUTO, contest()).path is BIAS
     assert list(on_disk(tmp_path).values()) == [{}]
-    found = held(torch.cuda.OutOfMemoryError("9 GiB"))
+    found = held(error)
     kept = Verdicts(lambda: tmp_path)
     with caplog.at_level(logging.WARNING, logger="refvid"):
         chosen = [kept.choose(NEED, AUTO, contest()) for _ in range(3)]
     assert {choice.path for choice in chosen} == {BIAS} and len(found.asked) == 1
     assert "no memory to time attention; bias runs as ever" in caplog.text
+    assert not any("timed" in choice.reason for choice in chosen)
     assert list(on_disk(tmp_path).values()) == [{}]
 
 
@@ -116,12 +125,59 @@ def test_an_interrupt_leaves_nobody_accused(tmp_path, held):
     assert found.asked == [["bias", "sdpa", "triton"]]
 
 
+def test_a_mark_says_what_is_being_tried_but_not_of_what_would_have_run_anyway(tmp_path, monkeypatch):
+    def race(call, contenders, tried):
+        said = []
+        for name in contenders:
+            tried(name)
+            said.append(only(tmp_path) if (tmp_path / FILE).exists() else None)
+        assert said == [None, {TRYING: "sdpa"}, {TRYING: "triton"}]
+        return Verdict("sdpa", {"sdpa": 1.0})
+
+    monkeypatch.setattr(verdicts, "race", race)
+    assert Verdicts(lambda: tmp_path).choose(NEED, AUTO, contest()).path is SDPA
+
+
 def test_where_nothing_worked_the_last_that_was_tried_is_accused(tmp_path, held):
     """An illegal access takes the whole device: everyone fails after it."""
     left_out = dict.fromkeys(("bias", "sdpa", "triton"), "AcceleratorError: an illegal memory access")
     held(Verdict(None, {}, left_out))
     assert Verdicts(lambda: tmp_path).choose(NEED, AUTO, contest()).path is BIAS
     assert only(tmp_path) == {TRYING: "triton"}
+
+
+def test_what_else_is_wrong_with_a_device_is_said(tmp_path, held):
+    held(RuntimeError("CUDA error: an illegal memory access"))
+    with pytest.raises(RuntimeError, match="illegal"):
+        Verdicts(lambda: tmp_path).choose(NEED, AUTO, contest())
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_path_that_another_process_is_trying_is_not_taken_for_one_it_died_of(
+    tmp_path, held, monkeypatch, kept
+):
+    """The other ends its race while this one, which found its mark, is at its own."""
+    file, left_out = tmp_path / FILE, dict.fromkeys(("bias", "sdpa", "triton"), "the device is lost")
+    held(Verdict(None, {}, left_out))
+    Verdicts(lambda: tmp_path).choose(NEED, AUTO, contest())
+    mark = file.read_text()
+    held(Verdict("triton", {"triton": 1.0}, lasting=kept))
+    file.unlink()
+    Verdicts(lambda: tmp_path).choose(NEED, AUTO, contest())
+    others = file.read_text()
+    file.write_text(mark)
+
+    def race(call, contenders, tried):
+        assert list(contenders) == ["bias", "sdpa"]
+        file.write_text(others)
+        for name in contenders:
+            tried(name)
+        return Verdict("sdpa", {"sdpa": 2.0})
+
+    monkeypatch.setattr(verdicts, "race", race)
+    choice = Verdicts(lambda: tmp_path).choose(NEED, AUTO, contest())
+    assert choice.path is (TRITON if kept else SDPA) and file.read_text() == others
+    assert DIED not in choice.reason
 
 
 DIES = """
@@ -142,13 +198,13 @@ verdicts.Verdicts(lambda: Path(sys.argv[1])).choose(NEED, "auto", held)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kills itself")
-def test_a_path_that_killed_the_process_is_left_out_by_the_next(tmp_path):
+def test_a_path_that_killed_the_process_is_left_out_by_the_next(tmp_path, held):
     root = Path(__file__).resolve().parents[2]
     script = DIES.format(support=str(root / "tests" / "support"), root=str(root))
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()[-2000:]
     assert only(tmp_path) == {TRYING: "triton"}
-    kept = Verdicts(lambda: tmp_path)
+    found, kept = held(Verdict("sdpa", {"sdpa": 1.0})), Verdicts(lambda: tmp_path)
     choice = kept.choose(NEED, AUTO, contest())
-    assert choice.path in (BIAS, SDPA) and f"triton left out: {DIED}" in choice.reason
-    assert only(tmp_path)["left_out"] == {"triton": DIED}
+    assert choice.path is SDPA and f"triton left out: {DIED}" in choice.reason
+    assert found.asked == [["bias", "sdpa"]] and only(tmp_path)["left_out"] == {"triton": DIED}
