@@ -42,10 +42,10 @@ class Patience:
     """How long two calls are measured side by side: seconds of warming up, rounds, and seconds after which `least` are
     enough."""
 
-    warm: float = 0.5
+    warm: float = 0.2
     least: int = 5
     most: int = 15
-    seconds: float = 6.0
+    seconds: float = 2.0
 
 
 class Device:
@@ -79,13 +79,14 @@ class Device:
         self.cuda.synchronize()
         return begin.elapsed_time(end) / 1e3
 
-    def pair(self, first: Call, second: Call) -> Ratio:
-        """Seconds of `first` / seconds of `second`, in turns, which of them begins in turns too. Both have run before, so
-        that all is compiled."""
+    def pair(self, first: Call, second: Call, least: int | None = None) -> Ratio:
+        """Seconds of `first` / seconds of `second`, in turns, which of them begins in turns too, over `least` rounds or more.
+        Both have run before, so that all is compiled."""
         patience, pairs = self.patience, []
+        enough = patience.least if self.dry or least is None else least
         self._warm(first, second)
         started = time.monotonic()
-        while len(pairs) < patience.least or (
+        while len(pairs) < enough or (
             len(pairs) < patience.most and time.monotonic() - started < patience.seconds
         ):
             if len(pairs) % 2:

@@ -108,11 +108,11 @@ def tune(device: Device, kernel: str, size: int) -> dict:
         trials = {}
         for one in candidates:
             way = replace(plan, **{kernel: one})
-            reason = dropped.get(one) or _why_not(device, kernel, way, scene, values)
+            reason = dropped.get(one) or _why_not(device, kernel, way, scene, values, one != used)
             if reason is None:
                 trials[one] = partial(launch, device, kernel, way, scene, values)
             elif one == used:
-                return {"failed": f"the tiles in use: {reason}"}
+                return {"failed": f"the tiles in use, {shown(one)}: {reason}"}
             else:
                 dropped[one] = reason
         table = device.rounds([lambda trial=trial: trial().seconds for trial in trials.values()])
@@ -174,8 +174,10 @@ def planned(plan: Plan, spy: Callable = LAUNCH) -> Iterator[None]:
         yield
 
 
-def _why_not(device: Device, kernel: str, plan: Plan, scene: Scene, values: list[Tensor]) -> str | None:
-    """Why a candidate is dropped: it does not fit, spills, or is wrong."""
+def _why_not(
+    device: Device, kernel: str, plan: Plan, scene: Scene, values: list[Tensor], candidate: bool
+) -> str | None:
+    """Why these tiles are dropped: they do not fit, are wrong, or spill; the tiles in use may, what gains on them shows."""
     backward = kernel != "forward"
     try:
         spills = launch(device, kernel, plan, scene, values).spills
@@ -183,9 +185,9 @@ def _why_not(device: Device, kernel: str, plan: Plan, scene: Scene, values: list
             off = error(THIS, THIS.make(scene), scene, values, backward)
     except Exception as refused:  # shared memory, registers, a compiler's crash: each drops it
         if device.dry or device.broken():
-            raise
+            raise RuntimeError(f"{shown(getattr(plan, kernel))}: {told(refused)}") from refused
         return told(refused)
-    if spills:
+    if candidate and spills:
         return f"{spills} registers spilled"
     return None if off <= (GRADIENT_ERROR if backward else ERROR) else f"off by {off:.1e}"
 
