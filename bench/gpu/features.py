@@ -40,7 +40,7 @@ FEATURES = (
     Feature(
         "without ComfyUI: every control through every attention (removal, bias, sdpa, triton, eager), in bf16 and fp16",
         "correct", r"tests\.gpu\.test_plain_host::test_every",
-        "the same tests on the CPU in fp32, triton in the interpreter (`tests/gpu`)",
+        "the same tests on the CPU in fp32, triton in the interpreter (`tests/gpu`); on a device that is only pretended, no tensor is left on the CPU (`tests/unit/test_devices.py`)",
     ),
     Feature(
         "inside ComfyUI: every control through every attention, in bf16 and fp16",
