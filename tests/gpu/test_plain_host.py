@@ -22,7 +22,7 @@ HEADS = (64,) if DRY else (64, 128)
 GRID = (3, 8, 8) if DRY else (5, 30, 32)  # of the latent; 1,200 tokens of video on a GPU
 # The error a result may have, in eps of the type, relative to its norm. A control that is ignored changes a
 # thousandth of it or more, which fp32 tells; halves tell what is rounded otherwise than it should be.
-CAP = {torch.float32: 16 if DRY else 64, torch.float16: 6, torch.bfloat16: 6}
+CAP = {torch.float32: 16 if DRY else 64, torch.float16: 3, torch.bfloat16: 3}
 LIKE_EAGER = 1.5  # times the error of plain torch in the same type
 KINDS = [(dtype, head) for dtype in TYPES for head in HEADS]
 named = pytest.mark.parametrize(("dtype", "head"), KINDS, ids=lambda one: str(one).removeprefix("torch."))
@@ -81,7 +81,7 @@ def generated(rounded: torch.dtype, dtype: torch.dtype, device: torch.device, at
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
 def test_a_run_makes_the_pictures_that_float64_makes(dtype):
     wanted = generated(dtype, torch.float64, CPU, EAGER.name)
-    least = (1e-5 if DRY else 1e-3) if dtype == torch.float32 else 0.1
+    least = (1e-5 if DRY else 1e-4) if dtype == torch.float32 else 0.1
     for attention in NAMES:
         found = generated(dtype, dtype, DEVICE, attention)
         assert found.std() > 0.1 and (found - wanted).abs().mean() < least * wanted.std(), attention

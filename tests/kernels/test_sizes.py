@@ -1,4 +1,4 @@
-"""The Triton kernels at sizes that the interpreter cannot afford, far apart in memory, and in a CUDA graph."""
+"""The Triton kernels at sizes that the interpreter cannot afford, far apart in memory, in a CUDA graph."""
 
 import pytest
 import torch
@@ -46,14 +46,15 @@ def test_long_sequences_are_as_exact_as_short_ones_and_as_torchs_own(dtype, size
 
 
 def apart(axis: int) -> tuple[Tensor, list[Tensor]]:
-    """The gradient of an output, and query, key and value, (B, N, L, 64) bf16, side by side in one memory of 4 GiB.
+    """The gradient of an output, and query, key and value, (B, N, L, 64) bf16, side by side in one memory of 5 GiB.
 
-    The last along `axis` begins more than FAR elements after the first, though no stride is that long."""
+    The last along `axis` (of tokens, the last block of 64 or 128) begins more than FAR elements after the first,
+    though no stride is that long."""
     shape, strides = [1, 1, 40, 64], [256, 256, 256, 1]
-    shape[axis] = (3, 3, 40)[axis]
-    strides[axis] = 256 * (FAR // (shape[axis] - 1) // 256 + 2)
+    shape[axis], begins = ((3, 2), (3, 2), (140, 128))[axis]
+    strides[axis] = 256 * (FAR // begins // 256 + 1)
     last = strides[axis] * (shape[axis] - 1)
-    assert strides[axis] < FAR < last
+    assert strides[axis] < FAR < strides[axis] * begins
     torch.utils.deterministic.fill_uninitialized_memory = False  # untouched pages take no room on a CPU
     memory = torch.empty(last + 40 * 256, dtype=torch.bfloat16, device=DEVICE)
     torch.utils.deterministic.fill_uninitialized_memory = True
@@ -66,7 +67,7 @@ def apart(axis: int) -> tuple[Tensor, list[Tensor]]:
 @pytest.mark.parametrize("axis", [0, 1, 2], ids=["batch", "heads", "tokens"])
 def test_what_lies_more_than_32_bits_apart_is_read_where_it_is(axis):
     grad, values = apart(axis)
-    seen = everyone(40, 40, DEVICE)
+    seen = everyone(grad.shape[2], grad.shape[2], DEVICE)
     near = [value.detach().contiguous().requires_grad_() for value in values]
     for one, other in zip(_called(seen, values, grad), _called(seen, near, grad.contiguous()), strict=True):
         torch.testing.assert_close(one, other, rtol=0 if DRY else 0.02, atol=0 if DRY else 0.02)
