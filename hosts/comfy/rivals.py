@@ -70,11 +70,11 @@ def choose(asked: Asked, name: str, hold: bool = True) -> Choice:
 
 
 def _contest(call: Call, override: Callable | None) -> Contest:
+    # What runs on every path but our kernel's: SDPA takes over the parts with weights only.
+    chosen = _as_chosen(call, override)
     contenders = {
-        path.name: Contender(_as_in_blocks(call, path.name, override)) for path in (SDPA, TRITON)
-    } | {
-        path.name: Contender(_as_in_blocks(call, path.name, override), _as_chosen(call, override))
-        for path in (REMOVAL, BIAS)
+        path.name: Contender(_as_in_blocks(call, path.name, override), None if path is TRITON else chosen)
+        for path in (REMOVAL, BIAS, SDPA, TRITON)
     }
     kernel = core_attention.optimized_attention if override is None else held_by(override)[0]
     return Contest(call, contenders, _name(kernel))

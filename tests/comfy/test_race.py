@@ -214,6 +214,25 @@ def test_the_attention_of_cores_own_node_races_for_itself(t2v, vae, gpu, tmp_pat
     assert "attention_chosen" in text and "attention_pytorch" in text
 
 
+def test_only_the_hosts_attention_may_be_as_coarse_as_its_user_chose(t2v, vae, gpu, monkeypatch):
+    core, stand_in = attention.core_attention.attention_pytorch, whole.WHOLE["triton"]
+
+    @functools.wraps(core)
+    def coarse(query, key, value, *args, **kwargs):
+        return core(query, key, value.bfloat16().float(), *args, **kwargs)
+
+    def attend(groups):
+        inner = stand_in(groups)
+        return lambda query, key, value, bias: inner(query, key, value.bfloat16().float(), bias)
+
+    monkeypatch.setitem(whole.WHOLE, "triton", attend)
+    model = t2v.clone()
+    model.set_model_optimized_attention(coarse)
+    for case in CASES:
+        run(model, vae, CASES[case]())
+    assert len(gpu.races) > 1 and all(list(held.left_out) == ["triton"] for _, held in gpu.races)
+
+
 @pytest.mark.parametrize("wrap", ["partial", "object"])
 def test_a_kernel_without_a_name_of_its_own_is_named_by_what_it_is_made_of(t2v, vae, gpu, tmp_path, wrap):
     class Kernel:

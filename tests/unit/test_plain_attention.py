@@ -82,6 +82,24 @@ def test_neutral_references_and_kept_keys_race_with_nobody(models, gpu):
     assert not gpu.races and not gpu.calls
 
 
+@pytest.mark.parametrize(("name", "runs"), [("triton", True), ("deterministic", False)])
+def test_what_is_asked_for_by_name_is_not_raced(models, gpu, name, runs):
+    velocity(models, STRENGTH, name)
+    assert not gpu.races and bool(gpu.calls) == runs
+
+
+def test_what_the_kernel_does_not_take_is_left_to_torchs(models, gpu, monkeypatch):
+    """A mean over frames, too many segments, heads that are too large: torch's runs alone."""
+    velocity(models, (Controls(0.3, sees="frames"), None))
+    monkeypatch.setattr(plain_attention, "too_many", lambda groups: "32 segments")
+    velocity(models, REGION)
+    sizes = []
+    monkeypatch.setattr(plain_attention, "why_not", lambda *given: sizes.append(given[2:]) or "too large")
+    velocity(models, STRENGTH)
+    config = models[0].config
+    assert sizes == [(config.width // config.heads,)] and not gpu.races and not gpu.calls
+
+
 def test_inspecting_says_what_was_timed_or_will_be(gpu, tmp_path, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     dit = tiny.save_models(tmp_path, tiny.config())[0]

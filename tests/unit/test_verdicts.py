@@ -79,6 +79,23 @@ def test_the_machine_is_named_by_gpu_driver_packages_and_our_kernels(tmp_path, h
     assert machine.endswith(f"kernels {verdicts._kernels()}, ComfyUI 0.33")
 
 
+def test_each_gpu_of_a_machine_goes_by_its_own_name(monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda device=None: f"NVIDIA {device}")
+    monkeypatch.setattr("torch.utils.collect_env.get_nvidia_driver_version", lambda run: None)
+    assert verdicts._gpu.__wrapped__(torch.device("cuda:1")) == "NVIDIA cuda:1, driver unknown"
+
+
+def test_our_kernels_are_known_by_their_sources_and_their_tiles(tmp_path, monkeypatch):
+    monkeypatch.setattr(verdicts.kernels, "__path__", [str(tmp_path)])
+    (tmp_path / "triton").mkdir()
+    said = [verdicts._kernels.__wrapped__()]
+    for name in ("paths.py", "tiles.json", "triton/forward.py", "notes.md"):
+        (tmp_path / name).write_text("{}")
+        said.append(verdicts._kernels.__wrapped__())
+    assert len(set(said)) == 4 and said[-1] == said[-2]
+
+
 @pytest.mark.parametrize("name", [DETERMINISTIC, "triton", "eager"])
 def test_a_name_is_not_raced(tmp_path, held, name):
     found = held()
@@ -155,6 +172,7 @@ def test_what_was_left_out_is_not_taken(tmp_path, held, caplog):
         choice = Verdicts(lambda: tmp_path).choose(NEED, AUTO, contest())
     assert choice.path is SDPA and "bias left out: off by 0.3 of the result" in choice.reason
     assert "triton left out: RuntimeError: no" in caplog.text and str(tmp_path / FILE) in caplog.text
+    assert Verdicts(lambda: tmp_path).choose(NEED, AUTO, contest()) == choice
     verdict = Verdict("triton", {"triton": 1.0}, {"bias": "off"})
     assert choose_path(Need(True, None, "none today"), AUTO, verdict).path is SDPA
     assert choose_path(Need(True, None, "none today"), AUTO, Verdict(None, {}, {"sdpa": "off"})).path is BIAS

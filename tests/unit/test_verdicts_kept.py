@@ -47,10 +47,11 @@ BROKEN = {
     "a path that is a list": '{"m": {"k": {"path": [], "milliseconds": {}, "left_out": {}, "lasting": true}}}',
     "a time beyond all floats": '{"m": {"k": {"path": "bias", "milliseconds": {"bias": 1%s}, "left_out": {}, "lasting": true}}}'
     % ("0" * 400),
+    "a time of nobody": '{"m": {"k": {"path": "bias", "milliseconds": {"sage": 1.0}, "left_out": {}, "lasting": true}}}',
     "tried by a list": '{"m": {"k": {"trying": ["bias"]}}}',
     "tried by nobody": '{"m": {"k": {"trying": "sage"}}}',
     "no text": b"\xff\xfe\x00",
-    "too long": '{"m": {"k": "' + "x" * (1 << 20) + '"}}',
+    "too long": "{}" + " " * (1 << 20),
 }
 
 
