@@ -61,6 +61,20 @@ def test_an_override_that_drops_masks_is_left_out_of_calls_that_need_one_and_sai
     assert calls and all(mask is None for mask in calls)  # regions need no mask: the override stays in use
 
 
+def test_an_override_that_drops_masks_in_one_block_alone_loses_none(t2v, vae):
+    out = applied(t2v, vae, reference(strength=0.3))
+    wanted, model = run(out, steps=1), out.model.clone()
+    ours = model.model_options["transformer_options"]["patches_replace"]["dit"][("double_block", 1)]
+
+    def patch(args, extra):
+        options = {**args["transformer_options"], attention.OVERRIDE: deaf}
+        return ours({**args, "transformer_options": options}, extra)
+
+    model.set_model_patch_replace(patch, "dit", "double_block", 1)
+    found = sample(model, out.positive, out.negative, empty_latent(), steps=1)
+    assert worst(found, wanted) < 1e-5
+
+
 def made_anew(inner):
     return lambda kernel, *args, **kwargs: inner(functools.partial(kernel), *args, **kwargs)
 
