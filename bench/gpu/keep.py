@@ -43,7 +43,6 @@ def rehearse(folder: Path, root: Path) -> None:
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(root / name, tree / name)
         put(read_folder(folder), tree)
-        put(read_folder(folder), tree)  # again: nothing is there twice
         again = read_kept(tree)
         if (tree / PAGE).read_text("utf-8") != render(tree) or len(again) != 1:
             raise ValueError("--dry: what was kept does not read back as it was written")

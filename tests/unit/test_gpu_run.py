@@ -7,6 +7,7 @@ import sys
 import time
 from argparse import Namespace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,9 +16,12 @@ sys.path.append(
 )  # its files find each other there, as scripts do
 
 import gpu_run
+import torch
+from gpu import contenders, scenes, speed
 from gpu import sheet as sheets
 from gpu.processes import run_group
 from gpu.sheet import Case, Sheet, begin_sheet, file_of, found_sheet, read_sheet, work
+from rows import Ratio
 
 ROOT = Path(__file__).resolve().parents[2]
 MACHINE = {"date": "2026-11-28", "device": "NVIDIA Test", "torch": "2.11", "kernels": "abc"}
@@ -211,3 +215,50 @@ def test_a_command_out_of_time_ends_with_all_that_it_started(tmp_path):
     time.sleep(0.2)
     assert not file.exists()
     assert run_group([sys.executable, "-c", "raise SystemExit(7)"], 10) == 7
+
+
+# ---- no speed of what is wrong
+
+
+def asked_of(monkeypatch, ours: float, other: float, attend=None) -> dict:
+    """What `compare` says where ours and another are this far off, on a device that measures nothing."""
+    monkeypatch.setattr(speed, "error", lambda one, *_: ours if one is contenders.THIS else other)
+    monkeypatch.setattr(contenders, "attention_over", lambda _: lambda q, k, v, bias: v)
+    device = SimpleNamespace(
+        dry=False, at=torch.device("cpu"), settle=lambda: None, broken=lambda: False,
+        normal=lambda *shape, seed: torch.zeros(shape), peak=lambda run: run() is None,
+        pair=lambda *_: Ratio(2.0, 5, 1.9, 2.1, 20.0, 10.0),
+    )  # fmt: skip
+    call = speed.Call(lambda: scenes.strength(device, (1, 2, 4), 2), 1, 64, False)
+    contender = contenders.Contender("another", lambda scene: attend or (lambda q, k, v: v))
+    return speed.compare(device, call, contender)
+
+
+NAN = float("nan")
+
+
+def test_what_is_within_its_error_gets_a_speed(monkeypatch):
+    found = asked_of(monkeypatch, 0.002, 0.003)
+    assert found["ratio"]["ratio"] == 2.0 and found["error"] == 0.003 and found["tokens"] == 12
+
+
+@pytest.mark.parametrize("off", [NAN, 0.01])
+def test_what_is_not_gets_none(monkeypatch, off):
+    found = asked_of(monkeypatch, off, 0.002)
+    assert "ratio" not in found and "ours is off by" in found["failed"]
+    found = asked_of(monkeypatch, 0.002, off)
+    assert "ratio" not in found and "it is off by" in found["left_out"]
+
+
+def test_what_runs_out_of_memory_is_left_out_by_name_and_a_slip_of_ours_is_not(monkeypatch):
+    def refuses(error: Exception):
+        def attend(*_):
+            raise error
+
+        return attend
+
+    full = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried\nto allocate")
+    found = asked_of(monkeypatch, 0.002, 0.002, refuses(full))
+    assert found["left_out"] == "OutOfMemoryError: CUDA out of memory. Tried" and "ratio" not in found
+    with pytest.raises(TypeError, match="no such argument"):
+        asked_of(monkeypatch, 0.002, 0.002, refuses(TypeError("no such argument")))
