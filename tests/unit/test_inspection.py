@@ -47,6 +47,11 @@ def test_kept_tokens_places_and_strengths_are_each_references_own():
     assert {choice.path for choice in seen.choices} == {REMOVAL, BIAS}
 
 
+def test_the_path_without_weights_is_named_first_whenever_it_runs():
+    for window in (StepWindow(0.0, 0.5), StepWindow(0.5, 1.0)):
+        assert [choice.path for choice in looked_at(Controls(0.5, window)).choices] == [REMOVAL, BIAS]
+
+
 def test_work_counts_every_product_of_every_block():
     length, width, ffn, text = VIDEO + 5, 96, 200, 10
     per_block = (

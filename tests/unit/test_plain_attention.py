@@ -11,7 +11,7 @@ import refvid_tiny as tiny
 import torch
 
 from refvid.core import verdicts
-from refvid.core.controls import Controls
+from refvid.core.controls import Controls, StepWindow
 from refvid.core.guidance import CONDITIONED
 from refvid.core.recipes import recipe_named
 from refvid.core.references import make_reference
@@ -86,6 +86,20 @@ def test_neutral_references_and_kept_keys_race_with_nobody(models, gpu):
 def test_what_is_asked_for_by_name_is_not_raced(models, gpu, name, runs):
     velocity(models, STRENGTH, name)
     assert not gpu.races and bool(gpu.calls) == runs
+
+
+def test_only_references_that_act_are_in_the_race(models, gpu):
+    """The second begins later."""
+    generator = torch.Generator().manual_seed(0)
+    given = [
+        make_reference(torch.rand(40, 60, 3, generator=generator), None, Controls(0.3, StepWindow(start)))
+        for start in (0.0, 0.9)
+    ]
+    encoded = plain_references.encode_references(*models, given, recipe_named("saber"), GRID)
+    behind = plain_references.tail(models[0], encoded, torch.randn(1, 16, *GRID), 0.0)
+    behind.attend(*torch.randn(3, 1, 2, 2 * 16 + behind.tokens.shape[1], 16), None)
+    ((call, held),) = gpu.races
+    assert call.references == behind.tokens.shape[1] < encoded.arranged.layout.kept and not held.left_out
 
 
 def test_what_the_kernel_does_not_take_is_left_to_torchs(models, gpu, monkeypatch):

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from refvid_pretend import pretended
 
 from refvid.kernels.eager import masked_attention
 from refvid.kernels.grouped import Groups, in_groups
@@ -50,6 +51,15 @@ def test_a_part_of_one_query_is_checked():
     call = Call(1, 2, 16, 40, 8, torch.float32, CPU, WEIGHTS, ALONE)
     assert not left_out(call, in_groups(right, ALONE))
     assert left_out(call, right)
+
+
+def test_a_whole_mask_meets_no_tensor_of_another_device():
+    """As `eager` takes it, which may be asked for by name."""
+    with pretended() as device:
+        queries = tuple(rows.to(device) for rows in ALONE.queries)
+        there = Groups(ALONE.keys, queries, ALONE.order.to(device), ALONE.video)
+        found = there.dense().to("cpu")
+    assert torch.equal(found, ALONE.dense()) and not found[0, 32:].any()
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
