@@ -153,9 +153,10 @@ def _picture(rows: int, columns: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def evaluated(host: Host, case: Case, attention: str) -> Tensor:
-    """The velocities of a batch, evaluation after evaluation, with what a pass keeps between them; on the CPU in float64."""
-    asked, kept, made = condition(host, case, attention), [], []
+def evaluated(host: Host, case: Case, attention: str, keeps: bool = True) -> Tensor:
+    """The velocities of a batch, evaluation after evaluation, with what a pass keeps between them where it `keeps`; on
+    the CPU in float64."""
+    asked, kept, made = condition(host, case, attention), [] if keeps else None, []
     sigma = torch.tensor(SIGMA, device=host.device)
     for turn in range(case.turns):
         latent = host.latent(6 + turn, BATCH)
