@@ -13,6 +13,7 @@ from refvid.core.references import make_reference
 from refvid.hosts.comfy import attention
 from refvid.hosts.comfy.apply import apply_references
 from refvid.kernels.eager import masked_attention
+from refvid.kernels.grouped import Groups
 
 pytestmark = pytest.mark.comfy
 LEFT = torch.zeros(64, 64).index_fill(1, torch.arange(32), 1.0)
@@ -73,6 +74,15 @@ def test_an_override_that_drops_masks_in_one_block_alone_loses_none(t2v, vae):
     model.set_model_patch_replace(patch, "dit", "double_block", 1)
     found = sample(model, out.positive, out.negative, empty_latent(), steps=1)
     assert worst(found, wanted) < 1e-5
+
+
+def test_groups_of_too_many_segments_are_not_for_the_kernel(monkeypatch):
+    monkeypatch.setattr(attention, "why_not", lambda *_: None)
+    spans = tuple(((start, start + 1),) for start in range(40))
+    groups = Groups(spans, tuple(torch.arange(40).split(1)), torch.arange(40), 40)
+    cpu = torch.device("cpu")
+    assert "40 segments" in attention.need_of(False, groups, None, cpu, torch.float32).no_triton
+    assert attention.need_of(False, None, None, cpu, torch.float32).no_triton is None
 
 
 def made_anew(inner):
