@@ -1,6 +1,5 @@
 """What bench/gpu_run.py makes of its results: lines of results.csv, the table of tiles, docs/gpu.md."""
 
-import json
 import re
 import shutil
 import sys
@@ -19,8 +18,7 @@ from gpu import features, keep, page, scenes, speed, training, tune
 from gpu.correct import read_report
 from gpu.sheet import Sheet, file_of
 
-from refvid.kernels import tiles
-from refvid.kernels.tiles import ARCHITECTURES, Tiles, plan_for, read_table, table_text
+from refvid.kernels.tiles import ARCHITECTURES, Tiles, read_table
 
 ROOT = Path(__file__).resolve().parents[2]
 MACHINE = {
@@ -165,13 +163,20 @@ def test_a_gpu_that_the_table_does_not_know_gets_an_entry_of_its_own(tmp_path, t
         "used": [64, 32, 8, 2],
         "best": [64, 64, 4, 2],
     }
-    text = keep.tuned(tree, Sheet("tiles", MACHINE, False, {"keys, head size 64": found}, None, []))
-    table = read_table(text)
+
+    def tuned(**changed) -> str:
+        cases = {"keys, head size 64": found | changed}
+        return keep.tuned(tree, Sheet("tiles", MACHINE, False, cases, None, []))
+
+    assert tuned(best=found["used"]) == (tree / keep.TILES).read_text(), "nothing was won"
+    table = read_table(tuned())
     assert table[103][64].keys == Tiles(64, 64, 4, 2) and table[103][64].forward == table[86][64].forward
     assert table[103][128] == table[86][128]
 
 
 def test_the_page_in_the_tree_is_what_its_results_say():
+    none = "No GPU of ours has run any of it yet" in (ROOT / "README.md").read_text("utf-8")
+    assert none == (not page.read_kept(ROOT)), "README.md says otherwise than bench/gpu/kept"
     assert (ROOT / page.PAGE).read_text("utf-8") == page.render(ROOT), (
         "python bench/gpu_run.py --keep makes it anew"
     )
@@ -244,7 +249,7 @@ def test_a_report_of_pytest_is_read_by_outcome():
     }
 
 
-# ---- scenes and tiles
+# ---- scenes and candidates
 
 
 @pytest.mark.parametrize("kind", scenes.KINDS)
@@ -263,47 +268,3 @@ def test_tiles_are_taken_from_a_gain_of_two_percent_over_all_shapes():
     assert tune.gain([1.0, 4.0], [2.0, 2.0]) == pytest.approx(1.0), "twice as fast and half as fast is even"
     assert tune.best({used: [1.0, 1.0], one: [0.95, 1.0], other: [0.9, 1.2]}, used) == one
     assert tune.best({used: [1.0, 1.0], one: [0.97, 1.0]}, used) == used
-
-
-def test_the_table_of_tiles_reads_back_as_it_was_written():
-    assert table_text(ARCHITECTURES) == tiles.FILE.read_text("utf-8")
-    assert read_table(table_text(ARCHITECTURES)) == ARCHITECTURES
-    assert plan_for((9, 0), 128, False) == ARCHITECTURES[90][128]
-    assert plan_for((13, 7), 64, False) == ARCHITECTURES[86][64]
-    assert plan_for((9, 0), 128, True) == tiles.WIDE
-    project = (ROOT / "pyproject.toml").read_text("utf-8")
-    assert '"refvid.kernels" = ["tiles.json"]' in project, "a wheel needs it"
-
-
-def changed(path: str, value) -> str:
-    """The table with one value of it changed; None: the key is left out."""
-    table = json.loads(tiles.FILE.read_text("utf-8"))
-    *way, last = path.split("/") if path else [""]
-    place = table
-    for key in way:
-        place = place[key]
-    if value is None:
-        del place[last]
-    else:
-        place[last] = value
-    return json.dumps(table)
-
-
-BROKEN = {
-    "no JSON": ("{", r"tiles\.json is no JSON"),
-    "a list": ("[]", r"the table is \[\]"),
-    "no fallback": (changed("86", None), "needed 86 in it"),
-    "a head size": (changed("90/64", None), r"tiles\.json: 90 is .*; needed an object of head sizes 64 and 128"),
-    "a kernel": (changed("90/64/keys", None), "90, head size 64 is .*; needed an object of forward, queries, keys"),
-    "three numbers": (changed("80/128/forward", [1, 2, 3]), r"80, head size 128, forward is \[1, 2, 3\]"),
-    "no power of two": (changed("80/128/keys", [48, 64, 8, 2]), r"80, head size 128, keys is \[48"),
-    "a truth": (changed("80/128/keys", [64, 64, True, 2]), "80, head size 128, keys"),
-    "too small": (changed("gfx942/64/queries", [8, 64, 4, 1]), "gfx942, head size 64, queries"),
-    "no stage": (changed("80/128/keys", [64, 64, 8, 0]), "80, head size 128, keys"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("text", "said"), BROKEN.values(), ids=BROKEN)
-def test_a_broken_table_of_tiles_is_refused_by_its_entry(text, said):
-    with pytest.raises(ValueError, match=said):
-        read_table(text)

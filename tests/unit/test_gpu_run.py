@@ -220,12 +220,12 @@ def test_a_command_out_of_time_ends_with_all_that_it_started(tmp_path):
 # ---- no speed of what is wrong
 
 
-def asked_of(monkeypatch, ours: float, other: float, attend=None) -> dict:
+def asked_of(monkeypatch, ours: float, other: float, attend=None, broken: bool = False) -> dict:
     """What `compare` says where ours and another are this far off, on a device that measures nothing."""
     monkeypatch.setattr(speed, "error", lambda one, *_: ours if one is contenders.THIS else other)
     monkeypatch.setattr(contenders, "attention_over", lambda _: lambda q, k, v, bias: v)
     device = SimpleNamespace(
-        dry=False, at=torch.device("cpu"), settle=lambda: None, broken=lambda: False,
+        dry=False, at=torch.device("cpu"), settle=lambda: None, broken=lambda: broken,
         normal=lambda *shape, seed: torch.zeros(shape), peak=lambda run: run() is None,
         pair=lambda *_: Ratio(2.0, 5, 1.9, 2.1, 20.0, 10.0),
     )  # fmt: skip
@@ -260,5 +260,7 @@ def test_what_runs_out_of_memory_is_left_out_by_name_and_a_slip_of_ours_is_not(m
     full = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried\nto allocate")
     found = asked_of(monkeypatch, 0.002, 0.002, refuses(full))
     assert found["left_out"] == "OutOfMemoryError: CUDA out of memory. Tried" and "ratio" not in found
+    with pytest.raises(RuntimeError, match="illegal"):
+        asked_of(monkeypatch, 0.002, 0.002, refuses(RuntimeError("an illegal access")), broken=True)
     with pytest.raises(TypeError, match="no such argument"):
         asked_of(monkeypatch, 0.002, 0.002, refuses(TypeError("no such argument")))
