@@ -83,6 +83,21 @@ def test_groups_of_too_many_segments_are_not_for_the_kernel(monkeypatch):
     cpu = torch.device("cpu")
     assert "40 segments" in attention.need_of(False, groups, None, cpu, torch.float32).no_triton
     assert attention.need_of(False, None, None, cpu, torch.float32).no_triton is None
+    monkeypatch.setattr(attention.options_of_comfyui, "disable_triton_backend", True, raising=False)
+    assert "--disable-triton-backend" in attention.need_of(False, None, None, cpu, torch.float32).no_triton
+
+
+def test_who_is_named_in_the_environment_passes_over_an_override_as_by_name(t2v, vae, monkeypatch):
+    model, masks = t2v.clone(), []
+
+    def theirs(kernel, *args, **kwargs):
+        masks.append(kwargs.get("mask"))
+        return kernel(*args, **kwargs)
+
+    model.model_options["transformer_options"][attention.OVERRIDE] = theirs
+    monkeypatch.setenv("REFVID_ATTENTION", "eager")
+    run(applied(model, vae, reference(strength=0.3)), steps=1)
+    assert masks and all(mask is None for mask in masks)  # it still reads the text
 
 
 def made_anew(inner):
