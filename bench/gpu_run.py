@@ -57,7 +57,11 @@ def main() -> int:
         parts = options.part or list(PARTS)
         if options.dry:
             clear(parts, options.out)
-        codes = [run_part(part, options) for part in parts]
+        codes: list[int] = []
+        for part in parts:
+            codes.append(run_part(part, options))
+            if codes[-1] == WANTED:  # what refused this one refuses the others too
+                break
         if options.dry and not options.part and not any(codes):
             rehearse(options.out, ROOT)
         return max(codes)

@@ -264,3 +264,11 @@ def test_what_runs_out_of_memory_is_left_out_by_name_and_a_slip_of_ours_is_not(m
         asked_of(monkeypatch, 0.002, 0.002, refuses(RuntimeError("an illegal access")), broken=True)
     with pytest.raises(TypeError, match="no such argument"):
         asked_of(monkeypatch, 0.002, 0.002, refuses(TypeError("no such argument")))
+
+
+@pytest.mark.parametrize(("codes", "ran"), [((1, 0), 2), ((gpu_run.WANTED, 0), 1)])
+def test_a_machine_that_refuses_one_part_is_not_asked_for_the_next(tmp_path, monkeypatch, codes, ran):
+    asked_for, said = [], iter(codes)
+    monkeypatch.setattr(gpu_run, "run_part", lambda part, options: asked_for.append(part) or next(said))
+    monkeypatch.setattr(sys, "argv", ["x", "--out", str(tmp_path), "--part", "correct", "--part", "speed"])
+    assert gpu_run.main() == codes[0] and len(asked_for) == ran
