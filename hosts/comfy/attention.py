@@ -19,6 +19,7 @@ from ...kernels.segment_attention import why_not
 from ...kernels.segments import too_many
 
 OVERRIDE = "optimized_attention_override"
+BEHIND = "refvid_behind"  # in transformer_options: the override that a path was chosen for
 _CORES_NODE = ModelPatcher.set_model_optimized_attention
 _PROBE = (1, 64, 128)  # batch, tokens, features of two heads
 _known: dict[tuple[Any, torch.device, torch.dtype], str | None] = {}
@@ -59,8 +60,8 @@ class Rule:
         args,
         kwargs,
     ):
-        # An override that another pack set for this block alone is passed over only by whom a user named.
-        if self.whole is not None and (self.name == self.path or previous is None or is_cores(previous)):
+        # An override that another pack set since, for this block alone perhaps, is passed over only by whom a user named.
+        if self.whole is not None and (self.name == self.path or previous is self.behind):
             return _run_whole(self.path, self.whole, query, key, value, self._mask_row(key), args, kwargs)
         path = self.path
         if not torch.compiler.is_compiling() and previous is not self.behind:

@@ -29,7 +29,7 @@ from ...kernels.paths import AUTO, attention_asked, tell_path
 from ...kernels.whole import WHOLE
 from . import conditioning as keys
 from . import edited, people, recall, replaced, spare
-from .attention import OVERRIDE, Rule
+from .attention import BEHIND, OVERRIDE, Rule
 from .beside import KEY, RAN, Beside, BlockPatch, Evaluation, Shown
 from .halves import Feature, marked, tell_halves
 from .rivals import Asked, choose
@@ -149,10 +149,11 @@ def _apply_model(
     """References of this step: the tokens that act, the weights of their keys, who sees whom. Worked out here, outside
     of the module that torch.compile may hold: core's node drops its guards on transformer_options, while arguments
     are guarded, so a step that differs in more than values is compiled for itself."""
-    given = (x, t, c_concat, c_crossattn, control, transformer_options or {})
+    options = dict(transformer_options or {})
+    given = (x, t, c_concat, c_crossattn, control, options)
     video = edited.video_of(x, kwargs)
     if LAYOUT in kwargs:
-        kwargs = _references_now(executor.class_obj, video, t, given[-1], kwargs)
+        kwargs = _references_now(executor.class_obj, video, t, options, kwargs)
     if people.IDENTITIES in kwargs:
         reads = LAYOUT in kwargs and kwargs[LAYOUT].recipe.reads_text
         beside = kwargs[KEEP].shape[1] if reads else 0
@@ -189,7 +190,7 @@ def _references_now(model, x: Tensor, t: Tensor, options: dict, kwargs: dict[str
     asked = Asked(model, layout, now, len(x), tokens, kwargs[KEEP].shape[1], x.device, options.get(OVERRIDE))
     choice = choose(asked, kwargs[ATTENTION])
     tell_path(choice)
-    kwargs[PATH] = choice.path.name
+    kwargs[PATH], options[BEHIND] = choice.path.name, asked.override  # others may set one in between
     return kwargs
 
 
@@ -269,7 +270,7 @@ def _references(
         None if rows is None else unpacked(mine[SPANS], rows, len(rows[len(mine[SPANS])]) - keep.shape[1])
     )
     whole = WHOLE[path](groups) if path in WHOLE else None
-    rule = Rule(mine[BIAS], groups, mine[ATTENTION], path, whole, options.get(OVERRIDE))
+    rule = Rule(mine[BIAS], groups, mine[ATTENTION], path, whole, options.get(BEHIND))
     kept = None if mine[people.READ_SPANS] is not None else recall.kept_for(options, mine[LAYOUT], rule, x)
     if kept is not None and len(kept.blocks) == len(module.blocks):
         return recall.Recalled(kept, rule)

@@ -5,6 +5,7 @@ import logging
 
 import pytest
 import torch
+from comfy.patcher_extension import WrappersMP
 from refvid_run import empty_latent, picture, sample, worst
 from refvid_run import text as text_of
 
@@ -100,6 +101,32 @@ def test_who_is_named_in_the_environment_passes_over_an_override_as_by_name(t2v,
     masks.clear()  # the first time it was asked whether it drops them
     run(applied(model, vae, reference(strength=0.3)), steps=1)
     assert masks and all(mask is None for mask in masks)  # it still reads the text
+
+
+@pytest.mark.parametrize("kind", [WrappersMP.APPLY_MODEL, WrappersMP.DIFFUSION_MODEL])
+@pytest.mark.parametrize("first", [True, False])
+def test_an_override_that_another_packs_wrapper_sets_at_a_step_loses_none(t2v, vae, kind, first):
+    """The path was chosen before it was there."""
+    wanted = run(applied(t2v, vae, reference(strength=0.3)), steps=1)
+
+    def wrapper(executor, *given, **more):
+        options = next(one for one in (*given, *more.values()) if isinstance(one, dict) and "uuids" in one)
+        changed = {**options, attention.OVERRIDE: deaf}
+
+        def swap(one):
+            return changed if one is options else one
+
+        return executor(*map(swap, given), **{name: swap(one) for name, one in more.items()})
+
+    model = t2v.clone()
+    if first:
+        model.add_wrapper_with_key(kind, "theirs", wrapper)
+    out = applied(model, vae, reference(strength=0.3))
+    last = out.model.clone()
+    if not first:
+        last.add_wrapper_with_key(kind, "theirs", wrapper)
+    found = sample(last, out.positive, out.negative, empty_latent(), steps=1)
+    assert worst(found, wanted) < 1e-5
 
 
 def made_anew(inner):

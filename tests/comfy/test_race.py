@@ -279,8 +279,12 @@ def test_inspecting_says_what_was_timed_or_will_be(t2v, vae, gpu):
     assert "attention: triton" in said() and "timed here: triton 1 ms" in said()
 
 
-def test_a_compiled_model_takes_the_winner_and_holds_the_race_outside(t2v, vae, gpu):
-    out = applied(t2v, vae, CASES["both"]())
+@pytest.mark.parametrize("node", [False, True])
+def test_a_compiled_model_takes_the_winner_and_holds_the_race_outside(t2v, vae, gpu, node):
+    model = t2v.clone()
+    if node:
+        model.set_model_optimized_attention(attention.core_attention.attention_pytorch)
+    out = applied(model, vae, CASES["both"]())
     compiled = out.model.clone()
     set_torch_compile_wrapper(
         compiled, backend="eager", options=None, mode=None, fullgraph=True, dynamic=False
