@@ -21,7 +21,8 @@ ON_CUDA = torch.cuda.is_available() and not DRY
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Properties are drawn alike each time. ComfyUI reads its options when first imported, and takes a GPU for granted."""
+    """Properties are drawn alike each time. ComfyUI reads its options when first imported, and takes a GPU for
+    granted."""
     if ON_CUDA:  # beside versions that are not ours to choose warnings are shown, not raised
         config.addinivalue_line("filterwarnings", "default")
     if HAS_HYPOTHESIS:

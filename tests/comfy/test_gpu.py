@@ -1,6 +1,6 @@
-"""Inside real ComfyUI on a CUDA device, or small on the CPU with the kernels interpreted: every control through every
-attention, beside a LoRA, another pack's override, torch.compile and batches; core's fused modulation at a real
-size."""
+"""Inside real ComfyUI on a CUDA device, or small on the CPU with the kernels interpreted: every control
+through every attention, beside a LoRA, another pack's override, torch.compile and batches; core's fused
+modulation at a real size."""
 
 import logging
 from collections.abc import Callable
@@ -239,8 +239,8 @@ GRID = (3, 8, 8) if DRY else (13, 40, 44)  # 6,160 tokens with one reference: 18
 
 
 def test_a_block_of_real_size_with_a_clock_per_frame_is_its_joined_sequence(folder, monkeypatch):
-    """TI2V with a given first frame and references behind the video. From 16 million numbers on newer ComfyUIs call a
-    fused kernel for the modulation on CUDA; against our own DiT in fp32."""
+    """TI2V with a given first frame and references behind the video. From 16 million numbers on newer
+    ComfyUIs call a fused kernel for the modulation on CUDA; against our own DiT in fp32."""
     made = tiny.dit_state(WIDE)
     made["blocks.0.self_attn.norm_q.weight"] *= (
         5  # else attention is the mean of thousands, which hides references
@@ -275,7 +275,8 @@ def test_a_block_of_real_size_with_a_clock_per_frame_is_its_joined_sequence(fold
 
 
 def joined(dit: WanDiT, model, positive: list, given: dict, noise: Tensor, references: bool) -> Tensor:
-    """The frames behind the first that a step from pure noise makes of the whole sequence, by our DiT in fp32."""
+    """The frames behind the first that a step from pure noise makes of the whole sequence, by our DiT in
+    fp32."""
     text, options = positive
     arranged = conditioning.arranged_of(options)
     to = {"device": DEVICE, "dtype": torch.float32}

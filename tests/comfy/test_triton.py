@@ -1,5 +1,5 @@
-"""References through the Triton kernel in ComfyUI, where it cannot run: what runs in its place, and what is said. Where
-it can is in test_gpu.py, which runs here as well, small, in Triton's interpreter."""
+"""References through the Triton kernel in ComfyUI, where it cannot run: what runs in its place, and what is
+said. Where it can is in test_gpu.py, which runs here as well, small, in Triton's interpreter."""
 
 import importlib.util
 import logging

@@ -1,5 +1,4 @@
-"""Convolutions in fp32 are not rounded to tf32 in these tests, and what `auto` finds on this GPU is not kept for
-its user."""
+"""Convolutions in fp32 are not rounded to tf32 in these tests; what `auto` finds on this GPU is not kept."""
 
 import pytest
 import torch

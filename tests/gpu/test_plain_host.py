@@ -1,5 +1,5 @@
-"""Without ComfyUI: all that the plain host is asked for, through every attention, against float64 and a whole mask
-on the CPU."""
+"""Without ComfyUI: all that the plain host is asked for, through every attention, against float64 and a whole
+mask on the CPU."""
 
 import functools
 
@@ -19,12 +19,13 @@ from refvid.wan.vae import WanVAE
 pytestmark = pytest.mark.gpu
 CPU = torch.device("cpu")
 HEADS = (64,) if DRY else (64, 128)
-GRID = (3, 8, 8) if DRY else (5, 30, 32)  # of the latent; 1,200 tokens of video on a GPU
-# The error a result may have, in eps of the type, relative to its norm. A control that is ignored changes a
-# thousandth of it or more, which fp32 tells; halves tell what is rounded otherwise than it should be.
+GRID = (3, 8, 8) if DRY else (5, 16, 24)  # of the latent; 480 tokens of video on a GPU
+# The error a result may have, in eps of the type, relative to its norm; a CPU has 3 in fp32, 0.8 in halves. A
+# control that is ignored changes a ten-thousandth or more, which fp32 tells; halves tell what is rounded too
+# much.
 CAP = {torch.float32: 16 if DRY else 64, torch.float16: 3, torch.bfloat16: 3}
 LIKE_EAGER = 1.5  # times the error of plain torch in the same type
-KINDS = [(dtype, head) for dtype in TYPES for head in HEADS]
+KINDS = [(dtype, head) for dtype in TYPES for head in HEADS if head == HEADS[-1] or dtype != torch.float16]
 named = pytest.mark.parametrize(("dtype", "head"), KINDS, ids=lambda one: str(one).removeprefix("torch."))
 
 

@@ -1,5 +1,4 @@
-"""A training step on rows that keep different references: the kernel against a key bias of minus infinity on the
-CPU."""
+"""A training step on rows that keep different references: the kernel against a key bias of minus infinity."""
 
 import pytest
 import torch

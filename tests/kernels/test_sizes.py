@@ -47,10 +47,11 @@ def test_long_sequences_are_as_exact_as_short_ones_and_as_torchs_own(dtype, size
 
 
 def apart(axis: int) -> tuple[Tensor, list[Tensor]]:
-    """The gradient of an output, and query, key and value, (B, N, L, 64) bf16, side by side in one memory of 5 GiB.
+    """The gradient of an output, and query, key and value, (B, N, L, 64) bf16, side by side in one memory of
+    5 GiB.
 
-    The last along `axis` (of tokens, the last block of 64 or 128) begins more than FAR elements after the first,
-    though no stride is that long."""
+    The last along `axis` (of tokens, the last block of 64 or 128) begins more than FAR elements after the
+    first, though no stride is that long."""
     shape, strides = [1, 1, 40, 64], [256, 256, 256, 1]
     shape[axis], begins = ((3, 2), (3, 2), (140, 128))[axis]
     strides[axis] = 256 * (FAR // begins // 256 + 1)

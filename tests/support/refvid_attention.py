@@ -1,4 +1,5 @@
-"""Attention over segments three ways, on the device of the tests marked `gpu`: ours, float64's and torch's own."""
+"""Attention over segments three ways, on the device of the tests marked `gpu`: ours, float64's and torch's
+own."""
 
 import math
 from collections.abc import Callable
@@ -13,10 +14,10 @@ from refvid.kernels.grouped import Attend
 from refvid.kernels.segment_attention import segment_attention
 from refvid.kernels.segments import Segments
 
-# The relative error a result and a gradient may have, in eps of the type. In halves the weights and their steps
-# are rounded too before they multiply, as in every fused GPU kernel (torch's CPU kernel keeps them in fp32), and one
-# query has few roundings to average over: 60 seeds of one query reached half of these. A GPU sums fp32 in longer
-# chains and has an approximate exp2; tf32 would be thousands of eps away.
+# The relative error a result and a gradient may have, in eps of the type. In halves the weights and their
+# steps are rounded too before they multiply, as in every fused GPU kernel (torch's CPU kernel keeps them in
+# fp32), and one query has few roundings to average over: 60 seeds of one query reached half of these. A GPU
+# sums fp32 in longer chains and has an approximate exp2; tf32 would be thousands of eps away.
 CAPS = {
     torch.float32: (8, 8) if DRY else (32, 32),
     torch.float16: (1.5, 3),

@@ -1,5 +1,5 @@
-"""Everything that the plain host is asked for, as a table: a condition a case, made alike on every device and in
-every type."""
+"""Everything that the plain host is asked for, as a table: a condition a case, made alike on every device and
+in every type."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -29,7 +29,8 @@ def drawn(*shape: int, seed: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Host:
-    """A small DiT of random weights, rounded to `rounded`, then held in `dtype`, on a device; a latent's grid (F, h, w)."""
+    """A small DiT of random weights, rounded to `rounded`, then held in `dtype`, on a device; a latent's grid
+    (F, h, w)."""
 
     head: int
     grid: tuple[int, int, int]
@@ -64,7 +65,8 @@ class Host:
 
 @dataclass(frozen=True)
 class Case:
-    """References by their controls, each with a region's side or none; more of a condition; evaluations in a row."""
+    """References by their controls, each with a region's side or none; more of a condition; evaluations in a
+    row."""
 
     controls: tuple[Controls, ...] = ()
     sides: tuple[int | None, ...] = ()
@@ -154,8 +156,8 @@ def _picture(rows: int, columns: int, seed: int) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def evaluated(host: Host, case: Case, attention: str, keeps: bool = True) -> Tensor:
-    """The velocities of a batch, evaluation after evaluation, with what a pass keeps between them where it `keeps`; on
-    the CPU in float64."""
+    """The velocities of a batch, evaluation after evaluation, with what a pass keeps between them where it
+    `keeps`; on the CPU in float64."""
     asked, kept, made = condition(host, case, attention), [] if keeps else None, []
     sigma = torch.tensor(SIGMA, device=host.device)
     for turn in range(case.turns):

@@ -1,5 +1,6 @@
-"""Where the tests marked `gpu` run, and in which types: on a CUDA device; with REFVID_DRY=1 on the CPU, the kernels in
-Triton's interpreter, at sizes that it can afford. To be imported before Triton is: tests/conftest.py sees to it."""
+"""Where the tests marked `gpu` run, and in which types: on a CUDA device; with REFVID_DRY=1 on the CPU, the
+kernels in Triton's interpreter, at sizes that it can afford. To be imported before Triton is:
+tests/conftest.py sees to it."""
 
 import importlib.util
 import os
@@ -26,8 +27,8 @@ def missing() -> str | None:
         return None
     if not torch.cuda.is_available():
         return (
-            "tests marked gpu need a CUDA device, and torch sees none here; REFVID_DRY=1 runs them small on the CPU, "
-            "in Triton's interpreter"
+            "tests marked gpu need a CUDA device, and torch sees none here; REFVID_DRY=1 runs them small on the "
+            "CPU, in Triton's interpreter"
         )
     if os.environ.get("TRITON_INTERPRET") == "1":
         return "TRITON_INTERPRET=1 would keep the kernels off this GPU; unset it, or set REFVID_DRY=1"

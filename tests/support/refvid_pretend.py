@@ -1,5 +1,5 @@
-"""A device that is not there: tensors that say they are on it, hold their values on the CPU, and refuse to meet others,
-as CUDA's would. It is called `meta`, the one beside the CPU that every build of torch knows."""
+"""A device that is not there: tensors that say they are on it, hold their values on the CPU, and refuse to
+meet others, as CUDA's would. It is called `meta`, the one beside the CPU that every build of torch knows."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
