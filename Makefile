@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-plain test-comfy test-browser gpu soak kernels-matrix check bench comfyui-files object-info clean need-dest
+.PHONY: help demo test test-plain test-comfy test-browser golden gpu soak kernels-matrix check bench comfyui-files object-info clean need-dest
 
 # The first of these that starts and is new enough; choose another with PYTHON=...
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3; do \
@@ -14,6 +14,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet
 OUT ?= out/object_info.json
+# What `make golden` compares with.
+OLD ?= before-house
 # The slowest file, run apart from the others inside ComfyUI.
 BROWSER := tests/comfy/test_browser.py
 # The tests that want a CUDA device; with REFVID_DRY=1 they run on the CPU, small, in Triton's interpreter.
@@ -46,6 +48,9 @@ test-comfy: $(VENV)/dev.stamp
 
 test-browser: $(VENV)/dev.stamp
 	OMP_NUM_THREADS=1 $(BIN)/python tests/run_comfy.py $(BROWSER)
+
+golden: $(VENV)/dev.stamp  ## what this tree makes against what a commit makes: OLD=before-house ONLY=PART
+	$(BIN)/python tests/golden/refvid_golden.py --old "$(OLD)" $(if $(ONLY),--only "$(ONLY)")
 
 gpu: $(VENV)/dev.stamp  ## needs a CUDA GPU: its tests, speed, the kernels' tiles, a training step; results in out/gpu
 	$(BIN)/python bench/gpu_run.py --out out/gpu

@@ -54,14 +54,14 @@ def comfy_environment(*import_path: Path) -> dict[str, str]:
 
 @contextmanager
 def serve(
-    root: Path, base: Path, *flags: str, seconds: float = 120.0, folder: str = "refvid"
+    root: Path, base: Path, *flags: str, seconds: float = 120.0, folder: str = "refvid", pack: Path = PACK
 ) -> Iterator[str]:
-    """A running ComfyUI whose models, inputs and outputs lie in `base`, with this pack linked in under the name
-    `folder`; yields its URL."""
+    """A running ComfyUI whose models, inputs and outputs lie in `base`, with this pack, or that of another folder,
+    linked in under the name `folder`; yields its URL."""
     packs = base / "custom_nodes"
     packs.mkdir(parents=True, exist_ok=True)
     if not (packs / folder).exists():
-        (packs / folder).symlink_to(PACK, target_is_directory=True)
+        (packs / folder).symlink_to(pack, target_is_directory=True)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -1,0 +1,111 @@
+"""What a real ComfyUI server makes with a tree as its pack: every shipped workflow on the demo model, and on
+small files the graphs in which every node and choice occurs, and every recipe with every control."""
+
+import copy
+import json
+import re
+from collections.abc import Container
+from pathlib import Path
+
+import refvid_comfy
+import torch
+from refvid_client import Client, Graph, failure
+from refvid_folder import import_folder
+from refvid_golden_record import NUMBER, PACKAGE, ROOT, Record, read_tensors
+from torch import Tensor
+
+import_folder(PACKAGE, ROOT)  # for the helpers that build graphs; the server has its own
+
+from refvid_golden_graphs import graphs  # noqa: E402
+from refvid_kept import DATA, VERSIONS, Kept, tapped  # noqa: E402
+
+KEYS, STEPS = (
+    3,
+    4,
+)  # at most, of the shipped workflows: eight segments of twenty would take half of all the time
+SECONDS = 300.0
+FOLDERS = ("diffusion_models", "text_encoders", "vae", "loras")
+
+
+def record(record: Record, tree: Path, asked: Path, folder: Path) -> None:
+    """By graph/node: latents, pictures, sheets, figures."""
+    root = refvid_comfy.find_comfyui()
+    if root is None:
+        raise ValueError("no ComfyUI found; name it with COMFYUI_PATH=/path/to/ComfyUI")
+    for kind in FOLDERS:
+        (folder / "models" / kind).mkdir(parents=True)
+    (folder / "input").mkdir()
+    kept = Kept(DATA / VERSIONS[-1])
+    kept.place(folder)
+    with refvid_comfy.serve(root, folder, pack=tree) as url:
+        server = Client(url, folder, PACKAGE)
+        types = server.get("/object_info").keys()
+        for file in sorted((asked / "workflows" / "api").glob("*.json")):
+            graph = _shorter(tapped(json.loads(file.read_text("utf-8"))))
+            _run(record, server, f"workflows/{file.stem}", graph)
+        for name, graph in graphs().items():
+            _run(record, server, name, _known(kept.asked(graph), types))
+
+
+def _shorter(graph: Graph) -> Graph:
+    graph = copy.deepcopy(graph)
+    for one in graph.values():
+        given = one["inputs"]
+        if one["class_type"] == "RefVidKeyframes":
+            given["keys"] = min(given["keys"], KEYS)
+        steps = given.get("steps")
+        if isinstance(steps, int):
+            ends = {
+                name: given[name]
+                for name in ("start_at_step", "end_at_step")
+                if given.get(name, steps) < steps
+            }
+            shorter = {
+                name: round(at * STEPS / steps) for name, at in ends.items()
+            }  # two ranges meet where they met
+            given |= {"steps": min(steps, STEPS), **shorter}
+    return graph
+
+
+def _known(graph: Graph, types: Container[str]) -> Graph:
+    """Without nodes of types that this server lacks and what needs them, which is then missing."""
+    while lacking := {
+        name for name, one in graph.items() if one["class_type"] not in types or _dangling(one, graph)
+    }:
+        graph = {name: one for name, one in graph.items() if name not in lacking}
+    return graph
+
+
+def _dangling(one: dict, graph: Graph) -> bool:
+    return any(isinstance(value, list) and value[0] not in graph for value in one["inputs"].values())
+
+
+def _run(record: Record, server: Client, name: str, graph: Graph) -> None:
+    with record.case(name):
+        entry = server.run(graph, SECONDS)
+        if entry["status"]["status_str"] != "success":
+            raise RuntimeError(str(failure(entry)))
+        for node, said in sorted(entry["outputs"].items()):
+            for place, tensor in _read(server, said).items():
+                record.keep(f"{name}/{node.removeprefix('keep_')}{place}", tensor)
+
+
+def _read(server: Client, said: dict) -> dict[str, Tensor]:
+    """Latents and pictures of a node, by their place in a list; numbers of what it says. Films are left out:
+    their frames are saved as pictures before they are coded."""
+    files = [
+        server.base / one["type"] / one["subfolder"] / one["filename"]
+        for kind in ("latents", "images")
+        for one in said.get(kind, ())
+    ]
+    found = {}
+    for index, file in enumerate(sorted(files)):
+        if file.suffix == ".latent":
+            found[f"/{index}"] = read_tensors(file)["latent_tensor"]
+    pictures = [read_tensors(file)[""] for file in sorted(files) if file.suffix == ".png"]
+    if pictures and len({one.shape for one in pictures}) == 1:
+        found["/pictures"] = torch.stack(pictures)
+    elif pictures:
+        found |= {f"/{index}": one for index, one in enumerate(pictures)}
+    figures = [float(one) for text in said.get("text", ()) for one in re.findall(NUMBER, str(text))]
+    return found | ({"/figures": torch.tensor(figures, dtype=torch.float64)} if figures else {})
