@@ -13,6 +13,7 @@ from refvid_golden_inputs import (
     SCENE,
     SECOND,
     TOY,
+    draw_film,
     draw_half,
 )
 from refvid_golden_record import Record, command, latents, numbers
@@ -76,13 +77,13 @@ def _long(folder: Path) -> dict[str, list[object]]:
     keys = ["--keys", 3, "--stride", 4]
     return {
         "long": [*keys, "--reference", TOY, "--between-prompt", "a toy on dark background"],
-        "long from a clip": ["--from", folder / "generate_reference", "--stride", 4, "--keep", 4,
+        "long from a clip": ["--from", folder / "generate_reference", "--keys", 3, "--stride", 4, "--keep", 4,
                              "--clock", "shared"],
     }  # fmt: skip
 
 
 def _edited(folder: Path) -> dict[str, list[object]]:
-    windows = ["--window", 5, "--overlap", 4]
+    windows = ["--video", draw_film(folder / "long.gif", SIDE), "--window", 9, "--overlap", 4]
     return {
         "edit": [],
         "edit windows": windows,

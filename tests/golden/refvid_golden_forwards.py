@@ -1,5 +1,5 @@
-"""Every recipe with every control, a step each, on small random files by the command line: latents, in fp32 and
-bf16. Guided, so that null passes are in them. ComfyUI's side of it is among the graphs of the server."""
+"""Every recipe with every control, a step each, on small files by the command line: latents, in fp32 and bf16.
+Guided, so that null passes are in them. ComfyUI's side of it is among the graphs of the server."""
 
 from pathlib import Path
 
@@ -17,7 +17,9 @@ from refvid_golden_inputs import (
     SLOT_ID,
     TOY,
     VIDEOMAKER,
+    draw_film,
     draw_half,
+    scaled,
     small_files,
 )
 from refvid_golden_record import Record, command, latents
@@ -49,7 +51,7 @@ def record(record: Record, tree: Path, asked: Path, folder: Path) -> None:
         _latents(record, f"{dtype}/masked input", folder, whole, controls)
         for recipe in EDITING:
             whole = [*edited, "--recipe", recipe, "--adapter", SAMA, "--dtype", dtype]
-            _latents(record, f"{dtype}/{recipe}", folder, whole, controls | _windows())
+            _latents(record, f"{dtype}/{recipe}", folder, whole, controls | _windows(folder))
 
 
 def _latents(
@@ -92,8 +94,8 @@ def _fits(recipe: str, options: list[object]) -> bool:
 def _rest(folder: Path) -> dict[str, list[object]]:
     """Guidance, identities and given frames, alone and beside a reference."""
     someone = ["--identity", IDENTITY, "--adapter", SLOT_ID]
-    given = ["--given", f"{FIRST}@0"]
-    ends = [*given, "--given", f"{LAST}@-1"]
+    given = ["--given", f"{scaled(FIRST, folder, SIDE)}@0"]
+    ends = [*given, "--given", f"{scaled(LAST, folder, SIDE)}@-1"]
     window = ["--guidance-window", "0.1:0.9:0.4:0.2", "--steps", 3]
     return {
         "unguided": [*ONE, "--scale", 1],
@@ -115,10 +117,11 @@ def _rest(folder: Path) -> dict[str, list[object]]:
     }
 
 
-def _windows() -> dict[str, list[object]]:
+def _windows(folder: Path) -> dict[str, list[object]]:
     """Of edits alone."""
+    long = ["--video", draw_film(folder / "long.gif", SIDE), "--window", 9, "--overlap", 4]
     return {
-        "windows": ["--window", 5, "--overlap", 4],
-        "windows and region": [*ONE, "--window", 5, "--overlap", 4, "--frames-window", "5:8"],
+        "windows": long,
+        "windows and frames": [*long, *ONE, "--frames-window", "5:8"],
         "weak adapter": ["--adapter-strength", 0.5],
     }

@@ -38,6 +38,24 @@ def draw_half(path: Path, side: int, left: bool = True) -> Path:
     return path
 
 
+def draw_film(path: Path, side: int, frames: int = 13) -> Path:
+    """A GIF, longer than a window: a square that travels."""
+    shown = []
+    for index in range(frames):
+        picture = Image.new("RGB", (side, side), (40, 80, 60))
+        picture.paste((220, 60, 40), (2 * index, side // 4, 2 * index + side // 3, 3 * side // 4))
+        shown.append(picture)
+    shown[0].save(path, save_all=True, append_images=shown[1:], duration=125)
+    return path
+
+
+def scaled(path: Path, folder: Path, side: int) -> Path:
+    """A picture in another size."""
+    out = folder / f"{side}-{path.name}"
+    Image.open(path).resize((side, side)).save(out)
+    return out
+
+
 def digest_files() -> list[Path]:
     """All of these files."""
     found = [file for folder in (SAMPLES, KEPT / "models", KEPT / "inputs") for file in folder.rglob("*")]

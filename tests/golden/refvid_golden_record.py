@@ -2,8 +2,8 @@
 
     python refvid_golden_record.py PART TREE ASKED OUT
 
-TREE is the pack's folder, ASKED a tree whose workflows are run. All goes through what is frozen for users: the
-command line, API graphs, files. A process for each part and tree, which sees the modules of that tree alone.
+TREE is the pack's folder, ASKED a tree whose workflows are run. All goes through what is frozen for users:
+the command line, API graphs, files. A process for each part and tree, which sees that tree's modules alone.
 """
 
 import importlib
