@@ -1,4 +1,4 @@
-"""Every recipe with every control, a step each, on small files by the command line: latents, in fp32 and bf16.
+"""Every recipe with every control, a step each, on small files by the command line: latents in fp32 and bf16.
 Guided, so that null passes are in them. ComfyUI's side of it is among the graphs of the server."""
 
 from pathlib import Path
