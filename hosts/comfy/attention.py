@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from comfy.cli_args import args as options_of_comfyui
 from comfy.ldm.modules import attention as core_attention
-from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ...kernels.grouped import Attend, Groups, grouped_attention
@@ -20,7 +19,8 @@ from ...kernels.segments import too_many
 
 OVERRIDE = "optimized_attention_override"
 BEHIND = "refvid_behind"  # in transformer_options: the override that a path was chosen for
-_CORES_NODE = ModelPatcher.set_model_optimized_attention
+# By name: older ComfyUIs have no such node.
+_CORES_NODE = "ModelPatcher.set_model_optimized_attention."
 _PROBE = (1, 64, 128)  # batch, tokens, features of two heads
 _known: dict[tuple[Any, torch.device, torch.dtype], str | None] = {}
 
@@ -226,7 +226,7 @@ def _no_triton(device: torch.device, dtype: torch.dtype) -> str | None:
 
 def is_cores(override: Callable) -> bool:
     """Whether an override is a mere kernel that a user chose by core's own node for that."""
-    return getattr(override, "__qualname__", "").startswith(f"{_CORES_NODE.__qualname__}.")
+    return getattr(override, "__qualname__", "").startswith(_CORES_NODE)
 
 
 def drops_masks(override: Callable | None, device: torch.device, dtype: torch.dtype) -> str | None:

@@ -1,10 +1,13 @@
 """Controls and the attention of others: masks that would be lost, kinds of overrides, tensors in containers."""
 
 import functools
+import importlib.util
 import logging
+import sys
 
 import pytest
 import torch
+from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 from refvid_run import empty_latent, picture, sample, worst
 from refvid_run import text as text_of
@@ -127,6 +130,15 @@ def test_an_override_that_another_packs_wrapper_sets_at_a_step_loses_none(t2v, v
         last.add_wrapper_with_key(kind, "theirs", wrapper)
     found = sample(last, out.positive, out.negative, empty_latent(), steps=1)
     assert worst(found, wanted) < 1e-5
+
+
+def test_a_comfyui_without_that_node_of_cores_loads_the_pack_too(monkeypatch):
+    monkeypatch.delattr(ModelPatcher, "set_model_optimized_attention", raising=False)
+    spec = importlib.util.spec_from_file_location(f"{attention.__package__}.again", attention.__file__)
+    again = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, again)
+    spec.loader.exec_module(again)
+    assert not again.is_cores(deaf) and not again.is_cores(functools.partial(deaf))
 
 
 def made_anew(inner):
