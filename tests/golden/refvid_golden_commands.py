@@ -108,7 +108,7 @@ def _demo(record: Record, folder: Path) -> None:
             said, _ = command("demo", "--out", folder / "demo")
         record.keep_file("demo/frames", folder / "demo" / "demo.mp4")
         record.keep_file("demo/sheet", folder / "demo" / "demo.png")
-        record.keep("demo/figures", numbers(said, folder))
+        record.keep("demo/figures", numbers(said))
 
 
 def _looked_at(record: Record, folder: Path) -> None:
@@ -117,7 +117,7 @@ def _looked_at(record: Record, folder: Path) -> None:
     with record.case("inspect"):
         said, _ = command("inspect", *asked, "--strength", 0.5, "--out", folder / "inspect.png")
         record.keep_file("inspect/sheet", folder / "inspect.png")
-        record.keep("inspect/figures", numbers(said, folder))
+        record.keep("inspect/figures", numbers(said))
 
 
 def _scored(record: Record, folder: Path) -> None:
@@ -130,5 +130,5 @@ def _scored(record: Record, folder: Path) -> None:
             command("generate", "--prompt", PROMPT, "--reference", picture, *FEW, "--out", out)
             shutil.copy(picture, out.with_suffix(".png"))
         said, _ = command("score", clips, "--out", folder / "scored")
-        record.keep("score clips/table", numbers(said, folder))
+        record.keep("score clips/table", numbers(said))
         record.keep_file("score clips/report", folder / "scored" / "score.json")

@@ -16,6 +16,7 @@ from refvid_golden_inputs import (
     SIDE,
     SLOT_ID,
     TOY,
+    TOY_SIDE,
     VIDEOMAKER,
     draw_film,
     draw_half,
@@ -59,7 +60,7 @@ def _latents(
 ) -> None:
     for name, options in cases.items():
         steps = [] if "--steps" in options else ["--steps", 1]
-        with record.case(f"{kind}/{name}"), latents(record, f"{kind}/{name}"):
+        with record.case(f"{kind}/{name}"), latents(record, f"{kind}/{name}", enough=True):
             command(*whole, *steps, *options, "--out", folder / "clip")
 
 
@@ -75,7 +76,7 @@ def _controls(folder: Path) -> dict[str, list[object]]:
         "weak": [*ONE, "--strength", 0.4],
         "strong": [*ONE, "--strength", 3],
         "soft": [*ONE, "--soft-mask"],
-        "mask": [*ONE, "--mask", draw_half(folder / "mask.png", SIDE)],
+        "mask": [*ONE, "--mask", draw_half(folder / "mask.png", TOY_SIDE)],
         "early": [*ONE, "--steps-window", "0:0.7:0:0.5", "--steps", 3],
         "late": [*ONE, "--steps-window", "0.3:1:0.5:0", "--steps", 3],
         "first frames": [*ONE, "--frames-window", "0:4"],

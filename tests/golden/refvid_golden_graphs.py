@@ -3,7 +3,7 @@
 from refvid_client import Graph, node
 from refvid_files import SAMA, VIDEOMAKER
 from refvid_kept_graphs import GRAPHS, RECIPES, SEES
-from refvid_kept_parts import apply, base, clip, core_run, left_half, reference
+from refvid_kept_parts import LENGTH, apply, base, clip, core_run, left_half, reference
 
 EDITING = ("sama", "in_context")
 
@@ -56,7 +56,7 @@ def edits(recipe: str) -> Graph:
         graph |= {f"one_{name}": reference(**said)}
         graph[f"edit_{name}"] = node(
             "RefVidInstructionEdit", model=["sama", 0], clip=["short", 0], vae=["backbone", 2],
-            source=["film", 0], instruction="change the background to light", window=5, overlap=4,
+            source=["long", 0], instruction="change the background to light", window=LENGTH, overlap=4,
             recipe=recipe, references=[f"one_{name}", 0],
         )  # fmt: skip
         graph |= _run(name, f"edit_{name}", _steps(said), (0, 1, 2), (f"edit_{name}", 3))

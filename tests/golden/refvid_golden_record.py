@@ -10,6 +10,7 @@ import importlib
 import io
 import json
 import logging
+import os
 import re
 import sys
 import tempfile
@@ -102,9 +103,14 @@ def _numbers(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
         yield name, torch.tensor(float(value), dtype=torch.float64)
 
 
+class Enough(BaseException):
+    """What was wanted has been seen."""
+
+
 @contextmanager
-def latents(record: Record, name: str) -> Iterator[None]:
-    """Keep every latent that a VAE of the package decodes, as it comes. ValueError where none did."""
+def latents(record: Record, name: str, enough: bool = False) -> Iterator[None]:
+    """Keep every latent that a VAE of the package decodes, as it comes; where one is `enough`, the work ends
+    there. ValueError where none was decoded."""
     known = [one for one in _vaes() if "decode" in vars(one)]
     before = {one: one.decode for one in known}
     seen: list[Tensor] = []
@@ -112,6 +118,8 @@ def latents(record: Record, name: str) -> Iterator[None]:
     def catching(decode: Callable) -> Callable:
         def caught(self: nn.Module, latent: Tensor, *more: Any, **named: Any) -> Any:
             seen.append(latent.detach().clone())
+            if enough:
+                raise Enough
             return decode(self, latent, *more, **named)
 
         return caught
@@ -120,6 +128,8 @@ def latents(record: Record, name: str) -> Iterator[None]:
         one.decode = catching(before[one])
     try:
         yield
+    except Enough:
+        pass
     finally:
         for one in known:
             one.decode = before[one]
@@ -161,9 +171,9 @@ def command(*arguments: object) -> tuple[list[str], list[str]]:
     return said.getvalue().splitlines(), log.lines
 
 
-def numbers(lines: list[str], without: Path) -> Tensor:
-    """Every number in lines that do not name this folder."""
-    found = [NUMBER.findall(line) for line in lines if str(without) not in line]
+def numbers(lines: list[str]) -> Tensor:
+    """Every number in lines that name no file: beside some stands how long it took."""
+    found = [NUMBER.findall(line) for line in lines if os.sep not in line]
     return torch.tensor([float(one) for line in found for one in line], dtype=torch.float64)
 
 

@@ -33,15 +33,31 @@ def _row(one: Compared, old: float, new: float) -> str:
 
 
 def _names(part: Compared, moved: Sequence[Moved]) -> list[str]:
-    """The largest first; those that a table allows together, one line a table."""
+    """What failed, then the largest first; what tables allow, one line a table."""
     found = sorted(part.differences, key=lambda one: -one.share)
     refused = [one for one in found if one.allowed_by(moved) is None]
-    said = [f"  NOT ALLOWED  {_one(one)}" for one in refused[:SHOWN]]
-    if len(refused) > SHOWN:
-        said.append(f"  … and {len(refused) - SHOWN} more that are not allowed")
+    failed = [one for one in refused if one.says.startswith("failed")]  # often of many for one reason
+    alike = {
+        said: [one for one in failed if one.says == said]
+        for said in dict.fromkeys(one.says for one in failed)
+    }
+    said = [f"  NOT ALLOWED  {_named(every)}: {says}" for says, every in alike.items()]
+    measured = [one for one in refused if one not in failed]
+    said += [f"  NOT ALLOWED  {_one(one)}" for one in measured[:SHOWN]]
+    if len(measured) > SHOWN:
+        said.append(f"  … and {len(measured) - SHOWN} more that are not allowed")
+    return said + _allowed(found, moved)
+
+
+def _named(alike: Sequence[Difference]) -> str:
+    return alike[0].name + (f" and {len(alike) - 1} more" if len(alike) > 1 else "")
+
+
+def _allowed(found: Sequence[Difference], moved: Sequence[Moved]) -> list[str]:
     allowed = sorted(
         (one for one in found if one.allowed_by(moved)), key=lambda one: _table(one, moved).names
     )
+    said = []
     for table, group in groupby(allowed, lambda one: _table(one, moved)):
         members = list(group)
         most = max(one.share for one in members)

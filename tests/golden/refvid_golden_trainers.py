@@ -31,7 +31,7 @@ def _train(record: Record, name: str, part: str, folder: Path, autocast: bool) -
     with minimised() as values, _autocast(autocast):
         _, log = command("train", part, "--smoke", "--out", folder)
     record.keep(f"{name}/minimised", torch.stack(values))
-    record.keep(f"{name}/log", numbers([line for line in log if " step " in line], folder))
+    record.keep(f"{name}/log", numbers([line for line in log if " step " in line]))
     for file in sorted(set(folder.glob("*.safetensors")) - before):
         tensors = read_tensors(file)
         if file.name == f"{part}-run.safetensors":
