@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-plain test-comfy test-browser golden gpu soak kernels-matrix check bench comfyui-files object-info clean need-dest
+.PHONY: help demo test test-plain test-comfy test-browser golden gpu soak plant kernels-matrix check bench comfyui-files object-info clean need-dest
 
 # The first of these that starts and is new enough; choose another with PYTHON=...
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3; do \
@@ -58,6 +58,9 @@ gpu: $(VENV)/dev.stamp  ## needs a CUDA GPU: its tests, speed, the kernels' tile
 soak: $(VENV)/dev.stamp  ## the tests of faults in full: broken files, full disks, kills, a server under attack; long
 	@export REFVID_SOAK=1 OMP_NUM_THREADS=1; $(BIN)/pytest tests/faults; plain=$$?; \
 	$(BIN)/python tests/run_comfy.py $$(grep -l mark.comfy tests/faults/*.py); exit $$((plain + $$?))
+
+plant: $(VENV)/dev.stamp  ## known faults in a copy of the tree, one by one: each has to fail a fast test; ID=... for some
+	$(BIN)/python tests/faults/plant.py $(ID)
 
 kernels-matrix: $(VENV)/dev.stamp  ## every kernel for every architecture and type, on Triton 3.7.1 and 3.6.0
 	$(BIN)/pytest tests/unit/test_kernels_compiled.py -m slow

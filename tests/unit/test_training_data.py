@@ -60,6 +60,28 @@ def test_every_other_reference_of_an_easy_kind_is_left_in_place(tmp_path, monkey
     assert all(replace(how, augmentation=encoder.how.augmentation) == encoder.how for how in made)
 
 
+def test_the_toys_of_a_pair_are_shown_by_references_in_turn(tmp_path, monkeypatch):
+    """Of four parts of clips the last is of pairs."""
+    shown, scenes = [], []
+    cut, render = latent_data.masked_frames, latent_data.world.render_cast
+    monkeypatch.setattr(latent_data, "masked_frames", lambda *call: shown.append(call[1]) or cut(*call))
+
+    def film(cast, times, size):
+        made = render(cast, times, size)
+        if not isinstance(times, Tensor):  # the whole scene, of which references are cut
+            scenes.append(made[1])
+        return made
+
+    monkeypatch.setattr(latent_data.world, "render_cast", film)
+    encoder = Encoder(WanVAE(2).eval(), fresh_text_encoder(32).tokenize, smoke_dit().how, 3, 32, 0)
+    cached_latents(encoder, Kind("scene", 1, 12, 256, 4), tmp_path)
+    assert [toys.shape[1] for toys in scenes] == [1, 1, 1, 2]
+    for part, toys in enumerate(scenes):
+        for turn, alpha in enumerate(shown[3 * part : 3 * part + 3]):
+            assert torch.equal(alpha[:, 0], toys[:, turn % toys.shape[1]])
+    assert not torch.equal(scenes[3][:, 0], scenes[3][:, 1])
+
+
 def test_a_held_end_is_the_last_picture_before_its_latent_frame(tmp_path, monkeypatch):
     """So that a clip between two key pictures arrives at the second where the held frame begins."""
     encoded, films = [], []

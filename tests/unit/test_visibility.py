@@ -11,7 +11,7 @@ from torch import Tensor
 from refvid.core.controls import SEES, Controls, StepWindow
 from refvid.core.layout import Layout, Stream
 from refvid.core.recipes import saber
-from refvid.core.visibility import turn
+from refvid.core.visibility import text_groups, turn
 from refvid.kernels.eager import eager_attention, masked_attention
 from refvid.kernels.grouped import in_groups
 from refvid.kernels.paths import BIAS, EAGER, REMOVAL, SDPA, Need, choose_path
@@ -117,6 +117,29 @@ def test_reading_frame_by_frame_is_the_mean_of_a_loop_over_the_frames(strength, 
     for attend in (in_groups(attend_all, now.groups), eager_attention(now.groups)):
         got = attend(*whole, None if strength == 1 else bias)
         torch.testing.assert_close(got, wanted, rtol=0, atol=1e-12)
+
+
+@settings(max_examples=40)
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=3), st.integers(0, 3), st.integers(0, 999))
+def test_who_reads_which_identity_equals_a_dense_table_in_float64(sizes, beside, seed):
+    """References beside the video read the identities that act on all of it."""
+    generator, text = torch.Generator().manual_seed(seed), 5
+    words = torch.randint(0, 1 << len(sizes), (FRAMES, ROWS // 2, COLUMNS // 2), generator=generator)
+    words |= int(torch.randint(0, 1 << len(sizes), (), generator=generator))  # some act everywhere
+    cells = words.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    owner = [-1] * text + [index for index, size in enumerate(sizes) for _ in range(size)]
+    table = torch.ones(VIDEO + beside, len(owner), dtype=torch.bool)
+    for query in range(VIDEO + beside):
+        for key, index in enumerate(owner):
+            where = words.flatten() if query >= VIDEO else words.flatten()[[query]]
+            table[query, key] = index < 0 or bool((where >> index & 1).all())
+    query = torch.randn(1, 2, VIDEO + beside, 8, generator=generator, dtype=torch.float64)
+    keys = torch.randn(2, 1, 2, len(owner), 8, generator=generator, dtype=torch.float64)
+    bias = torch.zeros(1, len(owner), dtype=torch.float64)
+    bias[:, text:] = torch.randn(len(owner) - text, generator=generator, dtype=torch.float64)
+    attend = in_groups(attend_all, text_groups(tuple(sizes), cells, text, VIDEO, beside, CPU))
+    wanted = masked_attention(query, *keys, keep=table[None], key_bias=bias)
+    torch.testing.assert_close(attend(query, *keys, bias), wanted, rtol=0, atol=1e-12)
 
 
 def test_neutral_controls_ask_for_nothing():

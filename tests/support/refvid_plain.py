@@ -1,0 +1,37 @@
+"""What tests ask of the host without ComfyUI, by one name each, wherever it lies."""
+
+import refvid_tiny as tiny
+from refvid_cases import Host, drawn
+from torch import Tensor
+
+from refvid.core.frames import Given
+from refvid.hosts.pipeline import Request, Settings, generate, load_backbone
+from refvid.hosts.plain import Condition, guided_velocity, velocity
+from refvid.hosts.plain_edit import Edit
+from refvid.hosts.plain_identity import People, Person
+from refvid.hosts.plain_references import EncodedReferences, tail
+
+__all__ = [
+    "Condition",
+    "Edit",
+    "EncodedReferences",
+    "Given",
+    "People",
+    "Person",
+    "Request",
+    "Settings",
+    "generate",
+    "guided_velocity",
+    "load_backbone",
+    "tail",
+    "texts",
+    "velocity",
+]
+
+
+def texts(host: Host) -> dict[str, Tensor]:
+    """States of a prompt and of a negative one, of two lengths."""
+    return {
+        name: host.put(drawn(1, length, tiny.TEXT_WIDTH, seed=length))
+        for name, length in (("positive", 6), ("negative", 4))
+    }

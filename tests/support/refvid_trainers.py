@@ -1,0 +1,216 @@
+"""Trainers that can be stepped by hand, each with random data in place of clips, and a record of what a run did."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+import torch
+from refvid_latents import latents
+from torch import Generator, Tensor, nn
+
+from refvid.core.adapter import save_adapter
+from refvid.core.checkpoint import save_model
+from refvid.core.slots import SlotsConfig
+from refvid.training import dit as dit_training
+from refvid.training import sama, slot_id, videomaker
+from refvid.training.adapter import Models
+from refvid.training.batches import draw_batch
+from refvid.training.edit_data import EditPairs, Pairs
+from refvid.training.identity_data import Meeting, Meetings
+from refvid.training.lora import add_lora, lora_state
+from refvid.training.objective import masked_reference_loss
+from refvid.training.photograph_data import Clips, Photographed
+from refvid.training.semantic_targets import TOKENS
+from refvid.wan.dit import DiTConfig, WanDiT
+from refvid.wan.text import TextEncoder
+from refvid.wan.vae import WanVAE
+
+SIZES = DiTConfig(48, 64, 2, 1, 16, 16, 32)
+STEPS, ROWS, BATCH, SEED = 3, 12, 4, 7
+SLOTS = SlotsConfig(16, 48, width=16, place_width=4, slots=3, anchors=2, frames=5, size=32)
+MEETINGS = (Meeting("alone", 1, 128, BATCH, frames=5), Meeting("pair", 2, 64, BATCH, frames=5))
+
+
+def drawn(seed: int) -> Callable[..., Tensor]:
+    generator = Generator().manual_seed(seed)
+    return lambda *shape: torch.randn(ROWS, *shape, generator=generator)
+
+
+def words(*shape: int) -> Tensor:
+    made = torch.randint(3, 40, (ROWS, *shape, 6), generator=Generator().manual_seed(9))
+    made[..., 5] = 1
+    return made
+
+
+def pairs(pairs: Pairs) -> EditPairs:
+    draw = drawn(len(pairs.name))
+    return EditPairs(draw(16, 2, 4, 4), draw(16, 2, 4, 4), draw(2, 4, 4).sigmoid(), words(), draw(TOKENS, 14))
+
+
+def meetings(meeting: Meeting) -> Meetings:
+    draw, people, cover = drawn(meeting.people), meeting.people, (4, 4)
+    return Meetings(
+        draw(16, 2, *cover), draw(2, *cover).sigmoid(), words(2), words(people),
+        draw(people, 16, 2, 4, 4), draw(people, 2, 2, 2).sigmoid(), draw(people, 16, 1, 4, 4), draw(people, 1, 2, 2).sigmoid(),
+    )  # fmt: skip
+
+
+def photographs() -> Photographed:
+    draw = drawn(4)
+    return Photographed(draw(16, 2, 4, 4), draw(2, 4, 4).sigmoid(), words(2), draw(16, 4, 4), draw(4) > -1)
+
+
+def seeded(step: int) -> Generator:
+    """What an adapter draws depends on its seed and the step alone."""
+    return Generator().manual_seed(SEED * STEPS + step)
+
+
+class Sama:
+    """Pretexts first, then edits; semantic anchoring counts λ."""
+
+    edits, pretexts = Pairs("edits", 64, 5, 32), Pairs("pretexts", 64, 5, 32)
+    config = sama.SamaTraining(1, STEPS - 1, 0.3, edits, pretexts, BATCH, rank=2, hidden=20, seed=SEED)
+    files = ("sama.safetensors",)
+
+    def feed(self, patch: pytest.MonkeyPatch) -> None:
+        patch.setattr(sama, "cached_pairs", lambda vae, tokenize, extractor, asked, *where: pairs(asked))
+
+    def train(self, models: Models, folder: Path) -> None:
+        sama.train_sama(self.config, models, folder)
+
+    def trainee(self, dit: WanDiT, text: TextEncoder) -> nn.Module:
+        return sama.SamaTrainee(self.config, dit, 14)
+
+    def loss(self, dit: WanDiT, text: TextEncoder, learns, step: int) -> Tensor:
+        data = pairs(self.config.pretexts if step < 1 else self.config.edits)
+        prefix = text.tokenize(["[Video edit]"])[0]
+        batch = sama.draw_pairs(data, self.config, prefix, seeded(step))
+        video, semantic = sama.sama_losses(dit, learns.semantics, text, self.config.recipe, batch)
+        return video + 0.3 * semantic
+
+    def export(self, learned, text: TextEncoder, folder: Path) -> None:
+        sama._export(learned, self.config, "hand-made", folder / self.files[0])
+
+
+class SlotId:
+    """Clips of one and of two people, by how many clips there are of each."""
+
+    config = slot_id.SlotTraining(SLOTS, MEETINGS, STEPS, rank=2, size=32, seed=SEED)
+    files = ("slot_id.safetensors",)
+
+    def feed(self, patch: pytest.MonkeyPatch) -> None:
+        made = lambda vae, tokenize, slots, meeting, *where: meetings(meeting)  # noqa: E731
+        patch.setattr(slot_id, "cached_meetings", made)
+        patch.setattr(slot_id, "_preview", lambda *given: None)
+
+    def train(self, models: Models, folder: Path) -> None:
+        slot_id.train_slots(self.config, models, folder)
+
+    def trainee(self, dit: WanDiT, text: TextEncoder) -> nn.Module:
+        return slot_id.SlotTrainee(self.config, dit)
+
+    def loss(self, dit: WanDiT, text: TextEncoder, learns, step: int) -> Tensor:
+        generator = seeded(step)
+        turn = int(torch.multinomial(torch.tensor([128.0, 64.0]), 1, generator=generator))
+        batch = slot_id.draw_meeting(meetings(MEETINGS[turn]), BATCH, self.config, generator)
+        return slot_id.identity_loss(dit, learns.encoder, text, batch)
+
+    def export(self, learned, text: TextEncoder, folder: Path) -> None:
+        state = learned.encoder.state_dict()
+        save_adapter(SLOTS, state, lora_state(learned.lora), folder / self.files[0])
+
+
+class VideoMaker:
+    """Recognition counts β."""
+
+    config = videomaker.VideoMakerTraining(
+        STEPS, recognition_weight=0.3, clips=Clips(64), batch=BATCH, rank=2, seed=SEED
+    )
+    files = ("videomaker.safetensors",)
+
+    def feed(self, patch: pytest.MonkeyPatch) -> None:
+        patch.setattr(videomaker, "cached_photographed", lambda *given: photographs())
+
+    def train(self, models: Models, folder: Path) -> None:
+        videomaker.train_videomaker(self.config, models, folder)
+
+    def trainee(self, dit: WanDiT, text: TextEncoder) -> nn.Module:
+        return add_lora(dit, 2, "self_attn")
+
+    def loss(self, dit: WanDiT, text: TextEncoder, learns, step: int) -> Tensor:
+        batch = videomaker.draw_photographed(photographs(), self.config, seeded(step))
+        video, recognition = videomaker.videomaker_losses(dit, text, self.config)(batch)
+        return video + 0.3 * recognition
+
+    def export(self, learned, text: TextEncoder, folder: Path) -> None:
+        videomaker._export(learned, self.config, folder / self.files[0])
+
+
+class Backbone:
+    """The DiT and its text encoder: the first stage sees single toys, the second both kinds."""
+
+    stages = (replace(dit_training.smoke_dit().stages[0], steps=1), dit_training.smoke_dit().stages[1])
+    config = replace(dit_training.smoke_dit(), model=SIZES, stages=stages, seed=SEED)
+    files = ("dit.safetensors", "text_encoder.safetensors")
+
+    def feed(self, patch: pytest.MonkeyPatch) -> None:
+        patch.setattr(dit_training, "cached_latents", lambda encoder, kind, folder: self.data(kind))
+
+    def data(self, kind):
+        return latents(frames=(kind.frames + 3) // 4)
+
+    def train(self, models: Models, folder: Path) -> None:
+        folder.mkdir()
+        save_model(dict(WanVAE(2).state_dict()), folder / "vae.safetensors")
+        dit_training.train_dit(self.config, folder)
+
+    def trainee(self, dit: WanDiT, text: TextEncoder) -> nn.Module:
+        text.model.requires_grad_()
+        return dit_training.Trainee(dit.train().requires_grad_(), text)
+
+    def loss(self, dit: WanDiT, text: TextEncoder, learns, step: int) -> Tensor:
+        stage = self.config.stage_of(step)
+        kind = self.config.kinds[dit_training._turn(stage.shares, step)]
+        common, own = (
+            Generator().manual_seed((SEED * self.config.steps + step) * 2 + more) for more in (0, 1)
+        )
+        batch = draw_batch(self.data(kind), kind.batch, stage.drawing, own, common)
+        return masked_reference_loss(learns.dit, text, self.config.recipe)(batch)
+
+    def export(self, learned, text: TextEncoder, folder: Path) -> None:
+        dit_training.export(learned, text, self.config, folder)
+
+
+@dataclass
+class Record:
+    """Of every step of a run: weights before it, gradients that came, weights after it; and the average's decay."""
+
+    before: list[dict[str, Tensor]] = field(default_factory=list)
+    gradients: list[dict[str, Tensor | None]] = field(default_factory=list)
+    after: list[dict[str, Tensor]] = field(default_factory=list)
+    decay: float = 0.0
+
+    def averaged(self) -> dict[str, Tensor]:
+        """The weights after the first step, then a decaying mean with those after every other."""
+        mean = {name: value.double() for name, value in self.after[0].items()}
+        for weights in self.after[1:]:
+            for name, value in weights.items():
+                mean[name] = self.decay * mean[name] + (1 - self.decay) * value.double()
+        return mean
+
+
+def weights(module: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in module.named_parameters()}
+
+
+def holding(module: nn.Module, values: dict[str, Tensor]) -> nn.Module:
+    own = dict(module.named_parameters())
+    assert own.keys() == values.keys()
+    with torch.no_grad():
+        for name, value in values.items():
+            own[name].copy_(value)
+    return module
+
+
+TRAINERS = (Sama, SlotId, VideoMaker, Backbone)

@@ -1,0 +1,112 @@
+"""A long edit without ComfyUI: what is evaluated in windows, against a loop over the windows by hand."""
+
+import pytest
+import torch
+from refvid_cases import Case, Host, edited, people
+from refvid_cases import condition as made
+from refvid_plain import Condition, Edit, EncodedReferences, Given, People, texts, velocity
+from torch import Tensor
+
+from refvid.core.controls import Controls, FrameWindow
+from refvid.core.editing import Windows
+from refvid.core.guidance import CONDITIONED, NULL
+
+FRAMES, SIDE = 7, 4
+SIGMA = torch.tensor(0.6)
+WINDOWS = Windows(9, 4)  # pictures: three latent frames, of which neighbours share one
+SPANS, PYRAMID = ((0, 3), (2, 5), (4, 7)), torch.tensor([1.0, 2.0, 1.0])
+
+
+@pytest.fixture(scope="module")
+def host() -> Host:
+    return Host(16, (FRAMES, SIDE, SIDE), torch.float32, torch.float64, torch.device("cpu"))
+
+
+def frames_now_and_then(host: Host) -> dict:
+    """The first frame of one window, the middle of another, none of the third's own."""
+    replaced = torch.tensor([True, False, False, True, False, False, False])
+    return {"frames": Given(host.latent(21) * replaced[:, None, None], replaced)}
+
+
+def people_here_and_there(host: Host) -> dict:
+    """Identities on other cells in every frame."""
+    (given,) = people(cells=True)(host).values()
+    left = torch.arange(SIDE) < SIDE // 2
+    first = torch.stack([left if frame % 2 else ~left for frame in range(FRAMES)])
+    first[FRAMES - 1] = False
+    cells = 2 + first.long()[:, None].expand(-1, SIDE, -1)
+    return {"people": People(given.persons, given.nobody, cells.contiguous())}
+
+
+MORE = {
+    "alone": ((), (), lambda host: {}),
+    "a reference in some frames": ((Controls(frames=FrameWindow(9, 20)), Controls(0.5)), (0, None), lambda host: {}),
+    "given frames": ((), (), frames_now_and_then),
+    "identities in some cells": ((Controls(),), (), people_here_and_there),
+}  # fmt: skip
+
+
+def long_edit(host: Host, name: str, semantic: bool) -> Condition:
+    controls, sides, more = MORE[name]
+    both = lambda host: {**edited(semantic)(host), **more(host)}  # noqa: E731
+    asked = made(host, Case(controls, sides, more=both), "auto")
+    return Condition(texts(host), asked.references, people=asked.people, frames=asked.frames, edit=asked.edit)
+
+
+def in_window(asked: Condition, first: int, stop: int) -> Condition:
+    """What is asked of latent frames [first, stop), piece by piece."""
+    references, who, given, edit = asked.references, asked.people, asked.frames, asked.edit
+    if references is not None and references.cells is not None:
+        references = EncodedReferences(
+            references.arranged, references.inputs, references.cells[first:stop].clone()
+        )
+    if who is not None:
+        assert who.cells is not None
+        who = People(who.persons, who.nobody, who.cells[first:stop].clone())
+    if given is not None:
+        given = Given(given.latent[:, :, first:stop].clone(), given.replaced[first:stop].clone(), given.clock)
+    assert edit is not None
+    source = Edit(edit.source[:, :, first:stop].clone(), edit.recipe, edit.modules)
+    return Condition(asked.texts, references, people=who, frames=given, edit=source)
+
+
+def by_hand(host: Host, latent: Tensor, asked: Condition, entry) -> Tensor:
+    """Each window led by the frame before it, which is thrown away; frames by weights that rise and fall; semantic
+    tokens, behind the video, go into each window whole, and their mean comes out."""
+    video, tokens = latent[:, :, :FRAMES], latent[:, :, FRAMES:]
+    parts: list[list[tuple[float, Tensor]]] = [[] for _ in range(FRAMES)]
+    said = []
+    for start, stop in SPANS:
+        first = start if start == 0 else start - 1
+        part = torch.cat([video[:, :, first:stop], tokens], 2)
+        out = velocity(host.dit, part, SIGMA, in_window(asked, first, stop), entry)
+        for frame in range(start, stop):
+            parts[frame].append((float(PYRAMID[frame - start]), out[:, :, frame - first]))
+        said.append(out[:, :, stop - first :])
+    frames = [sum(w * out for w, out in found) / sum(w for w, _ in found) for found in parts]
+    return torch.cat([torch.stack(frames, 2), sum(said) / len(said)], 2)
+
+
+@pytest.mark.parametrize("entry", [CONDITIONED, NULL], ids=["conditioned", "null"])
+@pytest.mark.parametrize("semantic", [False, True], ids=["in context", "SAMA"])
+@pytest.mark.parametrize("name", MORE)
+def test_a_long_edit_is_the_weighted_mean_of_its_windows(host, name, semantic, entry):
+    asked = long_edit(host, name, semantic)
+    assert asked.edit is not None
+    latent = asked.edit.begin(host.latent(6, batch=2), seed=1)
+    whole = Edit(asked.edit.source, asked.edit.recipe, asked.edit.modules, WINDOWS)
+    windowed = Condition(asked.texts, asked.references, people=asked.people, frames=asked.frames, edit=whole)
+    got = velocity(host.dit, latent, SIGMA, windowed, entry)
+    torch.testing.assert_close(got, by_hand(host, latent, asked, entry), rtol=0, atol=1e-6)
+    at_once = velocity(host.dit, latent, SIGMA, asked, entry)
+    assert (got - at_once).abs().max() > 1e-3, "windows know less than the whole"
+    assert got.shape == latent.shape and (latent.shape[2] > FRAMES) == semantic
+
+
+def test_an_edit_that_fits_one_window_is_evaluated_at_once(host):
+    asked = long_edit(host, "alone", semantic=True)
+    assert asked.edit is not None
+    latent = asked.edit.begin(host.latent(6), seed=1)
+    whole = Edit(asked.edit.source, asked.edit.recipe, asked.edit.modules, Windows(4 * FRAMES - 3, 4))
+    one = velocity(host.dit, latent, SIGMA, Condition(asked.texts, edit=whole), CONDITIONED)
+    assert torch.equal(one, velocity(host.dit, latent, SIGMA, asked, CONDITIONED))
