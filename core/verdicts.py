@@ -60,13 +60,16 @@ class Verdicts:
         among = {} if contest is None or attention_asked(name) != AUTO else _among(need, contest)
         if contest is None or not among:
             return choose_path(need, name)
-        verdict = self._verdict(contest, among, hold)
+        verdict, known = self._verdict(contest, among, hold)
         choice = choose_path(need, name, verdict)
-        if verdict is None and not hold:
+        if not known:
             return Choice(choice.path, f"{choice.reason}; timed against others before the first step")
         return choice
 
-    def _verdict(self, contest: Contest, among: dict[str, Contender], hold: bool) -> Verdict | None:
+    def _verdict(
+        self, contest: Contest, among: dict[str, Contender], hold: bool
+    ) -> tuple[Verdict | None, bool]:
+        """What a race said, None where memory was short; and whether one was asked."""
         place = (self._machine(contest.call.device), f"{contest.kind}: {', '.join(among)}")
         if place not in self._known:
             said = self._entry(place)
@@ -74,7 +77,7 @@ class Verdicts:
                 self._known[place] = _verdict_of(said)
             elif hold:
                 self._known[place] = self._race(contest, among, place, said.get(TRYING))
-        return self._known.get(place)
+        return self._known.get(place), place in self._known
 
     def _race(
         self, contest: Contest, among: dict[str, Contender], place: tuple[str, str], died: str | None

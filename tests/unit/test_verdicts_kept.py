@@ -112,6 +112,7 @@ def test_memory_that_ran_out_is_not_kept_and_no_error(tmp_path, held, caplog, er
         chosen = [kept.choose(NEED, AUTO, contest()) for _ in range(3)]
     assert {choice.path for choice in chosen} == {BIAS} and len(found.asked) == 1
     assert "no memory to time attention; bias runs as ever" in caplog.text
+    assert "timed" not in kept.choose(NEED, AUTO, contest(), hold=False).reason  # nor will it be
     assert not any("timed" in choice.reason for choice in chosen)
     assert list(on_disk(tmp_path).values()) == [{}]
 
