@@ -1,6 +1,6 @@
 """Plant faults in a copy of the tree, one at a time, and see whether the fast tests that are named for them fail.
 
-    python tests/faults/plant.py          all of plant_table.py
+    python tests/faults/plant.py          all of plant_wiring.py and plant_held.py
     python tests/faults/plant.py ID ...   these
 
 Ends with 1 where one is missed, or where its old text is not found exactly once: then the code has moved, and the table
@@ -17,7 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from plant_table import FAULTS, OBVIOUS, Fault
+from plant_fault import Fault
+from plant_table import FAULTS, OBVIOUS
 
 ROOT = Path(__file__).resolve().parents[2]
 PASSED, FAILED = 0, 1  # of pytest's exit codes; the others say that it could not run the tests
@@ -83,7 +84,7 @@ def planted(copy: Path, fault: Fault) -> str:
         )
     else:
         verdict = "lost"
-        found = f"its old text is found {count} times in {fault.file}: bring plant_table.py along"
+        found = f"its old text is found {count} times in {fault.file}: bring the table along"
     print(f"{verdict:8}{fault.id}: {fault.breaks} [{seconds:.0f} s] {found}".rstrip(), flush=True)
     return verdict
 

@@ -6,10 +6,11 @@ from torch import Tensor
 
 from refvid.core.frames import Given
 from refvid.hosts.pipeline import Request, Settings, generate, load_backbone
-from refvid.hosts.plain import Condition, guided_velocity, velocity
+from refvid.hosts.plain import Condition, encode_frames, grey_padding, guided_velocity, velocity
 from refvid.hosts.plain_edit import Edit
 from refvid.hosts.plain_identity import People, Person
-from refvid.hosts.plain_references import EncodedReferences, tail
+from refvid.hosts.plain_instruction import edit_film
+from refvid.hosts.plain_references import EncodedReferences, encode_pictures, encode_references, tail
 
 __all__ = [
     "Condition",
@@ -20,7 +21,12 @@ __all__ = [
     "Person",
     "Request",
     "Settings",
+    "edit_film",
+    "encode_frames",
+    "encode_pictures",
+    "encode_references",
     "generate",
+    "grey_padding",
     "guided_velocity",
     "load_backbone",
     "tail",

@@ -79,6 +79,21 @@ def test_a_run_that_was_stopped_goes_on_and_makes_what_one_without_a_stop_does(
     assert torch.equal(again, whole)
 
 
+@pytest.mark.parametrize("clock", ["own", "shared"])
+def test_a_segment_is_asked_for_between_its_two_keys_by_its_own_prompt_and_clock(
+    models, tmp_path, asked, clock
+):
+    plan = ("--keys", 3, "--stride", 4, "--between-prompt", "a toy moving", "--clock", clock)
+    long(models, tmp_path / "x.mp4", *plan)
+    keys, *segments = asked
+    assert keys.given is None and keys.prompt == "a toy"
+    assert [(one.prompt, one.given.clock, one.given.indices) for one in segments] == [
+        ("a toy moving", clock, [0, 8])
+    ] * 2
+    first, second = (one.given.pictures for one in segments)
+    assert torch.equal(first[1], second[0]) and not torch.equal(first[0], second[1])
+
+
 def test_parts_of_another_run_are_refused_and_kept(models, tmp_path, capsys, asked):
     parts = tmp_path / "x.parts"
     plain_long_video.Parts(parts, "another run").kept("keys", lambda: torch.zeros(1, 2, 2, 3))

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.mark.parametrize("fault", [*FAULTS, OBVIOUS], ids=lambda fault: fault.id)
 def test_a_fault_can_be_planted_in_one_place_and_names_tests_that_there_are(fault):
     code = (ROOT / fault.file).read_text("utf-8")
-    assert code.count(fault.old) == 1, "the code has moved: bring tests/faults/plant_table.py along"
+    assert code.count(fault.old) == 1, "the code has moved: bring tests/faults/plant_*.py along"
     compile(code.replace(fault.old, fault.new), fault.file, "exec")
     assert fault.new != fault.old and fault.breaks and fault.tests
     for test in fault.tests:

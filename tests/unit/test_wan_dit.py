@@ -130,6 +130,17 @@ def test_the_tail_lives_at_the_noisiest_frames_time(dit):
     assert far(modulation[0][:, 0], modulation[0][:, -1])
 
 
+@pytest.mark.parametrize("clock", [torch.full((2,), 600.0), torch.tensor([[0.0, 600.0, 600.0]] * 2)])
+def test_a_tail_with_a_timestep_of_its_own_lives_at_that_time(dit, clock):
+    video, modulation = latent(), []
+    hook = dit.blocks[0].register_forward_pre_hook(lambda _, given: modulation.append(given[1]))
+    run(dit, replace(tail(), clock=torch.tensor([200.0])), latent=video, timestep=clock)
+    run(dit, tail(), latent=video, timestep=torch.full((2,), 200.0))
+    hook.remove()
+    torch.testing.assert_close(modulation[0][:, -6:], modulation[1].expand(-1, 6, -1, -1), **CLOSE)
+    assert far(modulation[0][:, -7], modulation[0][:, -1])
+
+
 def test_one_frame_with_its_own_timestep_may_have_a_tail(dit):
     still = latent(frames=1)
     clock = torch.tensor([300.0, 800.0])

@@ -1,0 +1,120 @@
+"""Faults that fast tests caught from the start."""
+
+from plant_fault import Fault
+
+HELD = (
+    Fault(
+        "rope-split", "a head's features are split the other way round over frame, row and column",
+        "core/positions.py",
+        "parts = (head_size - 2 * third, third, third)", "parts = (third, third, head_size - 2 * third)",
+        ("positions",),
+    ),
+    Fault(
+        "reference-frame", "all references stand at frame F", "core/recipes.py",
+        "(video_frames + index, 0)", "(video_frames, 0)",
+        ("positions", "recipes"),
+    ),
+    Fault(
+        "soft-mask", "a soft mask adds shares to logits, not their logarithms", "core/references.py",
+        "token_cover(mask, stride)[keep].log()", "token_cover(mask, stride)[keep]",
+        ("controls", "references"),
+    ),
+    Fault(
+        "centring", "a fitted picture stands in the corner", "core/references.py",
+        "top, left = (height - rows) // 2, (width - columns) // 2", "top, left = 0, 0",
+        ("references",),
+    ),
+    Fault(
+        "renorm-frames", "renorm per frame is over the clip", "core/guidance.py",
+        "over = (1, 3, 4) if per_frame", "over = (1, 2, 3, 4) if per_frame",
+        ("guidance",),
+    ),
+    Fault(
+        "recurrent-unit", "the recurrent unit keeps what it should renew", "core/slots.py",
+        "(1 - share) * fresh + share * state", "share * fresh + (1 - share) * state",
+        ("slots",),
+    ),
+    Fault(
+        "unseen-frame", "a frame that shows no subject changes the slots", "core/slots.py",
+        "return torch.where(shows[..., None], slots, before), plan", "return slots, plan",
+        ("slots",),
+    ),
+    Fault(
+        "transport-gradient", "the gradient of transport forgets the columns' sums", "core/transport.py",
+        "(wanted - alpha[:, :, None] - beta[:, None]) / ctx.epsilon", "(wanted - alpha[:, :, None]) / ctx.epsilon",
+        ("transport",),
+    ),
+    Fault(
+        "grouped-weights", "in groups references' keys have no weight", "kernels/grouped.py",
+        "if key_bias is not None and groups.sees_references(part) else None", "if False else None",
+        ("visibility",),
+    ),
+    Fault(
+        "grouped-mean", "who reads frame by frame takes the first frame, not the mean", "kernels/grouped.py",
+        "several.mean(place + 1)", "several.select(place + 1, 0)",
+        ("visibility",),
+    ),
+    Fault(
+        "tail-clock", "a tail's own timestep is ignored", "wan/dit.py",
+        "noisiest if tail.clock is None else tail.clock", "noisiest",
+        ("wan_dit",),
+    ),
+    Fault(
+        "noisiest-clock", "a tail takes the cleanest frame's timestep", "wan/dit.py",
+        "timestep.amax(dim=1)", "timestep.amin(dim=1)",
+        ("wan_dit",),
+    ),
+    Fault(
+        "causal-memory", "the VAE remembers the last chunk alone", "wan/vae.py",
+        "past[self] = joined[:, :, -remembered:]", "past[self] = x[:, :, -remembered:]",
+        ("wan_vae",),
+    ),
+    Fault(
+        "folded-padding", "folded padding counts once", "wan/text.py",
+        ".clamp_min(0).float().log()", ".clamp(0, 1).float().log()",
+        ("text",),
+    ),
+    Fault(
+        "null-latent", "the null pass of a zero recipe sees the references", "hosts/plain.py",
+        "torch.zeros_like(one) for one in references.inputs", "one for one in references.inputs",
+        ("null_pass",),
+    ),
+    Fault(
+        "target-sign", "training learns the velocity backwards", "training/objective.py",
+        "(velocity.float() - (batch.noise - batch.latent))", "(velocity.float() - (batch.latent - batch.noise))",
+        ("training",),
+    ),
+    Fault(
+        "replaced-level", "in training replaced frames have the video's noise and timestep", "training/objective.py",
+        "batch.sigma[:, None] * ~batch.replaced", "batch.sigma[:, None] * (batch.replaced | True)",
+        ("training",),
+    ),
+    Fault(
+        "same-photograph", "a photograph is taken in its clip's scene", "training/photograph_data.py",
+        "world.render(toys, world.other_scenes(scenes, generator), 1, size)",
+        "world.render(toys, scenes, 1, size)",
+        ("photograph_data",),
+    ),
+    Fault(
+        "semantic-noise", "the shares of semantic tokens and their noise are swapped", "training/sama.py",
+        "(1 - level[..., 0, 0]) * meant + level[..., 0, 0] * batch.semantic_noise",
+        "level[..., 0, 0] * meant + (1 - level[..., 0, 0]) * batch.semantic_noise",
+        ("sama_training::test_both_losses_are_those_of_the_published_sequence",),
+    ),
+    Fault(
+        "recognition-clock", "recognition is asked at the video's timestep", "training/videomaker.py",
+        "_recognition(dit, after, little if own else batch.sigma, batch)",
+        "_recognition(dit, after, batch.sigma, batch)",
+        ("videomaker_training",),
+    ),
+    Fault(
+        "gentle-rate", "what runs once a picture learns at Muon's rate", "training/optimise.py",
+        '{"params": slow, "share": GENTLE}', '{"params": slow, "share": 1.0}',
+        ("slot_training::test_what_runs_once_a_picture_learns_gently",),
+    ),
+    Fault(
+        "summed-gradients", "gradients of several processes are summed", "training/parallel.py",
+        "mean.view_as(gradient) / ranks.count", "mean.view_as(gradient)",
+        ("parallel",),
+    ),
+)  # fmt: skip

@@ -1,0 +1,166 @@
+"""Faults of wiring that no fast test caught once: of the plain host, and of the trainers."""
+
+from plant_fault import Fault
+
+WIRING = (
+    Fault(
+        "frames-away", "given frames are pushed away from what was given", "hosts/plain.py",
+        "straight = (latent[:, :, :frames] - given.latent.to(latent))",
+        "straight = (given.latent.to(latent) - latent[:, :, :frames])",
+        ("plain_frames",),
+    ),
+    Fault(
+        "frames-clock", "given frames keep the video's timestep", "hosts/plain.py",
+        "return levels * ~given.replaced.to(sigma.device)", "return levels",
+        ("plain_frames",),
+    ),
+    Fault(
+        "steps-unshifted", "step windows are shares of a schedule without its shift", "hosts/plain.py",
+        "share_of(float(sigma.max()), lambda part: flow_sigma(part, condition.shift))",
+        "share_of(float(sigma.max()), lambda part: flow_sigma(part, 1.0))",
+        ("plain_windows",),
+    ),
+    Fault(
+        "guidance-unshifted", "guidance's step windows are shares without the shift", "hosts/plain.py",
+        "guidance.table(share_of(float(sigma), lambda part: flow_sigma(part, condition.shift)))",
+        "guidance.table(share_of(float(sigma), lambda part: flow_sigma(part, 1.0)))",
+        ("plain_windows",),
+    ),
+    Fault(
+        "shift-lost", "a request's shift does not reach what its windows are shares of", "hosts/pipeline.py",
+        "        shift=settings.shift,\n", "",
+        ("plain_windows",),
+    ),
+    Fault(
+        "attention-lost", "the attention that a request names is not asked for", "hosts/pipeline.py",
+        "        attention=request.attention,\n", "",
+        ("plain_request",),
+    ),
+    Fault(
+        "people-lost", "a request's identities are not read", "hosts/pipeline.py",
+        "        people=request.people,\n", "",
+        ("plain_request",),
+    ),
+    Fault(
+        "negative-lost", "the negative prompt is the prompt", "hosts/pipeline.py",
+        "encode([request.negative])", "encode([request.prompt])",
+        ("plain_request",),
+    ),
+    Fault(
+        "seed-lost", "every run begins with one noise", "hosts/pipeline.py",
+        "manual_seed(settings.seed)", "manual_seed(0)",
+        ("plain_request",),
+    ),
+    Fault(
+        "edit-seed", "semantic tokens begin with one noise", "hosts/pipeline.py",
+        "request.edit.begin(noise, settings.seed)", "request.edit.begin(noise, 0)",
+        ("plain_request",),
+    ),
+    Fault(
+        "edit-negative", "an edit's negative prompt is empty, not the prefix", "hosts/plain_instruction.py",
+        "negative=PREFIX", 'negative=""',
+        ("plain_request",),
+    ),
+    Fault(
+        "image-tokens", "a backbone that reads image tokens is given none", "hosts/plain.py",
+        "image_features=None if width is None else", "image_features=None if True else",
+        ("plain_request",),
+    ),
+    Fault(
+        "long-clock", "key pictures of a long video have a clock of their own, whatever is asked", "hosts/plain_long_video.py",
+        "plan.given(pair, clock)", 'plan.given(pair, "own")',
+        ("cli_long::test_a_segment_is_asked_for_between_its_two_keys_by_its_own_prompt_and_clock",),
+    ),
+    Fault(
+        "edit-unled", "a window of an edit is not led by the frame before it", "hosts/plain_edit.py",
+        "first = max(0, start - 1)", "first = start",
+        ("plain_edit",),
+    ),
+    Fault(
+        "edit-last", "semantic tokens are the last window's, not the mean", "hosts/plain_edit.py",
+        "torch.stack(said).mean(0)", "said[-1]",
+        ("plain_edit",),
+    ),
+    Fault(
+        "edit-frames", "given frames are not cut to an edit's window", "hosts/plain.py",
+        "Given(frames.latent[:, :, part], frames.replaced[part], frames.clock)",
+        "Given(frames.latent[:, :, : stop - start], frames.replaced[: stop - start], frames.clock)",
+        ("plain_edit",),
+    ),
+    Fault(
+        "edit-cells", "where references act is not cut to an edit's window", "hosts/plain.py",
+        "references.cells[part]", "references.cells[: stop - start]",
+        ("plain_edit",),
+    ),
+    Fault(
+        "edit-people", "where identities are read is not cut to an edit's window", "hosts/plain.py",
+        "people.cells[part]", "people.cells[: stop - start]",
+        ("plain_edit",),
+    ),
+    Fault(
+        "identity-beside", "references beside the video are not counted among who reads", "hosts/plain_identity.py",
+        "text_groups(sizes, people.cells, text, video, beside, ", "text_groups(sizes, people.cells, text, video, 0, ",
+        ("plain_identity",),
+    ),
+    Fault(
+        "identity-span", "the last token of every identity is not read", "core/visibility.py",
+        "index + 1: (stop - size, stop)", "index + 1: (stop - size, stop - 1)",
+        ("plain_identity", "visibility"),
+    ),
+    Fault(
+        "identity-bound", "references read identities that are bound to a region", "core/visibility.py",
+        "if (cells >> index & 1).all()", "if (cells >> index & 1).any()",
+        ("plain_identity", "visibility"),
+    ),
+    Fault(
+        "recall-strength", "references whose keys are kept lose their strength", "hosts/plain_recall.py",
+        "bias = None if tail.key_bias is None else F.pad", "bias = None if tail else F.pad",
+        ("plain_recall",),
+    ),
+    Fault(
+        "second-toy", "the second toy of a pair is never a reference", "training/data.py",
+        "layers[:, turn % len(cast)]", "layers[:, 0]",
+        ("training_data",),
+    ),
+    Fault(
+        "loss-weights", "every part of an adapter's loss counts 1", "training/adapter.py",
+        "[weight * value for weight, value in parts.values()]", "[value for _, value in parts.values()]",
+        ("trainer_wiring",),
+    ),
+    Fault(
+        "raw-sama", "SAMA's file holds the last weights, not the averaged", "training/sama.py",
+        "_export(cast(SamaTrainee, optimiser.average.module), config", "_export(trainee, config",
+        ("trainer_wiring",),
+    ),
+    Fault(
+        "raw-slots", "Slot-ID's file holds the last weights, not the averaged", "training/slot_id.py",
+        "learned = cast(SlotTrainee, optimiser.average.module)", "learned = trainee",
+        ("trainer_wiring",),
+    ),
+    Fault(
+        "raw-videomaker", "VideoMaker's file holds the last weights, not the averaged", "training/videomaker.py",
+        "_export(optimiser.average.module, config", "_export(lora, config",
+        ("trainer_wiring",),
+    ),
+    Fault(
+        "raw-dit", "a trained DiT's files hold the last weights, not the averaged", "training/dit.py",
+        "    if ranks.first:\n        export(cast(Trainee, optimiser.average.module), ",
+        "    if ranks.first:\n        export(trainee, ",
+        ("trainer_wiring",),
+    ),
+    Fault(
+        "raw-vae", "a trained VAE's file holds the last weights, not the averaged", "training/vae.py",
+        "vae.load_state_dict(optimiser.average.module.state_dict())", "vae.load_state_dict(vae.state_dict())",
+        ("trainer_wiring",),
+    ),
+    Fault(
+        "lora-alpha", "a LoRA's alpha is ignored", "wan/lora.py",
+        'float(parts["alpha"]) / len(down) if', "1.0 if",
+        ("identity",),
+    ),
+    Fault(
+        "lora-rank", "a LoRA's alpha is not divided by its rank", "wan/lora.py",
+        'float(parts["alpha"]) / len(down) if', 'float(parts["alpha"]) if',
+        ("identity",),
+    ),
+)  # fmt: skip
