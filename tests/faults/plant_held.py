@@ -96,6 +96,11 @@ HELD = (
         ("photograph_data",),
     ),
     Fault(
+        "same-meeting", "a reference video is filmed in its clip's scene", "training/identity_data.py",
+        "elsewhere = world.other_scenes(scenes, generator)", "elsewhere = scenes",
+        ("slot_training::test_pairs_show_the_same_people_elsewhere",),
+    ),
+    Fault(
         "semantic-noise", "the shares of semantic tokens and their noise are swapped", "training/sama.py",
         "(1 - level[..., 0, 0]) * meant + level[..., 0, 0] * batch.semantic_noise",
         "level[..., 0, 0] * meant + (1 - level[..., 0, 0]) * batch.semantic_noise",

@@ -72,6 +72,21 @@ WIRING = (
         ("cli_long::test_a_segment_is_asked_for_between_its_two_keys_by_its_own_prompt_and_clock",),
     ),
     Fault(
+        "given-clock", "given frames have a clock of their own, whatever is asked", "core/frames.py",
+        "Given(latent, replaced, placed.clock)", "Given(latent, replaced)",
+        ("plain_request::test_each_part_of_a_request_changes_the_video",),
+    ),
+    Fault(
+        "edit-strength", "the strength of an editing adapter's LoRA is ignored", "hosts/plain_instruction.py",
+        "merge_lora(backbone.dit, lora, strength,", "merge_lora(backbone.dit, lora, 1.0,",
+        ("editing::test_an_editing_adapter_s_lora_counts_by_its_strength",),
+    ),
+    Fault(
+        "anchor-first", "an identity's anchor is the first picture, whichever was chosen", "hosts/plain_identity.py",
+        "slice(video.anchor, video.anchor + 1)", "slice(0, 1)",
+        ("plain_identity",),
+    ),
+    Fault(
         "edit-unled", "a window of an edit is not led by the frame before it", "hosts/plain_edit.py",
         "first = max(0, start - 1)", "first = start",
         ("plain_edit",),
@@ -151,6 +166,16 @@ WIRING = (
     Fault(
         "raw-vae", "a trained VAE's file holds the last weights, not the averaged", "training/vae.py",
         "vae.load_state_dict(optimiser.average.module.state_dict())", "vae.load_state_dict(vae.state_dict())",
+        ("trainer_wiring",),
+    ),
+    Fault(
+        "mask-ablation", "the ablation without the attention mask trains with it", "training/dit.py",
+        "config.recipe, config.attention_mask)", "config.recipe)",
+        ("trainer_wiring",),
+    ),
+    Fault(
+        "warm-up", "an adapter learns at its whole rate from the first step", "training/adapter.py",
+        "warm_hold_decay(step, run.steps))", "1.0)",
         ("trainer_wiring",),
     ),
     Fault(

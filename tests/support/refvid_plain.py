@@ -8,7 +8,7 @@ from refvid.core.frames import Given
 from refvid.hosts.pipeline import Request, Settings, generate, load_backbone
 from refvid.hosts.plain import Condition, encode_frames, grey_padding, guided_velocity, velocity
 from refvid.hosts.plain_edit import Edit
-from refvid.hosts.plain_identity import People, Person
+from refvid.hosts.plain_identity import People, Person, encode_identity
 from refvid.hosts.plain_instruction import edit_film
 from refvid.hosts.plain_references import EncodedReferences, encode_pictures, encode_references, tail
 
@@ -23,6 +23,7 @@ __all__ = [
     "Settings",
     "edit_film",
     "encode_frames",
+    "encode_identity",
     "encode_pictures",
     "encode_references",
     "generate",

@@ -176,18 +176,27 @@ class Backbone:
             Generator().manual_seed((SEED * self.config.steps + step) * 2 + more) for more in (0, 1)
         )
         batch = draw_batch(self.data(kind), kind.batch, stage.drawing, own, common)
-        return masked_reference_loss(learns.dit, text, self.config.recipe)(batch)
+        masked = self.config.attention_mask
+        return masked_reference_loss(learns.dit, text, self.config.recipe, masked)(batch)
 
     def export(self, learned, text: TextEncoder, folder: Path) -> None:
         dit_training.export(learned, text, self.config, folder)
 
 
+class Unmasked(Backbone):
+    """The ablation whose masked-out reference tokens stay visible, by another recipe."""
+
+    config = replace(Backbone.config, attention_mask=False, recipe="bernini")
+
+
 @dataclass
 class Record:
-    """Of every step of a run: weights before it, gradients that came, weights after it; and the average's decay."""
+    """Of every step of a run: weights before it, gradients that came, the share of the rate, weights after it; and the
+    average's decay."""
 
     before: list[dict[str, Tensor]] = field(default_factory=list)
     gradients: list[dict[str, Tensor | None]] = field(default_factory=list)
+    factors: list[float] = field(default_factory=list)
     after: list[dict[str, Tensor]] = field(default_factory=list)
     decay: float = 0.0
 
@@ -213,4 +222,4 @@ def holding(module: nn.Module, values: dict[str, Tensor]) -> nn.Module:
     return module
 
 
-TRAINERS = (Sama, SlotId, VideoMaker, Backbone)
+TRAINERS = (Sama, SlotId, VideoMaker, Backbone, Unmasked)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from refvid import cli, media
 from refvid.core.checkpoint import save_model
 from refvid.core.editing import LONGEST, PREFIX, Windows, edit_prompt, fitted_size, padded
+from refvid.core.lora import lora_key
 from refvid.core.semantic import as_frames, as_tokens, spare_frames
 from refvid.hosts.pipeline import load_backbone
 from refvid.hosts.plain_instruction import with_editing_adapter
@@ -226,3 +227,16 @@ def test_an_adapter_of_another_width_or_kind_changes_nothing(files, tmp_path):
     with pytest.raises(ValueError, match="holds none of segment_embedding"):
         with_editing_adapter(backbone, files / "dit.safetensors", 1.0, "--adapter")
     assert all(torch.equal(value, before[key]) for key, value in backbone.dit.state_dict().items())
+
+
+@pytest.mark.parametrize("strength", [0.5, 2.0])
+def test_an_editing_adapter_s_lora_counts_by_its_strength(files, tmp_path, strength):
+    """Its alpha is its rank: a change of strength times B A."""
+    lora = tiny.lora_of(tiny.config(), "self_attn")
+    save_model(tiny.semantic_state(96) | lora, tmp_path / "adapter.safetensors", dtype=torch.float32)
+    backbone = load_backbone(*(files / f"{n}.safetensors" for n in ("dit", "vae", "text")))
+    before = {key: value.clone() for key, value in backbone.dit.state_dict().items()}
+    with_editing_adapter(backbone, tmp_path / "adapter.safetensors", strength, "--adapter")
+    up, down = (lora[lora_key(1, "v", f"lora_{end}.weight", "self_attn")] for end in "BA")
+    name = "blocks.1.self_attn.v.weight"
+    torch.testing.assert_close(backbone.dit.state_dict()[name], before[name] + strength * up @ down)

@@ -30,10 +30,11 @@ def record(monkeypatch) -> Record:
         found.decay = average
         begin(self, module, hidden, rate, *more, average=average, **others)
 
-    def listen(self, module, *given, **others):
+    def listen(self, module, factor, *given, **others):
+        found.factors.append(factor)
         found.before.append(weights(module))
         found.gradients.append({name: deepcopy(p.grad) for name, p in module.named_parameters()})
-        step(self, module, *given, **others)
+        step(self, module, factor, *given, **others)
         found.after.append(weights(module))
 
     monkeypatch.setattr(Optimiser, "__init__", noted)
@@ -62,6 +63,9 @@ def test_a_step_s_gradient_is_that_of_its_own_batch_with_every_part_by_its_weigh
     trainer().feed(monkeypatch)
     trainer().train(models, tmp_path / "run")
     assert len(record.gradients) == STEPS
+    # Of sixty steps up to the whole rate; the last of three lies past the part that holds it.
+    falls = (1 - 2 / 3) / (1 - getattr(trainer.config, "hold", 0.5))
+    assert record.factors == pytest.approx([1 / 60, 2 / 60, 3 / 60 * falls])
     for step, (before, came) in enumerate(zip(record.before, record.gradients, strict=True)):
         dit, text, learns = fresh(trainer, models)
         holding(learns, before)
