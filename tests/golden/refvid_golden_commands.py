@@ -1,5 +1,6 @@
 """Clips of every command that generates, edits, reads or measures, on the tree's own demo model."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from refvid_golden_inputs import (
     draw_half,
 )
 from refvid_golden_record import Record, command, latents, numbers
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 FEW = ["--steps", 3, "--device", "cpu"]
 SIDE = 80
@@ -37,6 +40,7 @@ def record(record: Record, tree: Path, asked: Path, folder: Path) -> None:
     _demo(record, folder)
     _looked_at(record, folder)
     _scored(record, folder)
+    _measured(record, folder, tree / "demo" / "models")
 
 
 def _clip(record: Record, name: str, folder: Path, *arguments: object) -> None:
@@ -121,7 +125,7 @@ def _looked_at(record: Record, folder: Path) -> None:
 
 
 def _scored(record: Record, folder: Path) -> None:
-    """Two of the clips above beside their references, and of the demo's own figures those of two toys."""
+    """Two clips beside their references."""
     clips = folder / "clips"
     clips.mkdir()
     with record.case("score clips"):
@@ -132,3 +136,20 @@ def _scored(record: Record, folder: Path) -> None:
         said, _ = command("score", clips, "--out", folder / "scored")
         record.keep("score clips/table", numbers(said))
         record.keep_file("score clips/report", folder / "scored" / "score.json")
+
+
+def _measured(record: Record, folder: Path, models: Path) -> None:
+    """Two toys of the demo world. No option says how many steps are taken, but the DiT's file does."""
+    dit = models / "diffusion_models" / "refvid_demo_dit.safetensors"
+    with safe_open(dit, "pt") as file:
+        tensors, said = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    hasty = folder / "hasty.safetensors"
+    settings = json.dumps({**json.loads(said["refvid.settings"]), "steps": 2})
+    save_file(tensors, hasty, {**said, "refvid.settings": settings})
+    files = ["--dit", hasty, "--vae", models / "vae" / "refvid_demo_vae.safetensors"]
+    files += ["--text-encoder", models / "text_encoders" / "refvid_demo_text_encoder.safetensors"]
+    for name, options in {"toys": [], "controls": ["--controls"]}.items():
+        with record.case(f"score {name}"):
+            with latents(record, f"score {name}"):
+                table, _ = command("score", *files, "--toys", 2, *options, "--out", folder / f"score_{name}")
+            record.keep(f"score {name}/table", numbers(table))
