@@ -87,6 +87,12 @@ WIRING = (
         ("plain_identity",),
     ),
     Fault(
+        "padding-lost", "a masked-input backbone is fed zeros, not a grey video", "hosts/pipeline.py",
+        "settings.frames, settings.height, settings.width) if masked",
+        "settings.frames, settings.height, settings.width) * 0 if masked",
+        ("plain_request",),
+    ),
+    Fault(
         "edit-unled", "a window of an edit is not led by the frame before it", "hosts/plain_edit.py",
         "first = max(0, start - 1)", "first = start",
         ("plain_edit",),
