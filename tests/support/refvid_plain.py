@@ -5,6 +5,7 @@ from refvid_cases import Host, drawn
 from torch import Tensor
 
 from refvid.core.frames import Given
+from refvid.hosts import pipeline, plain_instruction
 from refvid.hosts.pipeline import Request, Settings, generate, load_backbone
 from refvid.hosts.plain import Condition, encode_frames, grey_padding, guided_velocity, velocity
 from refvid.hosts.plain_edit import Edit
@@ -21,6 +22,8 @@ __all__ = [
     "Person",
     "Request",
     "Settings",
+    "command_of_editing",
+    "command_of_generating",
     "edit_film",
     "encode_frames",
     "encode_identity",
@@ -30,10 +33,14 @@ __all__ = [
     "grey_padding",
     "guided_velocity",
     "load_backbone",
+    "pipeline",
     "tail",
     "texts",
     "velocity",
 ]
+
+# Where the commands look up what they run.
+command_of_generating, command_of_editing = (pipeline, "generate"), (plain_instruction, "edit_film")
 
 
 def texts(host: Host) -> dict[str, Tensor]:
