@@ -93,6 +93,36 @@ WIRING = (
         ("plain_request",),
     ),
     Fault(
+        "asked-identity-strength", "--identity-strength is ignored", "cli/identity.py",
+        "or PARTS[0]), strength)", "or PARTS[0]))",
+        ("cli_request",),
+    ),
+    Fault(
+        "asked-identity-lora", "--identity does not bring its adapter's LoRA", "cli/identity.py",
+        '    merge_lora(backbone.dit, adapter.lora, what="--adapter")\n', "",
+        ("cli_request",),
+    ),
+    Fault(
+        "asked-clock", "--clock is ignored", "cli/frames.py",
+        "options.clock or CLOCKS[0]", "CLOCKS[0]",
+        ("cli_request",),
+    ),
+    Fault(
+        "asked-guidance-window", "--guidance-window is ignored", "cli/guidance.py",
+        'options.guidance_window or "0:1"', '"0:1"',
+        ("cli_request",),
+    ),
+    Fault(
+        "asked-sees", "--sees is ignored", "cli/reference.py",
+        'said["sees"][index]', "SEES[0]",
+        ("cli_request",),
+    ),
+    Fault(
+        "asked-edit-guidance", "options of guidance are ignored in edits", "cli/edit.py",
+        "        guidance=read_guidance(options, settings),\n", "",
+        ("cli_request",),
+    ),
+    Fault(
         "edit-unled", "a window of an edit is not led by the frame before it", "hosts/plain_edit.py",
         "first = max(0, start - 1)", "first = start",
         ("plain_edit",),
