@@ -1,10 +1,10 @@
-"""Plant faults in a copy of the tree, one at a time, and see whether the fast tests that are named for them fail.
+"""Plant faults in a copy of the tree, one at a time, and see whether the tests named for them fail.
 
     python tests/faults/plant.py          all of plant_wiring.py and plant_held.py
     python tests/faults/plant.py ID ...   these
 
-Ends with 1 where one is missed, or where its old text is not found exactly once: then the code has moved, and the table
-follows it.
+Ends with 1 where one is missed, or where its old text is not found exactly once: then the code has moved,
+and the table follows it.
 """
 
 import argparse
@@ -56,8 +56,8 @@ def copy_tree(folder: Path) -> None:
 
 
 def prove(copy: Path, chosen: list[Fault]) -> None:
-    """SystemExit unless the tests pass in the copy as it is, and fail where nobody could overlook the fault: else a
-    fault would be caught, or missed, for another reason than itself."""
+    """SystemExit unless the tests pass in the copy as it is, and fail where nobody could overlook the fault:
+    else a fault would be caught, or missed, for another reason than itself."""
     tests = sorted({test for fault in (*chosen, OBVIOUS) for test in fault.tests})
     code, told, seconds = run(copy, tests)
     if code != PASSED:
@@ -90,8 +90,8 @@ def planted(copy: Path, fault: Fault) -> str:
 
 
 def run(copy: Path, tests: list[str]) -> tuple[int, str, float]:
-    """pytest's exit code, what it said, and how long it took, up to the first failure. Nothing compiled is kept: two
-    versions of a file may be of one size and one second."""
+    """pytest's exit code, what it said, and how long it took, up to the first failure. Nothing compiled is
+    kept: two versions of a file may be of one size and one second."""
     pytest = shutil.which("pytest", path=str(Path(sys.executable).parent))
     if pytest is None:
         sys.exit(f"{sys.executable} has no pytest beside it; run this with the Python of .venv (make plant)")

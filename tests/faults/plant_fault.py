@@ -7,8 +7,8 @@ UNIT = "tests/unit/test_"
 
 @dataclass(frozen=True)
 class Fault:
-    """What is replaced in a file, what that breaks, and the tests in tests/unit that have to fail of it: by the ends of
-    their names, with or without a function."""
+    """What is replaced in a file, what that breaks, and the tests in tests/unit that have to fail of it: by
+    the ends of their names, with or without a function."""
 
     id: str
     breaks: str

@@ -41,7 +41,8 @@ HELD = (
     ),
     Fault(
         "transport-gradient", "the gradient of transport forgets the columns' sums", "core/transport.py",
-        "(wanted - alpha[:, :, None] - beta[:, None]) / ctx.epsilon", "(wanted - alpha[:, :, None]) / ctx.epsilon",
+        "(wanted - alpha[:, :, None] - beta[:, None]) / ctx.epsilon",
+        "(wanted - alpha[:, :, None]) / ctx.epsilon",
         ("transport",),
     ),
     Fault(
@@ -81,11 +82,13 @@ HELD = (
     ),
     Fault(
         "target-sign", "training learns the velocity backwards", "training/objective.py",
-        "(velocity.float() - (batch.noise - batch.latent))", "(velocity.float() - (batch.latent - batch.noise))",
+        "(velocity.float() - (batch.noise - batch.latent))",
+        "(velocity.float() - (batch.latent - batch.noise))",
         ("training",),
     ),
     Fault(
-        "replaced-level", "in training replaced frames have the video's noise and timestep", "training/objective.py",
+        "replaced-level", "in training replaced frames have the video's noise and timestep",
+        "training/objective.py",
         "batch.sigma[:, None] * ~batch.replaced", "batch.sigma[:, None] * (batch.replaced | True)",
         ("training",),
     ),

@@ -67,7 +67,8 @@ WIRING = (
         ("plain_request",),
     ),
     Fault(
-        "long-clock", "key pictures of a long video have a clock of their own, whatever is asked", "hosts/plain_long_video.py",
+        "long-clock", "key pictures of a long video have a clock of their own, whatever is asked",
+        "hosts/plain_long_video.py",
         "plan.given(pair, clock)", 'plan.given(pair, "own")',
         ("cli_long::test_a_segment_is_asked_for_between_its_two_keys_by_its_own_prompt_and_clock",),
     ),
@@ -82,7 +83,8 @@ WIRING = (
         ("editing::test_an_editing_adapter_s_lora_counts_by_its_strength",),
     ),
     Fault(
-        "anchor-first", "an identity's anchor is the first picture, whichever was chosen", "hosts/plain_identity.py",
+        "anchor-first", "an identity's anchor is the first picture, whichever was chosen",
+        "hosts/plain_identity.py",
         "slice(video.anchor, video.anchor + 1)", "slice(0, 1)",
         ("plain_identity",),
     ),
@@ -149,8 +151,9 @@ WIRING = (
         ("plain_edit",),
     ),
     Fault(
-        "identity-beside", "references beside the video are not counted among who reads", "hosts/plain_identity.py",
-        "text_groups(sizes, people.cells, text, video, beside, ", "text_groups(sizes, people.cells, text, video, 0, ",
+        "identity-beside", "references beside the video are not counted among who reads",
+        "hosts/plain_identity.py",
+        "(sizes, people.cells, text, video, beside, ", "(sizes, people.cells, text, video, 0, ",
         ("plain_identity",),
     ),
     Fault(
@@ -189,7 +192,8 @@ WIRING = (
         ("trainer_wiring",),
     ),
     Fault(
-        "raw-videomaker", "VideoMaker's file holds the last weights, not the averaged", "training/videomaker.py",
+        "raw-videomaker", "VideoMaker's file holds the last weights, not the averaged",
+        "training/videomaker.py",
         "_export(optimiser.average.module, config", "_export(lora, config",
         ("trainer_wiring",),
     ),

@@ -1,4 +1,4 @@
-"""Trainers that can be stepped by hand, each with random data in place of clips, and a record of what a run did."""
+"""Trainers that can be stepped by hand, each with random data for clips, and a record of what a run did."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -52,7 +52,8 @@ def meetings(meeting: Meeting) -> Meetings:
     draw, people, cover = drawn(meeting.people), meeting.people, (4, 4)
     return Meetings(
         draw(16, 2, *cover), draw(2, *cover).sigmoid(), words(2), words(people),
-        draw(people, 16, 2, 4, 4), draw(people, 2, 2, 2).sigmoid(), draw(people, 16, 1, 4, 4), draw(people, 1, 2, 2).sigmoid(),
+        draw(people, 16, 2, 4, 4), draw(people, 2, 2, 2).sigmoid(),
+        draw(people, 16, 1, 4, 4), draw(people, 1, 2, 2).sigmoid(),
     )  # fmt: skip
 
 
@@ -191,8 +192,8 @@ class Unmasked(Backbone):
 
 @dataclass
 class Record:
-    """Of every step of a run: weights before it, gradients that came, the share of the rate, weights after it; and the
-    average's decay."""
+    """Of every step of a run: weights before it, gradients that came, the share of the rate, weights after
+    it; and the average's decay."""
 
     before: list[dict[str, Tensor]] = field(default_factory=list)
     gradients: list[dict[str, Tensor | None]] = field(default_factory=list)

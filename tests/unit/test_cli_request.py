@@ -1,4 +1,4 @@
-"""Every option of the commands that generate and edit arrives where it is asked for; nothing is generated here."""
+"""Every option of the commands that generate and edit arrives where it is asked for."""
 
 from functools import cache
 from pathlib import Path
@@ -112,9 +112,12 @@ OPTIONS = {
     "what it sees": ((*ONE, "--sees", "itself"), controls, Controls(sees="itself")),
     "soft mask": ((*ONE, "--soft-mask"), controls, Controls(soft=True)),
     "mask": ((*ONE, "--mask", "left.png"), lambda r: r.references[0].mask.tolist(), LEFT.tolist()),
-    "region": ((*ONE, "--region", "left.png"), lambda r: r.references[0].region.squeeze().tolist(), LEFT.tolist()),
+    "region": (
+        (*ONE, "--region", "left.png"), lambda r: r.references[0].region.squeeze().tolist(), LEFT.tolist(),
+    ),
     "each its own": (
-        (*ONE, *ONE, "--strength", "-", "--strength", 2), lambda r: [one.controls.strength for one in r.references],
+        (*ONE, *ONE, "--strength", "-", "--strength", 2),
+        lambda r: [one.controls.strength for one in r.references],
         [1.0, 2.0],
     ),
     "no frame": ((), lambda r: r.given, None),

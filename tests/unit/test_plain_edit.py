@@ -40,7 +40,7 @@ def people_here_and_there(host: Host) -> dict:
 
 MORE = {
     "alone": ((), (), lambda host: {}),
-    "a reference in some frames": ((Controls(frames=FrameWindow(9, 20)), Controls(0.5)), (0, None), lambda host: {}),
+    "references": ((Controls(frames=FrameWindow(9, 20)), Controls(0.5)), (0, None), lambda host: {}),
     "given frames": ((), (), frames_now_and_then),
     "identities in some cells": ((Controls(),), (), people_here_and_there),
 }  # fmt: skip
@@ -71,8 +71,8 @@ def in_window(asked: Condition, first: int, stop: int) -> Condition:
 
 
 def by_hand(host: Host, latent: Tensor, asked: Condition, entry) -> Tensor:
-    """Each window led by the frame before it, which is thrown away; frames by weights that rise and fall; semantic
-    tokens, behind the video, go into each window whole, and their mean comes out."""
+    """Each window led by the frame before it, which is thrown away; frames by weights that rise and fall;
+    semantic tokens, behind the video, go into each window whole, and their mean comes out."""
     video, tokens = latent[:, :, :FRAMES], latent[:, :, FRAMES:]
     parts: list[list[tuple[float, Tensor]]] = [[] for _ in range(FRAMES)]
     said = []

@@ -1,4 +1,4 @@
-"""Frames that are given, without ComfyUI: what the model is shown of them, by which clock, and that a run ends in them."""
+"""Given frames without ComfyUI: what the model is shown of them, by which clock; a run ends in them."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Kept keys and values without ComfyUI: what does not change from step to step is worked out once, and nothing differs."""
+"""Kept keys and values without ComfyUI: what stays from step to step is worked out once; nothing differs."""
 
 from dataclasses import replace
 

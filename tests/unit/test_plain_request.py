@@ -189,8 +189,8 @@ def test_a_backbone_that_reads_image_tokens_reads_those_of_no_picture():
 
 
 def test_an_edit_is_the_run_that_its_parts_make(editor):
-    """Eleven pictures become thirteen, in two windows of nine; semantic tokens begin with noise of the seed; the negative
-    prompt is the prefix."""
+    """Eleven pictures become thirteen, in two windows of nine; semantic tokens begin with noise of the seed;
+    the negative prompt is the prefix."""
     film, windows, guidance = picture(8, 11), Windows(9, 4), Guidance(Scale(2.0), Scale(4.0))
     asked = Request("make it red", SETTINGS, (reference(),), recipe="sama", guidance=guidance)
     thirteen = torch.cat([film, film[-1:], film[-1:]])

@@ -1,4 +1,4 @@
-"""Step windows without ComfyUI: shares of the whole schedule with its shift, for references and for guidance."""
+"""Step windows without ComfyUI: shares of the whole schedule with its shift, of references and guidance."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ def host() -> Host:
 
 
 def level(share: float, shift: float) -> Tensor:
-    """Of Wan's schedule, written out: time runs from 1 to 0, and shift s makes s t / (1 + (s - 1) t) of it."""
+    """Of Wan's schedule: time t runs from 1 to 0, and shift s makes s t / (1 + (s - 1) t) of it."""
     time = 1 - share
     return torch.tensor(shift * time / (1 + (shift - 1) * time))
 
@@ -66,7 +66,7 @@ def test_a_scale_acts_in_its_share_of_the_schedule_whatever_its_shift(host, shif
 
 @pytest.mark.parametrize("shift", [1.0, 5.0])
 def test_a_request_s_shift_is_that_of_its_windows_and_of_its_levels(tmp_path, monkeypatch, shift):
-    """Ten steps stand at shares 0, 0.1, … 0.9: the reference acts in the last five, guidance in the first three."""
+    """Ten steps stand at shares 0, 0.1, … 0.9: the reference acts in the last five, guidance in three."""
     backbone = load_backbone(*tiny.save_models(tmp_path, tiny.config(layers=1)))
     seen, through = [], backbone.dit.through
 

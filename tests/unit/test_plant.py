@@ -1,4 +1,4 @@
-"""The table of faults (tests/faults/plant.py) fits the code as it is: each can be planted, and names tests there are."""
+"""The table of faults (tests/faults/plant.py) fits the code: each can be planted, and names tests."""
 
 import re
 import sys

@@ -1,5 +1,5 @@
-"""Every trainer stepped by hand: what data a step sees, what each part of its loss counts, and that its file holds the
-averaged weights, not the last ones."""
+"""Every trainer stepped by hand: what data a step sees, what each part of its loss counts, and that its file
+holds the averaged weights, not the last ones."""
 
 from copy import deepcopy
 from dataclasses import replace
