@@ -127,7 +127,11 @@ def denoise_steps(
     )  # fmt: skip
     kept = {k: v for k, v in latent.items() if not k.startswith("downscale_ratio")}
     device = comfy.model_management.intermediate_device()
-    clean = guider.model_patcher.model.process_latent_out(_video(last["x0"]).cpu()) if "x0" in last else out
+    clean = (
+        guider.model_patcher.model.process_latent_out(_video(last["x0"], samples).cpu())
+        if "x0" in last
+        else out
+    )
     made = {**kept, "samples": out.to(device)}, {**kept, "samples": clean.to(device)}
     setattr(guider, FINISHED, Finished(asked, latent, made))
     return made
@@ -138,6 +142,11 @@ def _noise(samples: Tensor, seed: int, batch_index, add_noise: bool) -> Tensor:
     return comfy.sample.prepare_noise(samples, seed, batch_index) if add_noise else samples * 0
 
 
-def _video(samples) -> Tensor:
-    """The video of a latent; between two ranges of an edit it is nested with semantic tokens."""
-    return samples.unbind()[0] if getattr(samples, "is_nested", False) else samples
+def _video(shown, samples) -> Tensor:
+    """The video of what a sampler shows of a latent: between two ranges of an edit that is nested with semantic tokens, and
+    an older ComfyUI (0.30) shows it packed."""
+    if getattr(shown, "is_nested", False):
+        return shown.unbind()[0]
+    if getattr(samples, "is_nested", False):
+        return comfy.utils.unpack_latents(shown, [one.shape for one in samples.unbind()])[0]
+    return shown

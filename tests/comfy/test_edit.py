@@ -4,6 +4,7 @@ import comfy.context_windows
 import comfy.k_diffusion.sampling
 import comfy.sample
 import comfy.samplers
+import comfy.utils
 import pytest
 import refvid_run as run
 import torch
@@ -93,9 +94,23 @@ def test_the_semantic_tokens_are_integrated_by_the_samplers_own_steps(editor, na
     assert run.worst(got, editor.comfy.model.process_latent_out(wanted[:, :, :FRAMES])) < 2e-3
 
 
-def test_two_ranges_equal_one_run_and_hand_the_tokens_on(editor):
+def packed(shown):
+    return comfy.utils.pack_latents(shown.unbind())[0] if getattr(shown, "is_nested", False) else shown
+
+
+@pytest.mark.parametrize("older", [False, True], ids=["", "a ComfyUI that shows nested latents packed"])
+def test_two_ranges_equal_one_run_and_hand_the_tokens_on(editor, monkeypatch, older):
     positive, negative = editor.words()
     guider = table_guider(editor.installed(), positive, negative, joint(Scale(4.0)))
+    if older:
+        real = guider.sample
+
+        def sample(*given, callback, **more):
+            return real(
+                *given, callback=lambda at, x0, x, of: callback(at, packed(x0), packed(x), of), **more
+            )
+
+        monkeypatch.setattr(guider, "sample", sample)
 
     def denoised(given, start, end, noise, leftover):
         part = StepRange(6, "euler", "simple", start, end, leftover)
