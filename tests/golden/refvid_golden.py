@@ -19,7 +19,7 @@ sys.path.append(str(ROOT / "tests" / "support"))
 import refvid_comfy  # noqa: E402
 import refvid_golden_table as table  # noqa: E402
 from refvid_golden_compare import Compared, compare, read_moved  # noqa: E402
-from refvid_golden_trees import Side, commit, made_records, worktree  # noqa: E402
+from refvid_golden_trees import KEPT, Side, commit, made_records, worktree  # noqa: E402
 
 PARTS = {  # the longest first: two are made at a time
     "server": "in ComfyUI every shipped workflow and kept graph, a step of every recipe with every control",
@@ -63,6 +63,7 @@ def golden(name: str, parts: list[str]) -> int:
     compared = [compare(part, *pair) for part, pair in whole.items()]
     seconds = {part: tuple(map(_seconds, pair)) for part, pair in whole.items()}
     print("\n".join(table.lines(compared, moved, seconds)))
+    _write_all(compared)
     for what, said in wrong.items():
         print(f"{BAR}\n!! NOT MADE: {what}\n{said}\n{BAR}")
     if len(compared) < len(parts) or any(_is_refused(one, moved) for one in compared):
@@ -71,6 +72,16 @@ def golden(name: str, parts: list[str]) -> int:
         "equal" if not any(one.differences for one in compared) else "equal, but for what moved.toml allows"
     )
     return 0
+
+
+def _write_all(compared: list[Compared]) -> None:
+    """Everything that differs, by name: the table shows the largest of each part."""
+    names = sorted(
+        f"{one.name}\t{one.share:.3g}\t{one.says}" for part in compared for one in part.differences
+    )
+    if names:
+        (KEPT / "differences.tsv").write_text("\n".join(names) + "\n", "utf-8")
+        print(f"all {len(names)} names: {(KEPT / 'differences.tsv').relative_to(ROOT)}")
 
 
 def _is_refused(one: Compared, moved: list) -> bool:

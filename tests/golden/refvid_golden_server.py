@@ -1,28 +1,25 @@
 """What a real ComfyUI server makes with a tree as its pack: every shipped workflow on the demo model, and on
 small files the graphs in which every node and choice occurs, and every recipe with every control."""
 
-import copy
 import json
 import re
-from collections.abc import Container
+import sys
 from pathlib import Path
 
 import refvid_comfy
 import torch
 from refvid_client import Client, Graph, failure
 from refvid_folder import import_folder
+from refvid_golden_fit import known, shorter
 from refvid_golden_record import NUMBER, PACKAGE, ROOT, Record, read_tensors
 from torch import Tensor
 
-import_folder(PACKAGE, ROOT)  # for the helpers that build graphs; the server has its own
+if PACKAGE not in sys.modules:  # for the helpers that build graphs; the server has its own
+    import_folder(PACKAGE, ROOT)
 
-from refvid_golden_graphs import graphs  # noqa: E402
-from refvid_kept import DATA, VERSIONS, Kept, tapped  # noqa: E402
+from refvid_golden_graphs import graphs
+from refvid_kept import DATA, VERSIONS, Kept, tapped
 
-KEYS, STEPS = (
-    3,
-    4,
-)  # at most, of the shipped workflows: eight segments of twenty would take half of all the time
 SECONDS = 300.0
 FOLDERS = ("diffusion_models", "text_encoders", "vae", "loras")
 
@@ -41,43 +38,10 @@ def record(record: Record, tree: Path, asked: Path, folder: Path) -> None:
         server = Client(url, folder, PACKAGE)
         types = server.get("/object_info").keys()
         for file in sorted((asked / "workflows" / "api").glob("*.json")):
-            graph = _shorter(tapped(json.loads(file.read_text("utf-8"))))
+            graph = shorter(tapped(json.loads(file.read_text("utf-8"))))
             _run(record, server, f"workflows/{file.stem}", graph)
         for name, graph in graphs().items():
-            _run(record, server, name, _known(kept.asked(graph), types))
-
-
-def _shorter(graph: Graph) -> Graph:
-    graph = copy.deepcopy(graph)
-    for one in graph.values():
-        given = one["inputs"]
-        if one["class_type"] == "RefVidKeyframes":
-            given["keys"] = min(given["keys"], KEYS)
-        steps = given.get("steps")
-        if isinstance(steps, int):
-            ends = {
-                name: given[name]
-                for name in ("start_at_step", "end_at_step")
-                if given.get(name, steps) < steps
-            }
-            shorter = {
-                name: round(at * STEPS / steps) for name, at in ends.items()
-            }  # two ranges meet where they met
-            given |= {"steps": min(steps, STEPS), **shorter}
-    return graph
-
-
-def _known(graph: Graph, types: Container[str]) -> Graph:
-    """Without nodes of types that this server lacks and what needs them, which is then missing."""
-    while lacking := {
-        name for name, one in graph.items() if one["class_type"] not in types or _dangling(one, graph)
-    }:
-        graph = {name: one for name, one in graph.items() if name not in lacking}
-    return graph
-
-
-def _dangling(one: dict, graph: Graph) -> bool:
-    return any(isinstance(value, list) and value[0] not in graph for value in one["inputs"].values())
+            _run(record, server, name, known(kept.asked(graph), types))
 
 
 def _run(record: Record, server: Client, name: str, graph: Graph) -> None:

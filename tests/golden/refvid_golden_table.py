@@ -6,7 +6,7 @@ from itertools import groupby
 
 from refvid_golden_compare import Compared, Difference, Moved
 
-SHOWN = 30  # names of a part that differ
+SHOWN = 20  # names of a part that differ
 
 
 def lines(
@@ -45,7 +45,7 @@ def _names(part: Compared, moved: Sequence[Moved]) -> list[str]:
     measured = [one for one in refused if one not in failed]
     said += [f"  NOT ALLOWED  {_one(one)}" for one in measured[:SHOWN]]
     if len(measured) > SHOWN:
-        said.append(f"  … and {len(measured) - SHOWN} more that are not allowed")
+        said.append(f"  … and {len(measured) - SHOWN} more of {part.part} that are not allowed")
     return said + _allowed(found, moved)
 
 

@@ -17,7 +17,10 @@ SUPPORT = ROOT / "tests" / "support"
 KEPT = ROOT / "build" / "golden"
 # Of the recorder's files: those of every part, and beside a part's own those of the server.
 SHARED = [HERE / f"refvid_golden_{name}.py" for name in ("record", "inputs")]
-OF_SERVER = [HERE / "refvid_golden_graphs.py", *sorted(SUPPORT.glob("refvid_kept*.py"))]
+OF_SERVER = [
+    *(HERE / f"refvid_golden_{name}.py" for name in ("graphs", "fit")),
+    *sorted(SUPPORT.glob("refvid_kept*.py")),
+]
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "PYTHONPATH": str(SUPPORT)}
 SECONDS = 3600
 
@@ -76,7 +79,7 @@ def digest(part: str, comfyui: Path | None) -> str:
 
 def made_records(jobs: list[tuple[str, Side]], comfyui: Path | None) -> dict[tuple[str, Side], Path | str]:
     """The record of each part and side, or the last words of what did not make it."""
-    with ThreadPoolExecutor(min(len(jobs), os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(max(1, min(len(jobs), os.cpu_count() or 1))) as pool:
         made = pool.map(lambda job: _made(*job, comfyui), jobs)
         return dict(zip(jobs, made, strict=True))
 

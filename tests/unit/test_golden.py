@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,10 @@ sys.path.append(
 )  # its files find each other there, as scripts do
 
 import refvid_golden_table as table
+from refvid_client import node
 from refvid_golden_compare import FAILED, Compared, Difference, Moved, compare, read_moved, read_record
+from refvid_golden_fit import known, shorter
+from refvid_golden_record import Enough, Record, latents, numbers
 
 ROOT = Path(__file__).resolve().parents[2]
 pytest.importorskip("tomllib")  # which reads moved.toml
@@ -52,9 +56,7 @@ def test_the_same_bits_are_equal_and_one_bit_is_not(records, dtype):
     assert (same.both, same.equal, same.differences) == (1, 1, ())
     (found,) = turned.differences
     assert turned.equal == 0 and found.name == "part/x"
-    assert found.share == pytest.approx(
-        2 * torch.finfo(dtype).eps / 2 / 4 * 2
-    )  # a step at 2, of the largest, 4
+    assert found.share == pytest.approx(2 * torch.finfo(dtype).eps / 4)  # a step at 2, of the largest, 4
 
 
 def test_zero_and_minus_zero_differ_by_nothing_but_their_bits(records):
@@ -74,6 +76,7 @@ def test_what_is_not_a_number_equals_itself_and_nothing_else(records):
 @pytest.mark.parametrize(
     ("other", "says"),
     [
+        (VALUES.view(torch.int32), "is torch.int32, was torch.float32"),
         (VALUES[:3].clone(), "has shape (3,), had (4,)"),
         (VALUES.double(), "is torch.float64, was torch.float32"),
     ],
@@ -156,3 +159,89 @@ def test_what_is_printed_names_what_is_refused_what_is_allowed_and_what_nothing_
     assert "allowed      1 of p/b, up to 1e-07 (batched)" in said
     assert "nothing needs p/c (long gone)" in said
     assert "NOT ALLOWED  p/b" not in said
+
+
+def test_what_failed_for_one_reason_is_one_line():
+    failed = tuple(Difference(f"p/{name}", math.inf, "failed in the old: boom") for name in "abc")
+    said = "\n".join(table.lines([Compared("p", 3, 3, 0, failed)], [], {"p": (1.0, 2.0)}))
+    assert said.count("boom") == 1 and "NOT ALLOWED  p/a and 2 more: failed in the old: boom" in said
+
+
+# ---- what is recorded
+
+
+class OtherVAE(torch.nn.Module):
+    """Found by its name, wherever it lies."""
+
+    def decode(self, latent, chunk=1):
+        return latent + chunk
+
+
+@pytest.fixture
+def vae(monkeypatch):
+    module = types.ModuleType("refvid.somewhere.else")
+    module.OtherVAE = OtherVAE
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return OtherVAE()
+
+
+def test_latents_are_kept_as_they_come_and_decoded_all_the_same(vae):
+    record, before = Record(), OtherVAE.decode
+    with latents(record, "clip"):
+        out = vae.decode(VALUES, chunk=2)
+        vae.decode(VALUES.bfloat16())
+    assert torch.equal(out, VALUES + 2) and OtherVAE.decode is before
+    assert torch.equal(record.tensors["clip/latent.0"], VALUES)
+    assert record.tensors["clip/latent.1"].dtype == torch.bfloat16
+
+
+def test_work_ends_where_one_latent_is_enough_and_none_is_an_error(vae):
+    record, done = Record(), []
+    with latents(record, "clip", enough=True):
+        vae.decode(VALUES)
+        done.append("decoded")
+    assert done == [] and list(record.tensors) == ["clip/latent.0"]
+    assert not issubclass(Enough, Exception)  # no handler of a command takes it for an error
+    with pytest.raises(ValueError, match="no latent was decoded"), latents(record, "other"):
+        pass
+
+
+def test_what_raises_is_written_down_and_no_name_is_taken_twice():
+    record = Record()
+    with record.case("bad"):
+        raise ValueError("boom")
+    record.keep("a", VALUES)
+    with record.case("twice"):
+        record.keep("a", VALUES)
+    assert record.failed == {"bad": "ValueError: boom", "twice": "ValueError: two tensors of one name: a"}
+
+
+def test_figures_beside_a_file_are_left_out():
+    assert numbers(["similarity: 0.50 with it, -1e-3 without", "clip /tmp/x1.mp4 (3.2 s)"]).tolist() == [
+        0.5,
+        -1e-3,
+    ]
+
+
+def test_a_shorter_graph_has_its_two_ranges_meet_where_they_met():
+    steps = {"steps": 20, "start_at_step": 0, "end_at_step": 10}
+    graph = {
+        "high": node("RefVidDenoiseSteps", **steps),
+        "low": node("RefVidDenoiseSteps", **steps | {"start_at_step": 10, "end_at_step": 10000}),
+        "keys": node("RefVidKeyframes", keys=9, stride=12),
+    }
+    found = {name: one["inputs"] for name, one in shorter(graph).items()}
+    assert found["high"] == {"steps": 4, "start_at_step": 0, "end_at_step": 2}
+    assert found["low"] == {"steps": 4, "start_at_step": 2, "end_at_step": 10000}
+    assert found["keys"] == {"keys": 3, "stride": 12}
+    assert graph["high"]["inputs"]["steps"] == 20
+    graph["high"]["inputs"] |= {"steps": 3, "end_at_step": 1}
+    assert shorter(graph)["high"]["inputs"] == graph["high"]["inputs"]
+
+
+def test_what_needs_a_node_that_a_server_lacks_is_left_out():
+    graph = {
+        "old": node("Old"), "new": node("New"), "run": node("Old", model=["new", 0]),
+        "save": node("Save", samples=["run", 0]), "other": node("Save", samples=["old", 0]),
+    }  # fmt: skip
+    assert known(graph, {"Old", "Save"}).keys() == {"old", "other"}
