@@ -98,6 +98,11 @@ def packed(shown):
     return comfy.utils.pack_latents(shown.unbind())[0] if getattr(shown, "is_nested", False) else shown
 
 
+def denoised(guider, given, start, end, noise, leftover):
+    part = StepRange(6, "euler", "simple", start, end, leftover)
+    return denoise_steps(guider, given, part, 5, noise)
+
+
 @pytest.mark.parametrize("older", [False, True], ids=["", "a ComfyUI that shows nested latents packed"])
 def test_two_ranges_equal_one_run_and_hand_the_tokens_on(editor, monkeypatch, older):
     positive, negative = editor.words()
@@ -111,51 +116,27 @@ def test_two_ranges_equal_one_run_and_hand_the_tokens_on(editor, monkeypatch, ol
             )
 
         monkeypatch.setattr(guider, "sample", sample)
-
-    def denoised(given, start, end, noise, leftover):
-        part = StepRange(6, "euler", "simple", start, end, leftover)
-        return denoise_steps(guider, given, part, 5, noise)
-
-    whole, clean = denoised(latent(), 0, 99, True, False)
-    first, _ = denoised(latent(), 0, 3, True, True)
+    whole, clean = denoised(guider, latent(), 0, 99, True, False)
+    first, _ = denoised(guider, latent(), 0, 3, True, True)
     assert first["samples"].is_nested
-    second, second_clean = denoised(first, 3, 99, False, False)
+    second, second_clean = denoised(guider, first, 3, 99, False, False)
     assert run.worst(second["samples"].unbind()[0], whole["samples"]) < 1e-4
     assert clean["samples"].shape == whole["samples"].shape == second_clean["samples"].shape
-    core = nodes.KSamplerAdvanced().sample
-    half = core(
-        editor.installed(),
-        "enable",
-        5,
-        6,
-        4.0,
-        "euler",
-        "simple",
-        positive,
-        negative,
-        latent(),
-        0,
-        3,
-        "enable",
-    )[0]
-    rest = core(
-        editor.installed(),
-        "disable",
-        5,
-        6,
-        4.0,
-        "euler",
-        "simple",
-        positive,
-        negative,
-        half,
-        3,
-        99,
-        "disable",
-    )[0]
-    assert run.worst(rest["samples"].unbind()[0], whole["samples"]) < 1e-4
     with pytest.raises(ValueError, match="does not hold the semantic tokens"):
-        denoised({"samples": first["samples"].unbind()[0]}, 3, 99, False, False)
+        denoised(guider, {"samples": first["samples"].unbind()[0]}, 3, 99, False, False)
+
+
+def test_two_ranges_of_cores_own_sampler_equal_one_run(editor):
+    words = editor.words()
+    guider = table_guider(editor.installed(), *words, joint(Scale(4.0)))
+    whole, _ = denoised(guider, latent(), 0, 99, True, False)
+
+    def part(given, noise: str, *steps):
+        asked = (editor.installed(), noise, 5, 6, 4.0, "euler", "simple", *words, given, *steps)
+        return nodes.KSamplerAdvanced().sample(*asked)[0]
+
+    rest = part(part(latent(), "enable", 0, 3, "enable"), "disable", 3, 99, "disable")
+    assert run.worst(rest["samples"].unbind()[0], whole["samples"]) < 1e-4
 
 
 def test_a_long_video_is_evaluated_in_windows_as_on_the_plain_host(editor):
