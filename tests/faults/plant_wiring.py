@@ -125,6 +125,18 @@ WIRING = (
         ("cli_request",),
     ),
     Fault(
+        "region-lost", "a reference acts everywhere, whatever its region and its frames",
+        "hosts/plain_references.py",
+        "words(reaches, *grid) if limited else None", "None",
+        ("plain_request",),
+    ),
+    Fault(
+        "half-rounded", "a run in half precision rounds its latent at every step", "hosts/plain.py",
+        "guided_velocity(dit, condition, guidance), noise, sigmas",
+        "guided_velocity(dit, condition, guidance), noise.to(dit.head.head.weight), sigmas",
+        ("plain_request",),
+    ),
+    Fault(
         "edit-unled", "a window of an edit is not led by the frame before it", "hosts/plain_edit.py",
         "first = max(0, start - 1)", "first = start",
         ("plain_edit",),
@@ -211,6 +223,11 @@ WIRING = (
     Fault(
         "mask-ablation", "the ablation without the attention mask trains with it", "training/dit.py",
         "config.recipe, config.attention_mask)", "config.recipe)",
+        ("trainer_wiring",),
+    ),
+    Fault(
+        "references-how", "a run's references are cut in the usual way, whatever it says", "training/dit.py",
+        "text.tokenize, config.how, config.references", "text.tokenize, MaskedFrames(), config.references",
         ("trainer_wiring",),
     ),
     Fault(

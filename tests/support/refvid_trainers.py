@@ -16,11 +16,13 @@ from refvid.training import dit as dit_training
 from refvid.training import sama, slot_id, videomaker
 from refvid.training.adapter import Models
 from refvid.training.batches import draw_batch
+from refvid.training.data import Encoder, Kind, Latents
 from refvid.training.edit_data import EditPairs, Pairs
 from refvid.training.identity_data import Meeting, Meetings
 from refvid.training.lora import add_lora, lora_state
 from refvid.training.objective import masked_reference_loss
 from refvid.training.photograph_data import Clips, Photographed
+from refvid.training.references import MaskedFrames
 from refvid.training.semantic_targets import TOKENS
 from refvid.wan.dit import DiTConfig, WanDiT
 from refvid.wan.text import TextEncoder
@@ -75,7 +77,11 @@ class Sama:
     files = ("sama.safetensors",)
 
     def feed(self, patch: pytest.MonkeyPatch) -> None:
-        patch.setattr(sama, "cached_pairs", lambda vae, tokenize, extractor, asked, *where: pairs(asked))
+        def made(vae, tokenize, extractor, asked: Pairs, *where) -> EditPairs:
+            assert asked in (self.edits, self.pretexts) and extractor is sama.HAND_MADE
+            return pairs(asked)
+
+        patch.setattr(sama, "cached_pairs", made)
 
     def train(self, models: Models, folder: Path) -> None:
         sama.train_sama(self.config, models, folder)
@@ -101,7 +107,10 @@ class SlotId:
     files = ("slot_id.safetensors",)
 
     def feed(self, patch: pytest.MonkeyPatch) -> None:
-        made = lambda vae, tokenize, slots, meeting, *where: meetings(meeting)  # noqa: E731
+        def made(vae, tokenize, slots: SlotsConfig, meeting: Meeting, size: int, *where) -> Meetings:
+            assert (slots, size) == (SLOTS, self.config.size)
+            return meetings(meeting)
+
         patch.setattr(slot_id, "cached_meetings", made)
         patch.setattr(slot_id, "_preview", lambda *given: None)
 
@@ -131,7 +140,11 @@ class VideoMaker:
     files = ("videomaker.safetensors",)
 
     def feed(self, patch: pytest.MonkeyPatch) -> None:
-        patch.setattr(videomaker, "cached_photographed", lambda *given: photographs())
+        def made(vae, tokenize, clips: Clips, *where) -> Photographed:
+            assert clips == self.config.clips
+            return photographs()
+
+        patch.setattr(videomaker, "cached_photographed", made)
 
     def train(self, models: Models, folder: Path) -> None:
         videomaker.train_videomaker(self.config, models, folder)
@@ -156,9 +169,16 @@ class Backbone:
     files = ("dit.safetensors", "text_encoder.safetensors")
 
     def feed(self, patch: pytest.MonkeyPatch) -> None:
-        patch.setattr(dit_training, "cached_latents", lambda encoder, kind, folder: self.data(kind))
+        config = self.config
 
-    def data(self, kind):
+        def made(encoder: Encoder, kind: Kind, folder: Path) -> Latents:
+            how = encoder.how, encoder.references, encoder.size, encoder.seed
+            assert how == (config.how, config.references, config.size, SEED)
+            return self.data(kind)
+
+        patch.setattr(dit_training, "cached_latents", made)
+
+    def data(self, kind: Kind) -> Latents:
         return latents(frames=(kind.frames + 3) // 4)
 
     def train(self, models: Models, folder: Path) -> None:
@@ -185,9 +205,11 @@ class Backbone:
 
 
 class Unmasked(Backbone):
-    """The ablation whose masked-out reference tokens stay visible, by another recipe."""
+    """The ablation whose masked-out reference tokens stay visible, by another recipe, of other references."""
 
-    config = replace(Backbone.config, attention_mask=False, recipe="bernini")
+    config = replace(
+        Backbone.config, attention_mask=False, recipe="bernini", how=MaskedFrames(subject_share=0.1), size=48
+    )
 
 
 @dataclass

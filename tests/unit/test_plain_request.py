@@ -1,6 +1,7 @@
 """A request without ComfyUI: every part of it reaches the run, against the run put together by hand."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import refvid_tiny as tiny
@@ -25,7 +26,7 @@ from refvid_plain import (
 )
 from torch import Tensor
 
-from refvid.core.controls import Controls
+from refvid.core.controls import Controls, FrameWindow, StepWindow
 from refvid.core.editing import Windows
 from refvid.core.frames import Placed
 from refvid.core.guidance import CONDITIONED, Guidance, Scale
@@ -36,19 +37,20 @@ from refvid.wan.dit import WanDiT
 from refvid.wan.sampler import flow_sigmas, sample_euler
 
 SIDE, FRAMES = 32, 5
+LEFT = (torch.arange(SIDE) < SIDE // 2).float().expand(SIDE, -1)
 GRID = (2, SIDE // 8, SIDE // 8)
 SETTINGS = Settings(width=SIDE, height=SIDE, frames=FRAMES, steps=2, scale=3.0, shift=4.0, seed=5)
 CLOSE = {"rtol": 0, "atol": 1e-5}
 
 
-def backbone_of(folder, state: dict[str, Tensor], sizes):
+def backbone_of(folder, state: dict[str, Tensor], sizes, dtype: torch.dtype = torch.float32):
     dit = tiny.save_dit(folder, "dit.safetensors", sizes, state)
-    return load_backbone(dit, tiny.save_vae(folder, width=2), tiny.save_text_encoder(folder))
+    return load_backbone(dit, tiny.save_vae(folder, width=2), tiny.save_text_encoder(folder), dtype)
 
 
 @pytest.fixture(scope="module")
 def backbone(tmp_path_factory):
-    sizes = tiny.config(layers=1)
+    sizes = tiny.config()  # two layers: what a reference reads in the first is seen in the second
     return backbone_of(tmp_path_factory.mktemp("text"), tiny.dit_state(sizes), sizes)
 
 
@@ -65,6 +67,10 @@ def picture(seed: int, count: int | None = None) -> Tensor:
 
 def reference(seed: int = 1, strength: float = 1.0):
     return make_reference(picture(seed), None, Controls(strength))
+
+
+def controlled(**asked):
+    return make_reference(picture(1), None, Controls(**asked))
 
 
 def people(strength: float = 1.0) -> People:
@@ -122,6 +128,10 @@ CHANGES = {
     "shift": {"settings": replace(SETTINGS, shift=1.0)},
     "no reference": {"references": ()},
     "a weaker reference": {"references": (reference(strength=0.1),)},
+    "a reference in a region": {"references": (replace(reference(), region=LEFT),)},
+    "on some frames": {"references": (controlled(frames=FrameWindow(0, 0)),)},
+    "in some steps": {"references": (controlled(steps=StepWindow(0.4)),)},
+    "that reads itself": {"references": (controlled(sees="itself"),)},
     "another recipe": {"recipe": "videomaker"},
     "nobody": {"people": None},
     "a weaker identity": {"people": people(0.1)},
@@ -146,6 +156,25 @@ def test_without_guidance_of_its_own_a_request_is_guided_at_its_settings_scale(b
     both = Guidance(Scale(3.0), Scale(3.0))
     made = generate(backbone, replace(REQUEST, guidance=None))
     assert torch.equal(made, generate(backbone, replace(REQUEST, guidance=both)))
+
+
+def test_in_half_precision_a_run_s_latent_stays_in_fp32(tmp_path):
+    """Small steps would round away."""
+    sizes = tiny.config(layers=1)
+    backbone = backbone_of(tmp_path, tiny.dit_state(sizes), sizes, torch.bfloat16)
+    asked = Request(
+        "a toy", replace(SETTINGS, steps=5), recipe="saber", guidance=Guidance(Scale(1), Scale(1))
+    )
+    assert asked.guidance is not None
+    condition = Condition({"positive": backbone.text.encode(["a toy"])}, shift=4.0)
+    steps = guided_velocity(backbone.dit, condition, asked.guidance)
+    found, made = [], noise(5)
+    for now, after in pairwise(flow_sigmas(5, 4.0)):
+        made = made + (after - now) * steps(made, now)
+    decode = backbone.vae.decode
+    backbone.vae.decode = lambda latent: found.append(latent) or decode(latent)
+    generate(backbone, asked)
+    assert torch.equal(found[0], made.bfloat16()), "rounded once, to be decoded"
 
 
 def test_the_attention_that_is_asked_for_runs(backbone, monkeypatch):
