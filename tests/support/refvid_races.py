@@ -10,7 +10,7 @@ from refvid.core import verdicts
 from refvid.core.verdicts import FILE, Contest
 from refvid.kernels import whole
 from refvid.kernels.eager import eager_attention
-from refvid.kernels.paths import Need, Verdict
+from refvid.kernels.paths import ASKED, Need, Verdict
 from refvid.kernels.race import Call, Contender, race
 
 NAME = "NVIDIA Nothing, driver 1"
@@ -20,7 +20,8 @@ CALL = Call(1, 2, 16, 40, 8, torch.float32, CPU, torch.full((1, 8), -0.7), None)
 
 
 def play_gpu(monkeypatch) -> None:
-    """Verdicts take this machine for one with a GPU."""
+    """Verdicts take this machine for one with a GPU, and nobody says in the environment what auto means."""
+    monkeypatch.delenv(ASKED, raising=False)
     monkeypatch.setattr(verdicts, "_can_race", lambda device: True)
     monkeypatch.setattr(verdicts, "_gpu", lambda device: NAME)
 
@@ -78,6 +79,17 @@ class Said:
         if isinstance(self.end, BaseException):
             raise self.end
         return self.end
+
+
+def holding(monkeypatch):
+    """What makes every race end as it is told to."""
+
+    def hold(end=None) -> Said:
+        said = Said(end)
+        monkeypatch.setattr(verdicts, "race", said)
+        return said
+
+    return hold
 
 
 def contest(call: Call = CALL, host: str = "torch's") -> Contest:

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 import torch
-from refvid_races import CALL, CPU, NEED, Said, contest, on_disk, only, play_gpu
+from refvid_races import CALL, CPU, NEED, contest, holding, on_disk, only, play_gpu
 
 from refvid.core import verdicts
 from refvid.core.verdicts import FILE, Verdicts
@@ -27,18 +27,12 @@ from refvid.kernels.race import Call
 
 @pytest.fixture(autouse=True)
 def gpu(monkeypatch):
-    monkeypatch.delenv(ASKED, raising=False)
     play_gpu(monkeypatch)
 
 
 @pytest.fixture
 def held(monkeypatch):
-    def hold(end=None) -> Said:
-        said = Said(end)
-        monkeypatch.setattr(verdicts, "race", said)
-        return said
-
-    return hold
+    return holding(monkeypatch)
 
 
 def test_a_race_is_held_once_and_told(tmp_path, held, caplog):

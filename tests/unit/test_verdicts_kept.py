@@ -10,28 +10,22 @@ from pathlib import Path
 
 import pytest
 import torch
-from refvid_races import NEED, Said, contest, on_disk, only, play_gpu
+from refvid_races import NEED, contest, holding, on_disk, only, play_gpu
 
 from refvid.core import verdicts
 from refvid.core.verdicts import DIED, FILE, TRYING, Verdicts
-from refvid.kernels.paths import ASKED, AUTO, BIAS, SDPA, TRITON, Verdict
+from refvid.kernels.paths import AUTO, BIAS, SDPA, TRITON, Verdict
 from refvid.kernels.race import OUT_OF_MEMORY
 
 
 @pytest.fixture(autouse=True)
 def gpu(monkeypatch):
-    monkeypatch.delenv(ASKED, raising=False)
     play_gpu(monkeypatch)
 
 
 @pytest.fixture
 def held(monkeypatch):
-    def hold(end=None) -> Said:
-        said = Said(end)
-        monkeypatch.setattr(verdicts, "race", said)
-        return said
-
-    return hold
+    return holding(monkeypatch)
 
 
 BROKEN = {
