@@ -1,16 +1,14 @@
 """Times of two calls side by side, and the figure that comes of them in results.csv."""
 
 import platform
-import re
 import time
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import torch
 from rows import Ratio, add_rows, ratio_of, row_of
 
-LOADED = Path("/proc/driver/nvidia/version")
+from refvid.core.verdicts import nvidia_driver
 
 
 def paired_ratio(slow, fast, runs: int = 15, warm: int = 2) -> Ratio:
@@ -41,7 +39,7 @@ def machine() -> dict:
         "torch": torch.__version__,
         "triton": _version("triton"),
         "python": platform.python_version(),
-        "driver": _driver() if cuda else None,
+        "driver": nvidia_driver() if cuda else None,
     }
 
 
@@ -50,16 +48,6 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _driver() -> str | None:
-    """Of the NVIDIA GPU: slim machines have no nvidia-smi, which is what torch asks."""
-    if LOADED.is_file():
-        found = re.search(r"\b\d{3,}\.\d+(\.\d+)?\b", LOADED.read_text("utf-8", "replace"))
-        return None if found is None else found[0]
-    from torch.utils.collect_env import get_nvidia_driver_version, run
-
-    return get_nvidia_driver_version(run)
 
 
 def _seconds(call) -> float:

@@ -3,6 +3,7 @@ bits there."""
 
 import json
 import logging
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property
@@ -25,6 +26,7 @@ MOST_LETTERS = 1 << 20  # of the file
 PACKAGES = ("torch", "triton", "triton-windows", "sageattention", "flash-attn", "xformers", "comfy-kitchen")
 TRYING = "trying"  # of an entry: a path that was being tried; where that stays, the process died of it
 DIED = "the process ended while it was tried"
+LOADED = Path("/proc/driver/nvidia/version")
 LONGEST = 1e9  # milliseconds that a file may say
 Said = dict[str, dict[str, Any]]  # machine: kind of call: what is said of it
 
@@ -204,11 +206,19 @@ def _verdict_of(entry: dict[str, Any]) -> Verdict:
     return Verdict(entry["path"], entry["milliseconds"], entry["left_out"])
 
 
-@cache
-def _gpu(device: torch.device) -> str:
+def nvidia_driver() -> str | None:
+    """The version of the driver of NVIDIA's GPUs; slim machines have no nvidia-smi, which is what torch asks."""
+    if LOADED.is_file():
+        found = re.search(r"\b\d{3,}\.\d+(\.\d+)?\b", LOADED.read_text("utf-8", "replace"))
+        return None if found is None else found[0]
     from torch.utils.collect_env import get_nvidia_driver_version, run
 
-    driver = None if torch.version.hip else get_nvidia_driver_version(run)
+    return get_nvidia_driver_version(run)
+
+
+@cache
+def _gpu(device: torch.device) -> str:
+    driver = None if torch.version.hip else nvidia_driver()
     return f"{torch.cuda.get_device_name(device)}, driver {driver or 'unknown'}"
 
 

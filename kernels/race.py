@@ -73,7 +73,7 @@ class Call:
         query, key, value = (
             torch.randn(shape, generator=generator, device=self.device, dtype=self.dtype) for _ in range(3)
         )
-        value[:, self.tokens - self.references :] *= math.sqrt(self.tokens / self.references)
+        value[:, self.tokens - self.references :] *= math.sqrt(self.tokens / max(1, self.references))
         return query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
 
     def _seen(self) -> float:

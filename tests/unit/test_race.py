@@ -296,6 +296,10 @@ def test_a_class_of_calls_is_by_what_decides_who_is_fastest():
     assert len({big.kind, *(one.kind for one in others)}) == 1 + len(others)
 
 
+def test_a_call_without_tokens_of_references_is_drawn_too():
+    assert all(one.isfinite().all() for one in Call(1, 2, 16, 40, 0, torch.float32, CPU).draw())
+
+
 def test_milliseconds_are_milliseconds():
     import time
 

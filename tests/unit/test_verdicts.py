@@ -74,8 +74,19 @@ def test_the_machine_is_named_by_gpu_driver_packages_and_our_kernels(tmp_path, h
     assert machine.endswith(f"kernels {verdicts._kernels()}, ComfyUI 0.33")
 
 
-def test_each_gpu_of_a_machine_goes_by_its_own_name(monkeypatch):
+def test_the_driver_is_the_one_that_is_loaded(monkeypatch, tmp_path):
+    """As it says of itself where it is loaded, else as torch finds out."""
+    monkeypatch.setattr(verdicts, "LOADED", tmp_path / "version")
+    monkeypatch.setattr("torch.utils.collect_env.get_nvidia_driver_version", lambda run: "570.1")
+    assert verdicts.nvidia_driver() == "570.1"
+    said = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.159.04  Tue Nov 11\nGCC version:  gcc 12.3.0"
+    (tmp_path / "version").write_text(said)
+    assert verdicts.nvidia_driver() == "580.159.04"
+
+
+def test_each_gpu_of_a_machine_goes_by_its_own_name(monkeypatch, tmp_path):
     monkeypatch.undo()
+    monkeypatch.setattr(verdicts, "LOADED", tmp_path / "none")
     monkeypatch.setattr("torch.cuda.get_device_name", lambda device=None: f"NVIDIA {device}")
     monkeypatch.setattr("torch.utils.collect_env.get_nvidia_driver_version", lambda run: None)
     assert verdicts._gpu.__wrapped__(torch.device("cuda:1")) == "NVIDIA cuda:1, driver unknown"
