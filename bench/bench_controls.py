@@ -6,6 +6,9 @@
 import torch
 from results import paired_ratio, record
 
+from refvid.backbones.base import Tail, attend_all
+from refvid.backbones.wan.dit import DiTConfig, WanDiT
+from refvid.backbones.wan.geometry import WAN_2_1
 from refvid.core.controls import Controls
 from refvid.core.layout import Layout, Stream
 from refvid.core.positions import reference_angles
@@ -13,11 +16,9 @@ from refvid.core.recipes import recipe_named
 from refvid.core.visibility import turn
 from refvid.kernels.eager import eager_attention
 from refvid.kernels.grouped import in_groups
-from refvid.wan.attention import attend_all
-from refvid.wan.dit import DiTConfig, Tail, WanDiT
 
 FRAMES, ROWS, COLUMNS = 5, 32, 32  # 5 x 16 x 16 = 1280 tokens
-VIDEO = FRAMES * ROWS * COLUMNS // 4
+VIDEO = WAN_2_1.count(FRAMES, ROWS, COLUMNS)
 CASE = "1280 + 512 tokens, width 256 x 4"
 
 
@@ -38,7 +39,7 @@ def main() -> None:
     tokens = torch.randn(1, 512, 256, generator=generator)
 
     def forward(asked: Controls, cells: torch.Tensor | None, eager: bool = False) -> torch.Tensor:
-        layout = Layout(recipe_named("saber"), (Stream(16, 16, 256, asked),) * 2)
+        layout = Layout(recipe_named("saber"), (Stream(16, 16, 256, asked),) * 2, WAN_2_1)
         angles = reference_angles(layout, FRAMES, dit.head_size)[None]
         now = turn(layout, 0.0, cells, None, VIDEO, FRAMES, latent.device)
         assert now is not None

@@ -7,12 +7,12 @@ machine: ratios, not seconds.
 import torch
 from results import paired_ratio, record
 
+from refvid.backbones.wan.dit import DiTConfig, WanDiT
 from refvid.core.guidance import Scale, joint
 from refvid.core.recipes import in_context, sama
 from refvid.core.semantic import SemanticConfig, SemanticModules
 from refvid.hosts import plain
 from refvid.hosts.plain_edit import Edit
-from refvid.wan.dit import DiTConfig, WanDiT
 
 GRID = (6, 20, 20)
 CASE = "width 256 x 6, 600 tokens of a video and of its source"

@@ -6,13 +6,13 @@ One evaluation of all passes of a step on the plain host: the demo model's sizes
 import torch
 from results import paired_ratio, record
 
+from refvid.backbones.wan.dit import DiTConfig, WanDiT
+from refvid.backbones.wan.vae import WanVAE
 from refvid.core.controls import StepWindow
 from refvid.core.guidance import Guidance, Scale, joint
 from refvid.core.recipes import recipe_named
 from refvid.core.references import make_reference
 from refvid.hosts import plain, plain_references
-from refvid.wan.dit import DiTConfig, WanDiT
-from refvid.wan.vae import WanVAE
 
 GRID, SIZE = (6, 20, 20), 160
 CASE = "width 256 x 6, 600 video tokens, 100 of a reference"

@@ -9,11 +9,13 @@ import torch
 import torch.nn.functional as F
 from results import paired_ratio, record
 
+from refvid.backbones.base import Tail
+from refvid.backbones.wan.dit import DiTConfig, WanDiT
+from refvid.backbones.wan.geometry import WAN_2_1
 from refvid.core.layout import Layout, Stream
 from refvid.core.positions import reference_angles
 from refvid.core.recipes import recipe_named
 from refvid.kernels.eager import masked_attention
-from refvid.wan.dit import DiTConfig, Tail, WanDiT
 
 FRAMES, ROWS, COLUMNS = 5, 32, 32  # 5 x 16 x 16 = 1280 tokens
 REFERENCES, KEPT = 4, 0.25
@@ -43,7 +45,7 @@ def main() -> None:
     dit = WanDiT(DiTConfig(256, 512, 2, 4, 16, 16, 64)).eval()
     latent = torch.randn(1, 16, FRAMES, ROWS, COLUMNS, generator=generator)
     timestep, context = torch.tensor([500.0]), torch.randn(1, 64, 64, generator=generator)
-    layout = Layout(recipe_named("saber"), (Stream(ROWS // 2, COLUMNS // 2, 256),) * REFERENCES)
+    layout = Layout(recipe_named("saber"), (Stream(ROWS // 2, COLUMNS // 2, 256),) * REFERENCES, WAN_2_1)
     angles = reference_angles(layout, FRAMES, dit.head_size)[None]
     tokens = torch.randn(1, angles.shape[1], 256, generator=generator)
     order = torch.randperm(tokens.shape[1], generator=generator)

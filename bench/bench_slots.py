@@ -12,9 +12,11 @@ import torch
 from results import paired_ratio, record
 from rows import Ratio
 
-from refvid.core.slots import SlotEncoder, slots_1_3b
+from refvid.backbones.wan.geometry import WAN_2_1
+from refvid.backbones.wan.slots import slots_1_3b
+from refvid.backbones.wan.vae import WanVAE
+from refvid.core.slots import SlotEncoder
 from refvid.training.slot_baselines import MeanEncoder
-from refvid.wan.vae import WanVAE
 
 CASE = "33 frames of 256 x 256, width 768"
 STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -47,7 +49,7 @@ def main() -> None:
     torch.manual_seed(0)
     clip, cover = torch.randn(1, 16, 9, 32, 32, device=device), torch.ones(1, 9, 16, 16, device=device)
     given = (clip, cover, clip[:, :, :1], cover[:, :1])
-    slots, mean = (kind(slots_1_3b()).to(device).eval() for kind in (SlotEncoder, MeanEncoder))
+    slots, mean = (kind(slots_1_3b(), WAN_2_1.patch).to(device).eval() for kind in (SlotEncoder, MeanEncoder))
     record(
         "slots", f"{CASE}: slots / mean pooling", paired_ratio(lambda: slots(*given), lambda: mean(*given))
     )

@@ -54,6 +54,7 @@ def add_edit(commands) -> None:
 
 def _edit(options: argparse.Namespace) -> None:
     from .. import media
+    from ..backbones.wan.geometry import GROUP
     from ..core.editing import LONGEST, Windows, edit_prompt
     from ..demo import models
     from ..hosts.pipeline import Request
@@ -63,7 +64,7 @@ def _edit(options: argparse.Namespace) -> None:
     refuse_without(options, NEEDS | (ADAPTED if options.dit else {}))
     edit_prompt(options.instruction)  # refused before anything is read
     said = {"length": options.window, "overlap": options.overlap}
-    windows = Windows(**{name: value for name, value in said.items() if value is not None})
+    windows = Windows(GROUP, **{name: value for name, value in said.items() if value is not None})
     runs_on(options)
     film = media.read_film(options.video, "--video", LONGEST)
     _tell_one_window(options, len(film.pictures), windows.length)

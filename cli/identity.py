@@ -57,13 +57,14 @@ def read_people(options: argparse.Namespace, backbone: Any) -> Any:
     """The identity of a run, with the adapter's LoRA put on the backbone; None where none is asked for or its strength is 0."""
     if options.identity is None:
         return None
+    from ..backbones.wan.geometry import WAN
+    from ..backbones.wan.lora import merge_lora
     from ..core.adapter import load_adapter
     from ..core.identity import load_identity, require_adapter
     from ..hosts.plain_identity import People, Person
-    from ..wan.lora import merge_lora
 
     adapter, identity = (
-        load_adapter(_adapter(options), "--adapter"),
+        load_adapter(_adapter(options), WAN, "--adapter"),
         load_identity(options.identity, "--identity"),
     )
     require_adapter(identity, adapter.fingerprint, "--identity")
@@ -89,6 +90,7 @@ def _adapter(options: argparse.Namespace) -> Path:
 
 def _make(options: argparse.Namespace) -> None:
     from .. import media
+    from ..backbones.wan.geometry import WAN
     from ..core.adapter import load_adapter
     from ..core.identity import save_identity
     from ..core.routing import routing_rows
@@ -97,13 +99,16 @@ def _make(options: argparse.Namespace) -> None:
 
     refuse(options, {"lora": "an identity is read with the VAE and the adapter alone"})
     runs_on(options)
-    adapter, clip = load_adapter(_adapter(options), "--adapter"), media.read_video(options.video, "--video")
+    adapter, clip = (
+        load_adapter(_adapter(options), WAN, "--adapter"),
+        media.read_video(options.video, "--video"),
+    )
     masks = None if options.mask is None else media.read_masks(options.mask, "--mask")
     identity, video, encoded = encode_identity(adapter, load_files(options).vae, clip, masks, options.anchor)
     save_identity(identity, options.out)
     if options.routing is not None:
         options.routing.parent.mkdir(parents=True, exist_ok=True)
-        rows, titles, captions = routing_rows(video, encoded)
+        rows, titles, captions = routing_rows(video, encoded, adapter.geometry.group)
         contact_sheet(rows, titles, options.routing, captions, scale=1)
         print(options.routing.resolve())
     print(

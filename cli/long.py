@@ -51,6 +51,7 @@ def add_long(commands) -> None:
 
 def _long(options: argparse.Namespace) -> None:
     from .. import media
+    from ..backbones.wan.geometry import GROUP
     from ..core.long_video import LongVideo
     from ..hosts.plain_long_video import Parts, generate_long
 
@@ -63,7 +64,7 @@ def _long(options: argparse.Namespace) -> None:
     runs_on(options)
     pictures = None if options.from_ is None else media.read_video(options.from_, "--from")
     plan = LongVideo(
-        options.keys or (20 if pictures is None else len(pictures)), options.stride, options.keep
+        GROUP, options.keys or (20 if pictures is None else len(pictures)), options.stride, options.keep
     )
     if pictures is not None:
         plan.pairs(pictures)  # refuses too few before a model is loaded

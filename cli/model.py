@@ -111,7 +111,7 @@ def _lora(said: str) -> tuple[str, float]:
 def _with_loras(backbone: Any, loras: list[tuple[str, float]], recipe: str) -> Any:
     """The backbone with each merged, and the recipe that those that act were trained for. ValueError where
     that is more than one and none is chosen."""
-    from ..wan.lora import merge_lora_file
+    from ..backbones.wan.lora import merge_lora_file
 
     trained = {}
     for file, strength in loras:

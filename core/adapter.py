@@ -5,6 +5,7 @@ The LoRA has ComfyUI's key names, so core's own LoRA loader reads it from the sa
 
 import itertools
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -21,11 +22,11 @@ from .checkpoint import (
     require_tensors,
     save_model,
 )
+from .geometry import Geometry
 from .header import shown
-from .lora import CROSS, LORA, PROJECTIONS, changes
+from .lora import CROSS, LORA, MOST_LAYERS, PROJECTIONS, changes
 from .records import read_record
 from .slots import SlotEncoder, SlotsConfig
-from .wan_files import MOST_LAYERS
 
 ADAPTER, FORMAT = "slot_id", "2"
 ENCODER = "slot_encoder."
@@ -34,9 +35,11 @@ _CONFIG = "refvid.config"
 
 @dataclass(frozen=True)
 class Adapter:
-    """config and weights of a `SlotEncoder`; the LoRA as in the file; fingerprint of all of it."""
+    """config and weights of a `SlotEncoder`, and the geometry whose latents it reads; the LoRA as in the file; fingerprint of all of
+    it."""
 
     config: SlotsConfig
+    geometry: Geometry
     encoder: dict[str, Tensor]
     lora: dict[str, Tensor]
     fingerprint: str
@@ -59,14 +62,15 @@ def save_adapter(
     save_model({**{ENCODER + key: value for key, value in encoder.items()}, **lora}, path, metadata, dtype)
 
 
-def load_adapter(path: str | Path, what: str = "adapter") -> Adapter:
-    """What `save_adapter` wrote. ValueError for a file that is missing, truncated, of another kind or
-    version, that holds more than an encoder and a LoRA, or whose encoder is not of its configuration's
-    sizes."""
+def load_adapter(path: str | Path, known: Mapping[int, Geometry], what: str = "adapter") -> Adapter:
+    """What `save_adapter` wrote, for a backbone of one of the known geometries, by the channels of its latents.
+    ValueError for a file that is missing, truncated, of another kind or version, for another backbone, that
+    holds more than an encoder and a LoRA, or whose encoder is not of its configuration's sizes."""
     shapes, metadata = read_shapes(path, what)
     name = f"{what}: {Path(path).name}"
     require_kind(metadata, ADAPTER, FORMAT, name, "a plain LoRA goes into a LoRA loader")
     config = read_record(SlotsConfig, metadata, _CONFIG, name)
+    geometry = _geometry(config, known, f'{name}: its metadata "{_CONFIG}" cannot be used')
     odd = [key for key in shapes if not key.startswith((ENCODER, LORA))]
     if odd:
         raise ValueError(
@@ -74,12 +78,23 @@ def load_adapter(path: str | Path, what: str = "adapter") -> Adapter:
             f"({LORA}…); needed these two alone"
         )
     with torch.device("meta"):
-        wanted = SlotEncoder(config).state_dict()
+        wanted = SlotEncoder(config, geometry.patch).state_dict()
     require_tensors(_encoder(shapes), wanted, f"{name}: its encoder")
     _require_lora(_lora(shapes), config.context, name)
     state, _ = read_safetensors(path, what)
     encoder, lora = _encoder(state), _lora(state)
-    return Adapter(config, encoder, lora, _fingerprint(state))
+    return Adapter(config, geometry, encoder, lora, _fingerprint(state))
+
+
+def _geometry(config: SlotsConfig, known: Mapping[int, Geometry], name: str) -> Geometry:
+    """The geometry whose latents an encoder of these sizes reads."""
+    if config.channels not in known:
+        raise ValueError(f"{name} (channels is {config.channels}; needed {' or '.join(map(str, known))})")
+    try:
+        config.require(known[config.channels])
+    except ValueError as error:
+        raise ValueError(f"{name} ({error})") from error
+    return known[config.channels]
 
 
 def _encoder(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .frames import GROUP
+from .geometry import Geometry
 
 PREFIX = "[Video edit]"
 LONGEST = 961  # pictures: a minute at 16 a second (our choice)
@@ -18,8 +18,8 @@ def edit_prompt(instruction: str) -> str:
     return f"{PREFIX} {instruction.strip()}"
 
 
-def padded(clip: Tensor) -> Tensor:
-    """A clip (F, H, W, C) with its last picture repeated up to 4k + 1 pictures, which is what Wan makes; cut the result back to F.
+def padded(clip: Tensor, geometry: Geometry) -> Tensor:
+    """A clip (F, H, W, C) with its last picture repeated until the latent frames are full; cut the result back to F.
     ValueError for fewer than 2 pictures or more than LONGEST, and for NaN."""
     count = len(clip)
     if count < 2 or count > LONGEST:
@@ -28,11 +28,11 @@ def padded(clip: Tensor) -> Tensor:
         )
     if not torch.isfinite(clip).all():
         raise ValueError("source holds NaN or infinite values; check the node or file it comes from")
-    more = -(count - 1) % GROUP
+    more = geometry.whole(count) - count
     return torch.cat([clip, clip[-1:].expand(more, *clip.shape[1:])])
 
 
-def fitted_size(width: int, height: int, pixels: int, stride: int = 16) -> tuple[int, int]:
+def fitted_size(width: int, height: int, pixels: int, stride: int) -> tuple[int, int]:
     """The size nearest to a film's aspect, in multiples of `stride`, of about so many pixels: (width, height)."""
     scale = (pixels / (width * height)) ** 0.5
     return tuple(max(stride, round(side * scale / stride) * stride) for side in (width, height))  # pyright: ignore[reportReturnType]
@@ -40,29 +40,34 @@ def fitted_size(width: int, height: int, pixels: int, stride: int = 16) -> tuple
 
 @dataclass(frozen=True)
 class Windows:
-    """Overlapping parts in which a longer video is evaluated, in pictures: each so long, sharing so many with the next. ValueError for a
-    length that is not 4k + 1, and for an overlap that is not a multiple of 4 within it."""
+    """Overlapping parts in which a longer video is evaluated, in pictures: each so long, sharing so many with the next, on a backbone
+    whose latent frames hold `group` of them. ValueError for a length that does not fill its latent frames, and for an overlap that is
+    not some of them within it."""
 
+    group: int
     length: int = 81
     overlap: int = 32
 
     def __post_init__(self) -> None:
-        if self.length < 1 + GROUP or self.length % GROUP != 1:
-            raise ValueError(f"window is {self.length}; needed 4k + 1 pictures: 5, 9, … 81")
-        if self.overlap < GROUP or self.overlap % GROUP or self.overlap >= self.length - 1:
+        group = self.group
+        if self.length < 1 + group or self.length % group != 1 % group:
             raise ValueError(
-                f"overlap is {self.overlap}; needed a multiple of {GROUP}, from {GROUP} to less than the window's {self.length - 1}"
+                f"window is {self.length}; needed {group}k + 1 pictures: {1 + group}, {1 + 2 * group}, …"
+            )
+        if self.overlap < group or self.overlap % group or self.overlap >= self.length - 1:
+            raise ValueError(
+                f"overlap is {self.overlap}; needed a multiple of {group}, from {group} to less than the window's {self.length - 1}"
             )
 
     @property
     def frames(self) -> int:
         """Latent frames of a window."""
-        return (self.length - 1) // GROUP + 1
+        return (self.length - 1) // self.group + 1
 
     @property
     def shared(self) -> int:
         """Latent frames of the overlap."""
-        return self.overlap // GROUP
+        return self.overlap // self.group
 
     def spans(self, frames: int) -> list[tuple[int, int]]:
         """Latent frames [start, stop) of each window over a video of so many; the last ends with the video."""

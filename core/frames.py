@@ -8,8 +8,10 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-GROUP = 4  # pictures in a latent frame of Wan's VAE, but for the first, which has one
+from .geometry import Geometry
+
 CLOCKS = ("own", "shared")
+VIEWS = 6  # latent frames of the task "multi-view" behind its first
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,12 @@ class Placed:
 
 @dataclass(frozen=True)
 class Task:
-    """Which pictures of a video of `length` are given, for `count` of them; and how many that must be."""
+    """Which pictures of a video of `length` are given, for `count` of them; and how many that must be on a backbone of a geometry, in
+    words and as a test of count and length."""
 
     indices: Callable[[int, int], list[int]]
-    needs: str
-    fits: Callable[[int, int], bool]
+    needs: Callable[[Geometry], str]
+    fits: Callable[[int, int, Geometry], bool]
 
 
 def _spread(count: int, length: int) -> list[int]:
@@ -58,36 +61,46 @@ def _spread(count: int, length: int) -> list[int]:
 
 
 TASKS = {
-    "first frame": Task(lambda count, length: [0], "1 picture", lambda count, length: count == 1),
+    "first frame": Task(
+        lambda count, length: [0], lambda geometry: "1 picture", lambda count, length, geometry: count == 1
+    ),
     "prediction": Task(
         lambda count, length: list(range(count)),
-        f"1, 5, 9, … pictures (latent frames hold {GROUP}), fewer than the video's",
-        lambda count, length: count % GROUP == 1 and count < length,
+        lambda geometry: (
+            f"{geometry.lengths} pictures (latent frames hold {geometry.group}), fewer than the video's"
+        ),
+        lambda count, length, geometry: count == geometry.whole(count) and count < length,
     ),
     "first and last": Task(
-        lambda count, length: [0, length - 1], "2 pictures", lambda count, length: count == 2 and length > 1
+        lambda count, length: [0, length - 1],
+        lambda geometry: "2 pictures",
+        lambda count, length, geometry: count == 2 and length > 1,
     ),
     "every n-th": Task(
         _spread,
-        f"2 pictures or more that divide the video into equal parts of {GROUP} pictures or a multiple",
-        lambda count, length: count > 1 and (length - 1) % (GROUP * (count - 1)) == 0,
+        lambda geometry: (
+            f"2 pictures or more that divide the video into equal parts of {geometry.group} pictures or a multiple"
+        ),
+        lambda count, length, geometry: count > 1 and (length - 1) % (geometry.group * (count - 1)) == 0,
     ),
     "multi-view": Task(
         lambda count, length: [0],
-        f"1 picture, and a video of {1 + 6 * GROUP}: six views of {GROUP} pictures each",
-        lambda count, length: count == 1 and length == 1 + 6 * GROUP,
+        lambda geometry: (
+            f"1 picture, and a video of {geometry.pictures(1 + VIEWS)}: six views of {geometry.group} pictures each"
+        ),
+        lambda count, length, geometry: count == 1 and length == geometry.pictures(1 + VIEWS),
     ),
 }
 
 
-def indices_of(task: str, count: int, length: int) -> list[int]:
+def indices_of(task: str, count: int, length: int, geometry: Geometry) -> list[int]:
     """Where `count` pictures stand in a video of `length`. ValueError where the task has no place for that many."""
     if task not in TASKS:
         raise ValueError(f"task is {task!r}; choose one of {', '.join(TASKS)}")
     known = TASKS[task]
-    if not known.fits(count, length):
+    if not known.fits(count, length, geometry):
         raise ValueError(
-            f"frames: {count} pictures for a video of {length}; the task {task!r} needs {known.needs}"
+            f"frames: {count} pictures for a video of {length}; the task {task!r} needs {known.needs(geometry)}"
         )
     return known.indices(count, length)
 
@@ -116,9 +129,9 @@ class Clip:
     skip: int
 
 
-def clips_to_encode(placed: Placed, length: int, width: int, height: int) -> list[Clip]:
+def clips_to_encode(placed: Placed, length: int, width: int, height: int, group: int) -> list[Clip]:
     """What to encode so that the pictures stand in a video of `length` pictures of width x height pixels. A latent frame is given by all
-    its pictures, or by one, which is held still. ValueError for pictures of another size, and for frames outside the video, given
+    its pictures, `group` of them, or by one, which is held still. ValueError for pictures of another size, and for frames outside the video, given
     twice, or that give a latent frame in part."""
     pictures = placed.pictures
     if tuple(pictures.shape[1:3]) != (height, width):
@@ -129,22 +142,25 @@ def clips_to_encode(placed: Placed, length: int, width: int, height: int) -> lis
     order = sorted(range(len(places)), key=places.__getitem__)
     given: dict[int, list[int]] = {}
     for k in order:
-        given.setdefault((places[k] + GROUP - 1) // GROUP, []).append(k)
+        given.setdefault((places[k] + group - 1) // group, []).append(k)
     for frame, held in given.items():
-        if 1 < len(held) < GROUP:
-            first = GROUP * (frame - 1) + 1
+        if 1 < len(held) < group:
+            first = group * (frame - 1) + 1
             raise ValueError(
-                f"frames {', '.join(str(places[k]) for k in held)} lie in one latent frame, {first} to {first + GROUP - 1}: give one of "
-                "them, which is held still, or all four"
+                f"frames {', '.join(str(places[k]) for k in held)} lie in one latent frame, {first} to {first + group - 1}: give one of "
+                f"them, which is held still, or all {group}"
             )
-    return [_clip(pictures, run, given) for run in _runs(given)]
+    return [_clip(pictures, run, given, group) for run in _runs(given, group)]
 
 
-def given_frames(placed: Placed, encode: Callable[[Tensor], Tensor], empty: Tensor, stride: int) -> Given:
-    """The pictures on an empty video latent (1, C, F, h, w) whose cells are `stride` pixels. `encode`: (n, H, W, 3) -> (1, C, k, h, w).
+def given_frames(
+    placed: Placed, encode: Callable[[Tensor], Tensor], empty: Tensor, geometry: Geometry
+) -> Given:
+    """The pictures on an empty video latent (1, C, F, h, w). `encode`: (n, H, W, 3) -> (1, C, k, h, w).
     Everything that may be refused (`clips_to_encode`) is refused before anything is encoded."""
     frames, rows, columns = empty.shape[2:]
-    clips = clips_to_encode(placed, GROUP * (frames - 1) + 1, columns * stride, rows * stride)
+    size = (columns * geometry.stride, rows * geometry.stride)
+    clips = clips_to_encode(placed, geometry.pictures(frames), *size, geometry.group)
     latent, replaced = torch.zeros_like(empty), torch.zeros(empty.shape[2], dtype=torch.bool)
     for clip in clips:
         made = encode(clip.pictures[..., :3])[:, :, clip.skip :]
@@ -168,20 +184,20 @@ def _checked(count: int, indices: list[int], length: int) -> list[int]:
     return places
 
 
-def _runs(given: dict[int, list[int]]) -> list[list[int]]:
+def _runs(given: dict[int, list[int]], group: int) -> list[list[int]]:
     """Latent frames that are encoded together: neighbours given by all their pictures; one that is held stands alone."""
 
     def whole(frame: int) -> bool:
-        return len(given[frame]) == (1 if frame == 0 else GROUP)
+        return len(given[frame]) == (1 if frame == 0 else group)
 
     keyed = [(frame, frame - place if whole(frame) else -1 - frame) for place, frame in enumerate(given)]
     return [[frame for frame, _ in run] for _, run in groupby(keyed, key=lambda one: one[1])]
 
 
-def _clip(pictures: Tensor, run: list[int], given: dict[int, list[int]]) -> Clip:
+def _clip(pictures: Tensor, run: list[int], given: dict[int, list[int]], group: int) -> Clip:
     """A run that does not begin the video is encoded after its own first picture, since the VAE's first latent frame has one."""
     shown = [k for frame in run for k in given[frame]]
     if run[0] == 0:
         return Clip(pictures[shown], 0, 0)
-    held = shown * GROUP if len(shown) == 1 else shown
+    held = shown * group if len(shown) == 1 else shown
     return Clip(pictures[[held[0], *held]], run[0], 1)

@@ -23,12 +23,12 @@ SEEN = {
 
 @dataclass(frozen=True)
 class Sizes:
-    """A backbone: features, features inside its feed-forward, blocks, text tokens."""
+    """A backbone: features, features inside its feed-forward, blocks, and how many text tokens it reads."""
 
     width: int
     ffn_width: int
     layers: int
-    text_tokens: int = 512
+    text_tokens: int
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,7 @@ def inspect(
     keep (kept,), cells (F, h, w) or None and soft as in `visibility.turn`; latent, its frames, rows and columns; `choose`
     says which path runs what references do at a moment.
     """
-    grid = (latent[0], (latent[1] + 1) // 2, (latent[2] + 1) // 2)
-    video = grid[0] * grid[1] * grid[2]
+    grid, video = layout.geometry.tokens(*latent), layout.geometry.count(*latent)
     shares = [step / SHARES for step in range(SHARES + 1)]
     turns = _turns(
         layout, shares, lambda share: turn(layout, share, cells, soft, video, grid[0], torch.device("cpu"))
@@ -142,7 +141,7 @@ def _pairs(groups: Groups) -> int:
 def _views(
     layout: Layout, keep: Tensor, cells: Tensor | None, grid: tuple[int, int, int], shares: list[float]
 ) -> tuple[ReferenceView, ...]:
-    words = None if cells is None else token_words(cells).view(grid)
+    words = None if cells is None else token_words(cells, layout.geometry.patch).view(grid)
     views, before = [], 0
     for index, stream in enumerate(layout.streams):
         kept = torch.zeros(stream.tokens, dtype=torch.bool)
@@ -157,7 +156,8 @@ def _views(
 def _table(layout: Layout, cells: Tensor | None, video: int) -> Tensor:
     count = len(layout.streams)
     table = torch.zeros(count + 1, count + 1)
-    words = torch.full((video,), (1 << count) - 1) if cells is None else token_words(cells)
+    everyone = torch.full((video,), (1 << count) - 1)
+    words = everyone if cells is None else token_words(cells, layout.geometry.patch)
     table[0] = torch.tensor([1.0, *((words >> index & 1).float().mean() for index in range(count))])
     for index in range(count):
         table[index + 1, list(layout.seen_by(index))] = 1.0

@@ -6,6 +6,7 @@ from itertools import accumulate
 from typing import Literal
 
 from .controls import Controls, StepWindow
+from .geometry import Geometry
 from .recipes import Recipe
 
 Role = Literal["picture", "source", "semantic"]
@@ -38,10 +39,11 @@ def source_streams(recipe: Recipe, frames: int, rows: int, columns: int) -> tupl
 
 @dataclass(frozen=True)
 class Layout:
-    """The recipe and the references of one condition, in the order of their tokens."""
+    """The recipe and the references of one condition, in the order of their tokens, on a backbone of this geometry."""
 
     recipe: Recipe
     streams: tuple[Stream, ...]
+    geometry: Geometry
 
     @property
     def kept(self) -> int:

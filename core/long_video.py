@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from .frames import GROUP, Placed
+from .frames import Placed
 
 
 @dataclass(frozen=True)
@@ -15,8 +15,9 @@ class LongVideo:
     holds the second: the video arrives at it where that begins, so the rest of the segment is cut off. Of its pictures every `keep`-th
     is kept: a clip's own pictures as keys are then its temporal upsampling by stride / keep (STIV-TUP, §3.5, whose frames two apart a
     latent frame of Wan cannot give; our choice). ValueError for fewer than 2 keys, a stride that is no multiple of a latent frame's
-    pictures, and a `keep` that does not divide it."""
+    pictures, of which there are `group`, and a `keep` that does not divide it."""
 
+    group: int
     keys: int
     stride: int
     keep: int = 1
@@ -24,15 +25,15 @@ class LongVideo:
     def __post_init__(self) -> None:
         if self.keys < 2:
             raise ValueError(f"keys is {self.keys}; a long video needs 2 key pictures or more")
-        if self.stride < GROUP or self.stride % GROUP:
-            raise ValueError(f"stride is {self.stride}; needed a multiple of {GROUP} pictures")
+        if self.stride < self.group or self.stride % self.group:
+            raise ValueError(f"stride is {self.stride}; needed a multiple of {self.group} pictures")
         if self.keep < 1 or self.stride % self.keep:
             raise ValueError(f"keep is {self.keep}; needed a number that divides the stride {self.stride}")
 
     @property
     def segment(self) -> int:
         """Pictures of a segment as it is generated."""
-        return self.stride + 1 + GROUP
+        return self.stride + 1 + self.group
 
     @property
     def length(self) -> int:

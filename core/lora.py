@@ -34,6 +34,7 @@ ENDS = {
 BIAS, MODULATION = ".diff_b", ".diff_m"
 WHOLE = ({"diff"}, *({"up", "down"} | more for more in ({*()}, {"alpha"}, {"dora"}, {"alpha", "dora"})))
 MOST_RANK = 1 << 14
+MOST_LAYERS = 256  # blocks of a model; published: up to 40
 FLAT = ("lora_unet_", "lora_unet__")  # before a layer's name with _ for every dot
 
 

@@ -4,12 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-LATENT_STRIDE = 8
-TOKEN_STRIDE = 16  # 8 by the VAE, 2 by the patch
-MASK_CHANNELS = 4  # as many as Wan's image-to-video input carries
 
-
-def token_mask(mask: Tensor, stride: int = TOKEN_STRIDE) -> Tensor:
+def token_mask(mask: Tensor, stride: int) -> Tensor:
     """Which tokens hold any reference pixel. mask (H, W) in [0, 1] -> (H/stride * W/stride,) bool.
 
     "Any pixel above 0.5" keeps thin structures (our choice; MAGREF's code does the same).
@@ -17,18 +13,19 @@ def token_mask(mask: Tensor, stride: int = TOKEN_STRIDE) -> Tensor:
     return F.max_pool2d(mask[None, None].float(), stride).flatten().gt(0.5)
 
 
-def token_cover(mask: Tensor, stride: int = TOKEN_STRIDE) -> Tensor:
+def token_cover(mask: Tensor, stride: int) -> Tensor:
     """The share of each token that the mask covers. mask (H, W) in [0, 1] -> (H/stride * W/stride,)"""
     return F.avg_pool2d(mask[None, None].float(), stride).flatten()
 
 
-def latent_mask(mask: Tensor, stride: int = LATENT_STRIDE) -> Tensor:
-    """Latent cells mostly covered by the reference. mask (H, W) -> (1, 4, 1, H/stride, W/stride) of 0 and 1.
+def latent_mask(mask: Tensor, stride: int, channels: int) -> Tensor:
+    """Latent cells mostly covered by the reference. mask (H, W) -> (1, channels, 1, H/stride, W/stride) of 0 and 1.
 
-    Four equal channels in the place of Wan-I2V's "known" mask (Saber leaves the count open: 4 loads I2V weights).
+    Equal channels in the place of an image-to-video model's "known" mask, which has one for each picture of a latent frame
+    (Saber leaves the count open: as many load such weights).
     """
     cells = F.avg_pool2d(mask[None, None].float(), stride).gt(0.5).float()
-    return cells.unsqueeze(2).repeat(1, MASK_CHANNELS, 1, 1, 1)
+    return cells.unsqueeze(2).repeat(1, channels, 1, 1, 1)
 
 
 def keep_indices(masks: list[Tensor]) -> Tensor:

@@ -8,8 +8,6 @@ from itertools import pairwise, product
 import torch
 from torch import Generator, Tensor
 
-from .frames import GROUP
-
 SHARE = 0.3  # of the frames, that inpainting hides
 PACE = 2  # frames of the clip to one of the faster clip
 TUBES = 2  # on each axis
@@ -18,12 +16,13 @@ TUBES = 2  # on each axis
 @dataclass(frozen=True)
 class Pretext:
     """One perturbation. `instruction` is SAMA's task token, which stands before the caption; `weight` its part of the training mixture
-    (§4.1); `least` the fewest frames it can be done to. `change` takes clip, generator, fill and tubes as `perturb` does."""
+    (§4.1); `least` the fewest frames it can be done to, where a latent frame holds so many. `change` takes clip, generator, group, fill and
+    tubes as `perturb` does."""
 
     instruction: str
     weight: int
-    least: int
-    change: Callable[[Tensor, Generator, float, int], Tensor]
+    least: Callable[[int], int]
+    change: Callable[[Tensor, Generator, int, float, int], Tensor]
 
 
 @dataclass(frozen=True)
@@ -82,36 +81,37 @@ class TubeShuffle:
 
 PRETEXTS = {
     # The source is the video itself (our choice; the paper names no source for its share without a pretext).
-    "none": Pretext("", 1, 1, lambda clip, generator, fill, tubes: clip),
+    "none": Pretext("", 1, lambda group: 1, lambda clip, generator, group, fill, tubes: clip),
     "inpaint": Pretext(
         "[Complete the missing regions in the video.]",
         2,
-        2,
-        lambda clip, generator, fill, tubes: _hide_block(clip, generator, fill),
+        lambda group: 2,
+        lambda clip, generator, group, fill, tubes: _hide_block(clip, generator, fill),
     ),
     "speed": Pretext(
         "[Restore the video to normal playback speed.]",
         3,
-        1 + PACE * GROUP,  # fewer would leave one frame, which has no speed
-        lambda clip, generator, fill, tubes: _speed_up(clip),
+        lambda group: 1 + PACE * group,  # fewer would leave one frame, which has no speed
+        lambda clip, generator, group, fill, tubes: _speed_up(clip, group),
     ),
     "shuffle": Pretext(
         "[Restore the correct spatio-temporal order of the video segments.]",
         4,
-        2,
-        lambda clip, generator, fill, tubes: _shuffle(clip, generator, tubes),
+        lambda group: 2,
+        lambda clip, generator, group, fill, tubes: _shuffle(clip, generator, tubes),
     ),
 }
 
 
 def perturb(
-    pretext: str, clip: Tensor, generator: Generator, fill: float = 0.0, tubes: int = TUBES
+    pretext: str, clip: Tensor, generator: Generator, group: int, fill: float = 0.0, tubes: int = TUBES
 ) -> Tensor:
-    """One clip (F, H, W, C) -> (F, H, W, C), a new tensor but for "none", which gives the clip itself.
+    """One clip (F, H, W, C) -> (F, H, W, C), a new tensor but for "none", which gives the clip itself; for a backbone whose latent
+    frames hold `group` pictures.
 
     none     the clip
     inpaint  a block of 30 % of the frames, rounded, is `fill`: black, 0 of [0, 1] or -1 of [-1, 1]. Never frame 0
-    speed    every second frame, cut to 1 + 4k as in the released operator, then the last one up to the clip's length. Of 1 + 4k frames
+    speed    every second frame, cut to 1 + group · k as in the released operator, then the last one up to the clip's length. Of 1 + 4k frames
              the released operator takes 2k (of 9 frames 4, cut to 1), this one 2k + 1, which ends where the clip ends (our choice)
     shuffle  `tubes` to an axis (SAMA: 2), permuted by `TubeShuffle`
 
@@ -123,9 +123,10 @@ def perturb(
     if clip.ndim != 4:
         raise ValueError(f"clip is of shape {tuple(clip.shape)}; needed (F, H, W, C)")
     chosen = PRETEXTS[pretext]
-    if len(clip) < chosen.least:
-        raise ValueError(f"clip has {len(clip)} of the {chosen.least} frames that {pretext!r} needs at least")
-    return chosen.change(clip, generator, fill, tubes)
+    least = chosen.least(group)
+    if len(clip) < least:
+        raise ValueError(f"clip has {len(clip)} of the {least} frames that {pretext!r} needs at least")
+    return chosen.change(clip, generator, group, fill, tubes)
 
 
 def _hide_block(clip: Tensor, generator: Generator, fill: float) -> Tensor:
@@ -136,9 +137,9 @@ def _hide_block(clip: Tensor, generator: Generator, fill: float) -> Tensor:
     return hidden
 
 
-def _speed_up(clip: Tensor) -> Tensor:
+def _speed_up(clip: Tensor, group: int) -> Tensor:
     taken = clip[::PACE]
-    kept = 1 + (len(taken) - 1) // GROUP * GROUP
+    kept = 1 + (len(taken) - 1) // group * group
     return taken[torch.arange(len(clip), device=clip.device).clamp(max=kept - 1)]
 
 

@@ -14,17 +14,15 @@ def grid_positions(frames: int, rows: int, columns: int, first_frame: int = 0) -
     return torch.cartesian_prod(*(axis.double() for axis in axes))
 
 
-def rope_angles(positions: Tensor, head_size: int, source_id: int = 0) -> Tensor:
+def rope_angles(positions: Tensor, split: tuple[int, int, int], source_id: int = 0) -> Tensor:
     """Rotation angle of each feature pair. positions (L, 3) -> (L, head_size/2) float64, radians.
 
-    The head splits into frame, row and column parts of d-4(d//6), 2(d//6), 2(d//6) features (Wan 2.1).
+    split: features of a head that turn with the frame, the row and the column (`core.geometry.Geometry.split`).
     A source id other than 0 adds source_id·θ^(-2j/d) over the whole head (Bernini's in-context streams), so that
     streams which share a grid can be told apart.
     """
-    third = 2 * (head_size // 6)
-    parts = (head_size - 2 * third, third, third)
-    angles = torch.cat([positions[:, i : i + 1] * _frequencies(size) for i, size in enumerate(parts)], dim=1)
-    return angles + source_id * _frequencies(head_size)
+    angles = torch.cat([positions[:, i : i + 1] * _frequencies(size) for i, size in enumerate(split)], dim=1)
+    return angles + source_id * _frequencies(sum(split))
 
 
 def _frequencies(size: int) -> Tensor:
@@ -41,11 +39,11 @@ def sinusoid(value: Tensor, width: int) -> Tensor:
 def reference_angles(layout: Layout, video_frames: int, head_size: int) -> Tensor:
     """Angles of all reference tokens of a layout, before removal. -> (tokens, head_size/2) float64. A source video has the video's
     positions; semantic tokens have none (`Layout.unturned`)."""
-    parts = []
+    split, parts = layout.geometry.split(head_size), []
     for index, stream in enumerate(layout.streams):
         frame, source_id = (
             layout.recipe.placement(index, video_frames) if stream.role == "picture" else (0, 0)
         )
         grid = grid_positions(stream.frames, stream.rows, stream.columns, frame)
-        parts.append(rope_angles(grid, head_size, source_id))
+        parts.append(rope_angles(grid, split, source_id))
     return torch.cat(parts)

@@ -1,39 +1,39 @@
 """Where in the video a reference acts: its region and its frame window, cell by cell, then token by token."""
 
+from functools import reduce
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .controls import FrameWindow
-
-LATENT_FRAMES = 4  # pictures in a latent frame of a video; the first holds one
+from .geometry import Geometry
 
 
 def reach(
-    window: FrameWindow, region: Tensor | None, frames: int, rows: int, columns: int, stride: int
+    window: FrameWindow,
+    region: Tensor | None,
+    grid: tuple[int, int, int],
+    geometry: Geometry,
+    stride: int | None = None,
 ) -> Tensor:
     """Cells of the video latent that the reference acts on: (F or 1, h or 1, w or 1) bool, ones where nothing limits it.
 
-    region (H, W) or (pictures, H, W) in [0, 1], above 0.5 = may act; frames, rows, columns of the latent; stride, pixels
-    per cell. A cell counts where any of its pixels and any of its pictures does (our choice). ValueError for a region
-    of another size, one without pixels, or a window outside the clip.
+    region (H, W) or (pictures, H, W) in [0, 1], above 0.5 = may act; grid, frames, rows and columns of the latent; stride, pixels
+    per cell where they are not the geometry's. A cell counts where any of its pixels and any of its pictures does (our choice).
+    ValueError for a region of another size, one without pixels, or a window outside the clip.
     """
-    cells = _window_cells(window, frames)
+    cells = _window_cells(window, grid[0], geometry)
     if region is not None:
-        cells = cells & _region_cells(region, frames, rows, columns, stride)
+        cells = cells & _region_cells(region, grid, geometry, stride or geometry.stride)
     if not cells.any():
         raise ValueError("region and frame window have no cell in common: the reference would never act")
     return cells
 
 
-def pictures(frames: int) -> int:
-    """Pictures that F latent frames hold."""
-    return LATENT_FRAMES * (frames - 1) + 1
-
-
-def _window_cells(window: FrameWindow, frames: int) -> Tensor:
+def _window_cells(window: FrameWindow, frames: int, geometry: Geometry) -> Tensor:
     """(F or 1, 1, 1) bool"""
-    count = pictures(frames)
+    count = geometry.pictures(frames)
     last = count - 1 if window.last is None else window.last
     if last >= count or window.first >= count:
         raise ValueError(
@@ -43,13 +43,13 @@ def _window_cells(window: FrameWindow, frames: int) -> Tensor:
         return torch.ones(1, 1, 1, dtype=torch.bool)
     inside = torch.zeros(count)
     inside[window.first : last + 1] = 1
-    return _latent_frames(inside.view(-1, 1, 1)).gt(0.5)
+    return _latent_frames(inside.view(-1, 1, 1), geometry.group).gt(0.5)
 
 
-def _region_cells(region: Tensor, frames: int, rows: int, columns: int, stride: int) -> Tensor:
+def _region_cells(region: Tensor, grid: tuple[int, int, int], geometry: Geometry, stride: int) -> Tensor:
     """(F or 1, h, w) bool"""
     region = region[None] if region.ndim == 2 else region
-    count, (height, width) = pictures(frames), (rows * stride, columns * stride)
+    count, (height, width) = geometry.pictures(grid[0]), (side * stride for side in grid[1:])
     if region.ndim != 3 or tuple(region.shape[1:]) != (height, width) or len(region) not in (1, count):
         raise ValueError(
             f"region has shape {tuple(region.shape)}; needed {width}x{height} pixels, the video's size, as one mask or "
@@ -60,12 +60,12 @@ def _region_cells(region: Tensor, frames: int, rows: int, columns: int, stride: 
     if not region.gt(0.5).any():
         raise ValueError("region has no pixels: the reference would never act. Paint where it may act")
     cells = F.max_pool2d(region[:, None].float(), stride)[:, 0]
-    return (cells if len(cells) == 1 else _latent_frames(cells)).gt(0.5)
+    return (cells if len(cells) == 1 else _latent_frames(cells, geometry.group)).gt(0.5)
 
 
-def _latent_frames(values: Tensor) -> Tensor:
-    """(pictures, ...) -> (F, ...): the largest value of the pictures in each latent frame, 1 + 4 + 4 + …"""
-    rest = values[1:].unflatten(0, (-1, LATENT_FRAMES)).amax(1) if len(values) > 1 else values[1:]
+def _latent_frames(values: Tensor, group: int) -> Tensor:
+    """(pictures, ...) -> (F, ...): the largest value of the pictures in each latent frame, 1 + group + group + …"""
+    rest = values[1:].unflatten(0, (-1, group)).amax(1) if len(values) > 1 else values[1:]
     return torch.cat([values[:1], rest])
 
 
@@ -80,8 +80,9 @@ def everywhere(cells: Tensor | None, references: range) -> Tensor | None:
     return None if cells is None else cells | sum(1 << index for index in references)
 
 
-def token_words(cells: Tensor) -> Tensor:
-    """Bits of the video's tokens: cells (F, h, w) int64 -> (F * ⌈h/2⌉ * ⌈w/2⌉,), each the union of its four cells."""
-    even = F.pad(cells, (0, cells.shape[2] % 2, 0, cells.shape[1] % 2))
-    corners = [even[:, row::2, column::2] for row in (0, 1) for column in (0, 1)]
-    return (corners[0] | corners[1] | corners[2] | corners[3]).flatten()
+def token_words(cells: Tensor, patch: int) -> Tensor:
+    """Bits of the video's tokens, `patch` cells on a side: cells (F, h, w) int64 -> (F * ⌈h/patch⌉ * ⌈w/patch⌉,), each the union of
+    its cells."""
+    even = F.pad(cells, (0, -cells.shape[2] % patch, 0, -cells.shape[1] % patch))
+    corners = [even[:, row::patch, column::patch] for row in range(patch) for column in range(patch)]
+    return reduce(torch.bitwise_or, corners).flatten()

@@ -6,16 +6,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .geometry import Geometry
 from .recipes import GREY
 
 MARGIN = 0.25  # of the subject's longer side, around it
-LATENT_FRAMES = 4  # pictures in a latent frame; the first holds one
-LEAST_FRAMES = 1 + LATENT_FRAMES
 
 
 @dataclass(frozen=True)
 class ReferenceVideo:
-    """Pictures (F, S, S, 3) in [0, 1], F = 1 + 4k, grey outside the subject; masks (F, S, S) in [0, 1]; the picture that
+    """Pictures (F, S, S, 3) in [0, 1], which fill their latent frames, grey outside the subject; masks (F, S, S) in [0, 1]; the picture that
     shows the subject best, by its place among them."""
 
     pictures: Tensor
@@ -24,17 +23,23 @@ class ReferenceVideo:
 
 
 def make_reference_video(
-    clip: Tensor, masks: Tensor | None, frames: int, size: int, anchor: int | None = None
+    clip: Tensor,
+    masks: Tensor | None,
+    frames: int,
+    size: int,
+    geometry: Geometry,
+    anchor: int | None = None,
 ) -> ReferenceVideo:
     """A clip (n, H, W, 3) in [0, 1] with masks (n or 1, H, W), 1 = subject, or none for the whole picture.
 
-    `frames` of its pictures, or the most 1 + 4k below that a shorter clip holds, are taken evenly over the whole clip, cut to one
+    `frames` of its pictures, or the most below that a shorter clip holds and that fill their latent frames, are taken evenly over the whole clip, cut to one
     square around the subject wherever it goes, and scaled to `size`. `anchor` counts the clip's own pictures; without it
     the best one is looked for. ValueError for fewer than two pictures, masks of another size or number, values that are not finite, and
     a clip or an anchor without its subject.
     """
     masks = _checked(clip, masks)
-    count = min(frames, max(LEAST_FRAMES, LATENT_FRAMES * ((len(clip) - 1) // LATENT_FRAMES) + 1))
+    held = geometry.pictures(geometry.frames(len(clip)))
+    count = min(frames, max(geometry.pictures(2), held))
     chosen = torch.linspace(0, len(clip) - 1, count).round().long()
     pictures, shown = _square(clip[chosen][..., :3].float().clamp(0, 1), masks[chosen], size)
     if anchor is None:
@@ -49,11 +54,11 @@ def make_reference_video(
     return ReferenceVideo(pictures, shown, place)
 
 
-def cover(masks: Tensor, stride: int) -> Tensor:
-    """How much of each token is the subject: masks (1 + 4k, H, W) -> (1 + k, H/stride, W/stride), the mean over a token's
+def cover(masks: Tensor, geometry: Geometry) -> Tensor:
+    """How much of each token is the subject: masks (pictures, H, W) -> (F, rows, columns) of tokens, the mean over a token's
     pixels and its latent frame's pictures."""
-    shares = F.avg_pool2d(masks[:, None].float(), stride)[:, 0]
-    return torch.cat([shares[:1], shares[1:].unflatten(0, (-1, LATENT_FRAMES)).mean(1)])
+    shares = F.avg_pool2d(masks[:, None].float(), geometry.token)[:, 0]
+    return torch.cat([shares[:1], shares[1:].unflatten(0, (-1, geometry.group)).mean(1)])
 
 
 def best_picture(pictures: Tensor, masks: Tensor) -> int:

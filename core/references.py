@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .controls import Controls
+from .geometry import Geometry
 from .layout import Layout, Stream
 from .masks import keep_indices, latent_mask, token_cover, token_mask
 from .recipes import Recipe
@@ -63,7 +64,7 @@ def make_reference(
     return Reference(picture[..., :3].float().clamp(0, 1), mask, controls or Controls(), region)
 
 
-def prepare(reference: Reference, recipe: Recipe, height: int, width: int, stride: int = 16) -> Reference:
+def prepare(reference: Reference, recipe: Recipe, height: int, width: int, stride: int) -> Reference:
     """What the model will see: the reference on its recipe's canvas, ground filled, mask grown alike.
 
     height, width: the video's, in pixels, multiples of `stride` (pixels per token). Aspect is kept: the picture is
@@ -98,14 +99,14 @@ class Arranged:
         return Arranged(layout, torch.cat([self.keep, rows], dim=-1), soft)
 
 
-def arrange(masks: list[Tensor], controls: list[Controls], recipe: Recipe, stride: int = 16) -> Arranged:
-    """What prepared references, of masks (H, W), put in front of a model."""
+def arrange(masks: list[Tensor], controls: list[Controls], recipe: Recipe, geometry: Geometry) -> Arranged:
+    """What prepared references, of masks (H, W), put in front of a model of this geometry."""
     if any(one.strength <= 0 for one in controls):
         raise ValueError(
             f"strengths are {[one.strength for one in controls]}; references of strength 0 are left out before (see "
             "`active`)"
         )
-    kept = [token_mask(mask, stride) for mask in masks]
+    stride, kept = geometry.token, [token_mask(mask, geometry.token) for mask in masks]
     streams = [
         Stream(mask.shape[0] // stride, mask.shape[1] // stride, int(keep.sum()), asked)
         for mask, keep, asked in zip(masks, kept, controls, strict=True)
@@ -116,7 +117,7 @@ def arrange(masks: list[Tensor], controls: list[Controls], recipe: Recipe, strid
         else torch.zeros(int(keep.sum()), device=mask.device)
         for mask, keep, asked in zip(masks, kept, controls, strict=True)
     ]
-    layout = Layout(recipe, tuple(streams))
+    layout = Layout(recipe, tuple(streams), geometry)
     return Arranged(
         layout, keep_indices(kept), torch.cat(soft)[None] if any(c.soft for c in controls) else None
     )
@@ -132,20 +133,23 @@ def active(references: list[Reference], recipe: Recipe) -> list[Reference]:
     return acting
 
 
-def reference_input(latent: Tensor, mask: Tensor, channels: int, recipe: Recipe) -> Tensor:
+def reference_input(
+    latent: Tensor, mask: Tensor, channels: int, recipe: Recipe, geometry: Geometry
+) -> Tensor:
     """The patch embedding's input for one reference. latent (1, C, 1, h, w), mask (H, W) -> (1, channels, 1, h, w).
 
-    C channels: the latent. 2C + 4: latent, mask, latent again (Saber, eq. in §3.2, in Wan-I2V's channel order).
+    The geometry's channels: the latent. Its masked channels: latent, mask, latent again (Saber, eq. in §3.2, in Wan-I2V's
+    channel order).
     """
-    plain = latent.shape[1]
-    if channels == plain:
+    if channels == geometry.channels:
         return latent
-    if channels == 2 * plain + 4 and recipe.masked_input:
+    if channels == geometry.masked_channels and recipe.masked_input:
         stride = mask.shape[-1] // latent.shape[-1]
-        return torch.cat([latent, latent_mask(mask, stride).to(latent), latent], dim=1)
+        return torch.cat([latent, latent_mask(mask, stride, geometry.group).to(latent), latent], dim=1)
+    masked = f" or {geometry.masked_channels}" if recipe.masked_input else ""
     raise ValueError(
-        f"recipe {recipe.name} cannot feed a backbone of {channels} input channels with latents of {plain}; "
-        f"it runs on {plain}" + (f" or {2 * plain + 4}" if recipe.masked_input else "")
+        f"recipe {recipe.name} cannot feed a backbone of {channels} input channels with latents of {geometry.channels}; "
+        f"it runs on {geometry.channels}{masked}"
     )
 
 

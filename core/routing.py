@@ -3,17 +3,19 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from .reference_video import LATENT_FRAMES, ReferenceVideo
+from .reference_video import ReferenceVideo
 from .slots import Encoded
 
 DIM = 0.15  # brightness of what a slot did not look at
 
 
-def routing_rows(video: ReferenceVideo, encoded: Encoded) -> tuple[list[list[Tensor]], list[str], list[str]]:
+def routing_rows(
+    video: ReferenceVideo, encoded: Encoded, group: int
+) -> tuple[list[list[Tensor]], list[str], list[str]]:
     """A contact sheet's cells (3, S, S) in [-1, 1], its column titles and its row captions: the pictures as read, the first of every latent
-    frame, then a row for each slot, bright where it read most, relative to the slots' strongest in that picture."""
+    frame, which holds `group` of them, then a row for each slot, bright where it read most, relative to the slots' strongest in that picture."""
     frames = encoded.plans.shape[1]
-    firsts = [0, *range(1, len(video.pictures), LATENT_FRAMES)][:frames]
+    firsts = [0, *range(1, len(video.pictures), group)][:frames]
     shown = video.pictures[firsts].movedim(-1, 1)  # (F, 3, S, S)
     side = shown.shape[-1]
     rows = round(encoded.plans.shape[3] ** 0.5)
@@ -25,5 +27,5 @@ def routing_rows(video: ReferenceVideo, encoded: Encoded) -> tuple[list[list[Ten
     gates = encoded.gates[0].tolist()
     captions = [f"as read; the anchor is picture {video.anchor}"]
     captions += [f"slot {slot + 1}, gate {gate:.2f}" for slot, gate in enumerate(gates)]
-    titles = ["0", *(f"{first}-{first + LATENT_FRAMES - 1}" for first in firsts[1:])]
+    titles = ["0", *(f"{first}-{first + group - 1}" for first in firsts[1:])]
     return cells, titles, captions

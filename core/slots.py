@@ -4,18 +4,17 @@ The abstract names the parts: learned slots, a reader routed by Sinkhorn, anchor
 them, and that the order of frames matters. Every number and the form of each part are our choice; none is public.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .geometry import Geometry
 from .positions import sinusoid
 from .records import bounded, require_bounds
 from .transport import transport_plan
-
-PATCH = 2  # latent cells on a side of a token, as in Wan
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class SlotsConfig:
     place_width features that say where and when a token is, for each of row, column and frame
     rounds      of routing and refining on every frame
     epsilon     of the transport; costs are cosines, so they lie in [-1, 1]
-    frames      pictures that a clip is read in, 1 + 4 k; size, pixels on a side
+    frames      pictures that a clip is read in, which fill their latent frames; size, pixels on a side, a whole number of tokens
     gate        the gate's bias at the start: sigmoid(-2) = 0.12, so that training begins as a model of pictures
     """
 
@@ -41,40 +40,26 @@ class SlotsConfig:
     rounds: int = bounded(1, 16, 1)
     epsilon: float = bounded(0.001, 100, 0.1)
     gate: float = bounded(-100, 100, -2.0)
-    frames: int = bounded(5, 961, 33)
-    size: int = bounded(16, 4096, 256)
+    frames: int = bounded(1, 961, 33)
+    size: int = bounded(1, 4096, 256)
 
     def __post_init__(self) -> None:
         require_bounds(self)
-        if self.place_width % 2 or self.frames % 4 != 1 or self.size % 16:
+        if self.place_width % 2:
+            raise ValueError(f"place_width is {self.place_width}; needed an even number")
+
+    def require(self, geometry: Geometry) -> None:
+        """ValueError where an encoder of these sizes cannot read the latents of this geometry."""
+        least = geometry.pictures(2)
+        if self.frames < least or self.frames != geometry.whole(self.frames) or self.size % geometry.token:
             raise ValueError(
-                f"place_width is {self.place_width}, frames {self.frames}, size {self.size}; needed an even "
-                "number, 1 + 4 k, and a multiple of 16"
+                f"frames is {self.frames}, size {self.size}; needed {geometry.group} k + 1 from {least} on, and a "
+                f"multiple of {geometry.token}"
             )
 
     @property
     def tokens(self) -> int:
         return self.anchors + self.slots
-
-
-def slots_1_3b() -> SlotsConfig:
-    """For Wan 2.1 1.3B."""
-    return SlotsConfig(channels=16, context=1536)
-
-
-def slots_14b() -> SlotsConfig:
-    """For Wan 2.1 and 2.2 14B."""
-    return replace(slots_1_3b(), context=5120)
-
-
-def slots_5b() -> SlotsConfig:
-    """For Wan 2.2 TI2V-5B."""
-    return replace(slots_1_3b(), channels=48, context=3072)
-
-
-def slots_demo() -> SlotsConfig:
-    """For the demo model: less than 1 MB in fp16."""
-    return SlotsConfig(channels=16, context=256, width=128, place_width=16, frames=17, size=80)
 
 
 @dataclass(frozen=True)
@@ -92,14 +77,14 @@ class Encoded:
 
 
 class SlotEncoder(nn.Module):
-    """Reads clips into identity tokens. `operations` has Linear, LayerNorm and Embedding: torch's, or those of a host
+    """Reads clips into identity tokens, by latent patches of a geometry's size. `operations` has Linear, LayerNorm and Embedding: torch's, or those of a host
     that moves weights by itself."""
 
-    def __init__(self, config: SlotsConfig, operations: Any = nn):
+    def __init__(self, config: SlotsConfig, patch: int, operations: Any = nn):
         super().__init__()
-        self.config, width = config, config.width
+        self.config, self.patch, width = config, patch, config.width
         linear, norm, embedding = operations.Linear, operations.LayerNorm, operations.Embedding
-        self.embed = linear(config.channels * PATCH**2 + 3 * config.place_width, width)
+        self.embed = linear(config.channels * patch**2 + 3 * config.place_width, width)
         self.norm_tokens = norm(width)
         self.first_slots = embedding(config.slots, width)
         self.reader = SlotReader(config, operations)
@@ -119,8 +104,8 @@ class SlotEncoder(nn.Module):
             nn.init.normal_(table.weight, std=table.weight.shape[1] ** -0.5)
 
     def forward(self, clip: Tensor, cover: Tensor, anchor: Tensor, anchor_cover: Tensor) -> Encoded:
-        """clip (B, channels, F, H, W); cover (B, F, H/2, W/2) in [0, 1], how much of each token is the subject; anchor
-        (B, channels, 1, H, W), a single picture of it, and its cover (B, 1, H/2, W/2)."""
+        """clip (B, channels, F, H, W); cover (B, F, rows, columns) in [0, 1], how much of each token is the subject; anchor
+        (B, channels, 1, H, W), a single picture of it, and its cover (B, 1, rows, columns)."""
         slots, plans = self._read(self._tokens(clip), cover.flatten(2))
         picture = self._look(anchor, anchor_cover)
         gates = self._gates(slots, picture)
@@ -132,7 +117,7 @@ class SlotEncoder(nn.Module):
 
     def _tokens(self, latent: Tensor) -> Tensor:
         """(B, F, N, width)"""
-        return self.norm_tokens(self.embed(place_tokens(latent, self.config.place_width)))
+        return self.norm_tokens(self.embed(place_tokens(latent, self.patch, self.config.place_width)))
 
     def _read(self, tokens: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         """tokens (B, F, N, width) and their weights (B, F, N), frame by frame in order -> slots, plans."""
@@ -199,9 +184,9 @@ def gated(read: Tensor, kept: Tensor, state: Tensor) -> Tensor:
     return (1 - share) * fresh + share * state
 
 
-def place_tokens(latent: Tensor, width: int) -> Tensor:
-    """Patches of a latent with where and when they are: (B, C, F, H, W) -> (B, F, H*W/4, 4C + 3 width)."""
-    patches = latent.unflatten(4, (-1, PATCH)).unflatten(3, (-1, PATCH))  # (B, C, F, h, 2, w, 2)
+def place_tokens(latent: Tensor, patch: int, width: int) -> Tensor:
+    """Patches of a latent with where and when they are: (B, C, F, H, W) -> (B, F, tokens, patch² C + 3 width)."""
+    patches = latent.unflatten(4, (-1, patch)).unflatten(3, (-1, patch))  # (B, C, F, h, patch, w, patch)
     patches = patches.permute(0, 2, 3, 5, 1, 4, 6).flatten(4)
     frames, rows, columns = patches.shape[1:4]
     axes = torch.meshgrid(

@@ -89,7 +89,7 @@ def _groups(
 ) -> Groups | None:
     seen: dict[frozenset[int], list[Tensor]] = defaultdict(list)
     everyone = frozenset({VIDEO, *(index + 1 for index in acting)})
-    for visible, rows in _video_parts(acting, cells, video):
+    for visible, rows in _video_parts(acting, cells, video, layout.geometry.patch):
         seen[visible].append(rows)
     start, spans, one_by_one = video, {VIDEO: (0, video)}, []
     for index in acting:
@@ -134,12 +134,12 @@ def _several(results: int, one_by_one: list[Span], frames: int) -> tuple[Tensor,
 
 
 def _video_parts(
-    acting: tuple[int, ...], cells: Tensor | None, video: int
+    acting: tuple[int, ...], cells: Tensor | None, video: int, patch: int
 ) -> list[tuple[frozenset[int], Tensor]]:
     """The segments that each part of the video's tokens sees."""
     if cells is None:
         return [(frozenset({VIDEO, *(index + 1 for index in acting)}), torch.arange(video))]
-    words = token_words(cells).cpu() & sum(1 << index for index in acting)
+    words = token_words(cells, patch).cpu() & sum(1 << index for index in acting)
     if len(words) != video:
         raise ValueError(f"regions were made for a video of {len(words)} tokens, the model runs on {video}")
     return [
@@ -152,11 +152,17 @@ def _video_parts(
 
 
 def text_groups(
-    sizes: tuple[int, ...], cells: Tensor | None, text: int, video: int, beside: int, device: torch.device
+    sizes: tuple[int, ...],
+    cells: Tensor | None,
+    text: int,
+    video: int,
+    beside: int,
+    patch: int,
+    device: torch.device,
 ) -> Groups | None:
     """Who reads which identity in cross-attention, whose keys are `text` tokens, then each identity's `sizes` of them.
 
-    cells (F, h, w) int64, bit k where identity k acts, or None for everywhere; queries are the video's tokens, then those of
+    cells (F, h, w) int64, bit k where identity k acts, or None for everywhere; queries are the video's tokens, `patch` cells on a side, then those of
     references `beside` it, which read the identities that act everywhere. None where everyone reads all.
     """
     if cells is None:
@@ -166,7 +172,7 @@ def text_groups(
         index + 1: (stop - size, stop) for index, (stop, size) in enumerate(zip(stops, sizes, strict=True))
     }
     seen: dict[frozenset[int], list[Tensor]] = defaultdict(list)
-    for visible, rows in _video_parts(tuple(range(len(sizes))), cells, video):
+    for visible, rows in _video_parts(tuple(range(len(sizes))), cells, video, patch):
         seen[visible].append(rows)
     if beside:
         unbound = {index + 1 for index in range(len(sizes)) if (cells >> index & 1).all()}

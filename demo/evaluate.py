@@ -12,12 +12,12 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor
 
+from ..backbones.wan.vae import WanVAE
 from ..core.files import write_text
 from ..core.recipes import AUTO, choose_recipe
 from ..core.references import Reference, make_reference
 from ..core.score import dynamic_degree, hits, paired_interval
 from ..hosts.pipeline import Backbone, Request, generate
-from ..wan.vae import WanVAE
 from . import captions, score, world
 from .sheet import contact_sheet
 from .showcase import masked
@@ -236,8 +236,7 @@ def _offset(progress: Callable[[int, int], None] | None, done: int, of: int) -> 
 @torch.no_grad()
 def through(vae: WanVAE, video: Tensor) -> Tensor:
     """video (N, 3, F, H, W), coded and decoded: what no model behind this VAE can surpass."""
-    weight = vae.conv1.weight
-    parts = [vae.decode(vae.encode(part.to(weight))) for part in video.split(16)]
+    parts = [vae.decode(vae.encode(part.to(vae.device, vae.dtype))) for part in video.split(16)]
     return torch.cat(parts).float().cpu().clamp(-1, 1)
 
 

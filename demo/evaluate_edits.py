@@ -8,15 +8,15 @@ from collections.abc import Callable
 import torch
 from torch import Generator, Tensor
 
+from ..backbones.wan.sampler import flow_sigmas, sample_euler
+from ..backbones.wan.text import fold_padding
+from ..backbones.wan.vae import WanVAE
 from ..core.editing import PREFIX, edit_prompt
 from ..core.guidance import Pass, Scale, combine, joint
 from ..core.recipes import Recipe
 from ..hosts.pipeline import Backbone
 from ..hosts.plain_edit import Edit
 from ..hosts.plain_references import tail
-from ..wan.sampler import TRAINED_STEPS, flow_sigmas, sample_euler
-from ..wan.text import fold_padding
-from ..wan.vae import WanVAE
 from . import edits, world
 from .evaluate import UNSEEN_SEED
 
@@ -94,7 +94,7 @@ def without_model(name: str, vae: WanVAE, count: int, frames: int = 9, size: int
 def edited(backbone: Backbone, recipe: Recipe, trial: EditTrial, noise: int) -> Tensor:
     """The trial's clips (N, 3, F, H, W), as `hosts.plain_instruction.edit_film` makes each by itself with the seed of the settings, its
     row and 1000 times `noise`."""
-    settings, device = backbone.settings, backbone.dit.head.head.weight.device
+    settings, device = backbone.settings, backbone.dit.device
     sigmas, made = flow_sigmas(settings.steps, settings.shift).to(device), []
     for rows in torch.arange(len(trial)).split(TOGETHER):
         edit = Edit(
@@ -134,7 +134,7 @@ class _Guided:
         context, bias = (part.expand(len(latent), *part.shape[1:]) for part in self.texts[entry.text])
         velocity, after = self.dit.through(
             latent[:, :, : self.edit.frames],
-            (sigma * TRAINED_STEPS).expand(len(latent)),
+            (sigma * self.dit.geometry.clock).expand(len(latent)),
             context,
             context_bias=bias,
             tail=tail(self.dit, None, latent, edit=self.edit),
@@ -150,7 +150,7 @@ WITHOUT_MODEL: dict[str, Callable[[WanVAE, EditTrial], Tensor]] = {
 
 def _encoded(vae: WanVAE, video: Tensor) -> Tensor:
     with torch.no_grad():
-        return torch.cat([vae.encode(part.to(vae.conv1.weight)) for part in video.split(TOGETHER)])
+        return torch.cat([vae.encode(part.to(vae.device, vae.dtype)) for part in video.split(TOGETHER)])
 
 
 def _decoded(vae: WanVAE, latent: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Generator, Tensor
 
+from ..backbones.wan.geometry import GROUP
 from ..core.files import write_text
 from ..core.frames import Placed
 from ..core.guidance import Guidance, Scale, joint
@@ -28,7 +29,7 @@ SHEET_ROWS = 8
 JOINT, TEXT = "prompt and frame (JIT-CFG)", "prompt alone (CFG)"
 GUIDED = ("motion", "own", "direction", "shape")  # figures of demo.evaluate that a first frame is measured by
 APART = 12  # pictures between two keys, as the demo base was trained
-LONG = LongVideo(20, 20)  # the paper's 380 frames
+LONG = LongVideo(GROUP, 20, 20)  # the paper's 380 frames
 TENTHS = 10
 LONG_TOYS = 4
 EVERY, KEYS = "reference in every segment", "for the keys alone"
@@ -115,7 +116,7 @@ def _between(
 ) -> tuple[dict[str, dict[str, float]], list[Interval]]:
     """Two true pictures of a toy that moves, and what lies between them, against the truth: the model, blending, and the first picture
     held."""
-    plan, settings = LongVideo(2, APART), backbone.settings
+    plan, settings = LongVideo(GROUP, 2, APART), backbone.settings
     generator = Generator().manual_seed(UNSEEN_SEED + 2)
     scenes = world.sample_scenes(toys, generator)
     moving = scenes.direction % world.DIRECTIONS.index("still")  # it is the last

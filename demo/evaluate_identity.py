@@ -9,14 +9,16 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
+from ..backbones.base import Identities
+from ..backbones.wan.dit import WanDiT
+from ..backbones.wan.geometry import WAN
+from ..backbones.wan.sampler import flow_sigmas, sample_euler
+from ..backbones.wan.text import fold_padding
+from ..backbones.wan.vae import WanVAE
 from ..core.reference_video import cover, make_reference_video
 from ..core.score import hits, paired_interval
-from ..core.slots import PATCH, SlotEncoder, SlotsConfig
+from ..core.slots import SlotEncoder, SlotsConfig
 from ..hosts.pipeline import Backbone, Settings
-from ..wan.dit import Identities, WanDiT
-from ..wan.sampler import TRAINED_STEPS, flow_sigmas, sample_euler
-from ..wan.text import fold_padding
-from ..wan.vae import LATENT_CHANNELS, STRIDE, WanVAE
 from . import captions, score, world
 from .dynamics import dynamics_of, kind_of
 from .evaluate import CODED, UNSEEN_SEED, Interval, through
@@ -54,8 +56,9 @@ class IdentityTrial:
         film, alpha = world.render(
             self.toys, world.other_scenes(self.scenes, generator), slots.frames, slots.size
         )
+        geometry = WAN[slots.channels]
         self.videos = [
-            make_reference_video((one / 2 + 0.5).movedim(0, -1), mask[0], slots.frames, slots.size)
+            make_reference_video((one / 2 + 0.5).movedim(0, -1), mask[0], slots.frames, slots.size, geometry)
             for one, mask in zip(film, alpha, strict=True)
         ]
         self.pictures = torch.stack([v.pictures[v.anchor] for v in self.videos]).movedim(-1, 1) * 2 - 1
@@ -142,7 +145,7 @@ def read_tokens(trial: IdentityTrial, vae: WanVAE, encoder: SlotEncoder, reading
     """(N, n, C): what each toy's clip is told of who is in it."""
     if reading.nobody:
         return encoder.nobody().expand(len(trial), -1, -1)
-    parts, device = [], vae.conv1.weight.device
+    parts, device = [], vae.device
     for index in range(len(trial)):
         video = trial.videos[(index + reading.turn) % len(trial)]
         order = torch.arange(len(video.pictures))
@@ -156,7 +159,7 @@ def read_tokens(trial: IdentityTrial, vae: WanVAE, encoder: SlotEncoder, reading
         ):
             given += [
                 vae.encode(pictures.to(device).movedim(-1, 0)[None] * 2 - 1).float(),
-                cover(masks, PATCH * STRIDE)[None].to(device),
+                cover(masks, vae.geometry)[None].to(device),
             ]
         encoded = encoder(*given)
         chosen = [encoded.anchors] * reading.anchor + [encoded.slots] * reading.slots
@@ -170,13 +173,14 @@ def clips_of(
 ) -> Tensor:
     """Clips (N, 3, F, H, W) with joint guidance, whose null pass has no words and nobody, or without identities; noise depends on the toy and
     the seed alone."""
-    settings, made, device = backbone.settings, [], backbone.vae.conv1.weight.device
-    size = ((settings.frames - 1) // 4 + 1, settings.height // STRIDE, settings.width // STRIDE)
+    settings, made, device = backbone.settings, [], backbone.vae.device
+    geometry = backbone.dit.geometry
+    size = geometry.latent(settings.frames, settings.height, settings.width)
     for start in range(0, len(trial), BATCH):
         rows = range(start, min(start + BATCH, len(trial)))
         noise = [
             torch.randn(
-                LATENT_CHANNELS, *size, generator=Generator().manual_seed(settings.seed + row + 1000 * seed)
+                geometry.channels, *size, generator=Generator().manual_seed(settings.seed + row + 1000 * seed)
             )
             for row in rows
         ]
@@ -209,7 +213,7 @@ def _guided(
 def _velocity(
     dit: WanDiT, latent: Tensor, sigma: Tensor, context: Tensor, bias: Tensor, people: Identities | None
 ) -> Tensor:
-    clock = (sigma * TRAINED_STEPS).expand(len(latent))
+    clock = (sigma * dit.geometry.clock).expand(len(latent))
     return dit(latent, clock, context, context_bias=bias, identities=people)
 
 

@@ -7,6 +7,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..backbones.wan.dit import WanDiT
+from ..backbones.wan.files import bare_dit
+from ..backbones.wan.geometry import CONTEXT_LENGTH, WAN_2_1
+from ..backbones.wan.loading import known_dit, load_dit, load_modules, load_vae
+from ..backbones.wan.sampler import flow_sigmas
+from ..backbones.wan.text import TextEncoder, load_text_encoder
+from ..backbones.wan.vae import WanVAE
 from ..core.checkpoint import read_metadata, read_shapes
 from ..core.frames import Placed
 from ..core.guidance import Guidance, Scale, joint
@@ -15,13 +22,7 @@ from ..core.recipes import AUTO, EDITING, RECIPES, TRAINED_FOR, choose_recipe, r
 from ..core.records import bounded, read_record, require_bounds
 from ..core.references import Reference
 from ..core.semantic import SemanticModules
-from ..core.wan_files import bare_dit
 from ..kernels.paths import AUTO as ANY_ATTENTION
-from ..wan.dit import WanDiT
-from ..wan.loading import known_dit, load_dit, load_modules, load_vae
-from ..wan.sampler import flow_sigmas
-from ..wan.text import TextEncoder, load_text_encoder
-from ..wan.vae import LATENT_CHANNELS, WanVAE
 from . import plain, plain_references
 from .plain_attention import Asked, choose
 from .plain_edit import Edit
@@ -75,9 +76,9 @@ def load_backbone(
         raise ValueError(
             f"--text-encoder gives states of width {width}, --dit takes {model.config.text_width}"
         )
-    if model.config.out_channels != LATENT_CHANNELS:
+    if model.geometry != WAN_2_1:
         raise ValueError(
-            f"--dit makes latents of {model.config.out_channels} channels, --vae codes {LATENT_CHANNELS} (Wan 2.1); "
+            f"--dit makes latents of {model.geometry.channels} channels, --vae codes {WAN_2_1.channels} (Wan 2.1); "
             "models of the Wan 2.2 VAE (TI2V-5B) run in ComfyUI"
         )
     modules = load_modules(dit, dtype, device)
@@ -104,21 +105,23 @@ def inspect_references(
     name = f"--dit: {Path(dit).name}"
     config = known_dit(bare_dit(state, name), metadata, name)
     chosen = choose_recipe(recipe, metadata.get(TRAINED_FOR))
-    grid = plain.latent_size(settings.frames, settings.height, settings.width)
-    arranged, cells, prepared = plain_references.arrange_references(references, chosen, grid)
+    geometry = config.geometry
+    grid = geometry.latent(settings.frames, settings.height, settings.width)
+    arranged, cells, prepared = plain_references.arrange_references(references, chosen, grid, geometry)
     if not prepared:
         raise ValueError("--reference: none acts; give one with a strength above 0")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    layout, video = arranged.layout, grid[0] * grid[1] * grid[2] // 4
+    layout, video = arranged.layout, geometry.count(*grid)
+    heads = (config.heads, config.width // config.heads)
     inspection = inspect(
         layout,
         arranged.keep,
         cells,
         arranged.soft,
         grid,
-        Sizes(config.width, config.ffn_width, config.layers),
+        Sizes(config.width, config.ffn_width, config.layers, CONTEXT_LENGTH),
         lambda now: choose(
-            Asked(config, layout, now, 1, video, now.count(layout), torch.device(device), torch.bfloat16),
+            Asked(*heads, layout, now, 1, video, now.count(layout), torch.device(device), torch.bfloat16),
             attention,
             hold=False,
         ),
@@ -156,7 +159,7 @@ def generate(backbone: Backbone, request: Request, progress: Progress | None = N
         backbone.vae,
         condition,
         request.guidance or joint(Scale(settings.scale)),
-        noise.to(next(dit.parameters()).device),
+        noise.to(dit.device),
         flow_sigmas(settings.steps, settings.shift),
         progress,
     )
@@ -166,18 +169,18 @@ def generate(backbone: Backbone, request: Request, progress: Progress | None = N
 def _condition(backbone: Backbone, request: Request) -> tuple[plain.Condition, Tensor]:
     """What conditions the video, and its empty latent."""
     dit, vae, settings = backbone.dit, backbone.vae, request.settings
-    frames, rows, columns = plain.latent_size(settings.frames, settings.height, settings.width)
+    frames, rows, columns = dit.geometry.latent(settings.frames, settings.height, settings.width)
     among = RECIPES if request.edit is None else EDITING
     recipe = choose_recipe(request.recipe, backbone.recipe, among)
     encoded = plain_references.encode_references(
         dit, vae, list(request.references), recipe, (frames, rows, columns)
     )
-    masked = dit.config.in_channels != dit.config.out_channels
+    masked = dit.in_channels != dit.geometry.channels
     if masked and request.given is not None:
         raise ValueError(
-            f"--given: the DiT takes {dit.config.in_channels} input channels (image-to-video), whose frames are given by its input: not supported"
+            f"--given: the DiT takes {dit.in_channels} input channels (image-to-video), whose frames are given by its input: not supported"
         )
-    empty = torch.zeros(1, LATENT_CHANNELS, frames, rows, columns)
+    empty = torch.zeros(1, dit.geometry.channels, frames, rows, columns)
     condition = plain.Condition(
         texts={
             "positive": backbone.text.encode([request.prompt]),

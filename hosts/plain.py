@@ -1,4 +1,4 @@
-"""refvid without ComfyUI: the same recipes on the plain torch Wan of `wan/`."""
+"""refvid without ComfyUI: the same recipes on the plain torch backbones of `backbones/`."""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -7,25 +7,22 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ..backbones.base import Backbone, VideoVAE
+from ..backbones.wan.sampler import sample_euler
 from ..core.frames import Given, Placed, given_frames
 from ..core.guidance import CONDITIONED, Guidance, Pass, combine, renormed
 from ..core.schedule import flow_sigma, share_of
 from ..kernels.paths import AUTO
-from ..wan.dit import WanDiT
-from ..wan.sampler import TRAINED_STEPS, sample_euler
-from ..wan.vae import STRIDE, WanVAE
 from .plain_edit import Edit, in_windows
 from .plain_identity import People, read
 from .plain_recall import Kept, recalling
 from .plain_references import EncodedReferences, encode_pictures, tail
 
-IMAGE_TOKENS = 257
-
 
 @dataclass(frozen=True)
 class Condition:
     """What a run is conditioned on. Texts (B, S, C); `padding` fills the channels a masked-input backbone has beside the
-    latent: (1, 20, F, h, w); `shift` of the schedule, which step windows are shares of; `attention` by name; `people`, who
+    latent: (1, group + channels, F, h, w); `shift` of the schedule, which step windows are shares of; `attention` by name; `people`, who
     are read behind the text; `frames` of the video that are given; `edit`, a source video, which every pass keeps."""
 
     texts: dict[str, Tensor]
@@ -50,20 +47,20 @@ class Condition:
         return replace(self, references=references, people=people, frames=frames, edit=edit)
 
 
-def encode_frames(vae: WanVAE, placed: Placed, empty: Tensor) -> Given:
+def encode_frames(vae: VideoVAE, placed: Placed, empty: Tensor) -> Given:
     """Pictures on the video whose empty latent is given (1, C, F, h, w). ValueError as `core.frames.clips_to_encode` says."""
-    return given_frames(placed, lambda pictures: encode_pictures(vae, pictures), empty, STRIDE)
+    return given_frames(placed, lambda pictures: encode_pictures(vae, pictures), empty, vae.geometry)
 
 
-def grey_padding(vae: WanVAE, frames: int, height: int, width: int) -> Tensor:
-    """Mask (0, unknown) and condition channels of the video itself for a 36-channel backbone: a grey video.
-    frames, height, width in pictures and pixels -> (1, 20, F, h, w)."""
+def grey_padding(vae: VideoVAE, frames: int, height: int, width: int) -> Tensor:
+    """Mask (0, unknown) and condition channels of the video itself for a backbone of masked input: a grey video.
+    frames, height, width in pictures and pixels -> (1, group + channels, F, h, w)."""
     grey = encode_pictures(vae, torch.full((frames, height, width, 3), 0.5))
-    return torch.cat([torch.zeros_like(grey[:, :4]), grey], dim=1)
+    return torch.cat([torch.zeros_like(grey[:, : vae.geometry.group]), grey], dim=1)
 
 
 def velocity(
-    dit: WanDiT,
+    dit: Backbone,
     latent: Tensor,
     sigma: Tensor,
     condition: Condition,
@@ -82,7 +79,7 @@ def velocity(
 
 
 def _evaluate(
-    dit: WanDiT,
+    dit: Backbone,
     latent: Tensor,
     sigma: Tensor,
     condition: Condition,
@@ -91,11 +88,11 @@ def _evaluate(
 ) -> Tensor:
     """One evaluation of one pass. latent (B, C, F, h, w), behind it the frames of an edit's semantic tokens; sigma scalar, or (B, F) for a
     level per frame. A pass that keeps the conditions is shown the given frames clean, and says of them that they lead there."""
-    state, edit = latent.to(dit.head.head.weight.dtype), condition.edit
+    state, edit = latent.to(dit.dtype), condition.edit
     running = latent if edit is None else latent[:, :, : edit.frames]
     batch, _, frames, rows, columns = running.shape
     latent = state[:, :, :frames]
-    given, width = _references_of(condition.references, entry), dit.config.image_width
+    given = _references_of(condition.references, entry)
     clean, clock = condition.frames if entry.conditions else None, sigma
     if clean is not None:
         latent, clock = clean.on(latent), _clocks(clean, sigma, batch)
@@ -110,14 +107,14 @@ def _evaluate(
     identities = None
     if condition.people is not None:
         beside = 0 if behind is None or not behind.reads_text else behind.tokens.shape[1]
-        video = frames * rows * columns // 4
+        video = dit.geometry.count(frames, rows, columns)
         identities = read(dit, condition.people, entry.conditions, text.shape[1], video, beside)
     extra = [] if condition.padding is None else [condition.padding.to(latent).expand(batch, -1, -1, -1, -1)]
     out, after = dit.through(
         torch.cat([latent, *extra], dim=1),
-        (clock * TRAINED_STEPS).expand(batch) if clock.ndim == 0 else clock * TRAINED_STEPS,
+        (clock * dit.geometry.clock).expand(batch) if clock.ndim == 0 else clock * dit.geometry.clock,
         text,
-        image_features=None if width is None else latent.new_zeros(batch, IMAGE_TOKENS, width),
+        image_features=dit.no_image(batch),
         tail=behind,
         identities=identities,
     )
@@ -152,7 +149,7 @@ def _towards(given: Given, latent: Tensor, sigma: Tensor, velocity: Tensor) -> T
 
 
 def guided_velocity(
-    dit: WanDiT, condition: Condition, guidance: Guidance
+    dit: Backbone, condition: Condition, guidance: Guidance
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """The passes of each noise level, combined, in the latent's type; for the steps of one run, of one batch size."""
     kept: dict[Pass, Kept] = defaultdict(list)
@@ -172,30 +169,18 @@ def guided_velocity(
 
 
 def generate(
-    dit: WanDiT,
-    vae: WanVAE,
+    dit: Backbone,
+    vae: VideoVAE,
     condition: Condition,
     guidance: Guidance,
     noise: Tensor,
     sigmas: Tensor,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """A whole run. noise (B, C, F, h, w), with that of an edit's semantic tokens behind it, sigmas (steps + 1,) -> video (B, 3, 4(F - 1) + 1, 8h, 8w) in [-1, 1].
+    """A whole run. noise (B, C, F, h, w), with that of an edit's semantic tokens behind it, sigmas (steps + 1,) -> video (B, 3, pictures, height, width) in [-1, 1].
     The latent is kept in fp32 whatever the weights' type, as in ComfyUI: fifty small steps would round away in bf16."""
     latent = sample_euler(guided_velocity(dit, condition, guidance), noise, sigmas.to(noise.device), progress)
     if condition.edit is not None:
         latent = latent[:, :, : condition.edit.frames]
     with torch.no_grad():
-        return vae.decode(latent.to(vae.conv2.weight.dtype)).float().clamp(-1, 1)
-
-
-def latent_size(frames: int, height: int, width: int) -> tuple[int, int, int]:
-    """Latent frames, rows and columns of a clip; ValueError where the size does not fit the model."""
-    if frames < 1 or frames % 4 != 1:
-        raise ValueError(
-            f"frames is {frames}; Wan makes 4k + 1: 1, 5, 9, … ({4 * max(0, round((frames - 1) / 4)) + 1} is nearest)"
-        )
-    for name, side in (("height", height), ("width", width)):
-        if side < 16 or side % 16:
-            raise ValueError(f"{name} is {side}; needed a multiple of 16 pixels, 16 or more")
-    return (frames - 1) // 4 + 1, height // STRIDE, width // STRIDE
+        return vae.decode(latent.to(vae.dtype)).float().clamp(-1, 1)

@@ -7,17 +7,16 @@ from pathlib import Path
 
 import torch
 
+from ..backbones.base import attend_all
 from ..core.layout import Layout
 from ..core.verdicts import Contest, Verdicts
 from ..core.visibility import Turn
-from ..core.wan_files import DiTConfig
 from ..kernels.grouped import Attend, Groups, in_groups
 from ..kernels.paths import BIAS, REMOVAL, TRITON, Choice, Need
 from ..kernels.race import Call, Contender
 from ..kernels.segment_attention import why_not
 from ..kernels.segments import too_many
 from ..kernels.whole import WHOLE
-from ..wan.attention import attend_all
 
 
 def cache_folder() -> Path:
@@ -34,10 +33,11 @@ VERDICTS = Verdicts(cache_folder)
 
 @dataclass(frozen=True)
 class Asked:
-    """One evaluation of a DiT with references: their layout and what they do now, rows of the batch, tokens of the video and
-    of the references that act."""
+    """One evaluation of a DiT with references: its heads and their size, the references' layout and what they do now, rows of the
+    batch, tokens of the video and of the references that act."""
 
-    config: DiTConfig
+    heads: int
+    head_size: int
     layout: Layout
     now: Turn
     batch: int
@@ -47,12 +47,10 @@ class Asked:
     dtype: torch.dtype
 
     def call(self) -> Call:
-        heads, now = self.config.heads, self.now
-        size = self.config.width // heads
-        tokens = self.video + self.references
+        tokens, now = self.video + self.references, self.now
         return Call(
-            self.batch, heads, size, tokens, self.references, self.dtype, self.device, now.bias, now.groups
-        )
+            self.batch, self.heads, self.head_size, tokens, self.references, self.dtype, self.device, now.bias, now.groups
+        )  # fmt: skip
 
 
 def choose(asked: Asked, name: str, hold: bool = True) -> Choice:

@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ..backbones.base import Backbone
 from ..core.editing import Windows
+from ..core.geometry import Geometry
 from ..core.layout import Stream, source_streams
 from ..core.recipes import Recipe
 from ..core.semantic import SemanticModules, as_frames, as_tokens, first_frames
-from ..wan.dit import WanDiT
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,10 @@ class Edit:
         """Latent frames of the video."""
         return self.source.shape[2]
 
-    @property
-    def streams(self) -> tuple[Stream, ...]:
+    def streams(self, geometry: Geometry) -> tuple[Stream, ...]:
         """What stands behind the pictures."""
         frames, rows, columns = self.source.shape[2:]
-        return source_streams(self.recipe, frames, rows // 2, columns // 2)
+        return source_streams(self.recipe, *geometry.tokens(frames, rows, columns))
 
     @property
     def count(self) -> int:
@@ -54,7 +54,7 @@ class Edit:
         numbers = self.count * self.modules.config.features
         return torch.cat([noise, first_frames(tuple(noise.shape), numbers, seed).to(noise)], dim=2)
 
-    def embedded(self, dit: WanDiT, latent: Tensor) -> list[Tensor]:
+    def embedded(self, dit: Backbone, latent: Tensor) -> list[Tensor]:
         """Tokens of the source and of what stands behind the video's frames in a latent (B, C, F + k, h, w), (1 or B, n, C) each."""
         parts = [dit.embed_patches(self.source.to(latent))]
         if self.count and self.modules is not None:

@@ -6,13 +6,13 @@ from pathlib import Path
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..backbones.wan.loading import load_modules
+from ..backbones.wan.lora import merge_lora
 from ..core.checkpoint import read_shapes, read_some
 from ..core.editing import PREFIX, Windows, edit_prompt, fitted_size, padded
 from ..core.lora import changes
 from ..core.recipes import EDITING, choose_recipe, recipe_for
 from ..core.semantic import beside_modules, require_editing
-from ..wan.loading import load_modules
-from ..wan.lora import merge_lora
 from .pipeline import Backbone, Progress, Request, generate
 from .plain_edit import Edit
 from .plain_references import encode_pictures
@@ -22,11 +22,11 @@ def with_editing_adapter(backbone: Backbone, path: str | Path, strength: float, 
     """The backbone with the modules of another file; that file's LoRA, if it holds one, is merged into the
     DiT; of a whole model only the modules are read. ValueError for a file without the modules, or of another
     width, or with a LoRA that does not fit, and for a strength without a LoRA; nothing is changed then."""
-    weight = backbone.dit.head.head.weight
+    dit = backbone.dit
     shapes, metadata = read_shapes(path, what)
     require_editing(metadata, f"{what}: {Path(path).name}")
-    modules = load_modules(path, weight.dtype, str(weight.device), what)
-    width = backbone.dit.config.width
+    modules = load_modules(path, dit.dtype, str(dit.device), what)
+    width = dit.width
     if modules is None or modules.config.width != width:
         held = "none" if modules is None else f"them for a Wan of width {modules.config.width}"
         raise ValueError(
@@ -40,10 +40,10 @@ def with_editing_adapter(backbone: Backbone, path: str | Path, strength: float, 
             "nothing"
         )
     if others:
-        weights = dict(backbone.dit.named_parameters())
+        weights = dict(dit.named_parameters())
         changes({key: shapes[key] for key in others}, weights, f"{what}: {Path(path).name}")
         lora = read_some(path, what, others.__contains__)
-        merge_lora(backbone.dit, lora, strength, f"{what}: {Path(path).name}")
+        merge_lora(dit, lora, strength, f"{what}: {Path(path).name}")
     return replace(backbone, recipe=recipe_for(modules, backbone.recipe), modules=modules)
 
 
@@ -53,10 +53,13 @@ def edit_film(
     """What the request's prompt makes of a film (F, H, W, 3) in [0, 1]: (3, F, h, w) in [-1, 1], of the film's aspect and of about as many
     pixels as the settings ask for. A request's frames, width and height are not looked at beyond that. ValueError for an empty
     instruction, for too few or too many pictures, and for a recipe that takes no source video."""
-    prompt, pictures = edit_prompt(request.prompt), padded(film)
+    geometry = backbone.dit.geometry
+    prompt, pictures = edit_prompt(request.prompt), padded(film, geometry)
     recipe = choose_recipe(request.recipe, backbone.recipe, EDITING)
     settings = request.settings
-    width, height = fitted_size(film.shape[2], film.shape[1], settings.width * settings.height)
+    width, height = fitted_size(
+        film.shape[2], film.shape[1], settings.width * settings.height, geometry.token
+    )
     settings = replace(settings, width=width, height=height, frames=len(pictures))
     modules = backbone.modules if recipe.types is not None else None
     source = encode_pictures(backbone.vae, resized(pictures, height, width))

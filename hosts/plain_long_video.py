@@ -13,7 +13,6 @@ from torch import Tensor
 
 from ..core.checkpoint import read_safetensors, write_tensors
 from ..core.files import claim, is_ours, release
-from ..core.frames import GROUP
 from ..core.long_video import LongVideo
 from .pipeline import Backbone, Progress, Request, generate
 
@@ -78,7 +77,7 @@ def generate_long(
     together."""
     runs = _Runs(progress, plan.keys - isinstance(keys, Tensor))
     if isinstance(keys, Request):
-        asked = replace(keys, settings=replace(keys.settings, frames=_frames_for(plan.keys)))
+        asked = replace(keys, settings=replace(keys.settings, frames=backbone.dit.geometry.whole(plan.keys)))
         keys = runs.run(parts, "keys", backbone, asked)
     segments = []
     for index, pair in enumerate(plan.pairs(keys)):
@@ -87,11 +86,6 @@ def generate_long(
         asked = replace(between, settings=settings, given=plan.given(pair, clock))
         segments.append(runs.run(parts, f"segment-{index:03}", backbone, asked))
     return plan.join(segments).movedim(-1, 0) * 2 - 1
-
-
-def _frames_for(keys: int) -> int:
-    """The shortest clip that Wan makes with so many pictures."""
-    return GROUP * -(-(keys - 1) // GROUP) + 1
 
 
 class _Runs:

@@ -3,7 +3,8 @@
 import folder_paths
 from comfy_api.latest import io
 
-from ..core.editing import Windows
+from ..backbones.wan.geometry import GROUP
+from ..core.editing import LONGEST, Windows
 from ..core.recipes import AUTO, EDITING
 from ..hosts.comfy.edit import instruction_edit
 from ..hosts.comfy.files import model_file, stamp
@@ -59,10 +60,11 @@ class RefVidInstructionEdit(Node):
                                 "the released model was trained with; the negative prompt is that form alone."),
                 References.Input("references", optional=True,
                                  tooltip="Pictures of what is to appear, from Masked Reference. The released weights never saw one."),
-                io.Int.Input("window", default=81, min=5, max=961, step=4, advanced=True,
+                io.Int.Input("window", default=Windows.length, min=1 + GROUP, max=LONGEST, step=GROUP, advanced=True,
                              tooltip="A longer video is evaluated in overlapping windows of so many frames, at every step anew. Context windows that are on "
                              "the model already stay."),
-                io.Int.Input("overlap", default=32, min=4, max=960, step=4, advanced=True, tooltip="Frames that neighbouring windows share."),
+                io.Int.Input("overlap", default=Windows.overlap, min=GROUP, max=LONGEST - 1, step=GROUP, advanced=True,
+                             tooltip="Frames that neighbouring windows share."),
                 io.Combo.Input("recipe", options=[AUTO, *EDITING], default=AUTO, advanced=True,
                                tooltip="auto: sama where the model has its modules, else what its file says. in_context: the source alone, without types and "
                                "semantic tokens."),
@@ -80,6 +82,6 @@ class RefVidInstructionEdit(Node):
     def execute(
         cls, model, clip, vae, source, instruction, window, overlap, recipe, references=None
     ) -> io.NodeOutput:
-        windows = Windows(window, overlap)
+        windows = Windows(GROUP, window, overlap)
         out = instruction_edit(model, clip, vae, source, instruction, references or [], windows, recipe)
         return io.NodeOutput(out.model, out.positive, out.negative, out.latent, out.frames)

@@ -3,6 +3,7 @@
 from comfy_api.latest import io
 
 from ..core.frames import CLOCKS, TASKS, Placed, indices_of, read_places
+from ..hosts.comfy.families import wan
 from ..hosts.comfy.frames import length_of, replace_frames
 from .sockets import CATEGORY, Node
 
@@ -50,9 +51,11 @@ class RefVidReplaceFrames(Node):
         cls, model, positive, negative, vae, latent, frames, task, clock=CLOCKS[0], low_noise_model=None
     ) -> io.NodeOutput:
         models = [model] if low_noise_model is None else [model, low_noise_model]
-        length = length_of(latent, model)
-        chosen = task["task"]
-        places = read_places(task["frames_at"]) if chosen == FREE else indices_of(chosen, len(frames), length)
+        length, chosen = length_of(latent, model), task["task"]
+        if chosen == FREE:
+            places = read_places(task["frames_at"])
+        else:
+            places = indices_of(chosen, len(frames), length, wan.geometry(model))
         models, positive, negative, latent = replace_frames(
             models, positive, negative, vae, latent, Placed(frames, places, clock)
         )

@@ -73,7 +73,8 @@ class RefVidEncodeIdentity(Node):
     def execute(cls, clip, vae, adapter, mask=None, anchor_frame=-1) -> io.NodeOutput:
         anchor = None if anchor_frame < 0 else anchor_frame
         identity, video, encoded = encode_identity(adapter, vae, clip, mask, anchor)
-        sheet = np.asarray(draw_sheet(*routing_rows(video, encoded), scale=1), dtype=np.float32)
+        rows = routing_rows(video, encoded, adapter.adapter.geometry.group)
+        sheet = np.asarray(draw_sheet(*rows, scale=1), dtype=np.float32)
         return io.NodeOutput(identity, torch.from_numpy(sheet / 255)[None])
 
 

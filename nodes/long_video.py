@@ -2,6 +2,7 @@
 
 from comfy_api.latest import io
 
+from ..backbones.wan.geometry import GROUP
 from ..core.frames import CLOCKS
 from ..core.long_video import LongVideo
 from ..hosts.comfy.long_video import between
@@ -20,7 +21,7 @@ class RefVidKeyframes(Node):
             inputs=[
                 io.Image.Input("clip", tooltip="A generated clip whose pictures are far apart in time, or pictures of your own."),
                 io.Int.Input("keys", default=20, min=0, max=1000, tooltip="How many of its pictures to use, from the first."),
-                io.Int.Input("stride", default=20, min=0, max=400, step=4,
+                io.Int.Input("stride", default=20, min=0, max=400, step=GROUP,
                              tooltip="Frames of the long video from one key to the next: a multiple of 4. 20 keys at 20 make 380 frames."),
                 io.Int.Input("keep", optional=True, default=1, min=1, max=400, advanced=True,
                              tooltip="Keep every n-th frame between keys; must divide the stride. With the pictures of a clip as keys this raises its "
@@ -34,7 +35,7 @@ class RefVidKeyframes(Node):
 
     @classmethod
     def execute(cls, clip, keys, stride, keep=1) -> io.NodeOutput:
-        plan = LongVideo(keys, stride, keep)
+        plan = LongVideo(GROUP, keys, stride, keep)
         return io.NodeOutput(plan.pairs(clip), plan)
 
 

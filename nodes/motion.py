@@ -3,6 +3,7 @@
 import torch
 from comfy_api.latest import io
 
+from ..backbones.wan.geometry import GROUP
 from ..core.motion import PRETEXTS, TUBES, perturb
 from .sockets import CATEGORY, Node
 
@@ -36,5 +37,5 @@ class RefVidMotionPretext(Node):
 
     @classmethod
     def execute(cls, clip, pretext, seed, tubes=TUBES) -> io.NodeOutput:
-        perturbed = perturb(pretext, clip, torch.Generator().manual_seed(seed), tubes=tubes)
+        perturbed = perturb(pretext, clip, torch.Generator().manual_seed(seed), GROUP, tubes=tubes)
         return io.NodeOutput(perturbed, PRETEXTS[pretext].instruction)

@@ -10,10 +10,9 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from ..core.frames import GROUP
-from ..core.masks import TOKEN_STRIDE
+from ..backbones.wan.vae import WanVAE
+from ..core.geometry import Geometry
 from ..demo import captions, world
-from ..wan.vae import WanVAE
 from .cache import PART, cached_rows
 from .references import MaskedFrames, masked_frames
 
@@ -102,8 +101,11 @@ def _encode_part(encoder: Encoder, kind: Kind, index: int) -> Latents:
     video, alpha = world.render_cast(cast, world.moments(kind.frames, kind.stride, start), encoder.size)
     frames = _references(encoder, cast, kind, generator)
     pictures, masks = (torch.stack(part, 1) for part in zip(*frames, strict=True))
-    kept = F.max_pool2d(masks.flatten(0, 1), TOKEN_STRIDE).flatten(1).gt(0.5)
-    still = video[:, :, [max(0, kind.frames - 1 - GROUP)]].expand(-1, -1, 1 + GROUP, -1, -1)
+    geometry = encoder.vae.geometry
+    kept = F.max_pool2d(masks.flatten(0, 1), geometry.token).flatten(1).gt(0.5)
+    still = video[:, :, [max(0, kind.frames - 1 - geometry.group)]].expand(
+        -1, -1, geometry.pictures(2), -1, -1
+    )
     return Latents(
         latent=encode_clips(encoder.vae, video),
         last=encode_clips(encoder.vae, still)[:, :, 1],
@@ -111,7 +113,7 @@ def _encode_part(encoder: Encoder, kind: Kind, index: int) -> Latents:
             0, masks.shape[:2]
         ),
         keep=kept.unflatten(0, masks.shape[:2]),
-        coverage=cell_coverage(alpha.sum(1, keepdim=True)).half(),
+        coverage=cell_coverage(alpha.sum(1, keepdim=True), geometry).half(),
         tokens=_tokens(encoder, cast, kind, generator),
     )
 
@@ -154,13 +156,13 @@ def _tokens(encoder: Encoder, cast: world.Cast, kind: Kind, generator: Generator
 
 def encode_clips(vae: WanVAE, video: Tensor) -> Tensor:
     """Latents of clips (N, 3, F, H, W) in [-1, 1], in fp16 on the CPU."""
-    device = vae.conv1.weight.device
-    with torch.autocast(device.type, dtype=torch.bfloat16):
-        parts = [vae.encode(part.to(device), chunk=8) for part in video.split(PART)]
+    chunk = 2 * vae.geometry.group
+    with torch.autocast(vae.device.type, dtype=torch.bfloat16):
+        parts = [vae.encode(part.to(vae.device), chunk=chunk) for part in video.split(PART)]
     return torch.cat([part.half().cpu() for part in parts])
 
 
-def cell_coverage(alpha: Tensor) -> Tensor:
-    """alpha (N, 1, 4k + 1, H, W) -> (N, k + 1, H/8, W/8): the most any of a latent frame's pictures covers a cell."""
-    cells = F.avg_pool3d(alpha, (1, 8, 8))[:, 0]
-    return torch.cat([cells[:, :1], cells[:, 1:].unflatten(1, (-1, 4)).amax(2)], dim=1)
+def cell_coverage(alpha: Tensor, geometry: Geometry) -> Tensor:
+    """alpha (N, 1, pictures, H, W) -> (N, F, h, w): the most any of a latent frame's pictures covers a cell."""
+    cells = F.avg_pool3d(alpha, (1, geometry.stride, geometry.stride))[:, 0]
+    return torch.cat([cells[:, :1], cells[:, 1:].unflatten(1, (-1, geometry.group)).amax(2)], dim=1)

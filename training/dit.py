@@ -11,13 +11,14 @@ from typing import cast
 import torch
 from torch import Generator, Tensor, nn
 
+from ..backbones.wan.dit import DiTConfig, WanDiT
+from ..backbones.wan.geometry import WAN_2_1
+from ..backbones.wan.loading import load_dit, load_vae
+from ..backbones.wan.text import TextEncoder, load_text_encoder
 from ..core.checkpoint import save_model
 from ..core.recipes import TRAINED_FOR
 from ..demo import world
 from ..hosts.pipeline import SETTINGS, Settings
-from ..wan.dit import DiTConfig, WanDiT
-from ..wan.loading import load_dit, load_vae
-from ..wan.text import TextEncoder, load_text_encoder
 from .batches import Drawing, draw_batch
 from .data import Encoder, Kind, Latents, cached_latents
 from .objective import masked_reference_loss
@@ -29,6 +30,7 @@ from .text import fresh_text_encoder, take_over
 
 logger = logging.getLogger(__name__)
 SAVE_EVERY = 60.0  # seconds
+CHANNELS = (WAN_2_1.channels, WAN_2_1.channels)  # in, out
 FILES = RunFiles("dit", ("dit.safetensors", "text_encoder.safetensors"))
 VAE, VAE_NEEDED = "vae.safetensors", "--out (run `refvid train vae` first)"
 
@@ -97,7 +99,7 @@ def demo_dit() -> TrainingConfig:
         Stage(3000, (1, 0, 0, 0, 0), Drawing(named_share=0.15, reference_counts=(1.0,))),
         Stage(7000, (0.1, 0.6, 0.1, 0.15, 0.05), everything),
     )
-    return TrainingConfig(DiTConfig(256, 768, 2, 6, 16, 16, 128), kinds, stages, settings=run)
+    return TrainingConfig(DiTConfig(256, 768, 2, 6, *CHANNELS, 128), kinds, stages, settings=run)
 
 
 def smoke_dit() -> TrainingConfig:
@@ -105,7 +107,7 @@ def smoke_dit() -> TrainingConfig:
     kinds = (Kind("toy", 1, 48, 64, 4, easy=True), Kind("scene", 9, 12, 64, 4))
     first, *_, last = demo_dit().stages
     stages = (replace(first, steps=1, shares=(1, 0)), replace(last, steps=2, shares=(0.5, 0.5)))
-    tiny = DiTConfig(48, 64, 2, 1, 16, 16, 32)
+    tiny = DiTConfig(48, 64, 2, 1, *CHANNELS, 32)
     return replace(demo_dit(), model=tiny, kinds=kinds, stages=stages, references=2, size=64)
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor
 
+from ..backbones.wan.vae import WanVAE
 from ..core.editing import edit_prompt
 from ..core.motion import PRETEXTS, perturb
 from ..demo import captions, edits, world
-from ..wan.vae import WanVAE
 from .cache import PART, cached_rows
 from .data import Tokenize, cell_coverage, encode_clips
 from .semantic_targets import Extractor, semantic_tokens
@@ -63,30 +63,34 @@ def _part(
     vae: WanVAE, tokenize: Tokenize, extractor: Extractor, pairs: Pairs, seed: int, index: int
 ) -> EditPairs:
     generator = Generator().manual_seed(seed + 400_000 + index)
-    source, target, looked_at, prompts = _MAKE[pairs.name](pairs, index, generator)
+    source, target, looked_at, prompts = _MAKE[pairs.name](pairs, vae.geometry.group, index, generator)
     return EditPairs(
         source=encode_clips(vae, source),
         target=encode_clips(vae, target),
-        coverage=cell_coverage(looked_at).half(),
+        coverage=cell_coverage(looked_at, vae.geometry).half(),
         tokens=tokenize([*prompts, LONGEST])[:-1],
         semantic=semantic_tokens(extractor(target[:, :, 0])).half(),
     )
 
 
-def _edits(pairs: Pairs, index: int, generator: Generator) -> tuple[Tensor, Tensor, Tensor, list[str]]:
+def _edits(
+    pairs: Pairs, _group: int, index: int, generator: Generator
+) -> tuple[Tensor, Tensor, Tensor, list[str]]:
     """One kind of edit in a part, the kinds in turn."""
     kind = edits.KINDS[index % len(edits.KINDS)]
     made = edits.sample_edits(kind, PART, generator, pairs.frames, pairs.size)
     return made.source, made.target, made.region.float(), [edit_prompt(one) for one in made.instructions]
 
 
-def _pretexts(pairs: Pairs, index: int, generator: Generator) -> tuple[Tensor, Tensor, Tensor, list[str]]:
-    """Clips with pretexts in SAMA's mixture; the target is never touched."""
+def _pretexts(
+    pairs: Pairs, group: int, index: int, generator: Generator
+) -> tuple[Tensor, Tensor, Tensor, list[str]]:
+    """Clips with pretexts in SAMA's mixture, for latent frames of `group` pictures; the target is never touched."""
     cast = world.sample_cast(PART, generator, duet=index % 4 == 3)
     target, alpha = world.render_cast(cast, pairs.frames, pairs.size)
-    chosen = _mixture(PART, pairs.frames, generator)
+    chosen = _mixture(PART, pairs.frames, group, generator)
     perturbed = [
-        perturb(name, clip.movedim(0, -1), generator, BLACK).movedim(-1, 0)
+        perturb(name, clip.movedim(0, -1), generator, group, BLACK).movedim(-1, 0)
         for name, clip in zip(chosen, target, strict=True)
     ]
     prompts = [
@@ -96,9 +100,9 @@ def _pretexts(pairs: Pairs, index: int, generator: Generator) -> tuple[Tensor, T
     return torch.stack(perturbed), target, alpha.sum(1, keepdim=True), prompts
 
 
-def _mixture(count: int, frames: int, generator: Generator) -> list[str]:
+def _mixture(count: int, frames: int, group: int, generator: Generator) -> list[str]:
     """Names of pretexts by their weights, of those that clips so long can have."""
-    known = [name for name, pretext in PRETEXTS.items() if pretext.least <= frames]
+    known = [name for name, pretext in PRETEXTS.items() if pretext.least(group) <= frames]
     weights = torch.tensor([float(PRETEXTS[name].weight) for name in known])
     return [known[row] for row in torch.multinomial(weights, count, True, generator=generator).tolist()]
 

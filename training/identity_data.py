@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor
 
+from ..backbones.wan.vae import WanVAE
 from ..core.reference_video import cover, make_reference_video
-from ..core.slots import PATCH, SlotsConfig
+from ..core.slots import SlotsConfig
 from ..demo import captions, world
-from ..wan.vae import STRIDE, WanVAE
 from .cache import PART, cached_rows
 from .data import Tokenize, cell_coverage, encode_clips
 
@@ -72,7 +72,7 @@ def _part(
     phrases = tokenize([*names, captions.LONGEST])[:-1]
     return Meetings(
         latent=encode_clips(vae, video),
-        coverage=cell_coverage(alpha.sum(1, keepdim=True)).half(),
+        coverage=cell_coverage(alpha.sum(1, keepdim=True), vae.geometry).half(),
         tokens=tokens.unflatten(0, (2, PART)).movedim(0, 1).contiguous(),
         phrases=phrases.unflatten(0, (len(cast), PART)).movedim(0, 1).contiguous(),
         clip=clip,
@@ -89,15 +89,15 @@ def _reference_videos(
     elsewhere = world.other_scenes(scenes, generator)
     film, alpha = world.render(toys, elsewhere, slots.frames, slots.size)
     read = [
-        make_reference_video((one / 2 + 0.5).movedim(0, -1), mask[0], slots.frames, slots.size)
+        make_reference_video((one / 2 + 0.5).movedim(0, -1), mask[0], slots.frames, slots.size, vae.geometry)
         for one, mask in zip(film, alpha, strict=True)
     ]
     pictures = torch.stack([one.pictures for one in read]).movedim(-1, 1) * 2 - 1
     masks = [one.masks for one in read]
     anchors = torch.stack([pictures[row, :, [one.anchor]] for row, one in enumerate(read)])
-    covers = torch.stack([cover(mask, PATCH * STRIDE) for mask in masks])
+    covers = torch.stack([cover(mask, vae.geometry) for mask in masks])
     anchor_covers = torch.stack(
-        [cover(mask[[one.anchor]], PATCH * STRIDE) for mask, one in zip(masks, read, strict=True)]
+        [cover(mask[[one.anchor]], vae.geometry) for mask, one in zip(masks, read, strict=True)]
     )
     return encode_clips(vae, pictures), covers, encode_clips(vae, anchors), anchor_covers
 

@@ -5,14 +5,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ..backbones.base import Tail
+from ..backbones.wan.dit import WanDiT
+from ..backbones.wan.text import TextEncoder, fold_padding
 from ..core.layout import Layout, Stream
 from ..core.positions import reference_angles
 from ..core.recipes import recipe_named
 from ..kernels.segment_attention import attention_over, why_not
 from ..kernels.segments import kept_keys
-from ..wan.dit import Tail, WanDiT
-from ..wan.sampler import TRAINED_STEPS
-from ..wan.text import TextEncoder, fold_padding
 from .batches import Batch
 
 
@@ -29,10 +29,10 @@ def masked_reference_loss(
     angles: dict[tuple[int, int, int, int], Tensor] = {}
 
     def tail(reference: Tensor, keep: Tensor, frames: int) -> Tail:
-        count, rows, columns = (reference.shape[2], reference.shape[3] // 2, reference.shape[4] // 2)
+        count, rows, columns = dit.geometry.tokens(*reference.shape[2:])
         key = (frames, count, rows, columns)
         if key not in angles:
-            layout = Layout(method, (Stream(rows, columns, rows * columns),) * count)
+            layout = Layout(method, (Stream(rows, columns, rows * columns),) * count, dit.geometry)
             angles[key] = reference_angles(layout, frames, dit.head_size)[None].to(reference.device)
         seen = keep if attention_mask else keep.any(1, keepdim=True).expand_as(keep)
         tokens = dit.embed_patches(reference)
@@ -51,7 +51,7 @@ def masked_reference_loss(
         clean = torch.where(batch.replaced[:, None, :, None, None], batch.given, batch.latent)
         noisy = (1 - spread) * clean + spread * batch.noise
         # One level for all frames is the cheaper path: modulation is then not expanded to every token.
-        clock = (level if bool(batch.replaced.any()) else batch.sigma) * TRAINED_STEPS
+        clock = (level if bool(batch.replaced.any()) else batch.sigma) * dit.geometry.clock
         seen = bool(batch.keep.any())
         references = tail(batch.reference, batch.keep, noisy.shape[2]) if seen else None
         velocity = dit(noisy, clock, context, context_bias=bias, tail=references)

@@ -9,9 +9,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from ..core.masks import TOKEN_STRIDE
+from ..backbones.wan.vae import WanVAE
 from ..demo import captions, world
-from ..wan.vae import WanVAE
 from .cache import PART, cached_rows
 from .data import Tokenize, cell_coverage, encode_clips
 from .references import GROUND
@@ -66,10 +65,10 @@ def _part(vae: WanVAE, tokenize: Tokenize, clips: Clips, seed: int, index: int) 
     said = [*captions.captions(cast), *captions.captions(cast, named)]
     return Photographed(
         latent=encode_clips(vae, video),
-        coverage=cell_coverage(alpha).half(),
+        coverage=cell_coverage(alpha, vae.geometry).half(),
         tokens=tokenize([*said, captions.LONGEST])[:-1].unflatten(0, (2, PART)).movedim(0, 1).contiguous(),
         reference=encode_clips(vae, pictures.unsqueeze(2))[:, :, 0].contiguous(),
-        keep=F.max_pool2d(masks, TOKEN_STRIDE).flatten(1).gt(0.5),
+        keep=F.max_pool2d(masks, vae.geometry.token).flatten(1).gt(0.5),
     )
 
 

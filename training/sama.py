@@ -9,6 +9,8 @@ from typing import cast
 import torch
 from torch import Generator, Tensor, nn
 
+from ..backbones.wan.dit import WanDiT
+from ..backbones.wan.text import PADDING, TextEncoder, fold_padding
 from ..core.checkpoint import KIND, VERSION, save_model
 from ..core.editing import PREFIX
 from ..core.lora import CROSS, SELF
@@ -17,9 +19,6 @@ from ..core.semantic import EDITING_ADAPTER, FORMAT, SemanticConfig, SemanticMod
 from ..hosts.pipeline import load_backbone
 from ..hosts.plain_edit import Edit
 from ..hosts.plain_references import tail
-from ..wan.dit import WanDiT
-from ..wan.sampler import TRAINED_STEPS
-from ..wan.text import PADDING, TextEncoder, fold_padding
 from .adapter import AdapterRun, Models, adapter_state, train_adapter
 from .batches import sample_sigma
 from .dit import compile_blocks
@@ -78,7 +77,7 @@ class SamaTrainee(nn.Module):
 
     def __init__(self, config: SamaTraining, dit: WanDiT, features: int):
         super().__init__()
-        self.semantics = SemanticModules(SemanticConfig(dit.config.width, features, config.hidden))
+        self.semantics = SemanticModules(SemanticConfig(dit.width, features, config.hidden))
         self.semantics.start()
         self.lora = nn.ModuleDict({name: add_lora(dit, config.rank, name) for name in ATTENTIONS})
 
@@ -180,7 +179,7 @@ def sama_losses(
     state = torch.cat([noisy, as_frames(said, tuple(noisy.shape))], dim=2) if edit.count else noisy
     velocity, after = dit.through(
         noisy,
-        batch.sigma * TRAINED_STEPS,
+        batch.sigma * dit.geometry.clock,
         context,
         context_bias=bias,
         tail=tail(dit, None, state, edit=edit),

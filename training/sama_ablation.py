@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..backbones.wan.loading import load_vae
 from ..core.score import paired_interval
 from ..demo.edits import KINDS
 from ..demo.evaluate_edits import (
@@ -22,7 +23,6 @@ from ..demo.evaluate_edits import (
 from ..demo.sheet import contact_sheet
 from ..hosts.pipeline import Backbone, load_backbone
 from ..hosts.plain_instruction import with_editing_adapter
-from ..wan.loading import load_vae
 from .kept_runs import Ablation, Values
 from .sama import FILES, SamaTraining, train_sama
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..backbones.wan.geometry import WAN
+from ..backbones.wan.lora import merge_lora
 from ..core.adapter import load_adapter
 from ..core.score import paired_interval
 from ..core.slots import SlotEncoder, SlotsConfig
@@ -15,7 +17,6 @@ from ..demo import evaluate_identity as measured
 from ..demo.evaluate import CODED
 from ..hosts.pipeline import Backbone, load_backbone
 from ..hosts.plain_identity import slot_encoder
-from ..wan.lora import merge_lora
 from .kept_runs import Ablation, Values
 from .slot_baselines import ENCODERS
 from .slot_id import FILES, SlotTraining, train_slots
@@ -88,7 +89,7 @@ def sentence(comparison: Comparison, runs: dict[str, list[Values]]) -> str:
     )
 
 
-def _read_by(encoder: Callable[[SlotsConfig], SlotEncoder]) -> list[str]:
+def _read_by(encoder: Callable[[SlotsConfig, int], SlotEncoder]) -> list[str]:
     """What an encoder is measured with: only the slots are read in other ways too."""
     return list(measured.READINGS) if encoder is ENCODERS[SLOTS] else [OWN]
 
@@ -110,7 +111,7 @@ def measured_run(ablation: Ablation, config: SlotTraining, folder: Path) -> Valu
 
 def _trained(ablation: Ablation, config: SlotTraining, folder: Path) -> tuple[Backbone, SlotEncoder]:
     """A run's adapter: the base with its LoRA, and its encoder."""
-    models, adapter = ablation.models, load_adapter(folder / "slot_id.safetensors")
+    models, adapter = ablation.models, load_adapter(folder / "slot_id.safetensors", WAN)
     backbone = load_backbone(models.dit, models.vae, models.text_encoder, device=ablation.device)
     merge_lora(backbone.dit, adapter.lora)
     return backbone, slot_encoder(adapter, config.encoder).to(ablation.device)

@@ -10,13 +10,14 @@ from typing import cast
 import torch
 from torch import Generator, Tensor, nn
 
+from ..backbones.base import Identities
+from ..backbones.wan.dit import WanDiT
+from ..backbones.wan.slots import slots_demo
+from ..backbones.wan.text import PADDING, TextEncoder, fold_padding
 from ..core.adapter import save_adapter
-from ..core.slots import SlotEncoder, SlotsConfig, slots_demo
+from ..core.slots import SlotEncoder, SlotsConfig
 from ..demo import world
 from ..hosts.pipeline import Backbone, load_backbone
-from ..wan.dit import Identities, WanDiT
-from ..wan.sampler import TRAINED_STEPS
-from ..wan.text import PADDING, TextEncoder, fold_padding
 from .adapter import AdapterRun, Models, adapter_state, train_adapter
 from .batches import no_words, sample_sigma
 from .dit import compile_blocks
@@ -53,7 +54,7 @@ class SlotTraining:
     shift: float = 8.0  # above a noise level of 0.7 lies nearly all that an identity changes (docs/log.md)
     preview_every: int = 500  # steps
     seed: int = 0
-    encoder: Callable[[SlotsConfig], SlotEncoder] = field(default=SlotEncoder, repr=False)
+    encoder: Callable[[SlotsConfig, int], SlotEncoder] = field(default=SlotEncoder, repr=False)
 
 
 def demo_slots() -> SlotTraining:
@@ -74,7 +75,7 @@ class SlotTrainee(nn.Module):
 
     def __init__(self, config: SlotTraining, dit: WanDiT):
         super().__init__()
-        self.encoder = config.encoder(config.slots)
+        self.encoder = config.encoder(config.slots, dit.geometry.patch)
         self.encoder.start()
         self.lora = add_lora(dit, config.rank)
 
@@ -190,7 +191,7 @@ def identity_loss(dit: WanDiT, encoder: SlotEncoder, text: TextEncoder, batch: M
     level, latent = batch.sigma[:, None, None, None, None], batch.rows.latent.float()
     noisy = (1 - level) * latent + level * batch.noise
     people = _people(dit, encoder, text, batch)
-    velocity = dit(noisy, batch.sigma * TRAINED_STEPS, context, context_bias=bias, identities=people)
+    velocity = dit(noisy, batch.sigma * dit.geometry.clock, context, context_bias=bias, identities=people)
     return ((velocity.float() - (batch.noise - latent)).pow(2) * batch.weight).mean()
 
 
@@ -216,7 +217,7 @@ def _called(dit: WanDiT, text: TextEncoder, phrases: Tensor) -> Tensor:
     words = phrases.ne(PADDING) & phrases.roll(-1, 1).ne(PADDING)  # the last one closes
     words[:, -1] = False
     spoken = words.sum(1, keepdim=True)
-    states = dit.text_embedding(text.states(torch.where(spoken > 0, phrases, no_words(phrases))))
+    states = dit.embed_text(text.states(torch.where(spoken > 0, phrases, no_words(phrases))))
     mean = (states * words[..., None]).sum(1) / spoken.clamp_min(1)
     return mean.unsqueeze(1)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..backbones.wan.geometry import WAN
 from ..core.adapter import load_adapter
 from ..core.score import paired_interval
 from ..core.slots import Encoded, SlotEncoder
@@ -111,10 +112,10 @@ def _told(
 def _encoder(config: SlotTraining, ablation: Ablation, name: str, seed: int) -> SlotEncoder:
     if name == UNTRAINED:
         torch.manual_seed(seed)
-        encoder = SlotEncoder(config.slots)
+        encoder = SlotEncoder(config.slots, WAN[config.slots.channels].patch)
         encoder.start()
         return encoder.eval()
-    return slot_encoder(load_adapter(ablation.place(name, seed) / "slot_id.safetensors"), ENCODERS[name])
+    return slot_encoder(load_adapter(ablation.place(name, seed) / "slot_id.safetensors", WAN), ENCODERS[name])
 
 
 def motion_of(data: Meetings, tokenize: Tokenize) -> Tensor:

@@ -11,10 +11,10 @@ from typing import cast
 import torch
 from torch import Generator, Tensor, nn
 
+from ..backbones.wan.loading import load_vae
+from ..backbones.wan.vae import CausalConv, FrameAttention, WanVAE
 from ..core.checkpoint import save_model
 from ..demo import world
-from ..wan.loading import load_vae
-from ..wan.vae import CausalConv, FrameAttention, WanVAE
 from .optimise import Optimiser, warm_hold_decay
 from .references import masked_frames
 from .run_state import RunFiles, RunState, weights_digest
@@ -183,7 +183,7 @@ def _step_loss(vae: WanVAE, video: Tensor, noise: float, generator: Generator) -
     """L1 + L2 + half the L1 of the picture's gradients, with noise on the latent (our choice)."""
     with torch.autocast("cpu", dtype=torch.bfloat16):
         video = video.contiguous(memory_format=torch.channels_last_3d)
-        latent = vae.encode(video, chunk=8)
+        latent = vae.encode(video, chunk=2 * vae.geometry.group)
         shake = torch.randn(latent.shape, generator=generator)
         deviation = latent.detach().float().std((0, 2, 3, 4), keepdim=True)
         out = vae.decode(latent + noise * deviation * shake, chunk=2)

@@ -10,6 +10,9 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor, nn
 
+from ..backbones.base import Tail, attend_all
+from ..backbones.wan.dit import WanDiT
+from ..backbones.wan.text import TextEncoder, fold_padding
 from ..core.checkpoint import KIND, VERSION, save_model
 from ..core.controls import Controls
 from ..core.layout import Layout, Stream
@@ -19,10 +22,6 @@ from ..core.recipes import TRAINED_FOR, recipe_named
 from ..core.visibility import turn
 from ..hosts.pipeline import load_backbone
 from ..kernels.grouped import in_groups
-from ..wan.attention import attend_all
-from ..wan.dit import Tail, WanDiT
-from ..wan.sampler import TRAINED_STEPS
-from ..wan.text import TextEncoder, fold_padding
 from .adapter import AdapterRun, Models, adapter_state, train_adapter
 from .batches import no_words, sample_sigma
 from .dit import compile_blocks
@@ -174,7 +173,7 @@ def videomaker_losses(dit: WanDiT, text: TextEncoder, config: VideoMakerTraining
         noisy = (1 - level) * latent + level * batch.noise
         velocity, after = dit.through(
             noisy,
-            batch.sigma * TRAINED_STEPS,
+            batch.sigma * dit.geometry.clock,
             context,
             context_bias=bias,
             tail=tail(_shown(batch, little), batch.rows.keep, latent.shape[2], little),
@@ -199,16 +198,17 @@ def reference_tail(
 ) -> Tail:
     """The references (B, 16, h, w), of noise levels (B,), behind a video of so many latent frames, as `hosts.plain_references.tail` puts them; what is not kept is hidden by a key
     bias, since rows keep different tokens: the same numbers as its removal."""
-    recipe, (rows, columns) = recipe_named(config.recipe), (side // 2 for side in reference.shape[2:])
+    recipe, geometry = recipe_named(config.recipe), dit.geometry
+    _, rows, columns = geometry.tokens(1, *reference.shape[2:])
     stream = Stream(rows, columns, rows * columns, Controls(sees=config.sees))
-    layout = Layout(recipe, (stream,))
+    layout = Layout(recipe, (stream,), geometry)
     now = turn(layout, 0.0, None, None, frames * rows * columns, frames, reference.device)
     return Tail(
         dit.embed_patches(reference.unsqueeze(2)),
         reference_angles(layout, frames, dit.head_size)[None].to(reference.device),
         torch.zeros(keep.shape, device=keep.device).masked_fill(~keep, -torch.inf),
         in_groups(attend_all, None if now is None else now.groups),
-        level * TRAINED_STEPS if recipe.clock == "own" else None,
+        level * dit.geometry.clock if recipe.clock == "own" else None,
         reads_text=recipe.reads_text,
     )
 
@@ -217,9 +217,10 @@ def _recognition(dit: WanDiT, after: Tensor, clock: Tensor, batch: PhotographedB
     """Squared error of the references' velocity, by the DiT's own head on their tokens after the last block (B, R, C), over kept tokens."""
     reference, keep = batch.rows.reference.float(), batch.rows.keep & ~batch.dropped[:, None]
     rows, columns = reference.shape[2:]
-    told, _ = dit.embed_time(clock * TRAINED_STEPS)
+    told, _ = dit.embed_time(clock * dit.geometry.clock)
     velocity = dit.to_latent(after, told, (1, rows, columns))[:, :, 0].float()
-    seen = keep.view(-1, 1, rows // 2, columns // 2).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    patch, grid = dit.geometry.patch, dit.geometry.tokens(1, rows, columns)
+    seen = keep.view(-1, *grid).repeat_interleave(patch, 2).repeat_interleave(patch, 3)
     error = (velocity - (batch.reference_noise - reference)).pow(2) * seen
     return error.sum() / (seen.sum() * reference.shape[1]).clamp_min(1)
 

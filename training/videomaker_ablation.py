@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..backbones.wan.lora import merge_lora
 from ..core.checkpoint import read_safetensors
 from ..core.score import paired_interval
 from ..demo import score
 from ..demo.evaluate import Trial, Variant
 from ..demo.sheet import contact_sheet
 from ..hosts.pipeline import Backbone, load_backbone
-from ..wan.lora import merge_lora
 from .kept_runs import Ablation, Values
 from .references import GROUND
 from .slot_ablation import Comparison, Side, sentence

@@ -4,12 +4,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..core.masks import TOKEN_STRIDE
+from ..backbones.wan.sampler import flow_sigmas, sample_euler
+from ..backbones.wan.text import fold_padding
 from ..demo.evaluate import Trial
 from ..hosts.pipeline import Backbone
-from ..wan.sampler import TRAINED_STEPS, flow_sigmas, sample_euler
-from ..wan.text import fold_padding
-from ..wan.vae import LATENT_CHANNELS, STRIDE
 from .references import GROUND
 from .videomaker import VideoMakerTraining, reference_tail
 
@@ -22,18 +20,18 @@ def clips_together(
 ) -> Tensor:
     """Clips (N, 3, F, H, W) of what the toys' captions ask for with the references of the toys `given` (N,), at the backbone's settings, guided
     against a pass without words and with zero latents; noise depends on the toy and the seed alone."""
-    settings, device = backbone.settings, backbone.dit.head.head.weight.device
-    size = ((settings.frames - 1) // 4 + 1, settings.height // STRIDE, settings.width // STRIDE)
+    settings, device, geometry = backbone.settings, backbone.dit.device, backbone.dit.geometry
+    size = geometry.latent(settings.frames, settings.height, settings.width)
     made = []
     for rows in torch.arange(len(trial)).split(TOGETHER):
         noise = [
-            torch.randn(LATENT_CHANNELS, *size, generator=torch.Generator().manual_seed(number))
+            torch.randn(geometry.channels, *size, generator=torch.Generator().manual_seed(number))
             for number in (settings.seed + rows + 1000 * seed).tolist()
         ]
         masks = trial.masks[given[rows]]
         pictures = torch.where(masks > 0.5, trial.pictures[given[rows]], GROUND)
         latent = backbone.vae.encode(pictures.unsqueeze(2).to(device))[:, :, 0]
-        keep = F.max_pool2d(masks, TOKEN_STRIDE).flatten(1).gt(0.5).to(device)
+        keep = F.max_pool2d(masks, geometry.token).flatten(1).gt(0.5).to(device)
         prompts = [trial.prompts[row] for row in rows.tolist()]
         step = _Guided(backbone, config, prompts, latent, keep, size[0])
         clips = sample_euler(
@@ -64,7 +62,7 @@ class _Guided:
             self.passes.append((*context, reference_tail(self.dit, config, shown, keep, frames, clean)))
 
     def __call__(self, latent: Tensor, sigma: Tensor) -> Tensor:
-        clock = (sigma * TRAINED_STEPS).expand(len(latent))
+        clock = (sigma * self.dit.geometry.clock).expand(len(latent))
         with_, without = (
             self.dit(latent, clock, context, context_bias=bias, tail=tail)
             for context, bias, tail in self.passes

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..kernels.grouped import Attend
+from ...kernels.grouped import Attend
+from ..base import attend_all
 
 EPSILON = 1e-6
 
@@ -35,22 +36,6 @@ def rotate(features: Tensor, rotation: Tensor) -> Tensor:
     even, odd = features.float().unflatten(-1, (-1, 2)).unbind(-1)
     cos, sin = rotation.unbind(-1)
     return torch.stack([even * cos - odd * sin, even * sin + odd * cos], -1).flatten(-2).type_as(features)
-
-
-def attend_all(query: Tensor, key: Tensor, value: Tensor, key_bias: Tensor | None) -> Tensor:
-    """torch's attention, every query over every key. query (B, N, L, D), key and value (B, N, S, D), key_bias (B or 1, S)"""
-    mask = None if key_bias is None else key_bias[:, None, None, :].to(query.dtype)
-    if query.requires_grad and query.device.type == "cpu":
-        return _plain_attention(query, key, value, mask)
-    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-
-
-def _plain_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-    """The same by matrix products: over short sequences torch's fused CPU kernel takes twice the time, most of it for
-    gradients (docs/log.md)."""
-    logits = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
-    weights = torch.softmax((logits if mask is None else logits + mask).float(), dim=-1)
-    return weights.to(value.dtype) @ value
 
 
 class SelfAttention(nn.Module):

@@ -4,47 +4,19 @@ One safetensors file loads here and in ComfyUI. The forward differs from the pub
 tokens may follow the video (`Tail`). They share every block and are cut off before the head.
 """
 
-import math
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..core.positions import grid_positions, rope_angles, sinusoid
-from ..core.wan_files import DiTConfig
-from ..kernels.grouped import Attend
-from .attention import EPSILON, Context, CrossAttention, ImageCrossAttention, SelfAttention, attend_all
+from ...core.geometry import Geometry
+from ...core.positions import grid_positions, rope_angles, sinusoid
+from ...kernels.grouped import Attend
+from ..base import Identities, Tail, attend_all
+from .attention import EPSILON, Context, CrossAttention, ImageCrossAttention, SelfAttention
+from .files import DiTConfig
 
-PATCH = (1, 2, 2)
-
-
-@dataclass(frozen=True)
-class Tail:
-    """Tokens that follow the video: tokens (B, R, C), angles (B or 1, R, D/2) in radians, key_bias (B or 1, R), added to
-    every query's logits for these keys: 0 untouched, -inf removed; the self-attention of the joined sequence, where not every query sees
-    every key; the timestep of their own (1 or B,), where they have one; how many of them, the last, have a rotation of zero, which leaves their
-    queries and keys zero; what is added to the video's own tokens (C,); and whether they read the text."""
-
-    tokens: Tensor
-    angles: Tensor
-    key_bias: Tensor | None = None
-    attend: Attend | None = None
-    clock: Tensor | None = None
-    unturned: int = 0
-    video_type: Tensor | None = None
-    reads_text: bool = True
-
-
-@dataclass(frozen=True)
-class Identities:
-    """Tokens that cross-attention reads behind the text (Slot-ID): tokens (B or 1, n, C) in the DiT's width, key_bias (B or 1, n), and the
-    attention over text and tokens together, where not every query sees every identity."""
-
-    tokens: Tensor
-    key_bias: Tensor | None = None
-    attend: Attend | None = None
+IMAGE_TOKENS = 257  # CLIP's of one picture
 
 
 class Block(nn.Module):
@@ -96,11 +68,11 @@ class Head(nn.Module):
     def __init__(self, config: DiTConfig):
         super().__init__()
         self.norm = nn.LayerNorm(config.width, EPSILON, elementwise_affine=False)
-        self.head = nn.Linear(config.width, math.prod(PATCH) * config.out_channels)
+        self.head = nn.Linear(config.width, config.geometry.patch**2 * config.out_channels)
         self.modulation = nn.Parameter(torch.randn(1, 2, config.width) / config.width**0.5)
 
     def forward(self, tokens: Tensor, time: Tensor) -> Tensor:
-        """tokens (B, L, C), time (B, 1 or L, C) -> (B, L, 4 * out_channels)"""
+        """tokens (B, L, C), time (B, 1 or L, C) -> (B, L, patch² * out_channels)"""
         shift, scale = (self.modulation.unsqueeze(0) + time.unsqueeze(2)).unbind(2)
         return self.head(self.norm(tokens) * (1 + scale) + shift)
 
@@ -125,7 +97,8 @@ class WanDiT(nn.Module):
     def __init__(self, config: DiTConfig):
         super().__init__()
         self.config, width = config, config.width
-        self.patch_embedding = nn.Conv3d(config.in_channels, width, PATCH, PATCH)
+        patch = (1, config.geometry.patch, config.geometry.patch)
+        self.patch_embedding = nn.Conv3d(config.in_channels, width, patch, patch)
         self.text_embedding = _mlp(config.text_width, nn.GELU(approximate="tanh"), width)
         self.time_embedding = _mlp(config.time_width, nn.SiLU(), width)
         self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
@@ -135,8 +108,32 @@ class WanDiT(nn.Module):
             self.img_emb = ImageEmbedding(config.image_width, width)
 
     @property
+    def geometry(self) -> Geometry:
+        return self.config.geometry
+
+    @property
+    def width(self) -> int:
+        return self.config.width
+
+    @property
+    def heads(self) -> int:
+        return self.config.heads
+
+    @property
     def head_size(self) -> int:
         return self.config.width // self.config.heads
+
+    @property
+    def in_channels(self) -> int:
+        return self.config.in_channels
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.head.head.weight.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.head.head.weight.device
 
     def forward(
         self,
@@ -150,7 +147,7 @@ class WanDiT(nn.Module):
     ) -> Tensor:
         """Flow velocity.
 
-        latent (B, in_channels, F, H, W), H and W even; timestep (B,) or, one per frame, (B, F), in 0…1000; context
+        latent (B, in_channels, F, H, W), H and W whole tokens; timestep (B,) or, one per frame, (B, F), in 0…1000; context
         (B, S, text_width); context_bias (B, S); image_features (B, 257, 1280). -> (B, out_channels, F, H, W)
         """
         return self.through(latent, timestep, context, context_bias, image_features, tail, identities)[0]
@@ -166,15 +163,14 @@ class WanDiT(nn.Module):
         identities: Identities | None = None,
     ) -> tuple[Tensor, Tensor]:
         """What `forward` gives, and the tail's tokens after the last block (B, R, C)."""
-        frames, rows, columns = latent.shape[2:]
-        video = self.embed_patches(latent)
+        grid = (latent.shape[2], latent.shape[3], latent.shape[4])
+        frames, video = grid[0], self.embed_patches(latent)
         time, modulation = self.embed_time(timestep)
         text = Context(self.text_embedding(context), context_bias, self._embed_image(image_features))
         if identities is not None:
             text = _with_identities(text, identities)
-        angles = rope_angles(grid_positions(frames, rows // 2, columns // 2), self.head_size).to(
-            latent.device
-        )[None]
+        positions = grid_positions(*self.geometry.tokens(*grid))
+        angles = rope_angles(positions, self.geometry.split(self.head_size)).to(latent.device)[None]
         tokens, bias, length = video, None, video.shape[1]
         if timestep.ndim == 2:
             time, modulation = (t.repeat_interleave(length // frames, dim=1) for t in (time, modulation))
@@ -188,24 +184,33 @@ class WanDiT(nn.Module):
         readers = length if tail is not None and not tail.reads_text else None
         for block in self.blocks:
             tokens = block(tokens, modulation, text, rotation, bias, attend, readers)
-        return self.to_latent(tokens[:, :length], time, (frames, rows, columns)), tokens[:, length:]
+        return self.to_latent(tokens[:, :length], time, grid), tokens[:, length:]
 
     def to_latent(self, tokens: Tensor, time: Tensor, grid: tuple[int, int, int]) -> Tensor:
         """Tokens after the last block (B, L, C), time (B, 1 or L, C) -> velocity (B, out_channels, F, H, W) of a latent of grid (F, H, W)"""
-        frames, rows, columns = grid
+        frames, rows, columns = self.geometry.tokens(*grid)
         return rearrange(
             self.head(tokens, time),
             "b (f h w) (q r c) -> b c f (h q) (w r)",
             f=frames,
-            h=rows // 2,
-            w=columns // 2,
-            q=2,
-            r=2,
+            h=rows,
+            w=columns,
+            q=self.geometry.patch,
+            r=self.geometry.patch,
         )
 
     def embed_patches(self, latent: Tensor) -> Tensor:
-        """latent (B, in_channels, F, H, W) -> tokens (B, F*H*W/4, C)"""
+        """latent (B, in_channels, F, H, W) -> tokens (B, n, C)"""
         return rearrange(self.patch_embedding(latent), "b c f h w -> b (f h w) c")
+
+    def embed_text(self, states: Tensor) -> Tensor:
+        """States of the text encoder (..., S, text_width) -> (..., S, C)"""
+        return self.text_embedding(states)
+
+    def no_image(self, batch: int) -> Tensor | None:
+        """Features (B, 257, 1280) of zeros, where the model reads a picture's."""
+        width = self.config.image_width
+        return None if width is None else self.head.head.weight.new_zeros(batch, IMAGE_TOKENS, width)
 
     def embed_time(self, timestep: Tensor) -> tuple[Tensor, Tensor]:
         """timestep (B,) or (B, F) -> (B, 1 or F, C) and its six modulation vectors (B, 1 or F, 6, C)"""

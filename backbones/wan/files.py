@@ -8,10 +8,13 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from .checkpoint import Shapes
-from .header import shown
-from .records import read_object
-from .semantic import is_module_key
+from ...core.checkpoint import Shapes
+from ...core.geometry import Geometry
+from ...core.header import shown
+from ...core.lora import MOST_LAYERS
+from ...core.records import read_object
+from ...core.semantic import is_module_key
+from .geometry import HEAD_SIZE, WAN_2_1, geometry_of
 
 ValueT = TypeVar("ValueT")
 PREFIXES = (
@@ -35,9 +38,7 @@ QUANTISED = (
 )
 QUANTISED_FILE = "scaled_fp8"
 CONFIG, TRANSFORMER = "config", "transformer"  # metadata that core reads: {"transformer": {…}}
-HEAD_SIZE = 128  # every published Wan; a file with another one says so in its metadata
 TIME_WIDTH = 256  # of every Wan; core knows no other
-MOST_LAYERS = 256  # published: up to 40
 MOST_TOKENIZER = 64 << 20  # bytes
 MOST_WORDS = 1 << 19  # in a text encoder's table
 UMT5_FIRST = "encoder.block.0.layer."
@@ -86,6 +87,11 @@ class DiTConfig:
     time_width: int = TIME_WIDTH
     image_width: int | None = None  # CLIP features of the image-to-video variants: 1280
 
+    @property
+    def geometry(self) -> Geometry:
+        """By the latents it makes. ValueError for those of no Wan."""
+        return geometry_of(self.out_channels)
+
 
 def dit_config(state: Mapping[str, Tensor], metadata: dict[str, str], name: str) -> DiTConfig:
     """Sizes from `bare_dit`'s shapes; the number of heads from metadata "config", else width / 128. ValueError
@@ -108,7 +114,7 @@ def dit_config(state: Mapping[str, Tensor], metadata: dict[str, str], name: str)
         heads=_heads(metadata, width, text_width, name),
         layers=_layers(state, "blocks.", name),
         in_channels=in_channels,
-        out_channels=shape.sides("head.head.weight", 2)[0] // 4,
+        out_channels=shape.sides("head.head.weight", 2)[0] // WAN_2_1.patch**2,
         text_width=text_width,
         time_width=time_width,
         image_width=shape.sides(image, 2)[1] if image in state else None,

@@ -7,10 +7,11 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ..core.checkpoint import read_shapes, read_some, require_tensors
-from ..core.semantic import SemanticModules, semantic_config, semantic_state
-from ..core.wan_files import WAN_2_2_VAE, DiTConfig, bare_dit, dit_config, is_quantised, vae_width
+from ...core.checkpoint import read_shapes, read_some, require_tensors
+from ...core.semantic import SemanticModules, semantic_config, semantic_state
 from .dit import WanDiT
+from .files import WAN_2_2_VAE, DiTConfig, bare_dit, dit_config, is_quantised, vae_width
+from .geometry import geometry_of
 from .vae import WanVAE
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
@@ -61,7 +62,9 @@ def known_dit(state: Mapping[str, Tensor], metadata: dict[str, str], name: str) 
             raise ValueError(
                 f"{name} is a Wan {variant} model, which has a forward of its own; give T2V, I2V or Fun-InP"
             )
-    return dit_config(state, metadata, name)
+    config = dit_config(state, metadata, name)
+    geometry_of(config.out_channels, name)
+    return config
 
 
 def load_vae(

@@ -7,12 +7,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..core.adapter import ADAPTER, ENCODER
-from ..core.checkpoint import KIND, read_safetensors, read_shapes, require_kind
-from ..core.identity import IDENTITY
-from ..core.lora import FORMAT, VIDEOMAKER, changes, matrices
-from ..core.recipes import TRAINED_FOR
-from ..core.semantic import KEYS, bare
+from ...core.adapter import ADAPTER, ENCODER
+from ...core.checkpoint import KIND, read_safetensors, read_shapes, require_kind
+from ...core.identity import IDENTITY
+from ...core.lora import FORMAT, VIDEOMAKER, changes, matrices
+from ...core.recipes import TRAINED_FOR
+from ...core.semantic import KEYS, bare
 from .dit import WanDiT
 
 

@@ -6,7 +6,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-TRAINED_STEPS = 1000  # Wan's clock runs 0…1000
+from .geometry import WAN_2_1
+
+TICKS = WAN_2_1.clock  # of the schedule a model was trained on, one to a timestep
 
 
 def flow_sigmas(steps: int, shift: float) -> Tensor:
@@ -15,9 +17,9 @@ def flow_sigmas(steps: int, shift: float) -> Tensor:
         raise ValueError(f"steps is {steps}; at least 1 is needed")
     if not 0 < shift < math.inf:
         raise ValueError(f"shift is {shift}; needed a number above 0")
-    # The clock has 1000 ticks and "simple" picks whole ones, so the count is rounded as there.
-    ticks = torch.tensor([TRAINED_STEPS - int(i * TRAINED_STEPS / steps) for i in range(steps)] + [0])
-    clock = ticks.double() / TRAINED_STEPS
+    # The clock has so many ticks and "simple" picks whole ones, so the count is rounded as there.
+    ticks = torch.tensor([TICKS - int(i * TICKS / steps) for i in range(steps)] + [0])
+    clock = ticks.double() / TICKS
     return (shift * clock / (1 + (shift - 1) * clock)).float()
 
 

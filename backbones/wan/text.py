@@ -6,11 +6,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..core.checkpoint import read_shapes, read_some
-from ..core.wan_files import TOKENIZER, encoder_weights, require_tokenizer, umt5_sizes
+from ...core.checkpoint import read_shapes, read_some
+from .files import TOKENIZER, encoder_weights, require_tokenizer, umt5_sizes
+from .geometry import CONTEXT_LENGTH
 from .loading import fill_parameters, on_meta
 
-CONTEXT_LENGTH = 512  # Wan pads every prompt to 512 tokens and zeroes the padding
 PADDING = 0
 
 

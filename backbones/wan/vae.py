@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-LATENT_CHANNELS = 16
-STRIDE = 8
+from ...core.geometry import Geometry
+from .geometry import WAN_2_1
+
 # Wan 2.1's published statistics: the DiT sees (latent - mean) / deviation.
 LATENT_MEAN = (-0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508,
                0.4134, -0.0715, 0.5517, -0.3632, -0.1922, -0.9497, 0.2503, -0.2921)  # fmt: skip
@@ -204,21 +205,34 @@ class WanVAE(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        self.encoder = Encoder(width, 2 * LATENT_CHANNELS)
-        self.conv1 = CausalConv(2 * LATENT_CHANNELS, 2 * LATENT_CHANNELS, (1, 1, 1))
-        self.conv2 = CausalConv(LATENT_CHANNELS, LATENT_CHANNELS, (1, 1, 1))
-        self.decoder = Decoder(width, LATENT_CHANNELS)
+        channels = self.geometry.channels
+        self.encoder = Encoder(width, 2 * channels)
+        self.conv1 = CausalConv(2 * channels, 2 * channels, (1, 1, 1))
+        self.conv2 = CausalConv(channels, channels, (1, 1, 1))
+        self.decoder = Decoder(width, channels)
         for name, values in (("mean", LATENT_MEAN), ("deviation", LATENT_DEVIATION)):
             self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1, 1), persistent=False)
 
-    def encode(self, video: Tensor, chunk: int = 4) -> Tensor:
+    @property
+    def geometry(self) -> Geometry:
+        return WAN_2_1
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.conv1.weight.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.conv1.weight.device
+
+    def encode(self, video: Tensor, chunk: int = WAN_2_1.group) -> Tensor:
         """video (B, 3, F, H, W) in [-1, 1], F = 4k + 1, H and W multiples of 8; `chunk` pictures at a time, a
         multiple of 4: more is faster and takes more memory. -> latent (B, 16, k + 1, H/8, W/8), normalised."""
-        _check_clip(video, chunk)
+        _check_clip(video, chunk, self.geometry)
         past: Past = {}
         pieces = [video[:, :, :1], *video[:, :, 1:].split(chunk, dim=2)] if video.shape[2] > 1 else [video]
         moments = torch.cat([self.encoder(piece, past) for piece in pieces], dim=2)
-        latent = self.conv1(moments, {})[:, :LATENT_CHANNELS]
+        latent = self.conv1(moments, {})[:, : self.geometry.channels]
         return (latent - self.mean.to(latent)) / self.deviation.to(latent)
 
     def decode(self, latent: Tensor, chunk: int = 1) -> Tensor:
@@ -246,11 +260,11 @@ def _per_frame(layer: nn.Module, x: Tensor) -> Tensor:
     return rearrange(out, "(b f) c h w -> b c f h w", f=x.shape[2])
 
 
-def _check_clip(video: Tensor, chunk: int) -> None:
-    frames, height, width = video.shape[2:]
-    if frames % 4 != 1:
-        raise ValueError(f"video has {frames} frames; the Wan VAE codes 4k + 1: 1, 5, 9, …")
-    if height % STRIDE or width % STRIDE or not height or not width:
-        raise ValueError(f"video is {height} x {width} pixels; both must be multiples of {STRIDE}")
-    if chunk < 4 or chunk % 4:
-        raise ValueError(f"chunk is {chunk} pictures; it must be a positive multiple of 4")
+def _check_clip(video: Tensor, chunk: int, geometry: Geometry) -> None:
+    (frames, height, width), group, stride = video.shape[2:], geometry.group, geometry.stride
+    if frames != geometry.whole(frames):
+        raise ValueError(f"video has {frames} frames; the Wan VAE codes {group}k + 1: {geometry.lengths}")
+    if height % stride or width % stride or not height or not width:
+        raise ValueError(f"video is {height} x {width} pixels; both must be multiples of {stride}")
+    if chunk < group or chunk % group:
+        raise ValueError(f"chunk is {chunk} pictures; it must be a positive multiple of {group}")

@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from refvid.backbones.base import attend_all
 from refvid.kernels.eager import masked_attention
 from refvid.kernels.grouped import in_groups
 from refvid.kernels.segment_attention import attention_over
 from refvid.kernels.segments import Segments, everyone, visits
-from refvid.wan.attention import attend_all
 
 from .scenes import Scene, groups_of
 

@@ -7,9 +7,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from refvid.backbones.wan.dit import DiTConfig
 from refvid.kernels.grouped import Groups
 from refvid.kernels.segments import NOBODY, Segments, everyone
-from refvid.wan.dit import DiTConfig
 
 from .device import Device
 

@@ -5,10 +5,10 @@ from dataclasses import asdict
 import torch
 from torch import Tensor
 
+from refvid.backbones.base import Tail, attend_all
+from refvid.backbones.wan.dit import DiTConfig, WanDiT
 from refvid.kernels.grouped import Attend, in_groups
 from refvid.kernels.segment_attention import attention_over
-from refvid.wan.attention import attend_all
-from refvid.wan.dit import DiTConfig, Tail, WanDiT
 
 from .device import Device
 from .scenes import KINDS, Scene, groups_of

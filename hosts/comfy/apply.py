@@ -9,6 +9,7 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ...core.checkpoint import read_metadata
+from ...core.geometry import Geometry
 from ...core.reach import reach
 from ...core.recipes import AUTO, TRAINED_FOR, Recipe, choose_recipe
 from ...core.references import Reference, active, prepare, reference_input
@@ -16,8 +17,8 @@ from ...kernels.paths import AUTO as ANY_ATTENTION
 from ...kernels.paths import attention_asked
 from . import sidecar
 from .conditioning import AS_RECIPE, BLANK_IMAGE, ZERO, Attached, Conditioning, attach, with_values
+from .families import wan
 from .halves import REFERENCES
-from .variants import input_channels, latent_channels, require_vae, require_wan, takes_image_features
 
 logger = logging.getLogger(__name__)
 LORA_METADATA = "lora_metadata"  # a model's attachment by core's LoRA loaders; older ComfyUIs keep none
@@ -51,8 +52,8 @@ def apply_references(
     negative has of them, and what the null pass of our guiders has, where it is not the recipe's to say."""
     models = [model] if low_noise_model is None else [model, low_noise_model]
     for given, what in zip(models, ("model", "low_noise_model"), strict=False):
-        require_wan(given, what)
-    require_vae(vae, model)
+        wan.require(given, what)
+    wan.require_vae(vae, model)
     attention_asked(attention)
     recipe = recipe if isinstance(recipe, Recipe) else _recipe(recipe, model)
     references = active(references, recipe)
@@ -60,14 +61,14 @@ def apply_references(
         return Applied(model, low_noise_model, positive, negative)
     samples = video_latent(latent, model)
     frames, rows, columns = samples.shape[2:]
-    stride = vae.spacial_compression_encode()
-    cells = [reach(r.controls.frames, r.region, frames, rows, columns, stride) for r in references]
+    geometry = wan.geometry(model)
+    cells = [reach(r.controls.frames, r.region, (frames, rows, columns), geometry) for r in references]
     _require_input(models, recipe)
-    if _masked_input(model):
-        _require_no_start_image(positive, negative)
-        blank = {**_grey_video(vae, samples), BLANK_IMAGE: takes_image_features(model)}
+    if wan.input_channels(model) != geometry.channels:
+        _require_no_start_image(positive, negative, geometry)
+        blank = {**_grey_video(vae, samples, geometry), BLANK_IMAGE: wan.takes_image_features(model)}
         positive, negative = with_values(positive, blank), with_values(negative, blank)
-    prepared, latents = _encoded(references, recipe, vae, samples)
+    prepared, latents = _encoded(references, recipe, vae, samples, geometry)
     attached = Attached(latents, [r.mask for r in prepared], [r.controls for r in prepared], cells)
     values = (recipe, attached, attention)
     null = recipe.null_pass if null_pass == AS_RECIPE else null_pass
@@ -122,60 +123,58 @@ def video_latent(latent: dict[str, Tensor], model: ModelPatcher) -> Tensor:
         raise ValueError(
             "latent is not a video's: connect EmptyHunyuanLatentVideo (Wan22ImageToVideoLatent for TI2V-5B)"
         )
-    rows, columns = samples.shape[-2:]
-    if rows % 2 or columns % 2 or not samples.numel():
+    (rows, columns), geometry = samples.shape[-2:], wan.geometry(model)
+    patch = geometry.patch
+    if rows % patch or columns % patch or not samples.numel():
         raise ValueError(
-            f"latent is {columns}x{rows} cells; a Wan token is 2x2, so both must be even, from 2: use sizes in steps of 16"
+            f"latent is {columns}x{rows} cells; a token is {patch}x{patch}, so both must be multiples of {patch}: use sizes "
+            f"in steps of {geometry.token}"
         )
-    if samples.shape[1] != latent_channels(model):
+    if samples.shape[1] != geometry.channels:
         raise ValueError(
-            f"latent has {samples.shape[1]} channels, the model makes {latent_channels(model)}; connect the empty latent "
+            f"latent has {samples.shape[1]} channels, the model makes {geometry.channels}; connect the empty latent "
             "node of its family (Wan22ImageToVideoLatent for TI2V-5B)"
         )
     return samples
 
 
-def _masked_input(model: ModelPatcher) -> bool:
-    return input_channels(model) != latent_channels(model)
-
-
 def _require_input(models: list[ModelPatcher], recipe: Recipe) -> None:
     """The recipe can feed every model's patch embedding."""
-    if len({input_channels(model) for model in models}) > 1:
+    channels = [wan.input_channels(model) for model in models]
+    if len(set(channels)) > 1:
         raise ValueError(
             "low_noise_model takes other input channels than model; connect the two experts of one Wan 2.2 model"
         )
-    channels = latent_channels(models[0])
-    reference_input(torch.zeros(1, channels, 1, 2, 2), torch.zeros(16, 16), input_channels(models[0]), recipe)
+    geometry = wan.geometry(models[0])
+    latent = torch.zeros(1, geometry.channels, 1, geometry.patch, geometry.patch)
+    reference_input(latent, torch.zeros(geometry.token, geometry.token), channels[0], recipe, geometry)
 
 
-def _require_no_start_image(positive: Conditioning, negative: Conditioning) -> None:
+def _require_no_start_image(positive: Conditioning, negative: Conditioning, geometry: Geometry) -> None:
     given = [options for _, options in [*positive, *negative] if BLANK_IMAGE not in options]
     if any("concat_latent_image" in options for options in given):
         raise ValueError(
-            "positive or negative carries a start image (image-to-video) together with references for a 36-channel model: "
-            "no recipe defines that yet. Leave one of them out"
+            "positive or negative carries a start image (image-to-video) together with references for a "
+            f"{geometry.masked_channels}-channel model: no recipe defines that yet. Leave one of them out"
         )
 
 
-def _grey_video(vae, samples: Tensor) -> dict[str, Tensor]:
+def _grey_video(vae, samples: Tensor, geometry: Geometry) -> dict[str, Tensor]:
     """The condition part of the video itself: an unknown grey video, as Wan-I2V pads (Saber draws it grey)."""
-    frames, (rows, columns) = 4 * (samples.shape[2] - 1) + 1, samples.shape[-2:]
-    stride = vae.spacial_compression_encode()
-    grey = torch.full((frames, rows * stride, columns * stride, 3), 0.5)
+    (frames, rows, columns), stride = samples.shape[2:], geometry.stride
+    grey = torch.full((geometry.pictures(frames), rows * stride, columns * stride, 3), 0.5)
     return {
         "concat_latent_image": vae.encode(grey),
-        "concat_mask": torch.ones(1, 1, samples.shape[2], rows, columns),
+        "concat_mask": torch.ones(1, 1, frames, rows, columns),
     }
 
 
 def _encoded(
-    references: list[Reference], recipe: Recipe, vae, samples: Tensor
+    references: list[Reference], recipe: Recipe, vae, samples: Tensor, geometry: Geometry
 ) -> tuple[list[Reference], list[Tensor]]:
     """Prepared references and their latents, one single-frame clip each."""
-    stride = vae.spacial_compression_encode()
-    rows, columns = samples.shape[-2:]
-    prepared = [prepare(r, recipe, rows * stride, columns * stride, 2 * stride) for r in references]
+    height, width = (side * geometry.stride for side in samples.shape[-2:])
+    prepared = [prepare(r, recipe, height, width, geometry.token) for r in references]
     bar, latents = comfy.utils.ProgressBar(len(prepared)), []
     for reference in prepared:
         latents.append(vae.encode(reference.picture[None]))

@@ -11,11 +11,11 @@ import folder_paths
 import torch
 from comfy.model_patcher import ModelPatcher
 
-from ...core.wan_files import XXL
+from ...backbones.wan.files import XXL
 from .apply import file_recipe
+from .families import wan
 from .files import core_sizes, model_file, require_dit, require_umt5, require_vae_file
 from .semantic import attach_from_model_file, modules_of
-from .variants import describe, require_vae, require_wan
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,6 @@ DTYPES = {
     "fp16": torch.float16,
     "fp8_e4m3fn": torch.float8_e4m3fn,
 }
-CLOCK = 1000  # Wan's timesteps run 0…1000
 # Core recognises UMT5-XXL, the only size it knows, by the shape of this tensor of its last layer; a smaller encoder is
 # given an empty one, which is not loaded.
 UMT5_MARK = "encoder.block.23.layer.1.DenseReluDense.wi_1.weight"
@@ -50,10 +49,12 @@ def load_backbone(
         model_file("diffusion_models", diffusion_model, "diffusion_model"), DTYPES[weight_dtype]
     )
     wan_vae = load_vae(model_file("vae", vae, "vae"))
-    require_vae(wan_vae, model)
+    wan.require_vae(wan_vae, model)
     clip = load_text_encoder(model_file("text_encoders", text_encoder, "text_encoder"))
     known = "sama (its modules are in the file)" if modules_of(model) is not None else file_recipe(model)
-    described = f"{diffusion_model}: {describe(model)}; trained for {known or 'no recipe named in the file'}"
+    described = (
+        f"{diffusion_model}: {wan.describe(model)}; trained for {known or 'no recipe named in the file'}"
+    )
     logger.info("refvid: %s", described)
     return Backbone(with_shift(model, shift), clip, wan_vae, described)
 
@@ -62,7 +63,7 @@ def load_model(path: str, dtype: torch.dtype | None) -> ModelPatcher:
     """A Wan diffusion model through core's loader, with the modules of SAMA where its file holds them."""
     require_dit(path)
     model = comfy.sd.load_diffusion_model(path, model_options={} if dtype is None else {"dtype": dtype})
-    require_wan(model, f"diffusion_model: {Path(path).name}")
+    wan.require(model, f"diffusion_model: {Path(path).name}")
     return attach_from_model_file(model, path)
 
 
@@ -97,7 +98,7 @@ def with_shift(model: ModelPatcher, shift: float) -> ModelPatcher:
         pass
 
     sampling = ShiftedFlow(model.model.model_config)
-    sampling.set_parameters(shift=shift, multiplier=CLOCK)
+    sampling.set_parameters(shift=shift, multiplier=wan.geometry(model).clock)
     model = model.clone()
     model.add_object_patch("model_sampling", sampling)
     return model

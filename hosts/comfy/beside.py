@@ -1,21 +1,18 @@
 """What travels beside the video in one evaluation of the model, and the patch that takes it through every block."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import comfy.ldm.common_dit
 import torch
-from comfy.ldm.wan.model import sinusoidal_embedding_1d
 from torch import Tensor
 
 from ...core.layout import Layout
 from .attention import OVERRIDE, Muted, Reading, Rule, block_override
 from .edited import Edited
+from .families import wan
 
 KEY = "refvid"  # in a block's transformer_options: the Evaluation
-RAN = "block_index"  # Wan's forward leaves it there
 
 
 class Evaluation:
@@ -57,30 +54,23 @@ class Shown:
 class Beside:
     """Tokens beside the video in one evaluation of the model. Lives as long as that evaluation."""
 
-    def __init__(
-        self, module, x: Tensor, timestep: Tensor, shown: Shown, frames: int, streams: int, options: dict, rule: Rule
-    ):  # fmt: skip
-        layout, edit = shown.layout, shown.edit
+    def __init__(self, module, call: wan.Call, shown: Shown, rule: Rule):
+        layout, edit, dtype = shown.layout, shown.edit, call.x.dtype
         embedded, turned = [], []
         for index, latent in enumerate(shown.inputs if edit is None else [*shown.inputs, edit.source]):
-            latent = comfy.ldm.common_dit.pad_to_patch_size(latent.to(x), module.patch_size)
-            embedded.append(module.patch_embedding(latent.float()).to(x.dtype).flatten(2).transpose(1, 2))
             picture = layout.streams[index].role == "picture"
-            frame, source = layout.recipe.placement(index, frames) if picture else (0, 0)
-            turned.append(
-                module.rope_encode(
-                    *latent.shape[-3:], t_start=frame, device=x.device, dtype=x.dtype,
-                    transformer_options=options, source_id=source + streams if source else 0,
-                )
-            )  # fmt: skip
+            frame, source = layout.recipe.placement(index, call.frames) if picture else (0, 0)
+            tokens, rotations = wan.embed(module, call, latent, frame, source)
+            embedded.append(tokens)
+            turned.append(rotations)
         for tokens in [] if edit is None else edit.semantic():
-            embedded.append(tokens.to(x.dtype))
+            embedded.append(tokens.to(dtype))
             turned.append(
                 torch.zeros_like(turned[0][:, :1]).expand(-1, tokens.shape[1], *turned[0].shape[2:])
             )
         self._video_type = None
         if edit is not None and edit.modules is not None and layout.recipe.types is not None:
-            types = edit.modules.types([*layout.types(), layout.recipe.types.video]).to(x.dtype)
+            types = edit.modules.types([*layout.types(), layout.recipe.types.video]).to(dtype)
             embedded = [part + one for part, one in zip(embedded, types[:-1], strict=True)]
             self._video_type = types[-1]
         self.tokens = torch.take_along_dim(torch.cat(embedded, dim=1), shown.keep.unsqueeze(-1), dim=1)
@@ -88,9 +78,9 @@ class Beside:
         self.rule = rule
         self.keep_in: Callable | None = None  # makes of a rule one that also keeps keys and values
         # With a timestep per frame (TI2V) references take the clock of the noisiest frame: the others are clean.
-        self._noisiest = timestep.argmax(dim=1) if timestep.ndim == 2 else None
-        self._clean = _clean_modulation(module, timestep, x.dtype) if layout.recipe.clock == "own" else None
-        self._reads_text, self._blocks = layout.recipe.reads_text, module.blocks
+        self._noisiest = call.timestep.argmax(dim=1) if call.timestep.ndim == 2 else None
+        self._clean = wan.clean_modulation(module, call) if layout.recipe.clock == "own" else None
+        self._reads_text, self._module = layout.recipe.reads_text, module
         self._joined: dict[str, tuple[Tensor, Tensor]] = {}
 
     def join(self, args: dict[str, Any]) -> dict[str, Any]:
@@ -109,7 +99,7 @@ class Beside:
         """What a block's self-attention follows."""
         if self.keep_in is None:
             return self.rule
-        return self.keep_in(rule=self.rule, block=options[RAN], count=self.tokens.shape[1])
+        return self.keep_in(rule=self.rule, block=options[wan.RAN], count=self.tokens.shape[1])
 
     def unread(
         self, reading: Reading | None, options: dict[str, Any]
@@ -117,15 +107,8 @@ class Beside:
         """How this block reads the text where references do not, and the patch that takes back what its output layer adds to nothing."""
         if self._reads_text:
             return reading, {}
-        count, layer = self.tokens.shape[1], self._blocks[options[RAN]].cross_attn.o
-
-        def take_back(args: dict[str, Any]) -> Tensor:
-            x = args["x"]
-            return torch.cat([x[:, :-count], x[:, -count:] - layer(torch.zeros_like(x[:, :1]))], dim=1)
-
-        patches = options.get("patches", {})
-        first = {**patches, "attn2_patch": [take_back, *patches.get("attn2_patch", ())]}
-        return Muted(count, reading), {"patches": first}
+        count = self.tokens.shape[1]
+        return Muted(count, reading), wan.unread(self._module, count, options)
 
     def split(self, out: dict[str, Any], length: int) -> dict[str, Any]:
         """Take the references back out of a block's result."""
@@ -142,29 +125,7 @@ class Beside:
         return torch.cat([pe.expand(len(self._pe), *pe.shape[1:]), self._pe.to(pe)], dim=1)
 
     def _join_vec(self, vec: Tensor, video: Tensor) -> Tensor:
-        """One modulation for all tokens stays; else as many rows as the video and the references can share evenly, which core's repeat_e
-        spreads over the tokens."""
-        if self._clean is None and (vec.ndim < 4 or vec.shape[1] == 1 or self._noisiest is None):
-            return vec
-        last = self._clean
-        if last is None:
-            last = vec[torch.arange(len(vec), device=vec.device), self._noisiest].unsqueeze(1)
-        length, added = video.shape[1], self.tokens.shape[1]
-        each = math.ceil(length / vec.shape[1])
-        if each * vec.shape[1] != length:
-            vec, each = vec.repeat_interleave(each, dim=1)[:, :length], 1
-        # Tokens that a row of both stands for. A compiled model takes one: sizes that may change have no divisor yet.
-        row = 1 if torch.compiler.is_compiling() else math.gcd(each, added)
-        both = [vec.repeat_interleave(each // row, dim=1), last.expand(len(vec), added // row, -1, -1)]
-        # In x's dtype: core's fused modulation kernel on CUDA takes x's type for granted.
-        return torch.cat([one.to(video.dtype) for one in both], dim=1)
-
-
-def _clean_modulation(module, timestep: Tensor, dtype: torch.dtype) -> Tensor:
-    """The six modulation vectors of timestep 0, (1, 1, 6, C), as core's forward makes them."""
-    clock = timestep.new_zeros(1)
-    time = module.time_embedding(sinusoidal_embedding_1d(module.freq_dim, clock).to(dtype))
-    return module.time_projection(time).unflatten(1, (6, module.dim)).unsqueeze(1)
+        return wan.join_modulation(vec, self._clean, self._noisiest, video, self.tokens.shape[1])
 
 
 class BlockPatch:

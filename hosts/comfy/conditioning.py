@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ...core.controls import SEES, Controls, FrameWindow, StepWindow
 from ...core.frames import Given
+from ...core.geometry import Geometry
 from ...core.identity import Bound
 from ...core.layout import Layout
 from ...core.reach import words
@@ -92,15 +93,13 @@ def controls_of(options: dict[str, Any]) -> list[Controls]:
     ]
 
 
-def arranged_of(options: dict[str, Any]) -> Arranged:
-    """Layout, kept tokens and soft masks of the references that a condition carries; a source video's own tokens are not among them."""
+def arranged_of(options: dict[str, Any], geometry: Geometry) -> Arranged:
+    """Layout, kept tokens and soft masks of the references that a condition carries, for a model of this geometry; a source video's
+    own tokens are not among them."""
     if not options.get(LATENTS):
-        return Arranged(
-            Layout(recipe_named(options[SOURCE_RECIPE]), ()), torch.zeros(0, dtype=torch.int64), None
-        )
-    masks, latents = options[MASKS], options[LATENTS]
-    stride = 2 * masks[0].shape[-1] // latents[0].shape[-1]  # pixels per token
-    return arrange(masks, controls_of(options), recipe_named(options[RECIPE]), stride)
+        layout = Layout(recipe_named(options[SOURCE_RECIPE]), (), geometry)
+        return Arranged(layout, torch.zeros(0, dtype=torch.int64), None)
+    return arrange(options[MASKS], controls_of(options), recipe_named(options[RECIPE]), geometry)
 
 
 def cells_of(options: dict[str, Any], grid: tuple[int, ...], reach: str = REACH) -> Tensor | None:

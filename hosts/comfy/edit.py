@@ -13,9 +13,9 @@ from . import sidecar
 from .apply import apply_references, file_recipe
 from .conditioning import Conditioning, attach_source
 from .edited import require_modules
+from .families import wan
 from .halves import SOURCE
 from .semantic import modules_of
-from .variants import input_channels, latent_channels, makes_one_clock, require_vae, require_wan
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,13 @@ def instruction_edit(
     windows: Windows, recipe_name: str = AUTO,
 ) -> Setup:  # fmt: skip
     """A source (F, H, W, 3) and what to change in it. Everything that may be refused is refused before anything is encoded."""
-    require_wan(model)
-    require_vae(vae, model)
-    prompt, pictures = edit_prompt(instruction), padded(source[..., :3])
+    wan.require(model)
+    wan.require_vae(vae, model)
+    geometry = wan.geometry(model)
+    prompt, pictures = edit_prompt(instruction), padded(source[..., :3], geometry)
     recipe = _recipe(recipe_name, model)
     _require_plain(model, recipe)
-    stride = 2 * vae.spacial_compression_encode()
-    height, width = pictures.shape[1:3]
+    stride, (height, width) = geometry.token, pictures.shape[1:3]
     if height % stride or width % stride:
         raise ValueError(
             f"source is {width}x{height} pixels; both sides must be multiples of {stride}: scale it to "
@@ -62,11 +62,11 @@ def _recipe(name: str, model: ModelPatcher) -> Recipe:
 
 def _require_plain(model: ModelPatcher, recipe: Recipe) -> None:
     require_modules(model, recipe)
-    if input_channels(model) != latent_channels(model):
+    if wan.input_channels(model) != wan.geometry(model).channels:
         raise ValueError(
-            f"model takes {input_channels(model)} input channels (image-to-video): editing needs a text-to-video model"
+            f"model takes {wan.input_channels(model)} input channels (image-to-video): editing needs a text-to-video model"
         )
-    if makes_one_clock(model):
+    if wan.makes_one_clock(model):
         raise ValueError(
             "model is a VACE model, which edits by its own control video: connect WanVaceToVideo, or a text-to-video model here"
         )

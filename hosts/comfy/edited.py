@@ -1,6 +1,5 @@
 """A source video beside the one that is made, while a run goes on (SAMA): in the conditioning, at every evaluation, in every block."""
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +8,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
+from ...core.geometry import Geometry
 from ...core.layout import Layout, source_streams
 from ...core.reach import everywhere
 from ...core.recipes import Recipe, recipe_named
@@ -76,12 +76,9 @@ def sample(executor, conds: list[dict[str, Any]], given: spare.Given) -> Tensor:
     return spare.run(executor, spare.Spare(numbers, given.video().shape[2]), given)
 
 
-def tokens(model_conds: dict[str, Any]) -> int:
+def tokens(model_conds: dict[str, Any], geometry: Geometry) -> int:
     """Tokens that a condition's source adds; the semantic ones are few."""
-    if SOURCE not in model_conds:
-        return 0
-    frames, rows, columns = model_conds[SOURCE].cond.shape[2:]
-    return frames * math.ceil(rows / 2) * math.ceil(columns / 2)
+    return geometry.count(*model_conds[SOURCE].cond.shape[2:]) if SOURCE in model_conds else 0
 
 
 def video_of(x: Tensor, kwargs: dict[str, Any]) -> Tensor:
@@ -91,9 +88,9 @@ def video_of(x: Tensor, kwargs: dict[str, Any]) -> Tensor:
 
 def with_source(arranged: Arranged, cells: Tensor | None, video: Tensor) -> tuple[Arranged, Tensor | None]:
     """Pictures with the source of a video latent (B, C, F, h, w) and the semantic tokens behind them."""
-    frames, rows, columns = video.shape[2:]
-    streams = source_streams(arranged.layout.recipe, frames, math.ceil(rows / 2), math.ceil(columns / 2))
-    first = len(arranged.layout.streams)
+    layout = arranged.layout
+    streams = source_streams(layout.recipe, *layout.geometry.tokens(*video.shape[2:]))
+    first = len(layout.streams)
     return arranged.beside(streams), everywhere(cells, range(first, first + len(streams)))
 
 

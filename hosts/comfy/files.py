@@ -15,9 +15,7 @@ import folder_paths
 import torch
 from torch import Tensor
 
-from ...core.checkpoint import Shapes, read_shapes, read_some, require_tensors, require_values
-from ...core.semantic import semantic_config, semantic_state
-from ...core.wan_files import (
+from ...backbones.wan.files import (
     TOKENIZER,
     VAE,
     WAN_2_2_VAE,
@@ -30,6 +28,9 @@ from ...core.wan_files import (
     umt5_sizes,
     vae_width,
 )
+from ...backbones.wan.geometry import WAN_2_1, WAN_2_2
+from ...core.checkpoint import Shapes, read_shapes, read_some, require_tensors, require_values
+from ...core.semantic import semantic_config, semantic_state
 from .quantised import quantised_layers, require_packed
 
 INPUT = "input"
@@ -69,12 +70,13 @@ def require_vae_file(path: str, what: str = "vae") -> None:
     width, sides = vae_width(shapes, name), Shapes(shapes, name, VAE)
     with torch.device("meta"):
         if WAN_2_2_VAE in shapes:
-            model = comfy.ldm.wan.vae2_2.WanVAE(dim=160, z_dim=48, **VAE_CONFIG)
+            model = comfy.ldm.wan.vae2_2.WanVAE(dim=160, z_dim=WAN_2_2.channels, **VAE_CONFIG)
         else:
             colours = sides.sides("encoder.conv1.weight", 5)[1], sides.sides("decoder.head.2.weight", 5)[0]
             model = comfy.ldm.wan.vae.WanVAE(
-                dim=width, z_dim=16, image_channels=colours[0], conv_out_channels=colours[1], **VAE_CONFIG
-            )
+                dim=width, z_dim=WAN_2_1.channels, image_channels=colours[0], conv_out_channels=colours[1],
+                **VAE_CONFIG,
+            )  # fmt: skip
     _require_whole(shapes, model, name)
     require_values(path, what)
 

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import comfy.latent_formats
 import comfy.model_management
 import comfy.ops
 import comfy.sd
@@ -12,22 +11,18 @@ import torch
 from comfy.model_patcher import CoreModelPatcher, ModelPatcher
 from torch import Tensor
 
+from ...backbones.wan.geometry import WAN
 from ...core.adapter import Adapter, load_adapter
 from ...core.controls import FrameWindow
 from ...core.identity import Bound, Identity, require_adapter
 from ...core.lora import changes
 from ...core.reach import reach
 from ...core.reference_video import ReferenceVideo, cover, make_reference_video
-from ...core.slots import PATCH, Encoded, SlotEncoder
+from ...core.slots import Encoded, SlotEncoder
 from . import halves, sidecar
 from .apply import video_latent
 from .conditioning import IDENTITIES, AttachedIdentity, Conditioning, attach_identity
-from .variants import latent_channels, require_wan, weights_of
-
-LATENTS = {
-    16: comfy.latent_formats.Wan21,
-    48: comfy.latent_formats.Wan22,
-}  # by channels: how the model sees them
+from .families import wan
 
 
 @dataclass(frozen=True)
@@ -40,12 +35,12 @@ class LoadedAdapter:
 
 def load(path: str, what: str = "adapter") -> LoadedAdapter:
     """An adapter from its file; ValueError as `core.adapter.load_adapter` says."""
-    adapter = load_adapter(path, what)
+    adapter = load_adapter(path, WAN, what)
     device, offload = (
         comfy.model_management.text_encoder_device(),
         comfy.model_management.text_encoder_offload_device(),
     )
-    encoder = SlotEncoder(adapter.config, comfy.ops.manual_cast).to(offload)
+    encoder = SlotEncoder(adapter.config, adapter.geometry.patch, comfy.ops.manual_cast).to(offload)
     patcher = CoreModelPatcher(encoder, load_device=device, offload_device=offload)
     encoder.load_state_dict({k: v.float() for k, v in adapter.encoder.items()}, assign=patcher.is_dynamic())
     return LoadedAdapter(adapter, patcher)
@@ -56,20 +51,19 @@ def encode_identity(
 ) -> tuple[Identity, ReferenceVideo, Encoded]:
     """Who is in a clip (F, H, W, 3) with masks (F or 1, H, W) or none -> the identity, the clip as it was read, and what each
     slot read."""
-    config = loaded.adapter.config
-    if vae.latent_channels != config.channels or config.channels not in LATENTS:
+    config, geometry = loaded.adapter.config, loaded.adapter.geometry
+    if vae.latent_channels != geometry.channels:
         raise ValueError(
-            f"vae makes latents of {vae.latent_channels} channels, the adapter reads {config.channels}; connect the VAE of the model it "
+            f"vae makes latents of {vae.latent_channels} channels, the adapter reads {geometry.channels}; connect the VAE of the model it "
             "was trained with"
         )
-    video = make_reference_video(clip, masks, config.frames, config.size, anchor)
-    stride, normal = PATCH * vae.spacial_compression_encode(), LATENTS[config.channels]()
-    picture = slice(video.anchor, video.anchor + 1)
+    video = make_reference_video(clip, masks, config.frames, config.size, geometry, anchor)
+    picture, seen = slice(video.anchor, video.anchor + 1), wan.LATENT_FORMATS[geometry.channels]()
     given = [
-        normal.process_in(vae.encode(video.pictures)),
-        cover(video.masks, stride)[None],
-        normal.process_in(vae.encode(video.pictures[picture])),
-        cover(video.masks[picture], stride)[None],
+        seen.process_in(vae.encode(video.pictures)),
+        cover(video.masks, geometry)[None],
+        seen.process_in(vae.encode(video.pictures[picture])),
+        cover(video.masks[picture], geometry)[None],
     ]
     comfy.model_management.load_models_gpu([loaded.encoder])
     device = loaded.encoder.load_device
@@ -91,7 +85,7 @@ def apply_identity(
     region  (H, W) or (pictures, H, W), where in the video of `latent` the identity is read
     """
     for model, what in zip(models, ("model", "low_noise_model"), strict=False):
-        require_wan(model, what)
+        wan.require(model, what)
     require_adapter(identity, loaded.adapter.fingerprint, "identity")
     tokens = identity.tokens(parts)
     for model in models:
@@ -152,17 +146,18 @@ def _cells(region: Tensor, latent: dict[str, Tensor] | None, model: ModelPatcher
         raise ValueError("region needs the latent of the video it lies in; connect the empty latent")
     frames, rows, columns = video_latent(latent, model).shape[2:]
     # A mask of any whole number of pixels to a cell will do: there is no VAE here to ask.
-    return reach(FrameWindow(), region, frames, rows, columns, max(1, region.shape[-2] // rows))
+    stride = max(1, region.shape[-2] // rows)
+    return reach(FrameWindow(), region, (frames, rows, columns), wan.geometry(model), stride)
 
 
 def _require_fit(model: ModelPatcher, loaded: LoadedAdapter) -> None:
-    config, width = loaded.adapter.config, model.model.diffusion_model.dim
-    if width != config.context or latent_channels(model) != config.channels:
+    config, width, channels = loaded.adapter.config, wan.width(model), wan.geometry(model).channels
+    if width != config.context or channels != config.channels:
         raise ValueError(
             f"adapter was trained for a Wan of width {config.context} and latents of {config.channels} channels; the model has "
-            f"{width} and {latent_channels(model)}"
+            f"{width} and {channels}"
         )
-    changes(loaded.adapter.lora, weights_of(model), "adapter")
+    changes(loaded.adapter.lora, wan.weights_of(model), "adapter")
     present = model.attachments.get(halves.LORA)
     if present not in (None, loaded.adapter.fingerprint):
         raise ValueError(

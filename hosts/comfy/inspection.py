@@ -6,18 +6,17 @@ import comfy.model_management
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ...core.inspection import Inspection, Sizes, inspect
+from ...core.inspection import Inspection, inspect
 from ...core.layout import Layout
 from ...core.visibility import Turn
 from ...kernels.paths import AUTO, Choice
 from . import conditioning as keys
 from .apply import video_latent
 from .attention import OVERRIDE
+from .families import wan
 from .halves import REFERENCES, require_patched
 from .rivals import Asked, choose
-from .shared import video_tokens
 from .sidecar import with_tokens
-from .variants import require_wan
 
 
 def inspect_references(
@@ -25,7 +24,7 @@ def inspect_references(
 ) -> tuple[Inspection, list[Tensor]]:
     """The references of a conditioning, as this model would run them on this latent; and their pictures (H, W, 3) as the
     VAE gives them back, or without one their masks. ValueError where there are none, or the model would leave them out."""
-    require_wan(model)
+    wan.require(model)
     if any(keys.SOURCE in options for _, options in conditioning):
         raise ValueError(
             "positive carries a source video to edit, which is not shown here; inspect the references without Instruction Edit"
@@ -36,7 +35,7 @@ def inspect_references(
             "positive carries no references; connect the conditioning that Apply References gives back"
         )
     require_patched(model, REFERENCES, "positive")
-    samples, arranged = video_latent(latent, model), keys.arranged_of(options)
+    samples, arranged = video_latent(latent, model), keys.arranged_of(options, wan.geometry(model))
     frames, rows, columns = samples.shape[2:]
     inspection = inspect(
         arranged.layout,
@@ -44,7 +43,7 @@ def inspect_references(
         keys.cells_of(options, (frames, rows, columns)),
         arranged.soft,
         (frames, rows, columns),
-        _sizes(model),
+        wan.sizes(model),
         lambda now: _choice(model, options.get(keys.ATTENTION, AUTO), arranged.layout, now, samples),
         _memory(model, samples.shape, arranged.layout.kept),
     )
@@ -56,17 +55,12 @@ def inspect_references(
     ]
 
 
-def _sizes(model: ModelPatcher) -> Sizes:
-    backbone = model.model.diffusion_model
-    return Sizes(backbone.dim, backbone.ffn_dim, len(backbone.blocks), backbone.text_len)
-
-
 def _choice(model: ModelPatcher, name: str, layout: Layout, now: Turn, samples: Tensor) -> Choice:
     """Of a race what is known: nothing is timed here."""
     override = model.model_options["transformer_options"].get(OVERRIDE)
     count = now.count(layout)
     device = comfy.model_management.get_torch_device()
-    tokens = video_tokens(samples) + count
+    tokens = layout.geometry.count(*samples.shape[2:]) + count
     asked = Asked(model.model, layout, now, len(samples), tokens, count, device, override)
     return choose(asked, name, hold=False)
 
@@ -75,7 +69,5 @@ def _memory(model: ModelPatcher, shape, tokens: int) -> tuple[float, float]:
     """What ComfyUI itself expects, for one evaluation of both passes."""
     handler = model.model_options.get("context_handler")
     wide = [shape[0] * 2, *shape[1:]]
-    return (
-        model.model.memory_required(with_tokens(wide, tokens, handler)),
-        model.model.memory_required(wide),
-    )
+    more = with_tokens(wide, tokens, wan.geometry(model), handler)
+    return model.model.memory_required(more), model.model.memory_required(wide)

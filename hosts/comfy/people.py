@@ -6,11 +6,13 @@ import comfy.conds
 import torch
 from torch import Tensor
 
+from ...core.geometry import Geometry
 from ...core.identity import key_bias
 from ...core.visibility import text_groups
 from . import conditioning as keys
 from .attention import Reading
-from .shared import Cells, packed, require_plain_sequence, unpacked, video_tokens
+from .families import wan
+from .shared import Cells, packed, unpacked
 
 IDENTITIES, BOUND, PHRASES, WHERE = "refvid_identities", "refvid_bound", "refvid_phrases", "refvid_where"
 READ_BIAS, READ_SPANS, READ_ROWS = "refvid_read_bias", "refvid_read_spans", "refvid_read_rows"
@@ -31,7 +33,9 @@ def identity_conds(cond: dict[str, Any], grid: tuple[int, ...]) -> dict[str, Any
     return found
 
 
-def identities_now(x: Tensor, text: int, beside: int, kwargs: dict[str, Any]) -> dict[str, Any]:
+def identities_now(
+    x: Tensor, text: int, beside: int, geometry: Geometry, kwargs: dict[str, Any]
+) -> dict[str, Any]:
     """What this evaluation's identities do, for a video (B, C, F, h, w), so many tokens of text, and so many beside the video."""
     bound, cells = kwargs[BOUND], kwargs.get(WHERE)
     kwargs = {k: v for k, v in kwargs.items() if k != WHERE}
@@ -39,9 +43,10 @@ def identities_now(x: Tensor, text: int, beside: int, kwargs: dict[str, Any]) ->
     if bias is not None:
         kwargs[READ_BIAS] = bias
     if cells is not None:
-        require_plain_sequence(kwargs)
+        wan.require_plain_sequence(kwargs)
         sizes = tuple(one.tokens for one in bound)
-        groups = text_groups(sizes, cells[0, 0], text, video_tokens(x), beside, x.device)
+        video = geometry.count(*x.shape[2:])
+        groups = text_groups(sizes, cells[0, 0], text, video, beside, geometry.patch, x.device)
         if groups is not None:
             kwargs[READ_SPANS], kwargs[READ_ROWS] = packed(groups)
     return kwargs
@@ -55,7 +60,7 @@ def reading(module, context: Tensor, mine: dict[str, Any]) -> Reading:
         part = tokens[:, starts : starts + one.tokens]
         starts += one.tokens
         if one.named:
-            part = part + module.text_embedding(next(phrases).to(context)).mean(1, keepdim=True)
+            part = part + wan.embed_text(module, next(phrases).to(context)).mean(1, keepdim=True)
         parts.append(part)
     groups = unpacked(mine[READ_SPANS], mine[READ_ROWS], context.shape[1])
     return Reading(torch.cat(parts, dim=1), mine[READ_BIAS], groups)

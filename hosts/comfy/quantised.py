@@ -8,10 +8,10 @@ import torch
 from comfy.quant_ops import QUANT_ALGOS
 from torch import Tensor
 
+from ...backbones.wan.files import QUANTISED, QUANTISED_FILE, is_quantised, prefix_of
 from ...core.checkpoint import read_some
 from ...core.header import shown
 from ...core.records import read_object
-from ...core.wan_files import QUANTISED, QUANTISED_FILE, is_quantised, prefix_of
 
 METADATA = "_quantization_metadata"  # {"layers": {layer: {"format": …}}}, in place of the marks
 MARK, OLD_SCALE = ".comfy_quant", ".scale_weight"

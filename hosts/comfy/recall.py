@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...core.layout import Layout
 from .attention import Rule
-from .beside import RAN
+from .families.wan import RAN
 
 STORE = "refvid_recall"  # in transformer_options, for one run: a Store
 

@@ -18,6 +18,7 @@ from ...kernels.paths import AUTO, BIAS, REMOVAL, SDPA, TRITON, Choice
 from ...kernels.race import Call, Contender
 from ...kernels.whole import WHOLE
 from .attention import OVERRIDE, Rule, block_override, held_by, is_cores, need_of
+from .families import wan
 
 FOLDER = "__refvid"  # of ComfyUI's user folder: its server gives out nothing of such a one
 
@@ -48,10 +49,9 @@ class Asked:
     override: Callable | None
 
     def call(self) -> Call:
-        module, now = self.model.diffusion_model, self.now
-        size = module.dim // module.num_heads
+        now, (heads, size) = self.now, wan.heads(self.model.diffusion_model)
         return Call(
-            self.batch, module.num_heads, size, self.tokens, self.references, self.model.get_dtype_inference(),
+            self.batch, heads, size, self.tokens, self.references, self.model.get_dtype_inference(),
             self.device, now.bias, now.groups,
         )  # fmt: skip
 

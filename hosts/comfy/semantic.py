@@ -20,7 +20,7 @@ from ...core.semantic import (
     semantic_config,
     semantic_state,
 )
-from .variants import require_wan, weights_of
+from .families import wan
 
 logger = logging.getLogger(__name__)
 KEY = "refvid_semantic"  # a model's additional models: the modules, if it has them
@@ -42,13 +42,13 @@ def load_editing_adapter(model: ModelPatcher, path: str, strength: float) -> Mod
     """A model with the modules of another file, and with that file's LoRA through ComfyUI's own weight
     adapters, if it holds one: all that is beside the modules, so that ComfyUI says what it cannot use.
     ValueError for a file without the modules, or of another width."""
-    require_wan(model)
+    wan.require(model)
     name = f"adapter: {Path(path).name}"
     shapes, metadata = read_shapes(path, "adapter")
     require_editing(metadata, name)
     semantic_config(semantic_state(shapes), name)
     beside = beside_modules(shapes)
-    weights = weights_of(model)
+    weights = wan.weights_of(model)
     if beside:  # core would drop what does not fit
         changes({key: shapes[key] for key in beside}, weights, name)
     state = read_some(path, "adapter", lambda key: key in beside or is_module_key(key))
@@ -66,7 +66,7 @@ def load_editing_adapter(model: ModelPatcher, path: str, strength: float) -> Mod
 def attach_modules(model: ModelPatcher, state: dict[str, Tensor], what: str) -> ModelPatcher:
     """A clone with these modules. ValueError names what is missing or does not fit."""
     config = semantic_config(state, what)
-    width = model.model.diffusion_model.dim
+    width = wan.width(model)
     if config.width != width:
         raise ValueError(
             f"{what} was trained for a Wan of width {config.width}, the model has {width}; give the file of its size"

@@ -1,8 +1,5 @@
 """What the sides of an evaluation share: references, identities, an edit's source."""
 
-import math
-from typing import Any
-
 import comfy.conds
 import torch
 from torch import Tensor
@@ -18,11 +15,6 @@ class Cells(comfy.conds.CONDNoiseShape):
         return super().can_concat(other) and torch.equal(self.cond, other.cond)
 
 
-def video_tokens(x: Tensor) -> int:
-    """Tokens of a video latent (B, C, F, h, w)."""
-    return x.shape[2] * math.ceil(x.shape[3] / 2) * math.ceil(x.shape[4] / 2)
-
-
 def packed(groups: Groups) -> tuple[tuple, list[Tensor]]:
     """Groups as two arguments of the model: hashable spans, and a list of tensors."""
     return groups.keys, [*groups.queries, groups.order, *(groups.averaged or ())]
@@ -34,12 +26,3 @@ def unpacked(spans: tuple | None, rows: list[Tensor], first: int) -> Groups | No
     parts = len(spans)
     queries, order, averaged = rows[:parts], rows[parts], tuple(rows[parts + 1 :])
     return Groups(spans, tuple(queries), order, first, averaged or None)  # pyright: ignore[reportArgumentType]
-
-
-def require_plain_sequence(kwargs: dict[str, Any]) -> None:
-    for name in ("time_dim_concat", "context_latents", "reference_latent"):
-        if kwargs.get(name) is not None:
-            raise ValueError(
-                f"the conditioning also carries {name} of another node (Phantom, Bernini, Fun-Control), whose tokens have "
-                "no region, frames, visibility or clock of their own; leave those controls neutral, the clock shared, or that node out"
-            )

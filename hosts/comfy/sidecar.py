@@ -15,11 +15,11 @@ from functools import partial
 from typing import Any
 
 import comfy.conds
-import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
+from ...core.geometry import Geometry
 from ...core.identity import key_bias
 from ...core.layout import Layout
 from ...core.references import Arranged, reference_input
@@ -30,11 +30,11 @@ from ...kernels.whole import WHOLE
 from . import conditioning as keys
 from . import edited, people, recall, replaced, spare
 from .attention import BEHIND, OVERRIDE, Rule
-from .beside import KEY, RAN, Beside, BlockPatch, Evaluation, Shown
+from .beside import KEY, Beside, BlockPatch, Evaluation, Shown
+from .families import wan
 from .halves import Feature, marked, tell_halves
 from .rivals import Asked, choose
-from .shared import Cells, packed, require_plain_sequence, unpacked, video_tokens
-from .variants import input_channels, takes_image_features
+from .shared import Cells, packed, unpacked
 
 INPUTS, KEEP, LAYOUT, ATTENTION = "refvid_inputs", "refvid_keep", "refvid_layout", "refvid_attention"
 CELLS, SOFT = "refvid_cells", "refvid_soft"  # of a condition, until APPLY_MODEL has made them into:
@@ -51,7 +51,6 @@ REFERENCES = (
     edited.SOURCE,
     edited.MODULES,
 )  # arguments of one evaluation
-IMAGE_FEATURES = (257, 1280)
 
 
 def install(model: ModelPatcher, feature: Feature) -> ModelPatcher:
@@ -65,7 +64,7 @@ def install(model: ModelPatcher, feature: Feature) -> ModelPatcher:
     model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, KEY, _diffusion_model)
     model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, replaced.predict_noise)
     patched = model.model_options["transformer_options"].get("patches_replace", {}).get("dit", {})
-    for index in range(len(model.model.diffusion_model.blocks)):
+    for index in range(wan.blocks(model.model.diffusion_model)):
         patch = BlockPatch(patched.get(("double_block", index)))
         model.set_model_patch_replace(patch, "dit", "double_block", index)
     return model
@@ -95,18 +94,19 @@ def model_conds(cond: dict[str, Any], model: ModelPatcher, grid: tuple[int, ...]
     """What the evaluations of one condition need, for a video latent of grid (frames, rows, columns): inputs of the
     patch embedding, kept tokens, hashable layout, and where asked for the cells each acts on and soft masks."""
     found = replaced.frame_conds(cond, model, grid)
-    if cond.get(keys.BLANK_IMAGE) and "clip_vision_output" not in cond and takes_image_features(model):
-        found["clip_fea"] = comfy.conds.CONDRegular(torch.zeros(1, *IMAGE_FEATURES))
+    if cond.get(keys.BLANK_IMAGE) and "clip_vision_output" not in cond and wan.takes_image_features(model):
+        found |= wan.no_image()
     if cond.get(keys.IDENTITIES):
         found |= people.identity_conds(cond, grid)
     found |= edited.source_conds(cond, model, grid)
     if not cond.get(keys.LATENTS) and edited.SOURCE not in found:
         return found
-    arranged, channels = keys.arranged_of(cond), input_channels(model)
+    geometry, channels = wan.geometry(model), wan.input_channels(model)
+    arranged = keys.arranged_of(cond, geometry)
     latents, masks = cond.get(keys.LATENTS, []), cond.get(keys.MASKS, [])
     shown = [model.model.process_latent_in(latent) * (not cond.get(keys.ZERO)) for latent in latents]
     inputs = [
-        reference_input(latent, mask, channels, arranged.layout.recipe)
+        reference_input(latent, mask, channels, arranged.layout.recipe, geometry)
         for latent, mask in zip(shown, masks, strict=True)
     ]
     found |= {
@@ -124,23 +124,25 @@ def model_conds(cond: dict[str, Any], model: ModelPatcher, grid: tuple[int, ...]
 
 
 def _prepare_sampling(executor, model, noise_shape, conds, *args, **kwargs):
+    geometry = wan.geometry(model)
     kept = [
-        cond["model_conds"][LAYOUT].cond.kept + edited.tokens(cond["model_conds"])
+        cond["model_conds"][LAYOUT].cond.kept + edited.tokens(cond["model_conds"], geometry)
         for cs in conds.values()
         for cond in cs
         if LAYOUT in cond["model_conds"]
     ]
     if kept:
-        noise_shape = with_tokens(noise_shape, max(kept), model.model_options.get("context_handler"))
+        handler = model.model_options.get("context_handler")
+        noise_shape = with_tokens(noise_shape, max(kept), geometry, handler)
     return executor(model, noise_shape, conds, *args, **kwargs)
 
 
-def with_tokens(noise_shape, tokens: int, windows) -> list[float]:
-    """A latent's shape whose area counts these tokens too, four cells each: the estimate is proportional to the area.
+def with_tokens(noise_shape, tokens: int, geometry: Geometry, windows) -> list[float]:
+    """A latent's shape whose area counts these tokens too, by their cells: the estimate is proportional to the area.
     The width takes them, as context windows shorten the frames."""
     *outer, frames, rows, columns = noise_shape
     shown = frames if windows is None else min(frames, windows.context_length)
-    return [*outer, frames, rows, columns + 4 * tokens / (shown * rows)]
+    return [*outer, frames, rows, columns + geometry.patch**2 * tokens / (shown * rows)]
 
 
 def _apply_model(
@@ -157,7 +159,8 @@ def _apply_model(
     if people.IDENTITIES in kwargs:
         reads = LAYOUT in kwargs and kwargs[LAYOUT].recipe.reads_text
         beside = kwargs[KEEP].shape[1] if reads else 0
-        kwargs = people.identities_now(video, c_crossattn.shape[1], beside, kwargs)
+        geometry = wan.geometry(executor.class_obj.current_patcher)
+        kwargs = people.identities_now(video, c_crossattn.shape[1], beside, geometry, kwargs)
     if replaced.LATENT in kwargs:
         return replaced.apply_model(executor, given, dict(kwargs))
     return executor(*given, **kwargs)
@@ -173,9 +176,8 @@ def _references_now(model, x: Tensor, t: Tensor, options: dict, kwargs: dict[str
         kwargs[KEEP], kwargs[LAYOUT], soft = arranged.keep, arranged.layout, arranged.soft
     layout: Layout = arranged.layout
     share = share_of(float(t.max()), model.model_sampling.percent_to_sigma) if layout.timed else 0.0
-    now = turn(
-        layout, share, None if cells is None else cells[0, 0], soft, video_tokens(x), x.shape[2], x.device
-    )
+    tokens = layout.geometry.count(*x.shape[2:])
+    now = turn(layout, share, None if cells is None else cells[0, 0], soft, tokens, x.shape[2], x.device)
     if now is None:
         return {k: v for k, v in kwargs.items() if k not in REFERENCES}
     if now.kept is not None:
@@ -183,55 +185,49 @@ def _references_now(model, x: Tensor, t: Tensor, options: dict, kwargs: dict[str
     if now.bias is not None:
         kwargs[BIAS] = now.bias
     if now.groups is not None:
-        require_plain_sequence(kwargs)
+        wan.require_plain_sequence(kwargs)
         kwargs[SPANS], kwargs[ROWS] = packed(now.groups)
     kwargs[ATTENTION] = attention_asked(kwargs[ATTENTION])
-    tokens = video_tokens(x) + kwargs[KEEP].shape[1]
-    asked = Asked(model, layout, now, len(x), tokens, kwargs[KEEP].shape[1], x.device, options.get(OVERRIDE))
+    count = kwargs[KEEP].shape[1]
+    asked = Asked(model, layout, now, len(x), tokens + count, count, x.device, options.get(OVERRIDE))
     choice = choose(asked, kwargs[ATTENTION])
     tell_path(choice)
     kwargs[PATH], options[BEHIND] = choice.path.name, asked.override  # others may set one in between
     return kwargs
 
 
-def _diffusion_model(
-    executor, x, timestep, context, clip_fea=None, time_dim_concat=None, transformer_options=None, **kwargs
-):
+def _diffusion_model(executor, *args, **kwargs):
     mine = {name: kwargs.pop(name, None) for name in (*REFERENCES, *people.PEOPLE)}
-    if mine[edited.SOURCE] is not None and timestep.ndim == 2:
-        timestep = timestep[:, : mine[edited.SOURCE].shape[2]]  # semantic tokens have the video's
-    if (still := kwargs.pop(replaced.STILL, None)) is not None:
-        require_plain_sequence({"time_dim_concat": time_dim_concat, **kwargs})
-        timestep = replaced.clocks(timestep, still)
+    still, call = kwargs.pop(replaced.STILL, None), wan.call_of(*args, **kwargs)
+    if mine[edited.SOURCE] is not None and call.timestep.ndim == 2:
+        call.timestep = call.timestep[:, : mine[edited.SOURCE].shape[2]]  # semantic tokens have the video's
+    if still is not None:
+        call.require_plain_sequence()
+        call.timestep = replaced.clocks(call.timestep, still)
     if mine[LAYOUT] is None and mine[people.IDENTITIES] is None:
-        return executor(x, timestep, context, clip_fea, time_dim_concat, transformer_options, **kwargs)
+        return call.run(executor)
     unread = (
         mine[people.BOUND] is not None
-        and key_bias(mine[people.BOUND], x.device) is not None
+        and key_bias(mine[people.BOUND], call.x.device) is not None
         and mine[people.READ_BIAS] is None
     )
-    if (mine[LAYOUT] is not None and mine[PATH] is None) or unread or people.WHERE in kwargs:
+    if (mine[LAYOUT] is not None and mine[PATH] is None) or unread or people.WHERE in call.rest:
         # Strengths, windows and regions would be lost without a word.
         raise RuntimeError(
             "refvid: the diffusion model was called past ComfyUI's apply_model, where the controls of references are worked "
             "out; another pack does that. Remove it"
         )
-    options, module = dict(transformer_options or {}), executor.class_obj
-    edit = None
+    call.options, module, edit = dict(call.options), executor.class_obj, None
     if mine[edited.SOURCE] is not None:
-        require_plain_sequence({"time_dim_concat": time_dim_concat, **kwargs})
-        x, edit = _split(x, mine)
-    frames = x.shape[2] + (0 if time_dim_concat is None else time_dim_concat.shape[2])
-    streams = len(kwargs.get("context_latents") or ())
-    references = None
-    if mine[LAYOUT] is not None:
-        references = _references(module, x, timestep, mine, frames, streams, options, edit)
-    identities = None if mine[people.IDENTITIES] is None else people.reading(module, context, mine)
-    evaluation = Evaluation(references, identities, 1 if clip_fea is None else 2)
-    options[KEY] = evaluation
-    options.pop(RAN, None)
-    out = executor(x, timestep, context, clip_fea, time_dim_concat, options, **kwargs)
-    if not evaluation.ran and RAN in options:  # a cache (EasyCache) may leave the whole forward out
+        call.require_plain_sequence()
+        call.x, edit = _split(call.x, mine)
+    references = None if mine[LAYOUT] is None else _references(module, call, mine, edit)
+    identities = None if mine[people.IDENTITIES] is None else people.reading(module, call.context, mine)
+    evaluation = Evaluation(references, identities, call.reads_text)
+    call.options[KEY] = evaluation
+    call.options.pop(wan.RAN, None)
+    out = call.run(executor)
+    if not evaluation.ran and wan.RAN in call.options:  # a cache (EasyCache) may leave the whole forward out
         raise RuntimeError(
             "refvid: the model ran without running any block with the references: another pack replaces the blocks or "
             "the forward (raylight does). Remove it, or apply refvid's references after it"
@@ -256,26 +252,20 @@ def _finish(edit: edited.Edited, out: Tensor, references: Any, ran: bool) -> Ten
 
 
 def _references(
-    module,
-    x,
-    timestep,
-    mine: dict[str, Any],
-    frames: int,
-    streams: int,
-    options: dict,
-    edit: edited.Edited | None,
+    module, call: wan.Call, mine: dict[str, Any], edit: edited.Edited | None
 ) -> Beside | recall.Recalled:
     path, keep, rows = mine[PATH], mine[KEEP], mine[ROWS]
     groups = (
         None if rows is None else unpacked(mine[SPANS], rows, len(rows[len(mine[SPANS])]) - keep.shape[1])
     )
     whole = WHOLE[path](groups) if path in WHOLE else None
-    rule = Rule(mine[BIAS], groups, mine[ATTENTION], path, whole, options.get(BEHIND))
-    kept = None if mine[people.READ_SPANS] is not None else recall.kept_for(options, mine[LAYOUT], rule, x)
-    if kept is not None and len(kept.blocks) == len(module.blocks):
+    rule = Rule(mine[BIAS], groups, mine[ATTENTION], path, whole, call.options.get(BEHIND))
+    kept = None
+    if mine[people.READ_SPANS] is None:
+        kept = recall.kept_for(call.options, mine[LAYOUT], rule, call.x)
+    if kept is not None and len(kept.blocks) == wan.blocks(module):
         return recall.Recalled(kept, rule)
-    shown = Shown(mine[INPUTS] or [], keep, mine[LAYOUT], edit)
-    beside = Beside(module, x, timestep, shown, frames, streams, options, rule)
+    beside = Beside(module, call, Shown(mine[INPUTS] or [], keep, mine[LAYOUT], edit), rule)
     if kept is not None:
         beside.keep_in = partial(recall.Recording, kept=kept)
     return beside

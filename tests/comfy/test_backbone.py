@@ -8,7 +8,7 @@ from refvid_run import load_model
 from safetensors.torch import save_file
 
 from refvid.hosts.comfy import backbone
-from refvid.hosts.comfy.variants import describe
+from refvid.hosts.comfy.families.wan import describe
 
 pytestmark = pytest.mark.comfy
 

@@ -15,12 +15,13 @@ from refvid_client import Client
 from torch import Tensor
 
 from refvid import cli, media
+from refvid.backbones.wan.geometry import GROUP
+from refvid.backbones.wan.lora import merge_lora_file
 from refvid.core.editing import LONGEST, Windows
 from refvid.demo import models, showcase
 from refvid.hosts import pipeline
 from refvid.hosts.pipeline import Request
 from refvid.hosts.plain_instruction import edit_film, with_editing_adapter
-from refvid.wan.lora import merge_lora_file
 
 pytestmark = pytest.mark.comfy
 API = Path(__file__).resolve().parents[2] / "workflows" / "api"
@@ -81,7 +82,7 @@ def test_the_editing_adapter_makes_the_same_video_on_both_hosts(run):
     asked = Request("change the background to light", replace(backbone.settings, scale=3.0))
     film = media.read_film(showcase.SCENE, "sample", LONGEST)
     found = run("edit_video_by_instruction", "whole")
-    ours = as_bytes(edit_film(backbone, asked, film.pictures, Windows()))
+    ours = as_bytes(edit_film(backbone, asked, film.pictures, Windows(GROUP)))
     assert found.shape == ours.shape and np.abs(found - ours).max() < 6
 
 

@@ -11,6 +11,8 @@ import torch
 from refvid_edit import FRAMES, SHIFT, SIDE, Editor
 
 import nodes
+from refvid.backbones.wan.geometry import GROUP
+from refvid.backbones.wan.sampler import flow_sigmas
 from refvid.core.controls import Controls
 from refvid.core.editing import Windows
 from refvid.core.frames import Given, Placed
@@ -25,7 +27,6 @@ from refvid.hosts.comfy.edit import in_windows
 from refvid.hosts.comfy.frames import replace_frames
 from refvid.hosts.comfy.guiders import table_guider
 from refvid.hosts.comfy.steps import StepRange, denoise_steps
-from refvid.wan.sampler import flow_sigmas
 
 pytestmark = pytest.mark.comfy
 COUNT, FEATURES = 65, 24
@@ -140,7 +141,7 @@ def test_two_ranges_of_cores_own_sampler_equal_one_run(editor):
 
 
 def test_a_long_video_is_evaluated_in_windows_as_on_the_plain_host(editor):
-    long, windows = editor.longer(7), Windows(13, 8)
+    long, windows = editor.longer(7), Windows(GROUP, 13, 8)
     model = in_windows(long.installed(), windows, 7)
     assert "context_handler" not in in_windows(long.installed(), windows, 4).model_options
     for recipe in ("sama", "in_context"):

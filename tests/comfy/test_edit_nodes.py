@@ -13,6 +13,8 @@ from PIL import Image
 from refvid_client import edited, failure, node
 from refvid_edit import FRAMES, SIDE, Editor
 
+from refvid.backbones.wan.loading import load_dit
+from refvid.backbones.wan.lora import merge_lora
 from refvid.core.checkpoint import save_model
 from refvid.core.lora import lora_key
 from refvid.core.recipes import recipe_named
@@ -22,8 +24,6 @@ from refvid.hosts.comfy.conditioning import attach_source
 from refvid.hosts.comfy.semantic import load_editing_adapter, modules_of
 from refvid.hosts.pipeline import load_backbone
 from refvid.hosts.plain_instruction import with_editing_adapter
-from refvid.wan.loading import load_dit
-from refvid.wan.lora import merge_lora
 
 pytestmark = pytest.mark.comfy
 

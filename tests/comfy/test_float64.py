@@ -9,6 +9,7 @@ import torch
 from refvid_edit import FRAMES, SIDE, Editor, published
 from torch import Tensor
 
+from refvid.backbones.wan.loading import load_dit, load_vae
 from refvid.core.controls import Controls
 from refvid.core.guidance import CONDITIONED
 from refvid.core.recipes import recipe_named
@@ -17,7 +18,6 @@ from refvid.core.semantic import as_frames, as_tokens
 from refvid.hosts import plain, plain_references
 from refvid.hosts.comfy import semantic
 from refvid.hosts.comfy.apply import apply_references
-from refvid.wan.loading import load_dit, load_vae
 
 pytestmark = pytest.mark.comfy
 COUNT, FEATURES, SIGMA = 65, 24, 0.6

@@ -20,6 +20,7 @@ from refvid_run import text as text_of
 from refvid_test_nodes import tiny_wan22_vae
 from torch import Tensor
 
+from refvid.backbones.wan.dit import DiTConfig, WanDiT
 from refvid.core.controls import Controls, FrameWindow, StepWindow
 from refvid.core.frames import Given, Placed
 from refvid.core.guidance import CONDITIONED
@@ -32,7 +33,6 @@ from refvid.hosts.comfy.apply import apply_references
 from refvid.hosts.comfy.frames import replace_frames
 from refvid.hosts.comfy.semantic import attach_modules
 from refvid.kernels import paths
-from refvid.wan.dit import DiTConfig, WanDiT
 
 pytestmark = [pytest.mark.comfy, pytest.mark.gpu]
 HEAD, FRAMES, SIDE = (64, 2, 8) if DRY else (128, 5, 32)  # SIDE in cells of the latent
@@ -278,7 +278,7 @@ def joined(dit: WanDiT, model, positive: list, given: dict, noise: Tensor, refer
     """The frames behind the first that a step from pure noise makes of the whole sequence, by our DiT in
     fp32."""
     text, options = positive
-    arranged = conditioning.arranged_of(options)
+    arranged = conditioning.arranged_of(options, dit.geometry)
     to = {"device": DEVICE, "dtype": torch.float32}
     shown = tuple(model.model.process_latent_in(one).to(**to) for one in options[conditioning.LATENTS])
     encoded = plain_references.EncodedReferences(arranged, shown) if references else None

@@ -4,6 +4,7 @@ import pytest
 import torch
 from refvid_run import picture
 
+from refvid.backbones.wan.geometry import GROUP
 from refvid.core.motion import PRETEXTS, perturb
 from refvid.nodes.motion import RefVidMotionPretext
 
@@ -16,7 +17,7 @@ def test_the_node_gives_cores_clip_and_its_instruction(pretext, given):
     clip = torch.stack([picture(seed, 16, 24) for seed in range(9)])
     before = clip.clone()
     made, instruction = RefVidMotionPretext.execute(clip, pretext, 7, **given).result
-    expected = perturb(pretext, clip, torch.Generator().manual_seed(7), tubes=given.get("tubes", 2))
+    expected = perturb(pretext, clip, torch.Generator().manual_seed(7), GROUP, tubes=given.get("tubes", 2))
     assert torch.equal(made, expected) and not torch.equal(made, clip) and torch.equal(clip, before)
     assert instruction == PRETEXTS[pretext].instruction
 

@@ -9,6 +9,8 @@ import torch
 from comfy_extras.nodes_wan import WanPhantomSubjectToVideo
 from refvid_run import empty_latent, picture, sample, text, worst
 
+from refvid.backbones.wan.loading import load_dit, load_vae
+from refvid.backbones.wan.sampler import flow_sigmas, sample_euler
 from refvid.core import recipes
 from refvid.core.frames import Placed
 from refvid.core.guidance import Guidance, Scale, joint
@@ -20,8 +22,6 @@ from refvid.hosts.comfy.apply import apply_references
 from refvid.hosts.comfy.backbone import with_shift
 from refvid.hosts.comfy.frames import replace_frames
 from refvid.hosts.comfy.guiders import table_guider
-from refvid.wan.loading import load_dit, load_vae
-from refvid.wan.sampler import flow_sigmas, sample_euler
 
 pytestmark = pytest.mark.comfy
 NULLS = ("keep", "drop", "zero")

@@ -113,12 +113,12 @@ def test_removal_equals_a_mask_of_minus_infinity(model, vae, positive, negative,
 class _Masked(sidecar.Beside):
     """Keeps every token and hides those that removal would take out."""
 
-    def __init__(self, module, x, timestep, shown, frames, streams, options, rule):
+    def __init__(self, module, call, shown, rule):
         tokens = sum(stream.tokens for stream in shown.layout.streams)
         every = torch.arange(tokens).expand(len(shown.keep), -1)
         hidden = torch.full((1, tokens), float("-inf")).index_fill(1, shown.keep[0], 0.0)
         rule, shown = replace(rule, bias=hidden), replace(shown, keep=every)
-        super().__init__(module, x, timestep, shown, frames, streams, options, rule)
+        super().__init__(module, call, shown, rule)
 
 
 @pytest.mark.parametrize("second", [{"mask": True}, {"strength": 0.4}, {"mask": True, "strength": 2.5}])

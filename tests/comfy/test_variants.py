@@ -111,7 +111,7 @@ def test_experts_of_different_input_are_refused(t2v, fun, vae):
 
 @pytest.mark.parametrize("latent", [empty_latent(rows=7), empty_latent(columns=9)])
 def test_a_latent_of_odd_size_is_refused_with_the_rule(t2v, vae, latent):
-    with pytest.raises(ValueError, match="both must be even, from 2: use sizes in steps of 16"):
+    with pytest.raises(ValueError, match="both must be multiples of 2: use sizes in steps of 16"):
         apply(t2v, vae, [reference()], latent=latent)
 
 

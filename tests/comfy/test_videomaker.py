@@ -7,6 +7,7 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from refvid_run import empty_latent, picture, sample, text, worst
 
+from refvid.backbones.wan.geometry import WAN_2_1
 from refvid.core.controls import Controls, StepWindow
 from refvid.core.guidance import Guidance, Scale, joint
 from refvid.core.layout import Layout, Stream
@@ -147,10 +148,10 @@ def test_kept_keys_and_values_equal_those_of_every_later_step_to_the_last_bit(t2
 @pytest.mark.parametrize("sees", ["all", "frames"])
 def test_references_that_read_the_video_are_worked_out_at_every_step(sees):
     stream = Stream(2, 2, 4, Controls(sees=sees))
-    assert not Layout(recipe_named("videomaker"), (stream,)).constant
+    assert not Layout(recipe_named("videomaker"), (stream,), WAN_2_1).constant
     alone = replace(stream, controls=Controls(sees="itself"))
-    assert Layout(recipe_named("videomaker"), (alone,)).constant
-    assert not Layout(recipe_named("videomaker_shared"), (alone,)).constant
+    assert Layout(recipe_named("videomaker"), (alone,), WAN_2_1).constant
+    assert not Layout(recipe_named("videomaker_shared"), (alone,), WAN_2_1).constant
 
 
 def test_a_reference_that_reads_no_text_says_the_same_whatever_the_prompt(t2v, vae, monkeypatch):

@@ -12,7 +12,7 @@ import torch
 from refvid_variants import SIZES, make_state
 from safetensors.torch import load_file, save_file
 
-from refvid.core.wan_files import WAN_2_2_VAE, XXL
+from refvid.backbones.wan.files import WAN_2_2_VAE, XXL
 from refvid.hosts.comfy import backbone, files
 
 pytestmark = pytest.mark.comfy

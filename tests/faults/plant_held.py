@@ -5,8 +5,8 @@ from plant_fault import Fault
 HELD = (
     Fault(
         "rope-split", "a head's features are split the other way round over frame, row and column",
-        "core/positions.py",
-        "parts = (head_size - 2 * third, third, third)", "parts = (third, third, head_size - 2 * third)",
+        "core/geometry.py",
+        "return head_size - rows - columns, rows, columns", "return rows, columns, head_size - rows - columns",
         ("positions",),
     ),
     Fault(
@@ -56,22 +56,22 @@ HELD = (
         ("visibility",),
     ),
     Fault(
-        "tail-clock", "a tail's own timestep is ignored", "wan/dit.py",
+        "tail-clock", "a tail's own timestep is ignored", "backbones/wan/dit.py",
         "noisiest if tail.clock is None else tail.clock", "noisiest",
         ("wan_dit",),
     ),
     Fault(
-        "noisiest-clock", "a tail takes the cleanest frame's timestep", "wan/dit.py",
+        "noisiest-clock", "a tail takes the cleanest frame's timestep", "backbones/wan/dit.py",
         "timestep.amax(dim=1)", "timestep.amin(dim=1)",
         ("wan_dit",),
     ),
     Fault(
-        "causal-memory", "the VAE remembers the last chunk alone", "wan/vae.py",
+        "causal-memory", "the VAE remembers the last chunk alone", "backbones/wan/vae.py",
         "past[self] = joined[:, :, -remembered:]", "past[self] = x[:, :, -remembered:]",
         ("wan_vae",),
     ),
     Fault(
-        "folded-padding", "folded padding counts once", "wan/text.py",
+        "folded-padding", "folded padding counts once", "backbones/wan/text.py",
         ".clamp_min(0).float().log()", ".clamp(0, 1).float().log()",
         ("text",),
     ),

@@ -6,6 +6,6 @@ from plant_wiring import WIRING
 
 FAULTS = WIRING + HELD
 OBVIOUS = Fault(
-    "obvious", "Euler's steps go nowhere", "wan/sampler.py",
+    "obvious", "Euler's steps go nowhere", "backbones/wan/sampler.py",
     "latent = latent + (", "latent = latent + 0 * (", ("sampler",),
 )  # fmt: skip

@@ -63,7 +63,7 @@ WIRING = (
     ),
     Fault(
         "image-tokens", "a backbone that reads image tokens is given none", "hosts/plain.py",
-        "image_features=None if width is None else", "image_features=None if True else",
+        "image_features=dit.no_image(batch)", "image_features=None",
         ("plain_request",),
     ),
     Fault(
@@ -79,7 +79,7 @@ WIRING = (
     ),
     Fault(
         "edit-strength", "the strength of an editing adapter's LoRA is ignored", "hosts/plain_instruction.py",
-        "merge_lora(backbone.dit, lora, strength,", "merge_lora(backbone.dit, lora, 1.0,",
+        "merge_lora(dit, lora, strength,", "merge_lora(dit, lora, 1.0,",
         ("editing::test_an_editing_adapter_s_lora_counts_by_its_strength",),
     ),
     Fault(
@@ -133,7 +133,7 @@ WIRING = (
     Fault(
         "half-rounded", "a run in half precision rounds its latent at every step", "hosts/plain.py",
         "guided_velocity(dit, condition, guidance), noise, sigmas",
-        "guided_velocity(dit, condition, guidance), noise.to(dit.head.head.weight), sigmas",
+        "guided_velocity(dit, condition, guidance), noise.to(dit.dtype), sigmas",
         ("plain_request",),
     ),
     Fault(
@@ -236,12 +236,12 @@ WIRING = (
         ("trainer_wiring",),
     ),
     Fault(
-        "lora-alpha", "a LoRA's alpha is ignored", "wan/lora.py",
+        "lora-alpha", "a LoRA's alpha is ignored", "backbones/wan/lora.py",
         'float(parts["alpha"]) / len(down) if', "1.0 if",
         ("identity",),
     ),
     Fault(
-        "lora-rank", "a LoRA's alpha is not divided by its rank", "wan/lora.py",
+        "lora-rank", "a LoRA's alpha is not divided by its rank", "backbones/wan/lora.py",
         'float(parts["alpha"]) / len(down) if', 'float(parts["alpha"]) if',
         ("identity",),
     ),

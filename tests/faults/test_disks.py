@@ -17,6 +17,7 @@ from refvid_soak import amount
 from torch import Tensor
 
 from refvid import cli, media
+from refvid.backbones.wan.geometry import WAN
 from refvid.core.adapter import load_adapter, save_adapter
 from refvid.core.checkpoint import save_model, write_tensors
 from refvid.core.files import claim, write_text
@@ -61,7 +62,7 @@ def a_sheet(folder: Path) -> None:
 
 
 def an_adapter(folder: Path) -> None:
-    adapter = load_adapter(models.SLOT_ID)
+    adapter = load_adapter(models.SLOT_ID, WAN)
     save_adapter(adapter.config, adapter.encoder, adapter.lora, folder / "made.safetensors")
 
 
@@ -168,7 +169,7 @@ SLOW = ("score --frames", *ABLATIONS)
 def works(base, tmp_path_factory, monkeypatch) -> dict[str, Callable[[Path], object]]:
     refvid_runs.small(monkeypatch)
     monkeypatch.setattr(evaluate_frames, "LONG_TOYS", 2)
-    monkeypatch.setattr(evaluate_frames._long, "__defaults__", (LongVideo(6, 8),))
+    monkeypatch.setattr(evaluate_frames._long, "__defaults__", (LongVideo(4, 6, 8),))
     for part in ("DIT", "VAE", "TEXT_ENCODER"):
         monkeypatch.setattr(models, part, getattr(base, part.lower()))
     monkeypatch.setattr(

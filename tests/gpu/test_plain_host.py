@@ -9,12 +9,12 @@ from refvid_cases import CASES, Case, Host, condition, drawn, evaluated
 from refvid_device import COMPILER, DEVICE, DRY, TYPES
 from torch import Tensor
 
+from refvid.backbones.wan.sampler import flow_sigmas
+from refvid.backbones.wan.vae import WanVAE
 from refvid.core.controls import Controls, StepWindow
 from refvid.core.guidance import Guidance, Scale
 from refvid.hosts import plain
 from refvid.kernels.paths import AUTO, EAGER, NAMES
-from refvid.wan.sampler import flow_sigmas
-from refvid.wan.vae import WanVAE
 
 pytestmark = pytest.mark.gpu
 CPU = torch.device("cpu")

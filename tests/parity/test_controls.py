@@ -8,6 +8,7 @@ import refvid_run as run
 import refvid_tiny as tiny
 import torch
 
+from refvid.backbones.wan.loading import load_dit, load_vae
 from refvid.core.controls import Controls, FrameWindow, StepWindow
 from refvid.core.guidance import CONDITIONED
 from refvid.core.recipes import recipe_named
@@ -15,7 +16,6 @@ from refvid.core.references import Reference, make_reference
 from refvid.hosts import plain, plain_references
 from refvid.hosts.comfy.apply import apply_references
 from refvid.hosts.comfy.backbone import with_shift
-from refvid.wan.loading import load_dit, load_vae
 
 pytestmark = pytest.mark.comfy
 GRID, SIGMA, SHIFT = (3, 8, 8), 0.6, 5.0

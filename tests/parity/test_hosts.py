@@ -9,6 +9,10 @@ import refvid_run as run
 import refvid_tiny as tiny
 import torch
 
+from refvid.backbones.wan.geometry import WAN_2_2
+from refvid.backbones.wan.loading import load_dit, load_vae
+from refvid.backbones.wan.sampler import flow_sigmas, sample_euler
+from refvid.backbones.wan.text import load_text_encoder
 from refvid.core.controls import Controls, StepWindow
 from refvid.core.frames import CLOCKS, Placed
 from refvid.core.guidance import CONDITIONED, Guidance, Scale, joint
@@ -21,9 +25,6 @@ from refvid.hosts.comfy.backbone import load_text_encoder as load_comfy_text_enc
 from refvid.hosts.comfy.backbone import with_shift
 from refvid.hosts.comfy.frames import replace_frames
 from refvid.hosts.comfy.guiders import renorm_guidance, table_guider
-from refvid.wan.loading import load_dit, load_vae
-from refvid.wan.sampler import flow_sigmas, sample_euler
-from refvid.wan.text import load_text_encoder
 
 pytestmark = pytest.mark.comfy
 
@@ -195,7 +196,7 @@ def test_a_timestep_per_frame_agrees_on_a_48_channel_backbone_with_references(tm
     latent, reference, context = (
         torch.randn(*s, generator=generator) for s in ((1, 48, 3, 8, 8), (1, 48, 1, 8, 8), (1, 12, 32))
     )
-    arranged = arrange([torch.ones(128, 128)], [Controls(0.5)], recipe_named("saber"), stride=32)
+    arranged = arrange([torch.ones(128, 128)], [Controls(0.5)], recipe_named("saber"), WAN_2_2)
     sigma = torch.tensor([[0.0, 0.7, 0.7]])
     encoded = plain_references.EncodedReferences(arranged, (reference,))
     ours = plain.velocity(dit, latent, sigma, plain.Condition({"positive": context}, encoded), CONDITIONED)

@@ -5,6 +5,10 @@ import refvid_run as run
 import refvid_tiny as tiny
 import torch
 
+from refvid.backbones.wan.geometry import WAN, WAN_2_1
+from refvid.backbones.wan.loading import load_dit, load_vae
+from refvid.backbones.wan.lora import merge_lora
+from refvid.backbones.wan.sampler import flow_sigmas, sample_euler
 from refvid.core.adapter import load_adapter
 from refvid.core.controls import FrameWindow
 from refvid.core.guidance import CONDITIONED, NULL, Scale, joint
@@ -16,9 +20,6 @@ from refvid.hosts.comfy import identity as comfy_identity
 from refvid.hosts.comfy.apply import apply_references
 from refvid.hosts.comfy.backbone import with_shift
 from refvid.hosts.comfy.guiders import table_guider
-from refvid.wan.loading import load_dit, load_vae
-from refvid.wan.lora import merge_lora
-from refvid.wan.sampler import flow_sigmas, sample_euler
 
 pytestmark = pytest.mark.comfy
 GRID, SIGMA, SHIFT = (3, 8, 8), 0.6, 5.0
@@ -59,7 +60,7 @@ class Twin:
         vae, adapter = tiny.save_vae(folder), tiny.save_adapter(folder, sizes)
         self.comfy, self.comfy_vae = with_shift(run.load_model(path), SHIFT), run.load_vae(vae)
         self.plain, self.plain_vae = load_dit(path)[0], load_vae(vae)
-        self.loaded, self.adapter = comfy_identity.load(str(adapter)), load_adapter(adapter)
+        self.loaded, self.adapter = comfy_identity.load(str(adapter)), load_adapter(adapter, WAN)
         merge_lora(self.plain, self.adapter.lora)
         self.by_comfy = [
             comfy_identity.encode_identity(self.loaded, self.comfy_vae, film(s), masks(s), None)[0]
@@ -79,7 +80,7 @@ class Twin:
             )
             for one, how in zip(self.by_plain, asked, strict=False)
         )
-        cells = [reach(FrameWindow(), how.get("region"), *GRID, 8) for how in asked]
+        cells = [reach(FrameWindow(), how.get("region"), GRID, WAN_2_1) for how in asked]
         limited = any("region" in how for how in asked)
         nobody = self.adapter.nobody
         return plain_identity.People(persons, nobody, words(cells, *GRID) if limited else None)

@@ -9,10 +9,10 @@ import refvid_loras as loras
 import refvid_tiny as tiny
 import torch
 
+from refvid.backbones.wan.dit import WanDiT
+from refvid.backbones.wan.loading import load_dit
+from refvid.backbones.wan.lora import merge_lora
 from refvid.core.lora import ENDS, MODULATION
-from refvid.wan.dit import WanDiT
-from refvid.wan.loading import load_dit
-from refvid.wan.lora import merge_lora
 
 pytestmark = pytest.mark.comfy
 SIZES = tiny.config()

@@ -8,6 +8,7 @@ import refvid_tiny as tiny
 import torch
 from torch import Tensor
 
+from refvid.backbones.wan.dit import DiTConfig, WanDiT
 from refvid.core.controls import Controls, FrameWindow, StepWindow
 from refvid.core.frames import Given
 from refvid.core.guidance import CONDITIONED
@@ -17,7 +18,6 @@ from refvid.core.semantic import SemanticConfig, SemanticModules
 from refvid.hosts import plain, plain_references
 from refvid.hosts.plain_edit import Edit
 from refvid.hosts.plain_identity import People, Person
-from refvid.wan.dit import DiTConfig, WanDiT
 
 SIGMA = 0.6
 BATCH = 2
@@ -137,7 +137,7 @@ def condition(host: Host, case: Case, attention: str) -> plain.Condition:
     encoded = None
     if given:
         arranged, cells, shown = plain_references.arrange_references(
-            given, recipe_named(case.recipe), host.grid
+            given, recipe_named(case.recipe), host.grid, host.dit.geometry
         )
         sizes = [(one.mask.shape[0] // 8, one.mask.shape[1] // 8) for one in shown]
         inputs = tuple(host.put(drawn(1, 16, 1, *size, seed=10 + k)) for k, size in enumerate(sizes))

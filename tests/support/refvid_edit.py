@@ -10,6 +10,8 @@ import refvid_tiny as tiny
 import torch
 from torch import Tensor
 
+from refvid.backbones.wan.loading import load_dit, load_vae
+from refvid.backbones.wan.sampler import flow_sigmas, sample_euler
 from refvid.core.guidance import Scale, joint
 from refvid.core.recipes import recipe_named
 from refvid.core.semantic import SemanticModules, semantic_config, semantic_state
@@ -18,8 +20,6 @@ from refvid.hosts.comfy.backbone import load_model, with_shift
 from refvid.hosts.comfy.conditioning import attach_source
 from refvid.hosts.plain import Condition, guided_velocity
 from refvid.hosts.plain_edit import Edit
-from refvid.wan.loading import load_dit, load_vae
-from refvid.wan.sampler import flow_sigmas, sample_euler
 
 FRAMES, SIDE = 3, 8
 SHIFT = 5.0

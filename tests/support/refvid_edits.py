@@ -86,7 +86,9 @@ def _refusal(editing: Editing) -> str:
     case = editing.case
     clip = torch.rand(5, 64, 64, 3)
     try:
-        instruction_edit(editing.with_modules(case.model), None, case.vae, clip, "make it red", [], Windows())
+        instruction_edit(
+            editing.with_modules(case.model), None, case.vae, clip, "make it red", [], Windows(4)
+        )
     except ValueError as error:
         return str(error).partition(":")[0]
     return "not refused"

@@ -84,7 +84,7 @@ class Maker:
     def source(self, given: Halves) -> Halves:
         clip = torch.stack([picture(20 + index) for index in range(9)])
         out = instruction_edit(
-            given.model, Clip(), self.vae, clip, "make it red", [], Windows(), "in_context"
+            given.model, Clip(), self.vae, clip, "make it red", [], Windows(4), "in_context"
         )
         return Halves(out.model, out.positive, out.negative)
 

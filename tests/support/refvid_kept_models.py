@@ -10,10 +10,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from refvid.backbones.wan.dit import DiTConfig
+from refvid.backbones.wan.vae import WanVAE
 from refvid.core.checkpoint import save_model
 from refvid.core.lora import SELF
-from refvid.wan.dit import DiTConfig
-from refvid.wan.vae import WanVAE
 
 TEXT_WIDTH = 8
 INPAINTING = "refvid_kept_inp.safetensors"  # takes masked latents beside the video's: 36 channels

@@ -7,10 +7,10 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
+from refvid.backbones.wan.dit import WanDiT
+from refvid.backbones.wan.text import TextEncoder
 from refvid.core.semantic import SemanticModules
 from refvid.training.sama import PairBatch
-from refvid.wan.dit import WanDiT
-from refvid.wan.text import TextEncoder
 
 
 class Published:

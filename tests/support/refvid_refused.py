@@ -15,6 +15,11 @@ import refvid_tiny as tiny
 import torch
 from refvid_malice import SPRUNG, Corpus, Malice
 
+from refvid.backbones.wan.dit import WanDiT
+from refvid.backbones.wan.geometry import WAN
+from refvid.backbones.wan.loading import load_dit, load_modules, load_vae
+from refvid.backbones.wan.lora import merge_lora_file
+from refvid.backbones.wan.text import load_text_encoder
 from refvid.core.adapter import load_adapter
 from refvid.core.checkpoint import (
     header_of,
@@ -28,10 +33,6 @@ from refvid.core.identity import Identity, load_identity, save_identity
 from refvid.core.lora import CROSS, SELF
 from refvid.hosts.pipeline import inspect_references, settings_of
 from refvid.hosts.plain_instruction import with_editing_adapter
-from refvid.wan.dit import WanDiT
-from refvid.wan.loading import load_dit, load_modules, load_vae
-from refvid.wan.lora import merge_lora_file
-from refvid.wan.text import load_text_encoder
 
 SIZES = tiny.config()
 SECONDS, MEBIBYTES = 2.0, 64.0  # of the processor, beyond what was held before
@@ -63,7 +64,7 @@ def whole_files(folder: Path) -> dict[str, Path]:
         "text": tiny.save_text_encoder(folder),
         "adapter": tiny.save_adapter(folder, SIZES),
     }  # fmt: skip
-    adapter = load_adapter(made["adapter"])
+    adapter = load_adapter(made["adapter"], WAN)
     anchors, slots = torch.randn(2, SIZES.width), torch.randn(3, SIZES.width)
     made |= {kind: folder / f"{kind}.safetensors" for kind in ("identity", "lora", "editing")}
     save_identity(Identity(anchors, slots, adapter.fingerprint, torch.rand(8, 8, 3)), made["identity"])
@@ -111,7 +112,7 @@ def plain_readers(files: Mapping[str, Path]) -> dict[str, Reader]:
         "--vae": Reader("vae", load_vae),
         "--text-encoder": Reader("text", load_text_encoder),
         "--lora": Reader("lora", lora),
-        "--adapter": Reader("adapter", load_adapter),
+        "--adapter": Reader("adapter", lambda path: load_adapter(path, WAN)),
         "--adapter of edit": Reader("editing", editing),
         "--identity": Reader("identity", load_identity),
         "settings of --dit": Reader("dit", settings_of, values=False, shapes=False),

@@ -12,6 +12,7 @@ import pytest
 import refvid_tiny as tiny
 import torch
 
+from refvid.backbones.wan.dit import DiTConfig
 from refvid.core.slots import SlotsConfig
 from refvid.demo.evaluate_frames import GUIDED, JOINT, TEXT
 from refvid.training import (
@@ -34,7 +35,6 @@ from refvid.training.slot_id import SlotTraining, train_slots
 from refvid.training.vae import Stage as VAEStage
 from refvid.training.vae import View
 from refvid.training.videomaker import VideoMakerTraining, train_videomaker
-from refvid.wan.dit import DiTConfig
 
 SIZES = DiTConfig(48, 64, 2, 1, 16, 16, 32)
 SLOTS = SlotTraining(

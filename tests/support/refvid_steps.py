@@ -8,9 +8,9 @@ from refvid_latents import latents
 from refvid_tiny import TEXT_WIDTH, dit_state
 from torch import Generator, Tensor, nn
 
+from refvid.backbones.wan.dit import DiTConfig, WanDiT
 from refvid.training.batches import Batch, Drawing, draw_batch
 from refvid.training.objective import masked_reference_loss
-from refvid.wan.dit import DiTConfig, WanDiT
 
 
 class Words(nn.Module):

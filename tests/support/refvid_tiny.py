@@ -7,6 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from refvid.backbones.wan.dit import Block, DiTConfig, WanDiT
+from refvid.backbones.wan.vae import WanVAE
 from refvid.core.adapter import save_adapter as save_adapter_file
 from refvid.core.checkpoint import save_model
 from refvid.core.lora import CROSS, PROJECTIONS, lora_key
@@ -14,8 +16,6 @@ from refvid.core.semantic import SemanticConfig, SemanticModules
 from refvid.core.slots import SlotEncoder, SlotsConfig
 from refvid.hosts.pipeline import SETTINGS
 from refvid.training.text import fresh_text_encoder
-from refvid.wan.dit import Block, DiTConfig, WanDiT
-from refvid.wan.vae import WanVAE
 
 TEXT_WIDTH = 32
 
@@ -155,7 +155,7 @@ def save_adapter(
         frames=9,
         size=64,
     )
-    encoder = SlotEncoder(config)
+    encoder = SlotEncoder(config, 2)
     encoder.start()
     lora = lora_of(sizes, CROSS, rank)
     save_adapter_file(config, encoder.state_dict(), lora, folder / name, torch.float32)

@@ -9,6 +9,9 @@ import torch
 from refvid_latents import latents
 from torch import Generator, Tensor, nn
 
+from refvid.backbones.wan.dit import DiTConfig, WanDiT
+from refvid.backbones.wan.text import TextEncoder
+from refvid.backbones.wan.vae import WanVAE
 from refvid.core.adapter import save_adapter
 from refvid.core.checkpoint import save_model
 from refvid.core.slots import SlotsConfig
@@ -24,9 +27,6 @@ from refvid.training.objective import masked_reference_loss
 from refvid.training.photograph_data import Clips, Photographed
 from refvid.training.references import MaskedFrames
 from refvid.training.semantic_targets import TOKENS
-from refvid.wan.dit import DiTConfig, WanDiT
-from refvid.wan.text import TextEncoder
-from refvid.wan.vae import WanVAE
 
 SIZES = DiTConfig(48, 64, 2, 1, 16, 16, 32)
 STEPS, ROWS, BATCH, SEED = 3, 12, 4, 7

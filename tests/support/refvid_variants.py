@@ -12,10 +12,10 @@ from refvid_run import load_model, picture, sample, text
 from refvid_test_nodes import tiny_wan22_vae
 from torch import Tensor
 
+from refvid.backbones.wan.dit import DiTConfig
 from refvid.core.controls import Controls
 from refvid.core.references import Reference, make_reference
 from refvid.hosts.comfy.apply import Applied, apply_references
-from refvid.wan.dit import DiTConfig
 
 SIZES = {
     "T2V": tiny.config(),

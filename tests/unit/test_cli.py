@@ -71,7 +71,7 @@ def test_strength_zero_equals_no_reference(folder):
 @pytest.mark.parametrize(
     ("more", "dit", "message"),
     [
-        (["--frames", "6"], "t2v", "frames is 6; Wan makes 4k"),
+        (["--frames", "6"], "t2v", "frames is 6; the model makes 4k"),
         (["--width", "50"], "t2v", "width is 50; needed a multiple of 16"),
         (["--steps", "0"], "t2v", "steps is 0"),
         (["--recipe", "auto"], "plain", "choose one of saber, phantom, bernini"),

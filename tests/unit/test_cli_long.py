@@ -1,12 +1,14 @@
 """`refvid long`: key pictures, segments between them, a run that was stopped, a clip at twice its rate."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import refvid_tiny as tiny
 import torch
 
 from refvid import cli, media
+from refvid.backbones.wan.geometry import WAN_2_1
 from refvid.core.long_video import LongVideo
 from refvid.hosts import plain_long_video
 from refvid.hosts.pipeline import Request, Settings
@@ -120,10 +122,10 @@ def test_one_bar_counts_the_steps_of_all_runs(tmp_path, monkeypatch):
     monkeypatch.setattr(plain_long_video, "generate", generate)
     settings = Settings(width=2, height=2, steps=STEPS)
     request, told = Request("a toy", settings), []
-    plan = LongVideo(3, 4)
+    plan, backbone = LongVideo(4, 3, 4), SimpleNamespace(dit=SimpleNamespace(geometry=WAN_2_1))
     for _ in range(2):  # the second time everything is there
         parts = plain_long_video.Parts(tmp_path, "one run")
-        plain_long_video.generate_long(None, plan, request, request, parts, lambda *one: told.append(one))  # pyright: ignore[reportArgumentType]
+        plain_long_video.generate_long(backbone, plan, request, request, parts, lambda *one: told.append(one))  # pyright: ignore[reportArgumentType]
     once, twice = told[: 3 * (STEPS + 1)], told[3 * (STEPS + 1) :]
     assert [of for _, of in told] == [3 * STEPS] * len(told)
     assert sorted({done for done, _ in once}) == list(range(1, 3 * STEPS + 1))

@@ -9,6 +9,7 @@ import torch
 from refvid_plain import Request, command_of_editing, command_of_generating, load_backbone, pipeline
 
 from refvid import cli, media
+from refvid.backbones.wan.geometry import WAN
 from refvid.core.adapter import load_adapter
 from refvid.core.checkpoint import save_model
 from refvid.core.controls import Controls, FrameWindow, StepWindow
@@ -29,7 +30,7 @@ def folder(tmp_path_factory) -> Path:
     tiny.save_dit(folder, "sama.safetensors", SIZES, tiny.sama_state(SIZES))
     tiny.save_vae(folder, "vae.safetensors", 2)
     tiny.save_text_encoder(folder)
-    adapter = load_adapter(tiny.save_adapter(folder, SIZES))
+    adapter = load_adapter(tiny.save_adapter(folder, SIZES), WAN)
     anchors, slots = torch.full((2, SIZES.width), 2.0), torch.full((3, SIZES.width), 3.0)
     somebody = Identity(anchors, slots, adapter.fingerprint, torch.zeros(8, 8, 3))
     save_identity(somebody, folder / "somebody.safetensors")
@@ -174,12 +175,12 @@ def test_an_option_of_edit_arrives_in_the_request(folder, monkeypatch, name):
     options, part, wanted = OPTIONS[name]
     _, request, film, windows, *_ = asked(monkeypatch, folder, "edit", *inside(folder, options), dit="sama")
     assert part(request) == wanted and request.prompt == "a toy"
-    assert film.shape == (13, SIDE, SIDE, 3) and windows == Windows()
+    assert film.shape == (13, SIDE, SIDE, 3) and windows == Windows(4)
 
 
 def test_windows_of_an_edit_are_those_that_are_asked_for(folder, monkeypatch):
     given = asked(monkeypatch, folder, "edit", "--window", 9, "--overlap", 4, dit="sama")
-    assert given[3] == Windows(9, 4)
+    assert given[3] == Windows(4, 9, 4)
 
 
 def changed(backbone, attention: str) -> torch.Tensor:
@@ -193,7 +194,7 @@ def low_rank(lora: dict[str, torch.Tensor], attention: str) -> torch.Tensor:
 
 
 def test_an_identity_brings_its_adapter_s_lora(folder, monkeypatch):
-    lora = load_adapter(folder / "slot_id.safetensors").lora
+    lora = load_adapter(folder / "slot_id.safetensors", WAN).lora
     backbone, *_ = asked(monkeypatch, folder, "generate", *inside(folder, WHO))
     torch.testing.assert_close(
         changed(backbone, "cross_attn"), low_rank(lora, "cross_attn"), rtol=0, atol=1e-5

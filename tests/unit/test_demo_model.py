@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from refvid import cli, media
+from refvid.backbones.wan.lora import merge_lora_file
 from refvid.core.controls import Controls
 from refvid.core.references import make_reference
 from refvid.demo import models, score, showcase, world
 from refvid.demo.evaluate import Trial
 from refvid.hosts import pipeline
-from refvid.wan.lora import merge_lora_file
 
 
 @pytest.fixture(scope="module")

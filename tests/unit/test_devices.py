@@ -6,6 +6,9 @@ from refvid_cases import CASES, Case, Host, condition, drawn, evaluated
 from refvid_pretend import pretended
 from refvid_steps import step_of
 
+from refvid.backbones.wan.geometry import WAN_2_1
+from refvid.backbones.wan.sampler import flow_sigmas
+from refvid.backbones.wan.vae import WanVAE
 from refvid.core.controls import Controls, StepWindow
 from refvid.core.guidance import Guidance, Scale
 from refvid.core.layout import Layout, Stream
@@ -13,8 +16,6 @@ from refvid.core.recipes import saber
 from refvid.core.visibility import turn
 from refvid.hosts import plain
 from refvid.kernels.segments import kept_keys, segments_of, visitors, visits
-from refvid.wan.sampler import flow_sigmas
-from refvid.wan.vae import WanVAE
 
 CPU = torch.device("cpu")
 CLOSE = {"rtol": 0, "atol": 1e-5}
@@ -69,7 +70,9 @@ def test_a_training_step_on_another_device_is_that_on_the_cpu(replaced):
 
 def tables(device: torch.device) -> list[torch.Tensor]:
     """What the kernels are told of who sees whom."""
-    layout = Layout(saber(), (Stream(2, 3, 5, Controls(sees="itself")), Stream(2, 3, 6, Controls(0.5))))
+    layout = Layout(
+        saber(), (Stream(2, 3, 5, Controls(sees="itself")), Stream(2, 3, 6, Controls(0.5))), WAN_2_1
+    )
     now = turn(layout, 0.0, None, None, 12, 2, device)
     assert now is not None and now.groups is not None and now.bias is not None
     keep = torch.arange(23, device=device)[None] % 5 > 1

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor
 
+from refvid.backbones.wan.loading import load_vae
 from refvid.core.motion import PRETEXTS
 from refvid.demo import captions, edits, world
 from refvid.training import edit_data
@@ -15,7 +16,6 @@ from refvid.training.data import encode_clips
 from refvid.training.edit_data import BLACK, EditPairs, Pairs, cached_pairs
 from refvid.training.semantic_targets import HandMade, Siglip, semantic_tokens
 from refvid.training.text import fresh_text_encoder
-from refvid.wan.loading import load_vae
 
 FRAMES, SIZE = 9, 32
 SEED = 5
@@ -122,10 +122,10 @@ def test_each_source_differs_as_its_pretext_says(pretexts):
 
 
 def test_pretexts_are_drawn_one_to_two_to_three_to_four():
-    drawn = edit_data._mixture(20_000, FRAMES, Generator().manual_seed(0))
+    drawn = edit_data._mixture(20_000, FRAMES, 4, Generator().manual_seed(0))
     shares = [drawn.count(name) / len(drawn) for name in ("none", "inpaint", "speed", "shuffle")]
     assert shares == pytest.approx([0.1, 0.2, 0.3, 0.4], abs=0.01)
-    short = edit_data._mixture(7_000, 5, Generator().manual_seed(0))
+    short = edit_data._mixture(7_000, 5, 4, Generator().manual_seed(0))
     assert [short.count(name) / 7_000 for name in PRETEXTS] == pytest.approx(
         [1 / 7, 2 / 7, 0, 4 / 7], abs=0.02
     )

@@ -13,13 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refvid import cli, media
+from refvid.backbones.wan.geometry import WAN_2_1
+from refvid.backbones.wan.loading import load_dit, load_modules
 from refvid.core.checkpoint import save_model
 from refvid.core.editing import LONGEST, PREFIX, Windows, edit_prompt, fitted_size, padded
 from refvid.core.lora import lora_key
 from refvid.core.semantic import as_frames, as_tokens, spare_frames
 from refvid.hosts.pipeline import load_backbone
 from refvid.hosts.plain_instruction import with_editing_adapter
-from refvid.wan.loading import load_dit, load_modules
 
 SIDE, STEPS = 32, 2
 
@@ -33,7 +34,7 @@ def test_the_prompt_has_the_released_form_and_needs_words():
 @given(st.integers(2, 40))
 def test_padding_repeats_the_last_picture_up_to_4k_plus_1(count):
     clip = torch.arange(count).view(-1, 1, 1, 1).expand(-1, 2, 2, 3).float()
-    made = padded(clip)
+    made = padded(clip, WAN_2_1)
     assert len(made) % 4 == 1 and 0 <= len(made) - count < 4
     assert torch.equal(made[:count], clip) and (made[count:] == count - 1).all()
 
@@ -41,15 +42,15 @@ def test_padding_repeats_the_last_picture_up_to_4k_plus_1(count):
 @pytest.mark.parametrize("count", [0, 1, LONGEST + 1, 10_000])
 def test_clips_of_other_lengths_are_refused_with_the_limits(count):
     with pytest.raises(ValueError, match=rf"source has {count} pictures; needed 2 to 961"):
-        padded(torch.zeros(1, 1, 1, 1).expand(count, 16, 16, 3))
+        padded(torch.zeros(1, 1, 1, 1).expand(count, 16, 16, 3), WAN_2_1)
     with pytest.raises(ValueError, match="NaN"):
-        padded(torch.full((2, 16, 16, 3), torch.nan))
+        padded(torch.full((2, 16, 16, 3), torch.nan), WAN_2_1)
 
 
 @given(st.data(), st.integers(3, 20), st.integers(1, 200))
 def test_windows_cover_every_frame_and_share_what_was_asked(data, frames, video):
     shared = data.draw(st.integers(1, frames - 2))
-    windows = Windows(4 * frames - 3, 4 * shared)
+    windows = Windows(4, 4 * frames - 3, 4 * shared)
     spans = windows.spans(video)
     assert spans[0][0] == 0 and spans[-1][1] == video
     assert all(stop - start == min(frames, video) for start, stop in spans)
@@ -70,12 +71,12 @@ def test_windows_cover_every_frame_and_share_what_was_asked(data, frames, video)
 )
 def test_windows_of_other_lengths_are_refused(length, overlap, says):
     with pytest.raises(ValueError, match=says):
-        Windows(length, overlap)
+        Windows(4, length, overlap)
 
 
 @given(st.integers(16, 4000), st.integers(16, 4000))
 def test_a_fitted_size_keeps_aspect_and_area(width, height):
-    made = fitted_size(width, height, 832 * 480)
+    made = fitted_size(width, height, 832 * 480, 16)
     assert all(side % 16 == 0 and side >= 16 for side in made)
     if 0.5 < width / height < 2:
         assert made[0] / made[1] == pytest.approx(width / height, rel=0.05)

@@ -15,14 +15,14 @@ from refvid.demo.evaluate_frames import EVERY, JOINT, KEYS, TEXT
 from refvid.hosts.pipeline import Settings
 
 TOYS, SEEDS, SIZE = 3, 2, 64
-PLAN = LongVideo(6, 4)
+PLAN = LongVideo(4, 6, 4)
 
 
 class Mirror:
     """A VAE that keeps what it is given."""
 
     encode = decode = staticmethod(lambda clip: clip)
-    conv1 = SimpleNamespace(weight=torch.zeros(1))
+    device, dtype = torch.device("cpu"), torch.float32
 
 
 BACKBONE = SimpleNamespace(recipe="saber", settings=Settings(width=SIZE, height=SIZE, frames=5), vae=Mirror)

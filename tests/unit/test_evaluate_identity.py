@@ -7,13 +7,14 @@ import refvid_tiny as tiny
 import torch
 from torch import Tensor
 
+from refvid.backbones.wan.dit import DiTConfig
+from refvid.backbones.wan.geometry import WAN
+from refvid.backbones.wan.lora import merge_lora
 from refvid.core.adapter import load_adapter
 from refvid.demo import evaluate_identity as measured
 from refvid.demo.evaluate_identity import READINGS, IdentityTrial, clips_of, evaluate_base, read_tokens
 from refvid.hosts.pipeline import Backbone, Request, Settings, generate, load_backbone
 from refvid.hosts.plain_identity import People, Person, encode_identity, slot_encoder
-from refvid.wan.dit import DiTConfig
-from refvid.wan.lora import merge_lora
 
 SIZES = DiTConfig(48, 64, 2, 1, 16, 16, 32)
 SETTINGS = Settings(width=64, height=64, frames=5, steps=2, scale=2.0, shift=3.0, seed=7)
@@ -35,7 +36,7 @@ def backbone(files) -> Backbone:
 
 @pytest.fixture(scope="module")
 def adapter(files):
-    return load_adapter(files[3])
+    return load_adapter(files[3], WAN)
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from refvid.backbones.wan.geometry import WAN_2_1
 from refvid.core.frames import TASKS, Given, Placed, clips_to_encode, given_frames, indices_of, read_places
 
 
@@ -15,7 +16,7 @@ def film(count: int) -> Tensor:
 
 
 def said(pictures: Tensor, indices: list[int], length: int) -> list[tuple]:
-    clips = clips_to_encode(Placed(pictures, indices), length, 2, 2)
+    clips = clips_to_encode(Placed(pictures, indices), length, 2, 2, 4)
     return [(clip.pictures[:, 0, 0, 0].int().tolist(), clip.at, clip.skip) for clip in clips]
 
 
@@ -53,7 +54,9 @@ def test_every_given_latent_frame_holds_its_own_pictures_and_no_other_is_touched
         return torch.stack(frames)[None, None, :, None, None]
 
     pictures = torch.tensor(indices).float()[:, None, None, None].expand(-1, 8, 8, 3)
-    found = given_frames(Placed(pictures, list(indices)), encode, torch.zeros(1, 1, groups + 1, 1, 1), 8)
+    found = given_frames(
+        Placed(pictures, list(indices)), encode, torch.zeros(1, 1, groups + 1, 1, 1), WAN_2_1
+    )
     assert set(found.replaced.nonzero()[:, 0].tolist()) == set(places)
     for frame in range(groups + 1):
         expected = sum(places[frame]) / len(places[frame]) if frame in places else 0
@@ -78,7 +81,7 @@ def test_a_given_frame_takes_its_place_and_leaves_the_others():
     ],
 )
 def test_tasks_say_where_pictures_stand(task, count, length, indices):
-    assert indices_of(task, count, length) == indices
+    assert indices_of(task, count, length, WAN_2_1) == indices
 
 
 @pytest.mark.parametrize(
@@ -94,9 +97,9 @@ def test_tasks_say_where_pictures_stand(task, count, length, indices):
 )
 def test_a_task_without_place_for_so_many_says_what_it_needs(task, count, length, needs):
     with pytest.raises(ValueError, match=f"frames: {count} pictures for a video of {length}.*{needs}"):
-        indices_of(task, count, length)
+        indices_of(task, count, length, WAN_2_1)
     with pytest.raises(ValueError, match=f"choose one of {', '.join(TASKS)}"):
-        indices_of("nothing", count, length)
+        indices_of("nothing", count, length, WAN_2_1)
 
 
 @pytest.mark.parametrize(
@@ -112,12 +115,12 @@ def test_a_task_without_place_for_so_many_says_what_it_needs(task, count, length
 )
 def test_places_that_make_no_sense_are_refused(indices, message):
     with pytest.raises(ValueError, match=message):
-        clips_to_encode(Placed(film(2), indices), 9, 2, 2)
+        clips_to_encode(Placed(film(2), indices), 9, 2, 2, 4)
 
 
 def test_pictures_of_another_size_than_the_video_are_refused():
     with pytest.raises(ValueError, match="frames are 2x2 pixels, the video is 16x8; scale them to it"):
-        clips_to_encode(Placed(film(1), [0]), 9, 16, 8)
+        clips_to_encode(Placed(film(1), [0]), 9, 16, 8, 4)
 
 
 def test_an_unknown_clock_is_refused():

@@ -18,7 +18,7 @@ tomllib = pytest.importorskip("tomllib" if sys.version_info >= (3, 11) else "tom
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 NOT_OURS = {"build", "dist", "out", "runs", "node_modules", "__pycache__"}
-ROOMS = ["cli", "core", "demo", "hosts", "kernels", "media", "nodes", "scoring", "training", "wan"]
+ROOMS = ["backbones", "cli", "core", "demo", "hosts", "kernels", "media", "nodes", "scoring", "training"]
 CARD = [
     "torch",
     "comfyui-frontend-package",

@@ -7,6 +7,9 @@ import refvid_tiny as tiny
 import torch
 from safetensors.torch import load_file, save_file
 
+from refvid.backbones.wan.geometry import WAN
+from refvid.backbones.wan.loading import load_dit
+from refvid.backbones.wan.lora import merge_lora
 from refvid.core.adapter import load_adapter
 from refvid.core.checkpoint import read_safetensors
 from refvid.core.identity import (
@@ -20,8 +23,6 @@ from refvid.core.identity import (
 )
 from refvid.core.lora import lora_key
 from refvid.core.slots import SlotEncoder
-from refvid.wan.loading import load_dit
-from refvid.wan.lora import merge_lora
 
 SIZES = tiny.config(layers=1)
 
@@ -153,13 +154,13 @@ def test_a_strength_is_the_log_of_a_weight_and_one_needs_none():
 
 
 def test_an_adapter_comes_back_and_any_changed_weight_makes_it_another(adapter):
-    first = load_adapter(adapter)
-    SlotEncoder(first.config).load_state_dict(first.encoder)
-    assert len(first.lora) == 4 * 3 and load_adapter(adapter).fingerprint == first.fingerprint
+    first = load_adapter(adapter, WAN)
+    SlotEncoder(first.config, 2).load_state_dict(first.encoder)
+    assert len(first.lora) == 4 * 3 and load_adapter(adapter, WAN).fingerprint == first.fingerprint
     for key in ("slot_encoder.gate.bias", lora_key(0, "v", "lora_A.weight")):
-        before = load_adapter(adapter).fingerprint
+        before = load_adapter(adapter, WAN).fingerprint
         rewritten(adapter, lambda state, key=key: state[key].add_(1e-2))
-        assert load_adapter(adapter).fingerprint != before, key
+        assert load_adapter(adapter, WAN).fingerprint != before, key
 
 
 @pytest.mark.parametrize(
@@ -173,17 +174,17 @@ def test_an_adapter_comes_back_and_any_changed_weight_makes_it_another(adapter):
 def test_a_lora_of_anything_but_cross_attentions_of_its_width_is_refused(adapter, key, says):
     rewritten(adapter, lambda state: state.update({key: torch.zeros(7)}))
     with pytest.raises(ValueError, match=rf"^adapter: slot_id\.safetensors: {key} changes .*{says}"):
-        load_adapter(adapter)
+        load_adapter(adapter, WAN)
 
 
 def test_adapters_of_another_kind_version_or_size_are_refused(adapter, tmp_path):
     plain = tmp_path / "lora.safetensors"
     save_file({lora_key(0, "q", "lora_A.weight"): torch.zeros(2, 96)}, plain)
     with pytest.raises(ValueError, match="a plain LoRA goes into a LoRA loader"):
-        load_adapter(plain)
+        load_adapter(plain, WAN)
     rewritten(adapter, lambda state: None, {"refvid.version": "1"})
     with pytest.raises(ValueError, match="has version 1, this refvid reads 2"):
-        load_adapter(adapter)
+        load_adapter(adapter, WAN)
     config = json.loads(read_safetensors(adapter, "test")[1]["refvid.config"])
     rewritten(
         adapter,
@@ -191,15 +192,15 @@ def test_adapters_of_another_kind_version_or_size_are_refused(adapter, tmp_path)
         {"refvid.version": "2", "refvid.config": json.dumps({**config, "slots": 4})},
     )
     with pytest.raises(ValueError, match=r"first_slots.weight is \[3, 16\], needed \[4, 16\]"):
-        load_adapter(adapter)
+        load_adapter(adapter, WAN)
     rewritten(adapter, lambda state: None, {"refvid.config": json.dumps({**config, "colour": 4})})
     with pytest.raises(ValueError, match="says 'colour'; needed channels"):
-        load_adapter(adapter)
+        load_adapter(adapter, WAN)
     rewritten(
         adapter, lambda state: state.pop("slot_encoder.gate.bias"), {"refvid.config": json.dumps(config)}
     )
     with pytest.raises(ValueError, match=r"its encoder has no gate.bias"):
-        load_adapter(adapter)
+        load_adapter(adapter, WAN)
 
 
 # ---- LoRA on the plain DiT

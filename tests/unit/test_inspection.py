@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from refvid.backbones.wan.geometry import WAN_2_1
 from refvid.core.controls import SEES, Controls, StepWindow
 from refvid.core.drawing import COLOURS, draw_inspection
 from refvid.core.inspection import SEEN, SHARES, Sizes, evaluation_work, inspect, report
@@ -22,7 +23,7 @@ LEFT[:, :, :2] |= 0b01  # the first acts on one token in three
 def looked_at(first=None, second=None, cells=None, **more):
     streams = (Stream(2, 3, 3, first or Controls()), Stream(2, 3, 2, second or Controls()))
     return inspect(
-        Layout(saber(), streams),
+        Layout(saber(), streams, WAN_2_1),
         KEEP,
         cells,
         None,
@@ -67,7 +68,7 @@ def test_work_counts_every_product_of_every_block():
 
 
 def test_work_of_groups_is_that_of_the_pairs_that_see_each_other():
-    layout = Layout(saber(), (Stream(2, 3, 3, Controls(sees="itself")),))
+    layout = Layout(saber(), (Stream(2, 3, 3, Controls(sees="itself")),), WAN_2_1)
     cells = torch.zeros(3, 4, 6, dtype=torch.long)
     cells[:, :, :2] = 1
     now = turn(layout, 0.0, cells, None, VIDEO, 3, torch.device("cpu"))
@@ -124,7 +125,7 @@ def test_the_picture_shows_removed_tokens_dark_and_places_in_their_colours():
 def looked_with_all():
     streams = (Stream(2, 3, 6), Stream(2, 3, 6))
     return inspect(
-        Layout(saber(), streams),
+        Layout(saber(), streams, WAN_2_1),
         torch.arange(12),
         None,
         None,

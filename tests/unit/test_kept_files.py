@@ -13,11 +13,12 @@ from refvid_kept_graphs import GRAPHS
 from refvid_kept_parts import IDENTITY
 from safetensors.torch import load_file
 
+from refvid.backbones.wan.geometry import WAN
+from refvid.backbones.wan.loading import load_dit
+from refvid.backbones.wan.lora import merge_lora
 from refvid.core.adapter import load_adapter
 from refvid.core.identity import load_identity
 from refvid.core.semantic import SemanticModules, semantic_config, semantic_state
-from refvid.wan.loading import load_dit
-from refvid.wan.lora import merge_lora
 
 ROOT = Path(__file__).resolve().parents[2]
 NODES = json.loads((ROOT / "tests/data/object_info.json").read_text("utf-8"))
@@ -125,7 +126,7 @@ def test_the_next_version_would_keep_every_input_and_choice(kind):
 @every_version
 def test_a_kept_slot_id_adapter_is_the_one_that_the_identity_names(kept):
     file = kept.files[SLOT_ID]
-    adapter, stored = load_adapter(file), load_file(file)
+    adapter, stored = load_adapter(file, WAN), load_file(file)
     assert adapter.fingerprint == FINGERPRINTS[kept.folder.name]
     assert len(adapter.encoder) + len(adapter.lora) == len(stored)
     assert all(torch.equal(stored[f"slot_encoder.{key}"], value) for key, value in adapter.encoder.items())

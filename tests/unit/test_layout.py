@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from refvid.backbones.wan.geometry import WAN_2_1, WAN_2_2
 from refvid.core.controls import Controls, StepWindow
 from refvid.core.layout import Layout, Stream
 from refvid.core.recipes import phantom, saber
@@ -21,7 +22,7 @@ streams = st.builds(
 
 @given(st.lists(streams, max_size=5))
 def test_counts_and_places_follow_the_streams_in_order(parts):
-    layout, before = Layout(saber(), tuple(parts)), 0
+    layout, before = Layout(saber(), tuple(parts), WAN_2_1), 0
     for index, stream in enumerate(parts):
         assert layout.columns([index]) == list(range(before, before + stream.kept))
         before += stream.kept
@@ -40,24 +41,25 @@ def test_counts_and_places_follow_the_streams_in_order(parts):
     ],
 )
 def test_what_references_see_of_each_other_is_mutual(sees, seen):
-    layout = Layout(saber(), tuple(Stream(2, 2, 4, Controls(sees=one)) for one in sees))
+    layout = Layout(saber(), tuple(Stream(2, 2, 4, Controls(sees=one)) for one in sees), WAN_2_1)
     assert tuple(set(layout.seen_by(index)) for index in range(len(sees))) == seen
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        Layout(phantom(), (Stream(4, 4, 7, Controls(0.5)),)),
-        Layout(saber(), (Stream(4, 4, 8, Controls(0.5)),)),
-        Layout(saber(), (Stream(2, 8, 7, Controls(0.5)),)),
-        Layout(saber(), (Stream(4, 4, 7),)),
-        Layout(saber(), (Stream(4, 4, 7, Controls(0.5)), Stream(4, 4, 7, Controls(0.5)))),
-        Layout(saber(), (Stream(4, 4, 7, Controls(0.5, StepWindow(0.1))),)),
+        Layout(phantom(), (Stream(4, 4, 7, Controls(0.5)),), WAN_2_1),
+        Layout(saber(), (Stream(4, 4, 8, Controls(0.5)),), WAN_2_1),
+        Layout(saber(), (Stream(2, 8, 7, Controls(0.5)),), WAN_2_1),
+        Layout(saber(), (Stream(4, 4, 7),), WAN_2_1),
+        Layout(saber(), (Stream(4, 4, 7, Controls(0.5)), Stream(4, 4, 7, Controls(0.5))), WAN_2_1),
+        Layout(saber(), (Stream(4, 4, 7, Controls(0.5, StepWindow(0.1))),), WAN_2_1),
+        Layout(saber(), (Stream(4, 4, 7, Controls(0.5)),), WAN_2_2),
     ],
-    ids=["recipe", "kept", "grid", "strength", "count", "window"],
+    ids=["recipe", "kept", "grid", "strength", "count", "window", "geometry"],
 )
 def test_equal_layouts_hash_alike_and_any_difference_tells_them_apart(other):
-    layout, again = (Layout(saber(), (Stream(4, 4, 7, Controls(0.5)),)) for _ in range(2))
+    layout, again = (Layout(saber(), (Stream(4, 4, 7, Controls(0.5)),), WAN_2_1) for _ in range(2))
     assert layout == again
     assert hash(layout) == hash(again)
     assert layout != other

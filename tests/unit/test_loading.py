@@ -9,12 +9,12 @@ import sentencepiece
 import torch
 from safetensors.torch import load_file, save_file
 
+from refvid.backbones.wan.files import RELATIVE, require_tokenizer
+from refvid.backbones.wan.loading import dit_config, load_dit, load_vae
+from refvid.backbones.wan.text import load_text_encoder
+from refvid.backbones.wan.vae import LATENT_DEVIATION, LATENT_MEAN
 from refvid.core.checkpoint import read_safetensors, save_model
-from refvid.core.wan_files import RELATIVE, require_tokenizer
 from refvid.hosts.pipeline import load_backbone
-from refvid.wan.loading import dit_config, load_dit, load_vae
-from refvid.wan.text import load_text_encoder
-from refvid.wan.vae import LATENT_DEVIATION, LATENT_MEAN
 
 SIZES = tiny.config(layers=1)
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]

@@ -7,6 +7,9 @@ import refvid_loras as loras
 import refvid_tiny as tiny
 import torch
 
+from refvid.backbones.wan.dit import WanDiT
+from refvid.backbones.wan.geometry import WAN
+from refvid.backbones.wan.lora import merge_lora, merge_lora_file
 from refvid.core.adapter import load_adapter
 from refvid.core.checkpoint import read_safetensors, save_model
 from refvid.core.identity import Identity, save_identity
@@ -14,8 +17,6 @@ from refvid.core.lora import canonical, changes, lora_key
 from refvid.demo import models
 from refvid.hosts.pipeline import load_backbone
 from refvid.hosts.plain_instruction import with_editing_adapter
-from refvid.wan.dit import WanDiT
-from refvid.wan.lora import merge_lora, merge_lora_file
 
 SIZES = tiny.config()
 LAYER = "diffusion_model.blocks.0.cross_attn.q"
@@ -307,4 +308,4 @@ def test_a_slot_id_adapter_with_more_than_its_own_is_refused_by_name(tmp_path):
     state, metadata = read_safetensors(path, "adapter")
     save_model(state | {"extra.weight": ONE}, path, metadata)
     with pytest.raises(ValueError, match=r"holds extra\.weight, which is neither of its encoder"):
-        load_adapter(path)
+        load_adapter(path, WAN)

@@ -7,9 +7,9 @@ import refvid_tiny as tiny
 import torch
 from safetensors.torch import save_file
 
+from refvid.backbones.wan.dit import WanDiT
+from refvid.backbones.wan.lora import merge_lora_file
 from refvid.core.lora import MOST_RANK, canonical, changes
-from refvid.wan.dit import WanDiT
-from refvid.wan.lora import merge_lora_file
 
 LAYER, WEIGHTS = "blocks.0.ffn.0", {"blocks.0.ffn.0.weight": torch.empty(8, 6, device="meta")}
 

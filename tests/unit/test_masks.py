@@ -39,12 +39,12 @@ def test_a_token_is_kept_when_any_of_its_pixels_is_above_one_half(seed, rows, co
 def test_one_pixel_keeps_exactly_the_token_it_lies_in(row, column):
     mask = torch.zeros(48, 80)
     mask[row, column] = 1
-    assert token_mask(mask).nonzero().flatten().tolist() == [row // 16 * 5 + column // 16]
+    assert token_mask(mask, 16).nonzero().flatten().tolist() == [row // 16 * 5 + column // 16]
 
 
 @pytest.mark.parametrize(("value", "kept"), [(0.0, False), (0.5, False), (0.50001, True), (1.0, True)])
 def test_one_half_itself_is_background(value, kept):
-    assert token_mask(torch.full((16, 16), value)).tolist() == [kept]
+    assert token_mask(torch.full((16, 16), value), 16).tolist() == [kept]
 
 
 @quick
@@ -52,7 +52,7 @@ def test_one_half_itself_is_background(value, kept):
 def test_growing_a_mask_never_removes_a_token(seed):
     mask = soft_mask(seed, 3, 4, 16)
     grown = torch.maximum(mask, soft_mask(seed + 1000, 3, 4, 16))
-    assert (token_mask(grown) >= token_mask(mask)).all()
+    assert (token_mask(grown, 16) >= token_mask(mask, 16)).all()
 
 
 @quick
@@ -60,7 +60,7 @@ def test_growing_a_mask_never_removes_a_token(seed):
 def test_a_latent_cell_is_one_where_most_of_it_is_covered_in_four_equal_channels(seed, stride):
     generator = torch.Generator().manual_seed(seed)
     mask = torch.rand(3 * stride, 5 * stride, generator=generator)
-    got = latent_mask(mask, stride)
+    got = latent_mask(mask, stride, 4)
     assert got.shape == (1, 4, 1, 3, 5)
     for row in range(3):
         for column in range(5):
@@ -72,9 +72,9 @@ def test_a_latent_cell_is_one_where_most_of_it_is_covered_in_four_equal_channels
 def test_a_latent_cell_that_is_half_covered_is_zero_and_one_pixel_more_makes_it_one():
     mask = torch.zeros(8, 8)
     mask[:4] = 1
-    assert latent_mask(mask).eq(0).all()
+    assert latent_mask(mask, 8, 4).eq(0).all()
     mask[4, 0] = 1
-    assert latent_mask(mask).eq(1).all()
+    assert latent_mask(mask, 8, 4).eq(1).all()
 
 
 @quick

@@ -50,7 +50,7 @@ def test_shares_and_words_are_the_papers(pretext, share, instruction):
 @pytest.mark.parametrize("pretext", PRETEXTS)
 def test_the_clip_that_came_in_is_not_changed_and_a_seed_gives_one_clip(pretext):
     clip = counted(13, 7, 5)
-    made = [perturb(pretext, clip, seeded(3), fill=-1.0, tubes=3) for _ in range(2)]
+    made = [perturb(pretext, clip, seeded(3), 4, fill=-1.0, tubes=3) for _ in range(2)]
     assert torch.equal(made[0], made[1]) and made[0].shape == clip.shape and made[0].dtype == clip.dtype
     assert torch.equal(clip, counted(13, 7, 5))
     assert torch.equal(made[0], clip) == (pretext == "none")
@@ -59,7 +59,7 @@ def test_the_clip_that_came_in_is_not_changed_and_a_seed_gives_one_clip(pretext)
 @pytest.mark.parametrize("pretext", ["inpaint", "shuffle"])
 def test_seeds_differ(pretext):
     clip = counted(17, 4, 4)
-    assert len({tuple(perturb(pretext, clip, seeded(seed)).flatten().tolist()) for seed in range(20)}) > 5
+    assert len({tuple(perturb(pretext, clip, seeded(seed), 4).flatten().tolist()) for seed in range(20)}) > 5
 
 
 # ---- inpaint
@@ -68,7 +68,7 @@ def test_seeds_differ(pretext):
 @given(frames=st.integers(2, 60), seed=seeds, fill=st.sampled_from([0.0, -1.0]))
 def test_one_block_of_thirty_percent_is_black_and_the_rest_is_as_it_was(frames, seed, fill):
     clip = counted(frames)
-    made = perturb("inpaint", clip, seeded(seed), fill)
+    made = perturb("inpaint", clip, seeded(seed), 4, fill)
     black = (made == fill).all((1, 2, 3))
     places = black.nonzero()[:, 0].tolist()
     assert len(places) == round(0.3 * frames) > 0
@@ -78,7 +78,7 @@ def test_one_block_of_thirty_percent_is_black_and_the_rest_is_as_it_was(frames, 
 
 def test_the_block_may_stand_anywhere_after_the_first_frame():
     starts = {
-        int((perturb("inpaint", counted(10), seeded(seed)) == 0).flatten(1).all(1).int().argmax())
+        int((perturb("inpaint", counted(10), seeded(seed), 4) == 0).flatten(1).all(1).int().argmax())
         for seed in range(200)
     }
     assert starts == set(range(1, 8))
@@ -97,12 +97,12 @@ def test_the_block_may_stand_anywhere_after_the_first_frame():
     ],
 )
 def test_a_faster_clip_has_every_second_frame_and_then_stands_still(frames, expected):
-    assert perturb("speed", film(frames), seeded(0))[:, 0, 0, 0].tolist() == expected
+    assert perturb("speed", film(frames), seeded(0), 4)[:, 0, 0, 0].tolist() == expected
 
 
 @given(frames=st.integers(9, 100))
 def test_what_moves_of_a_faster_clip_fits_wans_latent_frames(frames):
-    made = perturb("speed", film(frames), seeded(0))[:, 0, 0, 0].tolist()
+    made = perturb("speed", film(frames), seeded(0), 4)[:, 0, 0, 0].tolist()
     moving = len(set(made))
     assert moving % 4 == 1 and frames / 2 - 4 < moving <= (frames + 1) / 2
     assert made == [2 * min(index, moving - 1) for index in range(frames)]
@@ -152,7 +152,7 @@ def test_tubes_change_places_in_time_too(size):
 def test_the_pretext_is_the_shuffle():
     clip = counted(9, 6, 4)
     expected = TubeShuffle.draw((9, 6, 4), 3, seeded(5)).apply(clip)
-    assert torch.equal(perturb("shuffle", clip, seeded(5), tubes=3), expected)
+    assert torch.equal(perturb("shuffle", clip, seeded(5), 4, tubes=3), expected)
 
 
 @pytest.mark.parametrize(
@@ -190,4 +190,4 @@ def test_a_shuffle_of_another_size_is_refused():
 )
 def test_what_cannot_be_done_is_refused_by_name(pretext, clip, tubes, message):
     with pytest.raises(ValueError, match=message):
-        perturb(pretext, clip, seeded(0), tubes=tubes)
+        perturb(pretext, clip, seeded(0), 4, tubes=tubes)

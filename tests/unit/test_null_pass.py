@@ -6,12 +6,12 @@ import pytest
 import refvid_tiny as tiny
 import torch
 
+from refvid.backbones.wan.dit import WanDiT
+from refvid.backbones.wan.vae import WanVAE
 from refvid.core.guidance import NULL, Pass
 from refvid.core.recipes import saber
 from refvid.core.references import make_reference
 from refvid.hosts import plain, plain_references
-from refvid.wan.dit import WanDiT
-from refvid.wan.vae import WanVAE
 
 GRID = (2, 8, 8)
 

@@ -51,7 +51,9 @@ def no_work(monkeypatch):
     """Whatever loads a model fails the test."""
     for module, name in ((pipeline, "load_backbone"), (pipeline, "generate")):
         monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("work was begun"))
-    monkeypatch.setattr("refvid.wan.loading.load_dit", lambda *_, **__: pytest.fail("work was begun"))
+    monkeypatch.setattr(
+        "refvid.backbones.wan.loading.load_dit", lambda *_, **__: pytest.fail("work was begun")
+    )
 
 
 GENERATE = ("generate", "--prompt", "a toy")

@@ -4,12 +4,12 @@ import torch
 from torch import Generator
 from torch.nn import functional as F
 
+from refvid.backbones.wan.vae import WanVAE
 from refvid.demo import score, world
 from refvid.training import photograph_data
 from refvid.training.photograph_data import Clips, photographs
 from refvid.training.references import GROUND
 from refvid.training.text import fresh_text_encoder
-from refvid.wan.vae import WanVAE
 
 
 def test_a_photograph_shows_the_clips_toy_elsewhere_on_grey():

@@ -10,6 +10,8 @@ import refvid_races
 import refvid_tiny as tiny
 import torch
 
+from refvid.backbones.wan.dit import WanDiT
+from refvid.backbones.wan.vae import WanVAE
 from refvid.core import verdicts
 from refvid.core.controls import Controls, StepWindow
 from refvid.core.guidance import CONDITIONED
@@ -17,8 +19,6 @@ from refvid.core.recipes import recipe_named
 from refvid.core.references import make_reference
 from refvid.hosts import plain, plain_attention, plain_references
 from refvid.hosts.pipeline import Settings, inspect_references
-from refvid.wan.dit import WanDiT
-from refvid.wan.vae import WanVAE
 
 LEFT = torch.zeros(64, 64).index_fill(1, torch.arange(32), 1.0)
 GRID = (2, 8, 8)

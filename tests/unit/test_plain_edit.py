@@ -13,7 +13,7 @@ from refvid.core.guidance import CONDITIONED, NULL
 
 FRAMES, SIDE = 7, 4
 SIGMA = torch.tensor(0.6)
-WINDOWS = Windows(9, 4)  # pictures: three latent frames, of which neighbours share one
+WINDOWS = Windows(4, 9, 4)  # pictures: three latent frames, of which neighbours share one
 SPANS, PYRAMID = ((0, 3), (2, 5), (4, 7)), torch.tensor([1.0, 2.0, 1.0])
 
 
@@ -107,6 +107,6 @@ def test_an_edit_that_fits_one_window_is_evaluated_at_once(host):
     asked = long_edit(host, "alone", semantic=True)
     assert asked.edit is not None
     latent = asked.edit.begin(host.latent(6), seed=1)
-    whole = Edit(asked.edit.source, asked.edit.recipe, asked.edit.modules, Windows(4 * FRAMES - 3, 4))
+    whole = Edit(asked.edit.source, asked.edit.recipe, asked.edit.modules, Windows(4, 4 * FRAMES - 3, 4))
     one = velocity(host.dit, latent, SIGMA, Condition(asked.texts, edit=whole), CONDITIONED)
     assert torch.equal(one, velocity(host.dit, latent, SIGMA, asked, CONDITIONED))

@@ -6,8 +6,8 @@ from refvid_cases import Host
 from refvid_plain import Condition, Given, guided_velocity, texts, velocity
 from torch import Tensor
 
+from refvid.backbones.wan.sampler import flow_sigmas, sample_euler
 from refvid.core.guidance import CONDITIONED, MIDDLE, NULL, Guidance, Scale
-from refvid.wan.sampler import flow_sigmas, sample_euler
 
 SIGMA = torch.tensor(0.6)
 GIVEN = torch.tensor([True, False, True])

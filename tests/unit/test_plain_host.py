@@ -7,6 +7,10 @@ import refvid_tiny as tiny
 import torch
 from torch import Tensor
 
+from refvid.backbones.base import Tail
+from refvid.backbones.wan.dit import WanDiT
+from refvid.backbones.wan.geometry import WAN_2_1
+from refvid.backbones.wan.vae import WanVAE
 from refvid.core.controls import Controls, StepWindow
 from refvid.core.guidance import CONDITIONED, MIDDLE, NULL, Guidance, Pass, Scale, joint
 from refvid.core.layout import Layout, Stream
@@ -14,8 +18,6 @@ from refvid.core.positions import grid_positions, reference_angles, rope_angles
 from refvid.core.recipes import RECIPES, recipe_named, saber
 from refvid.core.references import make_reference, prepare
 from refvid.hosts import plain, plain_references
-from refvid.wan.dit import Tail, WanDiT
-from refvid.wan.vae import WanVAE
 
 # Two layers of fp32 sums in another order, on values near one; a real difference below is above 1e-4.
 CLOSE = {"rtol": 0, "atol": 2e-5}
@@ -119,7 +121,7 @@ def test_the_tokens_kept_are_those_of_the_prepared_masks(dit, vae):
     encoded = plain_references.encode_references(dit, vae, references, saber(), GRID)
     expected, before = [], 0
     for given in references:
-        mask = prepare(given, saber(), SIDE, SIDE).mask
+        mask = prepare(given, saber(), SIDE, SIDE, 16).mask
         expected += [
             before + 4 * row + column
             for row in range(4)
@@ -185,7 +187,7 @@ def test_references_stand_right_behind_the_video(dit, vae):
         dit, vae, [reference(1, masked=False, rows=64, columns=64)], saber(), GRID
     )
     got = plain_references.tail(dit, encoded, EMPTY).angles
-    longer = rope_angles(grid_positions(FRAMES + 1, 4, 4), dit.head_size)
+    longer = rope_angles(grid_positions(FRAMES + 1, 4, 4), WAN_2_1.split(dit.head_size))
     assert torch.equal(got[0], longer[-16:])
 
 
@@ -289,13 +291,13 @@ def test_recipes_that_cannot_feed_a_backbone_are_refused(vae):
 
 @pytest.mark.parametrize(("size", "expected"), [((1, 16, 32), (1, 2, 4)), ((81, 480, 832), (21, 60, 104))])
 def test_a_latent_has_a_frame_and_a_quarter_of_the_rest_and_an_eighth_of_each_side(size, expected):
-    assert plain.latent_size(*size) == expected
+    assert WAN_2_1.latent(*size) == expected
 
 
 @pytest.mark.parametrize(
     ("size", "message"),
     [
-        ((0, 64, 64), r"frames is 0; Wan makes 4k \+ 1: 1, 5, 9, … \(1 is nearest\)"),
+        ((0, 64, 64), r"frames is 0; the model makes 4k \+ 1: 1, 5, 9, … \(1 is nearest\)"),
         ((-3, 64, 64), r"frames is -3; .* \(1 is nearest\)"),
         ((80, 64, 64), r"frames is 80; .* \(81 is nearest\)"),
         ((82, 64, 64), r"frames is 82; .* \(81 is nearest\)"),
@@ -306,13 +308,13 @@ def test_a_latent_has_a_frame_and_a_quarter_of_the_rest_and_an_eighth_of_each_si
 )
 def test_other_sizes_are_refused_with_the_rule(size, message):
     with pytest.raises(ValueError, match=message):
-        plain.latent_size(*size)
+        WAN_2_1.latent(*size)
 
 
 def test_a_layout_of_one_stream_keeps_what_the_mask_keeps(dit, vae):
     whole = reference(1, 2.0, masked=False, rows=64, columns=64)
     encoded = plain_references.encode_references(dit, vae, [whole], saber(), GRID)
-    assert encoded.arranged.layout == Layout(saber(), (Stream(4, 4, 16, Controls(2.0)),))
+    assert encoded.arranged.layout == Layout(saber(), (Stream(4, 4, 16, Controls(2.0)),), WAN_2_1)
     torch.testing.assert_close(
         encoded.inputs[0], vae.encode(whole.picture.movedim(-1, 0)[None, :, None] * 2 - 1), **CLOSE
     )

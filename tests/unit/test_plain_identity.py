@@ -10,14 +10,15 @@ from refvid_cases import condition as made
 from refvid_plain import Condition, People, Person, encode_identity, tail, texts, velocity
 from torch import Tensor
 
+from refvid.backbones.base import Identities
+from refvid.backbones.wan.geometry import WAN, WAN_2_1
+from refvid.backbones.wan.vae import WanVAE
 from refvid.core.adapter import load_adapter
 from refvid.core.controls import Controls, StepWindow
 from refvid.core.guidance import CONDITIONED, MIDDLE, NULL
 from refvid.core.reference_video import cover
 from refvid.core.slots import SlotEncoder
 from refvid.kernels.eager import masked_attention
-from refvid.wan.dit import Identities
-from refvid.wan.vae import WanVAE
 
 GRID = (2, 4, 6)
 VIDEO = 2 * 2 * 3
@@ -113,17 +114,17 @@ def test_a_pass_without_conditions_reads_the_learned_nobody_in_their_stead(host,
 @torch.no_grad()
 @pytest.mark.parametrize("anchor", [0, 5])
 def test_an_identity_is_what_the_encoder_reads_of_a_clip_and_of_its_anchor_picture(tmp_path, anchor):
-    adapter = load_adapter(tiny.save_adapter(tmp_path, tiny.config(layers=1)))
+    adapter = load_adapter(tiny.save_adapter(tmp_path, tiny.config(layers=1)), WAN)
     vae, clip = WanVAE(2).eval(), torch.rand(9, 64, 64, 3)
     masks = torch.zeros(9, 64, 64)
     for index in range(9):  # somebody who grows
         masks[index, 8 : 20 + 4 * index, 8:50] = 1
     identity, video, _ = encode_identity(adapter, vae, clip, masks, anchor)
-    encoder = SlotEncoder(adapter.config)
+    encoder = SlotEncoder(adapter.config, 2)
     encoder.load_state_dict({key: value.float() for key, value in adapter.encoder.items()})
     shown, marked = video.pictures[[anchor]], video.masks[[anchor]]
     whole, one = (vae.encode(part.movedim(-1, 0)[None] * 2 - 1) for part in (video.pictures, shown))
-    read = encoder(whole, cover(video.masks, 16)[None], one, cover(marked, 16)[None])
+    read = encoder(whole, cover(video.masks, WAN_2_1)[None], one, cover(marked, WAN_2_1)[None])
     torch.testing.assert_close(identity.anchors, read.anchors[0], rtol=0, atol=1e-5)
     torch.testing.assert_close(identity.slots, read.slots[0], rtol=0, atol=1e-5)
     assert identity.adapter == adapter.fingerprint and torch.equal(identity.preview, shown[0])

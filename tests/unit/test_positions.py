@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from refvid.backbones.wan.geometry import WAN_2_1
 from refvid.core.layout import Layout, Stream
 from refvid.core.positions import grid_positions, reference_angles, rope_angles
 from refvid.core.recipes import bernini, phantom, saber
@@ -31,7 +32,7 @@ def looped_angles(position: tuple[float, float, float], head_size: int, source_i
     st.integers(0, 8),
 )
 def test_angles_are_the_formula_in_float64(position, head_size, source_id):
-    got = rope_angles(torch.tensor([position]).double(), head_size, source_id)
+    got = rope_angles(torch.tensor([position]).double(), WAN_2_1.split(head_size), source_id)
     expected = torch.tensor([looped_angles(position, head_size, source_id)], dtype=torch.float64)
     torch.testing.assert_close(got, expected, rtol=1e-13, atol=1e-13)
 
@@ -40,7 +41,7 @@ def test_angles_are_the_formula_in_float64(position, head_size, source_id):
     ("head_size", "parts"), [(24, (4, 4, 4)), (48, (8, 8, 8)), (64, (12, 10, 10)), (128, (22, 21, 21))]
 )
 def test_each_axis_turns_only_its_own_pairs(head_size, parts):
-    moved = rope_angles(torch.eye(3, dtype=torch.float64), head_size).ne(0)
+    moved = rope_angles(torch.eye(3, dtype=torch.float64), WAN_2_1.split(head_size)).ne(0)
     owners = [axis for axis, count in enumerate(parts) for _ in range(count)]
     assert moved.int().argmax(0).tolist() == owners
     assert moved.sum(0).eq(1).all()
@@ -53,8 +54,8 @@ def test_a_grid_runs_over_columns_first_then_rows_then_frames():
 
 @pytest.mark.parametrize("head_size", HEAD_SIZES)
 def test_a_source_adds_the_same_turn_to_every_position(head_size):
-    grid = grid_positions(2, 3, 5)
-    turn = rope_angles(grid, head_size, 3) - rope_angles(grid, head_size)
+    grid, split = grid_positions(2, 3, 5), WAN_2_1.split(head_size)
+    turn = rope_angles(grid, split, 3) - rope_angles(grid, split)
     expected = torch.tensor([3 * 10000.0 ** (-2 * j / head_size) for j in range(head_size // 2)]).double()
     torch.testing.assert_close(
         turn, expected.expand_as(turn), rtol=0, atol=1e-6
@@ -64,7 +65,7 @@ def test_a_source_adds_the_same_turn_to_every_position(head_size):
 @pytest.mark.parametrize("recipe", [saber(), phantom()], ids=lambda recipe: recipe.name)
 @pytest.mark.parametrize("head_size", HEAD_SIZES)
 def test_reference_k_stands_at_frame_f_plus_k_on_its_own_grid(recipe, head_size):
-    layout = Layout(recipe, (Stream(2, 3, 1), Stream(1, 1, 1), Stream(3, 2, 6)))
+    layout = Layout(recipe, (Stream(2, 3, 1), Stream(1, 1, 1), Stream(3, 2, 6)), WAN_2_1)
     expected = [
         looped_angles((7 + k, row, column), head_size)
         for k, stream in enumerate(layout.streams)
@@ -77,7 +78,7 @@ def test_reference_k_stands_at_frame_f_plus_k_on_its_own_grid(recipe, head_size)
 
 @pytest.mark.parametrize("video_frames", [1, 7])
 def test_an_own_source_shares_the_videos_grid_and_is_told_apart_by_its_id(video_frames):
-    layout = Layout(bernini(), (Stream(2, 3, 6), Stream(2, 3, 6)))
+    layout = Layout(bernini(), (Stream(2, 3, 6), Stream(2, 3, 6)), WAN_2_1)
     expected = [
         looped_angles((0, row, column), 48, source)
         for source in (1, 2)
@@ -90,8 +91,8 @@ def test_an_own_source_shares_the_videos_grid_and_is_told_apart_by_its_id(video_
 
 @pytest.mark.parametrize("build", [saber, phantom, bernini])
 def test_no_two_tokens_of_video_and_references_share_their_angles(build):
-    layout = Layout(build(), (Stream(2, 3, 6), Stream(2, 3, 6), Stream(1, 5, 5)))
-    video = rope_angles(grid_positions(4, 2, 3), 24)
+    layout = Layout(build(), (Stream(2, 3, 6), Stream(2, 3, 6), Stream(1, 5, 5)), WAN_2_1)
+    video = rope_angles(grid_positions(4, 2, 3), WAN_2_1.split(24))
     angles = torch.cat([video, reference_angles(layout, 4, 24)])
     distance = torch.cdist(angles, angles).fill_diagonal_(1)
     assert distance.min() > 1e-3

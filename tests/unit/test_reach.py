@@ -5,20 +5,21 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from refvid.backbones.wan.geometry import WAN_2_1
 from refvid.core.controls import FrameWindow
-from refvid.core.reach import pictures, reach, token_words, words
+from refvid.core.reach import reach, token_words, words
 
 FRAMES, ROWS, COLUMNS, STRIDE = 3, 4, 6, 8
 WHOLE = FrameWindow()
 
 
 def made(window=WHOLE, region=None):
-    return reach(window, region, FRAMES, ROWS, COLUMNS, STRIDE)
+    return reach(window, region, (FRAMES, ROWS, COLUMNS), WAN_2_1)
 
 
 def test_nothing_asked_is_everywhere():
     assert made().shape == (1, 1, 1) and made().all()
-    assert made(FrameWindow(0, 8)).all() and pictures(FRAMES) == 9
+    assert made(FrameWindow(0, 8)).all() and WAN_2_1.pictures(FRAMES) == 9
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,7 @@ def test_a_token_has_the_bits_of_every_reference_that_reaches_any_of_its_cells(s
     generator = torch.Generator().manual_seed(seed)
     reaches = [torch.rand(2, rows, columns, generator=generator) > 0.7 for _ in range(count)]
     reaches[0] = torch.ones(1, 1, 1, dtype=torch.bool)
-    got = token_words(words(reaches, 2, rows, columns)).view(2, (rows + 1) // 2, (columns + 1) // 2)
+    got = token_words(words(reaches, 2, rows, columns), 2).view(2, (rows + 1) // 2, (columns + 1) // 2)
     for f in range(2):
         for r in range(got.shape[1]):
             for c in range(got.shape[2]):

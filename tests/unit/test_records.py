@@ -6,8 +6,10 @@ from dataclasses import asdict, dataclass
 
 import pytest
 
+from refvid.backbones.wan.geometry import WAN_2_1
+from refvid.backbones.wan.slots import slots_1_3b, slots_5b, slots_14b, slots_demo
 from refvid.core.records import bounded, read_object, read_record, require_bounds
-from refvid.core.slots import SlotsConfig, slots_1_3b, slots_5b, slots_14b, slots_demo
+from refvid.core.slots import SlotsConfig
 from refvid.hosts.pipeline import SETTINGS, Settings
 
 
@@ -92,7 +94,7 @@ def test_the_encoders_we_name_lie_within_their_bounds(build):
 )
 def test_an_encoder_that_could_not_read_is_refused(change):
     with pytest.raises(ValueError, match=next(iter(change))):
-        SlotsConfig(**{**asdict(slots_demo()), **change})
+        SlotsConfig(**{**asdict(slots_demo()), **change}).require(WAN_2_1)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from refvid.backbones.wan.geometry import WAN_2_1, WAN_2_2
 from refvid.core.controls import Controls
 from refvid.core.masks import latent_mask
 from refvid.core.recipes import GREY, bernini, phantom, saber
@@ -103,7 +104,7 @@ def test_a_picture_of_any_size_is_fitted_centred_and_padded_with_its_recipes_gro
     inside = box(HEIGHT, WIDTH, top, left, height, width).bool()
     assert height == HEIGHT or width == WIDTH
     for recipe, ground, kept in ((saber(), 127 / 255, 0.0), (phantom(), 1.0, 1.0)):
-        got = prepare(reference, recipe, HEIGHT, WIDTH)
+        got = prepare(reference, recipe, HEIGHT, WIDTH, 16)
         assert got.mask.shape == (HEIGHT, WIDTH)
         assert got.picture[~inside].eq(ground).all()
         assert got.picture[inside].le(0.31).all()
@@ -121,7 +122,7 @@ def test_masked_pixels_land_where_the_fit_puts_them(rows, columns, data):
     assume(high * down >= 3 and wide * across >= 3)  # a subject of a few canvas pixels; thinner ones: below
     reference = make_reference(picture(rows, columns), box(rows, columns, top, left, high, wide))
     for recipe in (saber(), phantom()):
-        mask = prepare(reference, recipe, HEIGHT, WIDTH).mask > 0.5
+        mask = prepare(reference, recipe, HEIGHT, WIDTH, 16).mask > 0.5
         mask = mask[first_row : first_row + height, first_column : first_column + width]
         seen = mask.nonzero()
         slack = torch.tensor(
@@ -139,20 +140,20 @@ def test_a_subject_of_one_pixel_is_never_lost_and_stays_in_its_place(rows, colum
     row, column = data.draw(st.integers(0, rows - 1)), data.draw(st.integers(0, columns - 1))
     reference = make_reference(picture(rows, columns), box(rows, columns, row, column, 1, 1))
     top, left, height, width = expected_window(rows, columns)
-    seen = (prepare(reference, saber(), HEIGHT, WIDTH).mask > 0.5).nonzero()
+    seen = (prepare(reference, saber(), HEIGHT, WIDTH, 16).mask > 0.5).nonzero()
     middle = torch.tensor([top + (row + 0.5) * height / rows, left + (column + 0.5) * width / columns])
     reach = max(
         1.0, HEIGHT / rows, WIDTH / columns
     )  # the pixel itself where it grew, its neighbour where it shrank
     assert len(seen) > 0
     assert (seen + 0.5 - middle).abs().max() <= reach
-    assert (prepare(reference, bernini(), HEIGHT, WIDTH).mask > 0.5).any()
+    assert (prepare(reference, bernini(), HEIGHT, WIDTH, 16).mask > 0.5).any()
 
 
 @pytest.mark.parametrize("size", [(8, 3000), (3000, 8)])
 def test_an_extreme_strip_keeps_a_row_of_pixels(size):
     for recipe in (saber(), phantom(), bernini()):
-        got = prepare(make_reference(torch.full((*size, 3), 0.2)), recipe, HEIGHT, WIDTH)
+        got = prepare(make_reference(torch.full((*size, 3), 0.2)), recipe, HEIGHT, WIDTH, 16)
         assert (got.picture - 0.2).abs().amin() < 1e-3
         assert (got.mask > 0.5).any()
 
@@ -161,7 +162,7 @@ def test_an_extreme_strip_keeps_a_row_of_pixels(size):
 @given(st.integers(8, 1400), st.integers(8, 200), st.booleans())
 def test_an_own_canvas_keeps_its_size_up_to_848_pixels_in_whole_tokens(long, short, upright):
     rows, columns = (long, short) if upright else (short, long)
-    got = prepare(make_reference(torch.full((rows, columns, 3), 0.2)), bernini(), HEIGHT, WIDTH)
+    got = prepare(make_reference(torch.full((rows, columns, 3), 0.2)), bernini(), HEIGHT, WIDTH, 16)
     scale = min(1, 848 / max(rows, columns))
     for side, made in zip((rows, columns), got.mask.shape, strict=True):
         assert made % 16 == 0 and 16 <= made <= 848
@@ -172,7 +173,7 @@ def test_an_own_canvas_keeps_its_size_up_to_848_pixels_in_whole_tokens(long, sho
 @pytest.mark.parametrize("build", [saber, phantom, bernini])
 def test_a_whole_picture_of_the_canvas_size_is_unchanged_bit_for_bit(build):
     original = picture(HEIGHT, WIDTH)
-    got = prepare(make_reference(original), build(), HEIGHT, WIDTH)
+    got = prepare(make_reference(original), build(), HEIGHT, WIDTH, 16)
     assert torch.equal(got.picture, original)
     assert got.mask.eq(1).all()
 
@@ -181,7 +182,7 @@ def test_a_whole_picture_of_the_canvas_size_is_unchanged_bit_for_bit(build):
 def test_what_is_masked_out_becomes_the_ground_and_half_a_mask_blends(build, ground):
     original, mask = picture(HEIGHT, WIDTH), box(HEIGHT, WIDTH, 10, 20, 30, 40)
     mask[0, 0] = 0.25
-    got = prepare(make_reference(original, mask), build(), HEIGHT, WIDTH).picture
+    got = prepare(make_reference(original, mask), build(), HEIGHT, WIDTH, 16).picture
     assert got[mask == 0].eq(ground).all()
     assert torch.equal(got[mask == 1], original[mask == 1])
     torch.testing.assert_close(got[0, 0], 0.25 * original[0, 0] + 0.75 * ground)
@@ -196,7 +197,7 @@ def test_layout_and_kept_indices_agree_with_a_loop_over_tokens(seed, count):
     generator = torch.Generator().manual_seed(seed)
     masks = [(torch.rand(16 * (1 + k), 48, generator=generator) > 0.997).float() for k in range(count)]
     strengths = [0.5 + k for k in range(count)]
-    arranged = arrange(masks, [Controls(s) for s in strengths], saber())
+    arranged = arrange(masks, [Controls(s) for s in strengths], saber(), WAN_2_1)
     layout, keep = arranged.layout, arranged.keep
     kept, before, expected = [], 0, []
     for mask in masks:
@@ -221,15 +222,15 @@ def test_layout_and_kept_indices_agree_with_a_loop_over_tokens(seed, count):
 def test_sixteen_channels_take_the_latent_and_thirty_six_latent_mask_latent():
     latent, mask = torch.randn(1, 16, 1, 8, 12), box(64, 96, 0, 0, 20, 50)
     for recipe in (saber(), phantom(), bernini()):
-        assert reference_input(latent, mask, 16, recipe) is latent
-    got = reference_input(latent, mask, 36, saber())
-    assert torch.equal(got, torch.cat([latent, latent_mask(mask), latent], 1))
+        assert reference_input(latent, mask, 16, recipe, WAN_2_1) is latent
+    got = reference_input(latent, mask, 36, saber(), WAN_2_1)
+    assert torch.equal(got, torch.cat([latent, latent_mask(mask, 8, 4), latent], 1))
     assert 0 < got[:, 16:20].mean() < 1
 
 
 def test_forty_eight_channel_latents_carry_a_mask_of_their_own_stride():
     latent, mask = torch.randn(1, 48, 1, 4, 6), box(64, 96, 0, 0, 32, 48)
-    got = reference_input(latent, mask, 100, saber())
+    got = reference_input(latent, mask, 100, saber(), WAN_2_2)
     assert torch.equal(got[:, 48:52, 0], box(4, 6, 0, 0, 2, 3).expand(1, 4, -1, -1))
 
 
@@ -243,7 +244,7 @@ def test_forty_eight_channel_latents_carry_a_mask_of_their_own_stride():
 )  # fmt: skip
 def test_a_backbone_of_other_channels_is_refused_with_those_that_fit(build, channels, message):
     with pytest.raises(ValueError, match=message):
-        reference_input(torch.zeros(1, 16, 1, 8, 8), torch.ones(64, 64), channels, build())
+        reference_input(torch.zeros(1, 16, 1, 8, 8), torch.ones(64, 64), channels, build(), WAN_2_1)
 
 
 def test_strength_zero_is_dropped_and_the_others_keep_their_order():
@@ -266,9 +267,9 @@ def test_soft_masks_give_the_log_of_what_they_cover_and_hard_ones_nothing():
     mask = torch.zeros(32, 48)
     mask[:16, :16], mask[:16, 16:24], mask[16:, 32:] = 1.0, 0.75, 0.8
     soft, hard = Controls(soft=True), Controls()
-    arranged = arrange([mask, torch.ones(32, 48), mask], [soft, hard, soft], saber())
+    arranged = arrange([mask, torch.ones(32, 48), mask], [soft, hard, soft], saber(), WAN_2_1)
     assert arranged.keep.tolist() == [0, 1, 5, *range(6, 12), 12, 13, 17]
     assert arranged.soft is not None
     cover = torch.tensor([[1.0, 0.375, 0.8, *[1.0] * 6, 1.0, 0.375, 0.8]])
     torch.testing.assert_close(arranged.soft.exp(), cover)
-    assert arrange([mask], [hard], saber()).soft is None
+    assert arrange([mask], [hard], saber(), WAN_2_1).soft is None

@@ -8,6 +8,8 @@ import torch
 from torch import Generator, Tensor
 
 from refvid import cli
+from refvid.backbones.wan.dit import DiTConfig
+from refvid.backbones.wan.loading import load_dit
 from refvid.demo import evaluate_edits as measuring
 from refvid.demo import models as demo
 from refvid.demo.edits import KINDS
@@ -21,8 +23,6 @@ from refvid.training.edit_data import Pairs
 from refvid.training.kept_runs import Ablation
 from refvid.training.sama import SamaTraining
 from refvid.training.sama_ablation import ARMS, BASE, BOTH, MA, SA, ablate_sama, of_length
-from refvid.wan.dit import DiTConfig
-from refvid.wan.loading import load_dit
 
 SIZES = DiTConfig(48, 64, 2, 1, 16, 16, 32)
 CONFIG = SamaTraining(

@@ -13,6 +13,9 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from refvid import cli
+from refvid.backbones.wan.dit import DiTConfig
+from refvid.backbones.wan.loading import load_dit, load_vae
+from refvid.backbones.wan.text import load_text_encoder
 from refvid.cli.train import PARTS
 from refvid.core.guidance import CONDITIONED
 from refvid.core.recipes import in_context
@@ -27,9 +30,6 @@ from refvid.training.adapter import Models
 from refvid.training.edit_data import Pairs, cached_pairs
 from refvid.training.sama import SamaTrainee, SamaTraining, draw_pairs, sama_losses, train_sama
 from refvid.training.semantic_targets import Siglip
-from refvid.wan.dit import DiTConfig
-from refvid.wan.loading import load_dit, load_vae
-from refvid.wan.text import load_text_encoder
 
 SIZES = DiTConfig(48, 64, 2, 2, 16, 16, 32)
 CONFIG = SamaTraining(

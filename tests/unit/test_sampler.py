@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from refvid.wan.sampler import flow_sigmas, sample_euler
+from refvid.backbones.wan.sampler import flow_sigmas, sample_euler
 
 quick = settings(max_examples=30)
 steps_and_shift = given(st.integers(1, 60), st.floats(0.5, 12))

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
+from refvid.backbones.wan.vae import WanVAE
 from refvid.core.score import paired_interval
 from refvid.demo import evaluate, score, world
 from refvid.hosts.pipeline import Settings
-from refvid.wan.vae import WanVAE
 
 
 class Pairs(NamedTuple):

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 
+from refvid.backbones.wan.dit import DiTConfig
 from refvid.core.slots import SlotEncoder, SlotsConfig
 from refvid.demo import evaluate_identity as measured
 from refvid.demo.evaluate import CODED
@@ -18,7 +19,6 @@ from refvid.training.kept_runs import Ablation
 from refvid.training.slot_ablation import COMPARISONS, Comparison, Side, sentence
 from refvid.training.slot_baselines import ENCODERS
 from refvid.training.slot_id import SlotTraining
-from refvid.wan.dit import DiTConfig
 
 TOYS = 40
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from refvid.core.slots import SlotEncoder, slots_demo
+from refvid.backbones.wan.slots import slots_demo
+from refvid.core.slots import SlotEncoder
 from refvid.training.slot_baselines import ENCODERS, MeanEncoder, OpenEncoder, PictureEncoder
 
 CONFIG = replace(slots_demo(), width=32, context=16, slots=5)
@@ -23,7 +24,7 @@ def clip() -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 def built(kind: type[SlotEncoder]) -> SlotEncoder:
     torch.manual_seed(0)
-    encoder = kind(CONFIG)
+    encoder = kind(CONFIG, 2)
     encoder.start()
     return encoder.requires_grad_(False)
 

@@ -6,6 +6,8 @@ import pytest
 import refvid_tiny as tiny
 import torch
 
+from refvid.backbones.wan.dit import DiTConfig
+from refvid.backbones.wan.loading import load_vae
 from refvid.core.slots import SlotEncoder, SlotsConfig
 from refvid.demo import world
 from refvid.training import slot_probe
@@ -15,8 +17,6 @@ from refvid.training.kept_runs import Ablation
 from refvid.training.slot_id import SlotTraining
 from refvid.training.slot_probe import PROBES, UNTRAINED, motion_of, probe_lines, read_all, told_by_probe
 from refvid.training.text import fresh_text_encoder
-from refvid.wan.dit import DiTConfig
-from refvid.wan.loading import load_vae
 
 SLOTS = SlotsConfig(16, 48, width=16, place_width=4, slots=3, anchors=2, frames=9, size=32)
 MEETING = Meeting("alone", 1, 64, 4, frames=5, stride=24)
@@ -32,7 +32,7 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def encoder() -> SlotEncoder:
     torch.manual_seed(0)
-    encoder = SlotEncoder(SLOTS)
+    encoder = SlotEncoder(SLOTS, 2)
     encoder.start()
     return encoder.eval()
 

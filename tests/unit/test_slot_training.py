@@ -9,6 +9,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from refvid.backbones.base import Identities
+from refvid.backbones.wan.dit import DiTConfig, WanDiT
+from refvid.backbones.wan.geometry import WAN
+from refvid.backbones.wan.loading import load_dit, load_vae
+from refvid.backbones.wan.lora import merge_lora
+from refvid.backbones.wan.text import load_text_encoder
 from refvid.core.adapter import load_adapter
 from refvid.core.slots import SlotsConfig
 from refvid.hosts.plain_identity import slot_encoder
@@ -25,10 +31,6 @@ from refvid.training.slot_id import (
     identity_loss,
     train_slots,
 )
-from refvid.wan.dit import DiTConfig, Identities, WanDiT
-from refvid.wan.loading import load_dit, load_vae
-from refvid.wan.lora import merge_lora
-from refvid.wan.text import load_text_encoder
 
 SLOTS = SlotsConfig(16, 48, width=16, place_width=4, slots=3, anchors=2, frames=5, size=32)
 MEETINGS = (Meeting("alone", 1, 64, 4, frames=5, stride=24), Meeting("pair", 2, 64, 4, frames=5, stride=24))
@@ -202,7 +204,7 @@ def test_a_run_that_was_cut_off_ends_in_the_same_file(models, tmp_path, monkeypa
     train_slots(CONFIG, models, cut, resume=True)
     ours, theirs = (load_file(folder / "slot_id.safetensors") for folder in (whole, cut))
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
-    adapter = load_adapter(whole / "slot_id.safetensors")
+    adapter = load_adapter(whole / "slot_id.safetensors", WAN)
     assert adapter.config == SLOTS and len(adapter.lora) == 4 * 3
     slot_encoder(adapter)
     merge_lora(WanDiT(SIZES), adapter.lora)

@@ -4,15 +4,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from refvid.backbones.wan.slots import slots_1_3b, slots_5b, slots_14b, slots_demo
 from refvid.core.slots import (
     SlotEncoder,
     SlotReader,
     gated,
     place_tokens,
-    slots_1_3b,
-    slots_5b,
-    slots_14b,
-    slots_demo,
 )
 
 FRAMES, CELLS = 4, 10
@@ -21,7 +18,7 @@ FRAMES, CELLS = 4, 10
 @pytest.fixture
 def encoder() -> SlotEncoder:
     torch.manual_seed(0)
-    encoder = SlotEncoder(slots_demo())
+    encoder = SlotEncoder(slots_demo(), 2)
     encoder.start()
     return encoder.eval().requires_grad_(False)
 
@@ -44,7 +41,7 @@ def test_the_recurrent_unit_is_torch_s():
 
 def test_a_token_holds_its_patch_and_its_place():
     latent = torch.randn(1, 3, 2, 4, 6)
-    tokens = place_tokens(latent, 8)
+    tokens = place_tokens(latent, 2, 8)
     for frame, row, column in [(0, 0, 0), (1, 1, 2), (1, 0, 1)]:
         token = tokens[0, frame, row * 3 + column]
         patch = latent[0, :, frame, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
@@ -146,7 +143,7 @@ def test_float32_is_float64(encoder):
 
 def test_every_weight_learns():
     torch.manual_seed(0)
-    encoder = SlotEncoder(slots_demo())
+    encoder = SlotEncoder(slots_demo(), 2)
     encoder.start()
     out = encoder(*clip())
     (out.slots.square().mean() + out.anchors.square().mean() + encoder.nobody().square().mean()).backward()
@@ -158,6 +155,6 @@ def test_every_weight_learns():
 )
 def test_public_sizes_give_tokens_of_wan_s_width(config, context, channels):
     with torch.device("meta"):
-        encoder = SlotEncoder(config())
+        encoder = SlotEncoder(config(), 2)
         out = encoder.nobody()
     assert out.shape == (20, context) and config().channels == channels

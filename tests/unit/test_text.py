@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from refvid.backbones.wan.text import fold_padding
 from refvid.demo import captions
 from refvid.training.text import fresh_text_encoder, take_over
-from refvid.wan.text import fold_padding
 
 SHORT, LONG = "a toy", "a ring moving right on dark background"
 

@@ -11,13 +11,13 @@ from refvid_trainers import SIZES, STEPS, TRAINERS, Record, SlotId, holding, wei
 from safetensors.torch import load_file
 from torch import nn
 
+from refvid.backbones.wan.dit import WanDiT
+from refvid.backbones.wan.loading import load_dit
+from refvid.backbones.wan.text import TextEncoder, load_text_encoder
 from refvid.training import vae as vae_training
 from refvid.training.adapter import AdapterRun, Models, train_adapter
 from refvid.training.optimise import Optimiser
 from refvid.training.run_state import RunFiles, RunState
-from refvid.wan.dit import WanDiT
-from refvid.wan.loading import load_dit
-from refvid.wan.text import TextEncoder, load_text_encoder
 
 autocast = pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")
 

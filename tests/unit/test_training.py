@@ -9,6 +9,7 @@ from refvid_latents import latents
 from safetensors.torch import load_file
 from torch import Generator, Tensor
 
+from refvid.backbones.wan.vae import WanVAE
 from refvid.core.checkpoint import read_safetensors, save_model, write_tensors
 from refvid.training import dit as dit_training
 from refvid.training import vae as vae_training
@@ -19,7 +20,6 @@ from refvid.training.optimise import Optimiser
 from refvid.training.run_state import RunState
 from refvid.training.text import fresh_text_encoder
 from refvid.training.vae import Stage, View, smoke_vae, train_vae
-from refvid.wan.vae import WanVAE
 
 # torch says once per process that its RMSNorm has no fused kernel for autocast's mixed dtypes.
 autocast = pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")

@@ -8,6 +8,8 @@ import torch
 from torch import Generator
 
 from refvid import cli
+from refvid.backbones.wan.dit import DiTConfig
+from refvid.backbones.wan.loading import load_dit
 from refvid.core.controls import Controls
 from refvid.demo import models as demo
 from refvid.demo import score, world
@@ -34,8 +36,6 @@ from refvid.training.videomaker_ablation import (
     confusion,
 )
 from refvid.training.videomaker_clips import clips_together
-from refvid.wan.dit import DiTConfig
-from refvid.wan.loading import load_dit
 
 SIZES = DiTConfig(48, 64, 2, 1, 16, 16, 32)
 CONFIG = VideoMakerTraining(2, clips=Clips(64, frames=5, stride=24, size=32), batch=4, rank=2)

@@ -12,6 +12,12 @@ from safetensors.torch import load_file
 from torch import Generator, Tensor
 
 from refvid import cli
+from refvid.backbones.wan.attention import Context
+from refvid.backbones.wan.dit import DiTConfig, WanDiT
+from refvid.backbones.wan.geometry import WAN_2_1
+from refvid.backbones.wan.loading import load_dit, load_vae
+from refvid.backbones.wan.lora import merge_lora
+from refvid.backbones.wan.text import load_text_encoder
 from refvid.core.controls import Controls
 from refvid.core.guidance import CONDITIONED, NULL
 from refvid.core.layout import Layout, Stream
@@ -30,11 +36,6 @@ from refvid.training.videomaker import (
     train_videomaker,
     videomaker_losses,
 )
-from refvid.wan.attention import Context
-from refvid.wan.dit import DiTConfig, WanDiT
-from refvid.wan.loading import load_dit, load_vae
-from refvid.wan.lora import merge_lora
-from refvid.wan.text import load_text_encoder
 
 SIZES = DiTConfig(48, 64, 2, 2, 16, 16, 32)
 CONFIG = VideoMakerTraining(3, clips=Clips(64, frames=5, stride=24, size=64), batch=4, rank=2)
@@ -104,7 +105,7 @@ def alone(dit: WanDiT, text, batch: PhotographedBatch, row: int, own: bool, sees
     video, behind = (dit.patch_embedding(x[None]).flatten(2).mT for x in (noisy, reference[:, None]))
     length, places = video.shape[1], grid_positions(1, rows // 2, columns // 2, frames)[kept]
     positions = torch.cat([grid_positions(frames, rows // 2, columns // 2), places])
-    angles = rope_angles(positions, dit.head_size)[None]
+    angles = rope_angles(positions, WAN_2_1.split(dit.head_size))[None]
     rotation = torch.stack([angles.cos(), angles.sin()], -1).float().unsqueeze(2)
     time, modulation = dit.embed_time(1000 * sigma[None])
     little = 0 * sigma if batch.dropped[row] else 0.01 * sigma
@@ -211,7 +212,9 @@ def test_references_are_read_as_the_plain_host_reads_them_and_dropped_as_its_nul
     (ours, _), rows, columns = made[0], *(side // 2 for side in batch.rows.reference.shape[2:])
     for row, entry in ((0, CONDITIONED), (1, NULL)):
         keep = batch.rows.keep[row].nonzero()[:, 0]
-        layout = Layout(recipe_named("videomaker"), (Stream(rows, columns, len(keep), Controls(sees=sees)),))
+        layout = Layout(
+            recipe_named("videomaker"), (Stream(rows, columns, len(keep), Controls(sees=sees)),), WAN_2_1
+        )
         inputs = (batch.rows.reference[row].float()[None, :, None],)
         states = setting.text.states(batch.tokens[row : row + 1])
         context = torch.nn.functional.pad(states, (0, 0, 0, 512 - states.shape[1]))

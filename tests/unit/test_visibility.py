@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from refvid.backbones.base import attend_all
+from refvid.backbones.wan.geometry import WAN_2_1
 from refvid.core.controls import SEES, Controls, StepWindow
 from refvid.core.layout import Layout, Stream
 from refvid.core.recipes import saber
@@ -15,7 +17,6 @@ from refvid.core.visibility import text_groups, turn
 from refvid.kernels.eager import eager_attention, masked_attention
 from refvid.kernels.grouped import in_groups
 from refvid.kernels.paths import BIAS, EAGER, REMOVAL, SDPA, Need, choose_path
-from refvid.wan.attention import attend_all
 
 CPU = torch.device("cpu")
 FRAMES, ROWS, COLUMNS = 2, 4, 6
@@ -23,7 +24,9 @@ VIDEO = FRAMES * ROWS * COLUMNS // 4
 
 
 def layout(*controls: Controls, kept=(3, 2, 4)) -> Layout:
-    return Layout(saber(), tuple(Stream(2, 3, n, one) for n, one in zip(kept, controls, strict=False)))
+    return Layout(
+        saber(), tuple(Stream(2, 3, n, one) for n, one in zip(kept, controls, strict=False)), WAN_2_1
+    )
 
 
 def expected_table(made: Layout, words: Tensor, share: float) -> tuple[Tensor, Tensor]:
@@ -137,7 +140,7 @@ def test_who_reads_which_identity_equals_a_dense_table_in_float64(sizes, beside,
     keys = torch.randn(2, 1, 2, len(owner), 8, generator=generator, dtype=torch.float64)
     bias = torch.zeros(1, len(owner), dtype=torch.float64)
     bias[:, text:] = torch.randn(len(owner) - text, generator=generator, dtype=torch.float64)
-    attend = in_groups(attend_all, text_groups(tuple(sizes), cells, text, VIDEO, beside, CPU))
+    attend = in_groups(attend_all, text_groups(tuple(sizes), cells, text, VIDEO, beside, 2, CPU))
     wanted = masked_attention(query, *keys, keep=table[None], key_bias=bias)
     torch.testing.assert_close(attend(query, *keys, bias), wanted, rtol=0, atol=1e-12)
 

@@ -9,13 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from refvid.backbones.base import Tail, attend_all
+from refvid.backbones.wan.attention import SelfAttention, rotate
+from refvid.backbones.wan.dit import WanDiT
+from refvid.backbones.wan.text import CONTEXT_LENGTH, fold_padding
 from refvid.core.positions import sinusoid
 from refvid.kernels.eager import masked_attention
 from refvid.kernels.grouped import Groups, in_groups
 from refvid.training.text import fresh_text_encoder
-from refvid.wan.attention import SelfAttention, attend_all, rotate
-from refvid.wan.dit import Tail, WanDiT
-from refvid.wan.text import CONTEXT_LENGTH, fold_padding
 
 FRAMES, SIDE = 3, 8
 # Two layers of fp32 sums in another order, on values near one; a real difference below is above 1e-3.

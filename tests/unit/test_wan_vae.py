@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from refvid.backbones.wan.vae import CausalConv, Downsample, Normalise, Upsample, WanVAE
 from refvid.training.vae import centre_latents
-from refvid.wan.vae import CausalConv, Downsample, Normalise, Upsample, WanVAE
 
 # In float64, so that only the norm's own fp32 inverse rounds; width 8, since norms over two channels that are
 # both near zero make a rounding a thousand times larger.
