@@ -70,7 +70,8 @@ def _places(inspection: Inspection) -> Image.Image:
     chosen = sorted({round(step * (frames - 1) / max(1, MOST_FRAMES - 1)) for step in range(MOST_FRAMES)})
     side = max(3, min(24, (WIDTH - 2 * MARGIN) // len(chosen) // columns - 1))
     cells = [_frame(inspection, frame, side) for frame in chosen]
-    titles = [f"frames {4 * f - 3} to {4 * f}" if f else "frame 0" for f in chosen]
+    pictures = inspection.layout.geometry.pictures
+    titles = [f"frames {pictures(f)} to {pictures(f + 1) - 1}" if f else "frame 0" for f in chosen]
     return _flow("Where references act in the video, token by token", cells, titles)
 
 

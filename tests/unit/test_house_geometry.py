@@ -1,0 +1,163 @@
+"""Rules on a backbone's numbers: they are in its geometry and nowhere else, and no module of an old place is left."""
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+ROOMS = ("backbones", "cli", "core", "demo", "hosts", "media", "nodes", "scoring", "training")
+MOVED = ("refvid.wan", "core.wan_files", "core/wan_files", "hosts.comfy.variants", "hosts/comfy/variants")
+NAMED = re.compile(r"patch|stride|group|channel|clock|trained|latent_frames|multiplier|step$", re.IGNORECASE)
+LENGTHS = re.compile(
+    r"\b(frames?|pictures?|rows?|columns?|cells?|latents?|strides?|tokens?|height|width|f)\b"
+)
+CLOCKED = re.compile(r"sigma|clock|level|time")
+NUMBERS = (4, 8, 16, 32, 36, 48)
+# What the search finds and what may stay, by file and line, with the reason.
+LEFT = {
+    "backbones/wan/files.py": {
+        "if not whole or not 1 <= heads <= width or width % heads or width // int(heads) % 2:": "pairs of a head's features",
+    },
+    "core/drawing.py": {
+        'image = Image.new("RGB", (WIDTH // 2, PLOT + 4 * LINE), GROUND)': "pixels of a plot",
+    },
+    "core/files.py": {
+        '_TOKEN = "[0-9a-f]" * 8  # a pattern: between a name and PARTIAL': "letters of a name"
+    },
+    "core/inspection.py": {
+        "projections = 2 * length * (4 * width**2 + 2 * width**2 + 2 * width * sizes.ffn_width)": "four projections of attention",
+        "text = 2 * sizes.text_tokens * 2 * width**2 + 4 * length * sizes.text_tokens * width": "operations of attention",
+        "return float(sizes.layers * (projections + text + 4 * pairs * width))": "operations of attention",
+    },
+    "core/positions.py": {
+        "half = torch.arange(width // 2, device=value.device, dtype=torch.float32)": "sines and cosines",
+        "angles = value.float()[..., None] * 10000.0 ** (-half / (width // 2))": "sines and cosines",
+    },
+    "core/references.py": {
+        "top, left = (height - rows) // 2, (width - columns) // 2": "the middle of a canvas",
+    },
+    "core/slots.py": {"if self.place_width % 2:": "sines and cosines"},
+    "hosts/comfy/attention.py": {"half = tokens // 2": "a probe: the first half is hidden"},
+    "media/decoding.py": {
+        "more = -frame.width % 32": "what a decoder pads to",
+        "fields = frame.interlaced_frame and frame.height % 4": "interlaced films",
+        'frame.width < NARROW or frame.width % 2 or frame.height % 2 or fields or "yuv41" in frame.format.name': "colours of half resolution",
+    },
+    "training/data.py": {
+        "return world.sample_cast(PART, generator, duet=index % 4 == 3)": "every fourth part shows pairs",
+    },
+    "training/edit_data.py": {
+        "cast = world.sample_cast(PART, generator, duet=index % 4 == 3)": "every fourth part shows pairs",
+    },
+    "training/run_state.py": {'return f"sha256 {digest.hexdigest()[:16]}"': "letters of a digest"},
+    "training/text.py": {
+        "encoder = TextEncoder(umt5(len(captions.vocabulary()) + 3, width, 2, 4, width // 4, 2 * width), pieces)": "heads of a text encoder",
+    },
+    "training/vae.py": {"pairs = clips // 4": "a quarter of the clips show pairs"},
+}
+
+
+def files(*patterns: str) -> list[str]:
+    """Tracked files."""
+    asked = subprocess.run(["git", "ls-files", *patterns], cwd=ROOT, capture_output=True, text=True)
+    if asked.returncode:
+        pytest.skip("no git checkout")
+    return asked.stdout.split()
+
+
+def is_number(node: ast.AST | None, *numbers: int) -> bool:
+    return isinstance(node, ast.Constant) and type(node.value) is int and node.value in numbers
+
+
+def suspicious(tree: ast.AST) -> Iterator[int]:
+    """Lines that reckon with a number as a geometry has it, or name one."""
+    for node in ast.walk(tree):
+        cube = isinstance(node, ast.Tuple) and [getattr(one, "value", None) for one in node.elts] == [1, 2, 2]
+        if cube or (isinstance(node, ast.BinOp) and _reckons(node)):
+            yield node.lineno
+        elif isinstance(node, ast.Assign | ast.AnnAssign) and is_number(node.value, *NUMBERS, 2, 1000):
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            if isinstance(target, ast.Name) and NAMED.search(target.id):
+                yield node.lineno
+        elif isinstance(node, ast.Slice) and node.lower is None and is_number(node.upper, 4, 16, 36, 48):
+            yield node.upper.lineno  # pyright: ignore[reportOptionalMemberAccess]
+        elif isinstance(node, ast.arguments):
+            pairs = zip(node.args[len(node.args) - len(node.defaults) :], node.defaults, strict=True)
+            yield from (
+                one.lineno for one, value in pairs if NAMED.search(one.arg) and is_number(value, *NUMBERS)
+            )
+        elif (
+            isinstance(node, ast.keyword)
+            and NAMED.search(node.arg or "")
+            and is_number(node.value, *NUMBERS, 1000)
+        ):
+            yield node.value.lineno
+
+
+def _reckons(node: ast.BinOp) -> bool:
+    left, right = node.left, node.right
+    if isinstance(node.op, ast.FloorDiv | ast.Mod):
+        halves = is_number(right, 2) and LENGTHS.search(ast.unparse(left))
+        return bool(halves) or is_number(right, *NUMBERS)
+    if not isinstance(node.op, ast.Mult):
+        return False
+    for number, other in ((left, right), (right, left)):
+        if is_number(number, *NUMBERS) and LENGTHS.search(ast.unparse(other)):
+            return True
+        if is_number(number, 1000) and CLOCKED.search(ast.unparse(other)):
+            return True
+    return False
+
+
+def found(file: str) -> set[str]:
+    """The lines of a file that are suspicious."""
+    text = (ROOT / file).read_text("utf-8")
+    lines = text.splitlines()
+    return {lines[number - 1].strip() for number in suspicious(ast.parse(text))}
+
+
+def test_a_backbones_numbers_are_in_its_geometry_alone() -> None:
+    searched = [
+        file
+        for file in files("*.py")
+        # A VAE's layers are so many times as wide as its first; it asks its geometry for the rest (test_geometry).
+        if file.startswith(ROOMS) and not file.endswith(("/geometry.py", "backbones/wan/vae.py"))
+    ]
+    assert len(searched) > 150
+    every = {file: lines for file in searched if (lines := found(file))}
+    left = {file: set(lines) for file, lines in LEFT.items()}
+    odd = {
+        file: lines - left.get(file, set()) for file, lines in every.items() if lines - left.get(file, set())
+    }
+    assert not odd, f"ask the geometry, or say in LEFT why not: {odd}"
+    gone = {
+        file: lines - every.get(file, set()) for file, lines in left.items() if lines - every.get(file, set())
+    }
+    assert not gone, f"no longer there, take it out of LEFT: {gone}"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "grid = (frames - 1) // 4 + 1", "pictures = 4 * (frames - 1) + 1", "ok = count % 4 == 1", "if side % 16: pass",
+        "rows = height // 8", "tokens = f * rows // 2", "conv = Conv3d(3, 4, (1, 2, 2))", "TRAINED_STEPS = 1000",
+        "clock = sigma * 1000", "mask = grey[:, :4]", "def reach(stride: int = 16): pass", "model.set(multiplier=1000)",
+        "PATCH = 2", "size = columns * 16", "latent = x[:, :16]",
+    ],
+)  # fmt: skip
+def test_the_search_finds_what_it_is_for(line: str) -> None:
+    assert list(suspicious(ast.parse(line)))
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_no_module_of_an_old_place_is_named(name: str) -> None:
+    itself = "tests/unit/test_house_geometry.py"
+    named = re.compile(rf"(?<!\w){re.escape(name)}(?!\w)")
+    for file in files("*.py", "*.toml", "*.md", "Makefile", ".ci/*"):
+        if file not in (itself, "docs/log.md", "CHANGELOG.md"):
+            text = (ROOT / file).read_text("utf-8")
+            assert not named.search(text), f"{file} names {name}"
