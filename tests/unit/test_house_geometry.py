@@ -22,16 +22,11 @@ LEFT = {
     "backbones/wan/files.py": {
         "if not whole or not 1 <= heads <= width or width % heads or width // int(heads) % 2:": "pairs of a head's features",
     },
-    "core/drawing.py": {
-        'image = Image.new("RGB", (WIDTH // 2, PLOT + 4 * LINE), GROUND)': "pixels of a plot",
-    },
     "core/files.py": {
         '_TOKEN = "[0-9a-f]" * 8  # a pattern: between a name and PARTIAL': "letters of a name"
     },
     "core/inspection.py": {
         "projections = 2 * length * (4 * width**2 + 2 * width**2 + 2 * width * sizes.ffn_width)": "four projections of attention",
-        "text = 2 * sizes.text_tokens * 2 * width**2 + 4 * length * sizes.text_tokens * width": "operations of attention",
-        "return float(sizes.layers * (projections + text + 4 * pairs * width))": "operations of attention",
     },
     "core/positions.py": {
         "half = torch.arange(width // 2, device=value.device, dtype=torch.float32)": "sines and cosines",
@@ -40,7 +35,6 @@ LEFT = {
     "core/references.py": {
         "top, left = (height - rows) // 2, (width - columns) // 2": "the middle of a canvas",
     },
-    "core/slots.py": {"if self.place_width % 2:": "sines and cosines"},
     "hosts/comfy/attention.py": {"half = tokens // 2": "a probe: the first half is hidden"},
     "media/decoding.py": {
         "more = -frame.width % 32": "what a decoder pads to",
