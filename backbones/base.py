@@ -21,7 +21,7 @@ class Tail:
     key_bias    (B or 1, R), added to every query's logits for these keys: 0 untouched, -inf removed
     attend      self-attention of the joined sequence, where not every query sees every key
     clock       (1 or B,), the timestep of their own, where they have one
-    unturned    how many of them, the last, have a rotation of zero, which leaves their queries and keys zero
+    unturned    (R,) bool, which of them have a rotation of zero, which leaves their queries and keys zero
     video_type  (C,), added to the video's own tokens
     reads_text  whether they read the text
     """
@@ -31,7 +31,7 @@ class Tail:
     key_bias: Tensor | None = None
     attend: Attend | None = None
     clock: Tensor | None = None
-    unturned: int = 0
+    unturned: Tensor | None = None
     video_type: Tensor | None = None
     reads_text: bool = True
 

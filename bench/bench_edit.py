@@ -11,8 +11,9 @@ from refvid.backbones.wan.dit import DiTConfig, WanDiT
 from refvid.core.guidance import Scale, joint
 from refvid.core.recipes import in_context, sama
 from refvid.core.semantic import SemanticConfig, SemanticModules
-from refvid.hosts import plain
-from refvid.hosts.plain_edit import Edit
+from refvid.hosts.plain.evaluation import Text
+from refvid.hosts.plain.run import Condition, guided_velocity
+from refvid.hosts.plain.source import Source
 
 GRID = (6, 20, 20)
 CASE = "width 256 x 6, 600 tokens of a video and of its source"
@@ -24,18 +25,20 @@ def main() -> None:
     torch.manual_seed(0)
     dit = WanDiT(DiTConfig(256, 768, 2, 6, 16, 16, 128)).eval()
     modules, source = SemanticModules(SemanticConfig(256)), torch.randn(1, 16, *GRID)
-    texts = {name: torch.randn(1, 24, 128) for name in ("positive", "negative")}
+    texts = {name: Text(torch.randn(1, 24, 128)) for name in ("positive", "negative")}
     noise, sigma = torch.randn(1, 16, *GRID), torch.tensor(0.3)
 
-    def step(edit: Edit | None):
-        velocity = plain.guided_velocity(dit, plain.Condition(texts, edit=edit), joint(Scale(5.0)))
-        latent = noise if edit is None else edit.begin(noise, 0)
+    def step(edit: Source | None):
+        condition = Condition(texts, () if edit is None else (edit,))
+        velocity, latent = guided_velocity(dit, condition, joint(Scale(5.0))), condition.begin(noise, 0)
         return lambda: velocity(latent, sigma)
 
     bare = step(None)
-    record("edit", f"{CASE}: in_context / plain", paired_ratio(step(Edit(source, in_context())), bare))
+    record("edit", f"{CASE}: in_context / plain", paired_ratio(step(Source(source, in_context())), bare))
     record(
-        "edit", f"{CASE}: sama, 65 semantic / plain", paired_ratio(step(Edit(source, sama(), modules)), bare)
+        "edit",
+        f"{CASE}: sama, 65 semantic / plain",
+        paired_ratio(step(Source(source, sama(), modules)), bare),
     )
 
 

@@ -12,7 +12,9 @@ from refvid.core.controls import StepWindow
 from refvid.core.guidance import Guidance, Scale, joint
 from refvid.core.recipes import recipe_named
 from refvid.core.references import make_reference
-from refvid.hosts import plain, plain_references
+from refvid.hosts.plain.evaluation import Text
+from refvid.hosts.plain.references import encode_references
+from refvid.hosts.plain.run import Condition, guided_velocity
 
 GRID, SIZE = (6, 20, 20), 160
 CASE = "width 256 x 6, 600 video tokens, 100 of a reference"
@@ -25,16 +27,13 @@ def main() -> None:
     torch.manual_seed(0)
     dit = WanDiT(DiTConfig(256, 768, 2, 6, 16, 16, 128)).eval()
     reference = make_reference(torch.rand(SIZE, SIZE, 3))
-    condition = plain.Condition(
-        texts={name: torch.randn(1, 24, 128) for name in ("positive", "negative")},
-        references=plain_references.encode_references(
-            dit, WanVAE(8).eval(), [reference], recipe_named("saber"), GRID
-        ),
-    )
+    encoded = encode_references(dit, WanVAE(8).eval(), [reference], recipe_named("saber"), GRID)
+    texts = {name: Text(torch.randn(1, 24, 128)) for name in ("positive", "negative")}
+    condition = Condition(texts, () if encoded is None else (encoded,))
     latent, sigma = torch.randn(1, 16, *GRID), torch.tensor(0.3)
 
     def step(guidance: Guidance):
-        velocity = plain.guided_velocity(dit, condition, guidance)
+        velocity = guided_velocity(dit, condition, guidance)
         return lambda: velocity(latent, sigma)
 
     both, separate = step(joint(Scale(5.0))), step(Guidance(Scale(1.5), Scale(5.0)))

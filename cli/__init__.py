@@ -117,7 +117,7 @@ def _inspect(options: argparse.Namespace) -> None:
     from ..core.drawing import draw_inspection
     from ..core.inspection import report
     from ..demo import models
-    from ..hosts.pipeline import inspect_references, settings_of
+    from ..hosts.plain.pipeline import inspect_references, settings_of
 
     dit = options.dit or models.DIT
     settings = read_settings(options, settings_of(dit))

@@ -57,8 +57,8 @@ def _edit(options: argparse.Namespace) -> None:
     from ..backbones.wan.geometry import GROUP
     from ..core.editing import LONGEST, Windows, edit_prompt
     from ..demo import models
-    from ..hosts.pipeline import Request
-    from ..hosts.plain_instruction import edit_film, with_editing_adapter
+    from ..hosts.plain.edit_film import edit_film, with_editing_adapter
+    from ..hosts.plain.pipeline import Request
 
     refuse(options, NOT_HERE)
     refuse_without(options, NEEDS | (ADAPTED if options.dit else {}))

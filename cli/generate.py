@@ -55,9 +55,9 @@ def add_request(command: argparse.ArgumentParser) -> None:
 
 
 def read_request(options: argparse.Namespace) -> tuple[Any, Any]:
-    """The backbone and the `hosts.pipeline.Request`, without given frames."""
+    """The backbone and the `hosts.plain.pipeline.Request`, without given frames."""
     from ..core.recipes import choose_recipe
-    from ..hosts.pipeline import Request
+    from ..hosts.plain.pipeline import Request
 
     references = read_references(options)
     backbone = load_files(options)
@@ -87,7 +87,7 @@ def _generate(options: argparse.Namespace) -> None:
     from dataclasses import replace
 
     from .. import media
-    from ..hosts.pipeline import generate
+    from ..hosts.plain.pipeline import generate
 
     refuse_without(options, NEEDS | OF_FRAMES)
     runs_on(options)

@@ -61,7 +61,7 @@ def read_people(options: argparse.Namespace, backbone: Any) -> Any:
     from ..backbones.wan.lora import merge_lora
     from ..core.adapter import load_adapter
     from ..core.identity import load_identity, require_adapter
-    from ..hosts.plain_identity import People, Person
+    from ..hosts.plain.identities import People, Person
 
     adapter, identity = (
         load_adapter(_adapter(options), WAN, "--adapter"),
@@ -95,7 +95,7 @@ def _make(options: argparse.Namespace) -> None:
     from ..core.identity import save_identity
     from ..core.routing import routing_rows
     from ..demo.sheet import contact_sheet
-    from ..hosts.plain_identity import encode_identity
+    from ..hosts.plain.identities import encode_identity
 
     refuse(options, {"lora": "an identity is read with the VAE and the adapter alone"})
     runs_on(options)

@@ -53,7 +53,7 @@ def _long(options: argparse.Namespace) -> None:
     from .. import media
     from ..backbones.wan.geometry import GROUP
     from ..core.long_video import LongVideo
-    from ..hosts.plain_long_video import Parts, generate_long
+    from ..hosts.plain.long_video import Parts, generate_long
 
     refuse_without(options, NEEDS)
     if options.from_ is not None:

@@ -50,7 +50,7 @@ def load_files(options: argparse.Namespace):
     """The demo model, or the three files given together, with the LoRAs. ValueError for options of a model
     that make no sense, before a file is read."""
     from ..demo import models
-    from ..hosts.pipeline import load_backbone
+    from ..hosts.plain.pipeline import load_pipeline
 
     device, dtype = runs_on(options)
     loras = [_lora(said) for said in options.lora]
@@ -60,7 +60,7 @@ def load_files(options: argparse.Namespace):
             "--dit, --vae and --text-encoder belong together: give all three, or none for the demo model"
         )
     how = {"dtype": dtype, "device": device}
-    backbone = load_backbone(*files, **how) if all(files) else models.load_demo(**how)
+    backbone = load_pipeline(*files, **how) if all(files) else models.load_demo(**how)
     return _with_loras(backbone, loras, getattr(options, "recipe", AUTO))
 
 
@@ -128,7 +128,7 @@ def _with_loras(backbone: Any, loras: list[tuple[str, float]], recipe: str) -> A
 
 
 def add_run(command: argparse.ArgumentParser, settings: Sequence[tuple[str, type]]) -> None:
-    """Options for some of `hosts.pipeline.Settings`."""
+    """Options for some of `hosts.plain.pipeline.Settings`."""
     group = command.add_argument_group("run", "defaults come from the DiT's file, else Wan 2.1's")
     for name, kind in settings:
         group.add_argument(f"--{name}", type=kind)

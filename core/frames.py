@@ -16,7 +16,7 @@ VIEWS = 6  # latent frames of the task "multi-view" behind its first
 
 @dataclass(frozen=True)
 class Given:
-    """Latents (1, C, F, h, w) that stand on the replaced frames (F,) bool, zeros elsewhere. Clock: "own" gives them the timestep 0 of
+    """Latents (1 or B, C, F, h, w) that stand on the replaced frames (F,) or (B, F) bool, zeros elsewhere. Clock: "own" gives them the timestep 0 of
     clean frames (our choice, as Wan 2.2 TI2V was trained); "shared" the video's (STIV)."""
 
     latent: Tensor
@@ -33,8 +33,12 @@ class Given:
 
     @property
     def mask(self) -> Tensor:
-        """(1, 1, F, 1, 1) bool"""
-        return self.replaced[None, None, :, None, None]
+        """(1 or B, 1, F, 1, 1) bool"""
+        return self.replaced.reshape(-1, 1, self.replaced.shape[-1], 1, 1)
+
+    def over(self, start: int, stop: int) -> "Given":
+        """The same for the latent frames [start, stop) alone."""
+        return Given(self.latent[:, :, start:stop], self.replaced[..., start:stop], self.clock)
 
 
 @dataclass(frozen=True)

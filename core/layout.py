@@ -50,11 +50,6 @@ class Layout:
         """Reference tokens in the sequence."""
         return sum(stream.kept for stream in self.streams)
 
-    @property
-    def unturned(self) -> int:
-        """Tokens whose rotation is zero: the last ones."""
-        return sum(stream.tokens for stream in self.streams if stream.role == "semantic")
-
     def types(self) -> list[int]:
         """The row of the type embedding for every stream; empty where the recipe has none."""
         known = self.recipe.types

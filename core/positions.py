@@ -38,7 +38,7 @@ def sinusoid(value: Tensor, width: int) -> Tensor:
 
 def reference_angles(layout: Layout, video_frames: int, head_size: int) -> Tensor:
     """Angles of all reference tokens of a layout, before removal. -> (tokens, head_size/2) float64. A source video has the video's
-    positions; semantic tokens have none (`Layout.unturned`)."""
+    positions; semantic tokens have none (`unturned`)."""
     split, parts = layout.geometry.split(head_size), []
     for index, stream in enumerate(layout.streams):
         frame, source_id = (
@@ -47,3 +47,12 @@ def reference_angles(layout: Layout, video_frames: int, head_size: int) -> Tenso
         grid = grid_positions(stream.frames, stream.rows, stream.columns, frame)
         parts.append(rope_angles(grid, split, source_id))
     return torch.cat(parts)
+
+
+def unturned(layout: Layout) -> Tensor | None:
+    """Which of a layout's tokens, before removal, have a rotation of zero, which leaves their queries and keys zero: (tokens,)
+    bool, or None where none has. Semantic tokens do."""
+    if all(stream.role != "semantic" for stream in layout.streams):
+        return None
+    roles = [torch.full((stream.tokens,), stream.role == "semantic") for stream in layout.streams]
+    return torch.cat(roles)

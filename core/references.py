@@ -86,6 +86,16 @@ class Arranged:
     keep: Tensor
     soft: Tensor | None
 
+    def joined(self, other: "Arranged") -> "Arranged":
+        """With the other's streams behind."""
+        first = sum(stream.tokens for stream in self.layout.streams)
+        layout = replace(self.layout, streams=(*self.layout.streams, *other.layout.streams))
+        soft = None
+        if self.soft is not None or other.soft is not None:
+            parts = [torch.zeros(1, len(one.keep)) if one.soft is None else one.soft for one in (self, other)]
+            soft = torch.cat([part.to(parts[-1].device) for part in parts], dim=1)
+        return Arranged(layout, torch.cat([self.keep, other.keep.to(self.keep) + first]), soft)
+
     def beside(self, streams: tuple[Stream, ...]) -> "Arranged":
         """With these behind, of which every token is kept; `keep` may have rows for a batch."""
         if not streams:

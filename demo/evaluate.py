@@ -17,7 +17,7 @@ from ..core.files import write_text
 from ..core.recipes import AUTO, choose_recipe
 from ..core.references import Reference, make_reference
 from ..core.score import dynamic_degree, hits, paired_interval
-from ..hosts.pipeline import Backbone, Request, generate
+from ..hosts.plain.pipeline import Pipeline, Request, generate
 from . import captions, score, world
 from .sheet import contact_sheet
 from .showcase import masked
@@ -133,7 +133,7 @@ class Trial:
 
 
 def evaluate(
-    backbone: Backbone,
+    backbone: Pipeline,
     toys: int,
     folder: Path,
     progress: Callable[[int, int], None] | None = None,
@@ -212,7 +212,7 @@ def table(report: Report) -> str:
 
 
 def clips_of(
-    backbone: Backbone,
+    backbone: Pipeline,
     trial: Trial,
     variant: Variant,
     seed: int = 0,

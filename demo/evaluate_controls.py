@@ -12,7 +12,7 @@ from ..core.controls import Controls
 from ..core.files import write_text
 from ..core.references import Reference, make_reference
 from ..core.score import paired_interval, rank_correlation
-from ..hosts.pipeline import Backbone, Request, generate
+from ..hosts.plain.pipeline import Pipeline, Request, generate
 from . import captions, score, world
 from .evaluate import UNSEEN_SEED, Interval, Trial
 from .sheet import contact_sheet
@@ -34,7 +34,7 @@ class ControlReport:
     intervals: list[Interval]
 
 
-def evaluate_controls(backbone: Backbone, toys: int, folder: Path, progress: Progress) -> ControlReport:
+def evaluate_controls(backbone: Pipeline, toys: int, folder: Path, progress: Progress) -> ControlReport:
     """Strengths and regions; write controls.json and two sheets into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     whole = toys * (len(STRENGTHS) + 2)
@@ -46,7 +46,7 @@ def evaluate_controls(backbone: Backbone, toys: int, folder: Path, progress: Pro
 
 
 def _strengths(
-    backbone: Backbone, toys: int, folder: Path, progress: Callable[[int], None]
+    backbone: Pipeline, toys: int, folder: Path, progress: Callable[[int], None]
 ) -> tuple[dict[str, float], list[Interval]]:
     settings = replace(backbone.settings, scale=1.0)
     trial = Trial(toys, settings.frames, settings.height)
@@ -122,7 +122,7 @@ def _first_halves(first: world.Scenes, second: world.Scenes, size: int) -> Tenso
     return torch.where(beside[:, None, None], line[None, None, :], line[None, :, None]).expand(-1, size, size)
 
 
-def _regions(backbone: Backbone, toys: int, folder: Path, progress: Callable[[int], None]) -> list[Interval]:
+def _regions(backbone: Pipeline, toys: int, folder: Path, progress: Callable[[int], None]) -> list[Interval]:
     """Each toy in its own half: colours of a half against its own reference less those against the other's."""
     settings = replace(backbone.settings, scale=1.0)
     pairs = sample_pairs(toys, settings.height)

@@ -8,19 +8,15 @@ from collections.abc import Callable
 import torch
 from torch import Generator, Tensor
 
-from ..backbones.wan.sampler import flow_sigmas, sample_euler
-from ..backbones.wan.text import fold_padding
 from ..backbones.wan.vae import WanVAE
 from ..core.editing import PREFIX, edit_prompt
-from ..core.guidance import Pass, Scale, combine, joint
 from ..core.recipes import Recipe
-from ..hosts.pipeline import Backbone
-from ..hosts.plain_edit import Edit
-from ..hosts.plain_references import tail
+from ..hosts.plain.pipeline import Pipeline, generate_in_rows
+from ..hosts.plain.source import Source
 from . import edits, world
 from .evaluate import UNSEEN_SEED
 
-TOGETHER = 16  # clips coded and edited together
+TOGETHER = 16  # clips coded together
 LEAST_CHANGE = 0.2  # of a range of 2; what an edit changes less the VAE alone loses
 MOST_DECIBELS = 100.0
 FIGURES = {
@@ -73,7 +69,7 @@ class EditTrial:
         }
 
 
-def evaluate_edits(backbone: Backbone, recipe: Recipe, count: int, noises: int) -> Values:
+def evaluate_edits(backbone: Pipeline, recipe: Recipe, count: int, noises: int) -> Values:
     """Make `count` unseen edits of every kind with as many noises, in the size and length of the backbone's settings, and measure them:
     means over the noises. `backbone` carries an editing adapter's LoRA and modules."""
     values, settings = {}, backbone.settings
@@ -91,55 +87,16 @@ def without_model(name: str, vae: WanVAE, count: int, frames: int = 9, size: int
 
 
 @torch.no_grad()
-def edited(backbone: Backbone, recipe: Recipe, trial: EditTrial, noise: int) -> Tensor:
-    """The trial's clips (N, 3, F, H, W), as `hosts.plain_instruction.edit_film` makes each by itself with the seed of the settings, its
+def edited(backbone: Pipeline, recipe: Recipe, trial: EditTrial, noise: int) -> Tensor:
+    """The trial's clips (N, 3, F, H, W), as `hosts.plain.edit_film.edit_film` makes each by itself with the seed of the settings, its
     row and 1000 times `noise`."""
-    settings, device = backbone.settings, backbone.dit.device
-    sigmas, made = flow_sigmas(settings.steps, settings.shift).to(device), []
-    for rows in torch.arange(len(trial)).split(TOGETHER):
-        edit = Edit(
-            _encoded(backbone.vae, trial.source[rows]), recipe, backbone.modules if recipe.types else None
-        )
-        seeds = (settings.seed + rows + 1000 * noise).tolist()
-        begun = torch.cat([_begin(edit, seed) for seed in seeds]).to(device)
-        step = _Guided(backbone, edit, [trial.prompts[row] for row in rows.tolist()])
-        latent = sample_euler(step, begun, sigmas)[:, :, : edit.frames]
-        made.append(_decoded(backbone.vae, latent))
-    return torch.cat(made)
 
+    def source(rows: slice) -> tuple[Source, ...]:
+        modules = backbone.modules if recipe.types else None
+        return (Source(_encoded(backbone.vae, trial.source[rows]), recipe, modules),)
 
-def _begin(edit: Edit, seed: int) -> Tensor:
-    """The noise of one clip, as the pipeline draws it."""
-    video = torch.randn(1, *edit.source.shape[1:], generator=Generator().manual_seed(seed))
-    return edit.begin(video, seed)
-
-
-class _Guided:
-    """The velocity of clips beside their sources, pushed away from that of the negative prompt. The plain host's own, with the padding of
-    the prompts folded, which is exact."""
-
-    def __init__(self, backbone: Backbone, edit: Edit, prompts: list[str]):
-        self.dit, self.edit = backbone.dit, edit
-        self.guidance = joint(Scale(backbone.settings.scale))
-        self.texts: dict[str, tuple[Tensor, Tensor]] = {}
-        for name, said in (("positive", prompts), ("negative", [PREFIX])):
-            tokens = backbone.text.tokenize(said).to(edit.source.device)
-            self.texts[name] = fold_padding(backbone.text.states(tokens), tokens)
-
-    def __call__(self, latent: Tensor, sigma: Tensor) -> Tensor:
-        table = self.guidance.table(0.0)
-        return combine(table, {entry: self._one(latent, sigma, entry) for entry, _ in table})
-
-    def _one(self, latent: Tensor, sigma: Tensor, entry: Pass) -> Tensor:
-        context, bias = (part.expand(len(latent), *part.shape[1:]) for part in self.texts[entry.text])
-        velocity, after = self.dit.through(
-            latent[:, :, : self.edit.frames],
-            (sigma * self.dit.geometry.clock).expand(len(latent)),
-            context,
-            context_bias=bias,
-            tail=tail(self.dit, None, latent, edit=self.edit),
-        )
-        return self.edit.finish(velocity, after)
+    seeds = [backbone.settings.seed + row + 1000 * noise for row in range(len(trial))]
+    return generate_in_rows(backbone, trial.prompts, seeds, source, PREFIX)
 
 
 WITHOUT_MODEL: dict[str, Callable[[WanVAE, EditTrial], Tensor]] = {

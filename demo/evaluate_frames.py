@@ -19,8 +19,8 @@ from ..core.frames import Placed
 from ..core.guidance import Guidance, Scale, joint
 from ..core.long_video import LongVideo
 from ..core.score import paired_interval
-from ..hosts.pipeline import Backbone, Request, Settings, generate
-from ..hosts.plain_long_video import Parts, generate_long
+from ..hosts.plain.long_video import Parts, generate_long
+from ..hosts.plain.pipeline import Pipeline, Request, Settings, generate
 from . import captions, world
 from .evaluate import CODED, UNSEEN_SEED, Interval, Trial, through
 from .sheet import contact_sheet
@@ -50,7 +50,7 @@ class FrameReport:
 
 
 def evaluate_frames(
-    backbone: Backbone, toys: int, seeds: int, folder: Path, progress: Progress, long: bool = True
+    backbone: Pipeline, toys: int, seeds: int, folder: Path, progress: Progress, long: bool = True
 ) -> FrameReport:
     """All three; writes frames.json and two sheets into `folder`. Every toy is made with `seeds` noises, the same for all variants."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ Values = dict[str, dict[str, Tensor]]  # by variant and figure, (toys,)
 
 
 def guided_both_ways(
-    backbone: Backbone, toys: int, seeds: int, progress: Callable[[int], None] = lambda _: None
+    backbone: Pipeline, toys: int, seeds: int, progress: Callable[[int], None] = lambda _: None
 ) -> tuple[Values, dict[str, Tensor]]:
     """A true first frame and the prompt: guidance on both against guidance on the prompt, whose null pass keeps the frame. -> figures, means
     over the noises, also of the true clips, as they are and through the VAE; and the last noise's clips."""
@@ -95,7 +95,7 @@ def guided_both_ways(
 
 
 def _first_frame(
-    backbone: Backbone, toys: int, seeds: int, folder: Path, progress: Callable[[int], None]
+    backbone: Pipeline, toys: int, seeds: int, folder: Path, progress: Callable[[int], None]
 ) -> tuple[dict[str, dict[str, float]], list[Interval]]:
     values, clips = guided_both_ways(backbone, toys, seeds, progress)
     shown = [[one[i] for one in clips.values()] for i in range(min(SHEET_ROWS, toys))]
@@ -112,7 +112,7 @@ def _first_frame(
 
 
 def _between(
-    backbone: Backbone, toys: int, seeds: int, folder: Path, progress: Callable[[int], None]
+    backbone: Pipeline, toys: int, seeds: int, folder: Path, progress: Callable[[int], None]
 ) -> tuple[dict[str, dict[str, float]], list[Interval]]:
     """Two true pictures of a toy that moves, and what lies between them, against the truth: the model, blending, and the first picture
     held."""
@@ -153,7 +153,7 @@ def _between(
 
 
 def _long(
-    backbone: Backbone, seeds: int, folder: Path, plan: LongVideo = LONG
+    backbone: Pipeline, seeds: int, folder: Path, plan: LongVideo = LONG
 ) -> tuple[dict[str, list[float]], list[Interval]]:
     """Long videos of a few toys with their reference in every segment, or for the keys alone: does it stay who it is; and how pictures
     differ at joins and inside segments."""
@@ -176,7 +176,7 @@ def _long(
     ]
 
 
-def _long_clip(backbone: Backbone, trial: Trial, plan: LongVideo, toy: int, seed: int, every: bool) -> Tensor:
+def _long_clip(backbone: Pipeline, trial: Trial, plan: LongVideo, toy: int, seed: int, every: bool) -> Tensor:
     """(3, length, H, W): keys with the reference, segments with it or without."""
     prompt, references = trial.prompts[toy], (trial.reference(toy),)
     keys = Request(f"{prompt} at stride 12", _seeded(backbone.settings, toy, seed), references)

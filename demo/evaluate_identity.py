@@ -9,22 +9,18 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from ..backbones.base import Identities
-from ..backbones.wan.dit import WanDiT
 from ..backbones.wan.geometry import WAN
-from ..backbones.wan.sampler import flow_sigmas, sample_euler
-from ..backbones.wan.text import fold_padding
 from ..backbones.wan.vae import WanVAE
 from ..core.reference_video import cover, make_reference_video
 from ..core.score import hits, paired_interval
 from ..core.slots import SlotEncoder, SlotsConfig
-from ..hosts.pipeline import Backbone, Settings
+from ..hosts.plain.identities import People, Person
+from ..hosts.plain.pipeline import Pipeline, Settings, generate_in_rows
 from . import captions, score, world
 from .dynamics import dynamics_of, kind_of
 from .evaluate import CODED, UNSEEN_SEED, Interval, through
 
 NAMED = "nothing; its caption names the toy"
-BATCH = 16  # clips generated together
 FIGURES = {
     "own": "similarity of colours to the toy's own video",
     "retrieval": "the own video is the most similar of all",
@@ -105,7 +101,7 @@ READINGS = {
 
 
 def evaluate_identity(
-    backbone: Backbone,
+    backbone: Pipeline,
     slots: SlotsConfig,
     encoder: SlotEncoder,
     toys: int,
@@ -130,7 +126,7 @@ def evaluate_identity(
 
 @torch.no_grad()
 def evaluate_base(
-    backbone: Backbone, slots: SlotsConfig, toys: int, seeds: int = 1
+    backbone: Pipeline, slots: SlotsConfig, toys: int, seeds: int = 1
 ) -> dict[str, dict[str, Tensor]]:
     """What a base without an adapter allows: how much comes through its VAE, and how far words go where captions name the toys. -> values
     per toy, means over the seeds, by variant and figure."""
@@ -169,52 +165,16 @@ def read_tokens(trial: IdentityTrial, vae: WanVAE, encoder: SlotEncoder, reading
 
 @torch.no_grad()
 def clips_of(
-    backbone: Backbone, trial: IdentityTrial, tokens: Tensor | None, nobody: Tensor | None, seed: int
+    backbone: Pipeline, trial: IdentityTrial, tokens: Tensor | None, nobody: Tensor | None, seed: int
 ) -> Tensor:
     """Clips (N, 3, F, H, W) with joint guidance, whose null pass has no words and nobody, or without identities; noise depends on the toy and
     the seed alone."""
-    settings, made, device = backbone.settings, [], backbone.vae.device
-    geometry = backbone.dit.geometry
-    size = geometry.latent(settings.frames, settings.height, settings.width)
-    for start in range(0, len(trial), BATCH):
-        rows = range(start, min(start + BATCH, len(trial)))
-        noise = [
-            torch.randn(
-                geometry.channels, *size, generator=Generator().manual_seed(settings.seed + row + 1000 * seed)
-            )
-            for row in rows
-        ]
-        told = None if tokens is None else Identities(tokens[rows.start : rows.stop])
-        untold = None if nobody is None else Identities(nobody[None])
-        step = _guided(backbone, [trial.prompts[row] for row in rows], (told, untold))
-        latent = sample_euler(
-            step, torch.stack(noise).to(device), flow_sigmas(settings.steps, settings.shift)
-        )
-        made.append(backbone.vae.decode(latent).clamp(-1, 1).cpu())
-    return torch.cat(made)
 
+    def people(rows: slice) -> tuple[People, ...]:
+        return () if tokens is None or nobody is None else (People((Person(tokens[rows]),), nobody),)
 
-def _guided(
-    backbone: Backbone, prompts: list[str], people: tuple[Identities | None, Identities | None]
-) -> Callable[[Tensor, Tensor], Tensor]:
-    text, dit, scale = backbone.text, backbone.dit, backbone.settings.scale
-    empty = [""] * len(prompts)
-    told = [fold_padding(text.states(ids), ids) for ids in (text.tokenize(prompts), text.tokenize(empty))]
-
-    def velocity(latent: Tensor, sigma: Tensor) -> Tensor:
-        with_, without = (
-            _velocity(dit, latent, sigma, *context, who) for context, who in zip(told, people, strict=True)
-        )
-        return without + scale * (with_ - without)
-
-    return velocity
-
-
-def _velocity(
-    dit: WanDiT, latent: Tensor, sigma: Tensor, context: Tensor, bias: Tensor, people: Identities | None
-) -> Tensor:
-    clock = (sigma * dit.geometry.clock).expand(len(latent))
-    return dit(latent, clock, context, context_bias=bias, identities=people)
+    seeds = [backbone.settings.seed + row + 1000 * seed for row in range(len(trial))]
+    return generate_in_rows(backbone, trial.prompts, seeds, people)
 
 
 def intervals(values: dict[str, dict[str, Tensor]]) -> list[Interval]:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ..hosts.pipeline import Backbone, load_backbone
+from ..hosts.plain.pipeline import Pipeline, load_pipeline
 
 FOLDER = Path(__file__).parent / "models"
 DIT = FOLDER / "diffusion_models" / "refvid_demo_dit.safetensors"
@@ -13,6 +13,6 @@ SLOT_ID, SAMA, VIDEOMAKER = (
 )
 
 
-def load_demo(**options) -> Backbone:
-    """The demo backbone; options as `load_backbone` takes them (dtype, device)."""
-    return load_backbone(DIT, VAE, TEXT_ENCODER, **options)
+def load_demo(**options) -> Pipeline:
+    """The demo backbone; options as `load_pipeline` takes them (dtype, device)."""
+    return load_pipeline(DIT, VAE, TEXT_ENCODER, **options)

@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 
 from .. import media
 from ..core.references import Reference, make_reference
-from ..hosts.pipeline import Backbone, Request, generate
+from ..hosts.plain.pipeline import Pipeline, Request, generate
 from . import score, world
 from .sheet import contact_sheet
 
@@ -92,7 +92,7 @@ def sample_reference() -> Reference:
     return make_reference(media.read_picture(PICTURE, "sample"))
 
 
-def show(backbone: Backbone, folder: Path, progress=None) -> Shown:
+def show(backbone: Pipeline, folder: Path, progress=None) -> Shown:
     """Generate with and without the reference; write the clip and a contact sheet into `folder`."""
     reference = sample_reference()
     started = time.monotonic()

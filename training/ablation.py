@@ -21,7 +21,7 @@ from ..core.score import paired_interval
 from ..demo import evaluate, score
 from ..demo.sheet import contact_sheet
 from ..demo.showcase import masked
-from ..hosts.pipeline import load_backbone
+from ..hosts.plain.pipeline import load_pipeline
 from .batches import Drawing
 from .data import Kind
 from .dit import FILES, VAE, Stage, Start, TrainingConfig, demo_dit, train_dit
@@ -149,7 +149,7 @@ def _measured(config: TrainingConfig, folder: Path, toys: int, device: str) -> d
     of the sheet."""
 
     def measure() -> dict[str, dict[str, Tensor]]:
-        backbone = load_backbone(*files_of(folder), device=device)
+        backbone = load_pipeline(*files_of(folder), device=device)
         trial = evaluate.Trial(toys, config.settings.frames, config.size)
         clips = evaluate.clips_of(backbone, trial, trial.variants()[0])
         measured = {**trial.measure(trial.variants()[0], clips), **_pictured(trial, clips)}

@@ -18,7 +18,7 @@ from ..backbones.wan.text import TextEncoder, load_text_encoder
 from ..core.checkpoint import save_model
 from ..core.recipes import TRAINED_FOR
 from ..demo import world
-from ..hosts.pipeline import SETTINGS, Settings
+from ..hosts.plain.pipeline import SETTINGS, Settings
 from .batches import Drawing, draw_batch
 from .data import Encoder, Kind, Latents, cached_latents
 from .objective import masked_reference_loss

@@ -10,7 +10,7 @@ import torch
 from ..core.files import write_text
 from ..core.score import paired_interval
 from ..demo.evaluate_frames import GUIDED, JOINT, TEXT, guided_both_ways
-from ..hosts.pipeline import load_backbone
+from ..hosts.plain.pipeline import load_pipeline
 from .ablation import PRETRAINED, Place, ablation_run, files_of, pretraining_run
 from .dit import TrainingConfig
 from .kept_runs import Values, kept
@@ -65,7 +65,7 @@ def ablate_frames(place: Place, steps: int, pretraining: int, toys: int, seeds: 
 
 def _measured(folder: Path, device: str, toys: int, seeds: int) -> Values:
     """A run's figures under every guidance."""
-    found, _ = guided_both_ways(load_backbone(*files_of(folder), device=device), toys, seeds)
+    found, _ = guided_both_ways(load_pipeline(*files_of(folder), device=device), toys, seeds)
     return {way: {figure: row[figure] for figure in GUIDED} for way, row in found.items()}
 
 

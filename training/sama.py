@@ -13,12 +13,14 @@ from ..backbones.wan.dit import WanDiT
 from ..backbones.wan.text import PADDING, TextEncoder, fold_padding
 from ..core.checkpoint import KIND, VERSION, save_model
 from ..core.editing import PREFIX
+from ..core.guidance import CONDITIONED
 from ..core.lora import CROSS, SELF
 from ..core.recipes import TRAINED_FOR, Recipe, sama
-from ..core.semantic import EDITING_ADAPTER, FORMAT, SemanticConfig, SemanticModules, as_frames
-from ..hosts.pipeline import load_backbone
-from ..hosts.plain_edit import Edit
-from ..hosts.plain_references import tail
+from ..core.semantic import EDITING_ADAPTER, FORMAT, SemanticConfig, SemanticModules, as_frames, as_tokens
+from ..hosts.plain.evaluation import Text
+from ..hosts.plain.pipeline import load_pipeline
+from ..hosts.plain.run import Condition, velocity
+from ..hosts.plain.source import Source
 from .adapter import AdapterRun, Models, adapter_state, train_adapter
 from .batches import sample_sigma
 from .dit import compile_blocks
@@ -96,7 +98,7 @@ def train_sama(
     `clips`, or there too; they are the same for every seed."""
     state = adapter_state(FILES, config, models, folder, resume, device, features=extractor.name)
     torch.manual_seed(config.seed)
-    backbone = load_backbone(models.dit, models.vae, models.text_encoder, device=device)
+    backbone = load_pipeline(models.dit, models.vae, models.text_encoder, device=device)
     dit, text, where = backbone.dit, backbone.text, torch.device(device)
     wanted = (config.pretexts,) * (config.motion_steps > 0) + (config.edits,)
     made = (backbone.vae, text.tokenize, extractor)
@@ -170,24 +172,18 @@ def sama_losses(
     """The weighted squared error of the video's velocity, and the mean absolute error of the semantic tokens' (SAMA, §3.2, and the released
     head, which predicts a velocity; 0 without them)."""
     with torch.no_grad():
-        context, bias = fold_padding(text.states(batch.tokens), batch.tokens)
+        words = Text(*fold_padding(text.states(batch.tokens), batch.tokens))
     target, level = batch.rows.target.float(), batch.sigma[:, None, None, None, None]
-    noisy = (1 - level) * target + level * batch.noise
-    edit = Edit(batch.rows.source.float(), recipe, modules)
+    noisy, frames = (1 - level) * target + level * batch.noise, target.shape[2]
+    source = Source(batch.rows.source.float(), recipe, modules)
     meant = batch.rows.semantic.float()
     said = (1 - level[..., 0, 0]) * meant + level[..., 0, 0] * batch.semantic_noise
-    state = torch.cat([noisy, as_frames(said, tuple(noisy.shape))], dim=2) if edit.count else noisy
-    velocity, after = dit.through(
-        noisy,
-        batch.sigma * dit.geometry.clock,
-        context,
-        context_bias=bias,
-        tail=tail(dit, None, state, edit=edit),
-    )
-    video = ((velocity.float() - (batch.noise - target)).pow(2) * batch.weight).mean()
-    if not edit.count:
+    state = torch.cat([noisy, as_frames(said, tuple(noisy.shape))], dim=2) if source.count else noisy
+    out = velocity(dit, state, batch.sigma, Condition({CONDITIONED.text: words}, (source,)), CONDITIONED)
+    video = ((out[:, :, :frames].float() - (batch.noise - target)).pow(2) * batch.weight).mean()
+    if not source.count:
         return video, torch.zeros_like(video)
-    predicted = modules.semantic_head(after[:, -edit.count :])
+    predicted = as_tokens(out[:, :, frames:], *meant.shape[1:])
     return video, (predicted.float() - (batch.semantic_noise - meant)).abs().mean()
 
 

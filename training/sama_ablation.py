@@ -21,8 +21,8 @@ from ..demo.evaluate_edits import (
     without_model,
 )
 from ..demo.sheet import contact_sheet
-from ..hosts.pipeline import Backbone, load_backbone
-from ..hosts.plain_instruction import with_editing_adapter
+from ..hosts.plain.edit_film import with_editing_adapter
+from ..hosts.plain.pipeline import Pipeline, load_pipeline
 from .kept_runs import Ablation, Values
 from .sama import FILES, SamaTraining, train_sama
 
@@ -75,10 +75,10 @@ def measured_run(ablation: Ablation, config: SamaTraining, folder: Path) -> Valu
     return ablation.kept(folder, [asdict(config), ablation.toys, ablation.noises], measure)
 
 
-def _trained(ablation: Ablation, config: SamaTraining, folder: Path) -> Backbone:
+def _trained(ablation: Ablation, config: SamaTraining, folder: Path) -> Pipeline:
     """A run's model, set to the size and length of the pairs that it learned."""
     models, pairs = ablation.models, config.edits
-    backbone = load_backbone(models.dit, models.vae, models.text_encoder, device=ablation.device)
+    backbone = load_pipeline(models.dit, models.vae, models.text_encoder, device=ablation.device)
     backbone = with_editing_adapter(backbone, folder / "sama.safetensors", 1.0, "adapter")
     settings = replace(backbone.settings, width=pairs.size, height=pairs.size, frames=pairs.frames)
     return replace(backbone, settings=settings)

@@ -15,8 +15,8 @@ from ..core.score import paired_interval
 from ..core.slots import SlotEncoder, SlotsConfig
 from ..demo import evaluate_identity as measured
 from ..demo.evaluate import CODED
-from ..hosts.pipeline import Backbone, load_backbone
-from ..hosts.plain_identity import slot_encoder
+from ..hosts.plain.identities import slot_encoder
+from ..hosts.plain.pipeline import Pipeline, load_pipeline
 from .kept_runs import Ablation, Values
 from .slot_baselines import ENCODERS
 from .slot_id import FILES, SlotTraining, train_slots
@@ -109,10 +109,10 @@ def measured_run(ablation: Ablation, config: SlotTraining, folder: Path) -> Valu
     return ablation.kept(folder, [said, ablation.toys, ablation.noises, readings], measure)
 
 
-def _trained(ablation: Ablation, config: SlotTraining, folder: Path) -> tuple[Backbone, SlotEncoder]:
+def _trained(ablation: Ablation, config: SlotTraining, folder: Path) -> tuple[Pipeline, SlotEncoder]:
     """A run's adapter: the base with its LoRA, and its encoder."""
     models, adapter = ablation.models, load_adapter(folder / "slot_id.safetensors", WAN)
-    backbone = load_backbone(models.dit, models.vae, models.text_encoder, device=ablation.device)
+    backbone = load_pipeline(models.dit, models.vae, models.text_encoder, device=ablation.device)
     merge_lora(backbone.dit, adapter.lora)
     return backbone, slot_encoder(adapter, config.encoder).to(ablation.device)
 
@@ -128,7 +128,7 @@ def _base_alone(ablation: Ablation, config: SlotTraining) -> Values:
     models, asked = ablation.models, (ablation.toys, ablation.noises)
 
     def measure() -> Values:
-        backbone = load_backbone(models.dit, models.vae, models.text_encoder, device=ablation.device)
+        backbone = load_pipeline(models.dit, models.vae, models.text_encoder, device=ablation.device)
         return measured.evaluate_base(backbone, config.slots, *asked)
 
     return ablation.kept(ablation.place(BASE, 0), [asdict(config.slots), *asked], measure)

@@ -10,14 +10,17 @@ from typing import cast
 import torch
 from torch import Generator, Tensor, nn
 
-from ..backbones.base import Identities
 from ..backbones.wan.dit import WanDiT
 from ..backbones.wan.slots import slots_demo
 from ..backbones.wan.text import PADDING, TextEncoder, fold_padding
 from ..core.adapter import save_adapter
+from ..core.guidance import CONDITIONED
 from ..core.slots import SlotEncoder, SlotsConfig
 from ..demo import world
-from ..hosts.pipeline import Backbone, load_backbone
+from ..hosts.plain.evaluation import Text
+from ..hosts.plain.identities import People, Person
+from ..hosts.plain.pipeline import Pipeline, load_pipeline
+from ..hosts.plain.run import Condition, velocity
 from .adapter import AdapterRun, Models, adapter_state, train_adapter
 from .batches import no_words, sample_sigma
 from .dit import compile_blocks
@@ -93,7 +96,7 @@ def train_slots(
     the same for every seed."""
     state = adapter_state(FILES, config, models, folder, resume, device)
     torch.manual_seed(config.seed)
-    backbone = load_backbone(models.dit, models.vae, models.text_encoder, device=device)
+    backbone = load_pipeline(models.dit, models.vae, models.text_encoder, device=device)
     dit, text = backbone.dit, backbone.text
     data = _meetings(config, backbone, clips or folder, torch.device(device))
     torch.manual_seed(config.seed)
@@ -119,7 +122,7 @@ def train_slots(
     save_adapter(config.slots, learned.encoder.state_dict(), lora_state(learned.lora), path)
 
 
-def _meetings(config: SlotTraining, backbone: Backbone, folder: Path, device: torch.device) -> list[Meetings]:
+def _meetings(config: SlotTraining, backbone: Pipeline, folder: Path, device: torch.device) -> list[Meetings]:
     made = (backbone.vae, backbone.text.tokenize, config.slots)
     return [
         to_device(cached_meetings(*made, meeting, config.size, CLIPS_SEED, folder), device)
@@ -127,7 +130,7 @@ def _meetings(config: SlotTraining, backbone: Backbone, folder: Path, device: to
     ]
 
 
-def _preview(config: SlotTraining, backbone: Backbone, folder: Path) -> Preview:
+def _preview(config: SlotTraining, backbone: Pipeline, folder: Path) -> Preview:
     """In the size and length of the clips that are learned."""
     size = {"width": config.size, "height": config.size, "frames": config.meetings[0].frames}
     shown_on = replace(backbone, settings=replace(backbone.settings, **size))
@@ -191,12 +194,13 @@ def identity_loss(dit: WanDiT, encoder: SlotEncoder, text: TextEncoder, batch: M
     level, latent = batch.sigma[:, None, None, None, None], batch.rows.latent.float()
     noisy = (1 - level) * latent + level * batch.noise
     people = _people(dit, encoder, text, batch)
-    velocity = dit(noisy, batch.sigma * dit.geometry.clock, context, context_bias=bias, identities=people)
-    return ((velocity.float() - (batch.noise - latent)).pow(2) * batch.weight).mean()
+    condition = Condition({CONDITIONED.text: Text(context, bias)}, (people,))
+    said = velocity(dit, noisy, batch.sigma, condition, CONDITIONED)
+    return ((said.float() - (batch.noise - latent)).pow(2) * batch.weight).mean()
 
 
-def _people(dit: WanDiT, encoder: SlotEncoder, text: TextEncoder, batch: MeetingBatch) -> Identities:
-    """Tokens of everyone (B, K * n, C); of a row that reads nobody the learned ones once, the places of the others seen by nobody."""
+def _people(dit: WanDiT, encoder: SlotEncoder, text: TextEncoder, batch: MeetingBatch) -> People:
+    """Everyone's tokens (B, n, C); of a row that reads nobody the learned ones once, the places of the others seen by nobody."""
     rows, people = batch.rows, batch.rows.clip.shape[1]
     given = (rows.clip, rows.cover, rows.anchor, rows.anchor_cover)
     encoded = encoder(*(one.flatten(0, 1).float() for one in given))
@@ -205,10 +209,10 @@ def _people(dit: WanDiT, encoder: SlotEncoder, text: TextEncoder, batch: Meeting
     tokens = tokens.unflatten(0, (-1, people))
     nobody = encoder.nobody().expand_as(tokens)
     tokens = torch.where(batch.nobody[:, None, None, None], nobody, tokens)
-    seen = torch.zeros(tokens.shape[:3], device=tokens.device)
-    seen[:, 1:].masked_fill_(batch.nobody[:, None, None], -torch.inf)
-    seen.masked_fill_(~batch.reads[:, None], -torch.inf)
-    return Identities(tokens.flatten(1, 2), seen.flatten(1, 2))
+    seen = batch.reads[:, None].repeat(1, people, 1)
+    seen[:, 1:] &= ~batch.nobody[:, None, None]
+    persons = zip(tokens.unbind(1), seen.unbind(1), strict=True)
+    return People(tuple(Person(one, seen=read) for one, read in persons), encoder.nobody())
 
 
 @torch.no_grad()

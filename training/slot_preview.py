@@ -8,7 +8,7 @@ import torch
 from ..core.slots import SlotEncoder, SlotsConfig
 from ..demo import evaluate_identity as measured
 from ..demo.sheet import contact_sheet
-from ..hosts.pipeline import Backbone
+from ..hosts.plain.pipeline import Pipeline
 
 TOYS = 4
 SHOWN = ("own video", "another's video", "nobody")  # of `evaluate_identity.READINGS`
@@ -17,7 +17,7 @@ SHOWN = ("own video", "another's video", "nobody")  # of `evaluate_identity.READ
 class Preview:
     """Draws the same toys at the same noises every time, so that two sheets differ by what was learned between them."""
 
-    def __init__(self, backbone: Backbone, slots: SlotsConfig, folder: Path):
+    def __init__(self, backbone: Pipeline, slots: SlotsConfig, folder: Path):
         """`backbone` carries the LoRA that learns; sheets go into `folder`."""
         self._backbone, self._folder = backbone, folder
         self._trial = measured.IdentityTrial(TOYS, backbone.settings, slots)
@@ -30,7 +30,7 @@ class Preview:
 
 @torch.no_grad()
 def identity_sheet(
-    backbone: Backbone,
+    backbone: Pipeline,
     trial: measured.IdentityTrial,
     encoder: SlotEncoder,
     shown: Sequence[str],

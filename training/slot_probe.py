@@ -15,8 +15,8 @@ from ..core.score import paired_interval
 from ..core.slots import Encoded, SlotEncoder
 from ..demo.evaluate import UNSEEN_SEED
 from ..demo.world import DYNAMICS
-from ..hosts.pipeline import load_backbone
-from ..hosts.plain_identity import slot_encoder
+from ..hosts.plain.identities import slot_encoder
+from ..hosts.plain.pipeline import load_pipeline
 from .data import Tokenize
 from .identity_data import Meetings, cached_meetings
 from .kept_runs import Ablation, Values
@@ -83,7 +83,7 @@ Clips = tuple[Meetings, Tensor]  # clips with the reference videos of their toys
 
 def _clips(config: SlotTraining, ablation: Ablation) -> Clips:
     models = ablation.models
-    backbone = load_backbone(models.dit, models.vae, models.text_encoder)
+    backbone = load_pipeline(models.dit, models.vae, models.text_encoder)
     made = backbone.vae, backbone.text.tokenize, config.slots
     meeting = replace(config.meetings[0], name="probe", clips=CLIPS)
     data = cached_meetings(*made, meeting, config.size, UNSEEN_SEED, ablation.clips)

@@ -4,24 +4,23 @@ recognise it there (arXiv 2412.19645, on Wan's attention over all frames; number
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Generator, Tensor, nn
 
-from ..backbones.base import Tail, attend_all
 from ..backbones.wan.dit import WanDiT
 from ..backbones.wan.text import TextEncoder, fold_padding
 from ..core.checkpoint import KIND, VERSION, save_model
 from ..core.controls import Controls
-from ..core.layout import Layout, Stream
+from ..core.guidance import CONDITIONED
+from ..core.layout import Stream
 from ..core.lora import FORMAT, SELF, VIDEOMAKER
-from ..core.positions import reference_angles
 from ..core.recipes import TRAINED_FOR, recipe_named
-from ..core.visibility import turn
-from ..hosts.pipeline import load_backbone
-from ..kernels.grouped import in_groups
+from ..hosts.plain.evaluation import Text
+from ..hosts.plain.pipeline import load_pipeline
+from ..hosts.plain.references import References, references_in_rows
+from ..hosts.plain.run import Condition, evaluate
 from .adapter import AdapterRun, Models, adapter_state, train_adapter
 from .batches import no_words, sample_sigma
 from .dit import compile_blocks
@@ -86,7 +85,7 @@ def train_videomaker(
     are the same for every seed."""
     state = adapter_state(FILES, config, models, folder, resume, device)
     torch.manual_seed(config.seed)
-    backbone = load_backbone(models.dit, models.vae, models.text_encoder, device=device)
+    backbone = load_pipeline(models.dit, models.vae, models.text_encoder, device=device)
     made = (backbone.vae, backbone.text.tokenize, config.clips, CLIPS_SEED, clips or folder)
     data = cached_photographed(*made).to(torch.device(device))
     torch.manual_seed(config.seed)  # again: making clips may have drawn
@@ -163,22 +162,17 @@ def videomaker_losses(dit: WanDiT, text: TextEncoder, config: VideoMakerTraining
     null pass, and is not recognised (our choice). Its timestep is that of its own noise, αs, or the video's, as the recipe says.
     """
     own = recipe_named(config.recipe).clock == "own"
-    tail = partial(reference_tail, dit, config)
 
     def losses(batch: PhotographedBatch) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
-            context, bias = fold_padding(text.states(batch.tokens), batch.tokens)
+            words = Text(*fold_padding(text.states(batch.tokens), batch.tokens))
         level, latent = batch.sigma[:, None, None, None, None], batch.rows.latent.float()
         little = config.noise_ratio * batch.sigma * ~batch.dropped
         noisy = (1 - level) * latent + level * batch.noise
-        velocity, after = dit.through(
-            noisy,
-            batch.sigma * dit.geometry.clock,
-            context,
-            context_bias=bias,
-            tail=tail(_shown(batch, little), batch.rows.keep, latent.shape[2], little),
-        )
-        video = ((velocity.float() - (batch.noise - latent)).pow(2) * batch.weight).mean()
+        rider = photograph(dit, config, _shown(batch, little), batch.rows.keep, little)
+        condition = Condition({CONDITIONED.text: words}, (rider,))
+        said, after = evaluate(dit, noisy, batch.sigma, condition, CONDITIONED)
+        video = ((said.float() - (batch.noise - latent)).pow(2) * batch.weight).mean()
         if not config.recognition_weight:
             return video, torch.zeros_like(video)
         return video, _recognition(dit, after, little if own else batch.sigma, batch)
@@ -193,24 +187,16 @@ def _shown(batch: PhotographedBatch, level: Tensor) -> Tensor:
     return noisy.masked_fill(batch.dropped[:, None, None, None], 0.0)
 
 
-def reference_tail(
-    dit: WanDiT, config: VideoMakerTraining, reference: Tensor, keep: Tensor, frames: int, level: Tensor
-) -> Tail:
-    """The references (B, 16, h, w), of noise levels (B,), behind a video of so many latent frames, as `hosts.plain_references.tail` puts them; what is not kept is hidden by a key
-    bias, since rows keep different tokens: the same numbers as its removal."""
-    recipe, geometry = recipe_named(config.recipe), dit.geometry
-    _, rows, columns = geometry.tokens(1, *reference.shape[2:])
+def photograph(
+    dit: WanDiT, config: VideoMakerTraining, reference: Tensor, keep: Tensor, level: Tensor | None = None
+) -> References:
+    """The references (B, 16, h, w) of a batch, of which each row keeps its own tokens (B, tokens); their noise levels (B,), or None
+    where they are clean."""
+    _, rows, columns = dit.geometry.tokens(1, *reference.shape[2:])
     stream = Stream(rows, columns, rows * columns, Controls(sees=config.sees))
-    layout = Layout(recipe, (stream,), geometry)
-    now = turn(layout, 0.0, None, None, frames * rows * columns, frames, reference.device)
-    return Tail(
-        dit.embed_patches(reference.unsqueeze(2)),
-        reference_angles(layout, frames, dit.head_size)[None].to(reference.device),
-        torch.zeros(keep.shape, device=keep.device).masked_fill(~keep, -torch.inf),
-        in_groups(attend_all, None if now is None else now.groups),
-        level * dit.geometry.clock if recipe.clock == "own" else None,
-        reads_text=recipe.reads_text,
-    )
+    recipe = recipe_named(config.recipe)
+    made = references_in_rows(reference.unsqueeze(2), keep, stream, recipe, dit.geometry)
+    return replace(made, level=level)
 
 
 def _recognition(dit: WanDiT, after: Tensor, clock: Tensor, batch: PhotographedBatch) -> Tensor:

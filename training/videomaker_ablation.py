@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..backbones.wan.lora import merge_lora
 from ..core.checkpoint import read_safetensors
@@ -14,12 +15,12 @@ from ..core.score import paired_interval
 from ..demo import score
 from ..demo.evaluate import Trial, Variant
 from ..demo.sheet import contact_sheet
-from ..hosts.pipeline import Backbone, load_backbone
+from ..hosts.plain.pipeline import Pipeline, generate_in_rows, load_pipeline
+from ..hosts.plain.references import References
 from .kept_runs import Ablation, Values
 from .references import GROUND
 from .slot_ablation import Comparison, Side, sentence
-from .videomaker import FILES, VideoMakerTraining, train_videomaker
-from .videomaker_clips import clips_together
+from .videomaker import FILES, VideoMakerTraining, photograph, train_videomaker
 
 JOINT, FRAMES, ALONE, PLAIN = "joint", "frame_mean", "ref_only", "joint without GIRL"
 BASE = "base alone"  # no adapter
@@ -92,10 +93,10 @@ def _base_alone(ablation: Ablation, config: VideoMakerTraining) -> Values:
     )
 
 
-def _model(ablation: Ablation, config: VideoMakerTraining, folder: Path | None = None) -> Backbone:
+def _model(ablation: Ablation, config: VideoMakerTraining, folder: Path | None = None) -> Pipeline:
     """The base, with what the run in a folder learned, set to the size and length of the clips."""
     models, clips = ablation.models, config.clips
-    backbone = load_backbone(models.dit, models.vae, models.text_encoder, device=ablation.device)
+    backbone = load_pipeline(models.dit, models.vae, models.text_encoder, device=ablation.device)
     if folder is not None:
         merge_lora(backbone.dit, read_safetensors(folder / "videomaker.safetensors", "adapter")[0])
     settings = replace(backbone.settings, width=clips.size, height=clips.size, frames=clips.frames)
@@ -111,13 +112,13 @@ def _sheet(ablation: Ablation, config: VideoMakerTraining) -> None:
     columns = {"reference": trial.pictures * trial.masks}
     for name, model in models.items():
         asked = RUNS.get(name, RUNS[JOINT])(config)
-        columns[name] = clips_together(model, asked, trial, own, 0)
-    columns[OTHER] = clips_together(models[JOINT], config, trial, own.roll(1), 0)
+        columns[name] = clips_with(model, asked, trial, own, 0)
+    columns[OTHER] = clips_with(models[JOINT], config, trial, own.roll(1), 0)
     rows = [[*row] for row in zip(*columns.values(), trial.truth, strict=True)]
     contact_sheet(rows, [*columns, TRUTH], ablation.folder / "videomaker.jpg", trial.prompts, scale=1)
 
 
-def measured(backbone: Backbone, config: VideoMakerTraining, toys: int, noises: int) -> Values:
+def measured(backbone: Pipeline, config: VideoMakerTraining, toys: int, noises: int) -> Values:
     """Figures of every toy with its own reference and with another's, means over the noises, and of the true clips. `backbone` carries the
     adapter already, and is set to the size and length of the clips that were learned."""
     clips = config.clips
@@ -125,11 +126,28 @@ def measured(backbone: Backbone, config: VideoMakerTraining, toys: int, noises: 
     values = {TRUTH: _figures(trial, straight, trial.truth)}
     for name, given in ((OWN, straight), (OTHER, straight.roll(1))):
         runs = [
-            _figures(trial, given, clips_together(backbone, config, trial, given, seed))
-            for seed in range(noises)
+            _figures(trial, given, clips_with(backbone, config, trial, given, seed)) for seed in range(noises)
         ]
         values[name] = {f: torch.stack([run[f].float() for run in runs]).mean(0) for f in FIGURES}
     return values
+
+
+@torch.no_grad()
+def clips_with(
+    backbone: Pipeline, config: VideoMakerTraining, trial: Trial, given: Tensor, seed: int
+) -> Tensor:
+    """Clips (N, 3, F, H, W) of what the toys' captions ask for with the references of the toys `given` (N,), at the backbone's settings,
+    guided against a pass without words and as the recipe's null pass is; noise depends on the toy and the seed alone."""
+    dit, masks = backbone.dit, trial.masks[given]
+    pictures = torch.where(masks > 0.5, trial.pictures[given], GROUND)
+    keep = F.max_pool2d(masks, dit.geometry.token).flatten(1).gt(0.5)
+
+    def shown(rows: slice) -> tuple[References, ...]:
+        latent = backbone.vae.encode(pictures[rows].unsqueeze(2).to(dit.device))[:, :, 0]
+        return (photograph(dit, config, latent, keep[rows].to(dit.device)),)
+
+    seeds = [backbone.settings.seed + row + 1000 * seed for row in range(len(trial))]
+    return generate_in_rows(backbone, trial.prompts, seeds, shown)
 
 
 def _figures(trial: Trial, given: Tensor, clips: Tensor) -> dict[str, Tensor]:

@@ -178,8 +178,8 @@ class WanDiT(nn.Module):
             tokens, angles, bias = _append(video, angles, tail)
             modulation = self._tail_modulation(modulation, timestep, tail, length)
         rotation = torch.stack([angles.cos(), angles.sin()], dim=-1).float().unsqueeze(2)
-        if tail is not None and tail.unturned:
-            rotation[:, -tail.unturned :] = 0
+        if tail is not None and tail.unturned is not None:
+            rotation[:, length:][:, tail.unturned] = 0
         attend = attend_all if tail is None or tail.attend is None else tail.attend
         readers = length if tail is not None and not tail.reads_text else None
         for block in self.blocks:

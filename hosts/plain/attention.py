@@ -7,16 +7,16 @@ from pathlib import Path
 
 import torch
 
-from ..backbones.base import attend_all
-from ..core.layout import Layout
-from ..core.verdicts import Contest, Verdicts
-from ..core.visibility import Turn
-from ..kernels.grouped import Attend, Groups, in_groups
-from ..kernels.paths import BIAS, REMOVAL, TRITON, Choice, Need
-from ..kernels.race import Call, Contender
-from ..kernels.segment_attention import why_not
-from ..kernels.segments import too_many
-from ..kernels.whole import WHOLE
+from ...backbones.base import attend_all
+from ...core.layout import Layout
+from ...core.verdicts import Contest, Verdicts
+from ...core.visibility import Turn
+from ...kernels.grouped import Attend, Groups, in_groups
+from ...kernels.paths import BIAS, REMOVAL, TRITON, Choice, Need
+from ...kernels.race import Call, Contender
+from ...kernels.segment_attention import why_not
+from ...kernels.segments import too_many
+from ...kernels.whole import WHOLE
 
 
 def cache_folder() -> Path:

@@ -6,19 +6,19 @@ from pathlib import Path
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..backbones.wan.loading import load_modules
-from ..backbones.wan.lora import merge_lora
-from ..core.checkpoint import read_shapes, read_some
-from ..core.editing import PREFIX, Windows, edit_prompt, fitted_size, padded
-from ..core.lora import changes
-from ..core.recipes import EDITING, choose_recipe, recipe_for
-from ..core.semantic import beside_modules, require_editing
-from .pipeline import Backbone, Progress, Request, generate
-from .plain_edit import Edit
-from .plain_references import encode_pictures
+from ...backbones.wan.loading import load_modules
+from ...backbones.wan.lora import merge_lora
+from ...core.checkpoint import read_shapes, read_some
+from ...core.editing import PREFIX, Windows, edit_prompt, fitted_size, padded
+from ...core.lora import changes
+from ...core.recipes import EDITING, choose_recipe, recipe_for
+from ...core.semantic import beside_modules, require_editing
+from .pipeline import Pipeline, Progress, Request, generate
+from .references import encode_pictures
+from .source import Source
 
 
-def with_editing_adapter(backbone: Backbone, path: str | Path, strength: float, what: str) -> Backbone:
+def with_editing_adapter(backbone: Pipeline, path: str | Path, strength: float, what: str) -> Pipeline:
     """The backbone with the modules of another file; that file's LoRA, if it holds one, is merged into the
     DiT; of a whole model only the modules are read. ValueError for a file without the modules, or of another
     width, or with a LoRA that does not fit, and for a strength without a LoRA; nothing is changed then."""
@@ -48,7 +48,7 @@ def with_editing_adapter(backbone: Backbone, path: str | Path, strength: float, 
 
 
 def edit_film(
-    backbone: Backbone, request: Request, film: Tensor, windows: Windows, progress: Progress | None = None
+    backbone: Pipeline, request: Request, film: Tensor, windows: Windows, progress: Progress | None = None
 ) -> Tensor:
     """What the request's prompt makes of a film (F, H, W, 3) in [0, 1]: (3, F, h, w) in [-1, 1], of the film's aspect and of about as many
     pixels as the settings ask for. A request's frames, width and height are not looked at beyond that. ValueError for an empty
@@ -63,8 +63,15 @@ def edit_film(
     settings = replace(settings, width=width, height=height, frames=len(pictures))
     modules = backbone.modules if recipe.types is not None else None
     source = encode_pictures(backbone.vae, resized(pictures, height, width))
-    edit = Edit(source, recipe, modules, windows)
-    asked = replace(request, prompt=prompt, negative=PREFIX, settings=settings, recipe=recipe.name, edit=edit)
+    asked = replace(
+        request,
+        prompt=prompt,
+        negative=PREFIX,
+        settings=settings,
+        recipe=recipe.name,
+        source=Source(source, recipe, modules),
+        windows=windows,
+    )
     return generate(backbone, asked, progress)[:, : len(film)]
 
 

@@ -1,44 +1,75 @@
-"""Slot-ID without ComfyUI: who is in a clip, and identities beside the text of the plain Wan."""
+"""Identities on the plain host (Slot-ID): who is in a clip, and their tokens behind the text."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from ..backbones.base import Backbone, Identities, VideoVAE, attend_all
-from ..core.adapter import Adapter
-from ..core.identity import Bound, Identity, key_bias
-from ..core.reference_video import ReferenceVideo, cover, make_reference_video
-from ..core.slots import Encoded, SlotEncoder, SlotsConfig
-from ..core.visibility import text_groups
-from ..kernels.grouped import in_groups
+from ...backbones.base import Backbone, VideoVAE
+from ...core.adapter import Adapter
+from ...core.identity import Bound, Identity, key_bias
+from ...core.reference_video import ReferenceVideo, cover, make_reference_video
+from ...core.slots import Encoded, SlotEncoder, SlotsConfig
+from .evaluation import BehindText, Evaluation, Rider
 
 
 @dataclass(frozen=True)
 class Person:
-    """An identity in a run: its tokens (n, C), the weight of their keys, and states (p, text width) of the words that name it."""
+    """An identity in a run: its tokens (n, C), or (B, n, C) where rows of a batch have different ones; the weight of their keys; states
+    (p, text width) of the words that name it; and which of the tokens a row reads, (B, n) bool, or None for all."""
 
     tokens: Tensor
     strength: float = 1.0
     phrase: Tensor | None = None
+    seen: Tensor | None = None
 
     def __post_init__(self) -> None:
         _ = self.bound  # refuses a strength that is out of bounds
 
     @property
     def bound(self) -> Bound:
-        return Bound(len(self.tokens), self.strength, self.phrase is not None)
+        return Bound(self.tokens.shape[-2], self.strength, self.phrase is not None)
 
 
 @dataclass(frozen=True)
-class People:
+class People(Rider):
     """The identities of a run, and the learned nobody (n, C) that stands for them in passes without any; cells (F, h, w) int64,
     bit k where identity k is read, or None for everywhere."""
 
     persons: tuple[Person, ...]
     nobody: Tensor
     cells: Tensor | None = None
+
+    def over(self, start: int, stop: int) -> "People":
+        return self if self.cells is None else replace(self, cells=self.cells[start:stop])
+
+    def now(self, evaluation: Evaluation) -> Evaluation:
+        dit = evaluation.dit
+        if evaluation.entry.conditions:
+            bound = [person.bound for person in self.persons]
+            tokens = _side_by_side([_named(dit, person) for person in self.persons])
+            sizes = tuple(one.tokens for one in bound)
+            mine = BehindText(tokens, sizes, self._bias(bound, dit.device), self.cells)
+        else:
+            mine = BehindText(self.nobody[None].to(dit.device, dit.dtype), (len(self.nobody),))
+        return replace(evaluation, behind_text=(*evaluation.behind_text, mine))
+
+    def _bias(self, bound: list[Bound], device: torch.device) -> Tensor | None:
+        """(1 or B, n): the weights of the keys, minus infinity for those that a row does not read."""
+        weights = key_bias(bound, device)
+        if all(person.seen is None for person in self.persons):
+            return weights
+        rows = max(len(person.seen) for person in self.persons if person.seen is not None)
+        seen = [
+            torch.ones(rows, one.tokens, dtype=torch.bool, device=device)
+            if person.seen is None
+            else person.seen
+            for person, one in zip(self.persons, bound, strict=True)
+        ]
+        hidden = torch.zeros(rows, sum(one.tokens for one in bound), device=device)
+        hidden = hidden.masked_fill(~torch.cat(seen, dim=1), -torch.inf)
+        return hidden if weights is None else weights + hidden
 
 
 def slot_encoder(
@@ -68,17 +99,10 @@ def encode_identity(
     return Identity(encoded.anchors[0], encoded.slots[0], adapter.fingerprint, preview), video, encoded
 
 
-def read(dit: Backbone, people: People, acting: bool, text: int, video: int, beside: int) -> Identities:
-    """What cross-attention reads behind `text` tokens in one pass: the identities, or nobody; for `video` tokens and those of
-    references `beside` them."""
-    if not acting:
-        return Identities(people.nobody[None].to(dit.device, dit.dtype))
-    tokens = torch.cat([_named(dit, person) for person in people.persons])
-    bound = [person.bound for person in people.persons]
-    sizes = tuple(one.tokens for one in bound)
-    groups = text_groups(sizes, people.cells, text, video, beside, dit.geometry.patch, dit.device)
-    attend = None if groups is None else in_groups(attend_all, groups)
-    return Identities(tokens[None], key_bias(bound, dit.device), attend)
+def _side_by_side(parts: list[Tensor]) -> Tensor:
+    """(1 or B, n, C) of all of them."""
+    rows = max(1 if part.ndim == 2 else len(part) for part in parts)
+    return torch.cat([part.expand(rows, -1, -1) for part in parts], dim=1)
 
 
 def _named(dit: Backbone, person: Person) -> Tensor:

@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..core.checkpoint import read_safetensors, write_tensors
-from ..core.files import claim, is_ours, release
-from ..core.long_video import LongVideo
-from .pipeline import Backbone, Progress, Request, generate
+from ...core.checkpoint import read_safetensors, write_tensors
+from ...core.files import claim, is_ours, release
+from ...core.long_video import LongVideo
+from .pipeline import Pipeline, Progress, Request, generate
 
 logger = logging.getLogger(__name__)
 PARTS = "parts of a long video"
@@ -64,7 +64,7 @@ class Parts:
 
 
 def generate_long(
-    backbone: Backbone,
+    backbone: Pipeline,
     plan: LongVideo,
     keys: Request | Tensor,
     between: Request,
@@ -94,7 +94,7 @@ class _Runs:
     def __init__(self, progress: Progress | None, count: int):
         self.progress, self.count, self.done = progress, count, 0
 
-    def run(self, parts: Parts, name: str, backbone: Backbone, asked: Request) -> Tensor:
+    def run(self, parts: Parts, name: str, backbone: Pipeline, asked: Request) -> Tensor:
         def make() -> Tensor:
             return generate(backbone, asked, self.tell).movedim(0, -1) / 2 + 0.5
 

@@ -1,34 +1,40 @@
 """From three model files, references and a prompt to a video, without ComfyUI."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from ..backbones.wan.dit import WanDiT
-from ..backbones.wan.files import bare_dit
-from ..backbones.wan.geometry import CONTEXT_LENGTH, WAN_2_1
-from ..backbones.wan.loading import known_dit, load_dit, load_modules, load_vae
-from ..backbones.wan.sampler import flow_sigmas
-from ..backbones.wan.text import TextEncoder, load_text_encoder
-from ..backbones.wan.vae import WanVAE
-from ..core.checkpoint import read_metadata, read_shapes
-from ..core.frames import Placed
-from ..core.guidance import Guidance, Scale, joint
-from ..core.inspection import Inspection, Sizes, inspect
-from ..core.recipes import AUTO, EDITING, RECIPES, TRAINED_FOR, choose_recipe, recipe_for
-from ..core.records import bounded, read_record, require_bounds
-from ..core.references import Reference
-from ..core.semantic import SemanticModules
-from ..kernels.paths import AUTO as ANY_ATTENTION
-from . import plain, plain_references
-from .plain_attention import Asked, choose
-from .plain_edit import Edit
-from .plain_identity import People
+from ...backbones.base import VideoVAE
+from ...backbones.wan.dit import WanDiT
+from ...backbones.wan.files import bare_dit
+from ...backbones.wan.geometry import CONTEXT_LENGTH, WAN_2_1
+from ...backbones.wan.loading import known_dit, load_dit, load_modules, load_vae
+from ...backbones.wan.sampler import flow_sigmas
+from ...backbones.wan.text import TextEncoder, fold_padding, load_text_encoder
+from ...backbones.wan.vae import WanVAE
+from ...core.checkpoint import read_metadata, read_shapes
+from ...core.editing import Windows
+from ...core.frames import Placed
+from ...core.guidance import Guidance, Scale, joint
+from ...core.inspection import Inspection, Sizes, inspect
+from ...core.recipes import AUTO, EDITING, RECIPES, TRAINED_FOR, choose_recipe, recipe_for
+from ...core.records import bounded, read_record, require_bounds
+from ...core.references import Reference
+from ...core.semantic import SemanticModules
+from ...kernels.paths import AUTO as ANY_ATTENTION
+from . import run
+from .attention import Asked, choose
+from .evaluation import Rider, Text
+from .frames import encode_frames
+from .identities import People
+from .references import arrange_references, encode_pictures, encode_references
+from .source import Source
 
 Progress = Callable[[int, int], None]  # (steps done, of how many)
+TOGETHER = 16  # clips that are generated in one batch
 SETTINGS = "refvid.settings"  # metadata of a DiT's file: the Settings it was made for
 
 
@@ -50,7 +56,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Backbone:
+class Pipeline:
     """DiT, VAE and text encoder, what the DiT's file says of itself, and SAMA's modules where it holds them."""
 
     dit: WanDiT
@@ -61,13 +67,13 @@ class Backbone:
     modules: SemanticModules | None = None
 
 
-def load_backbone(
+def load_pipeline(
     dit: str | Path,
     vae: str | Path,
     text_encoder: str | Path,
     dtype: torch.dtype = torch.float32,
     device: str = "cpu",
-) -> Backbone:
+) -> Pipeline:
     """Load three files in original format; ValueError names the one that does not fit."""
     model, metadata = load_dit(dit, dtype, device)
     text = load_text_encoder(text_encoder, dtype, device)
@@ -84,7 +90,7 @@ def load_backbone(
     modules = load_modules(dit, dtype, device)
     settings = settings_of(dit)
     recipe = recipe_for(modules, metadata.get(TRAINED_FOR))
-    return Backbone(model, load_vae(vae, dtype, device), text, recipe, settings, modules)
+    return Pipeline(model, load_vae(vae, dtype, device), text, recipe, settings, modules)
 
 
 def settings_of(dit: str | Path) -> Settings:
@@ -107,7 +113,7 @@ def inspect_references(
     chosen = choose_recipe(recipe, metadata.get(TRAINED_FOR))
     geometry = config.geometry
     grid = geometry.latent(settings.frames, settings.height, settings.width)
-    arranged, cells, prepared = plain_references.arrange_references(references, chosen, grid, geometry)
+    arranged, cells, prepared = arrange_references(references, chosen, grid, geometry)
     if not prepared:
         raise ValueError("--reference: none acts; give one with a strength above 0")
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -132,7 +138,8 @@ def inspect_references(
 @dataclass(frozen=True)
 class Request:
     """One video that is asked of a backbone. Where no guidance is asked for: JIT-CFG at the settings' scale. `recipe` by name, or as the
-    DiT's file says; `edit`, a source video that the prompt is to change."""
+    DiT's file says; `source`, a video that the prompt is to change, and the `windows` that it is evaluated in; `riders`, what travels with
+    the run besides."""
 
     prompt: str
     settings: Settings
@@ -143,18 +150,19 @@ class Request:
     people: People | None = None
     guidance: Guidance | None = None
     given: Placed | None = None
-    edit: Edit | None = None
+    source: Source | None = None
+    windows: Windows | None = None
+    riders: tuple[Rider, ...] = ()
 
 
-def generate(backbone: Backbone, request: Request, progress: Progress | None = None) -> Tensor:
+def generate(backbone: Pipeline, request: Request, progress: Progress | None = None) -> Tensor:
     """-> (3, frames, height, width) in [-1, 1]. ValueError for a recipe that neither the request nor the DiT's file names, and for what
     does not fit the DiT."""
     dit, settings = backbone.dit, request.settings
     condition, empty = _condition(backbone, request)
     noise = torch.randn(empty.shape, generator=torch.Generator().manual_seed(settings.seed))
-    if request.edit is not None:
-        noise = request.edit.begin(noise, settings.seed)
-    video = plain.generate(
+    noise = condition.begin(noise, settings.seed)
+    video = run.generate(
         dit,
         backbone.vae,
         condition,
@@ -166,32 +174,64 @@ def generate(backbone: Backbone, request: Request, progress: Progress | None = N
     return video[0].cpu()
 
 
-def _condition(backbone: Backbone, request: Request) -> tuple[plain.Condition, Tensor]:
+def _condition(backbone: Pipeline, request: Request) -> tuple[run.Condition, Tensor]:
     """What conditions the video, and its empty latent."""
     dit, vae, settings = backbone.dit, backbone.vae, request.settings
-    frames, rows, columns = dit.geometry.latent(settings.frames, settings.height, settings.width)
-    among = RECIPES if request.edit is None else EDITING
+    grid = dit.geometry.latent(settings.frames, settings.height, settings.width)
+    among = RECIPES if request.source is None else EDITING
     recipe = choose_recipe(request.recipe, backbone.recipe, among)
-    encoded = plain_references.encode_references(
-        dit, vae, list(request.references), recipe, (frames, rows, columns)
-    )
+    encoded = encode_references(dit, vae, list(request.references), recipe, grid)
     masked = dit.in_channels != dit.geometry.channels
     if masked and request.given is not None:
         raise ValueError(
             f"--given: the DiT takes {dit.in_channels} input channels (image-to-video), whose frames are given by its input: not supported"
         )
-    empty = torch.zeros(1, dit.geometry.channels, frames, rows, columns)
-    condition = plain.Condition(
-        texts={
-            "positive": backbone.text.encode([request.prompt]),
-            "negative": backbone.text.encode([request.negative]),
-        },
-        references=encoded,
-        people=request.people,
-        padding=plain.grey_padding(vae, settings.frames, settings.height, settings.width) if masked else None,
+    empty = torch.zeros(1, dit.geometry.channels, *grid)
+    frames = None if request.given is None else encode_frames(vae, request.given, empty)
+    riders = (encoded, request.people, frames, request.source, *request.riders)
+    said = {"positive": request.prompt, "negative": request.negative}
+    condition = run.Condition(
+        texts={name: Text(backbone.text.encode([words])) for name, words in said.items()},
+        riders=tuple(rider for rider in riders if rider is not None),
+        padding=grey_padding(vae, settings.frames, settings.height, settings.width) if masked else None,
         shift=settings.shift,
         attention=request.attention,
-        frames=None if request.given is None else plain.encode_frames(vae, request.given, empty),
-        edit=request.edit,
+        windows=request.windows,
     )
     return condition, empty
+
+
+def grey_padding(vae: VideoVAE, frames: int, height: int, width: int) -> Tensor:
+    """Mask (0, unknown) and condition channels of the video itself for a backbone of masked input: a grey video.
+    frames, height, width in pictures and pixels -> (1, group + channels, F, h, w)."""
+    grey = encode_pictures(vae, torch.full((frames, height, width, 3), 0.5))
+    return torch.cat([torch.zeros_like(grey[:, : vae.geometry.group]), grey], dim=1)
+
+
+@torch.no_grad()
+def generate_in_rows(
+    backbone: Pipeline,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    riders: Callable[[slice], tuple[Rider, ...]] = lambda rows: (),
+    negative: str = "",
+) -> Tensor:
+    """Clips (N, 3, pictures, height, width) of many prompts, some together: as `generate` makes each by itself, at the backbone's settings,
+    with the noise of its own seed and the riders of its row. `riders` gives those of some rows. The padding of prompts is folded,
+    which is exact."""
+    settings, dit, made = backbone.settings, backbone.dit, []
+    size = (1, dit.geometry.channels, *dit.geometry.latent(settings.frames, settings.height, settings.width))
+    for start in range(0, len(prompts), TOGETHER):
+        rows = slice(start, start + TOGETHER)
+        texts = {"positive": _folded(backbone, prompts[rows]), "negative": _folded(backbone, [negative])}
+        condition = run.Condition(texts, riders(rows), shift=settings.shift)
+        drawn = (torch.randn(size, generator=torch.Generator().manual_seed(seed)) for seed in seeds[rows])
+        noise = torch.cat([condition.begin(one, seed) for one, seed in zip(drawn, seeds[rows], strict=True)])
+        guidance, sigmas = joint(Scale(settings.scale)), flow_sigmas(settings.steps, settings.shift)
+        made.append(run.generate(dit, backbone.vae, condition, guidance, noise.to(dit.device), sigmas).cpu())
+    return torch.cat(made)
+
+
+def _folded(backbone: Pipeline, prompts: Sequence[str]) -> Text:
+    tokens = backbone.text.tokenize(list(prompts)).to(backbone.dit.device)
+    return Text(*fold_padding(backbone.text.states(tokens), tokens))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..backbones.base import Tail, attend_all
+from ...backbones.base import Tail, attend_all
 
 Kept = list[tuple[Tensor, Tensor]]  # keys and values (B, N, R, D) of the references, block by block
 

@@ -1,31 +1,48 @@
-"""References and an edit's source in front of the plain Wan: encoded once, then as tokens behind the video."""
+"""Reference pictures on the plain host: encoded once, then as tokens behind the video."""
 
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from ..backbones.base import Backbone, Tail, VideoVAE
-from ..core.geometry import Geometry
-from ..core.layout import Layout
-from ..core.positions import reference_angles
-from ..core.reach import everywhere, reach, words
-from ..core.recipes import Recipe, in_context
-from ..core.references import Arranged, Reference, active, arrange, prepare, reference_input
-from ..core.visibility import turn
-from ..kernels.paths import AUTO, tell_path
-from .plain_attention import Asked, attention, choose
-from .plain_edit import Edit
+from ...backbones.base import Backbone, VideoVAE
+from ...core.geometry import Geometry
+from ...core.layout import Layout, Stream
+from ...core.reach import reach, words
+from ...core.recipes import Recipe
+from ...core.references import Arranged, Reference, active, arrange, prepare, reference_input
+from .evaluation import Behind, Evaluation, Rider
 
 
 @dataclass(frozen=True)
-class EncodedReferences:
-    """References as the DiT takes them: layout and kept tokens; inputs of the patch embedding (1, channels, 1, h, w);
-    cells of the video latent that each acts on (F, h, w) int64, or None for all."""
+class References(Rider):
+    """References as the DiT takes them.
+
+    arranged  their layout and kept tokens
+    inputs    of the patch embedding (1 or B, channels, k, h, w), each of k pictures of one size
+    cells     (F, h, w) int64 of the video's latent, bit k where reference k acts; None: all of it
+    seen      (B, kept) bool, which of the kept tokens a row of the batch has; None: all of them
+    level     (1 or B,), their noise level; None: they are clean
+    """
 
     arranged: Arranged
     inputs: tuple[Tensor, ...]
     cells: Tensor | None = None
+    seen: Tensor | None = None
+    level: Tensor | None = None
+
+    def over(self, start: int, stop: int) -> "References":
+        return self if self.cells is None else replace(self, cells=self.cells[start:stop])
+
+    def now(self, evaluation: Evaluation) -> Evaluation:
+        """All of them in a pass that keeps the conditions; else what their recipe says of one without (`guider_null`)."""
+        null = "keep" if evaluation.entry.conditions else self.arranged.layout.recipe.guider_null
+        if null == "drop":
+            return evaluation
+        inputs = [torch.zeros_like(one) for one in self.inputs] if null == "zero" else self.inputs
+        tokens = [evaluation.dit.embed_patches(one.to(evaluation.latent)) for one in inputs]
+        mine = Behind(self.arranged, tokens, self.cells, self.seen, self.level)
+        return replace(evaluation, behind=(*evaluation.behind, mine))
 
 
 def encode_references(
@@ -34,7 +51,7 @@ def encode_references(
     references: list[Reference],
     recipe: Recipe,
     grid: tuple[int, int, int],
-) -> EncodedReferences | None:
+) -> References | None:
     """Prepare and encode the references that act, for a video latent of grid (frames, rows, columns); None where none
     does."""
     arranged, cells, prepared = arrange_references(references, recipe, grid, dit.geometry)
@@ -44,14 +61,14 @@ def encode_references(
         reference_input(encode_pictures(vae, r.picture[None]), r.mask, dit.in_channels, recipe, dit.geometry)
         for r in prepared
     ]
-    return EncodedReferences(arranged, tuple(inputs), cells)
+    return References(arranged, tuple(inputs), cells)
 
 
 def arrange_references(
     references: list[Reference], recipe: Recipe, grid: tuple[int, int, int], geometry: Geometry
 ) -> tuple[Arranged, Tensor | None, list[Reference]]:
-    """The references that act, prepared for a video latent of grid (frames, rows, columns) on a backbone of this geometry: their layout, the cells of
-    the latent that each acts on (F, h, w) int64 or None for all, and themselves."""
+    """The references that act, prepared for a video latent of grid (frames, rows, columns) on a backbone of this geometry:
+    their layout, the cells of the latent that each acts on (F, h, w) int64 or None for all, and themselves."""
     acting = active(references, recipe)
     reaches = [reach(r.controls.frames, r.region, grid, geometry) for r in acting]
     height, width = (side * geometry.stride for side in grid[1:])
@@ -61,62 +78,14 @@ def arrange_references(
     return arranged, words(reaches, *grid) if limited else None, prepared
 
 
-def tail(
-    dit: Backbone,
-    references: EncodedReferences | None,
-    latent: Tensor,
-    share: float = 0.0,
-    name: str = AUTO,
-    edit: Edit | None = None,
-) -> Tail | None:
-    """The tokens that act at a share of the schedule, behind a video latent (B, C, F, h, w), which may hold semantic tokens, with
-    the attention of that name; None where none does."""
-    if references is None and edit is None:
-        return None
-    device, dtype = dit.device, dit.dtype
-    arranged, cells, parts = _parts(dit, references, latent.to(device, dtype), edit)
-    batch, _, frames, rows, columns = latent.shape
-    frames = frames if edit is None else edit.frames
-    layout, video = arranged.layout, dit.geometry.count(frames, rows, columns)
-    now = turn(layout, share, cells, arranged.soft, video, frames, device)
-    if now is None:
-        return None
-    keep = arranged.keep if now.kept is None else arranged.keep[now.kept.cpu()]
-    embedded = torch.cat([part.expand(batch, -1, -1) for part in parts], dim=1)
-    asked = Asked(dit.heads, dit.head_size, layout, now, batch, video, len(keep), device, dtype)
-    choice = choose(asked, name)
-    tell_path(choice)
-    return Tail(
-        embedded[:, keep.to(device)],
-        reference_angles(layout, frames, dit.head_size)[keep][None].to(device),
-        now.bias,
-        attention(choice.path.name, now.groups),
-        torch.zeros(1, device=device) if layout.recipe.clock == "own" else None,
-        layout.unturned,
-        None if edit is None else edit.video_type,
-        layout.recipe.reads_text,
-    )
-
-
-def _parts(
-    dit: Backbone, references: EncodedReferences | None, latent: Tensor, edit: Edit | None
-) -> tuple[Arranged, Tensor | None, list[Tensor]]:
-    """Layout of the pictures and of what an edit puts behind them, the cells each acts on, and their tokens (1 or B, n, C)."""
-    arranged, cells, parts = _nothing(dit.geometry), None, []
-    if references is not None:
-        arranged, cells = references.arranged, references.cells
-        parts = [dit.embed_patches(one.to(latent)) for one in references.inputs]
-    if edit is not None:
-        pictures = arranged.layout.streams
-        arranged = replace(arranged, layout=replace(arranged.layout, recipe=edit.recipe))
-        arranged = arranged.beside(edit.streams(dit.geometry))
-        cells = everywhere(cells, range(len(pictures), len(arranged.layout.streams)))
-        parts = edit.typed([*parts, *edit.embedded(dit, latent)], arranged.layout.types())
-    return arranged, cells, parts
-
-
-def _nothing(geometry: Geometry) -> Arranged:
-    return Arranged(Layout(in_context(), (), geometry), torch.zeros(0, dtype=torch.int64), None)
+def references_in_rows(
+    latents: Tensor, seen: Tensor, stream: Stream, recipe: Recipe, geometry: Geometry
+) -> References:
+    """The references of a batch whose rows have different ones: latents (B, channels, K, h, w), and which of their tokens each row's
+    masks keep (B, K * tokens) bool. `stream` says of every reference what is asked of it, all of its tokens kept."""
+    count = latents.shape[2]
+    layout = Layout(recipe, (stream,) * count, geometry)
+    return References(Arranged(layout, torch.arange(layout.kept), None), (latents,), seen=seen)
 
 
 @torch.no_grad()

@@ -1,4 +1,5 @@
-"""refvid without ComfyUI: the same recipes on the plain torch backbones of `backbones/`."""
+"""A run without ComfyUI: what it is conditioned on, the velocity of a pass, of passes under guidance, and their steps to a
+video. Sampling, training and evaluation call the same."""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -7,145 +8,128 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..backbones.base import Backbone, VideoVAE
-from ..backbones.wan.sampler import sample_euler
-from ..core.frames import Given, Placed, given_frames
-from ..core.guidance import CONDITIONED, Guidance, Pass, combine, renormed
-from ..core.schedule import flow_sigma, share_of
-from ..kernels.paths import AUTO
-from .plain_edit import Edit, in_windows
-from .plain_identity import People, read
-from .plain_recall import Kept, recalling
-from .plain_references import EncodedReferences, encode_pictures, tail
+from ...backbones.base import Backbone, VideoVAE
+from ...backbones.wan.sampler import sample_euler
+from ...core.editing import Windows
+from ...core.guidance import CONDITIONED, Guidance, Pass, combine, renormed
+from ...core.schedule import flow_sigma, share_of
+from ...kernels.paths import AUTO
+from .evaluation import Evaluation, Rider, Text, in_order
+from .recall import Kept
+from .tail import Schedule, identities, own_tokens, tail
 
 
 @dataclass(frozen=True)
 class Condition:
-    """What a run is conditioned on. Texts (B, S, C); `padding` fills the channels a masked-input backbone has beside the
-    latent: (1, group + channels, F, h, w); `shift` of the schedule, which step windows are shares of; `attention` by name; `people`, who
-    are read behind the text; `frames` of the video that are given; `edit`, a source video, which every pass keeps."""
+    """What a run is conditioned on; rows of a batch may differ in all of it.
 
-    texts: dict[str, Tensor]
-    references: EncodedReferences | None = None
+    texts      by the names of `core.guidance.Pass.text`
+    riders     what travels with it, at most one of a kind (`evaluation.register`)
+    padding    fills the channels a masked-input backbone has beside the latent: (1, group + channels, F, h, w)
+    shift      of the schedule, which step windows are shares of
+    attention  by name
+    windows    that a longer video is evaluated in
+    """
+
+    texts: dict[str, Text]
+    riders: tuple[Rider, ...] = ()
     padding: Tensor | None = None
     shift: float = 1.0
     attention: str = AUTO
-    people: People | None = None
-    frames: Given | None = None
-    edit: Edit | None = None
+    windows: Windows | None = None
 
-    def over(self, edit: Edit, start: int, stop: int) -> "Condition":
-        """The same for an edit's latent frames [start, stop) alone."""
-        references, people, frames = self.references, self.people, self.frames
-        part = slice(start, stop)
-        if references is not None and references.cells is not None:
-            references = replace(references, cells=references.cells[part])
-        if people is not None and people.cells is not None:
-            people = replace(people, cells=people.cells[part])
-        if frames is not None:
-            frames = Given(frames.latent[:, :, part], frames.replaced[part], frames.clock)
-        return replace(self, references=references, people=people, frames=frames, edit=edit)
+    def spare(self, latent: tuple[int, ...]) -> int:
+        """Frames that riders have behind a video's latent (B, C, F, h, w)."""
+        return sum(rider.spare(latent) for rider in self.riders)
 
+    def begin(self, noise: Tensor, seed: int) -> Tensor:
+        """Noise of a video (B, C, F, h, w) with that of what riders have behind it."""
+        for rider in in_order(self.riders):
+            noise = rider.begin(noise, seed)
+        return noise
 
-def encode_frames(vae: VideoVAE, placed: Placed, empty: Tensor) -> Given:
-    """Pictures on the video whose empty latent is given (1, C, F, h, w). ValueError as `core.frames.clips_to_encode` says."""
-    return given_frames(placed, lambda pictures: encode_pictures(vae, pictures), empty, vae.geometry)
-
-
-def grey_padding(vae: VideoVAE, frames: int, height: int, width: int) -> Tensor:
-    """Mask (0, unknown) and condition channels of the video itself for a backbone of masked input: a grey video.
-    frames, height, width in pictures and pixels -> (1, group + channels, F, h, w)."""
-    grey = encode_pictures(vae, torch.full((frames, height, width, 3), 0.5))
-    return torch.cat([torch.zeros_like(grey[:, : vae.geometry.group]), grey], dim=1)
+    def over(self, start: int, stop: int) -> "Condition":
+        """The same for the video's latent frames [start, stop) alone, in one window."""
+        riders = tuple(rider.over(start, stop) for rider in self.riders)
+        padding = None if self.padding is None else self.padding[:, :, start:stop]
+        return replace(self, riders=riders, padding=padding, windows=None)
 
 
 def velocity(
     dit: Backbone,
-    latent: Tensor,
+    state: Tensor,
     sigma: Tensor,
     condition: Condition,
     entry: Pass,
     kept: Kept | None = None,
 ) -> Tensor:
-    """One pass, in the windows of a long edit. latent (B, C, F, h, w), behind it the frames of an edit's semantic tokens; sigma scalar,
-    or (B, F) for a level per frame; `kept`, what this pass keeps from step to step."""
-    if condition.edit is None:
-        return _evaluate(dit, latent, sigma, condition, entry, kept)
+    """One pass. state (B, C, F + k, h, w): the video's latent, and behind it what riders have there; sigma scalar, (B,), or (B, F)
+    for a level per frame; `kept`, what this pass keeps from step to step. -> as state, in the model's type or state's."""
+    windows = condition.windows
+    if windows is None or state.shape[2] - condition.spare(tuple(state.shape)) <= windows.frames:
+        return evaluate(dit, state, sigma, condition, entry, kept)[0]
     return in_windows(
-        lambda part, edit, *span: _evaluate(dit, part, sigma, condition.over(edit, *span), entry),
-        latent,
-        condition.edit,
+        lambda part, *span: evaluate(dit, part, sigma, condition.over(*span), entry)[0],
+        state,
+        condition.spare(tuple(state.shape)),
+        windows,
     )
 
 
-def _evaluate(
+def evaluate(
     dit: Backbone,
-    latent: Tensor,
+    state: Tensor,
     sigma: Tensor,
     condition: Condition,
     entry: Pass,
     kept: Kept | None = None,
-) -> Tensor:
-    """One evaluation of one pass. latent (B, C, F, h, w), behind it the frames of an edit's semantic tokens; sigma scalar, or (B, F) for a
-    level per frame. A pass that keeps the conditions is shown the given frames clean, and says of them that they lead there."""
-    state, edit = latent.to(dit.dtype), condition.edit
-    running = latent if edit is None else latent[:, :, : edit.frames]
-    batch, _, frames, rows, columns = running.shape
-    latent = state[:, :, :frames]
-    given = _references_of(condition.references, entry)
-    clean, clock = condition.frames if entry.conditions else None, sigma
-    if clean is not None:
-        latent, clock = clean.on(latent), _clocks(clean, sigma, batch)
-    share = 0.0
-    if given is not None and given.arranged.layout.timed:
-        share = share_of(float(sigma.max()), lambda part: flow_sigma(part, condition.shift))
-    behind = tail(dit, given, state, share, condition.attention, edit)
-    everywhere_alike = given is not None and given.arranged.layout.constant and given.cells is None
-    if behind is not None and kept is not None and everywhere_alike:
-        behind = recalling(behind, kept)
-    text = condition.texts[entry.text].to(latent).expand(batch, -1, -1)
-    identities = None
-    if condition.people is not None:
-        beside = 0 if behind is None or not behind.reads_text else behind.tokens.shape[1]
-        video = dit.geometry.count(frames, rows, columns)
-        identities = read(dit, condition.people, entry.conditions, text.shape[1], video, beside)
+) -> tuple[Tensor, Tensor]:
+    """One pass in one window, as `velocity` says. -> that, and the tokens behind the video after the last block (B, R, C)."""
+    riders, video = in_order(condition.riders), state.shape[2] - condition.spare(tuple(state.shape))
+    latent = state[:, :, :video].to(dit.device, dit.dtype)
+    evaluation = Evaluation(dit, entry, state, latent, sigma, sigma)
+    own = []
+    for rider in riders:
+        first = len(evaluation.behind)
+        evaluation = rider.now(evaluation)
+        own.append(range(first, len(evaluation.behind)))
+    latent, batch = evaluation.latent, len(state)
+    text = condition.texts[entry.text]
+    states = text.states.to(latent).expand(batch, -1, -1)
+    behind = tail(evaluation, Schedule(condition.shift, condition.attention), kept)
     extra = [] if condition.padding is None else [condition.padding.to(latent).expand(batch, -1, -1, -1, -1)]
+    clock = evaluation.clock * dit.geometry.clock
     out, after = dit.through(
         torch.cat([latent, *extra], dim=1),
-        (clock * dit.geometry.clock).expand(batch) if clock.ndim == 0 else clock * dit.geometry.clock,
-        text,
+        clock.expand(batch) if clock.ndim == 0 else clock,
+        states,
+        context_bias=text.bias,
         image_features=dit.no_image(batch),
         tail=behind,
-        identities=identities,
+        identities=identities(evaluation, states.shape[1], behind),
     )
-    out = out if clean is None else _towards(clean, running, sigma, out.to(running))
-    return out if edit is None else edit.finish(out, after)
+    for rider, which in zip(riders, own, strict=True):
+        out = rider.finish(evaluation, out, own_tokens(evaluation, which, after))
+    return out, after
 
 
-def _references_of(references: EncodedReferences | None, entry: Pass) -> EncodedReferences | None:
-    """What a pass is shown of them: all, nothing, or zero latents, as their recipe says (`guider_null`)."""
-    if references is None or entry.conditions:
-        return references
-    null = references.arranged.layout.recipe.guider_null
-    if null == "zero":
-        return replace(references, inputs=tuple(torch.zeros_like(one) for one in references.inputs))
-    return references if null == "keep" else None
-
-
-def _clocks(given: Given, sigma: Tensor, batch: int) -> Tensor:
-    """Levels (B, F), 0 for frames with a clock of their own; or as they are."""
-    if given.clock != "own":
-        return sigma
-    levels = sigma.expand(batch, len(given.replaced)) if sigma.ndim == 0 else sigma
-    return levels * ~given.replaced.to(sigma.device)
-
-
-def _towards(given: Given, latent: Tensor, sigma: Tensor, velocity: Tensor) -> Tensor:
-    """The velocity, with that of the given frames: straight to what was given, from where they are."""
-    frames = len(given.replaced)
-    straight = (latent[:, :, :frames] - given.latent.to(latent)) / sigma.max()
-    video = torch.where(given.mask.to(latent.device), straight, velocity[:, :, :frames])
-    return torch.cat([video, velocity[:, :, frames:]], dim=2)
+def in_windows(
+    evaluate: Callable[[Tensor, int, int], Tensor], state: Tensor, spare: int, windows: Windows
+) -> Tensor:
+    """What `evaluate(state, start, stop)` says of overlapping parts [start, stop) of a video's latent (B, C, F + spare, h, w), put
+    together as ComfyUI does: each part is led by the frame before it, weights are a pyramid, and what riders have behind the
+    video, which goes into every part whole, takes the mean (our choice: SAMA's released code leaves its tokens out)."""
+    frames = state.shape[2] - spare
+    video, behind = state[:, :, :frames], state[:, :, frames:]
+    total, count, said = torch.zeros_like(video), torch.zeros(frames, 1, 1, device=state.device), []
+    for start, stop in windows.spans(frames):
+        first = max(0, start - 1)
+        out = evaluate(torch.cat([video[:, :, first:stop], behind], dim=2), first, stop)
+        weight = windows.weights(stop - start)[:, None, None].to(count)
+        total[:, :, start:stop] += out[:, :, start - first : stop - first] * weight
+        count[start:stop] += weight
+        said.append(out[:, :, stop - first :])
+    return torch.cat([total / count, torch.stack(said).mean(0)], dim=2)
 
 
 def guided_velocity(
@@ -154,16 +138,17 @@ def guided_velocity(
     """The passes of each noise level, combined, in the latent's type; for the steps of one run, of one batch size."""
     kept: dict[Pass, Kept] = defaultdict(list)
 
-    def combined(latent: Tensor, sigma: Tensor) -> Tensor:
+    def combined(state: Tensor, sigma: Tensor) -> Tensor:
         table = guidance.table(share_of(float(sigma), lambda part: flow_sigma(part, condition.shift)))
         passes = {
-            entry: velocity(dit, latent, sigma, condition, entry, kept[entry]).to(latent)
-            for entry, _ in table
+            entry: velocity(dit, state, sigma, condition, entry, kept[entry]).to(state) for entry, _ in table
         }
         guided = combine(table, passes)
         if guidance.renorm != "off" and len(table) > 1:
             guided = renormed(guided, passes[CONDITIONED], guidance.renorm == "frames")
-        return guided if condition.frames is None else _towards(condition.frames, latent, sigma, guided)
+        for rider in in_order(condition.riders):
+            guided = rider.guide(state, sigma, guided)
+        return guided
 
     return combined
 
@@ -177,10 +162,9 @@ def generate(
     sigmas: Tensor,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """A whole run. noise (B, C, F, h, w), with that of an edit's semantic tokens behind it, sigmas (steps + 1,) -> video (B, 3, pictures, height, width) in [-1, 1].
-    The latent is kept in fp32 whatever the weights' type, as in ComfyUI: fifty small steps would round away in bf16."""
-    latent = sample_euler(guided_velocity(dit, condition, guidance), noise, sigmas.to(noise.device), progress)
-    if condition.edit is not None:
-        latent = latent[:, :, : condition.edit.frames]
+    """A whole run. noise (B, C, F + k, h, w) as `Condition.begin` makes it, sigmas (steps + 1,) -> video (B, 3, pictures, height, width)
+    in [-1, 1]. The latent is kept in fp32 whatever the weights' type, as in ComfyUI: fifty small steps would round away in bf16."""
+    state = sample_euler(guided_velocity(dit, condition, guidance), noise, sigmas.to(noise.device), progress)
+    latent = state[:, :, : state.shape[2] - condition.spare(tuple(state.shape))]
     with torch.no_grad():
         return vae.decode(latent.to(vae.dtype)).float().clamp(-1, 1)

@@ -19,9 +19,9 @@ from refvid.backbones.wan.geometry import GROUP
 from refvid.backbones.wan.lora import merge_lora_file
 from refvid.core.editing import LONGEST, Windows
 from refvid.demo import models, showcase
-from refvid.hosts import pipeline
-from refvid.hosts.pipeline import Request
-from refvid.hosts.plain_instruction import edit_film, with_editing_adapter
+from refvid.hosts.plain import pipeline
+from refvid.hosts.plain.edit_film import edit_film, with_editing_adapter
+from refvid.hosts.plain.pipeline import Request
 
 pytestmark = pytest.mark.comfy
 API = Path(__file__).resolve().parents[2] / "workflows" / "api"

@@ -6,20 +6,20 @@ import comfy.sample
 import comfy.samplers
 import comfy.utils
 import pytest
+import refvid_riders as plain
 import refvid_run as run
 import torch
 from refvid_edit import FRAMES, SHIFT, SIDE, Editor
 
 import nodes
 from refvid.backbones.wan.geometry import GROUP
-from refvid.backbones.wan.sampler import flow_sigmas
+from refvid.backbones.wan.sampler import flow_sigmas, sample_euler
 from refvid.core.controls import Controls
 from refvid.core.editing import Windows
 from refvid.core.frames import Given, Placed
 from refvid.core.guidance import Guidance, Scale, joint
 from refvid.core.references import make_reference
 from refvid.core.semantic import first_frames
-from refvid.hosts import plain, plain_references
 from refvid.hosts.comfy import halves, sidecar
 from refvid.hosts.comfy.apply import apply_references
 from refvid.hosts.comfy.conditioning import with_values
@@ -87,7 +87,7 @@ def test_the_semantic_tokens_are_integrated_by_the_samplers_own_steps(editor, na
         def __call__(self, x, sigma, **kwargs):
             return x - velocity(x, sigma.flatten()[0]) * sigma.flatten()[0]
 
-    joined = condition.edit.begin(noise, 5)
+    joined = condition.begin(noise, 5)
     torch.manual_seed(0)
     wanted = sampler.sampler_function(
         Denoiser(), joined * sigmas[0], sigmas, extra_args={"seed": 5}, disable=True
@@ -160,7 +160,7 @@ def test_a_batch_of_two_is_two_runs(editor):
     velocity = plain.guided_velocity(editor.dit, condition, joint(Scale(4.0)))
     for row in range(2):
         state = torch.cat([noise, spare], dim=2)[row : row + 1]
-        made = plain.sample_euler(velocity, state, flow_sigmas(4, SHIFT))
+        made = sample_euler(velocity, state, flow_sigmas(4, SHIFT))
         wanted = editor.comfy.model.process_latent_out(made[:, :, :FRAMES])
         assert run.worst(got[row : row + 1], wanted) < 1e-3
 
@@ -178,7 +178,7 @@ def test_references_and_replaced_frames_stand_beside_the_source(editor):
     out = apply_references(model, None, positive, negative, editor.vae, start, given, editor.recipe)
     guider = table_guider(out.model, out.positive, out.negative, joint(Scale(4.0)))
     got = run.sample(out.model, None, None, start, guider=guider)
-    references = plain_references.encode_references(
+    references = plain.encode_references(
         editor.dit, editor.plain_vae, given, editor.recipe, (FRAMES, SIDE, SIDE)
     )
     seen = editor.comfy.model.process_latent_in(start["samples"])

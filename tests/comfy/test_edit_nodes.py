@@ -22,8 +22,8 @@ from refvid.hosts.comfy import halves, sidecar
 from refvid.hosts.comfy.backbone import load_model
 from refvid.hosts.comfy.conditioning import attach_source
 from refvid.hosts.comfy.semantic import load_editing_adapter, modules_of
-from refvid.hosts.pipeline import load_backbone
-from refvid.hosts.plain_instruction import with_editing_adapter
+from refvid.hosts.plain.edit_film import with_editing_adapter
+from refvid.hosts.plain.pipeline import load_pipeline
 
 pytestmark = pytest.mark.comfy
 
@@ -200,7 +200,7 @@ def test_an_editing_adapter_is_taken_whole_or_refused_in_both_hosts(editor, tmp_
     path, low = adapter_file(tmp_path, sizes)
     save_model({**tiny.semantic_state(sizes.width), **change(low)}, path, metadata, dtype=torch.float32)
     plain = tiny.save_models(tmp_path / "plain", sizes)
-    before, backbone = load_model(str(plain[0]), None), load_backbone(*plain)
+    before, backbone = load_model(str(plain[0]), None), load_pipeline(*plain)
     with pytest.raises(ValueError, match=rf"^adapter: editing\.safetensors.*{says}"):
         load_editing_adapter(before, str(path), 1.0)
     with pytest.raises(ValueError, match=rf"^adapter: editing\.safetensors.*{says}"):

@@ -3,6 +3,7 @@
 import copy
 
 import pytest
+import refvid_riders as plain
 import refvid_run as run
 import refvid_tiny as tiny
 import torch
@@ -15,7 +16,6 @@ from refvid.core.guidance import CONDITIONED
 from refvid.core.recipes import recipe_named
 from refvid.core.references import make_reference
 from refvid.core.semantic import as_frames, as_tokens
-from refvid.hosts import plain, plain_references
 from refvid.hosts.comfy import semantic
 from refvid.hosts.comfy.apply import apply_references
 
@@ -37,7 +37,7 @@ def test_sama_equals_its_released_forward(tmp_path):
     editor, video = Editor.make(tmp_path), noisy()
     state = torch.randn(1, COUNT, FEATURES, generator=torch.Generator().manual_seed(8))
     joined = torch.cat([video, as_frames(state, tuple(video.shape))], dim=2)
-    seen = editor.condition().edit.source
+    (seen,) = (one.latent for one in editor.condition().riders)
     wanted, said = published(editor.dit, editor.modules, video, state, seen, run.text(1), 1000 * SIGMA)
     with run.in_float64(editor.comfy, semantic.modules_of(editor.comfy)) as made:
         run.velocity_at(editor.installed(), *editor.words(), joined, SIGMA, FRAMES)
@@ -53,7 +53,8 @@ def test_the_in_context_recipe_equals_that_forward_without_types_and_semantic_to
     editor, video = Editor.make(tmp_path), noisy()
     untyped = copy.deepcopy(editor.modules)
     untyped.segment_embedding.weight.zero_()
-    seen, nothing = editor.condition("in_context").edit.source, torch.zeros(1, 0, FEATURES)
+    (source,) = editor.condition("in_context").riders
+    seen, nothing = source.latent, torch.zeros(1, 0, FEATURES)
     wanted, _ = published(editor.dit, untyped, video, nothing, seen, run.text(1), 1000 * SIGMA)
     with run.in_float64(editor.comfy) as made:
         run.velocity_at(editor.installed(), *editor.words("in_context"), video, SIGMA)
@@ -102,11 +103,11 @@ def test_videomaker_equals_cores_forward_on_one_frame_more(tmp_path, recipe, see
     references = [make_reference(run.picture(3), None, Controls(sees=sees))]
     out = apply_references(model, None, *words, run.load_vae(vae), run.empty_latent(), references, recipe)
     host, video = load_dit(path)[0].double(), noisy()
-    encoded = plain_references.encode_references(
+    encoded = plain.encode_references(
         host, load_vae(vae), references, recipe_named(recipe), (FRAMES, SIDE, SIDE)
     )
     assert encoded is not None
-    condition = plain.Condition({"positive": run.text(1).double()}, encoded)
+    condition = plain.condition({"positive": run.text(1).double()}, encoded)
     ours = plain.velocity(host, video.double(), at(SIGMA), condition, CONDITIONED)
     picture = encoded.inputs[0].double()
     clock = torch.full((1, FRAMES + 1), 1000 * SIGMA, dtype=torch.float64)

@@ -11,6 +11,7 @@ import comfy.ldm.wan.model as core
 import comfy.quant_ops
 import comfy.sd
 import pytest
+import refvid_riders as plain
 import refvid_tiny as tiny
 import torch
 from comfy_api.torch_helpers import set_torch_compile_wrapper
@@ -27,7 +28,6 @@ from refvid.core.guidance import CONDITIONED
 from refvid.core.recipes import in_context, recipe_named
 from refvid.core.references import make_reference
 from refvid.core.verdicts import Verdicts
-from refvid.hosts import plain, plain_references
 from refvid.hosts.comfy import conditioning, halves, identity, rivals, sidecar
 from refvid.hosts.comfy.apply import apply_references
 from refvid.hosts.comfy.frames import replace_frames
@@ -281,10 +281,10 @@ def joined(dit: WanDiT, model, positive: list, given: dict, noise: Tensor, refer
     arranged = conditioning.arranged_of(options, dit.geometry)
     to = {"device": DEVICE, "dtype": torch.float32}
     shown = tuple(model.model.process_latent_in(one).to(**to) for one in options[conditioning.LATENTS])
-    encoded = plain_references.EncodedReferences(arranged, shown) if references else None
+    encoded = plain.References(arranged, shown) if references else None
     replaced = torch.zeros(GRID[0], dtype=torch.bool).index_fill(0, torch.tensor(0), True)
     clean = model.model.process_latent_in(given["samples"]) * replaced[None, None, :, None, None]
-    asked = plain.Condition(
+    asked = plain.condition(
         {"positive": text.to(**to)},
         encoded,
         attention="deterministic",

@@ -5,6 +5,7 @@ from dataclasses import replace
 import comfy.sample
 import comfy.samplers
 import pytest
+import refvid_riders as plain
 import torch
 from comfy_extras.nodes_wan import WanPhantomSubjectToVideo
 from refvid_run import empty_latent, picture, sample, text, worst
@@ -16,7 +17,6 @@ from refvid.core.frames import Placed
 from refvid.core.guidance import Guidance, Scale, joint
 from refvid.core.recipes import EDITING, RECIPES, phantom, recipe_named
 from refvid.core.references import make_reference
-from refvid.hosts import plain, plain_references
 from refvid.hosts.comfy import conditioning as keys
 from refvid.hosts.comfy.apply import apply_references
 from refvid.hosts.comfy.backbone import with_shift
@@ -105,14 +105,14 @@ def test_both_hosts_agree_for_every_recipe(t2v, vae, folder, keeping, recipe, gu
     given = [make_reference(picture(seed)) for seed in range(3, 3 + min(2, chosen.max_references))]
     shifted = with_shift(t2v, SHIFT)
     out = apply_references(shifted, None, *words(), vae, empty_latent(), given, chosen)
-    encoded = plain_references.encode_references(dit, plain_vae, given, chosen, (3, 8, 8))
+    encoded = plain.encode_references(dit, plain_vae, given, chosen, (3, 8, 8))
     texts = {"positive": text(1), "negative": text(2)}
     made = []
     for null in {chosen.guider_null, *NULLS}:
         other = replace(chosen, guider_null=null)
         layout = replace(encoded.arranged.layout, recipe=other)
         references = replace(encoded, arranged=replace(encoded.arranged, layout=layout))
-        velocity = plain.guided_velocity(dit, plain.Condition(texts, references, shift=SHIFT), guidance)
+        velocity = plain.guided_velocity(dit, plain.condition(texts, references, shift=SHIFT), guidance)
         noise = comfy.sample.prepare_noise(empty_latent()["samples"], 5)
         latent = sample_euler(velocity, noise, flow_sigmas(4, SHIFT))
         made.append((null, latent * plain_vae.deviation + plain_vae.mean))

@@ -76,20 +76,19 @@ HELD = (
         ("text",),
     ),
     Fault(
-        "null-latent", "the null pass of a zero recipe sees the references", "hosts/plain.py",
-        "torch.zeros_like(one) for one in references.inputs", "one for one in references.inputs",
+        "null-latent", "the null pass of a zero recipe sees the references", "hosts/plain/references.py",
+        "[torch.zeros_like(one) for one in self.inputs]", "[one for one in self.inputs]",
         ("null_pass",),
     ),
     Fault(
         "target-sign", "training learns the velocity backwards", "training/objective.py",
-        "(velocity.float() - (batch.noise - batch.latent))",
-        "(velocity.float() - (batch.latent - batch.noise))",
+        "(said.float() - (batch.noise - batch.latent))", "(said.float() - (batch.latent - batch.noise))",
         ("training",),
     ),
     Fault(
         "replaced-level", "in training replaced frames have the video's noise and timestep",
         "training/objective.py",
-        "batch.sigma[:, None] * ~batch.replaced", "batch.sigma[:, None] * (batch.replaced | True)",
+        "if bool(batch.replaced.any()):", "if False:",
         ("training",),
     ),
     Fault(

@@ -25,7 +25,7 @@ from refvid.core.identity import Identity, save_identity
 from refvid.core.long_video import LongVideo
 from refvid.demo import evaluate_frames, models, showcase
 from refvid.demo.sheet import contact_sheet
-from refvid.hosts.plain_long_video import Parts
+from refvid.hosts.plain.long_video import Parts
 from refvid.media.outputs import PICTURE, written
 from refvid.training.cache import PART, cached_rows
 from refvid.training.kept_runs import begin, kept

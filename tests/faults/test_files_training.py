@@ -15,7 +15,7 @@ from refvid_soak import amount
 from refvid_toy_run import NEWEST, RESULT, STEPS, cut_off, train_toy
 
 from refvid.core.files import MARK, read_mark, replacing
-from refvid.hosts.plain_long_video import Parts
+from refvid.hosts.plain.long_video import Parts
 from refvid.training.cache import PART, cached_rows
 from refvid.training.dit import Start, begun_dit
 from refvid.training.kept_runs import kept, marked

@@ -4,6 +4,7 @@ mask on the CPU."""
 import functools
 
 import pytest
+import refvid_riders as plain
 import torch
 from refvid_cases import CASES, Case, Host, condition, drawn, evaluated
 from refvid_device import COMPILER, DEVICE, DRY, TYPES
@@ -13,7 +14,6 @@ from refvid.backbones.wan.sampler import flow_sigmas
 from refvid.backbones.wan.vae import WanVAE
 from refvid.core.controls import Controls, StepWindow
 from refvid.core.guidance import Guidance, Scale
-from refvid.hosts import plain
 from refvid.kernels.paths import AUTO, EAGER, NAMES
 
 pytestmark = pytest.mark.gpu
@@ -73,7 +73,7 @@ def generated(rounded: torch.dtype, dtype: torch.dtype, device: torch.device, at
     torch.manual_seed(0)
     vae = WanVAE(8).to(rounded).to(device, dtype).eval().requires_grad_(False)
     asked = condition(made, Case((Controls(0.5, StepWindow(0.0, 0.5)), Controls(soft=True))), attention)
-    asked.texts["negative"] = made.put(drawn(1, 4, 32, seed=8))
+    asked.texts["negative"] = plain.Text(made.put(drawn(1, 4, 32, seed=8)))
     guidance = Guidance(Scale(4.0), Scale(4.0), "clip")
     noise = made.latent(9).to(torch.promote_types(dtype, torch.float32))
     return plain.generate(made.dit, vae, asked, guidance, noise, flow_sigmas(2, 3.0)).double().cpu()

@@ -4,6 +4,7 @@ from dataclasses import replace
 from itertools import combinations
 
 import pytest
+import refvid_riders as plain
 import refvid_run as run
 import refvid_tiny as tiny
 import torch
@@ -13,7 +14,6 @@ from refvid.core.controls import Controls, FrameWindow, StepWindow
 from refvid.core.guidance import CONDITIONED
 from refvid.core.recipes import recipe_named
 from refvid.core.references import Reference, make_reference
-from refvid.hosts import plain, plain_references
 from refvid.hosts.comfy.apply import apply_references
 from refvid.hosts.comfy.backbone import with_shift
 
@@ -74,10 +74,10 @@ def velocities(twin, case: tuple[str, ...]) -> dict[str, torch.Tensor]:
     model, comfy_vae, dit, vae = twin
     texts = {"positive": run.text(1), "negative": run.text(2)}
     latent = torch.randn(1, 16, *GRID, generator=torch.Generator().manual_seed(7))
-    encoded = plain_references.encode_references(dit, vae, references(case), recipe_named("saber"), GRID)
+    encoded = plain.encode_references(dit, vae, references(case), recipe_named("saber"), GRID)
     found = {}
     for attention in ("auto", "eager"):
-        condition = plain.Condition(texts, encoded, shift=SHIFT, attention=attention)
+        condition = plain.condition(texts, encoded, shift=SHIFT, attention=attention)
         found[f"plain {attention}"] = plain.velocity(dit, latent, torch.tensor(SIGMA), condition, CONDITIONED)
         out = apply_references(
             model, None, [[texts["positive"], {}]], [[texts["negative"], {}]], comfy_vae, run.empty_latent(),

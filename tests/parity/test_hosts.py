@@ -5,6 +5,7 @@ from dataclasses import replace
 import comfy.conds
 import comfy.sample
 import pytest
+import refvid_riders as plain
 import refvid_run as run
 import refvid_tiny as tiny
 import torch
@@ -18,13 +19,13 @@ from refvid.core.frames import CLOCKS, Placed
 from refvid.core.guidance import CONDITIONED, Guidance, Scale, joint
 from refvid.core.recipes import RECIPES, recipe_named
 from refvid.core.references import arrange, make_reference
-from refvid.hosts import plain, plain_references
 from refvid.hosts.comfy import halves, sidecar
 from refvid.hosts.comfy.apply import apply_references
 from refvid.hosts.comfy.backbone import load_text_encoder as load_comfy_text_encoder
 from refvid.hosts.comfy.backbone import with_shift
 from refvid.hosts.comfy.frames import replace_frames
 from refvid.hosts.comfy.guiders import renorm_guidance, table_guider
+from refvid.hosts.plain import tail as plain_tail
 
 pytestmark = pytest.mark.comfy
 
@@ -76,12 +77,12 @@ def applied(twin, recipe):
         twin.comfy, None, [[texts["positive"], {}]], [[texts["negative"], {}]], twin.comfy_vae,
         run.empty_latent(), chosen(recipe), recipe,
     )  # fmt: skip
-    encoded = plain_references.encode_references(
+    encoded = plain.encode_references(
         twin.plain, twin.plain_vae, chosen(recipe), recipe_named(recipe), (3, 8, 8)
     )
     masked_input = twin.plain.config.in_channels == 36
     padding = plain.grey_padding(twin.plain_vae, 9, 64, 64) if masked_input else None
-    return out, plain.Condition(texts, encoded, padding)
+    return out, plain.condition(texts, encoded, padding)
 
 
 @pytest.mark.parametrize(("backbone", "recipe"), CASES)
@@ -96,7 +97,7 @@ def test_one_evaluation_agrees(twins, backbone, recipe):
         twin.plain,
         latent,
         torch.tensor(0.6),
-        plain.Condition(condition.texts, None, condition.padding),
+        plain.Condition(condition.texts, padding=condition.padding),
         CONDITIONED,
     )
     assert run.worst(ours, bare) > 1e-3  # the references do something
@@ -150,11 +151,8 @@ def test_given_frames_beside_references_agree(twins, clock, indices, guidance):
     (model,), positive, negative, latent = replace_frames(
         [out.model], out.positive, out.negative, twin.comfy_vae, run.empty_latent(), placed
     )
-    condition = replace(
-        condition,
-        shift=SHIFT,
-        frames=plain.encode_frames(twin.plain_vae, placed, run.empty_latent()["samples"]),
-    )
+    frames = plain.encode_frames(twin.plain_vae, placed, run.empty_latent()["samples"])
+    condition = plain.with_riders(replace(condition, shift=SHIFT), frames)
     at = torch.randn(1, 16, 3, 8, 8, generator=torch.Generator().manual_seed(7))
     got = run.velocity_at(model, positive, negative, at, 0.6)
     assert run.worst(plain.velocity(twin.plain, at, torch.tensor(0.6), condition, CONDITIONED), got) < 1e-5
@@ -166,10 +164,7 @@ def test_given_frames_beside_references_agree(twins, clock, indices, guidance):
     theirs = run.sample(model, None, None, latent, steps=6, guider=guider)
     assert run.worst(raw(ours), theirs) < 1e-3
     assert (
-        run.worst(
-            ours[:, :, condition.frames.replaced], condition.frames.latent[:, :, condition.frames.replaced]
-        )
-        < 1e-5
+        run.worst(ours[:, :, frames.given.replaced], frames.given.latent[:, :, frames.given.replaced]) < 1e-5
     )
 
 
@@ -198,8 +193,8 @@ def test_a_timestep_per_frame_agrees_on_a_48_channel_backbone_with_references(tm
     )
     arranged = arrange([torch.ones(128, 128)], [Controls(0.5)], recipe_named("saber"), WAN_2_2)
     sigma = torch.tensor([[0.0, 0.7, 0.7]])
-    encoded = plain_references.EncodedReferences(arranged, (reference,))
-    ours = plain.velocity(dit, latent, sigma, plain.Condition({"positive": context}, encoded), CONDITIONED)
+    encoded = plain.References(arranged, (reference,))
+    ours = plain.velocity(dit, latent, sigma, plain.condition({"positive": context}, encoded), CONDITIONED)
     module = sidecar.install(patcher, halves.REFERENCES)
     options = {**module.model_options["transformer_options"], "wrappers": module.wrappers}
     with torch.no_grad():
@@ -270,7 +265,9 @@ def test_what_a_run_keeps_of_a_reference_that_reads_only_itself_changes_nothing_
     got = run.sample(out.model, None, None, run.empty_latent(), steps=6, guider=guider)
     made = []
     for keeps in (True, False):
-        monkeypatch.setattr(plain, "recalling", plain.recalling if keeps else lambda tail, kept: tail)
+        monkeypatch.setattr(
+            plain_tail, "recalling", plain_tail.recalling if keeps else lambda tail, kept: tail
+        )
         velocity = plain.guided_velocity(twin.plain, condition, joint(Scale(3.0)))
         made.append(sample_euler(velocity, noise, flow_sigmas(6, SHIFT)))
     assert run.worst(*made) < 1e-4

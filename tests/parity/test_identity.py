@@ -1,6 +1,7 @@
 """Slot-ID on both hosts: the same identity from the same clip, and the same numbers from it, alone and beside references."""
 
 import pytest
+import refvid_riders as plain
 import refvid_run as run
 import refvid_tiny as tiny
 import torch
@@ -15,7 +16,6 @@ from refvid.core.guidance import CONDITIONED, NULL, Scale, joint
 from refvid.core.reach import reach, words
 from refvid.core.recipes import recipe_named
 from refvid.core.references import make_reference
-from refvid.hosts import plain, plain_identity, plain_references
 from refvid.hosts.comfy import identity as comfy_identity
 from refvid.hosts.comfy.apply import apply_references
 from refvid.hosts.comfy.backbone import with_shift
@@ -67,13 +67,13 @@ class Twin:
             for s in (1, 2)
         ]
         self.by_plain = [
-            plain_identity.encode_identity(self.adapter, self.plain_vae, film(s), masks(s))[0] for s in (1, 2)
+            plain.encode_identity(self.adapter, self.plain_vae, film(s), masks(s))[0] for s in (1, 2)
         ]
 
-    def people(self, case: str) -> plain_identity.People:
+    def people(self, case: str) -> plain.People:
         asked = CASES[case]
         persons = tuple(
-            plain_identity.Person(
+            plain.Person(
                 one.tokens(how.get("parts", "both")),
                 how.get("strength", 1.0),
                 comfy_identity.words(how["phrase"])[0] if "phrase" in how else None,
@@ -83,7 +83,7 @@ class Twin:
         cells = [reach(FrameWindow(), how.get("region"), GRID, WAN_2_1) for how in asked]
         limited = any("region" in how for how in asked)
         nobody = self.adapter.nobody
-        return plain_identity.People(persons, nobody, words(cells, *GRID) if limited else None)
+        return plain.People(persons, nobody, words(cells, *GRID) if limited else None)
 
     def conditioned(self, case: str, model=None, positive=None, negative=None):
         models = [model or self.comfy]
@@ -117,7 +117,7 @@ def test_one_evaluation_agrees(twins, backbone, case):
     padding = None
     if backbone == "i2v":
         padding = plain.grey_padding(twin.plain_vae, 9, 64, 64)
-    condition = plain.Condition(TEXTS, people=twin.people(case), padding=padding, shift=SHIFT)
+    condition = plain.condition(TEXTS, people=twin.people(case), padding=padding, shift=SHIFT)
     ours = plain.velocity(twin.plain, latent, torch.tensor(SIGMA), condition, CONDITIONED)
     texts = {}
     if backbone == "i2v":  # a grey start, as the plain host has it
@@ -142,10 +142,8 @@ def test_beside_references_and_in_either_order(twins, case, identity_first):
     twin = twins["t2v"]
     reference = [make_reference(run.picture(3), LEFT, region=LEFT), make_reference(run.picture(4))]
     latent = torch.randn(1, 16, *GRID, generator=torch.Generator().manual_seed(7))
-    encoded = plain_references.encode_references(
-        twin.plain, twin.plain_vae, reference, recipe_named("saber"), GRID
-    )
-    condition = plain.Condition(TEXTS, encoded, people=twin.people(case), shift=SHIFT)
+    encoded = plain.encode_references(twin.plain, twin.plain_vae, reference, recipe_named("saber"), GRID)
+    condition = plain.condition(TEXTS, encoded, people=twin.people(case), shift=SHIFT)
     ours = plain.velocity(twin.plain, latent, torch.tensor(SIGMA), condition, CONDITIONED)
 
     def referenced(model, positive, negative):
@@ -164,7 +162,7 @@ def test_beside_references_and_in_either_order(twins, case, identity_first):
 
 def test_a_whole_run_with_guidance_agrees(twins):
     twin = twins["t2v"]
-    condition = plain.Condition(TEXTS, people=twin.people("weak"), shift=SHIFT)
+    condition = plain.condition(TEXTS, people=twin.people("weak"), shift=SHIFT)
     noise = torch.randn(1, 16, *GRID, generator=torch.Generator().manual_seed(3))
     step = plain.guided_velocity(twin.plain, condition, joint(Scale(4.0)))
     with torch.no_grad():

@@ -4,6 +4,7 @@ in every type."""
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import refvid_riders as plain
 import refvid_tiny as tiny
 import torch
 from torch import Tensor
@@ -15,9 +16,8 @@ from refvid.core.guidance import CONDITIONED
 from refvid.core.recipes import in_context, recipe_named, sama
 from refvid.core.references import make_reference
 from refvid.core.semantic import SemanticConfig, SemanticModules
-from refvid.hosts import plain, plain_references
-from refvid.hosts.plain_edit import Edit
-from refvid.hosts.plain_identity import People, Person
+from refvid.hosts.plain.identities import People, Person
+from refvid.hosts.plain.source import Source
 
 SIGMA = 0.6
 BATCH = 2
@@ -78,7 +78,7 @@ class Case:
 def edited(semantic: bool) -> Callable[[Host], dict]:
     def made(host: Host) -> dict:
         recipe = sama() if semantic else in_context()
-        return {"edit": Edit(host.latent(20), recipe, host.semantic if semantic else None)}
+        return {"source": Source(host.latent(20), recipe, host.semantic if semantic else None)}
 
     return made
 
@@ -118,7 +118,7 @@ CASES = {
     "VideoMaker's kept keys": Case((ALONE,), recipe="videomaker", turns=2),
     "a recipe without text": Case((Controls(),), recipe="videomaker_no_text"),
     "streams of their own size": Case((Controls(), Controls(2.0)), recipe="bernini"),
-    "an edit's source": Case((Controls(0.5),), more=edited(False)),
+    "an edit's source": Case((Controls(0.5),), recipe="in_context", more=edited(False)),
     "an edit's semantic tokens": Case((), more=edited(True)),
     "identities": Case((Controls(),), more=people(False)),
     "an identity in a region": Case((Controls(0.5),), more=people(True)),
@@ -136,14 +136,14 @@ def condition(host: Host, case: Case, attention: str) -> plain.Condition:
     ]
     encoded = None
     if given:
-        arranged, cells, shown = plain_references.arrange_references(
+        arranged, cells, shown = plain.arrange_references(
             given, recipe_named(case.recipe), host.grid, host.dit.geometry
         )
         sizes = [(one.mask.shape[0] // 8, one.mask.shape[1] // 8) for one in shown]
         inputs = tuple(host.put(drawn(1, 16, 1, *size, seed=10 + k)) for k, size in enumerate(sizes))
-        encoded = plain_references.EncodedReferences(arranged, inputs, cells)
+        encoded = plain.References(arranged, inputs, cells)
     texts = {"positive": host.put(drawn(1, 6, tiny.TEXT_WIDTH, seed=5))}
-    return plain.Condition(texts, encoded, attention=attention, **case.more(host))
+    return plain.condition(texts, encoded, attention=attention, **case.more(host))
 
 
 def _picture(rows: int, columns: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -162,7 +162,6 @@ def evaluated(host: Host, case: Case, attention: str, keeps: bool = True) -> Ten
     sigma = torch.tensor(SIGMA, device=host.device)
     for turn in range(case.turns):
         latent = host.latent(6 + turn, BATCH)
-        if asked.edit is not None:
-            latent = asked.edit.begin(latent, seed=1)
+        latent = asked.begin(latent, seed=1)
         made.append(plain.velocity(host.dit, latent, sigma, asked, CONDITIONED, kept))
     return torch.stack(made).double().cpu()

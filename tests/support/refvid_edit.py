@@ -8,6 +8,8 @@ import comfy.sample
 import refvid_run as run
 import refvid_tiny as tiny
 import torch
+from refvid_riders import Condition, Source, guided_velocity, rider
+from refvid_riders import condition as conditioned
 from torch import Tensor
 
 from refvid.backbones.wan.loading import load_dit, load_vae
@@ -18,8 +20,6 @@ from refvid.core.semantic import SemanticModules, semantic_config, semantic_stat
 from refvid.hosts.comfy import halves, sidecar
 from refvid.hosts.comfy.backbone import load_model, with_shift
 from refvid.hosts.comfy.conditioning import attach_source
-from refvid.hosts.plain import Condition, guided_velocity
-from refvid.hosts.plain_edit import Edit
 
 FRAMES, SIDE = 3, 8
 SHIFT = 5.0
@@ -138,15 +138,16 @@ class Editor:
         seen = self.comfy.model.process_latent_in(self.source)
         texts = {"positive": run.text(1), "negative": run.text(2)}
         modules = self.modules if recipe == "sama" else None
-        edit = Edit(seen, recipe_named(recipe), modules, more.pop("windows", None))
-        return replace(Condition(texts, shift=SHIFT, edit=edit), **more)
+        return conditioned(texts, shift=SHIFT, source=Source(seen, recipe_named(recipe), modules), **more)
 
     def plainly(self, condition: Condition, scale: float = 4.0, steps: int = 4, seed: int = 5) -> Tensor:
         """The latent that the plain host makes, as ComfyUI gives it out."""
-        frames = condition.edit.frames
+        source = rider(condition, Source)
+        assert source is not None
+        frames = source.latent.shape[2]
         noise = comfy.sample.prepare_noise(run.empty_latent(frames, SIDE, SIDE)["samples"], seed)
         velocity = guided_velocity(self.dit, condition, joint(Scale(scale)))
-        latent = sample_euler(velocity, condition.edit.begin(noise, seed), flow_sigmas(steps, SHIFT))
+        latent = sample_euler(velocity, condition.begin(noise, seed), flow_sigmas(steps, SHIFT))
         return self.comfy.model.process_latent_out(latent[:, :, :frames])
 
     def longer(self, frames: int) -> "Editor":

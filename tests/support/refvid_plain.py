@@ -2,28 +2,47 @@
 
 import refvid_tiny as tiny
 from refvid_cases import Host, drawn
+from refvid_riders import (
+    Condition,
+    Frames,
+    People,
+    Person,
+    References,
+    Source,
+    condition,
+    encode_frames,
+    encode_identity,
+    encode_pictures,
+    encode_references,
+    grey_padding,
+    guided_velocity,
+    rider,
+    said,
+    tail,
+    velocity,
+    with_riders,
+)
 from torch import Tensor
 
 from refvid.core.frames import Given
-from refvid.hosts import pipeline, plain_instruction
-from refvid.hosts.pipeline import Request, Settings, generate, load_backbone
-from refvid.hosts.plain import Condition, encode_frames, grey_padding, guided_velocity, velocity
-from refvid.hosts.plain_edit import Edit
-from refvid.hosts.plain_identity import People, Person, encode_identity
-from refvid.hosts.plain_instruction import edit_film
-from refvid.hosts.plain_references import EncodedReferences, encode_pictures, encode_references, tail
+from refvid.hosts.plain import edit_film as plain_instruction
+from refvid.hosts.plain import pipeline
+from refvid.hosts.plain.edit_film import edit_film
+from refvid.hosts.plain.pipeline import Request, Settings, generate, load_pipeline
 
 __all__ = [
     "Condition",
-    "Edit",
-    "EncodedReferences",
+    "Frames",
     "Given",
     "People",
     "Person",
+    "References",
     "Request",
     "Settings",
+    "Source",
     "command_of_editing",
     "command_of_generating",
+    "condition",
     "edit_film",
     "encode_frames",
     "encode_identity",
@@ -32,11 +51,14 @@ __all__ = [
     "generate",
     "grey_padding",
     "guided_velocity",
-    "load_backbone",
+    "load_pipeline",
     "pipeline",
+    "rider",
+    "said",
     "tail",
     "texts",
     "velocity",
+    "with_riders",
 ]
 
 # Where the commands look up what they run.

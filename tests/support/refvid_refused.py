@@ -31,8 +31,8 @@ from refvid.core.checkpoint import (
 )
 from refvid.core.identity import Identity, load_identity, save_identity
 from refvid.core.lora import CROSS, SELF
-from refvid.hosts.pipeline import inspect_references, settings_of
-from refvid.hosts.plain_instruction import with_editing_adapter
+from refvid.hosts.plain.edit_film import with_editing_adapter
+from refvid.hosts.plain.pipeline import inspect_references, settings_of
 
 SIZES = tiny.config()
 SECONDS, MEBIBYTES = 2.0, 64.0  # of the processor, beyond what was held before

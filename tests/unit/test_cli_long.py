@@ -10,8 +10,8 @@ import torch
 from refvid import cli, media
 from refvid.backbones.wan.geometry import WAN_2_1
 from refvid.core.long_video import LongVideo
-from refvid.hosts import plain_long_video
-from refvid.hosts.pipeline import Request, Settings
+from refvid.hosts.plain import long_video as plain_long_video
+from refvid.hosts.plain.pipeline import Request, Settings
 
 SIDE, STEPS = 32, 2
 

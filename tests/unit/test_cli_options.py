@@ -11,7 +11,7 @@ from refvid.cli import ablate, edit
 from refvid.cli.applies import is_given, spelled
 from refvid.cli.guidance import read_guidance
 from refvid.cli.model import require_device, runs_on
-from refvid.hosts.pipeline import Settings
+from refvid.hosts.plain.pipeline import Settings
 
 GENERATE = ("generate", "--prompt", "a toy", "--out", "no.mp4")
 LONG = ("long", "--prompt", "a toy", "--out", "no.mp4")
@@ -24,14 +24,14 @@ FILES = ("--dit", "gone", "--vae", "gone", "--text-encoder", "gone")
 def nothing_is_read(monkeypatch, tmp_path):
     """In an empty folder, where a model that is read at all fails in another way."""
     from refvid.demo import models
-    from refvid.hosts import pipeline
+    from refvid.hosts.plain import pipeline
 
     def read(*_, **__):
         raise AssertionError("a model was read")
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(models, "load_demo", read)
-    monkeypatch.setattr(pipeline, "load_backbone", read)
+    monkeypatch.setattr(pipeline, "load_pipeline", read)
 
 
 def refused(capsys, *said: object) -> str:

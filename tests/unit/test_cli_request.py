@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import refvid_tiny as tiny
 import torch
-from refvid_plain import Request, command_of_editing, command_of_generating, load_backbone, pipeline
+from refvid_plain import Request, command_of_editing, command_of_generating, load_pipeline, pipeline
 
 from refvid import cli, media
 from refvid.backbones.wan.geometry import WAN
@@ -19,7 +19,7 @@ from refvid.core.identity import Identity, save_identity
 from refvid.core.lora import lora_key
 
 SIZES, SIDE, FRAMES = tiny.config(layers=1), 32, 5
-ONCE = cache(load_backbone)
+ONCE = cache(load_pipeline)
 LEFT = (torch.arange(SIDE) < SIDE // 2).float().expand(SIDE, -1)
 
 
@@ -47,7 +47,7 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture
 def read_once(monkeypatch) -> None:
     """Model files, which most tests here only carry along."""
-    monkeypatch.setattr(pipeline, "load_backbone", ONCE)
+    monkeypatch.setattr(pipeline, "load_pipeline", ONCE)
 
 
 class Asked(Exception):

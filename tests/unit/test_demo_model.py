@@ -11,7 +11,7 @@ from refvid.core.controls import Controls
 from refvid.core.references import make_reference
 from refvid.demo import models, score, showcase, world
 from refvid.demo.evaluate import Trial
-from refvid.hosts import pipeline
+from refvid.hosts.plain import pipeline
 
 
 @pytest.fixture(scope="module")

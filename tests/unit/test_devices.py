@@ -1,6 +1,7 @@
 """Nothing on the CPU meets what lies on a GPU: held on a device that is not there (refvid_pretend)."""
 
 import pytest
+import refvid_riders as plain
 import torch
 from refvid_cases import CASES, Case, Host, condition, drawn, evaluated
 from refvid_pretend import pretended
@@ -14,7 +15,6 @@ from refvid.core.guidance import Guidance, Scale
 from refvid.core.layout import Layout, Stream
 from refvid.core.recipes import saber
 from refvid.core.visibility import turn
-from refvid.hosts import plain
 from refvid.kernels.segments import kept_keys, segments_of, visitors, visits
 
 CPU = torch.device("cpu")
@@ -49,7 +49,7 @@ def generated(device: torch.device) -> torch.Tensor:
     vae = WanVAE(8).to(device).eval().requires_grad_(False)
     case = Case((Controls(0.5, StepWindow(0.0, 0.5)), Controls()))
     asked = condition(made, case, "auto")
-    asked.texts["negative"] = made.put(drawn(1, 4, 32, seed=8))
+    asked.texts["negative"] = plain.Text(made.put(drawn(1, 4, 32, seed=8)))
     noise, sigmas = made.latent(9), flow_sigmas(2, 3.0)
     return plain.generate(made.dit, vae, asked, Guidance(Scale(4.0), Scale(4.0), "clip"), noise, sigmas).cpu()
 

@@ -19,8 +19,8 @@ from refvid.core.checkpoint import save_model
 from refvid.core.editing import LONGEST, PREFIX, Windows, edit_prompt, fitted_size, padded
 from refvid.core.lora import lora_key
 from refvid.core.semantic import as_frames, as_tokens, spare_frames
-from refvid.hosts.pipeline import load_backbone
-from refvid.hosts.plain_instruction import with_editing_adapter
+from refvid.hosts.plain.edit_film import with_editing_adapter
+from refvid.hosts.plain.pipeline import load_pipeline
 
 SIDE, STEPS = 32, 2
 
@@ -216,7 +216,7 @@ def test_modules_are_read_from_the_released_layout_and_what_is_missing_is_named(
 
 
 def test_an_adapter_of_another_width_or_kind_changes_nothing(files, tmp_path):
-    backbone = load_backbone(*(files / f"{n}.safetensors" for n in ("dit", "vae", "text")))
+    backbone = load_pipeline(*(files / f"{n}.safetensors" for n in ("dit", "vae", "text")))
     before = {key: value.clone() for key, value in backbone.dit.state_dict().items()}
     save_model(tiny.semantic_state(48), tmp_path / "wide.safetensors", dtype=torch.float32)
     with pytest.raises(ValueError, match="holds them for a Wan of width 48"):
@@ -235,7 +235,7 @@ def test_an_editing_adapter_s_lora_counts_by_its_strength(files, tmp_path, stren
     """Its alpha is its rank: a change of strength times B A."""
     lora = tiny.lora_of(tiny.config(), "self_attn")
     save_model(tiny.semantic_state(96) | lora, tmp_path / "adapter.safetensors", dtype=torch.float32)
-    backbone = load_backbone(*(files / f"{n}.safetensors" for n in ("dit", "vae", "text")))
+    backbone = load_pipeline(*(files / f"{n}.safetensors" for n in ("dit", "vae", "text")))
     before = {key: value.clone() for key, value in backbone.dit.state_dict().items()}
     with_editing_adapter(backbone, tmp_path / "adapter.safetensors", strength, "--adapter")
     up, down = (lora[lora_key(1, "v", f"lora_{end}.weight", "self_attn")] for end in "BA")

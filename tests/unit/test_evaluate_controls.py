@@ -10,7 +10,7 @@ from refvid.demo import evaluate_controls, score, world
 from refvid.demo.evaluate import UNSEEN_SEED, Trial
 from refvid.demo.evaluate_controls import STRENGTHS, sample_pairs, table
 from refvid.demo.evaluate_controls import evaluate_controls as evaluated
-from refvid.hosts.pipeline import Settings
+from refvid.hosts.plain.pipeline import Settings
 
 TOYS, SIZE = 6, 64
 BACKBONE = SimpleNamespace(recipe="saber", settings=Settings(width=SIZE, height=SIZE, frames=5))

@@ -14,8 +14,8 @@ from refvid.core.semantic import SemanticConfig, SemanticModules
 from refvid.demo import edits
 from refvid.demo import evaluate_edits as measured
 from refvid.demo.evaluate_edits import CODED, FIGURES, LEAST_CHANGE, MOST_DECIBELS, SOURCE, EditTrial
-from refvid.hosts.pipeline import Request, Settings, load_backbone
-from refvid.hosts.plain_instruction import edit_film
+from refvid.hosts.plain.edit_film import edit_film
+from refvid.hosts.plain.pipeline import Request, Settings, load_pipeline
 
 COUNT, FRAMES, SIZE = 12, 5, 48
 SETTINGS = Settings(width=32, height=32, frames=5, steps=3, scale=2.0, shift=3.0, seed=7)
@@ -113,7 +113,7 @@ def test_a_clip_that_is_changed_all_over_has_no_rest():
 def backbone(tmp_path_factory):
     folder, sizes = tmp_path_factory.mktemp("models"), tiny.config(layers=1)
     dit = tiny.save_dit(folder, "dit.safetensors", sizes, tiny.dit_state(sizes))
-    loaded = load_backbone(dit, tiny.save_vae(folder), tiny.save_text_encoder(folder))
+    loaded = load_pipeline(dit, tiny.save_vae(folder), tiny.save_text_encoder(folder))
     modules = SemanticModules(SemanticConfig(sizes.width, 24, 20))
     modules.load_state_dict(tiny.semantic_state(sizes.width))
     return replace(loaded, recipe="sama", settings=SETTINGS, modules=modules.eval().requires_grad_(False))

@@ -12,7 +12,7 @@ from refvid.demo import evaluate_frames as measured
 from refvid.demo import world
 from refvid.demo.evaluate import UNSEEN_SEED, Trial
 from refvid.demo.evaluate_frames import EVERY, JOINT, KEYS, TEXT
-from refvid.hosts.pipeline import Settings
+from refvid.hosts.plain.pipeline import Settings
 
 TOYS, SEEDS, SIZE = 3, 2, 64
 PLAN = LongVideo(4, 6, 4)

@@ -13,8 +13,8 @@ from refvid.backbones.wan.lora import merge_lora
 from refvid.core.adapter import load_adapter
 from refvid.demo import evaluate_identity as measured
 from refvid.demo.evaluate_identity import READINGS, IdentityTrial, clips_of, evaluate_base, read_tokens
-from refvid.hosts.pipeline import Backbone, Request, Settings, generate, load_backbone
-from refvid.hosts.plain_identity import People, Person, encode_identity, slot_encoder
+from refvid.hosts.plain.identities import People, Person, encode_identity, slot_encoder
+from refvid.hosts.plain.pipeline import Pipeline, Request, Settings, generate, load_pipeline
 
 SIZES = DiTConfig(48, 64, 2, 1, 16, 16, 32)
 SETTINGS = Settings(width=64, height=64, frames=5, steps=2, scale=2.0, shift=3.0, seed=7)
@@ -30,8 +30,8 @@ def files(tmp_path_factory):
 
 
 @pytest.fixture
-def backbone(files) -> Backbone:
-    return replace(load_backbone(*files[:3]), settings=SETTINGS, recipe="saber")
+def backbone(files) -> Pipeline:
+    return replace(load_pipeline(*files[:3]), settings=SETTINGS, recipe="saber")
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def trial(adapter) -> IdentityTrial:
     return IdentityTrial(TOYS, SETTINGS, adapter.config)
 
 
-def asked(backbone: Backbone, trial: IdentityTrial, toy: int, people: People | None = None) -> Tensor:
+def asked(backbone: Pipeline, trial: IdentityTrial, toy: int, people: People | None = None) -> Tensor:
     settings = replace(SETTINGS, seed=SETTINGS.seed + toy + 1000)
     return generate(backbone, Request(trial.prompts[toy], settings, people=people))
 

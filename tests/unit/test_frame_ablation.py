@@ -49,7 +49,7 @@ def test_one_command_trains_and_measures_each_run_once(tmp_path, monkeypatch):
     monkeypatch.setattr(
         ablation.Place, "trained", lambda self, name, *_: trained.append(name) or self.of(name)
     )
-    monkeypatch.setattr(ablation, "load_backbone", lambda *files, device: files)
+    monkeypatch.setattr(ablation, "load_pipeline", lambda *files, device: files)
 
     def guided(backbone, toys, seeds):
         measured.append((toys, seeds))

@@ -14,7 +14,7 @@ from refvid.backbones.wan.loading import dit_config, load_dit, load_vae
 from refvid.backbones.wan.text import load_text_encoder
 from refvid.backbones.wan.vae import LATENT_DEVIATION, LATENT_MEAN
 from refvid.core.checkpoint import read_safetensors, save_model
-from refvid.hosts.pipeline import load_backbone
+from refvid.hosts.plain.pipeline import load_pipeline
 
 SIZES = tiny.config(layers=1)
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
@@ -274,4 +274,4 @@ def test_a_text_encoder_of_another_width_than_the_model_takes_is_refused(folder)
     sizes = tiny.DiTConfig(96, 128, 2, 1, 16, 16, 40)
     dit = tiny.save_dit(folder, "other.safetensors", sizes, tiny.dit_state(sizes))
     with pytest.raises(ValueError, match="--text-encoder gives states of width 32, --dit takes 40"):
-        load_backbone(dit, folder / "vae.safetensors", folder / "text.safetensors")
+        load_pipeline(dit, folder / "vae.safetensors", folder / "text.safetensors")

@@ -15,8 +15,8 @@ from refvid.core.checkpoint import read_safetensors, save_model
 from refvid.core.identity import Identity, save_identity
 from refvid.core.lora import canonical, changes, lora_key
 from refvid.demo import models
-from refvid.hosts.pipeline import load_backbone
-from refvid.hosts.plain_instruction import with_editing_adapter
+from refvid.hosts.plain.edit_film import with_editing_adapter
+from refvid.hosts.plain.pipeline import load_pipeline
 
 SIZES = tiny.config()
 LAYER = "diffusion_model.blocks.0.cross_attn.q"
@@ -270,7 +270,7 @@ def test_a_file_that_is_no_lora_is_told_where_it_belongs(dit, tmp_path, case):
 
 def tiny_backbone(folder: Path):
     dit = tiny.save_dit(folder, "dit.safetensors", SIZES, tiny.dit_state(SIZES))
-    return load_backbone(dit, tiny.save_vae(folder, width=2), tiny.save_text_encoder(folder))
+    return load_pipeline(dit, tiny.save_vae(folder, width=2), tiny.save_text_encoder(folder))
 
 
 def test_an_editing_adapter_brings_all_of_its_lora_or_is_refused(tmp_path):

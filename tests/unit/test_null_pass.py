@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+import refvid_riders as plain
 import refvid_tiny as tiny
 import torch
 
@@ -11,7 +12,6 @@ from refvid.backbones.wan.vae import WanVAE
 from refvid.core.guidance import NULL, Pass
 from refvid.core.recipes import saber
 from refvid.core.references import make_reference
-from refvid.hosts import plain, plain_references
 
 GRID = (2, 8, 8)
 
@@ -35,14 +35,14 @@ def test_a_pass_without_conditions_has_of_the_references_what_the_recipe_says(di
     recipe = replace(saber(), guider_null=null, null_pass="keep" if null == "drop" else "drop")
     generator = torch.Generator().manual_seed(3)
     picture = make_reference(torch.rand(40, 60, 3, generator=generator), None)
-    encoded = plain_references.encode_references(dit, vae, [picture], recipe, GRID)
+    encoded = plain.encode_references(dit, vae, [picture], recipe, GRID)
     assert encoded is not None
     nothing = replace(encoded, inputs=tuple(torch.zeros_like(one) for one in encoded.inputs))
     texts = {name: torch.randn(1, 6, 32, generator=generator) for name in ("positive", "negative")}
     latent = torch.randn(1, 16, *GRID, generator=generator)
 
     def made(references, entry: Pass) -> torch.Tensor:
-        return plain.velocity(dit, latent, torch.tensor(0.6), plain.Condition(texts, references), entry)
+        return plain.velocity(dit, latent, torch.tensor(0.6), plain.condition(texts, references), entry)
 
     unprompted = Pass("negative", True)
     wanted = {"drop": None, "zero": nothing, "keep": encoded}

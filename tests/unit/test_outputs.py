@@ -13,7 +13,7 @@ import torch
 from refvid import cli, media
 from refvid.core.files import MARK
 from refvid.demo import showcase
-from refvid.hosts import pipeline, plain_long_video
+from refvid.hosts.plain import long_video, pipeline
 from refvid.media import outputs, writing
 
 FRAMES = films.pictures(5)
@@ -49,7 +49,7 @@ def said(capsys, *arguments: object, code: int = 2) -> str:
 @pytest.fixture
 def no_work(monkeypatch):
     """Whatever loads a model fails the test."""
-    for module, name in ((pipeline, "load_backbone"), (pipeline, "generate")):
+    for module, name in ((pipeline, "load_pipeline"), (pipeline, "generate")):
         monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("work was begun"))
     monkeypatch.setattr(
         "refvid.backbones.wan.loading.load_dit", lambda *_, **__: pytest.fail("work was begun")
@@ -242,15 +242,15 @@ def test_a_mark_that_is_not_whole_marks_nothing(place, mark):
     folder = place / "x.parts"
     folder.mkdir()
     (folder / MARK).write_text(mark)
-    parts = plain_long_video.Parts(folder, "a run")
+    parts = long_video.Parts(folder, "a run")
     parts.kept("keys", lambda: torch.zeros(1, 2, 2, 3))
     (folder / MARK).write_text(mark)
     with pytest.raises(ValueError, match="holds files and no mark"):
-        plain_long_video.Parts(folder, "a run")
+        long_video.Parts(folder, "a run")
 
 
 def test_what_somebody_put_among_our_parts_stays(tmp_path):
-    parts = plain_long_video.Parts(tmp_path / "x.parts", "a run")
+    parts = long_video.Parts(tmp_path / "x.parts", "a run")
     with parts.kept_on_failure():
         parts.kept("keys", lambda: torch.zeros(1, 2, 2, 3))
         (tmp_path / "x.parts" / "notes.txt").write_text("mine")
@@ -258,7 +258,7 @@ def test_what_somebody_put_among_our_parts_stays(tmp_path):
 
 
 def test_a_damaged_part_is_made_again_and_that_is_said(tmp_path, caplog):
-    parts = plain_long_video.Parts(tmp_path / "x.parts", "a run")
+    parts = long_video.Parts(tmp_path / "x.parts", "a run")
     made = torch.rand(2, 8, 8, 3)
     first = parts.kept("segment-000", lambda: made)
     file = tmp_path / "x.parts" / "segment-000.safetensors"
@@ -279,7 +279,7 @@ def test_a_damaged_part_is_made_again_and_that_is_said(tmp_path, caplog):
 def test_a_signal_ends_in_one_line_and_keeps_finished_parts(
     models, tmp_path, capsys, caplog, monkeypatch, number, code, word
 ):
-    real, handler = plain_long_video.generate, signal.getsignal(signal.SIGTERM)
+    real, handler = long_video.generate, signal.getsignal(signal.SIGTERM)
     # A shell starts what runs in its background with SIGINT ignored, the tests too.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -288,7 +288,7 @@ def test_a_signal_ends_in_one_line_and_keeps_finished_parts(
             os.kill(os.getpid(), number)
         return real(backbone, request, progress)
 
-    monkeypatch.setattr(plain_long_video, "generate", stopped)
+    monkeypatch.setattr(long_video, "generate", stopped)
     command = ["long", *generate(models, tmp_path / "x.mp4", "--keys", 3, "--stride", 4)[1:]]
     try:
         assert said(capsys, *command, code=code) == f"refvid: {word}"

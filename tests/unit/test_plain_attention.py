@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import refvid_races
+import refvid_riders as plain
 import refvid_tiny as tiny
 import torch
 
@@ -17,8 +18,8 @@ from refvid.core.controls import Controls, StepWindow
 from refvid.core.guidance import CONDITIONED
 from refvid.core.recipes import recipe_named
 from refvid.core.references import make_reference
-from refvid.hosts import plain, plain_attention, plain_references
-from refvid.hosts.pipeline import Settings, inspect_references
+from refvid.hosts.plain import attention as plain_attention
+from refvid.hosts.plain.pipeline import Settings, inspect_references
 
 LEFT = torch.zeros(64, 64).index_fill(1, torch.arange(32), 1.0)
 GRID = (2, 8, 8)
@@ -47,9 +48,9 @@ def velocity(models, asked, name: str = "auto", recipe: str = "saber"):
     controls, region = asked
     generator = torch.Generator().manual_seed(0)
     reference = make_reference(torch.rand(40, 60, 3, generator=generator), None, controls, region)
-    encoded = plain_references.encode_references(*models, [reference], recipe_named(recipe), GRID)
+    encoded = plain.encode_references(*models, [reference], recipe_named(recipe), GRID)
     text = torch.randn(1, 6, tiny.TEXT_WIDTH, generator=generator)
-    condition = plain.Condition({"positive": text}, encoded, attention=name)
+    condition = plain.condition({"positive": text}, encoded, attention=name)
     latent = torch.randn(2, 16, *GRID, generator=generator)
     return plain.velocity(models[0], latent, torch.tensor(0.6), condition, CONDITIONED)
 
@@ -95,8 +96,8 @@ def test_only_references_that_act_are_in_the_race(models, gpu):
         make_reference(torch.rand(40, 60, 3, generator=generator), None, Controls(0.3, StepWindow(start)))
         for start in (0.0, 0.9)
     ]
-    encoded = plain_references.encode_references(*models, given, recipe_named("saber"), GRID)
-    behind = plain_references.tail(models[0], encoded, torch.randn(1, 16, *GRID), 0.0)
+    encoded = plain.encode_references(*models, given, recipe_named("saber"), GRID)
+    behind = plain.tail(models[0], encoded, torch.randn(1, 16, *GRID))
     behind.attend(*torch.randn(3, 1, 2, 2 * 16 + behind.tokens.shape[1], 16), None)
     ((call, held),) = gpu.races
     assert call.references == behind.tokens.shape[1] < encoded.arranged.layout.kept and not held.left_out

@@ -1,10 +1,24 @@
 """A long edit without ComfyUI: what is evaluated in windows, against a loop over the windows by hand."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from refvid_cases import Case, Host, edited, people
 from refvid_cases import condition as made
-from refvid_plain import Condition, Edit, EncodedReferences, Given, People, texts, velocity
+from refvid_plain import (
+    Condition,
+    Frames,
+    Given,
+    People,
+    References,
+    Source,
+    condition,
+    rider,
+    texts,
+    velocity,
+    with_riders,
+)
 from torch import Tensor
 
 from refvid.core.controls import Controls, FrameWindow
@@ -49,25 +63,28 @@ MORE = {
 def long_edit(host: Host, name: str, semantic: bool) -> Condition:
     controls, sides, more = MORE[name]
     both = lambda host: {**edited(semantic)(host), **more(host)}  # noqa: E731
-    asked = made(host, Case(controls, sides, more=both), "auto")
-    return Condition(texts(host), asked.references, people=asked.people, frames=asked.frames, edit=asked.edit)
+    asked = made(host, Case(controls, sides, "sama" if semantic else "in_context", both), "auto")
+    return with_riders(condition(texts(host)), *asked.riders)
 
 
 def in_window(asked: Condition, first: int, stop: int) -> Condition:
     """What is asked of latent frames [first, stop), piece by piece."""
-    references, who, given, edit = asked.references, asked.people, asked.frames, asked.edit
+    kinds = (References, People, Frames, Source)
+    references, who, given, edit = (rider(asked, kind) for kind in kinds)
     if references is not None and references.cells is not None:
-        references = EncodedReferences(
-            references.arranged, references.inputs, references.cells[first:stop].clone()
-        )
+        references = References(references.arranged, references.inputs, references.cells[first:stop].clone())
     if who is not None:
         assert who.cells is not None
         who = People(who.persons, who.nobody, who.cells[first:stop].clone())
     if given is not None:
-        given = Given(given.latent[:, :, first:stop].clone(), given.replaced[first:stop].clone(), given.clock)
+        whole = given.given
+        given = Frames(
+            Given(whole.latent[:, :, first:stop].clone(), whole.replaced[first:stop].clone(), whole.clock)
+        )
     assert edit is not None
-    source = Edit(edit.source[:, :, first:stop].clone(), edit.recipe, edit.modules)
-    return Condition(asked.texts, references, people=who, frames=given, edit=source)
+    source = Source(edit.latent[:, :, first:stop].clone(), edit.recipe, edit.modules)
+    parts = [one for one in (references, who, given, source) if one is not None]
+    return Condition(asked.texts, tuple(parts))
 
 
 def by_hand(host: Host, latent: Tensor, asked: Condition, entry) -> Tensor:
@@ -92,11 +109,8 @@ def by_hand(host: Host, latent: Tensor, asked: Condition, entry) -> Tensor:
 @pytest.mark.parametrize("name", MORE)
 def test_a_long_edit_is_the_weighted_mean_of_its_windows(host, name, semantic, entry):
     asked = long_edit(host, name, semantic)
-    assert asked.edit is not None
-    latent = asked.edit.begin(host.latent(6, batch=2), seed=1)
-    whole = Edit(asked.edit.source, asked.edit.recipe, asked.edit.modules, WINDOWS)
-    windowed = Condition(asked.texts, asked.references, people=asked.people, frames=asked.frames, edit=whole)
-    got = velocity(host.dit, latent, SIGMA, windowed, entry)
+    latent = asked.begin(host.latent(6, batch=2), seed=1)
+    got = velocity(host.dit, latent, SIGMA, replace(asked, windows=WINDOWS), entry)
     torch.testing.assert_close(got, by_hand(host, latent, asked, entry), rtol=0, atol=1e-6)
     at_once = velocity(host.dit, latent, SIGMA, asked, entry)
     assert (got - at_once).abs().max() > 1e-3, "windows know less than the whole"
@@ -105,8 +119,7 @@ def test_a_long_edit_is_the_weighted_mean_of_its_windows(host, name, semantic, e
 
 def test_an_edit_that_fits_one_window_is_evaluated_at_once(host):
     asked = long_edit(host, "alone", semantic=True)
-    assert asked.edit is not None
-    latent = asked.edit.begin(host.latent(6), seed=1)
-    whole = Edit(asked.edit.source, asked.edit.recipe, asked.edit.modules, Windows(4, 4 * FRAMES - 3, 4))
-    one = velocity(host.dit, latent, SIGMA, Condition(asked.texts, edit=whole), CONDITIONED)
+    latent = asked.begin(host.latent(6), seed=1)
+    windowed = replace(asked, windows=Windows(4, 4 * FRAMES - 3, 4))
+    one = velocity(host.dit, latent, SIGMA, windowed, CONDITIONED)
     assert torch.equal(one, velocity(host.dit, latent, SIGMA, asked, CONDITIONED))

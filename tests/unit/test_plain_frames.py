@@ -4,6 +4,7 @@ import pytest
 import torch
 from refvid_cases import Host
 from refvid_plain import Condition, Given, guided_velocity, texts, velocity
+from refvid_plain import condition as conditioned
 from torch import Tensor
 
 from refvid.backbones.wan.sampler import flow_sigmas, sample_euler
@@ -24,7 +25,7 @@ def clean(host: Host) -> Tensor:
 
 
 def condition(host: Host, clock: str = "own") -> Condition:
-    return Condition(texts(host), frames=Given(clean(host), GIVEN, clock))
+    return conditioned(texts(host), frames=Given(clean(host), GIVEN, clock))
 
 
 @pytest.mark.parametrize(("clock", "levels"), [("own", [0, 1, 0]), ("shared", [1, 1, 1])])
@@ -34,16 +35,16 @@ def test_given_frames_are_shown_clean_with_a_clock_of_their_own_or_the_videos(ho
     shown = latent.clone()
     shown[:, :, 0], shown[:, :, 2] = clean(host)[:, :, 0], clean(host)[:, :, 2]
     clocks = 1000 * SIGMA * torch.tensor([levels, levels])
-    wanted = host.dit(shown, clocks, asked.texts[entry.text].expand(2, -1, -1))
+    wanted = host.dit(shown, clocks, asked.texts[entry.text].states.expand(2, -1, -1))
     got = velocity(host.dit, latent, SIGMA, asked, entry)
     torch.testing.assert_close(got[:, :, 1], wanted[:, :, 1], **CLOSE)
 
 
 def test_a_level_for_each_frame_stays_but_for_given_ones(host):
-    latent, asked = host.latent(6), Condition(texts(host), frames=Given(clean(host), GIVEN))
+    latent, asked = host.latent(6), conditioned(texts(host), frames=Given(clean(host), GIVEN))
     shown = latent.clone()
     shown[:, :, 0], shown[:, :, 2] = clean(host)[:, :, 0], clean(host)[:, :, 2]
-    wanted = host.dit(shown, torch.tensor([[0.0, 300, 0]]), asked.texts["positive"])
+    wanted = host.dit(shown, torch.tensor([[0.0, 300, 0]]), asked.texts["positive"].states)
     got = velocity(host.dit, latent, torch.tensor([[0.9, 0.3, 0.5]]), asked, CONDITIONED)
     torch.testing.assert_close(got[:, :, 1], wanted[:, :, 1], **CLOSE)
 
@@ -66,7 +67,7 @@ def test_a_guided_run_ends_in_its_given_frames(host, renorm):
     wanted = clean(host).expand(2, -1, -1, -1, -1)
     torch.testing.assert_close(made[:, :, GIVEN], wanted[:, :, GIVEN], rtol=0, atol=1e-5)
     free = sample_euler(
-        guided_velocity(host.dit, Condition(texts(host)), guidance), noise, flow_sigmas(4, 3.0).double()
+        guided_velocity(host.dit, conditioned(texts(host)), guidance), noise, flow_sigmas(4, 3.0).double()
     )
     assert (made - free)[:, :, 1].abs().max() > 1e-3, "the frame between sees them"
 
@@ -74,5 +75,5 @@ def test_a_guided_run_ends_in_its_given_frames(host, renorm):
 def test_a_pass_without_conditions_knows_of_no_given_frame(host):
     latent = host.latent(6)
     got = velocity(host.dit, latent, SIGMA, condition(host), NULL)
-    assert torch.equal(got, velocity(host.dit, latent, SIGMA, Condition(texts(host)), NULL))
+    assert torch.equal(got, velocity(host.dit, latent, SIGMA, conditioned(texts(host)), NULL))
     assert torch.equal(got, host.dit(latent, SIGMA[None] * 1000, texts(host)["negative"]))

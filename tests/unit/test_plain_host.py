@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+import refvid_riders as plain
 import refvid_tiny as tiny
 import torch
 from torch import Tensor
@@ -17,7 +18,6 @@ from refvid.core.layout import Layout, Stream
 from refvid.core.positions import grid_positions, reference_angles, rope_angles
 from refvid.core.recipes import RECIPES, recipe_named, saber
 from refvid.core.references import make_reference, prepare
-from refvid.hosts import plain, plain_references
 
 # Two layers of fp32 sums in another order, on values near one; a real difference below is above 1e-4.
 CLOSE = {"rtol": 0, "atol": 2e-5}
@@ -62,7 +62,7 @@ def condition(references=None, padding=None) -> plain.Condition:
     texts = {
         name: torch.randn(1, 6, tiny.TEXT_WIDTH, generator=generator) for name in ("positive", "negative")
     }
-    return plain.Condition(texts, references, padding)
+    return plain.condition(texts, references, padding)
 
 
 def latent(batch: int = 1) -> Tensor:
@@ -75,14 +75,14 @@ def run(dit, references, entry=CONDITIONED, batch: int = 1, sigma: Tensor = SIGM
 
 def with_tail(dit, tail: Tail | None) -> Tensor:
     """The same evaluation with a tail made by hand."""
-    return dit(latent(), SIGMA.expand(1) * 1000, condition().texts["positive"], tail=tail)
+    return dit(latent(), SIGMA.expand(1) * 1000, condition().texts["positive"].states, tail=tail)
 
 
 def far(a: Tensor, b: Tensor) -> bool:
     return (a - b).abs().max().item() > 1e-4
 
 
-def whole_tail(dit, encoded: plain_references.EncodedReferences) -> tuple[Tensor, Tensor]:
+def whole_tail(dit, encoded: plain.References) -> tuple[Tensor, Tensor]:
     """Tokens and angles of all references before removal."""
     tokens = torch.cat([dit.embed_patches(part) for part in encoded.inputs], 1)
     return tokens, reference_angles(encoded.arranged.layout, FRAMES, dit.head_size)[None]
@@ -96,7 +96,7 @@ def test_removing_masked_tokens_equals_masking_them(dit, vae, recipe):
     """Three references, or as many as the recipe takes."""
     chosen = recipe_named(recipe)
     given = three(1.0, 0.5, 3.0)[-chosen.max_references :]
-    encoded = plain_references.encode_references(dit, vae, given, chosen, GRID)
+    encoded = plain.encode_references(dit, vae, given, chosen, GRID)
     tokens, angles = whole_tail(dit, encoded)
     bias = torch.full((1, tokens.shape[1]), float("-inf"))
     strengths = [s.controls.strength for s in encoded.arranged.layout.streams for _ in range(s.kept)]
@@ -118,7 +118,7 @@ def test_removing_masked_tokens_equals_masking_them(dit, vae, recipe):
 
 def test_the_tokens_kept_are_those_of_the_prepared_masks(dit, vae):
     references = three()
-    encoded = plain_references.encode_references(dit, vae, references, saber(), GRID)
+    encoded = plain.encode_references(dit, vae, references, saber(), GRID)
     expected, before = [], 0
     for given in references:
         mask = prepare(given, saber(), SIDE, SIDE, 16).mask
@@ -134,7 +134,7 @@ def test_the_tokens_kept_are_those_of_the_prepared_masks(dit, vae):
 
 
 def test_what_lies_under_a_removed_token_changes_nothing(dit, vae):
-    encoded = plain_references.encode_references(dit, vae, three(), saber(), GRID)
+    encoded = plain.encode_references(dit, vae, three(), saber(), GRID)
     tokens = torch.zeros(48, dtype=torch.bool).index_fill(0, encoded.arranged.keep, True)
     cells = tokens.view(3, 4, 4).repeat_interleave(2, 1).repeat_interleave(2, 2)
     loud = tuple(torch.where(keep, given, 1e3) for keep, given in zip(cells, encoded.inputs, strict=True))
@@ -142,7 +142,7 @@ def test_what_lies_under_a_removed_token_changes_nothing(dit, vae):
 
 
 def test_a_strength_of_three_counts_every_token_of_its_reference_three_times(dit, vae):
-    encoded = plain_references.encode_references(dit, vae, three(1.0, 3.0, 1.0), saber(), GRID)
+    encoded = plain.encode_references(dit, vae, three(1.0, 3.0, 1.0), saber(), GRID)
     tokens, angles = whole_tail(dit, encoded)
     times = torch.ones(48, dtype=torch.long)
     times[16:32] = 3
@@ -154,27 +154,23 @@ def test_a_strength_of_three_counts_every_token_of_its_reference_three_times(dit
 
 def test_strength_scales_continuously_from_removal_to_untouched(dit, vae):
     def at(strength):
-        return run(
-            dit, plain_references.encode_references(dit, vae, three(1.0, strength, 1.0), saber(), GRID)
-        )
+        return run(dit, plain.encode_references(dit, vae, three(1.0, strength, 1.0), saber(), GRID))
 
-    one_less = plain_references.encode_references(dit, vae, three(1.0, 0.0, 1.0), saber(), GRID)
+    one_less = plain.encode_references(dit, vae, three(1.0, 0.0, 1.0), saber(), GRID)
     assert len(one_less.inputs) == 2
-    tokens, angles = whole_tail(dit, plain_references.encode_references(dit, vae, three(), saber(), GRID))
+    tokens, angles = whole_tail(dit, plain.encode_references(dit, vae, three(), saber(), GRID))
     # The third keeps frame F + 2 beside a vanishing second, and takes F + 1 where the second is dropped.
-    kept = plain_references.encode_references(dit, vae, three(), saber(), GRID).arranged.keep
+    kept = plain.encode_references(dit, vae, three(), saber(), GRID).arranged.keep
     kept = kept[(kept < 16) | (kept >= 32)]
     torch.testing.assert_close(at(1e-9), with_tail(dit, Tail(tokens[:, kept], angles[:, kept])), **CLOSE)
     assert far(at(0.5), at(1.0)) and far(at(0.5), at(1e-9))
 
 
 def test_strength_one_everywhere_asks_for_no_bias(dit, vae):
-    neutral = plain_references.encode_references(dit, vae, three(), saber(), GRID)
-    assert plain_references.tail(dit, neutral, EMPTY).key_bias is None
+    neutral = plain.encode_references(dit, vae, three(), saber(), GRID)
+    assert plain.tail(dit, neutral, EMPTY).key_bias is None
     assert (
-        plain_references.tail(
-            dit, plain_references.encode_references(dit, vae, three(1, 1, 2), saber(), GRID), EMPTY
-        ).key_bias
+        plain.tail(dit, plain.encode_references(dit, vae, three(1, 1, 2), saber(), GRID), EMPTY).key_bias
         is not None
     )
 
@@ -183,30 +179,30 @@ def test_strength_one_everywhere_asks_for_no_bias(dit, vae):
 
 
 def test_references_stand_right_behind_the_video(dit, vae):
-    encoded = plain_references.encode_references(
+    encoded = plain.encode_references(
         dit, vae, [reference(1, masked=False, rows=64, columns=64)], saber(), GRID
     )
-    got = plain_references.tail(dit, encoded, EMPTY).angles
+    got = plain.tail(dit, encoded, EMPTY).angles
     longer = rope_angles(grid_positions(FRAMES + 1, 4, 4), WAN_2_1.split(dit.head_size))
     assert torch.equal(got[0], longer[-16:])
 
 
 def test_a_reference_alone_does_not_depend_on_a_dropped_neighbour(dit, vae):
-    alone = plain_references.encode_references(dit, vae, [reference(2)], saber(), GRID)
-    beside = plain_references.encode_references(dit, vae, [reference(1, 0.0), reference(2)], saber(), GRID)
+    alone = plain.encode_references(dit, vae, [reference(2)], saber(), GRID)
+    beside = plain.encode_references(dit, vae, [reference(1, 0.0), reference(2)], saber(), GRID)
     assert alone.arranged.layout == beside.arranged.layout
     assert torch.equal(run(dit, alone), run(dit, beside))
 
 
 @pytest.mark.parametrize("references", [[], [reference(1, 0.0), reference(2, 0.0)]], ids=["none", "all off"])
 def test_no_acting_reference_is_the_model_untouched_bit_for_bit(dit, vae, references):
-    encoded = plain_references.encode_references(dit, vae, references, saber(), GRID)
+    encoded = plain.encode_references(dit, vae, references, saber(), GRID)
     assert encoded is None
     assert torch.equal(run(dit, encoded), with_tail(dit, None))
 
 
 def test_a_pass_without_references_sees_none_and_reads_its_own_text(dit, vae):
-    encoded = plain_references.encode_references(dit, vae, three(), saber(), GRID)
+    encoded = plain.encode_references(dit, vae, three(), saber(), GRID)
     assert torch.equal(run(dit, encoded, Pass("positive", False)), run(dit, None))
     assert torch.equal(run(dit, encoded, NULL), run(dit, None, Pass("negative", True)))
     assert far(run(dit, encoded), run(dit, None))
@@ -214,14 +210,14 @@ def test_a_pass_without_references_sees_none_and_reads_its_own_text(dit, vae):
 
 
 def test_rows_of_a_batch_share_the_references(dit, vae):
-    encoded = plain_references.encode_references(dit, vae, three(1.0, 2.0, 1.0), saber(), GRID)
+    encoded = plain.encode_references(dit, vae, three(1.0, 2.0, 1.0), saber(), GRID)
     both = plain.velocity(dit, latent().repeat(2, 1, 1, 1, 1), SIGMA, condition(encoded), CONDITIONED)
     for row in both:
         torch.testing.assert_close(row[None], run(dit, encoded), **CLOSE)
 
 
 def test_equal_levels_per_frame_are_one_level(dit, vae):
-    encoded = plain_references.encode_references(dit, vae, three(), saber(), GRID)
+    encoded = plain.encode_references(dit, vae, three(), saber(), GRID)
     torch.testing.assert_close(run(dit, encoded, sigma=SIGMA.expand(1, FRAMES)), run(dit, encoded), **CLOSE)
 
 
@@ -230,7 +226,7 @@ def test_equal_levels_per_frame_are_one_level(dit, vae):
 
 def test_guided_velocity_weighs_its_passes_anew_at_every_level(dit, vae):
     """Image scale 1.5 always, text scale 4 in the schedule's first half; SIGMA lies in it at shift 1."""
-    given = condition(plain_references.encode_references(dit, vae, three(), saber(), GRID))
+    given = condition(plain.encode_references(dit, vae, three(), saber(), GRID))
     early = Guidance(Scale(1.5), Scale(4.0, StepWindow(0, 0.5)))
     for level in (SIGMA, 1 - SIGMA):
         cond, middle, null = (
@@ -248,7 +244,7 @@ def test_guided_velocity_weighs_its_passes_anew_at_every_level(dit, vae):
 
 @pytest.mark.parametrize(("renorm", "over"), [("clip", (1, 2, 3, 4)), ("frames", (1, 3, 4))])
 def test_renormed_guidance_keeps_its_direction_and_takes_the_conditioned_norm(dit, vae, renorm, over):
-    given = condition(plain_references.encode_references(dit, vae, three(), saber(), GRID))
+    given = condition(plain.encode_references(dit, vae, three(), saber(), GRID))
     cond = plain.velocity(dit, latent(), SIGMA, given, CONDITIONED)
     free = plain.guided_velocity(dit, given, joint(Scale(7.0)))(latent(), SIGMA)
     got = plain.guided_velocity(dit, given, Guidance(Scale(7.0), Scale(7.0), renorm))(latent(), SIGMA)
@@ -260,7 +256,7 @@ def test_renormed_guidance_keeps_its_direction_and_takes_the_conditioned_norm(di
 
 
 def test_one_step_of_a_run_is_the_noise_less_its_velocity_decoded_and_clamped(dit, vae):
-    given = condition(plain_references.encode_references(dit, vae, three(), saber(), GRID))
+    given = condition(plain.encode_references(dit, vae, three(), saber(), GRID))
     sigmas = torch.tensor([1.0, 0.0])
     got = plain.generate(dit, vae, given, joint(Scale(1)), latent(), sigmas)
     moved = latent() - plain.velocity(dit, latent(), sigmas[0], given, CONDITIONED)
@@ -274,17 +270,17 @@ def test_a_masked_input_backbone_gets_a_grey_video_of_unknown_mask(vae):
     assert padding[:, :4].eq(0).all()
     torch.testing.assert_close(padding[:, 4:], grey, **CLOSE)
     dit = made(tiny.config(in_channels=36))
-    encoded = plain_references.encode_references(dit, vae, three(), saber(), GRID)
+    encoded = plain.encode_references(dit, vae, three(), saber(), GRID)
     got = plain.velocity(dit, latent(), SIGMA, condition(encoded, padding), CONDITIONED)
-    tail = plain_references.tail(dit, encoded, EMPTY)
-    text = condition().texts["positive"]
+    tail = plain.tail(dit, encoded, EMPTY)
+    text = condition().texts["positive"].states
     expected = dit(torch.cat([latent(), padding], 1), SIGMA.expand(1) * 1000, text, tail=tail)
     assert torch.equal(got, expected)
 
 
 def test_recipes_that_cannot_feed_a_backbone_are_refused(vae):
     with pytest.raises(ValueError, match="recipe phantom cannot feed a backbone of 36 input channels"):
-        plain_references.encode_references(
+        plain.encode_references(
             made(tiny.config(in_channels=36)), vae, three(), recipe_named("phantom"), GRID
         )
 
@@ -313,7 +309,7 @@ def test_other_sizes_are_refused_with_the_rule(size, message):
 
 def test_a_layout_of_one_stream_keeps_what_the_mask_keeps(dit, vae):
     whole = reference(1, 2.0, masked=False, rows=64, columns=64)
-    encoded = plain_references.encode_references(dit, vae, [whole], saber(), GRID)
+    encoded = plain.encode_references(dit, vae, [whole], saber(), GRID)
     assert encoded.arranged.layout == Layout(saber(), (Stream(4, 4, 16, Controls(2.0)),), WAN_2_1)
     torch.testing.assert_close(
         encoded.inputs[0], vae.encode(whole.picture.movedim(-1, 0)[None, :, None] * 2 - 1), **CLOSE

@@ -7,7 +7,8 @@ import refvid_tiny as tiny
 import torch
 from refvid_cases import Case, Host, drawn
 from refvid_cases import condition as made
-from refvid_plain import Condition, People, Person, encode_identity, tail, texts, velocity
+from refvid_plain import Condition, People, Person, References, encode_identity, rider, tail, texts, velocity
+from refvid_plain import condition as conditioned
 from torch import Tensor
 
 from refvid.backbones.base import Identities
@@ -62,19 +63,20 @@ def people(host: Host, bound: bool = True) -> People:
 
 def condition(host: Host, controls: tuple[Controls, ...], who: People | None) -> Condition:
     given = made(host, Case(controls), "auto")
-    return Condition(texts(host), given.references, people=who)
+    return conditioned(texts(host), rider(given, References), people=who)
 
 
 def by_hand(host: Host, latent: Tensor, asked: Condition, text: str, bound: bool) -> Tensor:
     """The DiT with every identity's tokens behind the text, and a table of which query reads which key."""
-    assert asked.people is not None
-    context, tokens, owner, weight = asked.texts[text], [], [], []
-    for index, person in enumerate(asked.people.persons):
+    who = rider(asked, People)
+    assert who is not None
+    context, tokens, owner, weight = asked.texts[text].states, [], [], []
+    for index, person in enumerate(who.persons):
         named = 0 if person.phrase is None else host.dit.text_embedding(person.phrase).mean(0)
         tokens.append(person.tokens + named)
         owner += [index] * len(person.tokens)
         weight += [math.log(person.strength)] * len(person.tokens)
-    behind = tail(host.dit, asked.references, latent)
+    behind = tail(host.dit, rider(asked, References), latent)
     queries = VIDEO + (0 if behind is None else behind.tokens.shape[1])
     reads = torch.ones(queries, context.shape[1] + len(owner), dtype=torch.bool)
     for query in range(queries):
@@ -105,9 +107,10 @@ def test_video_tokens_read_who_acts_there_and_references_who_acts_everywhere(hos
 @pytest.mark.parametrize("bound", [True, False], ids=["in regions", "everywhere"])
 def test_a_pass_without_conditions_reads_the_learned_nobody_in_their_stead(host, bound):
     asked, latent = condition(host, (), people(host, bound)), host.latent(6)
-    assert asked.people is not None
-    nobody = Identities(asked.people.nobody[None])
-    wanted = host.dit(latent, 1000 * SIGMA[None], asked.texts["negative"], identities=nobody)
+    who = rider(asked, People)
+    assert who is not None
+    nobody = Identities(who.nobody[None])
+    wanted = host.dit(latent, 1000 * SIGMA[None], asked.texts["negative"].states, identities=nobody)
     assert torch.equal(velocity(host.dit, latent, SIGMA, asked, NULL), wanted)
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from refvid_cases import Case, Host, condition
-from refvid_plain import Condition, guided_velocity, texts, velocity
+from refvid_plain import Condition, guided_velocity, said, texts, velocity
 from torch import Tensor
 
 from refvid.core.controls import Controls, StepWindow
@@ -36,7 +36,7 @@ def host() -> Host:
 
 
 def asked(host: Host, case: Case) -> Condition:
-    return replace(condition(host, case, "auto"), texts=texts(host))
+    return replace(condition(host, case, "auto"), texts=said(texts(host)))
 
 
 def steps(host: Host, given: Condition, kept: list | None) -> list[Tensor]:

@@ -9,11 +9,11 @@ import torch
 from refvid_cases import drawn
 from refvid_plain import (
     Condition,
-    Edit,
     People,
     Person,
     Request,
     Settings,
+    Source,
     edit_film,
     encode_frames,
     encode_pictures,
@@ -21,9 +21,10 @@ from refvid_plain import (
     generate,
     grey_padding,
     guided_velocity,
-    load_backbone,
+    load_pipeline,
     velocity,
 )
+from refvid_plain import condition as conditioned
 from torch import Tensor
 
 from refvid.backbones.wan.dit import WanDiT
@@ -45,7 +46,7 @@ CLOSE = {"rtol": 0, "atol": 1e-5}
 
 def backbone_of(folder, state: dict[str, Tensor], sizes, dtype: torch.dtype = torch.float32):
     dit = tiny.save_dit(folder, "dit.safetensors", sizes, state)
-    return load_backbone(dit, tiny.save_vae(folder, width=2), tiny.save_text_encoder(folder), dtype)
+    return load_pipeline(dit, tiny.save_vae(folder, width=2), tiny.save_text_encoder(folder), dtype)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +107,7 @@ def test_a_request_is_the_run_that_its_parts_make(backbone):
     asked, empty = REQUEST, torch.zeros(1, 16, *GRID)
     assert asked.given is not None and asked.guidance is not None
     recipe = recipe_named("saber")
-    condition = Condition(
+    condition = conditioned(
         {
             name: backbone.text.encode([said])
             for name, said in (("positive", "a toy"), ("negative", "a ring"))
@@ -166,7 +167,7 @@ def test_in_half_precision_a_run_s_latent_stays_in_fp32(tmp_path):
         "a toy", replace(SETTINGS, steps=5), recipe="saber", guidance=Guidance(Scale(1), Scale(1))
     )
     assert asked.guidance is not None
-    condition = Condition({"positive": backbone.text.encode(["a toy"])}, shift=4.0)
+    condition = conditioned({"positive": backbone.text.encode(["a toy"])}, shift=4.0)
     steps = guided_velocity(backbone.dit, condition, asked.guidance)
     found, made = [], noise(5)
     for now, after in pairwise(flow_sigmas(5, 4.0)):
@@ -193,7 +194,7 @@ def test_a_masked_input_backbone_is_fed_a_grey_video(tmp_path):
     backbone = backbone_of(tmp_path, tiny.dit_state(sizes), sizes)
     asked = Request("a toy", SETTINGS, recipe="saber", guidance=Guidance(Scale(1.0), Scale(1.0)))
     padding = grey_padding(backbone.vae, FRAMES, SIDE, SIDE)
-    condition = Condition({"positive": backbone.text.encode(["a toy"])}, padding=padding, shift=4.0)
+    condition = conditioned({"positive": backbone.text.encode(["a toy"])}, padding=padding, shift=4.0)
     wanted = video(backbone, condition, Guidance(Scale(1.0), Scale(1.0)), noise(5), SETTINGS)
     torch.testing.assert_close(generate(backbone, asked), wanted, **CLOSE)
     unpadded = replace(condition, padding=0 * padding)
@@ -209,7 +210,7 @@ def test_a_backbone_that_reads_image_tokens_reads_those_of_no_picture():
     dit.load_state_dict(tiny.dit_state(sizes))
     text, padding = drawn(1, 4, tiny.TEXT_WIDTH, seed=1), drawn(1, 20, *GRID, seed=2)
     found = velocity(
-        dit, noise(1), torch.tensor(0.6), Condition({"positive": text}, padding=padding), CONDITIONED
+        dit, noise(1), torch.tensor(0.6), conditioned({"positive": text}, padding=padding), CONDITIONED
     )
     shown, clock = torch.cat([noise(1), padding], 1), torch.tensor([600.0])
     wanted = dit(shown, clock, text, image_features=torch.zeros(1, 257, 1280))
@@ -224,15 +225,16 @@ def test_an_edit_is_the_run_that_its_parts_make(editor):
     asked = Request("make it red", SETTINGS, (reference(),), recipe="sama", guidance=guidance)
     thirteen = torch.cat([film, film[-1:], film[-1:]])
     grid = (4, *GRID[1:])
-    edit = Edit(encode_pictures(editor.vae, thirteen), sama(), editor.modules, windows)
+    edit = Source(encode_pictures(editor.vae, thirteen), sama(), editor.modules)
     said = (("positive", "[Video edit] make it red"), ("negative", "[Video edit]"))
-    condition = Condition(
+    condition = conditioned(
         {name: editor.text.encode([text]) for name, text in said},
         encode_references(editor.dit, editor.vae, [reference()], sama(), grid),
         shift=4.0,
-        edit=edit,
+        source=edit,
+        windows=windows,
     )
-    start = edit.begin(noise(5, grid), 5)
+    start = condition.begin(noise(5, grid), 5)
     sigmas = flow_sigmas(SETTINGS.steps, SETTINGS.shift)
     made = sample_euler(guided_velocity(editor.dit, condition, guidance), start, sigmas)[:, :, :4]
     with torch.no_grad():

@@ -6,7 +6,7 @@ import pytest
 import refvid_tiny as tiny
 import torch
 from refvid_cases import Case, Host, condition
-from refvid_plain import Request, Settings, generate, guided_velocity, load_backbone, texts, velocity
+from refvid_plain import Request, Settings, generate, guided_velocity, load_pipeline, said, texts, velocity
 from torch import Tensor
 
 from refvid.core.controls import Controls, StepWindow
@@ -55,7 +55,7 @@ def test_a_fade_is_the_strength_of_its_share(host):
 
 @pytest.mark.parametrize("shift", [1.0, 6.0])
 def test_a_scale_acts_in_its_share_of_the_schedule_whatever_its_shift(host, shift):
-    asked = replace(condition(host, Case((Controls(),)), "auto"), texts=texts(host), shift=shift)
+    asked = replace(condition(host, Case((Controls(),)), "auto"), texts=said(texts(host)), shift=shift)
     guided = guided_velocity(host.dit, asked, Guidance(Scale(4.0, LATE), Scale(4.0, LATE)))
     for share in SHARES:
         sigma = level(share, shift)
@@ -67,7 +67,7 @@ def test_a_scale_acts_in_its_share_of_the_schedule_whatever_its_shift(host, shif
 @pytest.mark.parametrize("shift", [1.0, 5.0])
 def test_a_request_s_shift_is_that_of_its_windows_and_of_its_levels(tmp_path, monkeypatch, shift):
     """Ten steps stand at shares 0, 0.1, … 0.9: the reference acts in the last five, guidance in three."""
-    backbone = load_backbone(*tiny.save_models(tmp_path, tiny.config(layers=1)))
+    backbone = load_pipeline(*tiny.save_models(tmp_path, tiny.config(layers=1)))
     seen, through = [], backbone.dit.through
 
     def listen(latent, clock, *more, tail, **others):

@@ -10,7 +10,7 @@ from refvid.backbones.wan.geometry import WAN_2_1
 from refvid.backbones.wan.slots import slots_1_3b, slots_5b, slots_14b, slots_demo
 from refvid.core.records import bounded, read_object, read_record, require_bounds
 from refvid.core.slots import SlotsConfig
-from refvid.hosts.pipeline import SETTINGS, Settings
+from refvid.hosts.plain.pipeline import SETTINGS, Settings
 
 
 @dataclass(frozen=True)

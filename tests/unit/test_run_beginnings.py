@@ -148,19 +148,19 @@ TRAINERS = {
     "slot_id": (
         slot_id.FILES,
         slot_id,
-        "load_backbone",
+        "load_pipeline",
         lambda m, f, go: slot_id.train_slots(slot_id.smoke_slots(), m, f, go),
     ),
     "videomaker": (
         videomaker.FILES,
         videomaker,
-        "load_backbone",
+        "load_pipeline",
         lambda m, f, go: videomaker.train_videomaker(videomaker.smoke_videomaker(), m, f, go),
     ),
     "sama": (
         sama.FILES,
         sama,
-        "load_backbone",
+        "load_pipeline",
         lambda m, f, go: sama.train_sama(sama.smoke_sama(), m, f, go),
     ),
 }

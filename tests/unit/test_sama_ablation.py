@@ -14,8 +14,8 @@ from refvid.demo import evaluate_edits as measuring
 from refvid.demo import models as demo
 from refvid.demo.edits import KINDS
 from refvid.demo.evaluate_edits import CODED, FIGURES, SOURCE
-from refvid.hosts.pipeline import load_backbone
-from refvid.hosts.plain_instruction import with_editing_adapter
+from refvid.hosts.plain.edit_film import with_editing_adapter
+from refvid.hosts.plain.pipeline import load_pipeline
 from refvid.training import sama
 from refvid.training import sama_ablation as ablation
 from refvid.training.adapter import Models
@@ -201,7 +201,7 @@ def test_the_measured_model_is_the_one_that_users_load(models, clips, tmp_path, 
     assert given == [config.recipe, 5, 3]
     settings = backbone.settings
     assert (settings.width, settings.height, settings.frames, settings.steps) == (32, 32, 5, 1)
-    base = load_backbone(models.dit, models.vae, models.text_encoder)
+    base = load_pipeline(models.dit, models.vae, models.text_encoder)
     theirs = with_editing_adapter(base, own / "sama.safetensors", 1.0, "adapter")
     for ours, loaded in ((backbone.dit, theirs.dit), (backbone.modules, theirs.modules)):
         state = ours.state_dict()

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
+import refvid_riders as plain
 import refvid_tiny as tiny
 import torch
 from refvid_published import Published, patches
@@ -21,10 +22,9 @@ from refvid.core.guidance import CONDITIONED
 from refvid.core.recipes import in_context
 from refvid.core.semantic import KEYS, as_frames
 from refvid.demo import models as demo
-from refvid.hosts import plain
-from refvid.hosts.pipeline import load_backbone
-from refvid.hosts.plain_edit import Edit
-from refvid.hosts.plain_instruction import with_editing_adapter
+from refvid.hosts.plain.edit_film import with_editing_adapter
+from refvid.hosts.plain.pipeline import load_pipeline
+from refvid.hosts.plain.source import Source
 from refvid.training import adapter, sama
 from refvid.training.adapter import Models
 from refvid.training.edit_data import Pairs, cached_pairs
@@ -111,8 +111,8 @@ def test_what_starts_at_nothing_leaves_the_video_as_the_plain_recipe_makes_it(mo
         level, target = batch.sigma[row], batch.rows.target[row].float()
         states = setting.text.states(batch.tokens[row : row + 1])
         context = F.pad(states, (0, 0, 0, 512 - states.shape[1]))
-        edit = Edit(batch.rows.source[row : row + 1].float(), in_context())
-        condition = plain.Condition({"positive": context}, edit=edit)
+        edit = Source(batch.rows.source[row : row + 1].float(), in_context())
+        condition = plain.condition({"positive": context}, source=edit)
         noisy = ((1 - level) * target + level * batch.noise[row])[None]
         made = plain.velocity(base, noisy, level, condition, CONDITIONED)[0]
         errors.append(((made - (batch.noise[row] - target)) ** 2 * batch.weight[row]).mean())
@@ -191,7 +191,7 @@ def test_without_semantic_weight_there_are_no_semantic_tokens_and_their_modules_
     video, semantic = setting.losses()
     (video + 5 * semantic).backward()
     frames, rows, columns = setting.batch.rows.source.shape[2:]
-    assert semantic == 0 and tails[0].unturned == 0
+    assert semantic == 0 and tails[0].unturned is None
     assert tails[0].tokens.shape[1] == frames * rows * columns // 4
     for name, gradient in gradients(setting).items():
         assert (gradient is None) == ("siglip" in name or "semantic_head" in name), name
@@ -200,19 +200,21 @@ def test_without_semantic_weight_there_are_no_semantic_tokens_and_their_modules_
 @torch.no_grad()
 def test_the_file_makes_what_was_trained(setting, models, tmp_path):
     sama._export(setting.trainee, CONFIG, "hand-made", tmp_path / "sama.safetensors")
-    bare = load_backbone(models.dit, models.vae, models.text_encoder)
+    bare = load_pipeline(models.dit, models.vae, models.text_encoder)
     loaded = with_editing_adapter(bare, tmp_path / "sama.safetensors", 1.0, "--adapter")
     batch, texts = setting.batch, {"positive": setting.text.encode(["[Video edit] add a red star"])}
     state = torch.cat([batch.noise, as_frames(batch.semantic_noise, tuple(batch.noise.shape))], 2)
     made = []
     for dit, modules in ((setting.dit, setting.trainee.semantics), (loaded.dit, loaded.modules)):
-        edit = Edit(batch.rows.source.float(), CONFIG.recipe, modules)
-        condition = plain.Condition(texts, edit=edit)
+        edit = Source(batch.rows.source.float(), CONFIG.recipe, modules)
+        condition = plain.condition(texts, source=edit)
         made.append(plain.velocity(dit, state, torch.tensor(0.7), condition, CONDITIONED))
     torch.testing.assert_close(*made, rtol=0, atol=1e-4)
     other = load_dit(models.dit)[0]
-    edit = Edit(batch.rows.source.float(), CONFIG.recipe, loaded.modules)
-    without = plain.velocity(other, state, torch.tensor(0.7), plain.Condition(texts, edit=edit), CONDITIONED)
+    edit = Source(batch.rows.source.float(), CONFIG.recipe, loaded.modules)
+    without = plain.velocity(
+        other, state, torch.tensor(0.7), plain.condition(texts, source=edit), CONDITIONED
+    )
     assert (made[0] - without).abs().max() > 0.01
     held = load_file(tmp_path / "sama.safetensors")
     assert set(KEYS) <= set(held) and len(held) == len(KEYS) + 2 * 4 * 3 * SIZES.layers
@@ -261,7 +263,7 @@ def test_one_command_trains_it_on_the_demo_model(tmp_path):
     with safe_open(tmp_path / "sama.safetensors", framework="pt") as file:
         said = json.loads(file.metadata()["refvid.training"])
     assert (said["seed"], said["motion_steps"], said["steps"]) == (3, 2, 3)
-    base = load_backbone(demo.DIT, demo.VAE, demo.TEXT_ENCODER)
+    base = load_pipeline(demo.DIT, demo.VAE, demo.TEXT_ENCODER)
     loaded = with_editing_adapter(base, tmp_path / "sama.safetensors", 1.0, "--adapter")
     assert loaded.recipe == "sama" and loaded.modules is not None
 

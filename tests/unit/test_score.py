@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 from refvid.backbones.wan.vae import WanVAE
 from refvid.core.score import paired_interval
 from refvid.demo import evaluate, score, world
-from refvid.hosts.pipeline import Settings
+from refvid.hosts.plain.pipeline import Settings
 
 
 class Pairs(NamedTuple):

@@ -16,8 +16,10 @@ from refvid.backbones.wan.loading import load_dit, load_vae
 from refvid.backbones.wan.lora import merge_lora
 from refvid.backbones.wan.text import load_text_encoder
 from refvid.core.adapter import load_adapter
+from refvid.core.guidance import CONDITIONED
 from refvid.core.slots import SlotsConfig
-from refvid.hosts.plain_identity import slot_encoder
+from refvid.hosts.plain.evaluation import Evaluation
+from refvid.hosts.plain.identities import slot_encoder
 from refvid.training import adapter as training
 from refvid.training import slot_id
 from refvid.training.adapter import Models
@@ -112,11 +114,18 @@ def test_identity_text_and_both_are_left_out_as_often_as_said(pairs):
         assert abs(float(shares[name]) - wanted) < 0.02, (name, float(shares[name]))
 
 
+def behind_the_text(dit, people) -> Identities:
+    """What a conditioned pass reads of them."""
+    latent, sigma = torch.zeros(3, 16, 2, 4, 4), torch.tensor(0.5)
+    (read,) = people.now(Evaluation(dit, CONDITIONED, latent, latent, sigma, sigma)).behind_text
+    return Identities(read.tokens, read.bias)
+
+
 def test_a_row_without_identity_reads_the_learned_nobody_once(models, pairs):
     dit, text = load_dit(models.dit)[0], load_text_encoder(models.text_encoder)
     trainee = SlotTrainee(CONFIG, dit)
     batch = drawn(pairs, replace(CONFIG, identity_dropout=1.0, text_dropout=0.0, both_dropout=0.0), size=3)
-    people = slot_id._people(dit, trainee.encoder, text, batch)
+    people = behind_the_text(dit, slot_id._people(dit, trainee.encoder, text, batch))
     given = torch.randn(3, 16, 2, 4, 4), torch.full((3,), 500.0), torch.randn(3, 5, 32)
     alone = Identities(trainee.encoder.nobody()[None])
     torch.testing.assert_close(
@@ -137,7 +146,7 @@ def test_a_row_that_reads_one_part_alone_sees_nothing_of_the_other(models, pairs
         other = replace(
             batch, rows=replace(batch.rows, **{unread: torch.randn_like(getattr(batch.rows, unread))})
         )
-        told = [slot_id._people(dit, encoder, text, one) for one in (batch, other)]
+        told = [behind_the_text(dit, slot_id._people(dit, encoder, text, one)) for one in (batch, other)]
         velocities.append([dit(*given, identities=people) for people in told])
     (one, same), (two, differs) = velocities
     torch.testing.assert_close(one, same, rtol=0, atol=1e-6)

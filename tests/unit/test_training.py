@@ -22,6 +22,7 @@ from refvid.training.text import fresh_text_encoder
 from refvid.training.vae import Stage, View, smoke_vae, train_vae
 
 # torch says once per process that its RMSNorm has no fused kernel for autocast's mixed dtypes.
+NOTHING_BEHIND = torch.zeros(4, 0, 48)  # tokens of references after the last block
 autocast = pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")
 
 
@@ -103,9 +104,9 @@ def test_replaced_frames_are_given_clean_at_timestep_0_and_not_learned(setting, 
 
     def listen(noisy, clock, *_, **__):
         seen.update(noisy=noisy, clock=clock)
-        return torch.zeros_like(noisy)
+        return torch.zeros_like(noisy), NOTHING_BEHIND
 
-    monkeypatch.setattr(setting.trainee.dit, "forward", listen)
+    monkeypatch.setattr(setting.trainee.dit, "through", listen)
     value = setting.loss(batch)
     assert torch.equal(seen["noisy"][:, :, [0, 2]], batch.given[:, :, [0, 2]])
     assert torch.equal(seen["clock"], torch.stack([0 * batch.sigma, 1000 * batch.sigma, 0 * batch.sigma], 1))
@@ -121,9 +122,10 @@ def test_the_loss_of_a_perfect_prediction_is_zero_and_of_a_silent_one_the_weight
 ):
     batch = setting.batch()
     target = batch.noise - batch.latent
-    monkeypatch.setattr(setting.trainee.dit, "forward", lambda *_, **__: target)
+    monkeypatch.setattr(setting.trainee.dit, "through", lambda *_, **__: (target, NOTHING_BEHIND))
     assert setting.loss(batch) == 0
-    monkeypatch.setattr(setting.trainee.dit, "forward", lambda *_, **__: torch.zeros_like(target))
+    silent = torch.zeros_like(target), NOTHING_BEHIND
+    monkeypatch.setattr(setting.trainee.dit, "through", lambda *_, **__: silent)
     torch.testing.assert_close(setting.loss(batch), (target**2 * batch.weight).mean())
 
 

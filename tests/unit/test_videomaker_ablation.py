@@ -14,7 +14,7 @@ from refvid.core.controls import Controls
 from refvid.demo import models as demo
 from refvid.demo import score, world
 from refvid.demo.evaluate import Trial, Variant, clips_of
-from refvid.hosts.pipeline import Settings
+from refvid.hosts.plain.pipeline import Settings
 from refvid.training import videomaker
 from refvid.training import videomaker_ablation as ablation
 from refvid.training.adapter import Models
@@ -35,7 +35,6 @@ from refvid.training.videomaker_ablation import (
     ablate_videomaker,
     confusion,
 )
-from refvid.training.videomaker_clips import clips_together
 
 SIZES = DiTConfig(48, 64, 2, 1, 16, 16, 32)
 CONFIG = VideoMakerTraining(2, clips=Clips(64, frames=5, stride=24, size=32), batch=4, rank=2)
@@ -109,12 +108,12 @@ def test_clips_made_together_are_those_of_the_plain_host(models, wide_vae, recip
         def reference(self, index):
             return replace(super().reference(index), controls=Controls(sees=sees))
 
-    backbone = ablation.load_backbone(models.dit, wide_vae, models.text_encoder)
+    backbone = ablation.load_pipeline(models.dit, wide_vae, models.text_encoder)
     settings = Settings(width=64, height=64, frames=5, steps=2, scale=2.0, shift=3.0)
     backbone = replace(backbone, settings=settings, recipe=recipe)
     trial, given = Seen(3, 5, 64), torch.tensor([2, 0, 1])
     theirs = clips_of(backbone, trial, Variant("", given, torch.arange(3)), seed=1)
-    ours = clips_together(backbone, replace(CONFIG, sees=sees, recipe=recipe), trial, given, seed=1)
+    ours = ablation.clips_with(backbone, replace(CONFIG, sees=sees, recipe=recipe), trial, given, seed=1)
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)
 
 
@@ -179,7 +178,7 @@ def test_the_sheet_shows_every_run_with_the_own_reference_then_anothers(models, 
     assert titles == ["reference", *RUNS, BASE, OTHER, TRUTH] and said == trial.prompts
     joint = ablation._model(asked, CONFIG, asked.place(JOINT, 0))
     for name, given in ((JOINT, torch.arange(3)), (OTHER, torch.tensor([2, 0, 1]))):
-        wanted = clips_together(joint, CONFIG, trial, given, 0)
+        wanted = ablation.clips_with(joint, CONFIG, trial, given, 0)
         assert all(torch.equal(row[titles.index(name)], clip) for row, clip in zip(rows, wanted, strict=True))
     assert all(torch.equal(row[-1], clip) for row, clip in zip(rows, trial.truth, strict=True))
     assert len({row[1].numpy().tobytes() for row in rows} | {row[5].numpy().tobytes() for row in rows}) == 6

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
+import refvid_riders as plain
 import refvid_tiny as tiny
 import torch
 from einops import rearrange
@@ -24,7 +25,6 @@ from refvid.core.layout import Layout, Stream
 from refvid.core.positions import grid_positions, rope_angles
 from refvid.core.recipes import recipe_named
 from refvid.core.references import Arranged
-from refvid.hosts import plain, plain_references
 from refvid.training import adapter, videomaker
 from refvid.training.adapter import Models
 from refvid.training.lora import LowRank, add_lora, lora_state
@@ -218,8 +218,8 @@ def test_references_are_read_as_the_plain_host_reads_them_and_dropped_as_its_nul
         inputs = (batch.rows.reference[row].float()[None, :, None],)
         states = setting.text.states(batch.tokens[row : row + 1])
         context = torch.nn.functional.pad(states, (0, 0, 0, 512 - states.shape[1]))
-        given = plain_references.EncodedReferences(Arranged(layout, keep, None), inputs)
-        condition = plain.Condition({"positive": context, "negative": context}, given)
+        given = plain.References(Arranged(layout, keep, None), inputs)
+        condition = plain.condition({"positive": context, "negative": context}, given)
         latent, sigma = batch.rows.latent[row].float(), batch.sigma[row]
         noisy = (latent + sigma * (batch.noise[row] - latent))[None]
         theirs = plain.velocity(dit, noisy, sigma, condition, entry)

@@ -1,0 +1,52 @@
+"""Given frames on the plain host (STIV): clean pictures that a pass is shown on the video, and that the video ends in."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ...backbones.base import VideoVAE
+from ...core.frames import Given, Placed, given_frames
+from .evaluation import Evaluation, Rider, levels
+from .references import encode_pictures
+
+
+@dataclass(frozen=True)
+class Frames(Rider):
+    """Frames of a video that are given. A pass that keeps the conditions is shown them clean, and says of them that they lead there."""
+
+    given: Given
+
+    def over(self, start: int, stop: int) -> "Frames":
+        return Frames(self.given.over(start, stop))
+
+    def now(self, evaluation: Evaluation) -> Evaluation:
+        if not evaluation.entry.conditions:
+            return evaluation
+        latent = self.given.on(evaluation.latent)
+        return replace(evaluation, latent=latent, clock=self._clock(evaluation.clock, len(latent)))
+
+    def finish(self, evaluation: Evaluation, out: Tensor, after: Tensor) -> Tensor:
+        if not evaluation.entry.conditions:
+            return out
+        return self.guide(evaluation.video, evaluation.sigma, out.to(evaluation.video))
+
+    def guide(self, latent: Tensor, sigma: Tensor, velocity: Tensor) -> Tensor:
+        """The velocity, with that of the given frames: straight to what was given, from where they are."""
+        frames = self.given.latent.shape[2]
+        straight = (latent[:, :, :frames] - self.given.latent.to(latent)) / levels(sigma.to(latent.device))
+        video = torch.where(self.given.mask.to(latent.device), straight, velocity[:, :, :frames])
+        return torch.cat([video, velocity[:, :, frames:]], dim=2)
+
+    def _clock(self, clock: Tensor, batch: int) -> Tensor:
+        """Levels (B, F), 0 for frames with a clock of their own; or as they are."""
+        if self.given.clock != "own":
+            return clock
+        replaced = self.given.replaced.to(clock.device)
+        rows = clock if clock.ndim == 2 else clock.reshape(-1, 1).expand(batch, replaced.shape[-1])
+        return rows * ~replaced
+
+
+def encode_frames(vae: VideoVAE, placed: Placed, empty: Tensor) -> Frames:
+    """Pictures on the video whose empty latent is given (1, C, F, h, w). ValueError as `core.frames.clips_to_encode` says."""
+    return Frames(given_frames(placed, lambda pictures: encode_pictures(vae, pictures), empty, vae.geometry))

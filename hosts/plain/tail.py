@@ -1,0 +1,180 @@
+"""From what riders put behind the video and behind the text to what a backbone is given."""
+
+from dataclasses import dataclass
+from functools import lru_cache, reduce
+
+import torch
+from torch import Tensor
+
+from ...backbones.base import Identities, Tail, attend_all
+from ...core.layout import Layout
+from ...core.positions import reference_angles, unturned
+from ...core.reach import everywhere
+from ...core.schedule import flow_sigma, share_of
+from ...core.visibility import Turn, text_groups, turn
+from ...kernels.grouped import Attend, in_groups
+from ...kernels.paths import tell_path
+from ...kernels.segment_attention import attention_over, why_not
+from ...kernels.segments import kept_keys
+from .attention import Asked, attention, choose
+from .evaluation import Behind, BehindText, Evaluation
+from .recall import Kept, recalling
+
+_angles = lru_cache(maxsize=16)(reference_angles)  # alike at every step of a run; nobody writes to them
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How a run goes: the shift of its schedule, which step windows are shares of, and the attention that was asked for."""
+
+    shift: float
+    attention: str
+
+
+def tail(evaluation: Evaluation, how: Schedule, kept: Kept | None = None) -> Tail | None:
+    """The tokens behind the video that act at this noise level; None where none does. `kept`, what this pass keeps from step
+    to step."""
+    if not evaluation.behind:
+        return None
+    whole, dit = reduce(_joined, evaluation.behind), evaluation.dit
+    layout, (batch, _, *grid) = whole.arranged.layout, evaluation.latent.shape
+    share = 0.0
+    if layout.timed:
+        share = share_of(float(evaluation.sigma.max()), lambda part: flow_sigma(part, how.shift))
+    video = dit.geometry.count(*grid)
+    now = turn(layout, share, whole.cells, whole.arranged.soft, video, grid[0], dit.device)
+    if now is None:
+        return None
+    keep = whole.arranged.keep if now.kept is None else whole.arranged.keep[now.kept.cpu()]
+    tokens = torch.cat([part.expand(batch, -1, -1) for part in _typed(whole)], dim=1)
+    asked = Asked(dit.heads, dit.head_size, layout, now, batch, video, len(keep), dit.device, dit.dtype)
+    bias, attend = _attention(asked, _seen(whole, now), how.attention)
+    made = Tail(
+        tokens if len(keep) == tokens.shape[1] else tokens[:, keep.to(dit.device)],
+        _angles(layout, grid[0], dit.head_size)[keep][None].to(dit.device),
+        bias,
+        attend,
+        _clock(whole, dit.geometry.clock, dit.device),
+        _unturned(layout, keep),
+        _video_type(whole),
+        layout.recipe.reads_text,
+    )
+    alike = layout.constant and whole.cells is None and whole.seen is None
+    return recalling(made, kept) if kept is not None and alike else made
+
+
+def own_tokens(evaluation: Evaluation, which: range, after: Tensor) -> Tensor:
+    """Of the tail's tokens after the last block (B, R, C) those of some of what stands behind the video, whose tokens all act."""
+    sizes = [one.arranged.layout.kept for one in evaluation.behind]
+    first = max(0, after.shape[1] - sum(sizes[which.start :]))  # what comes before may not act now
+    return after[:, first : first + sum(sizes[index] for index in which)]
+
+
+def identities(evaluation: Evaluation, text: int, beside: Tail | None) -> Identities | None:
+    """The tokens behind `text` tokens of text, read by the video's tokens, and by those behind the video where they read at all; None
+    where there are none."""
+    if not evaluation.behind_text:
+        return None
+    dit, whole = evaluation.dit, reduce(_joined_text, evaluation.behind_text)
+    readers = 0 if beside is None or not beside.reads_text else beside.tokens.shape[1]
+    video = dit.geometry.count(*evaluation.latent.shape[2:])
+    groups = text_groups(whole.sizes, whole.cells, text, video, readers, dit.geometry.patch, dit.device)
+    return Identities(whole.tokens, whole.bias, None if groups is None else in_groups(attend_all, groups))
+
+
+def _attention(asked: Asked, seen: Tensor | None, name: str) -> tuple[Tensor | None, Attend]:
+    """What is added to the logits of the tail's keys, and the attention of the joined sequence."""
+    now = asked.now
+    if seen is None:
+        choice = choose(asked, name)
+        tell_path(choice)
+        return now.bias, attention(choice.path.name, now.groups)
+    # Rows keep different tokens. A key bias hides those that a row has not: the same numbers as their removal.
+    alone = now.bias is None and now.groups is None
+    if alone and why_not(asked.device, torch.bfloat16, asked.head_size) is None:
+        whole = torch.cat([seen.new_ones(len(seen), asked.video), seen], dim=1)
+        return None, attention_over(kept_keys(whole, whole.shape[1]))
+    hidden = torch.zeros(seen.shape, device=seen.device).masked_fill(~seen, -torch.inf)
+    return hidden if now.bias is None else now.bias + hidden, in_groups(attend_all, now.groups)
+
+
+def _seen(whole: Behind, now: Turn) -> Tensor | None:
+    return whole.seen if whole.seen is None or now.kept is None else whole.seen[:, now.kept]
+
+
+def _typed(whole: Behind) -> list[Tensor]:
+    """Every stream's tokens with its row of the type embedding."""
+    if whole.types is None:
+        return whole.tokens
+    rows = whole.types(whole.arranged.layout.types())
+    return [part + row for part, row in zip(whole.tokens, rows, strict=True)]
+
+
+def _video_type(whole: Behind) -> Tensor | None:
+    known = whole.arranged.layout.recipe.types
+    return None if whole.types is None or known is None else whole.types([known.video])[0]
+
+
+def _clock(whole: Behind, clock: int, device: torch.device) -> Tensor | None:
+    """The timestep of the tail's own, where its recipe gives it one."""
+    if whole.arranged.layout.recipe.clock != "own":
+        return None
+    return torch.zeros(1, device=device) if whole.level is None else whole.level * clock
+
+
+def _unturned(layout: Layout, keep: Tensor) -> Tensor | None:
+    still = unturned(layout)
+    return None if still is None else still[keep]
+
+
+def _joined(first: Behind, second: Behind) -> Behind:
+    """Streams of both. ValueError for two recipes: a model was trained for one of them."""
+    one, other = first.arranged, second.arranged
+    names = [part.layout.recipe.name for part in (one, other)]
+    if names[0] != names[1]:
+        raise ValueError(f"recipe is {names[0]} for one rider and {names[1]} for another; needed one")
+    counts = [len(part.layout.streams) for part in (one, other)]
+    return Behind(
+        one.joined(other),
+        [*first.tokens, *second.tokens],
+        _joined_cells(((first.cells, counts[0]), (second.cells, counts[1]))),
+        _padded(((first.seen, len(one.keep)), (second.seen, len(other.keep))), True),
+        second.level if first.level is None else first.level,
+        first.types or second.types,
+    )
+
+
+def _joined_text(first: BehindText, second: BehindText) -> BehindText:
+    parts = (first, second)
+    counts = [part.tokens.shape[1] for part in parts]
+    rows = max(len(part.tokens) for part in parts)
+    return BehindText(
+        torch.cat([part.tokens.expand(rows, -1, -1) for part in parts], dim=1),
+        (*first.sizes, *second.sizes),
+        _padded(((first.bias, counts[0]), (second.bias, counts[1])), 0.0),
+        _joined_cells(((first.cells, len(first.sizes)), (second.cells, len(second.sizes)))),
+    )
+
+
+def _joined_cells(parts: tuple[tuple[Tensor | None, int], ...]) -> Tensor | None:
+    """Words of cells in which the second's bits follow the first's `count`; None where all act everywhere."""
+    (first, count), (second, more) = parts
+    if first is None and second is None:
+        return None
+    if second is None:
+        return everywhere(first, range(count, count + more))
+    behind = second << count
+    return everywhere(behind, range(count)) if first is None else first | behind
+
+
+def _padded(parts: tuple[tuple[Tensor | None, int], ...], fill: float | bool) -> Tensor | None:
+    """Values (1 or B, n) of both, where either has some."""
+    given = [values for values, _ in parts if values is not None]
+    if not given:
+        return None
+    rows = max(map(len, given))
+    columns = [
+        given[0].new_full((rows, count), fill) if values is None else values.expand(rows, -1)
+        for values, count in parts
+    ]
+    return torch.cat(columns, dim=1)

@@ -1,0 +1,97 @@
+"""Conditions of the plain host from their parts, and what else tests ask of a run, by one name each."""
+
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from refvid.backbones.base import Tail
+from refvid.core.frames import Given
+from refvid.core.guidance import CONDITIONED
+from refvid.hosts.plain.evaluation import Evaluation, Rider, Text
+from refvid.hosts.plain.frames import Frames, encode_frames
+from refvid.hosts.plain.identities import People, Person, encode_identity
+from refvid.hosts.plain.pipeline import grey_padding
+from refvid.hosts.plain.references import (
+    References,
+    arrange_references,
+    encode_pictures,
+    encode_references,
+    references_in_rows,
+)
+from refvid.hosts.plain.run import Condition, evaluate, generate, guided_velocity, velocity
+from refvid.hosts.plain.source import Source
+from refvid.hosts.plain.tail import Schedule
+from refvid.hosts.plain.tail import tail as tail_of
+
+RiderT = TypeVar("RiderT", bound=Rider)
+__all__ = [
+    "Condition",
+    "Frames",
+    "People",
+    "Person",
+    "References",
+    "Source",
+    "Text",
+    "arrange_references",
+    "condition",
+    "encode_frames",
+    "encode_identity",
+    "encode_pictures",
+    "encode_references",
+    "evaluate",
+    "generate",
+    "grey_padding",
+    "guided_velocity",
+    "references_in_rows",
+    "rider",
+    "said",
+    "tail",
+    "velocity",
+    "with_riders",
+]
+
+
+def condition(
+    texts: dict[str, Tensor],
+    references: References | None = None,
+    padding: Tensor | None = None,
+    people: People | None = None,
+    frames: Given | Frames | None = None,
+    source: Source | None = None,
+    **more,
+) -> Condition:
+    """What a run is conditioned on: states of texts without a bias, and the riders that there are."""
+    frames = Frames(frames) if isinstance(frames, Given) else frames
+    riders = tuple(one for one in (references, people, frames, source) if one is not None)
+    return Condition(said(texts), riders, padding, **more)
+
+
+def said(texts: dict[str, Tensor]) -> dict[str, Text]:
+    """States of texts, none of whose keys is weighed."""
+    return {name: Text(states) for name, states in texts.items()}
+
+
+def rider(condition: Condition, kind: type[RiderT]) -> RiderT | None:
+    """The one of a kind that a condition has."""
+    return next((one for one in condition.riders if isinstance(one, kind)), None)
+
+
+def with_riders(condition: Condition, *riders) -> Condition:
+    """The same with these, in place of those of their kinds."""
+    kinds = {type(rider) for rider in riders}
+    kept = tuple(rider for rider in condition.riders if type(rider) not in kinds)
+    return Condition(**{**vars(condition), "riders": (*kept, *riders)})
+
+
+def tail(
+    dit, references: References | None, latent: Tensor, sigma: float = 1.0, source: Source | None = None
+) -> Tail | None:
+    """What stands behind a video's latent at a noise level, of which `source`'s semantic tokens are the last frames."""
+    riders = [one for one in (references, source) if one is not None]
+    frames = latent.shape[2] - sum(one.spare(tuple(latent.shape)) for one in riders)
+    level = torch.tensor(sigma, device=latent.device)
+    evaluation = Evaluation(dit, CONDITIONED, latent, latent[:, :, :frames].to(dit.dtype), level, level)
+    for rider in riders:
+        evaluation = rider.now(evaluation)
+    return tail_of(evaluation, Schedule(1.0, "auto"))
