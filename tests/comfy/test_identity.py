@@ -17,7 +17,7 @@ from refvid_files import SLOT_ID, TRAP
 from refvid.core.identity import Identity, load_identity
 from refvid.hosts.comfy import halves
 from refvid.hosts.comfy import identity as host
-from refvid.hosts.comfy.conditioning import IDENTITIES
+from refvid.hosts.comfy.conditioning import IDENTITIES, IDENTITY_REACH
 
 pytestmark = pytest.mark.comfy
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,6 +75,16 @@ def test_two_people_share_one_lora_and_one_nobody(t2v, loaded, people):
 def test_both_experts_carry_it(t2v, loaded, people):
     models, _, _ = host.apply_identity([t2v, t2v.clone()], *TEXTS, loaded, people[0])
     assert all(model.patches and model.attachments[halves.LORA] for model in models)
+
+
+def test_a_region_may_have_any_whole_number_of_pixels_to_a_cell(t2v, loaded, people):
+    left = torch.zeros(64, 64).index_fill(1, torch.arange(32), 1.0)
+    larger = left.repeat_interleave(3, 0).repeat_interleave(3, 1)
+    reach = [
+        applied(t2v, loaded, people[0], region=one, latent=run.empty_latent())[1][0][1][IDENTITY_REACH][0]
+        for one in (left, larger)
+    ]
+    assert torch.equal(*reach) and reach[0].float().mean() == 0.5
 
 
 def test_what_does_not_belong_together_is_refused(t2v, vae, folder, loaded, people):

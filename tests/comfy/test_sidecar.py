@@ -101,6 +101,23 @@ def test_unmasked_bernini_references_of_two_sizes_equal_cores_node(model, vae, p
     assert worst(ours, sample(model, core[0], core[1], empty_latent())) < 1e-4
 
 
+def test_references_stand_behind_those_of_cores_nodes(model, vae, positive, negative):
+    first, second = picture(3), picture(4)
+
+    def phantom(*pictures):
+        return WanPhantomSubjectToVideo.execute(positive, negative, vae, 64, 64, 9, 1, torch.stack(pictures))
+
+    def bernini(*pictures):
+        named = {f"reference_image_{i}": one[None] for i, one in enumerate(pictures)}
+        return BerniniConditioning.execute(positive, negative, vae, 64, 64, 9, 1, reference_images=named)
+
+    for recipe, node in (("phantom", phantom), ("bernini", bernini)):
+        out = apply(model, *node(first).result[:2], vae, [make_reference(second)], recipe)
+        ours = sample(out.model, out.positive, out.positive, empty_latent(), cfg=1.0, steps=1)
+        core = sample(model, *node(first, second).result[:2], empty_latent(), cfg=1.0, steps=1)
+        assert worst(ours, core) < 1e-4, recipe
+
+
 def test_removal_equals_a_mask_of_minus_infinity(model, vae, positive, negative, monkeypatch):
     references = [make_reference(picture(3), half_mask()), make_reference(picture(4), 1 - half_mask())]
     out = apply(model, positive, negative, vae, references)
