@@ -151,14 +151,15 @@ def reference_input(
     The geometry's channels: the latent. Its masked channels: latent, mask, latent again (Saber, eq. in §3.2, in Wan-I2V's
     channel order).
     """
-    if channels == geometry.channels:
+    fits = latent.shape[1] == geometry.channels
+    if fits and channels == geometry.channels:
         return latent
-    if channels == geometry.masked_channels and recipe.masked_input:
+    if fits and channels == geometry.masked_channels and recipe.masked_input:
         stride = mask.shape[-1] // latent.shape[-1]
         return torch.cat([latent, latent_mask(mask, stride, geometry.group).to(latent), latent], dim=1)
     masked = f" or {geometry.masked_channels}" if recipe.masked_input else ""
     raise ValueError(
-        f"recipe {recipe.name} cannot feed a backbone of {channels} input channels with latents of {geometry.channels}; "
+        f"recipe {recipe.name} cannot feed a backbone of {channels} input channels with latents of {latent.shape[1]}; "
         f"it runs on {geometry.channels}{masked}"
     )
 

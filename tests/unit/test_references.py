@@ -273,3 +273,11 @@ def test_soft_masks_give_the_log_of_what_they_cover_and_hard_ones_nothing():
     cover = torch.tensor([[1.0, 0.375, 0.8, *[1.0] * 6, 1.0, 0.375, 0.8]])
     torch.testing.assert_close(arranged.soft.exp(), cover)
     assert arrange([mask], [hard], saber(), WAN_2_1).soft is None
+
+
+@pytest.mark.parametrize("channels", [16, 36])
+def test_latents_of_another_vae_are_refused_by_their_channels(channels):
+    with pytest.raises(
+        ValueError, match=f"of {channels} input channels with latents of 48; it runs on 16 or 36"
+    ):
+        reference_input(torch.zeros(1, 48, 1, 4, 4), torch.ones(64, 64), channels, saber(), WAN_2_1)
