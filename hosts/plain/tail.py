@@ -91,7 +91,7 @@ def _attention(asked: Asked, seen: Tensor | None, name: str) -> tuple[Tensor | N
         return now.bias, attention(choice.path.name, now.groups)
     # Rows keep different tokens. A key bias hides those that a row has not: the same numbers as their removal.
     alone = now.bias is None and now.groups is None
-    if alone and why_not(asked.device, torch.bfloat16, asked.head_size) is None:
+    if alone and why_not(asked.device, asked.dtype, asked.head_size) is None:
         whole = torch.cat([seen.new_ones(len(seen), asked.video), seen], dim=1)
         return None, attention_over(kept_keys(whole, whole.shape[1]))
     hidden = torch.zeros(seen.shape, device=seen.device).masked_fill(~seen, -torch.inf)

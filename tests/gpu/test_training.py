@@ -6,7 +6,7 @@ from refvid_device import DEVICE, DRY
 from refvid_steps import step_of
 from torch import Tensor
 
-from refvid.training import objective
+from refvid.hosts.plain import tail
 
 pytestmark = pytest.mark.gpu
 HEADS = (64,) if DRY else (64, 128)
@@ -15,7 +15,7 @@ HEADS = (64,) if DRY else (64, 128)
 def both(monkeypatch, autocast: torch.dtype | None = None, **asked) -> tuple[list[Tensor], list[Tensor]]:
     """The loss and its gradients on the device, and those on the CPU in fp32."""
     found = step_of(DEVICE, autocast=autocast, **asked)
-    monkeypatch.setattr(objective, "why_not", lambda *_: "no kernel here")
+    monkeypatch.setattr(tail, "why_not", lambda *_: "no kernel here")
     return found, step_of(torch.device("cpu"), **asked)
 
 

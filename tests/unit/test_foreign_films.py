@@ -89,6 +89,16 @@ def test_what_wan_could_do_and_this_one_cannot_is_refused_in_its_own_numbers(
 
 
 @foreign
+def test_latent_frames_given_by_all_their_pictures_are_encoded_together(geometry):
+    """Behind the first of those pictures, which stands for the video's first latent frame."""
+    group = geometry.group
+    indices = list(range(group + 1, 3 * group + 1))
+    (clip,) = clips_to_encode(Placed(film(len(indices)), indices), 1 + 3 * group, 2, 2, group)
+    assert (clip.at, clip.skip) == (2, 1)
+    assert clip.pictures[:, 0, 0, 0].tolist() == [0, *range(2 * group)]
+
+
+@foreign
 def test_a_latent_frame_given_in_part_is_refused_with_its_pictures(geometry):
     group = geometry.group
     message = f"frames {group + 1}, {group + 2} lie in one latent frame, {group + 1} to {2 * group}: .* or all {group}$"
