@@ -16,7 +16,12 @@ LENGTHS = re.compile(
     r"\b(frames?|pictures?|rows?|columns?|cells?|latents?|strides?|tokens?|height|width|f)\b"
 )
 CLOCKED = re.compile(r"sigma|clock|level|time")
+BOUNDED = re.compile(r"frames|size|height|width|channels")
+SIZED = re.compile(
+    r"split|chunk|unflatten|repeat\w*|(max|avg)_pool\dd|(new_)?(zeros|ones|empty|full)|Conv\dd"
+)
 NUMBERS = (4, 8, 16, 32, 36, 48)
+CUTS = (4, 16, 36, 48)
 # What the search finds and what may stay, by file and line, with the reason.
 LEFT = {
     "backbones/wan/files.py": {
@@ -77,8 +82,17 @@ def suspicious(tree: ast.AST) -> Iterator[int]:
             target = node.targets[0] if isinstance(node, ast.Assign) else node.target
             if isinstance(target, ast.Name) and NAMED.search(target.id):
                 yield node.lineno
-        elif isinstance(node, ast.Slice) and node.lower is None and is_number(node.upper, 4, 16, 36, 48):
-            yield node.upper.lineno  # pyright: ignore[reportOptionalMemberAccess]
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.value, ast.Call):
+            if BOUNDED.search(ast.unparse(node.target)) and _has(
+                ast.Tuple(node.value.args[:1]), (*NUMBERS, 5)
+            ):
+                yield node.lineno
+        elif (
+            (isinstance(node, ast.Subscript) and _cuts(node))
+            or (isinstance(node, ast.Call) and _sizes(node))
+            or (isinstance(node, ast.Compare) and _has(ast.Tuple([node.left, *node.comparators]), CUTS[1:]))
+        ):
+            yield node.lineno
         elif isinstance(node, ast.arguments):
             pairs = zip(node.args[len(node.args) - len(node.defaults) :], node.defaults, strict=True)
             yield from (
@@ -90,6 +104,29 @@ def suspicious(tree: ast.AST) -> Iterator[int]:
             and is_number(node.value, *NUMBERS, 1000)
         ):
             yield node.value.lineno
+
+
+def _has(node: ast.AST, numbers: tuple[int, ...]) -> bool:
+    """One of the numbers is this, or an element of a tuple that this is."""
+    if isinstance(node, ast.Tuple | ast.List | ast.Set):
+        return any(_has(one, numbers) for one in node.elts)
+    return is_number(node, *numbers)
+
+
+def _cuts(node: ast.Subscript) -> bool:
+    """Picks so many channels, but for dimensions of a shape."""
+    parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+    ends = [end for one in parts if isinstance(one, ast.Slice) for end in (one.lower, one.upper, one.step)]
+    return any(is_number(end, *CUTS) for end in ends) and not ast.unparse(node.value).endswith(".shape")
+
+
+def _sizes(node: ast.Call) -> bool:
+    """Steps over, pools, splits or makes so many."""
+    name = ast.unparse(node.func).rpartition(".")[2]
+    if name == "range":
+        return _has(ast.Tuple(node.args[2:]), NUMBERS)
+    where = node.args[1:] if name == "unflatten" else node.args  # behind its dimension
+    return SIZED.fullmatch(name) is not None and any(_has(one, NUMBERS) for one in where)
 
 
 def _reckons(node: ast.BinOp) -> bool:
@@ -140,7 +177,9 @@ def test_a_backbones_numbers_are_in_its_geometry_alone() -> None:
         "grid = (frames - 1) // 4 + 1", "pictures = 4 * (frames - 1) + 1", "ok = count % 4 == 1", "if side % 16: pass",
         "rows = height // 8", "tokens = f * rows // 2", "conv = Conv3d(3, 4, (1, 2, 2))", "TRAINED_STEPS = 1000",
         "clock = sigma * 1000", "mask = grey[:, :4]", "def reach(stride: int = 16): pass", "model.set(multiplier=1000)",
-        "PATCH = 2", "size = columns * 16", "latent = x[:, :16]",
+        "PATCH = 2", "size = columns * 16", "latent = x[:, :16]", "mask = x[:, 16:20]", "few = film[1::4]",
+        "firsts = range(1, count, 4)", "x = values.unflatten(0, (-1, 4))", "cells = F.avg_pool2d(mask, 8)", "x.split(4, dim=2)",
+        "latent = torch.zeros(1, 16, *grid)", "mask = cells.repeat(1, 4, 1, 1, 1)", "ok = channels in (16, 48)", "size: int = bounded(16, 4096, 256)",
     ],
 )  # fmt: skip
 def test_the_search_finds_what_it_is_for(line: str) -> None:
