@@ -59,8 +59,7 @@ def tail(evaluation: Evaluation, how: Schedule, kept: Kept | None = None) -> Tai
         _video_type(whole),
         layout.recipe.reads_text,
     )
-    alike = layout.constant and whole.cells is None and whole.seen is None
-    return recalling(made, kept) if kept is not None and alike else made
+    return recalling(made, kept) if kept is not None and layout.constant and whole.cells is None else made
 
 
 def own_tokens(evaluation: Evaluation, which: range, after: Tensor) -> Tensor:

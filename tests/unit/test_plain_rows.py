@@ -75,6 +75,23 @@ def test_rows_keep_the_tokens_of_their_own_references(host, recipe, sees, count,
         assert (velocity(host.dit, state, sigma, Condition(texts, (other,)), entry) - got).abs().max() > 1e-3
 
 
+def test_what_is_kept_of_references_that_read_only_themselves_is_each_rows(host):
+    rows, stream = latents(host, 11), Stream(2, 2, 4, Controls(0.5, sees="itself"))
+    made = references_in_rows(rows, SEEN[:, :4], stream, recipe_named("videomaker"), host.dit.geometry)
+    asked = Condition({"positive": Text(host.put(drawn(1, 5, WIDTH, seed=2)))}, (made,))
+    kept: list = []
+    for turn in range(3):
+        given = (
+            host.dit,
+            host.latent(6 + turn, BATCH),
+            torch.tensor(0.9 - 0.3 * turn).double(),
+            asked,
+            CONDITIONED,
+        )
+        torch.testing.assert_close(velocity(*given, kept), velocity(*given), **CLOSE)
+    assert len(kept) == len(host.dit.blocks)
+
+
 def test_references_of_rows_have_noise_levels_of_their_own(host):
     """The timestep of each row's is its own level's, which the tokens behind the video show."""
     rows, levels = latents(host, 12), torch.tensor([0.0, 0.1, 0.3]).double()
