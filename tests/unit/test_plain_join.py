@@ -5,14 +5,14 @@ from itertools import product
 import pytest
 import torch
 from refvid_cases import Host, drawn
-from refvid_riders import Condition, Text, references_in_rows, velocity
+from refvid_riders import Condition, Source, Text, references_in_rows, tail, velocity
 from torch import Tensor
 
 from refvid.backbones.wan.geometry import WAN_2_1
 from refvid.core.controls import Controls, StepWindow
 from refvid.core.guidance import CONDITIONED
 from refvid.core.layout import Layout, Stream
-from refvid.core.recipes import saber
+from refvid.core.recipes import saber, sama
 from refvid.core.references import Arranged
 from refvid.hosts.plain.evaluation import Behind, BehindText
 from refvid.hosts.plain.tail import _joined, _joined_text
@@ -131,3 +131,19 @@ def test_rows_see_their_own_of_the_references_that_act_now():
         one = type(both)(Arranged(Layout(recipe, streams, host.dit.geometry), kept, None), (latents[part],))
         wanted = velocity(host.dit, state[part], sigma, Condition(texts, (one,)), CONDITIONED)
         torch.testing.assert_close(got[part], wanted, rtol=0, atol=1e-9)
+
+
+def test_pictures_beside_a_source_are_told_apart_by_its_type_embedding():
+    host = Host(16, GRID, torch.float64, torch.float64, torch.device("cpu"))
+    pictures = references_in_rows(
+        host.latent(11, 1, 1), torch.ones(1, 4, dtype=torch.bool), Stream(2, 2, 4), sama(), host.dit.geometry
+    )
+    source = Source(host.latent(20), sama(), host.semantic)
+    state = Condition({}, (source,)).begin(host.latent(6), 1)
+    made = tail(host.dit, pictures, state, source=source)
+    assert made is not None and made.unturned is not None and made.video_type is not None
+    clean, semantic, video = host.semantic.segment_embedding.weight
+    parts = [host.dit.embed_patches(one) + clean for one in (pictures.inputs[0], source.latent)]
+    torch.testing.assert_close(made.tokens[:, : 4 + 8], torch.cat(parts, 1))
+    assert torch.equal(made.video_type, video) and not torch.equal(clean, semantic)
+    assert made.unturned.tolist() == [False] * 12 + [True] * 65
