@@ -33,11 +33,20 @@ LEFT = {
     "backbones/wan/files.py": {
         "if not whole or not 1 <= heads <= width or width % heads or width // int(heads) % 2:": "pairs of a head's features",
     },
+    "core/appearance.py": {
+        "coherence = ((xx - yy).square() + 4 * xy.square()).sqrt() / (xx + yy + _NOISE**2)": "a root of a square",
+    },
+    "core/drawing.py": {
+        'image = Image.new("RGB", (WIDTH // 2, PLOT + 4 * LINE), GROUND)': "four lines of a drawing",
+    },
     "core/files.py": {
         '_TOKEN = "[0-9a-f]" * 8  # a pattern: between a name and PARTIAL': "letters of a name"
     },
+    "core/header.py": {"16 * MOST_TENSORS": "commas and brackets of a header"},
     "core/inspection.py": {
         "projections = 2 * length * (4 * width**2 + 2 * width**2 + 2 * width * sizes.ffn_width)": "four projections of attention",
+        "text = 2 * sizes.text_tokens * 2 * width**2 + 4 * length * sizes.text_tokens * width": "two products, two operations each",
+        "return float(sizes.layers * (projections + text + 4 * pairs * width))": "two products, two operations each",
     },
     "core/positions.py": {
         "half = torch.arange(width // 2, device=value.device, dtype=torch.float32)": "sines and cosines",
@@ -48,6 +57,10 @@ LEFT = {
     },
     "demo/evaluate.py": {
         "parts = [vae.decode(vae.encode(part.to(vae.device, vae.dtype))) for part in video.split(16)]": "clips at a time",
+    },
+    "demo/score.py": {"reach = 0.8 * (4 * area / mask.shape[-2:].numel()).sqrt() + 0.02": "a square's side"},
+    "demo/world.py": {
+        "k = (hue.unsqueeze(1) * 6 + torch.tensor([5.0, 3.0, 1.0])) % 6": "sixths of a circle of hues"
     },
     "hosts/comfy/attention.py": {"half = tokens // 2": "a probe: the first half is hidden"},
     "media/decoding.py": {
@@ -63,6 +76,7 @@ LEFT = {
     },
     "training/run_state.py": {'return f"sha256 {digest.hexdigest()[:16]}"': "letters of a digest"},
     "training/text.py": {
+        'sentence_iterator=iter([" ".join(words)] * 4), model_writer=model, model_type="word",': "words, four times over",
         "encoder = TextEncoder(umt5(len(captions.vocabulary()) + 3, width, 2, 4, width // 4, 2 * width), pieces)": "heads of a text encoder",
     },
     "training/vae.py": {
@@ -98,16 +112,16 @@ def _tuple(node: ast.Tuple) -> Iterator[int]:
 
 
 def _reckons(node: ast.BinOp) -> Iterator[int]:
-    """Divides by a number, or multiplies a length or a noise level by one."""
+    """Divides or multiplies by a number, halves a length, makes a noise level a timestep."""
     left, right = node.left, node.right
     if isinstance(node.op, ast.FloorDiv | ast.Mod):
         halves = is_number(right, 2) and LENGTHS.search(ast.unparse(left))
-        if halves or is_number(right, *NUMBERS):
+        if halves or is_number(right, *NUMBERS, 6):  # six: a head in three parts of whole pairs
             yield node.lineno
     elif isinstance(node.op, ast.Mult):
         for number, other in ((left, right), (right, left)):
-            length = is_number(number, *NUMBERS) and LENGTHS.search(ast.unparse(other))
-            if length or (is_number(number, 1000) and CLOCKED.search(ast.unparse(other))):
+            clocked = is_number(number, 1000) and CLOCKED.search(ast.unparse(other))
+            if clocked or is_number(number, *NUMBERS):
                 yield node.lineno
 
 
@@ -115,9 +129,8 @@ def _assigns(node: ast.Assign | ast.AnnAssign) -> Iterator[int]:
     """Names a number, or the bounds of one."""
     target = ast.unparse(node.targets[0] if isinstance(node, ast.Assign) else node.target)
     bounded = isinstance(node.value, ast.Call) and ast.unparse(node.value.func) == "bounded"
-    if is_number(node.value, *NUMBERS, 2, 1000) and NAMED.search(target):
-        yield node.lineno
-    elif bounded and BOUNDED.search(target) and _has(node.value.args[:1], *NUMBERS, 5):
+    least = bounded and BOUNDED.search(target) and _has(node.value.args[:1], *NUMBERS, 5)
+    if least or (NAMED.search(target) and is_number(node.value, *NUMBERS, 2, 1000)):
         yield node.lineno
 
 
@@ -210,7 +223,7 @@ def test_a_backbones_numbers_are_in_its_geometry_alone() -> None:
         "clock = sigma * 1000", "mask = grey[:, :4]", "def reach(stride: int = 16): pass", "model.set(multiplier=1000)",
         "PATCH = 2", "size = columns * 16", "latent = x[:, :16]", "mask = x[:, 16:20]", "few = film[1::4]",
         "firsts = range(1, count, 4)", "x = values.unflatten(0, (-1, 4))", "cells = F.avg_pool2d(mask, 8)", "x.split(4, dim=2)",
-        "latent = torch.zeros(1, 16, *grid)", "mask = cells.repeat(1, 4, 1, 1, 1)", "ok = channels in (16, 48)", "size: int = bounded(16, 4096, 256)",
+        "latent = torch.zeros(1, 16, *grid)", "mask = cells.repeat(1, 4, 1, 1, 1)", "ok = channels in (16, 48)", "held = shown * 4", "third = 2 * (size // 6)", "size: int = bounded(16, 4096, 256)",
     ],
 )  # fmt: skip
 def test_the_search_finds_what_it_is_for(line: str) -> None:

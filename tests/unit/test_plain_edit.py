@@ -3,8 +3,9 @@
 from dataclasses import replace
 
 import pytest
+import refvid_tiny as tiny
 import torch
-from refvid_cases import Case, Host, edited, people
+from refvid_cases import Case, Host, drawn, edited, people
 from refvid_cases import condition as made
 from refvid_plain import (
     Condition,
@@ -21,6 +22,7 @@ from refvid_plain import (
 )
 from torch import Tensor
 
+from refvid.backbones.wan.dit import WanDiT
 from refvid.core.controls import Controls, FrameWindow
 from refvid.core.editing import Windows
 from refvid.core.guidance import CONDITIONED, NULL
@@ -123,3 +125,23 @@ def test_an_edit_that_fits_one_window_is_evaluated_at_once(host):
     windowed = replace(asked, windows=Windows(4, 4 * FRAMES - 3, 4))
     one = velocity(host.dit, latent, SIGMA, windowed, CONDITIONED)
     assert torch.equal(one, velocity(host.dit, latent, SIGMA, asked, CONDITIONED))
+
+
+def test_windows_take_their_own_part_of_what_fills_a_masked_input():
+    """Without a source: any longer video."""
+    dit = WanDiT(tiny.config(36, layers=1))
+    dit.load_state_dict(tiny.dit_state(dit.config))
+    text, padding = drawn(1, 4, tiny.TEXT_WIDTH, seed=1), drawn(1, 20, FRAMES, SIDE, SIDE, seed=2)
+    asked = condition({"positive": text}, padding=padding, windows=WINDOWS)
+    video = drawn(1, 16, FRAMES, SIDE, SIDE, seed=3)
+    got = velocity(dit, video, SIGMA, asked, CONDITIONED)
+    total, count = torch.zeros_like(video), torch.zeros(FRAMES, 1, 1)
+    for start, stop in SPANS:
+        first = max(0, start - 1)
+        shown = torch.cat([video, padding], 1)[:, :, first:stop]
+        out = dit(shown, 1000 * SIGMA[None], text)
+        for frame in range(start, stop):
+            weight = PYRAMID[frame - start]
+            total[:, :, frame] += weight * out[:, :, frame - first]
+            count[frame] += weight
+    torch.testing.assert_close(got, total / count, rtol=0, atol=1e-5)

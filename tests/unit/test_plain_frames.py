@@ -47,6 +47,8 @@ def test_a_level_for_each_frame_stays_but_for_given_ones(host):
     wanted = host.dit(shown, torch.tensor([[0.0, 300, 0]]), asked.texts["positive"].states)
     got = velocity(host.dit, latent, torch.tensor([[0.9, 0.3, 0.5]]), asked, CONDITIONED)
     torch.testing.assert_close(got[:, :, 1], wanted[:, :, 1], **CLOSE)
+    straight = (latent - clean(host)) / 0.9  # by the noisiest
+    torch.testing.assert_close(got[:, :, GIVEN], straight[:, :, GIVEN], **CLOSE)
 
 
 @pytest.mark.parametrize("clock", ["own", "shared"])

@@ -1,11 +1,12 @@
 """What several riders put behind the video and behind the text, joined: bit for bit against loops over streams and cells."""
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
 import torch
 from refvid_cases import Host, drawn
-from refvid_riders import Condition, Source, Text, references_in_rows, tail, velocity
+from refvid_riders import Condition, Source, Text, evaluate, references_in_rows, tail, velocity
 from torch import Tensor
 
 from refvid.backbones.wan.geometry import WAN_2_1
@@ -14,7 +15,9 @@ from refvid.core.guidance import CONDITIONED
 from refvid.core.layout import Layout, Stream
 from refvid.core.recipes import saber, sama
 from refvid.core.references import Arranged
-from refvid.hosts.plain.evaluation import Behind, BehindText
+from refvid.core.semantic import as_tokens
+from refvid.hosts.plain import evaluation
+from refvid.hosts.plain.evaluation import Behind, BehindText, Evaluation, Rider, register
 from refvid.hosts.plain.tail import _joined, _joined_text
 
 GRID = (2, 4, 4)
@@ -147,3 +150,33 @@ def test_pictures_beside_a_source_are_told_apart_by_its_type_embedding():
     torch.testing.assert_close(made.tokens[:, : 4 + 8], torch.cat(parts, 1))
     assert torch.equal(made.video_type, video) and not torch.equal(clean, semantic)
     assert made.unturned.tolist() == [False] * 12 + [True] * 65
+
+
+class Mood(Rider):
+    """A further rider: two learned tokens behind all others, in the recipe of what stands there."""
+
+    def now(self, evaluation: Evaluation) -> Evaluation:
+        layout = Layout(sama(), (Stream(1, 2, 2),), evaluation.dit.geometry)
+        mine = Behind(Arranged(layout, torch.arange(2), None), [drawn(1, 2, 32, seed=9)])
+        return replace(evaluation, behind=(*evaluation.behind, mine))
+
+
+@pytest.fixture
+def mood():
+    register(Mood)
+    yield Mood()
+    evaluation._kinds.remove(Mood)
+
+
+def test_a_source_finds_its_semantic_tokens_before_those_of_a_rider_behind_it(mood):
+    """The same, in whichever order the two stand in the sequence: attention has no order but positions."""
+    host = Host(16, GRID, torch.float32, torch.float64, torch.device("cpu"))
+    source = Source(host.latent(20), sama(), host.semantic)
+    texts = {"positive": Text(host.put(drawn(1, 5, 32, seed=2)))}
+    state, sigma = Condition({}, (source,)).begin(host.latent(6), 1), torch.tensor(0.6).double()
+    out, after = evaluate(host.dit, state, sigma, Condition(texts, (source, mood)), CONDITIONED)
+    assert after.shape[1] == 8 + 65 + 2
+    said = host.semantic.semantic_head(after[:, 8:73])
+    torch.testing.assert_close(as_tokens(out[:, :, GRID[0] :], 65, 24), said)
+    alone, _ = evaluate(host.dit, state, sigma, Condition(texts, (source,)), CONDITIONED)
+    assert (out - alone).abs().max() > 1e-4

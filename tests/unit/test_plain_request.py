@@ -35,6 +35,7 @@ from refvid.core.frames import Placed
 from refvid.core.guidance import CONDITIONED, Guidance, Scale
 from refvid.core.recipes import recipe_named, sama
 from refvid.core.references import make_reference
+from refvid.core.semantic import first_frames
 from refvid.kernels.whole import WHOLE
 
 SIDE, FRAMES = 32, 5
@@ -234,7 +235,9 @@ def test_an_edit_is_the_run_that_its_parts_make(editor):
         source=edit,
         windows=windows,
     )
-    start = condition.begin(noise(5, grid), 5)
+    assert editor.modules is not None
+    numbers = 65 * editor.modules.config.features
+    start = torch.cat([noise(5, grid), first_frames((1, 16, *grid), numbers, 5)], 2)
     sigmas = flow_sigmas(SETTINGS.steps, SETTINGS.shift)
     made = sample_euler(guided_velocity(editor.dit, condition, guidance), start, sigmas)[:, :, :4]
     with torch.no_grad():
