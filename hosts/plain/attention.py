@@ -55,7 +55,7 @@ class Asked:
 
 def choose(asked: Asked, name: str, hold: bool = True) -> Choice:
     """The path that runs, and why; `hold` False: no race is held for it. None is where references' keys are kept over
-    the steps (`plain_recall`), which goes by torch's attention."""
+    the steps (`recall`), which goes by torch's attention."""
     groups, call = asked.now.groups, asked.call()
     no_triton = why_not(asked.device, asked.dtype, call.size) or (too_many(groups) if groups else None)
     need = Need(asked.now.bias is not None, no_triton=no_triton, averages=asked.now.averages)
