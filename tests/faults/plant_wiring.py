@@ -242,4 +242,30 @@ WIRING = (
         'float(parts["alpha"]) / len(down) if', 'float(parts["alpha"]) if',
         ("identity",),
     ),
+    Fault(
+        "rows-seen", "rows of a batch see each other's reference tokens", "hosts/plain/tail.py",
+        "masked_fill(~seen, -torch.inf)", "masked_fill(~seen.any(0), -torch.inf)",
+        ("plain_rows",),
+    ),
+    Fault(
+        "rows-people", "rows of a batch read tokens of people that are another row's",
+        "hosts/plain/identities.py",
+        "masked_fill(~torch.cat(seen, dim=1), ", "masked_fill(~torch.cat(seen, dim=1).any(0), ",
+        ("plain_rows",),
+    ),
+    Fault(
+        "rows-levels", "noisy references have the timestep of clean ones", "hosts/plain/tail.py",
+        "whole.level * clock", "whole.level * 0",
+        ("plain_rows",),
+    ),
+    Fault(
+        "rows-padding", "the padding of a text counts once, not as often as it was folded", "hosts/plain/run.py",
+        "context_bias=text.bias", "context_bias=None",
+        ("plain_rows",),
+    ),
+    Fault(
+        "riders-cells", "a source behind references in regions acts in no cell", "hosts/plain/tail.py",
+        "return everywhere(first, range(count, count + more))", "return first",
+        ("plain_join",),
+    ),
 )  # fmt: skip
