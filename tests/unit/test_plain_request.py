@@ -154,6 +154,14 @@ def test_each_part_of_a_request_changes_the_video(backbone, name):
     assert (made - generate(backbone, REQUEST)).abs().max() > 1e-4
 
 
+def test_further_riders_of_a_request_travel_with_its_run(backbone):
+    """Given frames, encoded before."""
+    assert REQUEST.given is not None
+    frames = encode_frames(backbone.vae, REQUEST.given, torch.zeros(1, 16, *GRID))
+    asked = replace(REQUEST, given=None, riders=(frames,))
+    assert torch.equal(generate(backbone, asked), generate(backbone, REQUEST))
+
+
 def test_without_guidance_of_its_own_a_request_is_guided_at_its_settings_scale(backbone):
     both = Guidance(Scale(3.0), Scale(3.0))
     made = generate(backbone, replace(REQUEST, guidance=None))
