@@ -12,7 +12,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from ..backbones.wan.loading import load_vae
-from ..backbones.wan.vae import CausalConv, FrameAttention, WanVAE
+from ..backbones.wan.vae import WanVAE
+from ..backbones.wan.vae_layers import CausalConv, FrameAttention
 from ..core.checkpoint import save_model
 from ..demo import world
 from .optimise import Optimiser, warm_hold_decay

@@ -66,7 +66,7 @@ HELD = (
         ("wan_dit",),
     ),
     Fault(
-        "causal-memory", "the VAE remembers the last chunk alone", "backbones/wan/vae.py",
+        "causal-memory", "the VAE remembers the last chunk alone", "backbones/wan/vae_layers.py",
         "past[self] = joined[:, :, -remembered:]", "past[self] = x[:, :, -remembered:]",
         ("wan_vae",),
     ),

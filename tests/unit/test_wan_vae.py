@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from refvid.backbones.wan.vae import CausalConv, Downsample, Normalise, Upsample, WanVAE
+from refvid.backbones.wan.vae import WanVAE
+from refvid.backbones.wan.vae_layers import CausalConv, Downsample, Normalise, Upsample
 from refvid.training.vae import centre_latents
 
 # In float64, so that only the norm's own fp32 inverse rounds; width 8, since norms over two channels that are
@@ -102,7 +103,7 @@ def test_present_only_equals_all_taps_when_those_of_the_past_are_zero():
 
 def test_time_is_halved_and_doubled_but_never_for_the_first_frame():
     torch.manual_seed(2)
-    down, up = Downsample(2, True).double(), Upsample(4, True).double()
+    down, up = Downsample(2, True).double(), Upsample(4, 2, True).double()
     x, y = torch.randn(1, 2, 5, 8, 6).double(), torch.randn(1, 4, 3, 4, 3).double()
     past = {}
     halved = torch.cat([down(piece, past) for piece in (x[:, :, :1], x[:, :, 1:])], 2)
