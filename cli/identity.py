@@ -59,7 +59,7 @@ def read_people(options: argparse.Namespace, backbone: Any) -> Any:
         return None
     from ..backbones.wan.geometry import WAN
     from ..backbones.wan.lora import merge_lora
-    from ..core.adapter import load_adapter
+    from ..core.adapter import load_adapter, require_fit
     from ..core.identity import load_identity, require_adapter
     from ..hosts.plain.identities import People, Person
 
@@ -72,6 +72,7 @@ def read_people(options: argparse.Namespace, backbone: Any) -> Any:
     person = Person(identity.tokens(options.identity_parts or PARTS[0]), strength)
     if strength == 0:
         return None
+    require_fit(adapter.config, backbone.dit.width, backbone.dit.geometry.channels, "--adapter")
     merge_lora(backbone.dit, adapter.lora, what="--adapter")
     return People((person,), adapter.nobody)
 

@@ -86,6 +86,15 @@ def load_adapter(path: str | Path, known: Mapping[int, Geometry], what: str = "a
     return Adapter(config, geometry, encoder, lora, _fingerprint(state))
 
 
+def require_fit(config: SlotsConfig, width: int, channels: int, what: str) -> None:
+    """ValueError where an adapter was trained for another Wan than one of this width and of latents of so many channels."""
+    if (width, channels) != (config.context, config.channels):
+        raise ValueError(
+            f"{what} was trained for a Wan of width {config.context} and latents of {config.channels} channels; the model has "
+            f"{width} and {channels}"
+        )
+
+
 def _geometry(config: SlotsConfig, known: Mapping[int, Geometry], name: str) -> Geometry:
     """The geometry whose latents an encoder of these sizes reads."""
     if config.channels not in known:

@@ -228,7 +228,7 @@ def latents_of(
     config: TrainingConfig, text: TextEncoder, folder: Path, device: str
 ) -> list[tuple[Kind, Latents]]:
     """The clips of every kind, made or read, on the device."""
-    vae = load_vae(folder / VAE, device=device, what=VAE_NEEDED)
+    vae = load_vae(folder / VAE, device=device, what=VAE_NEEDED, needed=WAN_2_1)
     encoder = Encoder(vae, text.tokenize, config.how, config.references, config.size, config.seed)
     return [(kind, cached_latents(encoder, kind, folder).to(torch.device(device))) for kind in config.kinds]
 

@@ -11,6 +11,7 @@ from typing import cast
 import torch
 from torch import Generator, Tensor, nn
 
+from ..backbones.wan.geometry import WAN_2_1
 from ..backbones.wan.loading import load_vae
 from ..backbones.wan.vae import WanVAE
 from ..backbones.wan.vae_layers import CausalConv, FrameAttention
@@ -129,7 +130,9 @@ def train_vae(config: VAEConfig, folder: Path, resume: bool = False, initial: Pa
     torch.manual_seed(config.seed)
     clips, generator = Clips(config), Generator().manual_seed(config.seed + 1)
     vae = (
-        WanVAE(config.width) if initial is None else load_vae(initial, what="--from").train().requires_grad_()
+        WanVAE(config.width)
+        if initial is None
+        else load_vae(initial, what="--from", needed=WAN_2_1).train().requires_grad_()
     )
     start_as_pictures(vae, fresh=initial is None)
     optimiser = Optimiser(vae, lambda _, p: p.ndim > 3 and min(p.shape[:2]) > 3, rate=1.0, average=0.99)

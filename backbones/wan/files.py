@@ -220,5 +220,10 @@ def _layers(state: Mapping[str, Tensor], prefix: str, name: str) -> int:
 
 
 def vae_width(state: Mapping[str, Tensor], name: str) -> int:
-    """Channels of a Wan 2.1 VAE's first layer; ValueError where it is no Wan VAE."""
+    """Channels of a Wan VAE's last layer's input, and of a 2.1's first layer; ValueError where it is no Wan VAE."""
     return Shapes(state, name, VAE).sides("decoder.head.0.gamma", 4)[0]
+
+
+def vae22_widths(state: Mapping[str, Tensor], name: str) -> tuple[int, int]:
+    """Channels of a Wan 2.2 VAE's first layer and of its last one's input; ValueError where it is no Wan VAE."""
+    return Shapes(state, name, VAE).sides("encoder.conv1.weight", 5)[0], vae_width(state, name)

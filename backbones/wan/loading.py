@@ -8,11 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from ...core.checkpoint import read_shapes, read_some, require_tensors
+from ...core.geometry import Geometry
 from ...core.semantic import SemanticModules, semantic_config, semantic_state
 from .dit import WanDiT
-from .files import WAN_2_2_VAE, DiTConfig, bare_dit, dit_config, is_quantised, vae_width
-from .geometry import geometry_of
+from .files import WAN_2_2_VAE, DiTConfig, bare_dit, dit_config, is_quantised, vae22_widths, vae_width
+from .geometry import WAN_2_1, WAN_2_2, geometry_of
 from .vae import WanVAE
+from .vae22 import Wan22VAE
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 # Of a file's tensors, or of what stands for them, those of a module, under its names.
@@ -60,7 +62,7 @@ def known_dit(state: Mapping[str, Tensor], metadata: dict[str, str], name: str) 
     for key, variant in FOREIGN_KEYS.items():
         if key in state:
             raise ValueError(
-                f"{name} is a Wan {variant} model, which has a forward of its own; give T2V, I2V or Fun-InP"
+                f"{name} is a Wan {variant} model, which has a forward of its own; give T2V, I2V, Fun-InP or TI2V"
             )
     config = dit_config(state, metadata, name)
     geometry_of(config.out_channels, name)
@@ -68,19 +70,31 @@ def known_dit(state: Mapping[str, Tensor], metadata: dict[str, str], name: str) 
 
 
 def load_vae(
-    path: str | Path, dtype: torch.dtype = torch.float32, device: str = "cpu", what: str = "--vae"
+    path: str | Path,
+    dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
+    what: str = "--vae",
+    needed: Geometry | None = None,
+    by: str = "this",
 ) -> WanVAE:
-    """A Wan 2.1 VAE in original format, of any width, in eval mode."""
+    """A Wan 2.1 or 2.2 VAE in original format, of any width, in eval mode. ValueError for the one where the other is
+    `needed`, `by` something that is named."""
     name = f"{what}: {Path(path).name}"
     shapes, _ = read_shapes(path, what)
-    if WAN_2_2_VAE in shapes:
-        raise ValueError(f"{name} is the Wan 2.2 VAE (48 channels); this needs the Wan 2.1 VAE (16 channels)")
-    model = on_meta(WanVAE, vae_width(shapes, name))
+    found = WAN_2_2 if WAN_2_2_VAE in shapes else WAN_2_1
+    if needed is not None and needed != found:
+        raise ValueError(f"{name} is {_named(found)}; {by} needs {_named(needed)}")
+    if found == WAN_2_2:
+        model = on_meta(Wan22VAE, *vae22_widths(shapes, name))
+    else:
+        model = on_meta(WanVAE, vae_width(shapes, name))
     filled = fill_parameters(model, path, what, dtype, device)
-    # Buffers that no file holds: made anew, since the module was built without storage.
-    fresh = WanVAE(8)
-    filled.mean, filled.deviation = fresh.mean.to(device), fresh.deviation.to(device)
+    filled.set_statistics(device)  # made anew, since the module was built without storage
     return filled
+
+
+def _named(geometry: Geometry) -> str:
+    return f"the Wan {'2.2' if geometry == WAN_2_2 else '2.1'} VAE ({geometry.channels} channels)"
 
 
 def on_meta(build, *sizes):

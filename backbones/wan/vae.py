@@ -74,7 +74,6 @@ class Decoder(nn.Module):
 class WanVAE(nn.Module):
     """Codes video in [-1, 1] as latents the DiT sees (normalised), and back."""
 
-    geometry: ClassVar[Geometry] = WAN_2_1
     statistics: ClassVar = (LATENT_MEAN, LATENT_DEVIATION)
     parts: ClassVar[tuple[type[Encoder], type[Decoder]]] = (Encoder, Decoder)
     fold: ClassVar[int] = (
@@ -98,6 +97,10 @@ class WanVAE(nn.Module):
         for name, values in zip(("mean", "deviation"), self.statistics, strict=True):
             shaped = torch.tensor(values, device=device).view(1, -1, 1, 1, 1)
             self.register_buffer(name, shaped, persistent=False)
+
+    @property
+    def geometry(self) -> Geometry:
+        return WAN_2_1
 
     @property
     def dtype(self) -> torch.dtype:

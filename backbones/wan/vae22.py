@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from ...core.geometry import Geometry
 from .geometry import WAN_2_2
 from .vae import Decoder, Encoder, WanVAE
 from .vae_layers import Downsample, Past, Remembers, Residual, Upsample, run
@@ -126,7 +127,10 @@ class Decoder22(Decoder):
 class Wan22VAE(WanVAE):
     """The same with 48 channels and a stride of 16; the published one is 160 wide and its decoder 256."""
 
-    geometry = WAN_2_2
     statistics = (LATENT_MEAN, LATENT_DEVIATION)
     parts = (Encoder22, Decoder22)
     fold: ClassVar[int] = 2
+
+    @property
+    def geometry(self) -> Geometry:
+        return WAN_2_2

@@ -86,8 +86,13 @@ def encode_identity(
     adapter: Adapter, vae: VideoVAE, clip: Tensor, masks: Tensor | None = None, anchor: int | None = None
 ) -> tuple[Identity, ReferenceVideo, Encoded]:
     """Who is in a clip (F, H, W, 3) in [0, 1] with masks (F or 1, H, W) or none -> the identity, the clip as it was read, and
-    what each slot read."""
+    what each slot read. ValueError for a VAE of other latents than the adapter reads."""
     config, geometry = adapter.config, adapter.geometry
+    if vae.geometry != geometry:
+        raise ValueError(
+            f"vae makes latents of {vae.geometry.channels} channels, the adapter reads {geometry.channels}; give the VAE of the model it was "
+            "trained with"
+        )
     video = make_reference_video(clip, masks, config.frames, config.size, geometry, anchor)
     picture = slice(video.anchor, video.anchor + 1)
     given = []

@@ -10,7 +10,7 @@ from torch import Tensor
 from ...backbones.base import VideoVAE
 from ...backbones.wan.dit import WanDiT
 from ...backbones.wan.files import bare_dit
-from ...backbones.wan.geometry import CONTEXT_LENGTH, WAN_2_1
+from ...backbones.wan.geometry import CONTEXT_LENGTH
 from ...backbones.wan.loading import known_dit, load_dit, load_modules, load_vae
 from ...backbones.wan.sampler import flow_sigmas
 from ...backbones.wan.text import TextEncoder, fold_padding, load_text_encoder
@@ -82,15 +82,11 @@ def load_pipeline(
         raise ValueError(
             f"--text-encoder gives states of width {width}, --dit takes {model.config.text_width}"
         )
-    if model.geometry != WAN_2_1:
-        raise ValueError(
-            f"--dit makes latents of {model.geometry.channels} channels, --vae codes {WAN_2_1.channels} (Wan 2.1); "
-            "models of the Wan 2.2 VAE (TI2V-5B) run in ComfyUI"
-        )
+    coder = load_vae(vae, dtype, device, needed=model.geometry, by=f"--dit: {Path(dit).name}")
     modules = load_modules(dit, dtype, device)
     settings = settings_of(dit)
     recipe = recipe_for(modules, metadata.get(TRAINED_FOR))
-    return Pipeline(model, load_vae(vae, dtype, device), text, recipe, settings, modules)
+    return Pipeline(model, coder, text, recipe, settings, modules)
 
 
 def settings_of(dit: str | Path) -> Settings:

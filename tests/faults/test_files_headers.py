@@ -9,7 +9,7 @@ from refvid_soak import amount
 EVERY = {**PLACES, **BYTES, **HEADERS}
 NAMES = amount([*FEW], [*EVERY])
 READERS = [
-    "--dit", "modules of --dit", "--vae", "--text-encoder", "--lora", "--adapter", "--adapter of edit", "--identity", "settings of --dit",
+    "--dit", "modules of --dit", "--vae", "--vae of Wan 2.2", "--text-encoder", "--lora", "--adapter", "--adapter of edit", "--identity", "settings of --dit",
     "inspect", "read_safetensors", "read_shapes", "read_some", "require_values", "header_of",
 ]  # fmt: skip
 

@@ -1,6 +1,7 @@
 """Broken files where training and long videos keep their own: states of runs are refused by name, what can be made again is made again, and
 what is no file of ours is never written over."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from refvid_toy_run import NEWEST, RESULT, STEPS, cut_off, train_toy
 from refvid.core.files import MARK, read_mark, replacing
 from refvid.hosts.plain.long_video import Parts
 from refvid.training.cache import PART, cached_rows
-from refvid.training.dit import Start, begun_dit
+from refvid.training.dit import Start, begun_dit, latents_of, smoke_dit
 from refvid.training.kept_runs import kept, marked
 from refvid.training.text import fresh_text_encoder
 from refvid.training.vae import smoke_vae, train_vae
@@ -112,6 +113,16 @@ def test_weights_to_start_from_are_refused_and_nothing_is_begun(files, tmp_path,
         assert complaints(EVERY, amount(NAMES[::3], NAMES), files[kind], Reader(kind, begin), tmp_path) == []
     finally:
         assert not (tmp_path / "run").exists()
+
+
+def test_a_vae_of_48_channels_is_refused_where_the_demos_is_trained_or_trained_on(files, tmp_path):
+    says = r"is the Wan 2.2 VAE \(48 channels\); this needs the Wan 2.1 VAE \(16 channels\)"
+    with pytest.raises(ValueError, match=rf"^--from: vae22.safetensors {says}"):
+        train_vae(smoke_vae(), tmp_path / "run", initial=files["vae22"])
+    shutil.copy(files["vae22"], tmp_path / "vae.safetensors")
+    with pytest.raises(ValueError, match=rf"vae.safetensors {says}"):
+        latents_of(smoke_dit(), fresh_text_encoder(32), tmp_path, "cpu")
+    assert [file.name for file in tmp_path.iterdir()] == ["vae.safetensors"]
 
 
 # ---- what is made again

@@ -95,6 +95,11 @@ def sizes(kind: str, width: int) -> Corpus:
             "a width without end": large(decoder__head__0__gamma=[END, 1, 1, 1]),
             "a width beyond numbers": large("F8_E4M3", decoder__head__0__gamma=[BEYOND, 1, 1, 1]),
         },
+        "vae22": {
+            "a width without end": large(encoder__conv1__weight=[END, 12, 3, 3, 3]),
+            "a last layer without end": large(decoder__head__0__gamma=[END, 1, 1, 1]),
+            "a width beyond numbers": large("F8_E4M3", encoder__conv1__weight=[BEYOND, 12, 3, 3, 3]),
+        },
         "text": _text(width),
         "lora": _rank("self_attn", width),
         "adapter": _rank("cross_attn", width),

@@ -16,7 +16,7 @@ import torch
 from refvid_malice import SPRUNG, Corpus, Malice
 
 from refvid.backbones.wan.dit import WanDiT
-from refvid.backbones.wan.geometry import WAN
+from refvid.backbones.wan.geometry import WAN, WAN_2_1, WAN_2_2
 from refvid.backbones.wan.loading import load_dit, load_modules, load_vae
 from refvid.backbones.wan.lora import merge_lora_file
 from refvid.backbones.wan.text import load_text_encoder
@@ -61,6 +61,7 @@ def whole_files(folder: Path) -> dict[str, Path]:
         "dit": tiny.save_dit(folder, "dit.safetensors", SIZES, tiny.dit_state(SIZES), recipe="saber", settings={"width": 32, "height": 32}),
         "sama": tiny.save_dit(folder, "sama.safetensors", SIZES, tiny.sama_state(SIZES)),
         "vae": tiny.save_vae(folder, width=4),
+        "vae22": tiny.save_vae22(folder, "vae22.safetensors", 4),
         "text": tiny.save_text_encoder(folder),
         "adapter": tiny.save_adapter(folder, SIZES),
     }  # fmt: skip
@@ -109,7 +110,8 @@ def plain_readers(files: Mapping[str, Path]) -> dict[str, Reader]:
     return {
         "--dit": Reader("dit", load_dit),
         "modules of --dit": Reader("sama", lambda path: (load_dit(path), load_modules(path))),
-        "--vae": Reader("vae", load_vae),
+        "--vae": Reader("vae", lambda path: load_vae(path, needed=WAN_2_1)),
+        "--vae of Wan 2.2": Reader("vae22", lambda path: load_vae(path, needed=WAN_2_2)),
         "--text-encoder": Reader("text", load_text_encoder),
         "--lora": Reader("lora", lora),
         "--adapter": Reader("adapter", lambda path: load_adapter(path, WAN)),

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from refvid.backbones.wan.dit import Block, DiTConfig, WanDiT
 from refvid.backbones.wan.vae import WanVAE
+from refvid.backbones.wan.vae22 import Wan22VAE
 from refvid.core.adapter import save_adapter as save_adapter_file
 from refvid.core.checkpoint import save_model
 from refvid.core.lora import CROSS, PROJECTIONS, lora_key
@@ -102,6 +103,18 @@ def save_vae(folder: Path, name: str = "vae.safetensors", width: int = 8) -> Pat
     return folder / name
 
 
+def vae22(width: int = 8, decoder_width: int | None = None) -> Wan22VAE:
+    """A Wan 2.2 VAE, every weight random, of a scale that keeps activations near one."""
+    vae, generator = Wan22VAE(width, decoder_width), torch.Generator().manual_seed(7)
+    vae.load_state_dict({key: _random(key, value, generator) for key, value in vae.state_dict().items()})
+    return vae.eval().requires_grad_(False)
+
+
+def save_vae22(folder: Path, name: str = "vae22.safetensors", *widths: int) -> Path:
+    save_model(dict(vae22(*widths).state_dict()), folder / name, dtype=torch.float32)
+    return folder / name
+
+
 def save_text_encoder(folder: Path, name: str = "text.safetensors", width: int = TEXT_WIDTH) -> Path:
     torch.manual_seed(2)
     save_model(fresh_text_encoder(width).tensors(), folder / name, dtype=torch.float32)
@@ -121,9 +134,10 @@ def save_tower(folder: Path, seed: int, size: int = 16, patch: int = 2) -> Path:
 
 
 def save_models(folder: Path, sizes: DiTConfig, **settings) -> tuple[Path, Path, Path]:
-    """DiT, which says how it likes to be run, VAE and text encoder: a base for adapters to be trained on."""
+    """DiT, which says how it likes to be run, the VAE of its latents and text encoder: a base for adapters to be trained on."""
     dit = save_dit(folder, "dit.safetensors", sizes, dit_state(sizes), settings=settings or None)
-    return dit, save_vae(folder, width=2), save_text_encoder(folder, width=sizes.text_width)
+    vae = save_vae(folder, width=2) if sizes.out_channels == 16 else save_vae22(folder, "vae.safetensors", 2)
+    return dit, vae, save_text_encoder(folder, width=sizes.text_width)
 
 
 def lora_of(sizes: DiTConfig, attention: str, rank: int = 2) -> dict[str, torch.Tensor]:

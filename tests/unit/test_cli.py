@@ -19,6 +19,7 @@ def folder(tmp_path_factory):
     for name, sizes in OTHERS.items():
         tiny.save_dit(folder, f"{name}.safetensors", sizes, tiny.dit_state(sizes))
     tiny.save_vae(folder, width=4)
+    tiny.save_vae22(folder, "vae22.safetensors", 2)
     tiny.save_text_encoder(folder)
     picture = torch.rand(40, 48, 4, generator=torch.Generator().manual_seed(0))
     picture[..., 3] = (torch.arange(48) < 20).float()
@@ -75,7 +76,16 @@ def test_strength_zero_equals_no_reference(folder):
         (["--width", "50"], "t2v", "width is 50; needed a multiple of 16"),
         (["--steps", "0"], "t2v", "steps is 0"),
         (["--recipe", "auto"], "plain", "choose one of saber, phantom, bernini"),
-        ([], "ti2v", "--dit makes latents of 48 channels"),
+        (
+            [],
+            "ti2v",
+            "is the Wan 2.1 VAE (16 channels); --dit: ti2v.safetensors needs the Wan 2.2 VAE (48 channels)",
+        ),
+        (
+            ["--vae", "vae22.safetensors"],
+            "t2v",
+            "is the Wan 2.2 VAE (48 channels); --dit: t2v.safetensors needs the Wan 2.1",
+        ),
         (["--recipe", "magic"], "t2v", "recipe is 'magic'; choose one of"),
         (["--reference", "nowhere.png"], "t2v", "--reference: there is no file nowhere.png"),
         (["--mask", "mask.png"], "t2v", "--mask: 1 given for 0 references"),
@@ -83,6 +93,7 @@ def test_strength_zero_equals_no_reference(folder):
     ],
 )
 def test_bad_input_ends_in_one_line_and_code_two(folder, capsys, more, dit, message):
+    more = [folder / one if one == "vae22.safetensors" else one for one in more]
     with pytest.raises(SystemExit) as stopped:
         generate(folder, *more, dit=dit)
     told = capsys.readouterr().err.strip().splitlines()[-1]

@@ -9,10 +9,12 @@ import sentencepiece
 import torch
 from safetensors.torch import load_file, save_file
 
+from refvid.backbones.wan import vae as published21
+from refvid.backbones.wan import vae22 as published22
 from refvid.backbones.wan.files import RELATIVE, require_tokenizer
+from refvid.backbones.wan.geometry import WAN_2_1, WAN_2_2
 from refvid.backbones.wan.loading import dit_config, load_dit, load_vae
 from refvid.backbones.wan.text import load_text_encoder
-from refvid.backbones.wan.vae import LATENT_DEVIATION, LATENT_MEAN
 from refvid.core.checkpoint import read_safetensors, save_model
 from refvid.hosts.plain.pipeline import load_pipeline
 
@@ -22,10 +24,11 @@ DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A DiT, a VAE and a text encoder."""
+    """A DiT, both VAEs and a text encoder."""
     place = tmp_path_factory.mktemp("models")
     tiny.save_dit(place, "dit.safetensors", SIZES, tiny.dit_state(SIZES), recipe="saber")
     tiny.save_vae(place)
+    tiny.save_vae22(place)
     tiny.save_text_encoder(place)
     return place
 
@@ -57,12 +60,20 @@ def test_a_dit_comes_back_in_the_dtype_it_was_written_in(tmp_path, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_a_vae_comes_back_with_the_published_statistics(folder, dtype):
-    vae, state = load_vae(folder / "vae.safetensors", dtype), load_file(folder / "vae.safetensors")
+@pytest.mark.parametrize(("name", "published"), [("vae", published21), ("vae22", published22)])
+def test_a_vae_comes_back_with_the_published_statistics(folder, dtype, name, published):
+    vae, state = load_vae(folder / f"{name}.safetensors", dtype), load_file(folder / f"{name}.safetensors")
     for key, value in vae.state_dict().items():
         assert torch.equal(value, state[key].to(dtype)), key
-    torch.testing.assert_close(vae.mean.flatten(), torch.tensor(LATENT_MEAN))
-    torch.testing.assert_close(vae.deviation.flatten(), torch.tensor(LATENT_DEVIATION))
+    assert vae.dtype == dtype and not vae.training and vae.geometry.channels == len(published.LATENT_MEAN)
+    torch.testing.assert_close(vae.mean.flatten(), torch.tensor(published.LATENT_MEAN))
+    torch.testing.assert_close(vae.deviation.flatten(), torch.tensor(published.LATENT_DEVIATION))
+
+
+@pytest.mark.parametrize("widths", [(8, 8), (3, 5)])
+def test_a_wan_2_2_vae_may_be_of_two_widths(tmp_path, widths):
+    vae = load_vae(tiny.save_vae22(tmp_path, "vae.safetensors", *widths))
+    assert (vae.encoder.conv1.out_channels, vae.decoder.head[2].in_channels) == widths
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -157,8 +168,15 @@ REFUSED = {
     "one key under another prefix": (
         "dit", lambda s: s.update({"net." + KEY: s.pop(KEY)}), rf"and net.{KEY} have different prefixes",
     ),
-    "the Wan 2.2 VAE": (
-        "vae", added("decoder.upsamples.0.upsamples.0.residual.2.weight"), "is the Wan 2.2 VAE .* the Wan 2.1",
+    "a Wan 2.1 VAE with one layer of a 2.2": (
+        "vae", added("decoder.upsamples.0.upsamples.0.residual.2.weight"), "has no decoder.upsamples.0.upsamples.0.residual.0.gamma",
+    ),
+    "a Wan 2.2 VAE without a layer": ("vae22", lambda s: s.pop("conv2.weight"), r"has no conv2.weight \(1 such keys\)"),
+    "a Wan 2.2 VAE with a layer more": ("vae22", added("conv3.weight"), "also has conv3.weight"),
+    "a Wan 2.2 VAE of other latents": ("vae22", halved("conv2.bias"), r"conv2.bias is \[24\], needed \[48\]"),
+    "a Wan 2.2 VAE without a width": ("vae22", lambda s: s.pop("encoder.conv1.weight"), "is not a Wan VAE .* has no encoder.conv1.weight"),
+    "a Wan 2.2 VAE of a whole picture": (
+        "vae22", lambda s: s.update({"encoder.conv1.weight": torch.zeros(8, 3, 3, 3, 3)}), r"encoder.conv1.weight is .*needed \[8, 12, 3, 3, 3\]",
     ),
     "another VAE": ("vae", lambda s: s.pop("decoder.head.0.gamma"), "it has no decoder.head.0.gamma"),
     "a broken VAE": ("vae", lambda s: s.pop("conv1.bias"), "has no conv1.bias"),
@@ -180,7 +198,7 @@ REFUSED = {
         "text", lambda s: s.pop("encoder.final_layer_norm.weight"), "has no encoder.final_layer_norm.weight",
     ),
 }  # fmt: skip
-LOADERS = {"dit": load_dit, "vae": load_vae, "text": load_text_encoder}
+LOADERS = {"dit": load_dit, "vae": load_vae, "vae22": load_vae, "text": load_text_encoder}
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -189,6 +207,20 @@ def test_it_refuses(folder, tmp_path, case):
     path = edited(folder, tmp_path, f"{kind}.safetensors", change)
     with pytest.raises(ValueError, match=f"^the input: {path.name}.*{message}"):
         LOADERS[kind](path, what="the input")
+
+
+@pytest.mark.parametrize(
+    ("name", "needed", "message"),
+    [
+        ("vae", WAN_2_2, r"the Wan 2.1 VAE \(16 channels\); it needs the Wan 2.2 VAE \(48 channels\)"),
+        ("vae22", WAN_2_1, r"the Wan 2.2 VAE \(48 channels\); it needs the Wan 2.1 VAE \(16 channels\)"),
+    ],
+)
+def test_the_vae_of_the_other_latents_is_refused_where_one_is_needed(folder, name, needed, message):
+    with pytest.raises(ValueError, match=rf"^the input: {name}.safetensors is {message}$"):
+        load_vae(folder / f"{name}.safetensors", what="the input", needed=needed, by="it")
+    other = WAN_2_1 if needed is WAN_2_2 else WAN_2_2
+    assert load_vae(folder / f"{name}.safetensors", needed=other).geometry is other
 
 
 @pytest.mark.parametrize("kind", LOADERS)
