@@ -35,7 +35,8 @@ FOREIGN_KEYS = {
 def load_dit(
     path: str | Path, dtype: torch.dtype = torch.float32, device: str = "cpu", what: str = "--dit"
 ) -> tuple[WanDiT, dict[str, str]]:
-    """A Wan DiT in original format: T2V (16 channels), I2V and Fun-InP (36), 48-channel TI2V, SAMA's without its modules (`load_modules`).
+    """A Wan DiT in original format: T2V (16 channels), I2V and Fun-InP (36), TI2V (48, of a masked input 100), SAMA's without its
+    modules (`load_modules`).
 
     -> (model in eval mode, the file's metadata). ValueError where the file is another variant or a key is missing.
     """
@@ -58,14 +59,19 @@ def load_modules(
 
 def known_dit(state: Mapping[str, Tensor], metadata: dict[str, str], name: str) -> DiTConfig:
     """Sizes of a DiT that `WanDiT` can be, from `bare_dit`'s shapes. ValueError as `dit_config` says, and for
-    variants with a forward of their own."""
+    variants with a forward or an input of their own."""
     for key, variant in FOREIGN_KEYS.items():
         if key in state:
             raise ValueError(
                 f"{name} is a Wan {variant} model, which has a forward of its own; give T2V, I2V, Fun-InP or TI2V"
             )
     config = dit_config(state, metadata, name)
-    geometry_of(config.out_channels, name)
+    geometry = geometry_of(config.out_channels, name)
+    if config.in_channels not in (geometry.channels, geometry.masked_channels):
+        raise ValueError(
+            f"{name} takes {config.in_channels} input channels to make {geometry.channels}; needed {geometry.channels} (T2V, TI2V) or "
+            f"{geometry.masked_channels} (I2V, Fun-InP)"
+        )
     return config
 
 

@@ -12,7 +12,7 @@ from comfy_extras.nodes_wan import Wan22ImageToVideoLatent
 from torch import Tensor
 
 from refvid.backbones.wan.dit import DiTConfig
-from refvid.backbones.wan.geometry import WAN
+from refvid.backbones.wan.geometry import WAN, WAN_2_2
 from refvid.backbones.wan.loading import load_dit, load_vae
 from refvid.backbones.wan.lora import merge_lora
 from refvid.backbones.wan.sampler import flow_sigmas, sample_euler
@@ -113,6 +113,22 @@ def test_one_evaluation_with_references_agrees(twin, recipe):
     assert evaluated(twin, condition, out.model, out.positive, out.negative) < 1e-5
     bare = plain.condition(WORDS)
     assert evaluated(twin, bare, out.model, out.positive, out.negative) > 1e-3, "they do something"
+
+
+def test_a_masked_input_of_100_channels_agrees(twin, tmp_path):
+    """Fun-InP's of 48 channels: a latent, a mask of four channels, a latent."""
+    sizes = tiny.config(WAN_2_2.masked_channels, 48)
+    path = tiny.save_dit(tmp_path, "inp.safetensors", sizes, tiny.dit_state(sizes))
+    dit = load_dit(path)[0]
+    out = apply_references(
+        run.load_model(path), None, *words(), twin.comfy_vae, empty(), references(), "saber"
+    )
+    encoded = plain.encode_references(dit, twin.plain_vae, references(), recipe_named("saber"), GRID)
+    padding = plain.grey_padding(twin.plain_vae, PICTURES, HEIGHT, WIDTH)
+    ours = plain.velocity(
+        dit, noisy(), torch.tensor(0.6), plain.condition(WORDS, encoded, padding), CONDITIONED
+    )
+    assert run.worst(ours, run.velocity_at(out.model, out.positive, out.negative, noisy(), 0.6)) < 1e-5
 
 
 @pytest.mark.parametrize("clock", CLOCKS)

@@ -9,7 +9,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from refvid.backbones.wan.geometry import WAN_2_2
-from refvid.backbones.wan.vae22 import AverageDown, CopyUp, DownStage, UpStage, Wan22VAE
+from refvid.backbones.wan.vae22 import (
+    LATENT_DEVIATION,
+    LATENT_MEAN,
+    AverageDown,
+    CopyUp,
+    DownStage,
+    UpStage,
+    Wan22VAE,
+)
 from refvid.backbones.wan.vae_layers import CausalConv, Residual
 
 # In float64, so that only the norm's own fp32 inverse rounds.
@@ -122,7 +130,10 @@ def test_stages_halve_the_side_three_times_and_time_in_the_last_two_and_double_i
     x = convolved(vae.encoder.conv1, folded)
     for channels, frames, side in ((8, 1, 2), (16, 2, 2), (32, 2, 2)):
         x = averaged(x, channels, frames, side)
-    moments = convolved(vae.conv1, ended(vae.encoder.head, 2 * x))  # the last stage: its input, twice
+    bias = vae.encoder.downsamples[3].downsamples[1].residual[-1].bias
+    bias.copy_(torch.linspace(-1, 1, len(bias)))  # the head's norm would take 2 x for x
+    x = 2 * x + bias.view(1, -1, 1, 1, 1)  # the last stage keeps its size: what goes through, and it itself
+    moments = convolved(vae.conv1, ended(vae.encoder.head, x))
     latent = (moments[:, :48] - vae.mean.double()) / vae.deviation.double()
     torch.testing.assert_close(vae.encode(video), latent, **CLOSE)
     y = convolved(vae.decoder.conv1, convolved(vae.conv2, latent * vae.deviation + vae.mean))
@@ -209,6 +220,18 @@ def test_a_later_latent_never_changes_an_earlier_picture(vae, changed):
 def test_other_clips_and_chunks_are_refused_with_what_fits(vae, video, chunk, message):
     with pytest.raises(ValueError, match=message):
         vae.encode(video, chunk)
+
+
+def test_its_statistics_are_the_published_ones():
+    """By sums, which a number that is mistyped or in another place changes; inside ComfyUI they are compared with core's."""
+    places = torch.arange(1, 49).double()
+    for values, sums in (
+        (LATENT_MEAN, (-0.5589, -7.6248, -303.5958)),
+        (LATENT_DEVIATION, (32.536, 790.8891, 25580.2841)),
+    ):
+        found = torch.tensor(values).double()
+        weighted = torch.stack([(places**power * found).sum() for power in range(3)])
+        torch.testing.assert_close(weighted, torch.tensor(sums).double(), rtol=0, atol=1e-3)
 
 
 def test_latents_leave_under_wans_statistics_and_return_through_them(vae):
