@@ -5,6 +5,7 @@ import functools
 
 import pytest
 import refvid_riders as plain
+import refvid_tiny as tiny
 import torch
 from refvid_cases import CASES, Case, Host, condition, drawn, evaluated
 from refvid_device import COMPILER, DEVICE, DRY, TYPES
@@ -86,3 +87,16 @@ def test_a_run_makes_the_pictures_that_float64_makes(dtype):
     for attention in NAMES:
         found = generated(dtype, dtype, DEVICE, attention)
         assert found.std() > 0.1 and (found - wanted).abs().mean() < least * wanted.std(), attention
+
+
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+@torch.no_grad()
+def test_the_wan_2_2_vae_codes_what_float64_codes(dtype):
+    video, found = drawn(1, 3, 9, 64, 96, seed=1).clamp(-1, 1), []
+    for kind, device in ((torch.float64, CPU), (dtype, DEVICE)):
+        vae = tiny.vae22(16).to(dtype).to(device, kind)
+        latent = vae.encode(video.to(device, kind))
+        found.append([one.double().cpu() for one in (latent, vae.decode(latent))])
+    least = (1e-5 if DRY else 1e-4) if dtype == torch.float32 else 0.1
+    for wanted, got in zip(*found, strict=True):
+        assert (got - wanted).abs().mean() < least * wanted.std()

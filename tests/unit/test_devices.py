@@ -2,12 +2,14 @@
 
 import pytest
 import refvid_riders as plain
+import refvid_tiny as tiny
 import torch
 from refvid_cases import CASES, Case, Host, condition, drawn, evaluated
 from refvid_pretend import pretended
 from refvid_steps import step_of
 
 from refvid.backbones.wan.geometry import WAN_2_1
+from refvid.backbones.wan.loading import load_vae
 from refvid.backbones.wan.sampler import flow_sigmas
 from refvid.backbones.wan.vae import WanVAE
 from refvid.core.controls import Controls, StepWindow
@@ -58,6 +60,20 @@ def test_a_run_on_another_device_is_that_on_the_cpu():
     with pretended() as device:
         found = generated(device)
     torch.testing.assert_close(found, generated(CPU), **CLOSE)
+
+
+def coded(path, device: torch.device) -> list[torch.Tensor]:
+    vae, video = load_vae(path, device=str(device)), drawn(1, 3, 5, 16, 32, seed=1)
+    latent = vae.encode(video.to(device))
+    return [one.cpu() for one in (latent, vae.decode(latent))]
+
+
+def test_the_wan_2_2_vae_on_another_device_codes_what_it_codes_on_the_cpu(tmp_path):
+    path = tiny.save_vae22(tmp_path)
+    with pretended() as device:
+        found = coded(path, device)
+    for one, right in zip(found, coded(path, CPU), strict=True):
+        torch.testing.assert_close(one, right, **CLOSE)
 
 
 @pytest.mark.parametrize("replaced", [True, False])
