@@ -168,6 +168,28 @@ def test_a_film_is_edited_in_windows(folder, tmp_path):
     assert far(whole, apart) and far(whole, made(folder, tmp_path / "ring.webp", "edit", *asked, "a ring"))
 
 
+def test_an_edit_has_sides_of_whole_tokens(folder, tmp_path):
+    asked = ("--video", "film.mp4", "--recipe", "in_context", "--instruction", "a toy")
+    film = made(folder, tmp_path / "x.webp", "edit", *asked, "--width", 96, "--height", 48)
+    assert film.shape[1:] in ((32, 96, 3), (64, 96, 3), (32, 64, 3)), "of about as many pixels as 96 x 48"
+
+
+def test_inspect_counts_tokens_of_32_pixels(folder, tmp_path, capsys):
+    mask = torch.zeros(HEIGHT, WIDTH, 3)
+    mask[:, WIDTH // 2 :] = 1
+    media.write_picture(tmp_path / "right.png", mask)
+    files = (
+        "--dit",
+        folder / "dit.safetensors",
+        "--reference",
+        folder / "1.png",
+        "--mask",
+        tmp_path / "right.png",
+    )
+    cli.main(["inspect", *map(str, (*files, "--frames", FRAMES, *SIZE, "--out", tmp_path / "i.png"))])
+    assert "1 of 2 tokens" in capsys.readouterr().out
+
+
 def test_a_long_video_goes_through_its_keys(folder, tmp_path, backbone):
     keys = tmp_path / "keys"
     for index in range(3):
