@@ -119,6 +119,16 @@ def test_a_frames_timestep_reaches_its_own_frame_most(dit):
     assert change.min() > 0  # the others see it through attention
 
 
+def test_where_no_token_reads_another_a_frame_is_what_it_is_at_its_own_timestep():
+    deaf, clocks = made(tiny.config()), [900.0, 100.0, 400.0]
+    for block in deaf.blocks:
+        block.self_attn.o.weight.zero_()
+    apart = deaf(latent(), torch.tensor([clocks, clocks]), context())
+    for frame, clock in enumerate(clocks):
+        alone = deaf(latent(), torch.tensor([clock, clock]), context())
+        torch.testing.assert_close(apart[:, :, frame], alone[:, :, frame], **CLOSE)
+
+
 def test_the_tail_lives_at_the_noisiest_frames_time(dit):
     # Two frames apart in time: what the tail's own frame is, the video's clean frame must not decide.
     clock = torch.tensor([[0.0, 600.0, 600.0]]).expand(2, -1)
