@@ -71,6 +71,31 @@ HELD = (
         ("wan_vae",),
     ),
     Fault(
+        "first-copies", "the Wan 2.2 VAE's shortcut makes several pictures of the first frame", "backbones/wan/vae22.py",
+        "first, past[self] = self not in past, None", "first, past[self] = False, None",
+        ("wan_vae22",),
+    ),
+    Fault(
+        "cell-order", "means of a cell are over its places, then its channels", "backbones/wan/vae22.py",
+        "-> b (c p q r) f h w", "-> b (p q r c) f h w",
+        ("wan_vae22",),
+    ),
+    Fault(
+        "pixel-order", "pixels are folded by rows, then by columns", "backbones/wan/vae.py",
+        '"b c f (h q) (w r) -> b (c r q) f h w"', '"b c f (h q) (w r) -> b (c q r) f h w"',
+        ("wan_vae22",),
+    ),
+    Fault(
+        "frame-clocks", "timesteps of frames are dealt over their tokens in turn", "backbones/wan/dit.py",
+        "t.repeat_interleave(length // frames, dim=1)", "t.repeat(1, length // frames, *[1] * (t.ndim - 2))",
+        ("wan_dit",),
+    ),
+    Fault(
+        "other-latents", "a VAE of other latents than the DiT's is taken", "hosts/plain/pipeline.py",
+        "needed=model.geometry, ", "",
+        ("cli::test_bad_input_ends_in_one_line_and_code_two",),
+    ),
+    Fault(
         "folded-padding", "folded padding counts once", "backbones/wan/text.py",
         ".clamp_min(0).float().log()", ".clamp(0, 1).float().log()",
         ("text",),
