@@ -142,16 +142,29 @@ def sama() -> Recipe:
 
 
 _Recipes = dict[str, Callable[[], Recipe]]
-RECIPES: _Recipes = {
-    build().name: build
-    for build in (saber, phantom, bernini, videomaker, videomaker_shared, videomaker_no_text)
-}
-EDITING: _Recipes = {build().name: build for build in (sama, in_context)}  # those that take a source video
-# Recipes that weights trained for one of them are meant to be run with.
-FAMILIES = (
-    frozenset(build().name for build in (videomaker, videomaker_shared, videomaker_no_text)),
-    frozenset(EDITING),
-)
+Kind = Literal["references", "edits"]
+RECIPES: _Recipes = {}
+EDITING: _Recipes = {}  # those that take a source video
+_families: dict[str, str] = {}  # by recipe
+
+
+def register(build: Callable[[], Recipe], kind: Kind = "references", family: str | None = None) -> None:
+    """Make a recipe known by its name: among those of pictures, or among those that take a source video. Recipes of one family are
+    meant to be run with weights that were trained for any of them. ValueError where another has the name."""
+    name, among = build().name, {"references": RECIPES, "edits": EDITING}[kind]
+    if (RECIPES | EDITING).get(name, build) is not build:
+        raise ValueError(f"recipe: {name} is registered already; give yours another name")
+    among[name] = build
+    if family is not None:
+        _families[name] = family
+
+
+for shipped in (saber, phantom, bernini):
+    register(shipped)
+for shipped in (videomaker, videomaker_shared, videomaker_no_text):
+    register(shipped, family="videomaker")
+for shipped in (sama, in_context):
+    register(shipped, "edits", family="edits")
 
 
 def recipe_named(name: str) -> Recipe:
@@ -181,8 +194,9 @@ def choose_recipe(name: str, trained: str | None, among: _Recipes = RECIPES) -> 
 
 
 def _tell_other(chosen: str, trained: str) -> None:
-    kin = {trained}.union(*(family for family in FAMILIES if trained in family))
-    if chosen not in kin and (chosen, trained) not in _told:
+    family = _families.get(trained)
+    kin = chosen == trained or (family is not None and _families.get(chosen) == family)
+    if not kin and (chosen, trained) not in _told:
         _told.add((chosen, trained))
         logger.warning(
             "refvid: the recipe is %s, but the model's file says it was trained for %s, which may ignore or misread "
