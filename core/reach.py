@@ -1,5 +1,6 @@
 """Where in the video a reference acts: its region and its frame window, cell by cell, then token by token."""
 
+from collections.abc import Sequence
 from functools import reduce
 
 import torch
@@ -75,9 +76,32 @@ def words(reaches: list[Tensor], frames: int, rows: int, columns: int) -> Tensor
     return torch.stack(grids).sum(0)
 
 
+def words_on(reached: Sequence[Tensor], grid: tuple[int, ...]) -> Tensor | None:
+    """`words` of a video latent of grid (frames, rows, columns); None where all act everywhere. ValueError for another latent than they
+    were made for."""
+    if all(cells.all() for cells in reached):
+        return None
+    for cells in reached:
+        if any(side not in (1, whole) for side, whole in zip(cells.shape, grid, strict=True)):
+            raise ValueError(
+                f"latent has {grid[0]} frames of {grid[2]}x{grid[1]} cells, but a region or frame window was applied for "
+                f"{tuple(cells.shape)}; connect the latent that they were applied with"
+            )
+    return words(list(reached), *grid)
+
+
 def everywhere(cells: Tensor | None, references: range) -> Tensor | None:
     """Words in which these references act too, on all cells; None stays None, where all act everywhere."""
     return None if cells is None else cells | sum(1 << index for index in references)
+
+
+def joined_words(first: tuple[Tensor | None, int], second: tuple[Tensor | None, int]) -> Tensor | None:
+    """Words of two, each with how many references it is of: the second's bits follow the first's. None where all act everywhere."""
+    (one, count), (other, more) = first, second
+    if other is None:
+        return everywhere(one, range(count, count + more))
+    behind = other << count
+    return everywhere(behind, range(count)) if one is None else one | behind
 
 
 def token_words(cells: Tensor, patch: int) -> Tensor:

@@ -87,26 +87,16 @@ class Arranged:
     soft: Tensor | None
 
     def joined(self, other: "Arranged") -> "Arranged":
-        """With the other's streams behind."""
+        """With the other's streams behind; `keep` and `soft` may have rows for a batch."""
         first = sum(stream.tokens for stream in self.layout.streams)
         layout = replace(self.layout, streams=(*self.layout.streams, *other.layout.streams))
         soft = None
         if self.soft is not None or other.soft is not None:
-            parts = [torch.zeros(1, len(one.keep)) if one.soft is None else one.soft for one in (self, other)]
-            soft = torch.cat([part.to(parts[-1].device) for part in parts], dim=1)
-        return Arranged(layout, torch.cat([self.keep, other.keep.to(self.keep) + first]), soft)
-
-    def beside(self, streams: tuple[Stream, ...]) -> "Arranged":
-        """With these behind, of which every token is kept; `keep` may have rows for a batch."""
-        if not streams:
-            return self
-        first = sum(stream.tokens for stream in self.layout.streams)
-        count = sum(stream.tokens for stream in streams)
-        added = torch.arange(first, first + count, device=self.keep.device)
-        layout = replace(self.layout, streams=(*self.layout.streams, *streams))
-        soft = None if self.soft is None else F.pad(self.soft, (0, count))
-        rows = added.expand(*self.keep.shape[:-1], -1)
-        return Arranged(layout, torch.cat([self.keep, rows], dim=-1), soft)
+            parts = [
+                torch.zeros(1, one.keep.shape[-1]) if one.soft is None else one.soft for one in (self, other)
+            ]
+            soft = _side_by_side(*(part.to(parts[-1].device) for part in parts))
+        return Arranged(layout, _side_by_side(self.keep, other.keep.to(self.keep) + first), soft)
 
 
 def arrange(masks: list[Tensor], controls: list[Controls], recipe: Recipe, geometry: Geometry) -> Arranged:
@@ -201,3 +191,9 @@ def _centred(reference: Reference, recipe: Recipe, height: int, width: int) -> R
     return replace(
         reference, picture=picture, mask=F.pad(reference.mask, margins, value=float(recipe.keeps_padding))
     )
+
+
+def _side_by_side(*parts: Tensor) -> Tensor:
+    """Rows of all of them, one after the other; one that has none counts for each."""
+    rows = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
+    return torch.cat([part.expand(*rows, -1) for part in parts], dim=-1)

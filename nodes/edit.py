@@ -6,9 +6,9 @@ from comfy_api.latest import io
 from ..backbones.wan.geometry import GROUP
 from ..core.editing import LONGEST, Windows
 from ..core.recipes import AUTO, EDITING
-from ..hosts.comfy.edit import instruction_edit
 from ..hosts.comfy.files import model_file, stamp
-from ..hosts.comfy.semantic import load_editing_adapter
+from ..hosts.comfy.source.edit import instruction_edit
+from ..hosts.comfy.source.modules import load_editing_adapter
 from .sockets import CATEGORY, Node, References
 
 

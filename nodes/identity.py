@@ -10,8 +10,9 @@ from comfy_api.latest import io, ui
 from ..core.identity import PARTS, blend, load_identity, save_identity
 from ..core.routing import routing_rows
 from ..demo.sheet import draw_sheet
+from ..hosts.comfy.adapters import encode_identity, encode_phrase, input_file, load
 from ..hosts.comfy.files import INPUT, model_file, stamp
-from ..hosts.comfy.identity import apply_identity, encode_identity, encode_phrase, input_file, load
+from ..hosts.comfy.identities import apply_identity
 from ..hosts.comfy.outputs import new_file
 from .sockets import CATEGORY, Adapter, Identity, Node
 

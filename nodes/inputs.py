@@ -16,7 +16,7 @@ from ..core.header import shown
 from ..core.identity import Identity
 from ..core.long_video import LongVideo
 from ..core.references import Reference
-from ..hosts.comfy.identity import LoadedAdapter
+from ..hosts.comfy.adapters import LoadedAdapter
 
 MOST_NUMBER = sys.float_info.max  # of an input without bounds
 MOST_CHOICES = 20  # that a message lists

@@ -4,8 +4,8 @@ from comfy_api.latest import io
 
 from ..core.controls import SEES, Controls, FrameWindow, StepWindow
 from ..core.recipes import AUTO, RECIPES
-from ..hosts.comfy.apply import apply_references
 from ..hosts.comfy.pictures import MASK_SENSES, make_references, preview
+from ..hosts.comfy.references import apply_references
 from ..kernels.paths import NAMES
 from .sockets import CATEGORY, Node, References
 

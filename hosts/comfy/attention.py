@@ -18,7 +18,6 @@ from ...kernels.segment_attention import why_not
 from ...kernels.segments import too_many
 
 OVERRIDE = "optimized_attention_override"
-BEHIND = "refvid_behind"  # in transformer_options: the override that a path was chosen for
 # By name: older ComfyUIs have no such node.
 _CORES_NODE = "ModelPatcher.set_model_optimized_attention."
 _PROBE = (1, 64, 128)  # batch, tokens, features of two heads

@@ -12,10 +12,9 @@ import torch
 from comfy.model_patcher import ModelPatcher
 
 from ...backbones.wan.files import XXL
-from .apply import file_recipe
 from .families import wan
-from .files import core_sizes, model_file, require_dit, require_umt5, require_vae_file
-from .semantic import attach_from_model_file, modules_of
+from .files import core_sizes, file_recipe, model_file, require_dit, require_umt5, require_vae_file
+from .source.modules import attach_from_model_file, modules_of
 
 logger = logging.getLogger(__name__)
 

@@ -2,6 +2,7 @@
 memory, so what a file has to hold is asked of core's own classes first."""
 
 import json
+import logging
 from collections.abc import Mapping, Set
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ import comfy.text_encoders.t5
 import comfy.text_encoders.wan
 import folder_paths
 import torch
+from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ...backbones.wan.files import (
@@ -29,11 +31,14 @@ from ...backbones.wan.files import (
     vae_width,
 )
 from ...backbones.wan.geometry import WAN_2_1, WAN_2_2
-from ...core.checkpoint import Shapes, read_shapes, read_some, require_tensors, require_values
+from ...core.checkpoint import Shapes, read_metadata, read_shapes, read_some, require_tensors, require_values
+from ...core.recipes import TRAINED_FOR
 from ...core.semantic import semantic_config, semantic_state
 from .quantised import quantised_layers, require_packed
 
+logger = logging.getLogger(__name__)
 INPUT = "input"
+LORA_METADATA = "lora_metadata"  # a model's attachment by core's LoRA loaders; older ComfyUIs keep none
 UMT5_CONFIG = Path(comfy.text_encoders.wan.__file__).with_name("umt5_config_xxl.json")
 VAE_CONFIG = {
     "dim_mult": [1, 2, 4, 4],
@@ -149,3 +154,22 @@ def _require_whole(
         if quantised is None or not is_quantised(key):
             plain[key] = wanted[key] if packed else value
     require_tensors(plain, wanted, name, "; ComfyUI's own loaders may know the variant")
+
+
+def file_recipe(model: ModelPatcher) -> str | None:
+    """The recipe in the metadata of the last LoRA that core's loader put on the model, else of the file it
+    was read from by a loader of core's or ours."""
+    lora = (model.get_attachment(LORA_METADATA) or {}).get(TRAINED_FOR)
+    return lora or _own_recipe(model)
+
+
+def _own_recipe(model: ModelPatcher) -> str | None:
+    source = getattr(model, "cached_patcher_init", None)
+    path = source[1][0] if source and source[1] else None
+    if not isinstance(path, str) or not path.endswith(".safetensors"):
+        return None
+    try:
+        return read_metadata(path, "model").get(TRAINED_FOR)
+    except ValueError as error:
+        logger.info("refvid: cannot read the metadata of the model's file (%s)", error)
+        return None

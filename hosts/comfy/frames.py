@@ -1,21 +1,140 @@
-"""Pictures onto frames of a video, for a model that is to make the others."""
+"""Given frames (STIV): what a conditioning carries of them, a run in which every pass that carries them sees
+the clean pictures, the others the noised ones, and which ends in the clean ones, and the node half that puts
+them there.
+
+Each in the hook that ComfyUI has for it:
+  OUTER_SAMPLE     conditioning becomes grids over the video, which ComfyUI crops with areas and slices with context windows
+  APPLY_MODEL      a pass that carries frames is shown them, and says of them what they are
+  DIFFUSION_MODEL  with a clock of their own they have the timestep 0
+  PREDICT_NOISE    whatever guidance and its hooks made of them, they are what was given
+  OUTER_SAMPLE     and in the result, if it is clean: uni_pc stops a thousandth short of it
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ...core.frames import Placed, given_frames
-from . import sidecar
-from .apply import video_latent
-from .conditioning import Conditioning, attach_frames
+from ...core.frames import Given, Placed, given_frames
+from . import wire
+from .evaluation import Evaluation, Options, Rider
 from .families import wan
-from .halves import FRAMES
+from .install import install
+from .wire import Conditioning
+
+
+@dataclass(frozen=True)
+class AttachedFrames:
+    """Given frames as they travel: latents (1, C, F, h, w) that stand on them, as the VAE made them; which
+    those are, (F,) bool; and their clock, of `core.frames.CLOCKS`."""
+
+    latent: Tensor
+    replaced: Tensor
+    clock: str
+
+    @property
+    def given(self) -> Given:
+        """The same as the core has them."""
+        return Given(self.latent, self.replaced, self.clock)
+
+
+@dataclass(frozen=True)
+class Frames(Rider):
+    """Given frames of one evaluation: clean latents (B, C, F, h, w) as the model sees them, where they stand
+    (B, 1, F, h, w), their clock, and with one of their own, once that is worked out, which frames are still,
+    (B, F) int64."""
+
+    latent: Annotated[Tensor, wire.GRID]
+    places: Annotated[Tensor, wire.GRID]
+    clock: str
+    still: Tensor | None = None
+
+    attached = AttachedFrames
+    name = "replaced frames"
+    nodes = "Replace Frames or Between Key Frames"
+
+    @classmethod
+    def null(cls, options: Options, positive: Sequence[Options]) -> Options:
+        return wire.without(AttachedFrames, options)
+
+    @classmethod
+    def conds(cls, cond: Options, model: ModelPatcher, grid: tuple[int, ...]) -> "Frames | None":
+        attached = wire.read(AttachedFrames, cond)
+        if attached is None:
+            return None
+        given = attached.given
+        if tuple(given.latent.shape[2:]) != tuple(grid):
+            raise ValueError(
+                f"latent has {grid[0]} frames of {grid[2]}x{grid[1]} cells, but frames were replaced for one of "
+                f"{given.latent.shape[2]} of {given.latent.shape[4]}x{given.latent.shape[3]}; connect the latent that Replace Frames gave"
+            )
+        places = given.mask.float().expand(-1, -1, *grid)
+        return cls(model.model.process_latent_in(given.latent), places, given.clock)
+
+    @classmethod
+    def check(cls, conditions: Sequence[Options]) -> None:
+        """A frame can end in one picture only."""
+        carried = [one for cond in conditions if (one := wire.of_conds(cls, cond)) is not None]
+        for other in carried[1:]:
+            pairs = ((carried[0].latent, other.latent), (carried[0].places, other.places))
+            if not all(torch.equal(*pair) for pair in pairs):
+                raise ValueError(
+                    "positive and negative carry different replaced frames; connect both from one Replace Frames"
+                )
+
+    @classmethod
+    def end(cls, conditions: Sequence[Options], samples: Tensor) -> Tensor:
+        carried = [one for cond in conditions if (one := wire.read(AttachedFrames, cond)) is not None]
+        return carried[0].given.on(samples) if carried else samples
+
+    def now(self, evaluation: Evaluation) -> Evaluation:
+        if self.clock == "own":
+            still = (self.places > 0)[:, 0, :, 0, 0].to(torch.int64)  # other types are cast to the model's
+            evaluation = evaluation.having(replace(self, still=still))
+        return replace(evaluation, x=self.estimate(evaluation.x))
+
+    def called(self, call: wan.Call) -> None:
+        if self.still is not None:
+            call.require_plain_sequence()
+            clock = call.timestep if call.timestep.ndim == 2 else call.timestep[:, None]
+            call.timestep = clock * (1 - self.still)
+
+    def estimate(self, denoised: Tensor) -> Tensor:
+        """With the given frames in it; what stands behind the video's frames stays."""
+        frames, places = self.latent.shape[2], self.places.to(denoised.device) > 0
+        video = torch.where(places, self.latent.to(denoised), denoised[:, :, :frames])
+        return video if denoised.shape[2] == frames else torch.cat([video, denoised[:, :, frames:]], dim=2)
+
+
+def attach(conditioning: Conditioning, given: Given) -> Conditioning:
+    """A copy that carries these frames beside those it has. ValueError where one is given already, or with
+    another clock."""
+    return [
+        [text, wire.onto(options, _joined(given, wire.read(AttachedFrames, options)))]
+        for text, options in conditioning
+    ]
+
+
+def _joined(given: Given, before: AttachedFrames | None) -> AttachedFrames:
+    latent, replaced = given.latent, given.replaced
+    if before is not None:
+        both = before.replaced & replaced if before.replaced.shape == replaced.shape else None
+        if both is None or both.any() or before.clock != given.clock:
+            raise ValueError(
+                "frames: the conditioning carries replaced frames already, and these are for another length, share a latent frame with "
+                "them, or have another clock"
+            )
+        latent, replaced = given.on(before.latent), before.replaced | replaced
+    return AttachedFrames(latent, replaced, given.clock)
 
 
 def length_of(latent: dict[str, Tensor], model: ModelPatcher) -> int:
     """Pictures of a video latent; ValueError where it is not a video's, and for a model that is no Wan."""
     wan.require(model)
-    return wan.geometry(model).pictures(video_latent(latent, model).shape[2])
+    return wan.geometry(model).pictures(wan.video_latent(latent, model).shape[2])
 
 
 def replace_frames(
@@ -26,18 +145,19 @@ def replace_frames(
     latent: dict[str, Tensor],
     placed: Placed,
 ) -> tuple[list[ModelPatcher], Conditioning, Conditioning, dict[str, Tensor]]:
-    """Pictures onto the video. -> models, positive, negative, and the latent with the pictures in it, where a run that begins below full
-    noise finds them. Everything that may be refused is refused before anything is encoded."""
+    """Pictures onto the video. -> models, positive, negative, and the latent with the pictures in it, where a
+    run that begins below full noise finds them. Everything that may be refused is refused before anything is
+    encoded."""
     for given, what in zip(models, ("model", "low_noise_model"), strict=False):
         wan.require(given, what)
         _require_frames(given, what, placed.clock)
     wan.require_vae(vae, models[0])
-    samples = video_latent(latent, models[0])
+    samples = wan.video_latent(latent, models[0])
     made = given_frames(placed, vae.encode, torch.zeros_like(samples[:1]), wan.geometry(models[0]))
     return (
-        [sidecar.install(model, FRAMES) for model in models],
-        attach_frames(positive, made),
-        attach_frames(negative, made),
+        [install(model, Frames) for model in models],
+        attach(positive, made),
+        attach(negative, made),
         {**latent, "samples": made.on(samples)},
     )
 

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from ...core.guidance import CONDITIONED, MIDDLE, NULL, Guidance, Table, combine, renormed
 from ...core.schedule import share_of
-from .conditioning import FRAMES, IDENTITIES, LATENTS, RECIPE, Conditioning, carrying, null_of, null_passes
+from .evaluation import kinds
 from .halves import require_halves
+from .wire import Conditioning
 
 logger = logging.getLogger(__name__)
-CONDITIONS = (LATENTS, IDENTITIES, FRAMES)  # what an image scale of its own acts on
 NAMES = {CONDITIONED: "positive", MIDDLE: "middle", NULL: "negative"}
 
 
@@ -41,7 +41,8 @@ class TableGuider(comfy.samplers.CFGGuider):
         return self._three(table, x, timestep, model_options)
 
     def _three(self, table: Table, x: Tensor, timestep: Tensor, model_options: dict) -> Tensor:
-        """What `sampling_function` does, for three passes: hooks see the first and the last of them, as ever."""
+        """What `sampling_function` does, for three passes: hooks see the first and the last of them, as
+        ever."""
         if "sampler_cfg_function" in model_options:
             raise ValueError(
                 "model carries a CFG function of another node (RescaleCFG, for one), which combines two passes; these scales make "
@@ -70,8 +71,9 @@ class TableGuider(comfy.samplers.CFGGuider):
 def table_guider(
     model: ModelPatcher, positive: Conditioning, negative: Conditioning, guidance: Guidance
 ) -> TableGuider:
-    """JIT-CFG or SIT-CFG: the null pass has neither the prompt nor the conditions (references, frames), whatever `negative` carries; of
-    references it has what `conditioning.null_of` says. ValueError where model and conditioning do not belong together."""
+    """JIT-CFG or SIT-CFG: the null pass has neither the prompt nor the conditions (references, frames),
+    whatever `negative` carries; of references it has what `null_of` says. ValueError where model and
+    conditioning do not belong together."""
     given = {"positive": positive, "negative": negative}
     require_halves(model, {side: [options for _, options in words] for side, words in given.items()})
     guider = TableGuider(model)
@@ -79,7 +81,8 @@ def table_guider(
     if guidance.image != guidance.text:  # else no step needs it
         _tell_nothing_carried(positive)
         if guidance.image.value != 1:
-            _tell_kept(positive)
+            for kind in kinds():
+                kind.tell_scale([options for _, options in positive])
         conds["middle"] = carrying(negative, positive)
     guider.inner_set_conds(conds)
     guider.set_guidance(guidance)
@@ -87,27 +90,44 @@ def table_guider(
 
 
 def _tell_nothing_carried(positive: Conditioning) -> None:
-    if not any(key in options for _, options in positive for key in CONDITIONS):
+    if not any(kind.guided and kind.carried(options) for _, options in positive for kind in kinds()):
         logger.warning(
             "refvid: image_scale: positive carries neither references nor identities nor given frames; it "
             "acts only on what other nodes put there beside the prompt"
         )
 
 
-def _tell_kept(positive: Conditioning) -> None:
-    """The null pass of references that it keeps is the pass that an image scale compares it with."""
-    carried = [options for _, options in positive if options.get(LATENTS)]
-    if carried and all(null == "keep" for options in carried for null in null_passes(options)):
-        logger.warning(
-            "refvid: image_scale: it does nothing to the references, which the null pass keeps (null_pass of Apply References, or the "
-            "recipe %s); set it to 1, which saves a pass",
-            carried[0][RECIPE],
+def null_of(negative: Conditioning, positive: Conditioning) -> Conditioning:
+    """The unconditional pass of guiders: `negative` without the conditions, but for what a rider has there of
+    `positive`. Identities stay: the negative side carries the learned nobody."""
+    carried = [options for _, options in positive]
+    found = []
+    for text, options in negative:
+        for kind in kinds():
+            options = kind.null(options, carried)
+        found.append([text, dict(options)])
+    return found
+
+
+def strip(conditioning: Conditioning) -> Conditioning:
+    """A copy without the conditions that guiders' null pass leaves out."""
+    return null_of(conditioning, [])
+
+
+def carrying(text: Conditioning, conditions: Conditioning) -> Conditioning:
+    """The words of one conditioning with all that another carries. ValueError where the words are more than
+    one."""
+    if len(text) != 1:
+        raise ValueError(
+            f"negative has {len(text)} parts, the pass that keeps the references and leaves out the prompt needs one: do not combine "
+            "negative conditionings for this guider"
         )
+    return [[text[0][0], dict(options)] for _, options in conditions]
 
 
 def renorm_guidance(model: ModelPatcher, per_frame: bool) -> ModelPatcher:
-    """A clone whose guided velocity has the norm of the conditioned one (`core.guidance.renormed`), with any guider and after the hooks
-    that are there."""
+    """A clone whose guided velocity has the norm of the conditioned one (`core.guidance.renormed`), with any
+    guider and after the hooks that are there."""
 
     def renorm(args: dict) -> Tensor:
         x, sigma = args["input"], args["sigma"].reshape(-1, *[1] * (args["input"].ndim - 1))

@@ -8,50 +8,53 @@ from torch import Tensor
 
 from ...core.inspection import Inspection, inspect
 from ...core.layout import Layout
+from ...core.reach import words_on
 from ...core.visibility import Turn
-from ...kernels.paths import AUTO, Choice
-from . import conditioning as keys
-from .apply import video_latent
+from ...kernels.paths import Choice
+from . import wire
 from .attention import OVERRIDE
+from .evaluation import kinds
 from .families import wan
-from .halves import REFERENCES, require_patched
+from .halves import require_patched
+from .install import with_tokens
+from .references import AttachedReferences, References
 from .rivals import Asked, choose
-from .sidecar import with_tokens
 
 
 def inspect_references(
-    model: ModelPatcher, conditioning: keys.Conditioning, latent: dict[str, Tensor], vae=None
+    model: ModelPatcher, conditioning: wire.Conditioning, latent: dict[str, Tensor], vae=None
 ) -> tuple[Inspection, list[Tensor]]:
-    """The references of a conditioning, as this model would run them on this latent; and their pictures (H, W, 3) as the
-    VAE gives them back, or without one their masks. ValueError where there are none, or the model would leave them out."""
+    """The references of a conditioning, as this model would run them on this latent; and their pictures (H,
+    W, 3) as the VAE gives them back, or without one their masks. ValueError where there are none, or the
+    model would leave them out."""
     wan.require(model)
-    if any(keys.SOURCE in options for _, options in conditioning):
-        raise ValueError(
-            "positive carries a source video to edit, which is not shown here; inspect the references without Instruction Edit"
-        )
-    options = next((options for _, options in conditioning if options.get(keys.LATENTS)), None)
-    if options is None:
+    for kind in kinds():
+        if kind.unseen is not None and any(kind.carried(options) for _, options in conditioning):
+            raise ValueError(kind.unseen)
+    carried = [wire.read(AttachedReferences, options) for _, options in conditioning]
+    given = next((one for one in carried if one is not None), None)
+    if given is None:
         raise ValueError(
             "positive carries no references; connect the conditioning that Apply References gives back"
         )
-    require_patched(model, REFERENCES, "positive")
-    samples, arranged = video_latent(latent, model), keys.arranged_of(options, wan.geometry(model))
+    require_patched(model, References, "positive")
+    samples, arranged = wan.video_latent(latent, model), given.arranged(wan.geometry(model))
     frames, rows, columns = samples.shape[2:]
     inspection = inspect(
         arranged.layout,
         arranged.keep,
-        keys.cells_of(options, (frames, rows, columns)),
+        words_on(given.reach, (frames, rows, columns)),
         arranged.soft,
         (frames, rows, columns),
         wan.sizes(model),
-        lambda now: _choice(model, options.get(keys.ATTENTION, AUTO), arranged.layout, now, samples),
+        lambda now: _choice(model, given.attention, arranged.layout, now, samples),
         _memory(model, samples.shape, arranged.layout.kept),
     )
     if vae is None:
-        return inspection, [mask.unsqueeze(-1).expand(-1, -1, 3) for mask in options[keys.MASKS]]
+        return inspection, [mask.unsqueeze(-1).expand(-1, -1, 3) for mask in given.masks]
     return inspection, [
         vae.decode(one).reshape(-1, *mask.shape, 3)[0]
-        for one, mask in zip(options[keys.LATENTS], options[keys.MASKS], strict=True)
+        for one, mask in zip(given.latents, given.masks, strict=True)
     ]
 
 
@@ -67,7 +70,7 @@ def _choice(model: ModelPatcher, name: str, layout: Layout, now: Turn, samples: 
 
 def _memory(model: ModelPatcher, shape, tokens: int) -> tuple[float, float]:
     """What ComfyUI itself expects, for one evaluation of both passes."""
-    handler = model.model_options.get("context_handler")
+    handler = model.model_options.get(wire.WINDOWS)
     wide = [shape[0] * 2, *shape[1:]]
     more = with_tokens(wide, tokens, wan.geometry(model), handler)
     return model.model.memory_required(more), model.model.memory_required(wide)

@@ -5,9 +5,9 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ...core.long_video import LongVideo
-from .conditioning import Conditioning
 from .families import wan
 from .frames import replace_frames
+from .wire import Conditioning
 
 
 def between(
@@ -19,8 +19,9 @@ def between(
     pair: Tensor,
     clock: str,
 ) -> tuple[list[ModelPatcher], Conditioning, Conditioning, dict[str, Tensor]]:
-    """Two neighbouring key frames (2, H, W, 3) in the segment between them -> models, positive, negative, latent. ValueError for pictures
-    that are no whole number of tokens, for a model that is no Wan, and as `replace_frames` says."""
+    """Two neighbouring key frames (2, H, W, 3) in the segment between them -> models, positive, negative,
+    latent. ValueError for pictures that are no whole number of tokens, for a model that is no Wan, and as
+    `replace_frames` says."""
     wan.require(models[0])
     geometry, (height, width) = wan.geometry(models[0]), pair.shape[1:3]
     if height % geometry.token or width % geometry.token:

@@ -1,9 +1,8 @@
-"""Keys and values of references that read only themselves, kept over the steps of a run: with a timestep of their own nothing about them
-changes, so later steps need neither their tokens nor their queries.
+"""Keys and values of references that read only themselves, kept over the steps of a run: with a timestep of
+their own nothing about them changes, so later steps need neither their tokens nor their queries.
 
-Kept for the conditions of one batch together, by ComfyUI's own names for them. Not where it would not be exact: hooks that change weights
-over steps, references that come and go, regions, and compiled models.
-"""
+Kept for the conditions of one batch together, by ComfyUI's own names for them. Not where it would not be
+exact: hooks that change weights over steps, references that come and go, regions, and compiled models."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,10 +11,9 @@ import torch
 from torch import Tensor
 
 from ...core.layout import Layout
+from . import wire
 from .attention import Rule
 from .families.wan import RAN
-
-STORE = "refvid_recall"  # in transformer_options, for one run: a Store
 
 
 @dataclass
@@ -34,7 +32,7 @@ class Store:
 
 def kept_for(options: dict[str, Any], layout: Layout, rule: Rule, x: Tensor) -> Kept | None:
     """Where this batch's keys and values are kept; None where they may not be."""
-    store, names = options.get(STORE), options.get("uuids")
+    store, names = options.get(wire.RECALL), options.get("uuids")
     if store is None or names is None or torch.compiler.is_compiling() or not layout.constant:
         return None
     if rule.whole is not None or rule.groups is None or len(rule.groups.keys) > 2:  # more parts: regions
@@ -74,7 +72,8 @@ class Recalling:
 
 @dataclass(frozen=True)
 class Recalled:
-    """References of an evaluation that are all known: nothing travels beside the video, whose tokens all see them."""
+    """References of an evaluation that are all known: nothing travels beside the video, whose tokens all see
+    them."""
 
     kept: Kept
     rule: Rule

@@ -12,6 +12,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
+from . import wire
 from .halves import require_halves
 
 logger = logging.getLogger(__name__)
@@ -46,9 +47,6 @@ WITH_HISTORY = frozenset(
         "uni_pc_bh2",
     ]
 )
-
-
-FINISHED = "refvid_finished"  # of a guider: its last run
 
 
 @dataclass(frozen=True)
@@ -115,7 +113,7 @@ def denoise_steps(
         latent.get("downscale_ratio_spacial"), latent.get("downscale_ratio_temporal"),
     )  # fmt: skip
     asked = (add_noise, seed, part.sampler_name, sigmas.tolist())
-    finished = getattr(guider, FINISHED, None)
+    finished = getattr(guider, wire.FINISHED, None)
     if finished is not None and finished.answers(asked, latent):
         return finished.made
     noise = _noise(samples, seed, latent.get("batch_index"), add_noise)
@@ -133,7 +131,7 @@ def denoise_steps(
         else out
     )
     made = {**kept, "samples": out.to(device)}, {**kept, "samples": clean.to(device)}
-    setattr(guider, FINISHED, Finished(asked, latent, made))
+    setattr(guider, wire.FINISHED, Finished(asked, latent, made))
     return made
 
 

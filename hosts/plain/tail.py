@@ -9,7 +9,7 @@ from torch import Tensor
 from ...backbones.base import Identities, Tail, attend_all
 from ...core.layout import Layout
 from ...core.positions import reference_angles, unturned
-from ...core.reach import everywhere
+from ...core.reach import joined_words
 from ...core.schedule import flow_sigma, share_of
 from ...core.visibility import Turn, text_groups, turn
 from ...kernels.grouped import Attend, in_groups
@@ -136,7 +136,7 @@ def _joined(first: Behind, second: Behind) -> Behind:
     return Behind(
         one.joined(other),
         [*first.tokens, *second.tokens],
-        _joined_cells(((first.cells, counts[0]), (second.cells, counts[1]))),
+        joined_words((first.cells, counts[0]), (second.cells, counts[1])),
         _padded(((first.seen, len(one.keep)), (second.seen, len(other.keep))), True),
         second.level if first.level is None else first.level,
         first.types or second.types,
@@ -151,19 +151,8 @@ def _joined_text(first: BehindText, second: BehindText) -> BehindText:
         torch.cat([part.tokens.expand(rows, -1, -1) for part in parts], dim=1),
         (*first.sizes, *second.sizes),
         _padded(((first.bias, counts[0]), (second.bias, counts[1])), 0.0),
-        _joined_cells(((first.cells, len(first.sizes)), (second.cells, len(second.sizes)))),
+        joined_words((first.cells, len(first.sizes)), (second.cells, len(second.sizes))),
     )
-
-
-def _joined_cells(parts: tuple[tuple[Tensor | None, int], ...]) -> Tensor | None:
-    """Words of cells in which the second's bits follow the first's `count`; None where all act everywhere."""
-    (first, count), (second, more) = parts
-    if first is None and second is None:
-        return None
-    if second is None:
-        return everywhere(first, range(count, count + more))
-    behind = second << count
-    return everywhere(behind, range(count)) if first is None else first | behind
 
 
 def _padded(parts: tuple[tuple[Tensor | None, int], ...], fill: float | bool) -> Tensor | None:

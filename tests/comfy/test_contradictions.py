@@ -14,9 +14,11 @@ from refvid.core import recipes
 from refvid.core.checkpoint import save_model
 from refvid.core.guidance import Guidance, Scale, joint
 from refvid.core.references import make_reference
-from refvid.hosts.comfy.apply import apply_references, file_recipe
+from refvid.hosts.comfy import wire
+from refvid.hosts.comfy.files import file_recipe
 from refvid.hosts.comfy.guiders import table_guider
-from refvid.hosts.comfy.semantic import load_editing_adapter
+from refvid.hosts.comfy.references import AttachedReferences, apply_references
+from refvid.hosts.comfy.source.modules import load_editing_adapter
 
 pytestmark = pytest.mark.comfy
 SIZES = tiny.config()
@@ -63,7 +65,7 @@ def test_the_recipe_of_a_lora_on_the_model_is_the_models(saber, vae, folder, tol
     save_model(state, path, {"refvid.recipe": "videomaker"}, torch.float32)
     model = with_lora(saber, path)
     assert (file_recipe(saber), file_recipe(model)) == ("saber", "videomaker")
-    assert applied(model, vae, "auto").positive[0][1]["refvid_recipe"] == "videomaker"
+    assert applied(model, vae, "auto").positive[0][1][wire.key(AttachedReferences, "recipe")] == "videomaker"
     applied(model, vae, "videomaker_shared")
     assert told() == []
     save_model(state, path, {"other": "metadata"}, torch.float32)

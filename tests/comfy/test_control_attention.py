@@ -15,7 +15,7 @@ from refvid_run import text as text_of
 from refvid.core.controls import Controls
 from refvid.core.references import make_reference
 from refvid.hosts.comfy import attention
-from refvid.hosts.comfy.apply import apply_references
+from refvid.hosts.comfy.references import apply_references
 from refvid.kernels.eager import masked_attention
 from refvid.kernels.grouped import Groups
 

@@ -14,8 +14,11 @@ from refvid_run import text as text_of
 
 from refvid.core.controls import Controls, FrameWindow, StepWindow
 from refvid.core.references import make_reference
-from refvid.hosts.comfy import beside, sidecar
-from refvid.hosts.comfy.apply import apply_references
+from refvid.hosts.comfy import wire
+from refvid.hosts.comfy.blocks import Tail
+from refvid.hosts.comfy.evaluation import TailRule
+from refvid.hosts.comfy.install import model_conds
+from refvid.hosts.comfy.references import References, apply_references
 
 pytestmark = pytest.mark.comfy
 TEXTS = [[text_of(1), {}]], [[text_of(2), {}]]
@@ -45,7 +48,7 @@ def test_neutral_controls_are_bit_identical_to_none(t2v, vae):
     neutral = [make_reference(picture(seed), None, spelled, torch.ones(9, 64, 64)) for seed in (3, 4)]
     out = applied(t2v, vae, *neutral)
     assert torch.equal(run(out), plain)
-    assert sidecar.CELLS not in sidecar.model_conds(out.positive[0][1], out.model, (3, 8, 8))
+    assert wire.key(References, "cells") not in model_conds(out.positive[0][1], out.model, (3, 8, 8))
 
 
 @pytest.mark.parametrize(
@@ -94,7 +97,7 @@ def test_a_window_means_the_same_share_for_both_experts_and_for_runs_in_parts(t2
                 >= float(t.max())
                 > float(sampling.percent_to_sigma(0.7))
             )
-            shares.append((inside, sidecar.LAYOUT in kwargs))
+            shares.append((inside, wire.key(TailRule, "layout") in kwargs))
             return executor(x, t, *args, **kwargs)
 
         watched.add_wrapper_with_key("apply_model", "watch", watch)
@@ -211,14 +214,14 @@ def test_isolated_references_do_not_read_each_other(t2v, vae, sees):
         out, found = applied(t2v, vae, *references), []
 
         model = out.model.clone()
-        original = beside.Beside.split
+        original = Tail.split
 
         def split(self, done, length):
             found.append(done["img"][:, length:].clone())
             return original(self, done, length)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(beside.Beside, "split", split)
+            patch.setattr(Tail, "split", split)
             velocity_at(model, out.positive, out.negative, NOISE, 0.7)
         return found[0]
 

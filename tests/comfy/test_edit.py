@@ -20,12 +20,13 @@ from refvid.core.frames import Given, Placed
 from refvid.core.guidance import Guidance, Scale, joint
 from refvid.core.references import make_reference
 from refvid.core.semantic import first_frames
-from refvid.hosts.comfy import halves, sidecar
-from refvid.hosts.comfy.apply import apply_references
-from refvid.hosts.comfy.conditioning import with_values
-from refvid.hosts.comfy.edit import in_windows
+from refvid.hosts.comfy import wire
 from refvid.hosts.comfy.frames import replace_frames
 from refvid.hosts.comfy.guiders import table_guider
+from refvid.hosts.comfy.install import install
+from refvid.hosts.comfy.references import apply_references
+from refvid.hosts.comfy.source.edit import in_windows
+from refvid.hosts.comfy.source.rider import Source
 from refvid.hosts.comfy.steps import StepRange, denoise_steps
 
 pytestmark = pytest.mark.comfy
@@ -211,9 +212,11 @@ def test_what_cannot_be_is_refused(editor):
     with pytest.raises(ValueError, match=r"latent has 5 frames of 8x8 cells, the source video 3 of 8x8"):
         run.sample(model, positive, negative, latent(5))
     with pytest.raises(ValueError, match="area or a mask"):
-        run.sample(model, with_values(positive, {"area": (4, 4, 0, 0), "strength": 1.0}), negative, latent())
-    without = sidecar.install(editor.comfy, halves.SOURCE)
-    without.remove_additional_models("refvid_semantic")
+        run.sample(
+            model, run.with_values(positive, {"area": (4, 4, 0, 0), "strength": 1.0}), negative, latent()
+        )
+    without = install(editor.comfy, Source)
+    without.remove_additional_models(wire.SEMANTIC)
     with pytest.raises(ValueError, match="segment_embedding, siglip_feat_mlp and semantic_head"):
         run.sample(without, positive, negative, latent())
     with pytest.raises(ValueError, match="carries a source video already"):

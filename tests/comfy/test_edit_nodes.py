@@ -18,10 +18,11 @@ from refvid.backbones.wan.lora import merge_lora
 from refvid.core.checkpoint import save_model
 from refvid.core.lora import lora_key
 from refvid.core.recipes import recipe_named
-from refvid.hosts.comfy import halves, sidecar
+from refvid.hosts.comfy import wire
 from refvid.hosts.comfy.backbone import load_model
-from refvid.hosts.comfy.conditioning import attach_source
-from refvid.hosts.comfy.semantic import load_editing_adapter, modules_of
+from refvid.hosts.comfy.install import install
+from refvid.hosts.comfy.source.modules import load_editing_adapter, modules_of
+from refvid.hosts.comfy.source.rider import Source, attach
 from refvid.hosts.plain.edit_film import with_editing_adapter
 from refvid.hosts.plain.pipeline import load_pipeline
 
@@ -127,8 +128,8 @@ def editor(tmp_path_factory) -> Editor:
 
 
 def made(editor, model):
-    words = [attach_source([[run.text(seed), {}]], editor.source, recipe_named("sama")) for seed in (1, 2)]
-    return run.sample(sidecar.install(model, halves.SOURCE), *words, run.empty_latent(FRAMES, SIDE, SIDE))
+    words = [attach([[run.text(seed), {}]], editor.source, recipe_named("sama")) for seed in (1, 2)]
+    return run.sample(install(model, Source), *words, run.empty_latent(FRAMES, SIDE, SIDE))
 
 
 def adapter_file(folder, sizes):
@@ -245,7 +246,7 @@ def test_on_an_fp8_base_an_edit_is_that_of_its_weights_in_fp32(editor, tmp_path)
 
 
 def test_the_modules_of_a_model_are_loaded_and_moved_with_it(editor):
-    (patcher,) = editor.comfy.get_additional_models_with_key("refvid_semantic")
+    (patcher,) = editor.comfy.get_additional_models_with_key(wire.SEMANTIC)
     assert patcher in editor.comfy.get_nested_additional_models()
     assert isinstance(patcher, comfy.model_patcher.ModelPatcher) and patcher.model_size() > 0
 

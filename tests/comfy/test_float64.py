@@ -16,8 +16,8 @@ from refvid.core.guidance import CONDITIONED
 from refvid.core.recipes import recipe_named
 from refvid.core.references import make_reference
 from refvid.core.semantic import as_frames, as_tokens
-from refvid.hosts.comfy import semantic
-from refvid.hosts.comfy.apply import apply_references
+from refvid.hosts.comfy.references import apply_references
+from refvid.hosts.comfy.source.modules import modules_of
 
 pytestmark = pytest.mark.comfy
 COUNT, FEATURES, SIGMA = 65, 24, 0.6
@@ -39,7 +39,7 @@ def test_sama_equals_its_released_forward(tmp_path):
     joined = torch.cat([video, as_frames(state, tuple(video.shape))], dim=2)
     (seen,) = (one.latent for one in editor.condition().riders)
     wanted, said = published(editor.dit, editor.modules, video, state, seen, run.text(1), 1000 * SIGMA)
-    with run.in_float64(editor.comfy, semantic.modules_of(editor.comfy)) as made:
+    with run.in_float64(editor.comfy, modules_of(editor.comfy)) as made:
         run.velocity_at(editor.installed(), *editor.words(), joined, SIGMA, FRAMES)
     double = editor.in_float64()
     made.append(plain.velocity(double.dit, joined.double(), at(SIGMA), double.condition(), CONDITIONED))

@@ -13,9 +13,10 @@ from refvid.core.controls import Controls
 from refvid.core.frames import Placed
 from refvid.core.guidance import Guidance, Scale, joint
 from refvid.core.references import make_reference
-from refvid.hosts.comfy.apply import apply_references
-from refvid.hosts.comfy.frames import replace_frames
+from refvid.hosts.comfy import wire
+from refvid.hosts.comfy.frames import AttachedFrames, replace_frames
 from refvid.hosts.comfy.guiders import renorm_guidance, table_guider
+from refvid.hosts.comfy.references import apply_references
 
 pytestmark = pytest.mark.comfy
 GUIDES = {
@@ -66,7 +67,7 @@ def guided(given, how: str = "joint", sampler: str = "euler", steps: int = 4):
 def test_replaced_frames_come_back_untouched_and_the_others_are_made(t2v, vae, how, indices):
     given = replaced(t2v, vae, indices)
     out, *_ = guided(given, how)
-    places = given[1][0][1]["refvid_frames_at"]
+    places = given[1][0][1][wire.key(AttachedFrames, "replaced")]
     wanted = given[3]["samples"]
     assert worst(out[:, :, places], wanted[:, :, places]) < 1e-6
     assert out[:, :, ~places].abs().mean() > 0.1

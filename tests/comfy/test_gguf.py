@@ -13,11 +13,11 @@ from refvid_folder import import_folder
 
 from refvid.core.recipes import recipe_named
 from refvid.core.references import make_reference
-from refvid.hosts.comfy import halves, sidecar
-from refvid.hosts.comfy import identity as host
-from refvid.hosts.comfy.apply import apply_references
-from refvid.hosts.comfy.conditioning import attach_source
-from refvid.hosts.comfy.semantic import load_editing_adapter
+from refvid.hosts.comfy import adapters, identities
+from refvid.hosts.comfy.install import install
+from refvid.hosts.comfy.references import apply_references
+from refvid.hosts.comfy.source.modules import load_editing_adapter
+from refvid.hosts.comfy.source.rider import Source, attach
 
 pytestmark = pytest.mark.comfy
 FRAMES, SIDE = 3, 8
@@ -69,12 +69,12 @@ def test_references_act_as_on_the_weights_it_stands_for(pair, vae):
 
 def test_an_identity_and_its_lora_do_too(pair, tmp_path, vae):
     """GGUF puts a LoRA on the weights as it unpacks them, so nothing is rounded again."""
-    loaded = host.load(str(tiny.save_adapter(tmp_path, SIZES)))
+    loaded = adapters.load(str(tiny.save_adapter(tmp_path, SIZES)))
     film = torch.rand(7, 48, 48, 3, generator=torch.Generator().manual_seed(1))
-    person, *_ = host.encode_identity(loaded, vae, film, None, None)
+    person, *_ = adapters.encode_identity(loaded, vae, film, None, None)
 
     def made(model):
-        (model,), positive, negative = host.apply_identity([model], *TEXTS, loaded, person)
+        (model,), positive, negative = identities.apply_identity([model], *TEXTS, loaded, person)
         return run.sample(model, positive, negative, run.empty_latent())
 
     quantised, twin = (made(model) for model in pair)
@@ -85,12 +85,12 @@ def test_an_identity_and_its_lora_do_too(pair, tmp_path, vae):
 @pytest.mark.parametrize("lora", [{}, tiny.lora_of(SIZES, "self_attn")], ids=["modules", "modules and LoRA"])
 def test_an_edit_with_the_modules_as_an_adapter_does_too(pair, tmp_path, lora):
     source = torch.randn(1, 16, FRAMES, SIDE, SIDE, generator=torch.Generator().manual_seed(6))
-    words = [attach_source(text, source, recipe_named("sama")) for text in TEXTS]
+    words = [attach(text, source, recipe_named("sama")) for text in TEXTS]
     held = tiny.semantic_state(SIZES.width) | lora
     file = tiny.save_dit(tmp_path, "modules.safetensors", SIZES, held)
 
     def made(model):
-        patched = sidecar.install(load_editing_adapter(model, str(file), 1.0), halves.SOURCE)
+        patched = install(load_editing_adapter(model, str(file), 1.0), Source)
         return run.sample(patched, *words, run.empty_latent(FRAMES, SIDE, SIDE))
 
     quantised, twin = (made(model) for model in pair)

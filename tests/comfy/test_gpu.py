@@ -28,10 +28,13 @@ from refvid.core.guidance import CONDITIONED
 from refvid.core.recipes import in_context, recipe_named
 from refvid.core.references import make_reference
 from refvid.core.verdicts import Verdicts
-from refvid.hosts.comfy import conditioning, halves, identity, rivals, sidecar
-from refvid.hosts.comfy.apply import apply_references
+from refvid.hosts.comfy import adapters, rivals, wire
 from refvid.hosts.comfy.frames import replace_frames
-from refvid.hosts.comfy.semantic import attach_modules
+from refvid.hosts.comfy.identities import apply_identity
+from refvid.hosts.comfy.install import install
+from refvid.hosts.comfy.references import AttachedReferences, apply_references
+from refvid.hosts.comfy.source.modules import attach_modules
+from refvid.hosts.comfy.source.rider import Source, attach
 from refvid.kernels import paths
 
 pytestmark = [pytest.mark.comfy, pytest.mark.gpu]
@@ -69,12 +72,12 @@ class Inside:
 
 def identities(inside: Inside) -> tuple:
     """One of a person in the left half, beside a reference."""
-    adapter = identity.load(str(tiny.save_adapter(inside.folder, SIZES)))
+    adapter = adapters.load(str(tiny.save_adapter(inside.folder, SIZES)))
     film = torch.rand(7, 48, 48, 3, generator=torch.Generator().manual_seed(1))
-    person = identity.encode_identity(adapter, inside.vae, film, None, None)[0]
+    person = adapters.encode_identity(adapter, inside.vae, film, None, None)[0]
     model, *texts = inside.applied({"strength": 0.5})
     asked = {"strength": 0.4, "region": LEFT, "latent": LATENT}
-    (model,), *texts = identity.apply_identity([model], *texts, adapter, person, **asked)
+    (model,), *texts = apply_identity([model], *texts, adapter, person, **asked)
     return model, *texts
 
 
@@ -88,8 +91,8 @@ def source(semantic: bool) -> Callable[[Inside], tuple]:
         if semantic:
             model = attach_modules(model, tiny.semantic_state(SIZES.width), "test")
         encoded = inside.vae.encode(film)
-        texts = [conditioning.attach_source([[text_of(seed), {}]], encoded, recipe) for seed in (1, 2)]
-        model = sidecar.install(model, halves.SOURCE)
+        texts = [attach([[text_of(seed), {}]], encoded, recipe) for seed in (1, 2)]
+        model = install(model, Source)
         return inside.applied({"strength": 0.5}, recipe=recipe, model=model, texts=texts)
 
     return made
@@ -278,9 +281,10 @@ def joined(dit: WanDiT, model, positive: list, given: dict, noise: Tensor, refer
     """The frames behind the first that a step from pure noise makes of the whole sequence, by our DiT in
     fp32."""
     text, options = positive
-    arranged = conditioning.arranged_of(options, dit.geometry)
+    attached = wire.read(AttachedReferences, options)
+    arranged = attached.arranged(dit.geometry)
     to = {"device": DEVICE, "dtype": torch.float32}
-    shown = tuple(model.model.process_latent_in(one).to(**to) for one in options[conditioning.LATENTS])
+    shown = tuple(model.model.process_latent_in(one).to(**to) for one in attached.latents)
     encoded = plain.References(arranged, shown) if references else None
     replaced = torch.zeros(GRID[0], dtype=torch.bool).index_fill(0, torch.tensor(0), True)
     clean = model.model.process_latent_in(given["samples"]) * replaced[None, None, :, None, None]

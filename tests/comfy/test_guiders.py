@@ -9,9 +9,8 @@ from refvid_run import empty_latent, picture, sample, text, worst
 from refvid.core.controls import StepWindow
 from refvid.core.guidance import Guidance, Scale, joint
 from refvid.core.references import make_reference
-from refvid.hosts.comfy.apply import apply_references
-from refvid.hosts.comfy.conditioning import carrying, strip
-from refvid.hosts.comfy.guiders import renorm_guidance, table_guider
+from refvid.hosts.comfy.guiders import carrying, renorm_guidance, strip, table_guider
+from refvid.hosts.comfy.references import apply_references
 
 pytestmark = pytest.mark.comfy
 

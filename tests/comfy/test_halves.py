@@ -28,10 +28,9 @@ from refvid_halves import (
 from refvid_run import empty_latent, picture, worst
 
 import nodes
-from refvid.hosts.comfy import halves
-from refvid.hosts.comfy import identity as people
-from refvid.hosts.comfy.conditioning import ADAPTER
+from refvid.hosts.comfy import adapters, halves, wire
 from refvid.hosts.comfy.guiders import table_guider
+from refvid.hosts.comfy.identities import AttachedIdentities
 from refvid.hosts.comfy.inspection import inspect_references
 from refvid.hosts.comfy.steps import StepRange, denoise_steps
 
@@ -43,7 +42,7 @@ GOOD = edited(MAIN, {"denoise.steps": 1})
 
 @pytest.fixture(scope="module")
 def maker(t2v, vae, folder) -> Maker:
-    return Maker(t2v, vae, people.load(str(tiny.save_adapter(folder, tiny.config()))))
+    return Maker(t2v, vae, adapters.load(str(tiny.save_adapter(folder, tiny.config()))))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -163,9 +162,9 @@ def test_what_a_middle_pass_carries_does_not_stand_for_the_prompts_and_other_nam
 
 
 def test_an_adapter_reads_what_it_wrote(maker, folder, vae):
-    other = people.load(str(tiny.save_adapter(folder, tiny.config(), "other.safetensors", seed=9)))
+    other = adapters.load(str(tiny.save_adapter(folder, tiny.config(), "other.safetensors", seed=9)))
     film = torch.stack([picture(n) for n in range(9)])
-    person = people.encode_identity(other, vae, film, None, None)[0]
+    person = adapters.encode_identity(other, vae, film, None, None)[0]
     theirs, ours = maker.identities(maker.raw, other, person), maker.identities(maker.raw)
     for positive, negative, side in (
         (theirs.positive, ours.negative, "positive"), (ours.positive, theirs.negative, "negative"),
@@ -176,8 +175,15 @@ def test_an_adapter_reads_what_it_wrote(maker, folder, vae):
     with pytest.raises(ValueError, match=r"carries identities of adapter .* already"):
         maker.identities(Halves(maker.raw.model, *theirs.both))
     # What 0.1.0 saved does not say which adapter it was.
+    said = wire.key(AttachedIdentities, "adapter")
     old = [
-        [[words, {k: v for k, v in options.items() if k != ADAPTER}] for words, options in side]
+        [
+            [
+                words,
+                {k: v for k, v in options.items() if k != said},
+            ]
+            for words, options in side
+        ]
         for side in ours.both
     ]
     assert torch.equal(through("Joint", Halves(ours.model, *old)), through("Joint", ours))

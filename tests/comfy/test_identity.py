@@ -15,9 +15,8 @@ from refvid_client import edited, failure, node
 from refvid_files import SLOT_ID, TRAP
 
 from refvid.core.identity import Identity, load_identity
-from refvid.hosts.comfy import halves
-from refvid.hosts.comfy import identity as host
-from refvid.hosts.comfy.conditioning import IDENTITIES, IDENTITY_REACH
+from refvid.hosts.comfy import adapters, identities, wire
+from refvid.hosts.comfy.identities import AttachedIdentities
 
 pytestmark = pytest.mark.comfy
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,20 +30,24 @@ def film(seed: int, frames: int = 7) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def loaded(folder):
-    return host.load(str(tiny.save_adapter(folder, tiny.config())))
+    return adapters.load(str(tiny.save_adapter(folder, tiny.config())))
 
 
 @pytest.fixture(scope="module")
 def people(loaded, vae):
-    return [host.encode_identity(loaded, vae, film(seed), None, None)[0] for seed in (1, 2)]
+    return [adapters.encode_identity(loaded, vae, film(seed), None, None)[0] for seed in (1, 2)]
 
 
 def applied(model, loaded, identity, texts=TEXTS, **asked):
-    (model,), positive, negative = host.apply_identity([model], *texts, loaded, identity, **asked)
+    (model,), positive, negative = identities.apply_identity([model], *texts, loaded, identity, **asked)
     return model, positive, negative
 
 
 # ---- in process
+
+
+def carried(conditioning):
+    return wire.read(AttachedIdentities, conditioning[0][1])
 
 
 def test_strength_0_gives_back_what_came(t2v, loaded, people):
@@ -68,41 +71,41 @@ def test_two_people_share_one_lora_and_one_nobody(t2v, loaded, people):
     one = applied(t2v, loaded, people[0])
     both = applied(one[0], loaded, people[1], texts=one[1:])
     assert {key: len(patches) for key, patches in both[0].patches.items()} == dict.fromkeys(one[0].patches, 1)
-    assert len(both[1][0][1][IDENTITIES]) == 2 and len(both[2][0][1][IDENTITIES]) == 1
-    assert len(one[1][0][1][IDENTITIES]) == 1  # what came in is as it was
+    assert len(carried(both[1]).tokens) == 2 and len(carried(both[2]).tokens) == 1
+    assert len(carried(one[1]).tokens) == 1  # what came in is as it was
 
 
 def test_both_experts_carry_it(t2v, loaded, people):
-    models, _, _ = host.apply_identity([t2v, t2v.clone()], *TEXTS, loaded, people[0])
-    assert all(model.patches and model.attachments[halves.LORA] for model in models)
+    models, _, _ = identities.apply_identity([t2v, t2v.clone()], *TEXTS, loaded, people[0])
+    assert all(model.patches and model.attachments[wire.ADAPTER] for model in models)
 
 
 def test_a_region_may_have_any_whole_number_of_pixels_to_a_cell(t2v, loaded, people):
     left = torch.zeros(64, 64).index_fill(1, torch.arange(32), 1.0)
     larger = left.repeat_interleave(3, 0).repeat_interleave(3, 1)
     reach = [
-        applied(t2v, loaded, people[0], region=one, latent=run.empty_latent())[1][0][1][IDENTITY_REACH][0]
+        carried(applied(t2v, loaded, people[0], region=one, latent=run.empty_latent())[1]).reach[0]
         for one in (left, larger)
     ]
     assert torch.equal(*reach) and reach[0].float().mean() == 0.5
 
 
 def test_what_does_not_belong_together_is_refused(t2v, vae, folder, loaded, people):
-    other = host.load(str(tiny.save_adapter(folder, tiny.config(), "other.safetensors", seed=9)))
+    other = adapters.load(str(tiny.save_adapter(folder, tiny.config(), "other.safetensors", seed=9)))
     with pytest.raises(ValueError, match="identity: the identity was read by adapter"):
         applied(t2v, other, people[0])
-    stranger = host.encode_identity(other, vae, film(1), None, None)[0]
+    stranger = adapters.encode_identity(other, vae, film(1), None, None)[0]
     model, *texts = applied(t2v, loaded, people[0])
     with pytest.raises(ValueError, match=r"model carries adapter .* already"):
         applied(model, other, stranger, texts=texts)
     wide = tiny.config(in_channels=48, out_channels=48)
-    channels = host.load(str(tiny.save_adapter(folder, wide, "wide.safetensors")))
+    channels = adapters.load(str(tiny.save_adapter(folder, wide, "wide.safetensors")))
     with pytest.raises(ValueError, match="vae makes latents of 16 channels, the adapter reads 48"):
-        host.encode_identity(channels, vae, film(1), None, None)
+        adapters.encode_identity(channels, vae, film(1), None, None)
     with pytest.raises(ValueError, match="region needs the latent"):
         applied(t2v, loaded, people[0], region=torch.ones(64, 64))
     with pytest.raises(ValueError, match="phrase is 'the star', which needs the text encoder"):
-        host.encode_phrase(None, "the star")
+        adapters.encode_phrase(None, "the star")
     with pytest.raises(ValueError, match="strength is 11"):
         applied(t2v, loaded, people[0], strength=11.0)
 
@@ -113,7 +116,7 @@ def test_an_adapter_of_another_wan_is_refused(t2v, folder):
         ("deep", tiny.config(48, 48), "a Wan of width 96 and latents of 48 channels"),
         ("long", tiny.config(layers=3), r"^adapter: .* changes blocks\.2\..*, which is missing"),
     ):
-        loaded = host.load(str(tiny.save_adapter(folder, sizes, f"{name}.safetensors")))
+        loaded = adapters.load(str(tiny.save_adapter(folder, sizes, f"{name}.safetensors")))
         nobody = loaded.adapter.nobody
         identity = Identity(nobody[:2], nobody[2:], loaded.adapter.fingerprint, torch.zeros(4, 4, 3))
         with pytest.raises(ValueError, match=says):
@@ -123,9 +126,9 @@ def test_an_adapter_of_another_wan_is_refused(t2v, folder):
 def test_a_phrase_is_its_words_without_padding_and_closing_token():
     states = torch.zeros(1, 8, 4)
     states[0, :3] = torch.randn(3, 4)
-    assert torch.equal(host.words(states), states[:, :2])
+    assert torch.equal(identities.words(states), states[:, :2])
     with pytest.raises(ValueError, match="phrase has no words"):
-        host.words(states[:, 2:])
+        identities.words(states[:, 2:])
 
 
 # ---- on a server

@@ -7,8 +7,9 @@ from refvid_run import empty_latent, picture, text, velocity_at
 from refvid.core.controls import Controls, StepWindow
 from refvid.core.inspection import report
 from refvid.core.references import make_reference
-from refvid.hosts.comfy.apply import apply_references
+from refvid.hosts.comfy import wire
 from refvid.hosts.comfy.inspection import inspect_references
+from refvid.hosts.comfy.references import AttachedReferences, apply_references
 
 pytestmark = pytest.mark.comfy
 TEXTS = [[text(1), {}]], [[text(2), {}]]
@@ -69,7 +70,8 @@ def test_pictures_are_the_references_as_the_vae_gives_them_back_or_their_masks(t
     (shown,) = inspected(out, vae)[1]
     assert shown.shape == (64, 64, 3)
     torch.testing.assert_close(
-        shown, vae.decode(out.positive[0][1]["refvid_latents"][0]).reshape(-1, 64, 64, 3)[0]
+        shown,
+        vae.decode(out.positive[0][1][wire.key(AttachedReferences, "latents")][0]).reshape(-1, 64, 64, 3)[0],
     )
 
 

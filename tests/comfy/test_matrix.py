@@ -23,7 +23,7 @@ from refvid_identity import identities_act, identities_beside
 from refvid_variants import FRAMES, KEPT, SIDE, SIZES, STEPS, Case, frames_of, make_case, wrap_blocks
 
 import nodes
-from refvid.hosts.comfy.conditioning import strip
+from refvid.hosts.comfy.guiders import strip
 
 pytestmark = pytest.mark.comfy
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,7 +8,7 @@ import pytest
 import refvid_riders as plain
 import torch
 from comfy_extras.nodes_wan import WanPhantomSubjectToVideo
-from refvid_run import empty_latent, picture, sample, text, worst
+from refvid_run import empty_latent, picture, sample, text, with_values, worst
 
 from refvid.backbones.wan.loading import load_dit, load_vae
 from refvid.backbones.wan.sampler import flow_sigmas, sample_euler
@@ -17,13 +17,21 @@ from refvid.core.frames import Placed
 from refvid.core.guidance import Guidance, Scale, joint
 from refvid.core.recipes import EDITING, RECIPES, phantom, recipe_named
 from refvid.core.references import make_reference
-from refvid.hosts.comfy import conditioning as keys
-from refvid.hosts.comfy.apply import apply_references
+from refvid.hosts.comfy import wire
 from refvid.hosts.comfy.backbone import with_shift
-from refvid.hosts.comfy.frames import replace_frames
-from refvid.hosts.comfy.guiders import table_guider
+from refvid.hosts.comfy.frames import AttachedFrames, replace_frames
+from refvid.hosts.comfy.guiders import null_of, strip, table_guider
+from refvid.hosts.comfy.references import AttachedReferences, apply_references
 
 pytestmark = pytest.mark.comfy
+
+NULL_PASS = wire.key(AttachedReferences, "null_pass")
+
+
+def carried(conditioning):
+    return wire.read(AttachedReferences, conditioning[0][1])
+
+
 NULLS = ("keep", "drop", "zero")
 SEPARATE = Guidance(Scale(5.0), Scale(7.5))  # Phantom's own scales
 SHIFT = 5.0
@@ -148,22 +156,22 @@ def test_nodes_in_a_row_each_rule_their_own_references(t2v, vae, nulls):
 
 def test_a_node_that_says_nothing_before_one_that_does_keeps_the_recipes_null_pass(t2v, vae):
     out = applied(t2v, vae)
-    assert keys.NULL_PASS not in out.positive[0][1]
+    assert NULL_PASS not in out.positive[0][1]
     out = applied(out.model, vae, null="keep", seeds=(4, 5), onto=out)
-    assert out.positive[0][1][keys.NULL_PASS] == "recipe keep keep"
-    (_, null), *_ = keys.null_of(out.negative, out.positive)
-    for key in (keys.LATENTS, keys.MASKS, keys.REACH):
-        pairs = zip(null[key], out.positive[0][1][key][1:], strict=True)
+    assert out.positive[0][1][NULL_PASS] == "recipe keep keep"
+    null, whole = carried(null_of(out.negative, out.positive)), carried(out.positive)
+    for name in ("latents", "masks", "reach"):
+        pairs = zip(getattr(null, name), getattr(whole, name)[1:], strict=True)
         assert all(torch.equal(*pair) for pair in pairs)
-    assert len(null[keys.CONTROLS]) == 2 and keys.ZERO not in null
+    assert len(null.controls) == 2 and not null.zero
 
 
 def test_the_null_pass_is_that_of_the_part_that_carries_references(t2v, vae):
     """Core's Combine puts parts in a row; the first may be a prompt alone."""
     out = applied(t2v, vae, "phantom")
-    null = keys.null_of(out.negative, [[text(7), {}], *out.positive])
-    assert null[0][1][keys.ZERO] and len(null[0][1][keys.LATENTS]) == 1
-    assert keys.null_of(out.negative, [[text(7), {}]]) == keys.strip(out.negative)
+    null = carried(null_of(out.negative, [[text(7), {}], *out.positive]))
+    assert null.zero and len(null.latents) == 1
+    assert null_of(out.negative, [[text(7), {}]]) == strip(out.negative)
 
 
 def test_given_frames_are_out_of_it_whatever_it_has_of_the_references(t2v, vae):
@@ -172,8 +180,8 @@ def test_given_frames_are_out_of_it_whatever_it_has_of_the_references(t2v, vae):
     _, positive, negative, _ = replace_frames(
         [out.model], out.positive, out.negative, vae, empty_latent(), placed
     )
-    (_, null), *_ = keys.null_of(negative, positive)
-    assert keys.LATENTS in null and not set(keys.FRAME_KEYS) & set(null)
+    null = null_of(negative, positive)
+    assert carried(null) is not None and wire.read(AttachedFrames, null[0][1]) is None
 
 
 def test_where_it_keeps_the_references_an_image_scale_does_nothing_and_that_is_said(
@@ -196,6 +204,6 @@ def test_where_it_keeps_the_references_an_image_scale_does_nothing_and_that_is_s
 @pytest.mark.parametrize("said", ["all", "keep keep", "", "recipe zero"])
 def test_words_that_a_saved_conditioning_cannot_have_are_refused(t2v, vae, said):
     out = applied(t2v, vae, null="keep")
-    positive = keys.with_values(out.positive, {keys.NULL_PASS: said})
-    with pytest.raises(ValueError, match=r"refvid_null_pass is .*needed one of recipe, keep, drop, zero for"):
+    positive = with_values(out.positive, {NULL_PASS: said})
+    with pytest.raises(ValueError, match=rf"{NULL_PASS} is .*needed one of recipe, keep, drop, zero for"):
         table_guider(out.model, positive, out.negative, joint(Scale(4.0)))

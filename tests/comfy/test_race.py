@@ -16,9 +16,9 @@ from refvid.core import verdicts
 from refvid.core.controls import Controls
 from refvid.core.inspection import report
 from refvid.core.references import make_reference
-from refvid.hosts.comfy import attention, rivals, sidecar
-from refvid.hosts.comfy.apply import apply_references
+from refvid.hosts.comfy import attention, rivals, tail
 from refvid.hosts.comfy.inspection import inspect_references
+from refvid.hosts.comfy.references import apply_references
 from refvid.kernels import whole
 from refvid.kernels.eager import eager_attention
 
@@ -313,7 +313,7 @@ def test_on_a_cpu_nothing_is_raced_or_written(t2v, vae, monkeypatch, tmp_path):
     monkeypatch.setattr(verdicts, "race", never)
     monkeypatch.setattr(rivals.VERDICTS, "_machine", never)
     said = []
-    monkeypatch.setattr(sidecar, "tell_path", said.append)
+    monkeypatch.setattr(tail, "tell_path", said.append)
     for case in CASES.values():
         assert torch.equal(run(t2v, vae, case()), run(t2v, vae, case(), "deterministic"))
     assert len(said) >= 2 * len(CASES) and not any("timed" in choice.reason for choice in said)

@@ -13,10 +13,10 @@ from refvid_run import empty_latent, picture, sample, text, worst
 from refvid.core.controls import Controls
 from refvid.core.guidance import Scale, joint
 from refvid.core.references import make_reference
-from refvid.hosts.comfy import conditioning as keys
-from refvid.hosts.comfy import halves, sidecar
-from refvid.hosts.comfy.apply import apply_references
-from refvid.hosts.comfy.guiders import table_guider
+from refvid.hosts.comfy import blocks
+from refvid.hosts.comfy.guiders import strip, table_guider
+from refvid.hosts.comfy.install import install
+from refvid.hosts.comfy.references import References, apply_references
 
 pytestmark = pytest.mark.comfy
 
@@ -62,7 +62,7 @@ def test_no_reference_and_strength_zero_leave_the_graph_as_it_is(model, vae, pos
 def test_a_patched_model_without_references_in_the_conditioning_is_bit_identical(
     model, vae, positive, negative
 ):
-    patched = sidecar.install(model, halves.REFERENCES)
+    patched = install(model, References)
     assert torch.equal(
         sample(patched, positive, negative, empty_latent()), sample(model, positive, negative, empty_latent())
     )
@@ -122,20 +122,20 @@ def test_removal_equals_a_mask_of_minus_infinity(model, vae, positive, negative,
     references = [make_reference(picture(3), half_mask()), make_reference(picture(4), 1 - half_mask())]
     out = apply(model, positive, negative, vae, references)
     removed = sample(out.model, out.positive, out.negative, empty_latent())
-    monkeypatch.setattr(sidecar, "Beside", _Masked)
+    monkeypatch.setattr(blocks, "Tail", _Masked)
     masked = sample(out.model, out.positive, out.negative, empty_latent())
     assert worst(removed, masked) < 1e-4
 
 
-class _Masked(sidecar.Beside):
+class _Masked(blocks.Tail):
     """Keeps every token and hides those that removal would take out."""
 
-    def __init__(self, module, call, shown, rule):
-        tokens = sum(stream.tokens for stream in shown.layout.streams)
-        every = torch.arange(tokens).expand(len(shown.keep), -1)
-        hidden = torch.full((1, tokens), float("-inf")).index_fill(1, shown.keep[0], 0.0)
-        rule, shown = replace(rule, bias=hidden), replace(shown, keep=every)
-        super().__init__(module, call, shown, rule)
+    def __init__(self, inside, tail, embedded, rule):
+        tokens = sum(stream.tokens for stream in tail.layout.streams)
+        every = torch.arange(tokens).expand(len(tail.keep), -1)
+        hidden = torch.full((1, tokens), float("-inf")).index_fill(1, tail.keep[0], 0.0)
+        rule, tail = replace(rule, bias=hidden), replace(tail, keep=every)
+        super().__init__(inside, tail, embedded, rule)
 
 
 @pytest.mark.parametrize("second", [{"mask": True}, {"strength": 0.4}, {"mask": True, "strength": 2.5}])
@@ -297,7 +297,7 @@ def test_the_estimate_of_memory_grows_with_the_references(model, vae, positive, 
 
 def test_keys_of_the_conditioning_survive_removal_by_the_guider(model, vae, positive, negative):
     out = apply(model, positive, negative, vae, [make_reference(picture(3))])
-    assert keys.strip(out.negative)[0][1] == {} and keys.LATENTS in out.negative[0][1]
+    assert strip(out.negative)[0][1] == {} and References.carried(out.negative[0][1])
 
 
 @pytest.mark.parametrize(("strength", "evaluations"), [(1.0, [2]), (0.4, [1, 1])])

@@ -17,7 +17,7 @@ from refvid_run import text as text_of
 from refvid.core.controls import Controls
 from refvid.core.references import make_reference
 from refvid.hosts.comfy import attention
-from refvid.hosts.comfy.apply import apply_references
+from refvid.hosts.comfy.references import apply_references
 
 pytestmark = pytest.mark.comfy
 LEFT = torch.zeros(64, 64).index_fill(1, torch.arange(32), 1.0)

@@ -15,9 +15,11 @@ from safetensors.torch import save_file
 
 from refvid.core.controls import Controls
 from refvid.core.references import make_reference
-from refvid.hosts.comfy.apply import apply_references
+from refvid.hosts.comfy import wire
 from refvid.hosts.comfy.backbone import with_shift
-from refvid.hosts.comfy.conditioning import BLANK_IMAGE, strip
+from refvid.hosts.comfy.guiders import strip
+from refvid.hosts.comfy.masked_input import AttachedImage
+from refvid.hosts.comfy.references import apply_references
 
 pytestmark = pytest.mark.comfy
 LEFT = torch.zeros(64, 64).index_fill(1, torch.arange(32), 1.0)
@@ -71,7 +73,7 @@ def test_a_masked_input_backbone_sees_a_grey_video_in_every_pass(i2v, vae):
     out = apply(i2v, vae, [reference()])
     for conditioning in (out.positive, strip(out.negative)):
         options = conditioning[0][1]
-        assert options["concat_mask"].eq(1).all() and options[BLANK_IMAGE] is True
+        assert options["concat_mask"].eq(1).all() and options[wire.key(AttachedImage, "blank")] is True
         grey = vae.encode(torch.full((9, 64, 64, 3), 0.5))
         assert torch.equal(options["concat_latent_image"], grey)
 
@@ -145,8 +147,8 @@ def test_context_windows_keep_the_references_in_every_window(t2v, vae):
     previous = out.model.model_options["transformer_options"]["patches_replace"]["dit"][("double_block", 1)]
 
     def watch(args, extra):
-        running = args["transformer_options"].get("refvid")
-        kept = None if running is None else running.references.tokens.shape[1]
+        running = args["transformer_options"].get(wire.PACK)
+        kept = None if running is None else running.tail.tokens.shape[1]
         seen.append((args["img"].shape[1] // 16, kept))
         return previous(args, extra)
 
@@ -181,7 +183,7 @@ def test_steps_that_core_easycache_leaves_out_are_no_error(t2v, vae, first):
     previous = model.model_options["transformer_options"]["patches_replace"]["dit"][("double_block", 0)]
 
     def watch(args, extra):
-        evaluations.append(args["transformer_options"].get("refvid") is not None)
+        evaluations.append(args["transformer_options"].get(wire.PACK) is not None)
         return previous(args, extra)
 
     model.set_model_patch_replace(watch, "dit", "double_block", 0)

@@ -13,9 +13,9 @@ from refvid.core.guidance import Guidance, Scale, joint
 from refvid.core.layout import Layout, Stream
 from refvid.core.recipes import recipe_named
 from refvid.core.references import make_reference
-from refvid.hosts.comfy import recall
-from refvid.hosts.comfy.apply import apply_references
+from refvid.hosts.comfy import recall, wire
 from refvid.hosts.comfy.guiders import table_guider
+from refvid.hosts.comfy.references import References, apply_references
 
 pytestmark = pytest.mark.comfy
 FRAMES = 3
@@ -54,7 +54,7 @@ def test_it_is_cores_forward_on_one_frame_more_with_a_timestep_of_its_own(t2v, v
     module = t2v.model.diffusion_model
     for call in calls:
         batch = len(call["x"])
-        given = call["refvid_inputs"][0].expand(batch, -1, -1, -1, -1)
+        given = call[wire.key(References, "inputs")][0].expand(batch, -1, -1, -1, -1)
         clock = call["timestep"][:, None].expand(batch, FRAMES + 1).clone()
         clock[:, FRAMES] *= not clean
         longer = torch.cat([call["x"], given], dim=2)
@@ -68,7 +68,9 @@ def test_the_null_pass_of_every_guider_has_a_zero_reference_and_the_others_the_r
     out = applied(t2v, vae)
     for guidance in (joint(Scale(4.0)), Guidance(Scale(2.0), Scale(4.0)), None):
         _, calls = seen_by_the_model(out, guidance)
-        shown = [bool(row.abs().max() > 0) for call in calls for row in call["refvid_inputs"][0]]
+        shown = [
+            bool(row.abs().max() > 0) for call in calls for row in call[wire.key(References, "inputs")][0]
+        ]
         assert sorted(shown) == [False, *[True] * (len(shown) - 1)] and len(shown) >= 2
 
 

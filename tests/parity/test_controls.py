@@ -14,8 +14,8 @@ from refvid.core.controls import Controls, FrameWindow, StepWindow
 from refvid.core.guidance import CONDITIONED
 from refvid.core.recipes import recipe_named
 from refvid.core.references import Reference, make_reference
-from refvid.hosts.comfy.apply import apply_references
 from refvid.hosts.comfy.backbone import with_shift
+from refvid.hosts.comfy.references import apply_references
 
 pytestmark = pytest.mark.comfy
 GRID, SIGMA, SHIFT = (3, 8, 8), 0.6, 5.0

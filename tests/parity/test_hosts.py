@@ -19,12 +19,14 @@ from refvid.core.frames import CLOCKS, Placed
 from refvid.core.guidance import CONDITIONED, Guidance, Scale, joint
 from refvid.core.recipes import RECIPES, recipe_named
 from refvid.core.references import arrange, make_reference
-from refvid.hosts.comfy import halves, sidecar
-from refvid.hosts.comfy.apply import apply_references
+from refvid.hosts.comfy import wire
 from refvid.hosts.comfy.backbone import load_text_encoder as load_comfy_text_encoder
 from refvid.hosts.comfy.backbone import with_shift
+from refvid.hosts.comfy.evaluation import TailRule
 from refvid.hosts.comfy.frames import replace_frames
 from refvid.hosts.comfy.guiders import renorm_guidance, table_guider
+from refvid.hosts.comfy.install import install
+from refvid.hosts.comfy.references import References, apply_references
 from refvid.hosts.plain import tail as plain_tail
 
 pytestmark = pytest.mark.comfy
@@ -195,19 +197,14 @@ def test_a_timestep_per_frame_agrees_on_a_48_channel_backbone_with_references(tm
     sigma = torch.tensor([[0.0, 0.7, 0.7]])
     encoded = plain.References(arranged, (reference,))
     ours = plain.velocity(dit, latent, sigma, plain.condition({"positive": context}, encoded), CONDITIONED)
-    module = sidecar.install(patcher, halves.REFERENCES)
+    module = install(patcher, References)
+    weaker = torch.full((1, len(arranged.keep)), 0.5).log()
     options = {**module.model_options["transformer_options"], "wrappers": module.wrappers}
     with torch.no_grad():
         got = module.model.diffusion_model(
             latent, sigma * 1000, context, transformer_options=options,
-            **{
-                sidecar.INPUTS: [reference],
-                sidecar.KEEP: arranged.keep[None],
-                sidecar.LAYOUT: arranged.layout,
-                sidecar.ATTENTION: "auto",
-                sidecar.PATH: "bias",
-                sidecar.BIAS: torch.full((1, len(arranged.keep)), 0.5).log(),
-            },
+            **wire.pack(References((reference,))),
+            **wire.pack(TailRule(arranged.keep[None], arranged.layout, "auto", "bias", weaker)),
         )  # fmt: skip
     assert run.worst(ours, got) < 1e-5
 

@@ -16,10 +16,10 @@ from refvid.core.guidance import CONDITIONED, NULL, Scale, joint
 from refvid.core.reach import reach, words
 from refvid.core.recipes import recipe_named
 from refvid.core.references import make_reference
-from refvid.hosts.comfy import identity as comfy_identity
-from refvid.hosts.comfy.apply import apply_references
+from refvid.hosts.comfy import adapters, identities
 from refvid.hosts.comfy.backbone import with_shift
 from refvid.hosts.comfy.guiders import table_guider
+from refvid.hosts.comfy.references import apply_references
 
 pytestmark = pytest.mark.comfy
 GRID, SIGMA, SHIFT = (3, 8, 8), 0.6, 5.0
@@ -60,11 +60,10 @@ class Twin:
         vae, adapter = tiny.save_vae(folder), tiny.save_adapter(folder, sizes)
         self.comfy, self.comfy_vae = with_shift(run.load_model(path), SHIFT), run.load_vae(vae)
         self.plain, self.plain_vae = load_dit(path)[0], load_vae(vae)
-        self.loaded, self.adapter = comfy_identity.load(str(adapter)), load_adapter(adapter, WAN)
+        self.loaded, self.adapter = adapters.load(str(adapter)), load_adapter(adapter, WAN)
         merge_lora(self.plain, self.adapter.lora)
         self.by_comfy = [
-            comfy_identity.encode_identity(self.loaded, self.comfy_vae, film(s), masks(s), None)[0]
-            for s in (1, 2)
+            adapters.encode_identity(self.loaded, self.comfy_vae, film(s), masks(s), None)[0] for s in (1, 2)
         ]
         self.by_plain = [
             plain.encode_identity(self.adapter, self.plain_vae, film(s), masks(s))[0] for s in (1, 2)
@@ -76,7 +75,7 @@ class Twin:
             plain.Person(
                 one.tokens(how.get("parts", "both")),
                 how.get("strength", 1.0),
-                comfy_identity.words(how["phrase"])[0] if "phrase" in how else None,
+                identities.words(how["phrase"])[0] if "phrase" in how else None,
             )
             for one, how in zip(self.by_plain, asked, strict=False)
         )
@@ -89,7 +88,7 @@ class Twin:
         models = [model or self.comfy]
         positive, negative = positive or [[TEXTS["positive"], {}]], negative or [[TEXTS["negative"], {}]]
         for one, how in zip(self.by_comfy, CASES[case], strict=False):
-            models, positive, negative = comfy_identity.apply_identity(
+            models, positive, negative = identities.apply_identity(
                 models, positive, negative, self.loaded, one, latent=run.empty_latent(), **how
             )
         return models[0], positive, negative

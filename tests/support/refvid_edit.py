@@ -17,9 +17,10 @@ from refvid.backbones.wan.sampler import flow_sigmas, sample_euler
 from refvid.core.guidance import Scale, joint
 from refvid.core.recipes import recipe_named
 from refvid.core.semantic import SemanticModules, semantic_config, semantic_state
-from refvid.hosts.comfy import halves, sidecar
 from refvid.hosts.comfy.backbone import load_model, with_shift
-from refvid.hosts.comfy.conditioning import attach_source
+from refvid.hosts.comfy.install import install
+from refvid.hosts.comfy.source.rider import Source as Rider
+from refvid.hosts.comfy.source.rider import attach
 
 FRAMES, SIDE = 3, 8
 SHIFT = 5.0
@@ -118,7 +119,7 @@ class Editor:
         return cls(model, load_dit(plain)[0], still, source, run.load_vae(vae), load_vae(vae))
 
     def attach(self, conditioning):
-        return attach_source(conditioning, self.source, self.recipe)
+        return attach(conditioning, self.source, self.recipe)
 
     def in_float64(self) -> "Editor":
         """The plain side in float64."""
@@ -128,10 +129,10 @@ class Editor:
 
     def words(self, recipe: str = "sama"):
         """Positive and negative conditioning that carry the source."""
-        return [attach_source([[run.text(seed), {}]], self.source, recipe_named(recipe)) for seed in (1, 2)]
+        return [attach([[run.text(seed), {}]], self.source, recipe_named(recipe)) for seed in (1, 2)]
 
     def installed(self):
-        return sidecar.install(self.comfy, halves.SOURCE)
+        return install(self.comfy, Rider)
 
     def condition(self, recipe: str = "sama", **more) -> Condition:
         """The same for the plain host."""

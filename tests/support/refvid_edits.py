@@ -16,11 +16,11 @@ from torch import Tensor
 
 from refvid.core.editing import Windows
 from refvid.core.recipes import recipe_named
-from refvid.hosts.comfy import halves, sidecar
-from refvid.hosts.comfy.apply import apply_references
-from refvid.hosts.comfy.conditioning import attach_source
-from refvid.hosts.comfy.edit import instruction_edit
-from refvid.hosts.comfy.semantic import attach_modules
+from refvid.hosts.comfy.install import install
+from refvid.hosts.comfy.references import apply_references
+from refvid.hosts.comfy.source.edit import instruction_edit
+from refvid.hosts.comfy.source.modules import attach_modules
+from refvid.hosts.comfy.source.rider import Source, attach
 
 REFUSED = ("Fun-InP", "I2V", "VACE")
 
@@ -43,9 +43,7 @@ class Editing:
         model = self.with_modules(model or self.case.model)
         given = self.source(seed) if source is None else source
         recipe = recipe_named(self.recipe)
-        return sidecar.install(model, halves.SOURCE), *(
-            attach_source(one, given, recipe) for one in texts or self.case.texts()
-        )
+        return install(model, Source), *(attach(one, given, recipe) for one in texts or self.case.texts())
 
     def with_modules(self, model):
         return attach_modules(model, tiny.semantic_state(self.case.sizes.width), "test")

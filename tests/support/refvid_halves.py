@@ -15,16 +15,16 @@ from refvid.core.editing import Windows
 from refvid.core.frames import Placed
 from refvid.core.guidance import Guidance, Scale, joint
 from refvid.core.references import make_reference
-from refvid.hosts.comfy import halves
-from refvid.hosts.comfy import identity as people
-from refvid.hosts.comfy.apply import apply_references
-from refvid.hosts.comfy.edit import instruction_edit
+from refvid.hosts.comfy import adapters, identities
+from refvid.hosts.comfy.evaluation import kinds
 from refvid.hosts.comfy.frames import replace_frames
 from refvid.hosts.comfy.guiders import table_guider
+from refvid.hosts.comfy.references import apply_references
+from refvid.hosts.comfy.source.edit import instruction_edit
 from refvid.hosts.comfy.steps import StepRange, denoise_steps
 
 NAMES = ("references", "identities", "frames", "source")
-FEATURE = dict(zip(NAMES, halves.FEATURES, strict=True))
+FEATURE = dict(zip(NAMES, kinds(), strict=True))
 CORES = ("Basic", "CFG", "DualCFG", "PerpNeg")
 GUIDERS = ("Joint", "Separate", *CORES)
 JOINT, SEPARATE = joint(Scale(3.0)), Guidance(Scale(1.5), Scale(4.0))
@@ -59,7 +59,7 @@ class Maker:
     def __init__(self, model, vae, loaded):
         self.vae, self.loaded = vae, loaded
         self.raw = Halves(model, [[text(1), {}]], [[text(2), {}]])
-        self.person = people.encode_identity(
+        self.person = adapters.encode_identity(
             loaded, vae, torch.stack([picture(n) for n in range(9)]), None, None
         )[0]
 
@@ -71,7 +71,7 @@ class Maker:
 
     def identities(self, given: Halves, loaded=None, person=None, **how) -> Halves:
         loaded, person = loaded or self.loaded, person or self.person
-        (model,), positive, negative = people.apply_identity(
+        (model,), positive, negative = identities.apply_identity(
             [given.model], *given.both, loaded, person, **how
         )
         return Halves(model, positive, negative)

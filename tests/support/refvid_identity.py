@@ -14,7 +14,7 @@ from refvid_variants import FRAMES, SIDE, Case, frames_of, wrap_blocks
 from torch import Tensor
 
 from refvid.core.identity import Identity
-from refvid.hosts.comfy import identity as host
+from refvid.hosts.comfy import adapters, identities
 
 SLOT = "optimized_attention_override"
 
@@ -24,7 +24,7 @@ class Known:
     """A case's adapter and two identities that its encoder read."""
 
     case: Case
-    loaded: host.LoadedAdapter
+    loaded: adapters.LoadedAdapter
     people: tuple[Identity, Identity]
 
     def region(self) -> Tensor:
@@ -37,7 +37,7 @@ class Known:
         positive, negative = texts or self.case.texts()
         models = [model or self.case.model]
         for person, how in zip(self.people, asked, strict=False):
-            models, positive, negative = host.apply_identity(
+            models, positive, negative = identities.apply_identity(
                 models, positive, negative, self.loaded, person, latent=self.case.latent(), **how
             )
         return models[0], positive, negative
@@ -55,8 +55,8 @@ def film(seed: int) -> Tensor:
 
 
 def known(case: Case) -> Known:
-    loaded = host.load(str(tiny.save_adapter(case.folder, case.sizes, f"{case.name}-slots.safetensors")))
-    people = tuple(host.encode_identity(loaded, case.vae, film(seed), None, None)[0] for seed in (1, 2))
+    loaded = adapters.load(str(tiny.save_adapter(case.folder, case.sizes, f"{case.name}-slots.safetensors")))
+    people = tuple(adapters.encode_identity(loaded, case.vae, film(seed), None, None)[0] for seed in (1, 2))
     return Known(case, loaded, people)  # pyright: ignore[reportArgumentType]
 
 
@@ -64,7 +64,7 @@ def identities_act(case: Case) -> list[Claim]:
     who = known(case)
     bare, one = who.sample(case.model, *case.texts()), who.run({})
     other = Known(case, who.loaded, who.people[::-1])
-    again = host.encode_identity(who.loaded, case.vae, film(1), None, None)[0]
+    again = adapters.encode_identity(who.loaded, case.vae, film(1), None, None)[0]
     nobody = who.run({"strength": 0.0})
     both = who.run({}, {"region": who.region(), "strength": 0.5})
     return [

@@ -7,7 +7,8 @@ from pathlib import Path
 import folder_paths
 from refvid_refused import Reader
 
-from refvid.hosts.comfy import backbone, identity, semantic
+from refvid.hosts.comfy import adapters, backbone
+from refvid.hosts.comfy.source import modules
 
 TWINS = {
     "diffusion_model": "--dit",
@@ -35,9 +36,9 @@ def comfy_readers(files: Mapping[str, Path]) -> dict[str, Reader]:
         "diffusion_model with modules": Reader("sama", lambda path: backbone.load_model(str(path), None)),
         "vae": Reader("vae", lambda path: backbone.load_vae(str(path))),
         "text_encoder": Reader("text", lambda path: backbone.load_text_encoder(str(path))),
-        "adapter": Reader("adapter", lambda path: identity.load(str(path))),
+        "adapter": Reader("adapter", lambda path: adapters.load(str(path))),
         "editing adapter": Reader(
-            "editing", lambda path: semantic.load_editing_adapter(model, str(path), 1.0)
+            "editing", lambda path: modules.load_editing_adapter(model, str(path), 1.0)
         ),
         "Load Identity": Reader("identity", from_inputs),
     }

@@ -46,6 +46,11 @@ def empty_latent(
     return {"samples": torch.zeros(batch, channels, frames, rows, columns)}
 
 
+def with_values(conditioning, values: dict) -> list:
+    """A copy whose entries carry these options too."""
+    return [[words, {**options, **values}] for words, options in conditioning]
+
+
 def sample(
     model,
     positive,

@@ -15,7 +15,7 @@ from torch import Tensor
 from refvid.backbones.wan.dit import DiTConfig
 from refvid.core.controls import Controls
 from refvid.core.references import Reference, make_reference
-from refvid.hosts.comfy.apply import Applied, apply_references
+from refvid.hosts.comfy.references import Applied, apply_references
 
 SIZES = {
     "T2V": tiny.config(),

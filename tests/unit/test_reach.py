@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from refvid.backbones.wan.geometry import WAN_2_1
 from refvid.core.controls import FrameWindow
-from refvid.core.reach import reach, token_words, words
+from refvid.core.reach import joined_words, reach, token_words, words, words_on
 
 FRAMES, ROWS, COLUMNS, STRIDE = 3, 4, 6, 8
 WHOLE = FrameWindow()
@@ -89,3 +89,25 @@ def test_a_token_has_the_bits_of_every_reference_that_reaches_any_of_its_cells(s
                     whole = cells.expand(2, rows, columns)
                     acts = whole[f, 2 * r : 2 * r + 2, 2 * c : 2 * c + 2].any()
                     assert bool(got[f, r, c] >> k & 1) == acts
+
+
+GRID = (FRAMES, ROWS, COLUMNS)
+FIRST, ALL = torch.zeros(GRID, dtype=torch.bool), torch.ones(1, 1, 1, dtype=torch.bool)
+FIRST[0, :2] = True
+
+
+@pytest.mark.parametrize("split", range(4))
+def test_words_of_two_joined_are_those_of_all_in_a_row(split):
+    """None stands for those that act everywhere, whichever of the two has no other."""
+    reached = [FIRST, ALL, ALL]
+    parts = reached[:split], reached[split:]
+    joined = joined_words(*((words_on(part, GRID), len(part)) for part in parts))
+    assert torch.equal(joined, words(reached, *GRID))
+    assert joined_words((None, 1), (None, 2)) is None and words_on([ALL, ALL], GRID) is None
+
+
+def test_words_for_another_latent_than_they_were_made_for_are_refused():
+    with pytest.raises(
+        ValueError, match=r"latent has 2 frames of 6x4 cells, but a region .* \(3, 4, 6\); connect"
+    ):
+        words_on([ALL, FIRST], (2, ROWS, COLUMNS))

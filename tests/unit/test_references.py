@@ -281,3 +281,27 @@ def test_latents_of_another_vae_are_refused_by_their_channels(channels):
         ValueError, match=f"of {channels} input channels with latents of 48; it runs on 16 or 36"
     ):
         reference_input(torch.zeros(1, 48, 1, 4, 4), torch.ones(64, 64), channels, saber(), WAN_2_1)
+
+
+@pytest.mark.parametrize("rows", [(1, 1), (2, 2), (1, 2), (2, 1)])
+def test_what_is_arranged_for_a_batch_is_joined_row_by_row(rows):
+    """Row by row as without a batch; one that has no rows of its own counts for each."""
+    mask = box(32, 48, 0, 0, 16, 24)
+    one, other = (
+        arrange([part], [Controls(soft=soft)], saber(), WAN_2_1)
+        for part, soft in ((mask, True), (torch.ones(32, 48), False))
+    )
+    whole = one.joined(other)
+    first, second = (
+        replace(
+            part,
+            keep=part.keep.expand(count, -1),
+            soft=None if part.soft is None else part.soft.expand(count, -1),
+        )
+        for part, count in zip((one, other), rows, strict=True)
+    )
+    joined = first.joined(second)
+    assert joined.layout == whole.layout and joined.keep.shape == (max(rows), len(whole.keep))
+    assert joined.soft is not None and whole.soft is not None
+    assert torch.equal(joined.keep, whole.keep.expand(max(rows), -1))
+    assert torch.equal(joined.soft, whole.soft.expand(len(joined.soft), -1))

@@ -67,6 +67,28 @@ def require_vae(vae, model: ModelPatcher) -> None:
         )
 
 
+def video_latent(latent: dict[str, Tensor], model: ModelPatcher) -> Tensor:
+    """The samples (B, C, F, h, w) of a video latent. ValueError where they are no video's, or not of the model's tokens and channels."""
+    samples = latent["samples"]
+    if getattr(samples, "is_nested", False) or samples.ndim != 5:
+        raise ValueError(
+            "latent is not a video's: connect EmptyHunyuanLatentVideo (Wan22ImageToVideoLatent for TI2V-5B)"
+        )
+    (rows, columns), made = samples.shape[-2:], geometry(model)
+    patch = made.patch
+    if rows % patch or columns % patch or not samples.numel():
+        raise ValueError(
+            f"latent is {columns}x{rows} cells; a token is {patch}x{patch}, so both must be multiples of {patch}: use sizes "
+            f"in steps of {made.token}"
+        )
+    if samples.shape[1] != made.channels:
+        raise ValueError(
+            f"latent has {samples.shape[1]} channels, the model makes {made.channels}; connect the empty latent "
+            "node of its family (Wan22ImageToVideoLatent for TI2V-5B)"
+        )
+    return samples
+
+
 def input_channels(model: ModelPatcher) -> int:
     """Channels its patch embedding takes: the latent's, or, for image-to-video, those of a masked input."""
     return model.model.diffusion_model.in_dim
@@ -186,11 +208,15 @@ def embed(module, call: Call, latent: Tensor, frame: int, source: int) -> tuple[
     x = call.x
     latent = comfy.ldm.common_dit.pad_to_patch_size(latent.to(x), module.patch_size)
     tokens = module.patch_embedding(latent.float()).to(x.dtype).flatten(2).transpose(1, 2)
-    turned = module.rope_encode(
-        *latent.shape[-3:], t_start=frame, device=x.device, dtype=x.dtype,
+    return tokens, rotations(module, call, tuple(latent.shape[-3:]), frame, source)
+
+
+def rotations(module, call: Call, grid: tuple[int, ...], frame: int, source: int) -> Tensor:
+    """Of a latent's tokens beside the video, (1, n, 1, D/2, 2, 2), as `embed` says; grid (frames, rows, columns) in cells."""
+    return module.rope_encode(
+        *grid, t_start=frame, device=call.x.device, dtype=call.x.dtype,
         transformer_options=call.options, source_id=source + call.streams if source else 0,
     )  # fmt: skip
-    return tokens, turned
 
 
 def clean_modulation(module, call: Call) -> Tensor:

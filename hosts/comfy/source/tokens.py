@@ -1,20 +1,21 @@
-"""Semantic tokens through a sampler's steps: as frames behind the video's latent, which any sampler and any guidance takes along.
+"""Semantic tokens through a sampler's steps: as frames behind the video's latent, which any sampler and any
+guidance takes along.
 
-They appear where ComfyUI has taken the latent for a run (OUTER_SAMPLE) and are gone when it gives it back. A run that stops above noise 0
-hands them on in a nested latent, ComfyUI's own way to hold two tensors, and one that begins there takes them from it.
-"""
+They appear where ComfyUI has taken the latent for a run (OUTER_SAMPLE) and are gone when it gives it back. A
+run that stops above noise 0 hands them on in a nested latent, ComfyUI's own way to hold two tensors, and one
+that begins there takes them from it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import comfy.utils
 import torch
 from torch import Tensor
 
-from ...core.semantic import first_frames
-
-WINDOWS = "context_handler"  # in model_options: core's context windows
+from ....core.semantic import first_frames
+from .. import wire
+from ..run import Run
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Spare:
     def begin(
         self, guider, noise: Tensor, latent: Tensor, sigmas: Tensor, seed: int | None
     ) -> tuple[Tensor, Tensor]:
-        """Noise and latent with spare frames behind. ValueError where a run goes on with a latent that has lost them."""
+        """Noise and latent with spare frames behind. ValueError where a run goes on with a latent that has
+        lost them."""
         most = guider.model_patcher.get_model_object("model_sampling").sigma_max
         if not noise.any() and not torch.isclose(most.cpu(), sigmas[0].cpu()):
             raise ValueError(
@@ -41,11 +43,10 @@ class Spare:
         return torch.cat([noise, drawn], dim=2), torch.cat([latent, behind.to(latent)], dim=2)
 
 
-def run(executor, spare: Spare, given: "Given") -> Tensor:
-    """A whole run with spare frames. -> the video; where the run stops above noise 0, or began with a nested latent, that with the spare
-    frames."""
-    guider, shapes = executor.class_obj, given.named.get("latent_shapes")
-    nested = shapes is not None and len(shapes) > 1
+def run(spare: Spare, given: Run, execute: Callable[[Run], Any]) -> Any:
+    """A whole run with spare frames. -> the video; where the run stops above noise 0, or began with a nested
+    latent, that with the spare frames."""
+    guider, shapes, nested = given.guider, given.named.get("latent_shapes"), given.nested
     if nested:
         noise, latent = (torch.cat(comfy.utils.unpack_latents(one, shapes), dim=2) for one in given.latents)
     else:
@@ -55,44 +56,22 @@ def run(executor, spare: Spare, given: "Given") -> Tensor:
         mask = torch.cat(comfy.utils.unpack_latents(given.mask, shapes), dim=2)
     named = {**given.named, **({} if shapes is None else {"latent_shapes": [latent.shape]})}
     leftover = bool(given.sigmas[-1] > 0)
-    handler = guider.model_options.get(WINDOWS)
+    handler = guider.model_options.get(wire.WINDOWS)
     if handler is not None:
-        guider.model_options = {**guider.model_options, WINDOWS: Beside(handler, spare.frames)}
+        windows = {wire.WINDOWS: InWindows(handler, spare.frames)}
+        guider.model_options = {**guider.model_options, **windows}
     callback = given.callback and _shown(given.callback, spare.frames, nested)
-    samples = executor(noise, latent, given.sampler, given.sigmas, mask, callback, *given.rest, **named)
+    longer = replace(given, latents=(noise, latent), mask=mask, callback=callback, named=named)
+    samples = execute(longer)
     video, behind = samples[:, :, : spare.frames], samples[:, :, spare.frames :]
     if nested:
         return comfy.utils.pack_latents([video, behind])[0]
     return _nest(video, behind) if leftover else video
 
 
-@dataclass(frozen=True)
-class Given:
-    """The arguments of an OUTER_SAMPLE."""
-
-    latents: tuple[Tensor, Tensor]  # noise, latent
-    sampler: Any
-    sigmas: Tensor
-    mask: Tensor | None
-    callback: Callable | None
-    rest: tuple
-    named: dict[str, Any]
-
-    @property
-    def seed(self) -> int | None:
-        """As core passes it: last, after whether a progress bar is wanted."""
-        return self.named.get("seed", self.rest[1] if len(self.rest) > 1 else None)
-
-    def video(self) -> Tensor:
-        """The video's noise (B, C, F, h, w)."""
-        shapes = self.named.get("latent_shapes")
-        nested = shapes is not None and len(shapes) > 1
-        return comfy.utils.unpack_latents(self.latents[0], shapes)[0] if nested else self.latents[0]
-
-
-class Beside:
-    """Core's context windows over the video's frames; the spare frames go into every window whole, and what the windows say of them is
-    averaged (our choice: the released code leaves them out under windows)."""
+class InWindows:
+    """Core's context windows over the video's frames; the spare frames go into every window whole, and what
+    the windows say of them is averaged (our choice: the released code leaves them out under windows)."""
 
     def __init__(self, handler: Any, frames: int):
         self._handler, self._frames = handler, frames
@@ -124,7 +103,8 @@ def _with_ones(mask: Tensor, latent: Tensor) -> Tensor:
 
 
 def _shown(callback: Callable, frames: int, nested: bool) -> Callable:
-    """Previews and clean estimates of the video alone; of a run that began with a nested latent as core expects them, packed."""
+    """Previews and clean estimates of the video alone; of a run that began with a nested latent as core
+    expects them, packed."""
 
     def cut(x: Tensor) -> Tensor:
         return (

@@ -1,4 +1,5 @@
-"""An instruction onto a source video: the model, its conditioning and the latent of the edited video (SAMA)."""
+"""An instruction onto a source video: the model, its conditioning and the latent of the edited video
+(SAMA)."""
 
 from dataclasses import dataclass
 
@@ -6,16 +7,17 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ...core.editing import PREFIX, Windows, edit_prompt, padded
-from ...core.recipes import AUTO, EDITING, Recipe, choose_recipe, recipe_for
-from ...core.references import Reference
-from . import sidecar
-from .apply import apply_references, file_recipe
-from .conditioning import Conditioning, attach_source
-from .edited import require_modules
-from .families import wan
-from .halves import SOURCE
-from .semantic import modules_of
+from ....core.editing import PREFIX, Windows, edit_prompt, padded
+from ....core.recipes import AUTO, EDITING, Recipe, choose_recipe, recipe_for
+from ....core.references import Reference
+from .. import wire
+from ..families import wan
+from ..files import file_recipe
+from ..install import install
+from ..references import apply_references
+from ..wire import Conditioning
+from .modules import modules_of, require_modules
+from .rider import Source, attach
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,8 @@ def instruction_edit(
     model: ModelPatcher, clip, vae, source: Tensor, instruction: str, references: list[Reference],
     windows: Windows, recipe_name: str = AUTO,
 ) -> Setup:  # fmt: skip
-    """A source (F, H, W, 3) and what to change in it. Everything that may be refused is refused before anything is encoded."""
+    """A source (F, H, W, 3) and what to change in it. Everything that may be refused is refused before
+    anything is encoded."""
     wan.require(model)
     wan.require_vae(vae, model)
     geometry = wan.geometry(model)
@@ -49,8 +52,8 @@ def instruction_edit(
     encoded = vae.encode(pictures)
     latent = {"samples": torch.zeros_like(encoded)}
     positive, negative = (_words(clip, text) for text in (prompt, PREFIX))
-    patched = in_windows(sidecar.install(model, SOURCE), windows, encoded.shape[2])
-    positive, negative = (attach_source(words, encoded, recipe) for words in (positive, negative))
+    patched = in_windows(install(model, Source), windows, encoded.shape[2])
+    positive, negative = (attach(words, encoded, recipe) for words in (positive, negative))
     out = apply_references(patched, None, positive, negative, vae, latent, references, recipe)
     return Setup(out.model, out.positive, out.negative, latent, len(source))
 
@@ -77,13 +80,14 @@ def _words(clip, text: str) -> Conditioning:
 
 
 def in_windows(model: ModelPatcher, windows: Windows, frames: int) -> ModelPatcher:
-    """With core's context windows where the video is longer than one, and none were put on the model before."""
-    if frames <= windows.frames or "context_handler" in model.model_options:
+    """With core's context windows where the video is longer than one, and none were put on the model
+    before."""
+    if frames <= windows.frames or wire.WINDOWS in model.model_options:
         return model
     import comfy.context_windows as core  # newer than the rest of what is needed
 
     model = model.clone()
-    model.model_options["context_handler"] = core.IndexListContextHandler(
+    model.model_options[wire.WINDOWS] = core.IndexListContextHandler(
         context_schedule=core.get_matching_context_schedule(core.ContextSchedules.STATIC_STANDARD),
         fuse_method=core.get_matching_fuse_method(core.ContextFuseMethods.PYRAMID),
         context_length=windows.frames,

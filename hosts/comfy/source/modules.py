@@ -1,4 +1,5 @@
-"""SAMA's modules in ComfyUI: read from a file, beside a model, where ComfyUI moves and casts their weights."""
+"""SAMA's modules in ComfyUI: read from a file, beside a model, where ComfyUI moves and casts their
+weights."""
 
 import logging
 from pathlib import Path
@@ -9,9 +10,10 @@ import comfy.sd
 from comfy.model_patcher import CoreModelPatcher, ModelPatcher
 from torch import Tensor
 
-from ...core.checkpoint import read_shapes, read_some
-from ...core.lora import canonical, changes
-from ...core.semantic import (
+from ....core.checkpoint import read_shapes, read_some
+from ....core.lora import canonical, changes
+from ....core.recipes import Recipe
+from ....core.semantic import (
     EMBEDDING,
     SemanticModules,
     beside_modules,
@@ -20,20 +22,34 @@ from ...core.semantic import (
     semantic_config,
     semantic_state,
 )
-from .families import wan
+from .. import wire
+from ..families import wan
 
 logger = logging.getLogger(__name__)
-KEY = "refvid_semantic"  # a model's additional models: the modules, if it has them
 
 
 def modules_of(model: ModelPatcher) -> SemanticModules | None:
     """The modules of a model; None where it has none."""
-    patchers = model.get_additional_models_with_key(KEY)
+    patchers = model.get_additional_models_with_key(wire.SEMANTIC)
     return patchers[0].model if patchers else None
 
 
+def require_modules(model: ModelPatcher, recipe: Recipe) -> SemanticModules | None:
+    """The modules that the recipe needs; None where it needs none. ValueError where they are missing."""
+    if recipe.types is None:
+        return None
+    modules = modules_of(model)
+    if modules is None:
+        raise ValueError(
+            f"model has no segment_embedding, siglip_feat_mlp and semantic_head, which the recipe {recipe.name} needs: load SAMA's file "
+            "with Load Wan Backbone, put an editing adapter on the model, or choose in_context"
+        )
+    return modules
+
+
 def attach_from_model_file(model: ModelPatcher, path: str) -> ModelPatcher:
-    """The model with the modules that its own file holds, or as it is where that holds none. ValueError where it holds some of them only."""
+    """The model with the modules that its own file holds, or as it is where that holds none. ValueError where
+    it holds some of them only."""
     state = semantic_state(read_some(path, "diffusion_model", is_module_key))
     return attach_modules(model, state, f"diffusion_model: {Path(path).name}") if state else model
 
@@ -77,5 +93,5 @@ def attach_modules(model: ModelPatcher, state: dict[str, Tensor], what: str) -> 
     patcher = CoreModelPatcher(modules, load_device=load, offload_device=offload)
     modules.load_state_dict(state, assign=patcher.is_dynamic())
     model = model.clone()
-    model.set_additional_models(KEY, [patcher])
+    model.set_additional_models(wire.SEMANTIC, [patcher])
     return model

@@ -1,0 +1,274 @@
+"""References: what a conditioning carries of them, their tokens behind the video, and the node half that puts
+them there."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, get_args
+
+import comfy.utils
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+from ...core.controls import Controls
+from ...core.geometry import Geometry
+from ...core.layout import Layout
+from ...core.reach import reach, words_on
+from ...core.recipes import AUTO, NullPass, Recipe, choose_recipe, recipe_named
+from ...core.references import Arranged, Reference, active, arrange, prepare, reference_input
+from ...kernels.paths import AUTO as ANY_ATTENTION
+from ...kernels.paths import attention_asked
+from . import masked_input, wire
+from .evaluation import Behind, Embedded, Evaluation, Inside, Options, Rider, recipe_carried
+from .families import wan
+from .files import file_recipe
+from .install import install
+from .wire import Conditioning
+
+logger = logging.getLogger(__name__)
+EACH = ("latents", "masks", "controls", "reach")  # of attached references, what each has
+AS_RECIPE = "recipe"  # a null pass as the recipe has it
+NULL_PASSES = (AS_RECIPE, *get_args(NullPass))
+_told: set[str] = set()
+
+
+@dataclass(frozen=True)
+class AttachedReferences:
+    """References as they travel.
+
+    recipe     its name
+    latents    (1, C, 1, h, w) of each, as the VAE made them
+    masks      (H, W) of each in [0, 1], prepared
+    controls   of each
+    reach      (F or 1, h or 1, w or 1) bool of each: cells of the video latent that it acts on
+    attention  which attention runs
+    zero       they are there with zero latents
+    null_pass  a word of `NULL_PASSES` for each; none where all are the first
+    """
+
+    recipe: str
+    latents: tuple[Tensor, ...]
+    masks: tuple[Tensor, ...]
+    controls: tuple[Controls, ...]
+    reach: tuple[Tensor, ...]
+    attention: str = ANY_ATTENTION
+    zero: bool = False
+    null_pass: tuple[str, ...] | None = None
+
+    def arranged(self, geometry: Geometry) -> Arranged:
+        """Layout, kept tokens and soft masks, for a model of this geometry."""
+        return arrange(list(self.masks), list(self.controls), recipe_named(self.recipe), geometry)
+
+    @property
+    def null_words(self) -> tuple[str, ...]:
+        """What guiders' null pass has of each, as it was said."""
+        return (AS_RECIPE,) * len(self.latents) if self.null_pass is None else self.null_pass
+
+    def null_passes(self) -> list[str]:
+        """The same: "keep", "drop" or "zero". ValueError for other words, or of another number."""
+        said, recipe = self.null_words, recipe_named(self.recipe)
+        if len(said) != len(self.latents) or not set(said) <= set(NULL_PASSES):
+            raise ValueError(
+                f"positive: {wire.key(AttachedReferences, 'null_pass')} is {' '.join(said)!r}; needed one of "
+                f"{', '.join(NULL_PASSES)} for each of its {len(self.latents)} references: apply them anew"
+            )
+        return [recipe.guider_null if null == AS_RECIPE else null for null in said]
+
+    def chosen(self, which: Sequence[int]) -> "AttachedReferences":
+        """Some of them."""
+        lists = {name: tuple(getattr(self, name)[index] for index in which) for name in EACH}
+        return replace(self, null_pass=tuple(self.null_words[index] for index in which), **lists)
+
+
+@dataclass(frozen=True)
+class References(Rider):
+    """References of one evaluation: inputs of the patch embedding (B, channels, 1, h, w). The rest is what
+    they put behind the video: kept tokens (B, n), layout, log of the shares that soft masks cover (B, n),
+    cells (B, 1, F, h, w) int64 that each acts on, and the attention that is asked for; it is gone when that
+    is worked out."""
+
+    inputs: tuple[Tensor, ...]
+    keep: Tensor | None = None
+    layout: Annotated[Layout | None, wire.CONSTANT] = None
+    soft: Tensor | None = None
+    cells: Annotated[Tensor | None, wire.Cells] = None
+    attention: str = ANY_ATTENTION
+
+    attached = AttachedReferences
+    name = "references"
+    nodes = "Apply References"
+
+    @classmethod
+    def conds(cls, cond: Options, model: ModelPatcher, grid: tuple[int, ...]) -> "References | None":
+        given = wire.read(AttachedReferences, cond)
+        if given is None:
+            return None
+        geometry, channels = wan.geometry(model), wan.input_channels(model)
+        arranged = given.arranged(geometry)
+        shown = [model.model.process_latent_in(latent) * (not given.zero) for latent in given.latents]
+        inputs = tuple(
+            reference_input(latent, mask, channels, arranged.layout.recipe, geometry)
+            for latent, mask in zip(shown, given.masks, strict=True)
+        )
+        cells = words_on(given.reach, grid)
+        words = None if cells is None else cells[None, None]
+        return cls(inputs, arranged.keep[None], arranged.layout, arranged.soft, words, given.attention)
+
+    @classmethod
+    def model_conds(cls, cond: Options, model: ModelPatcher) -> Options:
+        return masked_input.no_image(cond, model)
+
+    @classmethod
+    def null(cls, options: Options, positive: Sequence[Options]) -> Options:
+        """Without references, but for those of `positive` that their null pass keeps, or has at zero latents;
+        where one of them is zero, all that are left are, as in the negative that core's samplers get."""
+        bare = wire.without(AttachedReferences, options)
+        given = next((one for of in positive if (one := wire.read(AttachedReferences, of))), None)
+        nulls = [] if given is None else given.null_passes()
+        left = [index for index, null in enumerate(nulls) if null != "drop"]
+        if given is None or not left:
+            return bare
+        return bare | wire.pack(replace(given.chosen(left), zero=given.zero or "zero" in nulls))
+
+    @classmethod
+    def tell_scale(cls, positive: Sequence[Options]) -> None:
+        """The null pass of references that it keeps is the pass that an image scale compares it with."""
+        carried = [one for of in positive if (one := wire.read(AttachedReferences, of))]
+        if carried and all(null == "keep" for one in carried for null in one.null_passes()):
+            logger.warning(
+                "refvid: image_scale: it does nothing to the references, which the null pass keeps (null_pass of Apply References, or the "
+                "recipe %s); set it to 1, which saves a pass",
+                carried[0].recipe,
+            )
+
+    def count(self, geometry: Geometry) -> int:
+        return 0 if self.layout is None else self.layout.kept
+
+    def now(self, evaluation: Evaluation) -> Evaluation:
+        if self.layout is None or self.keep is None:
+            return evaluation
+        cells = None if self.cells is None else self.cells[0, 0]
+        mine = Behind(Arranged(self.layout, self.keep, self.soft), cells, self.attention)
+        left = evaluation.having(References(self.inputs))
+        return replace(left, behind=(*evaluation.behind, mine))
+
+    def embed(self, inside: Inside) -> Embedded:
+        placement, frames = inside.layout.recipe.placement, inside.call.frames
+        embedded = [
+            wan.embed(inside.module, inside.call, latent, *placement(index, frames))
+            for index, latent in enumerate(self.inputs)
+        ]
+        return Embedded([tokens for tokens, _ in embedded], [turned for _, turned in embedded])
+
+
+def attach(conditioning: Conditioning, added: AttachedReferences, null_pass: str = AS_RECIPE) -> Conditioning:
+    """A copy that carries these references after those it has, and what guiders' null pass has of them
+    (`NULL_PASSES`). ValueError on another recipe, or too many."""
+    return [[text, _appended(options, added, null_pass)] for text, options in conditioning]
+
+
+def _appended(options: Options, added: AttachedReferences, null_pass: str) -> Options:
+    recipe = recipe_named(added.recipe)
+    present = recipe_carried(options) or recipe.name
+    if present != recipe.name:
+        raise ValueError(
+            f"recipe is {recipe.name}, but the conditioning carries references, or a source video, for {present}: use one recipe"
+        )
+    before = wire.read(AttachedReferences, options)
+    nulls = (*(() if before is None else before.null_words), *(null_pass,) * len(added.latents))
+    said = None if set(nulls) == {AS_RECIPE} else nulls
+    joined = added
+    if before is not None:
+        lists = {name: (*getattr(before, name), *getattr(added, name)) for name in EACH}
+        joined = replace(added, zero=before.zero, **lists)
+    if len(joined.latents) > recipe.max_references:
+        raise ValueError(
+            f"references: with those already in the conditioning there are {len(joined.latents)}, the recipe {recipe.name} "
+            f"takes at most {recipe.max_references}"
+        )
+    return wire.onto(options, replace(joined, null_pass=said))
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What ApplyReferences gives back."""
+
+    model: ModelPatcher
+    low_noise_model: ModelPatcher | None
+    positive: Conditioning
+    negative: Conditioning
+
+
+def apply_references(
+    model: ModelPatcher,
+    low_noise_model: ModelPatcher | None,
+    positive: Conditioning,
+    negative: Conditioning,
+    vae,
+    latent: dict[str, Tensor],
+    references: list[Reference],
+    recipe: str | Recipe = AUTO,
+    null_pass: str = AS_RECIPE,
+    attention: str = ANY_ATTENTION,
+) -> Applied:
+    """Everything that may be refused is refused before anything is encoded. Without an active reference the
+    inputs come back as they are, so that nothing of the graph changes. `null_pass` (`NULL_PASSES`) is what
+    the negative has of them, and what the null pass of our guiders has, where it is not the recipe's to
+    say."""
+    models = [model] if low_noise_model is None else [model, low_noise_model]
+    for given, what in zip(models, ("model", "low_noise_model"), strict=False):
+        wan.require(given, what)
+    wan.require_vae(vae, model)
+    attention_asked(attention)
+    recipe = recipe if isinstance(recipe, Recipe) else _recipe(recipe, model)
+    references = active(references, recipe)
+    if not references:
+        return Applied(model, low_noise_model, positive, negative)
+    samples = wan.video_latent(latent, model)
+    (frames, rows, columns), geometry = samples.shape[2:], wan.geometry(model)
+    cells = tuple(reach(r.controls.frames, r.region, (frames, rows, columns), geometry) for r in references)
+    masked_input.require_input(models, recipe)
+    positive, negative = masked_input.on_grey(model, (positive, negative), vae, samples)
+    prepared, latents = _encoded(references, recipe, vae, samples, geometry)
+    masks, controls = tuple(r.mask for r in prepared), tuple(r.controls for r in prepared)
+    added = AttachedReferences(recipe.name, latents, masks, controls, cells, attention)
+    null = recipe.null_pass if null_pass == AS_RECIPE else null_pass
+    if null != "drop":
+        negative = attach(negative, added)
+    if null == "zero":
+        negative = [[text, _zeroed(options)] for text, options in negative]
+    patched = [install(one, References) for one in models]
+    second = patched[1] if len(patched) > 1 else None
+    return Applied(patched[0], second, attach(positive, added, null_pass), negative)
+
+
+def _zeroed(options: Options) -> Options:
+    given = wire.read(AttachedReferences, options)
+    return options if given is None else wire.onto(options, replace(given, zero=True))
+
+
+def _recipe(name: str, model: ModelPatcher) -> Recipe:
+    """The recipe to use; says once per recipe where the model's file does not claim to be trained for it."""
+    trained = file_recipe(model)
+    recipe = choose_recipe(name, trained)
+    if trained is None and recipe.name not in _told:
+        _told.add(recipe.name)
+        logger.info(
+            "refvid: the model's file does not say it was trained for %s references; fine for public weights of that "
+            "method, plain Wan will mostly ignore them",
+            recipe.name,
+        )
+    return recipe
+
+
+def _encoded(
+    references: list[Reference], recipe: Recipe, vae, samples: Tensor, geometry: Geometry
+) -> tuple[list[Reference], tuple[Tensor, ...]]:
+    """Prepared references and their latents, one single-frame clip each."""
+    height, width = (side * geometry.stride for side in samples.shape[-2:])
+    prepared = [prepare(r, recipe, height, width, geometry.token) for r in references]
+    bar, latents = comfy.utils.ProgressBar(len(prepared)), []
+    for reference in prepared:
+        latents.append(vae.encode(reference.picture[None]))
+        bar.update(1)
+    return prepared, tuple(latents)

@@ -1,0 +1,2 @@
+"""A source video beside the one that is made of it (SAMA): the rider, its semantic tokens and modules, and
+the node half."""

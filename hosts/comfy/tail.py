@@ -1,0 +1,86 @@
+"""From what riders put behind the video and behind the text to what the module is given: which tokens act at
+this noise level, and who sees whom. Worked out before the module, which torch.compile may hold: core's node
+drops its guards on transformer_options, while arguments are guarded, so a step that differs in more than
+values is compiled for itself."""
+
+from functools import reduce
+from typing import Any
+
+import torch
+
+from ...core.reach import joined_words
+from ...core.schedule import share_of
+from ...core.visibility import text_groups, turn
+from ...kernels.paths import AUTO, attention_asked, tell_path
+from . import wire
+from .attention import OVERRIDE
+from .evaluation import Behind, BehindText, Evaluation, TailRule, TextRule
+from .families import wan
+from .rivals import Asked, choose
+
+
+def tail_rule(evaluation: Evaluation, options: dict[str, Any], rest: dict[str, Any]) -> TailRule | None:
+    """The rule of this evaluation; None where nothing acts behind the video. `options`, the model's, are told
+    what the path was chosen for; `rest`, the arguments that are not ours."""
+    if not evaluation.behind:
+        return None
+    model, video = evaluation.model, evaluation.video
+    whole, device = reduce(_joined, evaluation.behind), video.device
+    layout, soft = whole.arranged.layout, whole.arranged.soft
+    share = (
+        share_of(float(evaluation.t.max()), model.model_sampling.percent_to_sigma) if layout.timed else 0.0
+    )
+    tokens = layout.geometry.count(*video.shape[2:])
+    now = turn(layout, share, whole.cells, soft, tokens, video.shape[2], device)
+    if now is None:
+        return None
+    keep = whole.arranged.keep if now.kept is None else whole.arranged.keep.to(device)[:, now.kept]
+    if now.groups is not None:
+        wan.require_plain_sequence(rest)
+    attention, count = attention_asked(whole.attention), keep.shape[1]
+    asked = Asked(model, layout, now, len(video), tokens + count, count, device, options.get(OVERRIDE))
+    choice = choose(asked, attention)
+    tell_path(choice)
+    options[wire.PATH_BEHIND] = asked.override  # others may set one in between
+    return TailRule(keep, layout, attention, choice.path.name, now.bias, now.groups)
+
+
+def text_rule(evaluation: Evaluation, tail: TailRule | None, rest: dict[str, Any]) -> TextRule | None:
+    """Who reads what stands behind the text: the video's tokens, and those of its tail where they read at
+    all. None where nothing does."""
+    if not evaluation.behind_text:
+        return None
+    whole, video = reduce(_joined_text, evaluation.behind_text), evaluation.video
+    if whole.cells is None:
+        return TextRule(whole.bias)
+    wan.require_plain_sequence(rest)
+    geometry = wan.geometry(evaluation.model.current_patcher)
+    readers = tail.keep.shape[1] if tail is not None and tail.layout.recipe.reads_text else 0
+    tokens = geometry.count(*video.shape[2:])
+    groups = text_groups(
+        whole.sizes, whole.cells, evaluation.text, tokens, readers, geometry.patch, video.device
+    )
+    return TextRule(whole.bias, groups)
+
+
+def _joined(first: Behind, second: Behind) -> Behind:
+    """Streams of both. ValueError for two recipes: a model was trained for one of them."""
+    one, other = first.arranged, second.arranged
+    names = [part.layout.recipe.name for part in (one, other)]
+    if names[0] != names[1]:
+        raise ValueError(f"recipe is {names[0]} for one rider and {names[1]} for another; needed one")
+    counts = [len(part.layout.streams) for part in (one, other)]
+    return Behind(
+        one.joined(other),
+        joined_words((first.cells, counts[0]), (second.cells, counts[1])),
+        second.attention if first.attention == AUTO else first.attention,
+    )
+
+
+def _joined_text(first: BehindText, second: BehindText) -> BehindText:
+    cells = joined_words((first.cells, len(first.sizes)), (second.cells, len(second.sizes)))
+    biases = [torch.zeros(1, sum(part.sizes)) if part.bias is None else part.bias for part in (first, second)]
+    bias = None
+    if first.bias is not None or second.bias is not None:
+        bias = torch.cat([one.to(biases[0].device) for one in biases], dim=1)
+    return BehindText((*first.sizes, *second.sizes), bias, cells)
