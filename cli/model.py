@@ -28,8 +28,12 @@ def add_attention(command: argparse.ArgumentParser) -> None:
 def add_files(command: argparse.ArgumentParser) -> None:
     """`--dit`, `--vae`, `--text-encoder`, `--dtype`, `--device`."""
     group = command.add_argument_group("model", "the files ComfyUI uses; without them the demo model")
-    group.add_argument("--dit", type=Path, metavar="FILE", help="Wan T2V, I2V, Fun-InP or TI2V (.safetensors)")
-    group.add_argument("--vae", type=Path, metavar="FILE", help="Wan 2.1 VAE, or Wan 2.2 VAE for TI2V-5B (.safetensors)")
+    group.add_argument(
+        "--dit", type=Path, metavar="FILE", help="Wan T2V, I2V, Fun-InP or TI2V (.safetensors)"
+    )
+    group.add_argument(
+        "--vae", type=Path, metavar="FILE", help="Wan 2.1 VAE, or Wan 2.2 VAE for TI2V-5B (.safetensors)"
+    )
     group.add_argument(
         "--text-encoder", type=Path, metavar="FILE", help="UMT5 in ComfyUI's format (.safetensors)"
     )

@@ -11,11 +11,15 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("backbones", "cli", "core", "demo", "hosts", "media", "nodes", "scoring", "training")
 PLAIN = ("attention", "edit", "identity", "instruction", "long_video", "recall", "references")
+COMFY = (
+    "apply", "beside", "conditioning", "edit", "edited", "identity", "people", "replaced", "semantic",
+    "shared", "sidecar", "spare", "variants",
+)  # fmt: skip
 MOVED = (
     "core.wan_files",
-    "hosts.comfy.variants",
     "hosts.pipeline",
     *(f"hosts.plain_{name}" for name in PLAIN),
+    *(f"hosts.comfy.{name}" for name in COMFY),
 )
 NAMED = re.compile(r"patch|stride|group|channel|clock|trained|latent_frames|multiplier|step$", re.IGNORECASE)
 LENGTHS = re.compile(
