@@ -264,8 +264,8 @@ WIRING = (
         ("plain_rows",),
     ),
     Fault(
-        "riders-cells", "a source behind references in regions acts in no cell", "hosts/plain/tail.py",
-        "return everywhere(first, range(count, count + more))", "return first",
+        "riders-cells", "a source behind references in regions acts in no cell", "core/reach.py",
+        "return everywhere(one, range(count, count + more))", "return one",
         ("plain_join",),
     ),
 )  # fmt: skip

@@ -24,12 +24,12 @@ from refvid.core.frames import CLOCKS, Placed
 from refvid.core.guidance import CONDITIONED, Guidance, Scale, joint
 from refvid.core.recipes import RECIPES, recipe_named
 from refvid.core.references import Reference, make_reference
-from refvid.hosts.comfy import identity as comfy_identity
-from refvid.hosts.comfy.apply import apply_references
+from refvid.hosts.comfy import adapters, identities
 from refvid.hosts.comfy.backbone import load_text_encoder, with_shift
-from refvid.hosts.comfy.edit import instruction_edit
 from refvid.hosts.comfy.frames import replace_frames
 from refvid.hosts.comfy.guiders import table_guider
+from refvid.hosts.comfy.references import apply_references
+from refvid.hosts.comfy.source.edit import instruction_edit
 
 pytestmark = pytest.mark.comfy
 SIZES, SHIFT = tiny.config(48, 48), 5.0
@@ -172,14 +172,14 @@ def test_a_first_frame_with_its_own_clock_is_what_cores_own_node_makes_of_it(twi
 
 def test_an_identity_of_48_channels_agrees(twin, tmp_path):
     path = tiny.save_adapter(tmp_path, SIZES)
-    loaded, adapter = comfy_identity.load(str(path)), load_adapter(path, WAN)
+    loaded, adapter = adapters.load(str(path)), load_adapter(path, WAN)
     clip = torch.stack([run.picture(60 + index, 50, 70) for index in range(11)])
     marked = torch.zeros(11, 50, 70)
     marked[:, 5:40, 10:50] = 1
-    theirs = comfy_identity.encode_identity(loaded, twin.comfy_vae, clip, marked, None)[0]
+    theirs = adapters.encode_identity(loaded, twin.comfy_vae, clip, marked, None)[0]
     ours = plain.encode_identity(adapter, twin.plain_vae, clip, marked)[0]
     assert run.worst(ours.slots, theirs.slots) < 1e-4 and run.worst(ours.anchors, theirs.anchors) < 1e-4
-    models, positive, negative = comfy_identity.apply_identity([twin.comfy], *words(), loaded, theirs)
+    models, positive, negative = identities.apply_identity([twin.comfy], *words(), loaded, theirs)
     pipeline = plain.load_pipeline(*(twin.folder / f"{name}.safetensors" for name in ("dit", "vae", "text")))
     merge_lora(pipeline.dit, adapter.lora)
     who = plain.People((plain.Person(ours.tokens("both")),), adapter.nobody)
