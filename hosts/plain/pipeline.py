@@ -76,6 +76,7 @@ def load_pipeline(
 ) -> Pipeline:
     """Load three files in original format; ValueError names the one that does not fit."""
     model, metadata = load_dit(dit, dtype, device)
+    _require_input(model, f"--dit: {Path(dit).name}")
     text = load_text_encoder(text_encoder, dtype, device)
     width = text.model.config.d_model
     if width != model.config.text_width:
@@ -87,6 +88,15 @@ def load_pipeline(
     settings = settings_of(dit)
     recipe = recipe_for(modules, metadata.get(TRAINED_FOR))
     return Pipeline(model, coder, text, recipe, settings, modules)
+
+
+def _require_input(dit: WanDiT, name: str) -> None:
+    """ValueError for a DiT that is given something beside its latents which no run here has."""
+    channels, masked = dit.geometry.channels, dit.geometry.masked_channels
+    if dit.in_channels not in (channels, masked):
+        raise ValueError(
+            f"{name} takes {dit.in_channels} input channels to make {channels}; needed {channels} (T2V, TI2V) or {masked} (I2V, Fun-InP)"
+        )
 
 
 def settings_of(dit: str | Path) -> Settings:

@@ -7,7 +7,7 @@ import torch
 
 from refvid import cli, media
 
-OTHERS = {"ti2v": tiny.config(48, 48), "plain": tiny.config()}
+OTHERS = {"ti2v": tiny.config(48, 48), "plain": tiny.config(), "control": tiny.config(48)}
 BACKBONES = {"t2v": tiny.config(), "fun-inp": tiny.config(36), "i2v": tiny.config(36, image_width=1280)}
 
 
@@ -86,6 +86,7 @@ def test_strength_zero_equals_no_reference(folder):
             "t2v",
             "is the Wan 2.2 VAE (48 channels); --dit: t2v.safetensors needs the Wan 2.1",
         ),
+        ([], "control", "takes 48 input channels to make 16; needed 16 (T2V, TI2V) or 36 (I2V, Fun-InP)"),
         (["--recipe", "magic"], "t2v", "recipe is 'magic'; choose one of"),
         (["--reference", "nowhere.png"], "t2v", "--reference: there is no file nowhere.png"),
         (["--mask", "mask.png"], "t2v", "--mask: 1 given for 0 references"),

@@ -159,10 +159,6 @@ REFUSED = {
     "an extra key": ("dit", added("motion.weight"), r"also has motion.weight \(1 such keys\); needed those of its kind alone"),
     "VACE": ("dit", added("vace_patch_embedding.weight"), "is a Wan VACE model, which has a forward"),
     "FLF2V": ("dit", added("img_emb.emb_pos"), "first-and-last-frame"),
-    "channels of another input": (
-        "dit", lambda s: s.update({"patch_embedding.weight": torch.zeros(96, 48, 1, 2, 2)}),
-        r"takes 48 input channels to make 16; needed 16 \(T2V, TI2V\) or 36 \(I2V, Fun-InP\)",
-    ),
     "a wrong shape": ("dit", halved(KEY), rf"{KEY} is \[48, 96\], needed \[96, 96\]"),
     "fp8 weights": ("dit", narrowed, r"blocks.0.ffn.0.weight is torch.float8_e4m3fn; quantised .* fp32"),
     "a mark of a quantised layer": (
