@@ -10,7 +10,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ...core.adapter import Adapter
+from ...core.adapter import Adapter, require_fit
 from ...core.controls import FrameWindow
 from ...core.identity import Bound, Identity, key_bias, require_adapter
 from ...core.lora import changes
@@ -189,12 +189,7 @@ def _cells(region: Tensor, latent: dict[str, Tensor] | None, model: ModelPatcher
 
 
 def _require_fit(model: ModelPatcher, loaded: LoadedAdapter) -> None:
-    config, width, channels = loaded.adapter.config, wan.width(model), wan.geometry(model).channels
-    if width != config.context or channels != config.channels:
-        raise ValueError(
-            f"adapter was trained for a Wan of width {config.context} and latents of {config.channels} channels; the model has "
-            f"{width} and {channels}"
-        )
+    require_fit(loaded.adapter.config, wan.width(model), wan.geometry(model).channels, "adapter")
     changes(loaded.adapter.lora, wan.weights_of(model), "adapter")
     present = model.attachments.get(wire.ADAPTER)
     if present not in (None, loaded.adapter.fingerprint):
