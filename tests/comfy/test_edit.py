@@ -221,3 +221,25 @@ def test_what_cannot_be_is_refused(editor):
         run.sample(without, positive, negative, latent())
     with pytest.raises(ValueError, match="carries a source video already"):
         editor.attach(positive)
+
+
+def test_a_step_without_the_model_is_refused_where_semantic_tokens_need_it(editor):
+    """As a cache inside of our hooks leaves it out; without them it is no error."""
+
+    def left_out(executor, x, *args, **kwargs):
+        return torch.zeros_like(x)
+
+    for recipe in ("in_context", "sama"):
+        model = editor.installed().clone()
+        model.add_wrapper_with_key("diffusion_model", "a cache", left_out)
+        if recipe == "in_context":
+            assert torch.isfinite(edited(editor, model, recipe)).all()
+        else:
+            with pytest.raises(RuntimeError, match="a cache left the model out of a step"):
+                edited(editor, model, recipe)
+
+
+def test_that_an_image_scale_does_not_act_on_a_source_is_said(editor, caplog):
+    positive, negative = editor.words("in_context")
+    table_guider(editor.installed(), positive, negative, Guidance(Scale(2.0), Scale(4.0)))
+    assert "positive carries neither references nor identities nor given frames" in caplog.text

@@ -9,6 +9,7 @@ import pytest
 import torch
 from refvid_kept import DATA, Kept
 from refvid_kept_conditioning import read_conditioning
+from refvid_run import text
 
 from refvid.core import controls
 from refvid.core.controls import SEES, Controls, FrameWindow, StepWindow
@@ -19,6 +20,7 @@ from refvid.hosts.comfy import wire
 from refvid.hosts.comfy.evaluation import TailRule, kinds
 from refvid.hosts.comfy.frames import AttachedFrames, Frames
 from refvid.hosts.comfy.identities import AttachedIdentities, People
+from refvid.hosts.comfy.install import install
 from refvid.hosts.comfy.masked_input import AttachedImage
 from refvid.hosts.comfy.references import AttachedReferences, References
 from refvid.hosts.comfy.source.rider import AttachedSource, Source
@@ -158,3 +160,21 @@ def test_a_row_of_controls_that_0_1_0_saved_is_read(number):
     assert "refvid_controls" in options, "what came in is as it was"
     saved = wire.onto(options, replace(found, zero=True))
     assert not [name for name in saved if name.startswith("refvid_")]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        References((torch.zeros(1, 16, 1, 8, 8),)),
+        People(torch.zeros(1, 2, 96), (Bound(2, 0.5),)),
+        People(torch.zeros(1, 2, 96), (Bound(2),), cells=torch.zeros(1, 1, 3, 8, 8).long()),
+    ],
+    ids=["references", "a weaker identity", "an identity in a region"],
+)
+def test_a_call_of_the_module_past_apply_model_is_refused(t2v, part):
+    """What they do is worked out there."""
+    patched = install(t2v, References)
+    options = {**patched.model_options["transformer_options"], "wrappers": patched.wrappers}
+    given = torch.zeros(1, 16, 3, 8, 8), torch.full((1,), 500.0), text(1)
+    with pytest.raises(RuntimeError, match="called past ComfyUI's apply_model"):
+        patched.model.diffusion_model(*given, transformer_options=options, **wire.pack(part))
