@@ -171,7 +171,8 @@ def test_the_null_pass_is_that_of_the_part_that_carries_references(t2v, vae):
     out = applied(t2v, vae, "phantom")
     null = carried(null_of(out.negative, [[text(7), {}], *out.positive]))
     assert null.zero and len(null.latents) == 1
-    assert null_of(out.negative, [[text(7), {}]]) == strip(out.negative)
+    bare = null_of(out.negative, [[text(7), {}]])
+    assert bare == strip(out.negative) and carried(out.negative) is not None and carried(bare) is None
 
 
 def test_given_frames_are_out_of_it_whatever_it_has_of_the_references(t2v, vae):
