@@ -87,7 +87,11 @@ class Arranged:
     soft: Tensor | None
 
     def joined(self, other: "Arranged") -> "Arranged":
-        """With the other's streams behind; `keep` and `soft` may have rows for a batch."""
+        """With the other's streams behind; `keep` and `soft` may have rows for a batch. ValueError for two recipes: a model was
+        trained for one of them."""
+        mine, its = self.layout.recipe.name, other.layout.recipe.name
+        if mine != its:
+            raise ValueError(f"recipe is {mine} for one rider and {its} for another; needed one")
         first = sum(stream.tokens for stream in self.layout.streams)
         layout = replace(self.layout, streams=(*self.layout.streams, *other.layout.streams))
         soft = None

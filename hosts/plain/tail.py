@@ -127,11 +127,8 @@ def _unturned(layout: Layout, keep: Tensor) -> Tensor | None:
 
 
 def _joined(first: Behind, second: Behind) -> Behind:
-    """Streams of both. ValueError for two recipes: a model was trained for one of them."""
+    """Streams of both. ValueError as `Arranged.joined` says."""
     one, other = first.arranged, second.arranged
-    names = [part.layout.recipe.name for part in (one, other)]
-    if names[0] != names[1]:
-        raise ValueError(f"recipe is {names[0]} for one rider and {names[1]} for another; needed one")
     counts = [len(part.layout.streams) for part in (one, other)]
     return Behind(
         one.joined(other),
