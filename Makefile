@@ -63,9 +63,9 @@ plant: $(VENV)/dev.stamp  ## known faults in a copy of the tree, one by one: eac
 	$(BIN)/python tests/faults/plant.py $(ID)
 
 kernels-matrix: $(VENV)/dev.stamp  ## every kernel for every architecture and type, on Triton 3.7.1 and 3.6.0
-	$(BIN)/pytest tests/unit/test_kernels_compiled.py -m slow
+	$(BIN)/pytest tests/unit/kernels/test_kernels_compiled.py -m slow
 	[ -d $(OLD_TRITON) ] || $(PIP) --no-deps --target $(OLD_TRITON) triton==3.6.0 "numpy<2.4"
-	PYTHONPATH=$(OLD_TRITON) $(BIN)/pytest tests/unit/test_kernels_compiled.py -m slow
+	PYTHONPATH=$(OLD_TRITON) $(BIN)/pytest tests/unit/kernels/test_kernels_compiled.py -m slow
 	PYTHONPATH=$(OLD_TRITON) OMP_NUM_THREADS=1 REFVID_DRY=1 $(BIN)/pytest $(GPU_TESTS) -m gpu -W ignore::DeprecationWarning
 
 check: $(VENV)/dev.stamp  ## lint, format, import contracts and types; changes nothing

@@ -16,7 +16,7 @@ from refvid.backbones.wan.geometry import WAN_2_1
 from refvid.backbones.wan.slots import slots_1_3b
 from refvid.backbones.wan.vae import WanVAE
 from refvid.core.slots import SlotEncoder
-from refvid.training.slot_baselines import MeanEncoder
+from refvid.evidence.ablations.slot_baselines import MeanEncoder
 
 CASE = "33 frames of 256 x 256, width 768"
 STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")

@@ -114,9 +114,9 @@ def _add_demo(commands) -> None:
 
 def _inspect(options: argparse.Namespace) -> None:
     from .. import media
-    from ..core.drawing import draw_inspection
     from ..core.inspection import report
     from ..demo import models
+    from ..drawing.inspection import draw_inspection
     from ..hosts.plain.pipeline import inspect_references, settings_of
 
     dit = options.dit or models.DIT
@@ -131,7 +131,8 @@ def _inspect(options: argparse.Namespace) -> None:
 
 
 def _demo(options: argparse.Namespace) -> None:
-    from ..demo import models, showcase
+    from ..demo import models
+    from ..evidence import showcase
 
     backbone = models.load_demo()
     with Progress("steps, with and without the reference") as progress:

@@ -35,35 +35,35 @@ def add_ablate(commands) -> None:
 
 
 def _ablate_saber(options: argparse.Namespace) -> list[str]:
-    from ..training.ablation import ablate
+    from ..evidence.ablations.saber import ablate
 
     lines = ablate(_place(options), options.steps, options.pretraining, options.toys)
     return [*lines, f"{(options.out / 'ablations.jpg').resolve()}"]
 
 
 def _ablate_frames(options: argparse.Namespace) -> list[str]:
-    from ..training.frame_ablation import ablate_frames
+    from ..evidence.ablations.frames import ablate_frames
 
     return ablate_frames(_place(options), options.steps, options.pretraining, options.toys, options.noises)
 
 
 def _ablate_slots(options: argparse.Namespace) -> list[str]:
-    from ..training.slot_ablation import ablate_slots
-    from ..training.slot_id import demo_slots
+    from ..evidence.ablations.slot_id import ablate_slots
+    from ..training.methods.slot_id.config import demo_slots
 
     return ablate_slots(replace(demo_slots(), steps=options.steps), _adapter(options))
 
 
 def _ablate_videomaker(options: argparse.Namespace) -> list[str]:
-    from ..training.videomaker import demo_videomaker
-    from ..training.videomaker_ablation import ablate_videomaker
+    from ..evidence.ablations.videomaker import ablate_videomaker
+    from ..training.methods.videomaker.config import demo_videomaker
 
     return ablate_videomaker(replace(demo_videomaker(), steps=options.steps), _adapter(options))
 
 
 def _ablate_sama(options: argparse.Namespace) -> list[str]:
-    from ..training.sama import demo_sama
-    from ..training.sama_ablation import ablate_sama, of_length
+    from ..evidence.ablations.sama import ablate_sama, of_length
+    from ..training.methods.sama.config import demo_sama
 
     return ablate_sama(of_length(demo_sama(), options.steps), _adapter(options))
 
@@ -96,7 +96,7 @@ def _ablate(options: argparse.Namespace) -> None:
 
 def _place(options: argparse.Namespace):
     from ..demo import models
-    from ..training.ablation import Place
+    from ..evidence.ablations.saber import Place
 
     return Place(options.vae or models.VAE, options.out, options.device, options.compile)
 
@@ -104,8 +104,8 @@ def _place(options: argparse.Namespace):
 def _adapter(options: argparse.Namespace):
     """How the ablation of an adapter is run, whichever it is."""
     from ..demo import models
-    from ..training.adapter import Models
-    from ..training.kept_runs import Ablation
+    from ..evidence.runs import Ablation
+    from ..training.engine.loop import Models
 
     base = Models(models.DIT, options.vae or models.VAE, models.TEXT_ENCODER)
     asked = options.toys, options.seeds, options.noises, options.device, options.compile

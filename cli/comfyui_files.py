@@ -42,7 +42,8 @@ def _same(source: Path, target: Path) -> bool:
 
 def _files() -> list[tuple[Path, str]]:
     """Each file that the demo ships, and the folder it goes to."""
-    from ..demo import models, showcase
+    from ..demo import models
+    from ..evidence import showcase
 
     return [
         *((model, f"models/{model.parent.name}") for model in sorted(models.FOLDER.glob("*/*.safetensors"))),

@@ -94,8 +94,8 @@ def _make(options: argparse.Namespace) -> None:
     from ..backbones.wan.geometry import WAN
     from ..core.adapter import load_adapter
     from ..core.identity import save_identity
-    from ..core.routing import routing_rows
-    from ..demo.sheet import contact_sheet
+    from ..drawing.routing import routing_rows
+    from ..drawing.sheet import contact_sheet
     from ..hosts.plain.identities import encode_identity
 
     refuse(options, {"lora": "an identity is read with the VAE and the adapter alone"})

@@ -40,7 +40,7 @@ def add_score(commands) -> None:
 
 
 def _score(options: argparse.Namespace) -> None:
-    from ..demo.evaluate import evaluate, table
+    from ..evidence.trials.references import evaluate, table
 
     if options.clips is not None:
         return _score_folder(options)
@@ -61,7 +61,7 @@ def _score(options: argparse.Namespace) -> None:
 
 
 def _score_controls(options: argparse.Namespace) -> None:
-    from ..demo.evaluate_controls import evaluate_controls, table
+    from ..evidence.trials.controls import evaluate_controls, table
 
     with Progress("clips") as progress:
         report = evaluate_controls(
@@ -72,7 +72,7 @@ def _score_controls(options: argparse.Namespace) -> None:
 
 
 def _score_frames(options: argparse.Namespace) -> None:
-    from ..demo.evaluate_frames import evaluate_frames, table
+    from ..evidence.trials.frames import evaluate_frames, table
 
     toys, seeds = _at_least(2, "toys", options.toys, 64), _at_least(1, "seeds", options.seeds, 3)
     with Progress("clips") as progress:
@@ -88,7 +88,7 @@ def _at_least(least: int, name: str, given: int | None, default: int) -> int:
 
 
 def _score_folder(options: argparse.Namespace) -> None:
-    from ..scoring.compare import score_folder, table
+    from ..evaluation.compare import score_folder, table
 
     refuse(options, dict.fromkeys(OF_A_MODEL, f"makes clips in the demo world, {options.clips} holds clips"))
     with Progress("clips") as progress:

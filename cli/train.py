@@ -54,20 +54,20 @@ def add_train(commands) -> None:
 
 
 def _train_vae(options: argparse.Namespace) -> None:
-    from ..training.vae import demo_vae, smoke_vae, train_vae
+    from ..training.base.vae import demo_vae, smoke_vae, train_vae
 
     train_vae(smoke_vae() if options.smoke else demo_vae(), options.out, options.resume, options.from_)
 
 
 def _train_dit(options: argparse.Namespace) -> None:
-    from ..training.dit import demo_dit, smoke_dit, train_dit
+    from ..training.methods.saber.config import demo_dit, smoke_dit, train_dit
 
     config, start = smoke_dit() if options.smoke else demo_dit(), _start(options.from_, options.from_text)
     train_dit(config, options.out, options.resume, options.compile, options.device or CPU, start)
 
 
 def _export(options: argparse.Namespace) -> None:
-    from ..training.dit import demo_dit, export_run, smoke_dit
+    from ..training.methods.saber.config import demo_dit, export_run, smoke_dit
 
     export_run(smoke_dit() if options.smoke else demo_dit(), options.out)
 
@@ -77,10 +77,10 @@ def _train_adapter(module: str, name: str) -> Callable[[argparse.Namespace], Non
 
     def run(options: argparse.Namespace) -> None:
         from ..demo import models
-        from ..training.adapter import Models
-        from ..training.run_state import require_unused
+        from ..training.engine.loop import Models
+        from ..training.engine.state import require_unused
 
-        found = import_module(f"..training.{module}", __package__)
+        found = import_module(f"..training.methods.{module}.config", __package__)
         require_unused(found.FILES, options.out, options.resume)  # SigLIP is large
         config = getattr(found, f"{'smoke' if options.smoke else 'demo'}_{name}")()
         base = Models(models.DIT, models.VAE, models.TEXT_ENCODER)
@@ -96,7 +96,7 @@ def _extractor(folder: Path | None, device: str) -> dict:
     """What --siglip gives a training besides."""
     if folder is None:
         return {}
-    from ..training.semantic_targets import Siglip
+    from ..training.methods.sama.targets import Siglip
 
     return {"extractor": Siglip(folder, device)}
 
@@ -130,7 +130,7 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _start(dit_file: Path | None, text_file: Path | None):
-    from ..training.dit import Start
+    from ..training.methods.saber.config import Start
 
     if (dit_file is None) != (text_file is None):
         raise ValueError(

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import Generator
 
+from ..drawing.sheet import contact_sheet
 from . import captions, edits, world
-from .sheet import contact_sheet
 
 SEED = 5
 TEMPO = (1, 2, 1, 2, 2)  # of the toy in each row, which moves in the row's way

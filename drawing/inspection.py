@@ -7,7 +7,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from .inspection import Inspection, ReferenceView, report
+from ..core.inspection import Inspection, ReferenceView, report
 
 WIDTH, MARGIN, LINE = 1024, 16, 18
 PICTURE = 160  # height of a reference's picture

@@ -3,8 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from .reference_video import ReferenceVideo
-from .slots import Encoded
+from ..core.reference_video import ReferenceVideo
+from ..core.slots import Encoded
 
 DIM = 0.15  # brightness of what a slot did not look at
 

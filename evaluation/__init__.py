@@ -1,1 +1,1 @@
-"""Scoring clips of any model: one clip against its reference, or a folder of them. Knows no host and no demo world."""
+"""Figures of any model's clips: one clip against its reference, or a folder of them. Knows no host and no demo world."""

@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..core import appearance, score
 from ..core.recipes import GREY
 from ..core.references import Reference
+from . import appearance
+from . import figures as score
 
 MOST_FRAMES = 16  # that appearance is read on, evenly spaced; motion is read on all of them
 READ_SIDE = 160  # shorter side that appearance is read at, at most; motion is read at full size

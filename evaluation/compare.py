@@ -14,9 +14,9 @@ from torch import Tensor
 from .. import media
 from ..core.files import write_text
 from ..core.references import make_reference
-from ..core.score import paired_interval, retrieval
-from ..demo.sheet import contact_sheet
+from ..drawing.sheet import contact_sheet
 from .clip import SHEET_TITLES, Clip, Figures, Scored, Target, score_clip, sheet_row
+from .figures import paired_interval, retrieval
 from .folder import OWN, Row, read_rows
 
 SHEET_ROWS = 12

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from . import world
+from ..demo import world
 
 TEMPI = (1, 2)  # cycles per scene
 # Steady, then every other dynamics at every tempo: what a toy can be told apart by, (kinds, 2).

@@ -1,4 +1,4 @@
-"""`python -m refvid.training.mask_sheet FILE.jpg`: random masks and augmented references on one sheet, for the docs."""
+"""`python -m refvid.evidence.mask_sheet FILE.jpg`: random masks and augmented references on one sheet, for the docs."""
 
 import sys
 
@@ -6,10 +6,10 @@ import torch
 from torch import Generator, Tensor
 
 from ..demo import world
-from ..demo.sheet import contact_sheet
-from .mask_shapes import FAMILIES
-from .masks import MODES, MaskGenerator
-from .references import MaskedFrames, masked_frames
+from ..drawing.sheet import contact_sheet
+from ..training.masks.generator import MODES, MaskGenerator
+from ..training.masks.references import MaskedFrames, masked_frames
+from ..training.masks.shapes import FAMILIES
 
 COLUMNS, SIZE = 10, 64
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 
 from ..core.slots import SlotEncoder, SlotsConfig
-from ..demo import evaluate_identity as measured
-from ..demo.sheet import contact_sheet
+from ..drawing.sheet import contact_sheet
 from ..hosts.plain.pipeline import Pipeline
+from .trials import identity as measured
 
 TOYS = 4
 SHOWN = ("own video", "another's video", "nobody")  # of `evaluate_identity.READINGS`

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from ..core.files import claim, clear_left, write_text
-from .adapter import Models
-from .run_state import RunFiles, difference, plain
+from ..training.engine.loop import Models
+from ..training.engine.state import RunFiles, difference, plain
 
 logger = logging.getLogger(__name__)
 BEGUN = "begun.json"  # of a run's folder: what its state was made by

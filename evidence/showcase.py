@@ -9,9 +9,10 @@ from torch import Generator, Tensor
 
 from .. import media
 from ..core.references import Reference, make_reference
+from ..demo import world
+from ..drawing.sheet import contact_sheet
 from ..hosts.plain.pipeline import Pipeline, Request, generate
-from . import score, world
-from .sheet import contact_sheet
+from . import toy_figures as score
 
 SAMPLES = Path(__file__).parent / "samples"
 PICTURE, MASK = SAMPLES / "refvid_toy.png", SAMPLES / "refvid_toy_mask.png"

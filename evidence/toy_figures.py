@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..core.recipes import GREY
-from . import world
-from .shapes import SHAPES, TEXTURES
+from ..demo import world
+from ..demo.shapes import SHAPES, TEXTURES
 
 _LEVELS = 4  # histogram levels per colour channel
 _PATCH = 24  # side of the patch that shapes are compared in

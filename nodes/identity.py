@@ -8,8 +8,8 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..core.identity import PARTS, blend, load_identity, save_identity
-from ..core.routing import routing_rows
-from ..demo.sheet import draw_sheet
+from ..drawing.routing import routing_rows
+from ..drawing.sheet import draw_sheet
 from ..hosts.comfy.adapters import encode_identity, encode_phrase, input_file, load
 from ..hosts.comfy.files import INPUT, model_file, stamp
 from ..hosts.comfy.identities import apply_identity

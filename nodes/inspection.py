@@ -2,8 +2,8 @@
 
 from comfy_api.latest import io, ui
 
-from ..core.drawing import draw_inspection
 from ..core.inspection import report
+from ..drawing.inspection import draw_inspection
 from ..hosts.comfy.inspection import inspect_references
 from .sockets import CATEGORY, Node
 

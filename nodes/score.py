@@ -8,8 +8,8 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..core.references import Reference
-from ..demo.sheet import draw_sheet
-from ..scoring.clip import SHEET_TITLES, Clip, Figures, Scored, Target, report, score_clip, sheet_row
+from ..drawing.sheet import draw_sheet
+from ..evaluation.clip import SHEET_TITLES, Clip, Figures, Scored, Target, report, score_clip, sheet_row
 from .sockets import CATEGORY, Node, References
 
 SHEET_SCALE = 2

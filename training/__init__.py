@@ -1,1 +1,1 @@
-"""Training on plain video with masked frames of the same clip as references (Saber, arXiv 2512.06905)."""
+"""Training: one engine, masks of references, base models from nothing, and a folder a method."""

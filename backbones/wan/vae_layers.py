@@ -44,7 +44,7 @@ class CausalConv(Remembers, nn.Conv3d):
             channels_in, channels_out, kernel, (frame_stride, 1, 1), (0, kernel[1] // 2, kernel[2] // 2)
         )
         # True: only the tap of the present frame is used (the others must be zero), which makes the layer a picture
-        # convolution and training on a CPU three times cheaper. See training/vae.py.
+        # convolution and training on a CPU three times cheaper. See training/base/vae.py.
         self.present_only = False
 
     def forward(self, x: Tensor, past: Past) -> Tensor:

@@ -20,7 +20,7 @@ FEATURES = (
     Feature(
         "the attention kernel, forward: bf16, fp16, fp32, ragged lengths, any strides, what sees nothing",
         "correct", r"test_segment_attention::test_every_result",
-        f"{INTERPRETER}, every result against float64; compiled ahead of time for sm_80 to sm_120 and gfx942, nothing spilled (`tests/unit/test_kernels_compiled.py`)",
+        f"{INTERPRETER}, every result against float64; compiled ahead of time for sm_80 to sm_120 and gfx942, nothing spilled (`tests/unit/kernels/test_kernels_compiled.py`)",
     ),
     Feature(
         "the attention kernel, backward: gradients of queries, keys, values and bias, the same bits twice",
@@ -40,7 +40,7 @@ FEATURES = (
     Feature(
         "without ComfyUI: every control through every attention (removal, bias, sdpa, triton, eager), in bf16 and fp16",
         "correct", r"tests\.gpu\.test_plain_host::test_every",
-        "the same tests on the CPU in fp32, triton in the interpreter (`tests/gpu`); on a device that is only pretended, no tensor is left on the CPU (`tests/unit/test_devices.py`)",
+        "the same tests on the CPU in fp32, triton in the interpreter (`tests/gpu`); on a device that is only pretended, no tensor is left on the CPU (`tests/unit/hosts/test_devices.py`)",
     ),
     Feature(
         "inside ComfyUI: every control through every attention, in bf16 and fp16",
@@ -60,7 +60,7 @@ FEATURES = (
     Feature(
         "`attention = auto`: its race of the exact paths, and the verdict that is kept",
         "correct", r"(auto|race)",
-        "stand-in paths and a pretended GPU on the CPU (`tests/unit/test_race.py`, `tests/comfy/test_race.py`)",
+        "stand-in paths and a pretended GPU on the CPU (`tests/unit/kernels/test_race.py`, `tests/comfy/test_race.py`)",
     ),
     Feature(
         "training through the kernel: loss and gradients, autocast",

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from refvid.core.lora import SELF
 from refvid.hosts.plain import tail
-from refvid.training import objective
-from refvid.training.batches import Batch
-from refvid.training.lora import add_lora
+from refvid.training.engine.lora import add_lora
+from refvid.training.methods.saber import losses as objective
+from refvid.training.methods.saber.batch import Batch
 
 from .device import Device
 from .scenes import KEPT, REAL, TINY, Grid

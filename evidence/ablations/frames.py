@@ -7,13 +7,13 @@ from pathlib import Path
 
 import torch
 
-from ..core.files import write_text
-from ..core.score import paired_interval
-from ..demo.evaluate_frames import GUIDED, JOINT, TEXT, guided_both_ways
-from ..hosts.plain.pipeline import load_pipeline
-from .ablation import PRETRAINED, Place, ablation_run, files_of, pretraining_run
-from .dit import TrainingConfig
-from .kept_runs import Values, kept
+from ...core.files import write_text
+from ...evaluation.figures import paired_interval
+from ...hosts.plain.pipeline import load_pipeline
+from ...training.methods.saber.config import TrainingConfig
+from ..runs import Values, kept
+from ..trials.frames import GUIDED, JOINT, TEXT, guided_both_ways
+from .saber import PRETRAINED, Place, ablation_run, files_of, pretraining_run
 
 DROPPED, KEPT = "with image dropout", "without image dropout"
 SHARES = {DROPPED: 0.08, KEPT: 0.0}  # STIV's, of steps whose first frame is not given

@@ -15,20 +15,21 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..core.checkpoint import read_safetensors, write_tensors
-from ..core.files import replacing, write_text
-from ..core.score import paired_interval
-from ..demo import evaluate, score
-from ..demo.sheet import contact_sheet
-from ..demo.showcase import masked
-from ..hosts.plain.pipeline import load_pipeline
-from .batches import Drawing
-from .data import Kind
-from .dit import FILES, VAE, Stage, Start, TrainingConfig, demo_dit, train_dit
-from .kept_runs import begin, kept, marked, run_folder
-from .masks import MaskGenerator
-from .references import Augmentation, MaskedFrames
-from .run_state import plain, weights_digest
+from ...core.checkpoint import read_safetensors, write_tensors
+from ...core.files import replacing, write_text
+from ...drawing.sheet import contact_sheet
+from ...evaluation.figures import paired_interval
+from ...hosts.plain.pipeline import load_pipeline
+from ...training.engine.state import plain, weights_digest
+from ...training.masks.generator import MaskGenerator
+from ...training.masks.references import Augmentation, MaskedFrames
+from ...training.methods.saber.batch import Drawing
+from ...training.methods.saber.config import FILES, VAE, Stage, Start, TrainingConfig, demo_dit, train_dit
+from ...training.methods.saber.rows import Kind
+from .. import toy_figures as score
+from ..runs import begin, kept, marked, run_folder
+from ..showcase import masked
+from ..trials import references as evaluate
 
 logger = logging.getLogger(__name__)
 BASELINE = "saber"

@@ -8,23 +8,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..backbones.wan.loading import load_vae
-from ..core.score import paired_interval
-from ..demo.edits import KINDS
-from ..demo.evaluate_edits import (
-    CODED,
-    FIGURES,
-    WITHOUT_MODEL,
-    EditTrial,
-    edited,
-    evaluate_edits,
-    without_model,
-)
-from ..demo.sheet import contact_sheet
-from ..hosts.plain.edit_film import with_editing_adapter
-from ..hosts.plain.pipeline import Pipeline, load_pipeline
-from .kept_runs import Ablation, Values
-from .sama import FILES, SamaTraining, train_sama
+from ...backbones.wan.loading import load_vae
+from ...demo.edits import KINDS
+from ...drawing.sheet import contact_sheet
+from ...evaluation.figures import paired_interval
+from ...hosts.plain.edit_film import with_editing_adapter
+from ...hosts.plain.pipeline import Pipeline, load_pipeline
+from ...training.methods.sama.config import FILES, SamaTraining, train_sama
+from ..runs import Ablation, Values
+from ..trials.edits import CODED, FIGURES, WITHOUT_MODEL, EditTrial, edited, evaluate_edits, without_model
 
 BASE, SA, MA, BOTH = "base", "+SA", "+MA", "both"
 ARMS: dict[str, Callable[[SamaTraining], SamaTraining]] = {

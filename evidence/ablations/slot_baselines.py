@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ..core.slots import Encoded, SlotEncoder
+from ...core.slots import Encoded, SlotEncoder
 
 
 class MeanEncoder(SlotEncoder):

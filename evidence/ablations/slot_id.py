@@ -8,19 +8,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..backbones.wan.geometry import WAN
-from ..backbones.wan.lora import merge_lora
-from ..core.adapter import load_adapter
-from ..core.score import paired_interval
-from ..core.slots import SlotEncoder, SlotsConfig
-from ..demo import evaluate_identity as measured
-from ..demo.evaluate import CODED
-from ..hosts.plain.identities import slot_encoder
-from ..hosts.plain.pipeline import Pipeline, load_pipeline
-from .kept_runs import Ablation, Values
+from ...backbones.wan.geometry import WAN
+from ...backbones.wan.lora import merge_lora
+from ...core.adapter import load_adapter
+from ...core.slots import SlotEncoder, SlotsConfig
+from ...evaluation.figures import paired_interval
+from ...hosts.plain.identities import slot_encoder
+from ...hosts.plain.pipeline import Pipeline, load_pipeline
+from ...training.methods.slot_id.config import FILES, SlotTraining, train_slots
+from ..preview import identity_sheet
+from ..runs import Ablation, Values
+from ..trials import identity as measured
+from ..trials.references import CODED
 from .slot_baselines import ENCODERS
-from .slot_id import FILES, SlotTraining, train_slots
-from .slot_preview import identity_sheet
 from .slot_probe import probe_lines
 
 OWN, TRUTH, SLOTS = "own video", "truth", "slots"

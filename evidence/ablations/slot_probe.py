@@ -9,19 +9,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..backbones.wan.geometry import WAN
-from ..core.adapter import load_adapter
-from ..core.score import paired_interval
-from ..core.slots import Encoded, SlotEncoder
-from ..demo.evaluate import UNSEEN_SEED
-from ..demo.world import DYNAMICS
-from ..hosts.plain.identities import slot_encoder
-from ..hosts.plain.pipeline import load_pipeline
-from .data import Tokenize
-from .identity_data import Meetings, cached_meetings
-from .kept_runs import Ablation, Values
+from ...backbones.wan.geometry import WAN
+from ...core.adapter import load_adapter
+from ...core.slots import Encoded, SlotEncoder
+from ...demo.world import DYNAMICS
+from ...evaluation.figures import paired_interval
+from ...hosts.plain.identities import slot_encoder
+from ...hosts.plain.pipeline import load_pipeline
+from ...training.methods.saber.rows import Tokenize
+from ...training.methods.slot_id.config import SlotTraining
+from ...training.methods.slot_id.rows import Meetings, cached_meetings
+from ..runs import Ablation, Values
+from ..trials.references import UNSEEN_SEED
 from .slot_baselines import ENCODERS
-from .slot_id import SlotTraining
 
 CLIPS = 512  # of unseen toys
 FOLDS = 8

@@ -9,18 +9,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..backbones.wan.lora import merge_lora
-from ..core.checkpoint import read_safetensors
-from ..core.score import paired_interval
-from ..demo import score
-from ..demo.evaluate import Trial, Variant
-from ..demo.sheet import contact_sheet
-from ..hosts.plain.pipeline import Pipeline, generate_in_rows, load_pipeline
-from ..hosts.plain.references import References
-from .kept_runs import Ablation, Values
-from .references import GROUND
-from .slot_ablation import Comparison, Side, sentence
-from .videomaker import FILES, VideoMakerTraining, photograph, train_videomaker
+from ...backbones.wan.lora import merge_lora
+from ...core.checkpoint import read_safetensors
+from ...drawing.sheet import contact_sheet
+from ...evaluation.figures import paired_interval
+from ...hosts.plain.pipeline import Pipeline, generate_in_rows, load_pipeline
+from ...hosts.plain.references import References
+from ...training.masks.references import GROUND
+from ...training.methods.videomaker.config import FILES, VideoMakerTraining, photograph, train_videomaker
+from .. import toy_figures as score
+from ..runs import Ablation, Values
+from ..trials.references import Trial, Variant
+from .slot_id import Comparison, Side, sentence
 
 JOINT, FRAMES, ALONE, PLAIN = "joint", "frame_mean", "ref_only", "joint without GIRL"
 BASE = "base alone"  # no adapter

@@ -8,15 +8,16 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor
 
-from ..core.controls import Controls
-from ..core.files import write_text
-from ..core.references import Reference, make_reference
-from ..core.score import paired_interval, rank_correlation
-from ..hosts.plain.pipeline import Pipeline, Request, generate
-from . import captions, score, world
-from .evaluate import UNSEEN_SEED, Interval, Trial
-from .sheet import contact_sheet
-from .showcase import masked
+from ...core.controls import Controls
+from ...core.files import write_text
+from ...core.references import Reference, make_reference
+from ...demo import captions, world
+from ...drawing.sheet import contact_sheet
+from ...evaluation.figures import paired_interval, rank_correlation
+from ...hosts.plain.pipeline import Pipeline, Request, generate
+from .. import toy_figures as score
+from ..showcase import masked
+from .references import UNSEEN_SEED, Interval, Trial
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 UNTOUCHED = STRENGTHS.index(1.0)

@@ -8,13 +8,13 @@ from collections.abc import Callable
 import torch
 from torch import Generator, Tensor
 
-from ..backbones.wan.vae import WanVAE
-from ..core.editing import PREFIX, edit_prompt
-from ..core.recipes import Recipe
-from ..hosts.plain.pipeline import Pipeline, generate_in_rows
-from ..hosts.plain.source import Source
-from . import edits, world
-from .evaluate import UNSEEN_SEED
+from ...backbones.wan.vae import WanVAE
+from ...core.editing import PREFIX, edit_prompt
+from ...core.recipes import Recipe
+from ...demo import edits, world
+from ...hosts.plain.pipeline import Pipeline, generate_in_rows
+from ...hosts.plain.source import Source
+from .references import UNSEEN_SEED
 
 TOGETHER = 16  # clips coded together
 LEAST_CHANGE = 0.2  # of a range of 2; what an edit changes less the VAE alone loses

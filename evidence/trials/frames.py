@@ -13,17 +13,17 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Generator, Tensor
 
-from ..backbones.wan.geometry import GROUP
-from ..core.files import write_text
-from ..core.frames import Placed
-from ..core.guidance import Guidance, Scale, joint
-from ..core.long_video import LongVideo
-from ..core.score import paired_interval
-from ..hosts.plain.long_video import Parts, generate_long
-from ..hosts.plain.pipeline import Pipeline, Request, Settings, generate
-from . import captions, world
-from .evaluate import CODED, UNSEEN_SEED, Interval, Trial, through
-from .sheet import contact_sheet
+from ...backbones.wan.geometry import GROUP
+from ...core.files import write_text
+from ...core.frames import Placed
+from ...core.guidance import Guidance, Scale, joint
+from ...core.long_video import LongVideo
+from ...demo import captions, world
+from ...drawing.sheet import contact_sheet
+from ...evaluation.figures import paired_interval
+from ...hosts.plain.long_video import Parts, generate_long
+from ...hosts.plain.pipeline import Pipeline, Request, Settings, generate
+from .references import CODED, UNSEEN_SEED, Interval, Trial, through
 
 SHEET_ROWS = 8
 JOINT, TEXT = "prompt and frame (JIT-CFG)", "prompt alone (CFG)"

@@ -9,16 +9,17 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from ..backbones.wan.geometry import WAN
-from ..backbones.wan.vae import WanVAE
-from ..core.reference_video import cover, make_reference_video
-from ..core.score import hits, paired_interval
-from ..core.slots import SlotEncoder, SlotsConfig
-from ..hosts.plain.identities import People, Person
-from ..hosts.plain.pipeline import Pipeline, Settings, generate_in_rows
-from . import captions, score, world
-from .dynamics import dynamics_of, kind_of
-from .evaluate import CODED, UNSEEN_SEED, Interval, through
+from ...backbones.wan.geometry import WAN
+from ...backbones.wan.vae import WanVAE
+from ...core.reference_video import cover, make_reference_video
+from ...core.slots import SlotEncoder, SlotsConfig
+from ...demo import captions, world
+from ...evaluation.figures import hits, paired_interval
+from ...hosts.plain.identities import People, Person
+from ...hosts.plain.pipeline import Pipeline, Settings, generate_in_rows
+from .. import toy_figures as score
+from ..dynamics import dynamics_of, kind_of
+from .references import CODED, UNSEEN_SEED, Interval, through
 
 NAMED = "nothing; its caption names the toy"
 FIGURES = {

@@ -12,15 +12,16 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor
 
-from ..backbones.wan.vae import WanVAE
-from ..core.files import write_text
-from ..core.recipes import AUTO, choose_recipe
-from ..core.references import Reference, make_reference
-from ..core.score import dynamic_degree, hits, paired_interval
-from ..hosts.plain.pipeline import Pipeline, Request, generate
-from . import captions, score, world
-from .sheet import contact_sheet
-from .showcase import masked
+from ...backbones.wan.vae import WanVAE
+from ...core.files import write_text
+from ...core.recipes import AUTO, choose_recipe
+from ...core.references import Reference, make_reference
+from ...demo import captions, world
+from ...drawing.sheet import contact_sheet
+from ...evaluation.figures import dynamic_degree, hits, paired_interval
+from ...hosts.plain.pipeline import Pipeline, Request, generate
+from .. import toy_figures as score
+from ..showcase import masked
 
 CODED = "truth through the VAE"
 UNSEEN_SEED = 990_000  # training seeds stay far below

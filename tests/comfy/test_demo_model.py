@@ -18,7 +18,8 @@ from refvid import cli, media
 from refvid.backbones.wan.geometry import GROUP
 from refvid.backbones.wan.lora import merge_lora_file
 from refvid.core.editing import LONGEST, Windows
-from refvid.demo import models, showcase
+from refvid.demo import models
+from refvid.evidence import showcase
 from refvid.hosts.plain import pipeline
 from refvid.hosts.plain.edit_film import edit_film, with_editing_adapter
 from refvid.hosts.plain.pipeline import Request

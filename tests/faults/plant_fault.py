@@ -1,14 +1,15 @@
 """What a fault is. Where code moves, `file` follows it; where it is written anew, `old` and `new`."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
-UNIT = "tests/unit/test_"
+TESTS = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What is replaced in a file, what that breaks, and the tests in tests/unit that have to fail of it: by
-    the ends of their names, with or without a function."""
+    """What is replaced in a file, what that breaks, and the tests in tests/unit that have to fail of it: by the
+    ends of their names, with or without a function."""
 
     id: str
     breaks: str
@@ -21,4 +22,10 @@ class Fault:
     def tests(self) -> tuple[str, ...]:
         """As pytest takes them."""
         ends = (name.partition("::") for name in self.by)
-        return tuple(f"{UNIT}{file}.py{colons}{test}" for file, colons, test in ends)
+        return tuple(f"{_file(name)}{colons}{test}" for name, colons, test in ends)
+
+
+def _file(name: str) -> str:
+    """Of tests, from the root; every name is in one room. ValueError where there is none."""
+    (found,) = TESTS.glob(f"unit/*/test_{name}.py")
+    return found.relative_to(TESTS.parent).as_posix()

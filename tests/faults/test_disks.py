@@ -23,13 +23,15 @@ from refvid.core.checkpoint import save_model, write_tensors
 from refvid.core.files import claim, write_text
 from refvid.core.identity import Identity, save_identity
 from refvid.core.long_video import LongVideo
-from refvid.demo import evaluate_frames, models, showcase
-from refvid.demo.sheet import contact_sheet
+from refvid.demo import models
+from refvid.drawing.sheet import contact_sheet
+from refvid.evidence import showcase
+from refvid.evidence.runs import begin, kept
+from refvid.evidence.trials import frames as evaluate_frames
 from refvid.hosts.plain.long_video import Parts
 from refvid.media.outputs import PICTURE, written
-from refvid.training.cache import PART, cached_rows
-from refvid.training.kept_runs import begin, kept
-from refvid.training.run_state import RunFiles
+from refvid.training.engine.cache import PART, cached_rows
+from refvid.training.engine.state import RunFiles
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),  # forks

@@ -16,12 +16,12 @@ from refvid_soak import amount
 from refvid_toy_run import NEWEST, RESULT, STEPS, cut_off, train_toy
 
 from refvid.core.files import MARK, read_mark, replacing
+from refvid.evidence.runs import kept, marked
 from refvid.hosts.plain.long_video import Parts
-from refvid.training.cache import PART, cached_rows
-from refvid.training.dit import Start, begun_dit, latents_of, smoke_dit
-from refvid.training.kept_runs import kept, marked
-from refvid.training.text import fresh_text_encoder
-from refvid.training.vae import smoke_vae, train_vae
+from refvid.training.base.text import fresh_text_encoder
+from refvid.training.base.vae import smoke_vae, train_vae
+from refvid.training.engine.cache import PART, cached_rows
+from refvid.training.methods.saber.config import Start, begun_dit, latents_of, smoke_dit
 
 EVERY = {**PLACES, **BYTES, **HEADERS}
 NAMES = amount([*FEW], [*EVERY])

@@ -3,7 +3,7 @@
 import torch
 from torch import Generator, Tensor
 
-from refvid.training.data import Latents
+from refvid.training.methods.saber.rows import Latents
 
 
 def latents(clips: int = 64, frames: int = 3, references: int = 2) -> Latents:

@@ -14,27 +14,25 @@ import torch
 
 from refvid.backbones.wan.dit import DiTConfig
 from refvid.core.slots import SlotsConfig
-from refvid.demo.evaluate_frames import GUIDED, JOINT, TEXT
-from refvid.training import (
-    ablation,
-    adapter,
-    dit,
-    frame_ablation,
-    sama_ablation,
-    slot_ablation,
-    vae,
-    videomaker_ablation,
-)
-from refvid.training.adapter import Models
-from refvid.training.edit_data import Pairs
-from refvid.training.identity_data import Meeting
-from refvid.training.kept_runs import Ablation
-from refvid.training.photograph_data import Clips
-from refvid.training.sama import SamaTraining, train_sama
-from refvid.training.slot_id import SlotTraining, train_slots
-from refvid.training.vae import Stage as VAEStage
-from refvid.training.vae import View
-from refvid.training.videomaker import VideoMakerTraining, train_videomaker
+from refvid.evidence.ablations import frames as frame_ablation
+from refvid.evidence.ablations import saber as ablation
+from refvid.evidence.ablations import sama as sama_ablation
+from refvid.evidence.ablations import slot_id as slot_ablation
+from refvid.evidence.ablations import videomaker as videomaker_ablation
+from refvid.evidence.runs import Ablation
+from refvid.evidence.trials.frames import GUIDED, JOINT, TEXT
+from refvid.training.base import vae
+from refvid.training.base.vae import Stage as VAEStage
+from refvid.training.base.vae import View
+from refvid.training.engine import loop as adapter
+from refvid.training.engine.loop import Models
+from refvid.training.methods.saber import config as dit
+from refvid.training.methods.sama.config import SamaTraining, train_sama
+from refvid.training.methods.sama.rows import Pairs
+from refvid.training.methods.slot_id.config import SlotTraining, train_slots
+from refvid.training.methods.slot_id.rows import Meeting
+from refvid.training.methods.videomaker.config import VideoMakerTraining, train_videomaker
+from refvid.training.methods.videomaker.rows import Clips
 
 SIZES = DiTConfig(48, 64, 2, 1, 16, 16, 32)
 SLOTS = SlotTraining(

@@ -9,8 +9,8 @@ from refvid_tiny import TEXT_WIDTH, dit_state
 from torch import Generator, Tensor, nn
 
 from refvid.backbones.wan.dit import DiTConfig, WanDiT
-from refvid.training.batches import Batch, Drawing, draw_batch
-from refvid.training.objective import masked_reference_loss
+from refvid.training.methods.saber.batch import Batch, Drawing, draw_batch
+from refvid.training.methods.saber.losses import masked_reference_loss
 
 
 class Words(nn.Module):

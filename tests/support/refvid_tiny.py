@@ -16,7 +16,7 @@ from refvid.core.lora import CROSS, PROJECTIONS, lora_key
 from refvid.core.semantic import SemanticConfig, SemanticModules
 from refvid.core.slots import SlotEncoder, SlotsConfig
 from refvid.hosts.plain.pipeline import SETTINGS
-from refvid.training.text import fresh_text_encoder
+from refvid.training.base.text import fresh_text_encoder
 
 TEXT_WIDTH = 32
 

@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 from refvid.core.checkpoint import read_safetensors, write_tensors
-from refvid.training import adapter
-from refvid.training.optimise import Optimiser
-from refvid.training.run_state import RunFiles, RunState
+from refvid.training.engine import loop as adapter
+from refvid.training.engine.optimise import Optimiser
+from refvid.training.engine.state import RunFiles, RunState
 
 FILES = RunFiles("toy", ("toy.safetensors",), ("toy-[0-9]*.png",))
 STEPS = 5

@@ -15,18 +15,20 @@ from refvid.backbones.wan.vae import WanVAE
 from refvid.core.adapter import save_adapter
 from refvid.core.checkpoint import save_model
 from refvid.core.slots import SlotsConfig
-from refvid.training import dit as dit_training
-from refvid.training import sama, slot_id, videomaker
-from refvid.training.adapter import Models
-from refvid.training.batches import draw_batch
-from refvid.training.data import Encoder, Kind, Latents
-from refvid.training.edit_data import EditPairs, Pairs
-from refvid.training.identity_data import Meeting, Meetings
-from refvid.training.lora import add_lora, lora_state
-from refvid.training.objective import masked_reference_loss
-from refvid.training.photograph_data import Clips, Photographed
-from refvid.training.references import MaskedFrames
-from refvid.training.semantic_targets import TOKENS
+from refvid.training.engine.loop import Models
+from refvid.training.engine.lora import add_lora, lora_state
+from refvid.training.masks.references import MaskedFrames
+from refvid.training.methods.saber import config as dit_training
+from refvid.training.methods.saber.batch import draw_batch
+from refvid.training.methods.saber.losses import masked_reference_loss
+from refvid.training.methods.saber.rows import Encoder, Kind, Latents
+from refvid.training.methods.sama import config as sama
+from refvid.training.methods.sama.rows import EditPairs, Pairs
+from refvid.training.methods.sama.targets import TOKENS
+from refvid.training.methods.slot_id import config as slot_id
+from refvid.training.methods.slot_id.rows import Meeting, Meetings
+from refvid.training.methods.videomaker import config as videomaker
+from refvid.training.methods.videomaker.rows import Clips, Photographed
 
 SIZES = DiTConfig(48, 64, 2, 1, 16, 16, 32)
 STEPS, ROWS, BATCH, SEED = 3, 12, 4, 7

@@ -5,8 +5,8 @@ import io
 import torch
 from torch import Tensor
 
-from ..backbones.wan.text import TextEncoder, umt5
-from ..demo import captions
+from ...backbones.wan.text import TextEncoder, umt5
+from ...demo import captions
 
 
 def word_pieces(words: list[str]) -> bytes:

@@ -11,15 +11,15 @@ from typing import cast
 import torch
 from torch import Generator, Tensor, nn
 
-from ..backbones.wan.geometry import WAN_2_1
-from ..backbones.wan.loading import load_vae
-from ..backbones.wan.vae import WanVAE
-from ..backbones.wan.vae_layers import CausalConv, FrameAttention
-from ..core.checkpoint import save_model
-from ..demo import world
-from .optimise import Optimiser, warm_hold_decay
-from .references import masked_frames
-from .run_state import RunFiles, RunState, weights_digest
+from ...backbones.wan.geometry import WAN_2_1
+from ...backbones.wan.loading import load_vae
+from ...backbones.wan.vae import WanVAE
+from ...backbones.wan.vae_layers import CausalConv, FrameAttention
+from ...core.checkpoint import save_model
+from ...demo import world
+from ..engine.optimise import Optimiser, warm_hold_decay
+from ..engine.state import RunFiles, RunState, weights_digest
+from ..masks.references import masked_frames
 
 logger = logging.getLogger(__name__)
 FILES = RunFiles("vae", ("vae.safetensors",))

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import torch
 
-from ..core.checkpoint import read_safetensors, read_shapes, write_tensors
-from ..core.files import clear_left
+from ...core.checkpoint import read_safetensors, read_shapes, write_tensors
+from ...core.files import clear_left
 
 logger = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from .dit import SAVE_EVERY
+from ..methods.saber.config import SAVE_EVERY
 from .optimise import Optimiser, warm_hold_decay
-from .run_state import RunFiles, RunState, weights_digest
+from .state import RunFiles, RunState, weights_digest
 
 logger = logging.getLogger(__name__)
 

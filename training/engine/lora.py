@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from ..backbones.wan.dit import WanDiT
-from ..core.lora import CROSS, PROJECTIONS, lora_key
+from ...backbones.wan.dit import WanDiT
+from ...core.lora import CROSS, PROJECTIONS, lora_key
 
 
 class LowRank(nn.Module):

@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ..core.header import shown
+from ...core.header import shown
 from .parallel import ALONE, Ranks, share_out
 
 FIELDS = {  # what either keeps of a parameter that has had a gradient

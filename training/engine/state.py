@@ -13,8 +13,8 @@ from typing import Any
 
 from torch import Generator, Tensor, nn
 
-from ..core.checkpoint import read_safetensors, read_shapes, write_tensors
-from ..core.files import clear_left
+from ...core.checkpoint import read_safetensors, read_shapes, write_tensors
+from ...core.files import clear_left
 from .optimise import Optimiser, require_run, restore_run, run_tensors
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from .mask_shapes import FAMILIES, GAUGES
+from .shapes import FAMILIES, GAUGES
 
 ROUNDS = 48  # of the search for a scale
 SLACK = 0.01  # of the picture: how near `uniform` comes to the share it drew

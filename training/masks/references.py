@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Generator, Tensor
 
-from ..core.recipes import GREY
-from .masks import MaskGenerator
+from ...core.recipes import GREY
+from .generator import MaskGenerator
 
 GROUND = 2 * GREY - 1
 TRIES = 64  # turns and shears drawn before a mask stays where it is

@@ -16,7 +16,7 @@ from refvid.backbones.wan.text import CONTEXT_LENGTH, fold_padding
 from refvid.core.positions import sinusoid
 from refvid.kernels.eager import masked_attention
 from refvid.kernels.grouped import Groups, in_groups
-from refvid.training.text import fresh_text_encoder
+from refvid.training.base.text import fresh_text_encoder
 
 FRAMES, SIDE = 3, 8
 # Two layers of fp32 sums in another order, on values near one; a real difference below is above 1e-3.

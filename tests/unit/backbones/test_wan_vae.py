@@ -7,7 +7,7 @@ from torch import Tensor
 
 from refvid.backbones.wan.vae import WanVAE
 from refvid.backbones.wan.vae_layers import CausalConv, Downsample, Normalise, Upsample
-from refvid.training.vae import centre_latents
+from refvid.training.base.vae import centre_latents
 
 # In float64, so that only the norm's own fp32 inverse rounds; width 8, since norms over two channels that are
 # both near zero make a rounding a thousand times larger.

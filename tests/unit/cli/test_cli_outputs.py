@@ -17,7 +17,7 @@ from refvid.cli.long import _made_by
 from refvid.cli.outputs import add_output, check_outputs
 from refvid.core.checkpoint import write_tensors
 from refvid.core.files import MARK, claim, release
-from refvid.demo import showcase
+from refvid.evidence import showcase
 from refvid.hosts.plain import long_video as plain_long_video
 from refvid.media import outputs
 

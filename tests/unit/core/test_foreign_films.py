@@ -16,8 +16,8 @@ from refvid.core.frames import Placed, clips_to_encode, given_frames, indices_of
 from refvid.core.long_video import LongVideo
 from refvid.core.motion import PRETEXTS, perturb
 from refvid.core.reference_video import cover, make_reference_video
-from refvid.core.routing import routing_rows
 from refvid.core.slots import SlotEncoder, SlotsConfig, place_tokens
+from refvid.drawing.routing import routing_rows
 
 geometries = st.sampled_from(list(FOREIGN.values()))
 

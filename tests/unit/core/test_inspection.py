@@ -5,11 +5,11 @@ import torch
 
 from refvid.backbones.wan.geometry import WAN_2_1
 from refvid.core.controls import SEES, Controls, StepWindow
-from refvid.core.drawing import COLOURS, draw_inspection
 from refvid.core.inspection import SEEN, SHARES, Sizes, evaluation_work, inspect, report
 from refvid.core.layout import Layout, Stream
 from refvid.core.recipes import saber
 from refvid.core.visibility import turn
+from refvid.drawing.inspection import COLOURS, draw_inspection
 from refvid.kernels.paths import BIAS, REMOVAL, Need, choose_path
 
 LATENT = (3, 4, 6)  # 3 x 2 x 3 tokens

@@ -195,7 +195,7 @@ verdicts.Verdicts(lambda: Path(sys.argv[1])).choose(NEED, "auto", held)
 
 @pytest.mark.skipif(os.name != "posix", reason="kills itself")
 def test_a_path_that_killed_the_process_is_left_out_by_the_next(tmp_path, held):
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     script = DIES.format(support=str(root / "tests" / "support"), root=str(root))
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()[-2000:]

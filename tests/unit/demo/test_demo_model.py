@@ -9,8 +9,10 @@ from refvid import cli, media
 from refvid.backbones.wan.lora import merge_lora_file
 from refvid.core.controls import Controls
 from refvid.core.references import make_reference
-from refvid.demo import models, score, showcase, world
-from refvid.demo.evaluate import Trial
+from refvid.demo import models, world
+from refvid.evidence import showcase
+from refvid.evidence import toy_figures as score
+from refvid.evidence.trials.references import Trial
 from refvid.hosts.plain import pipeline
 
 

@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 from torch import Generator, Tensor
 
-from refvid.demo import captions, edits, sheet, world
+from refvid.demo import captions, edits, world
 from refvid.demo.shapes import SHAPES, TEXTURES
+from refvid.drawing import sheet
 
 
 def draw(seed: int, n: int = 64) -> tuple[world.Identities, world.Scenes]:

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Generator, Tensor
 
-from refvid.core import appearance, score
+from refvid.evaluation import appearance
+from refvid.evaluation import figures as score
 
 RED, GREEN, BLUE, SAND = ([0.9, 0.1, 0.1], [0.1, 0.7, 0.2], [0.1, 0.2, 0.9], [0.8, 0.7, 0.5])
 UPRIGHT = (slice(20, 44), slice(26, 38))  # a bar, two to one

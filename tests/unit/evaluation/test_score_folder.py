@@ -11,9 +11,9 @@ from refvid_clips import SUBJECTS, clip, picture, subject_mask, write_folder
 
 from refvid import cli, media
 from refvid.core.references import make_reference
-from refvid.scoring.clip import Clip, Figures, Target, report, score_clip
-from refvid.scoring.compare import score_folder
-from refvid.scoring.folder import read_rows
+from refvid.evaluation.clip import Clip, Figures, Target, report, score_clip
+from refvid.evaluation.compare import score_folder
+from refvid.evaluation.folder import read_rows
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,8 @@ import torch
 from refvid_latents import latents
 from torch import Generator
 
-from refvid.demo.evaluate import Trial
-from refvid.training import ablation
-from refvid.training.ablation import (
+from refvid.evidence.ablations import saber as ablation
+from refvid.evidence.ablations.saber import (
     BASELINE,
     CLAIMS,
     FIGURES,
@@ -20,9 +19,10 @@ from refvid.training.ablation import (
     ablation_run,
     pretraining_run,
 )
-from refvid.training.batches import draw_batch
-from refvid.training.dit import Stage, smoke_dit
-from refvid.training.references import masked_frames
+from refvid.evidence.trials.references import Trial
+from refvid.training.masks.references import masked_frames
+from refvid.training.methods.saber.batch import draw_batch
+from refvid.training.methods.saber.config import Stage, smoke_dit
 
 
 def test_every_claim_changes_one_thing_of_the_run_and_no_two_the_same():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from refvid.demo import world
-from refvid.demo.dynamics import KINDS, dynamics_of, kind_of
+from refvid.evidence.dynamics import KINDS, dynamics_of, kind_of
 
 SIZE = 32
 

@@ -6,10 +6,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from refvid.demo import evaluate_controls, score, world
-from refvid.demo.evaluate import UNSEEN_SEED, Trial
-from refvid.demo.evaluate_controls import STRENGTHS, sample_pairs, table
-from refvid.demo.evaluate_controls import evaluate_controls as evaluated
+from refvid.demo import world
+from refvid.evidence import toy_figures as score
+from refvid.evidence.trials import controls as evaluate_controls
+from refvid.evidence.trials.controls import STRENGTHS, sample_pairs, table
+from refvid.evidence.trials.controls import evaluate_controls as evaluated
+from refvid.evidence.trials.references import UNSEEN_SEED, Trial
 from refvid.hosts.plain.pipeline import Settings
 
 TOYS, SIZE = 6, 64

@@ -12,8 +12,8 @@ from refvid.core.editing import Windows, edit_prompt
 from refvid.core.recipes import in_context, sama
 from refvid.core.semantic import SemanticConfig, SemanticModules
 from refvid.demo import edits
-from refvid.demo import evaluate_edits as measured
-from refvid.demo.evaluate_edits import CODED, FIGURES, LEAST_CHANGE, MOST_DECIBELS, SOURCE, EditTrial
+from refvid.evidence.trials import edits as measured
+from refvid.evidence.trials.edits import CODED, FIGURES, LEAST_CHANGE, MOST_DECIBELS, SOURCE, EditTrial
 from refvid.hosts.plain.edit_film import edit_film
 from refvid.hosts.plain.pipeline import Request, Settings, load_pipeline
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from refvid.core.long_video import LongVideo
-from refvid.demo import evaluate_frames as measured
 from refvid.demo import world
-from refvid.demo.evaluate import UNSEEN_SEED, Trial
-from refvid.demo.evaluate_frames import EVERY, JOINT, KEYS, TEXT
+from refvid.evidence.trials import frames as measured
+from refvid.evidence.trials.frames import EVERY, JOINT, KEYS, TEXT
+from refvid.evidence.trials.references import UNSEEN_SEED, Trial
 from refvid.hosts.plain.pipeline import Settings
 
 TOYS, SEEDS, SIZE = 3, 2, 64

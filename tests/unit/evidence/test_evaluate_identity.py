@@ -11,8 +11,8 @@ from refvid.backbones.wan.dit import DiTConfig
 from refvid.backbones.wan.geometry import WAN
 from refvid.backbones.wan.lora import merge_lora
 from refvid.core.adapter import load_adapter
-from refvid.demo import evaluate_identity as measured
-from refvid.demo.evaluate_identity import READINGS, IdentityTrial, clips_of, evaluate_base, read_tokens
+from refvid.evidence.trials import identity as measured
+from refvid.evidence.trials.identity import READINGS, IdentityTrial, clips_of, evaluate_base, read_tokens
 from refvid.hosts.plain.identities import People, Person, encode_identity, slot_encoder
 from refvid.hosts.plain.pipeline import Pipeline, Request, Settings, generate, load_pipeline
 

@@ -7,11 +7,11 @@ import torch
 from refvid_latents import latents
 from torch import Generator
 
-from refvid.demo.evaluate_frames import GUIDED, JOINT, TEXT
-from refvid.training import frame_ablation as ablation
-from refvid.training.ablation import PRETRAINED, Place
-from refvid.training.batches import draw_batch
-from refvid.training.frame_ablation import COMPARISONS, DROPPED, KEPT, SHARES, frame_run
+from refvid.evidence.ablations import frames as ablation
+from refvid.evidence.ablations.frames import COMPARISONS, DROPPED, KEPT, SHARES, frame_run
+from refvid.evidence.ablations.saber import PRETRAINED, Place
+from refvid.evidence.trials.frames import GUIDED, JOINT, TEXT
+from refvid.training.methods.saber.batch import draw_batch
 
 
 def test_the_first_frame_is_given_but_for_the_share_that_drops_it_and_is_no_part_of_the_loss():

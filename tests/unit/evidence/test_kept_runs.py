@@ -11,11 +11,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from refvid.core.files import MARK
-from refvid.training import ablation, cache, kept_runs
-from refvid.training.adapter import Models
-from refvid.training.cache import MADE_BY, PART, cached_rows
-from refvid.training.kept_runs import Ablation, begin, kept
-from refvid.training.run_state import RunFiles
+from refvid.evidence import runs as kept_runs
+from refvid.evidence.ablations import saber as ablation
+from refvid.evidence.runs import Ablation, begin, kept
+from refvid.training.engine import cache
+from refvid.training.engine.cache import MADE_BY, PART, cached_rows
+from refvid.training.engine.loop import Models
+from refvid.training.engine.state import RunFiles
 
 VALUES = {"own": {"right": torch.tensor([0.25, torch.nan]), "leak": torch.tensor([1.0, 2.0])}}
 FILES = RunFiles("toy", ("toy.safetensors",))

@@ -10,19 +10,19 @@ from torch import Generator, Tensor
 from refvid import cli
 from refvid.backbones.wan.dit import DiTConfig
 from refvid.backbones.wan.loading import load_dit
-from refvid.demo import evaluate_edits as measuring
 from refvid.demo import models as demo
 from refvid.demo.edits import KINDS
-from refvid.demo.evaluate_edits import CODED, FIGURES, SOURCE
+from refvid.evidence.ablations import sama as ablation
+from refvid.evidence.ablations.sama import ARMS, BASE, BOTH, MA, SA, ablate_sama, of_length
+from refvid.evidence.runs import Ablation
+from refvid.evidence.trials import edits as measuring
+from refvid.evidence.trials.edits import CODED, FIGURES, SOURCE
 from refvid.hosts.plain.edit_film import with_editing_adapter
 from refvid.hosts.plain.pipeline import load_pipeline
-from refvid.training import sama
-from refvid.training import sama_ablation as ablation
-from refvid.training.adapter import Models
-from refvid.training.edit_data import Pairs
-from refvid.training.kept_runs import Ablation
-from refvid.training.sama import SamaTraining
-from refvid.training.sama_ablation import ARMS, BASE, BOTH, MA, SA, ablate_sama, of_length
+from refvid.training.engine.loop import Models
+from refvid.training.methods.sama import config as sama
+from refvid.training.methods.sama.config import SamaTraining
+from refvid.training.methods.sama.rows import Pairs
 
 SIZES = DiTConfig(48, 64, 2, 1, 16, 16, 32)
 CONFIG = SamaTraining(

@@ -10,15 +10,15 @@ from safetensors import safe_open
 
 from refvid.backbones.wan.dit import DiTConfig
 from refvid.core.slots import SlotEncoder, SlotsConfig
-from refvid.demo import evaluate_identity as measured
-from refvid.demo.evaluate import CODED
-from refvid.training import slot_ablation as ablation
-from refvid.training.adapter import Models
-from refvid.training.identity_data import Meeting
-from refvid.training.kept_runs import Ablation
-from refvid.training.slot_ablation import COMPARISONS, Comparison, Side, sentence
-from refvid.training.slot_baselines import ENCODERS
-from refvid.training.slot_id import SlotTraining
+from refvid.evidence.ablations import slot_id as ablation
+from refvid.evidence.ablations.slot_baselines import ENCODERS
+from refvid.evidence.ablations.slot_id import COMPARISONS, Comparison, Side, sentence
+from refvid.evidence.runs import Ablation
+from refvid.evidence.trials import identity as measured
+from refvid.evidence.trials.references import CODED
+from refvid.training.engine.loop import Models
+from refvid.training.methods.slot_id.config import SlotTraining
+from refvid.training.methods.slot_id.rows import Meeting
 
 TOYS = 40
 

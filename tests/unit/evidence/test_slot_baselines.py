@@ -8,7 +8,7 @@ from torch import Tensor
 
 from refvid.backbones.wan.slots import slots_demo
 from refvid.core.slots import SlotEncoder
-from refvid.training.slot_baselines import ENCODERS, MeanEncoder, OpenEncoder, PictureEncoder
+from refvid.evidence.ablations.slot_baselines import ENCODERS, MeanEncoder, OpenEncoder, PictureEncoder
 
 CONFIG = replace(slots_demo(), width=32, context=16, slots=5)
 

@@ -10,13 +10,20 @@ from refvid.backbones.wan.dit import DiTConfig
 from refvid.backbones.wan.loading import load_vae
 from refvid.core.slots import SlotEncoder, SlotsConfig
 from refvid.demo import world
-from refvid.training import slot_probe
-from refvid.training.adapter import Models
-from refvid.training.identity_data import Meeting, cached_meetings
-from refvid.training.kept_runs import Ablation
-from refvid.training.slot_id import SlotTraining
-from refvid.training.slot_probe import PROBES, UNTRAINED, motion_of, probe_lines, read_all, told_by_probe
-from refvid.training.text import fresh_text_encoder
+from refvid.evidence.ablations import slot_probe
+from refvid.evidence.ablations.slot_probe import (
+    PROBES,
+    UNTRAINED,
+    motion_of,
+    probe_lines,
+    read_all,
+    told_by_probe,
+)
+from refvid.evidence.runs import Ablation
+from refvid.training.base.text import fresh_text_encoder
+from refvid.training.engine.loop import Models
+from refvid.training.methods.slot_id.config import SlotTraining
+from refvid.training.methods.slot_id.rows import Meeting, cached_meetings
 
 SLOTS = SlotsConfig(16, 48, width=16, place_width=4, slots=3, anchors=2, frames=9, size=32)
 MEETING = Meeting("alone", 1, 64, 4, frames=5, stride=24)

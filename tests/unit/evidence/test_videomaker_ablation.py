@@ -12,18 +12,11 @@ from refvid.backbones.wan.dit import DiTConfig
 from refvid.backbones.wan.loading import load_dit
 from refvid.core.controls import Controls
 from refvid.demo import models as demo
-from refvid.demo import score, world
-from refvid.demo.evaluate import Trial, Variant, clips_of
-from refvid.hosts.plain.pipeline import Settings
-from refvid.training import videomaker
-from refvid.training import videomaker_ablation as ablation
-from refvid.training.adapter import Models
-from refvid.training.kept_runs import Ablation
-from refvid.training.photograph_data import Clips
-from refvid.training.references import GROUND
-from refvid.training.slot_ablation import sentence
-from refvid.training.videomaker import VideoMakerTraining
-from refvid.training.videomaker_ablation import (
+from refvid.demo import world
+from refvid.evidence import toy_figures as score
+from refvid.evidence.ablations import videomaker as ablation
+from refvid.evidence.ablations.slot_id import sentence
+from refvid.evidence.ablations.videomaker import (
     BASE,
     COMPARISONS,
     FIGURES,
@@ -35,6 +28,14 @@ from refvid.training.videomaker_ablation import (
     ablate_videomaker,
     confusion,
 )
+from refvid.evidence.runs import Ablation
+from refvid.evidence.trials.references import Trial, Variant, clips_of
+from refvid.hosts.plain.pipeline import Settings
+from refvid.training.engine.loop import Models
+from refvid.training.masks.references import GROUND
+from refvid.training.methods.videomaker import config as videomaker
+from refvid.training.methods.videomaker.config import VideoMakerTraining
+from refvid.training.methods.videomaker.rows import Clips
 
 SIZES = DiTConfig(48, 64, 2, 1, 16, 16, 32)
 CONFIG = VideoMakerTraining(2, clips=Clips(64, frames=5, stride=24, size=32), batch=4, rank=2)

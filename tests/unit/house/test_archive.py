@@ -15,7 +15,7 @@ from PIL import Image
 
 tomllib = pytest.importorskip("tomllib" if sys.version_info >= (3, 11) else "tomli")
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 COMFY = PROJECT["tool"]["comfy"]
 NODES = [name for name in json.loads((ROOT / "tests/data/object_info.json").read_text()) if "RefVid" in name]

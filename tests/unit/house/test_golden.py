@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 sys.path.append(
-    str(Path(__file__).resolve().parents[1] / "golden")
+    str(Path(__file__).resolve().parents[2] / "golden")
 )  # its files find each other there, as scripts do
 
 import refvid_golden_table as table
@@ -20,7 +20,7 @@ from refvid_golden_compare import FAILED, Compared, Difference, Moved, compare, 
 from refvid_golden_fit import known, shorter
 from refvid_golden_record import Enough, Record, latents, numbers
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 pytest.importorskip("tomllib")  # which reads moved.toml
 
 VALUES = torch.tensor([4.0, -2.0, 0.0, 1.0])

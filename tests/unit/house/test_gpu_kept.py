@@ -10,7 +10,7 @@ import pytest
 import torch
 
 sys.path.append(
-    str(Path(__file__).resolve().parents[2] / "bench")
+    str(Path(__file__).resolve().parents[3] / "bench")
 )  # its files find each other there, as scripts do
 
 import rows
@@ -20,7 +20,7 @@ from gpu.sheet import Sheet, file_of
 
 from refvid.kernels.tiles import ARCHITECTURES, Tiles, read_table
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 MACHINE = {
     "date": "2026-11-28", "device": "NVIDIA Test 1", "threads": 8, "torch": "2.11.0+cu130", "triton": "3.6.0",
     "python": "3.12.3", "driver": "580.1", "cuda": "13.0", "kernels": "abc",

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 sys.path.append(
-    str(Path(__file__).resolve().parents[2] / "bench")
+    str(Path(__file__).resolve().parents[3] / "bench")
 )  # its files find each other there, as scripts do
 
 import gpu_run
@@ -23,7 +23,7 @@ from gpu.processes import run_group
 from gpu.sheet import Case, Sheet, begin_sheet, file_of, found_sheet, read_sheet, work
 from rows import Ratio
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 MACHINE = {"date": "2026-11-28", "device": "NVIDIA Test", "torch": "2.11", "kernels": "abc"}
 NAMES = ("first", "second", "third")
 

@@ -15,10 +15,23 @@ import pytest
 
 tomllib = pytest.importorskip("tomllib" if sys.version_info >= (3, 11) else "tomli")
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 NOT_OURS = {"build", "dist", "out", "runs", "node_modules", "__pycache__"}
-ROOMS = ["backbones", "cli", "core", "demo", "hosts", "kernels", "media", "nodes", "scoring", "training"]
+ROOMS = [
+    "backbones",
+    "cli",
+    "core",
+    "demo",
+    "drawing",
+    "evaluation",
+    "evidence",
+    "hosts",
+    "kernels",
+    "media",
+    "nodes",
+    "training",
+]
 CARD = [
     "torch",
     "comfyui-frontend-package",

@@ -8,8 +8,20 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("backbones", "cli", "core", "demo", "hosts", "media", "nodes", "scoring", "training")
+ROOT = Path(__file__).resolve().parents[3]
+ROOMS = (
+    "backbones",
+    "cli",
+    "core",
+    "demo",
+    "drawing",
+    "evaluation",
+    "evidence",
+    "hosts",
+    "media",
+    "nodes",
+    "training",
+)
 PLAIN = ("attention", "edit", "identity", "instruction", "long_video", "recall", "references")
 COMFY = (
     "apply", "beside", "conditioning", "edit", "edited", "identity", "people", "replaced", "semantic",
@@ -37,10 +49,10 @@ LEFT = {
     "backbones/wan/files.py": {
         "if not whole or not 1 <= heads <= width or width % heads or width // int(heads) % 2:": "pairs of a head's features",
     },
-    "core/appearance.py": {
+    "evaluation/appearance.py": {
         "coherence = ((xx - yy).square() + 4 * xy.square()).sqrt() / (xx + yy + _NOISE**2)": "a root of a square",
     },
-    "core/drawing.py": {
+    "drawing/inspection.py": {
         'image = Image.new("RGB", (WIDTH // 2, PLOT + 4 * LINE), GROUND)': "four lines of a drawing",
     },
     "core/files.py": {
@@ -59,10 +71,12 @@ LEFT = {
     "core/references.py": {
         "top, left = (height - rows) // 2, (width - columns) // 2": "the middle of a canvas",
     },
-    "demo/evaluate.py": {
+    "evidence/trials/references.py": {
         "parts = [vae.decode(vae.encode(part.to(vae.device, vae.dtype))) for part in video.split(16)]": "clips at a time",
     },
-    "demo/score.py": {"reach = 0.8 * (4 * area / mask.shape[-2:].numel()).sqrt() + 0.02": "a square's side"},
+    "evidence/toy_figures.py": {
+        "reach = 0.8 * (4 * area / mask.shape[-2:].numel()).sqrt() + 0.02": "a square's side"
+    },
     "demo/world.py": {
         "k = (hue.unsqueeze(1) * 6 + torch.tensor([5.0, 3.0, 1.0])) % 6": "sixths of a circle of hues"
     },
@@ -72,18 +86,18 @@ LEFT = {
         "fields = frame.interlaced_frame and frame.height % 4": "interlaced films",
         'frame.width < NARROW or frame.width % 2 or frame.height % 2 or fields or "yuv41" in frame.format.name': "colours of half resolution",
     },
-    "training/data.py": {
+    "training/methods/saber/rows.py": {
         "return world.sample_cast(PART, generator, duet=index % 4 == 3)": "every fourth part shows pairs",
     },
-    "training/edit_data.py": {
+    "training/methods/sama/rows.py": {
         "cast = world.sample_cast(PART, generator, duet=index % 4 == 3)": "every fourth part shows pairs",
     },
-    "training/run_state.py": {'return f"sha256 {digest.hexdigest()[:16]}"': "letters of a digest"},
-    "training/text.py": {
+    "training/engine/state.py": {'return f"sha256 {digest.hexdigest()[:16]}"': "letters of a digest"},
+    "training/base/text.py": {
         'sentence_iterator=iter([" ".join(words)] * 4), model_writer=model, model_type="word",': "words, four times over",
         "encoder = TextEncoder(umt5(len(captions.vocabulary()) + 3, width, 2, 4, width // 4, 2 * width), pieces)": "heads of a text encoder",
     },
-    "training/vae.py": {
+    "training/base/vae.py": {
         "pairs = clips // 4": "a quarter of the clips show pairs",
         "latent = torch.cat([vae.encode(part) for part in video.split(32)])": "clips at a time",
     },
@@ -236,7 +250,7 @@ def test_the_search_finds_what_it_is_for(line: str) -> None:
 
 @pytest.mark.parametrize("name", ["refvid.wan", *MOVED, *(one.replace(".", "/") for one in MOVED)])
 def test_no_module_of_an_old_place_is_named(name: str) -> None:
-    itself = "tests/unit/test_house_geometry.py"
+    itself = "tests/unit/house/test_house_geometry.py"
     named = re.compile(rf"(?<!\w){re.escape(name)}(?!\w)")
     for file in files("*.py", "*.toml", "*.md", "Makefile", ".ci/*"):
         if file not in (itself, "docs/log.md", "CHANGELOG.md"):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 COMFY = ROOT / "hosts" / "comfy"
 ROOMS = ("hosts/comfy", "nodes", "core")
 KEY = re.compile(r"refvid[_.]\w")

@@ -20,7 +20,7 @@ from refvid.core.adapter import load_adapter
 from refvid.core.identity import load_identity
 from refvid.core.semantic import SemanticModules, semantic_config, semantic_state
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 NODES = json.loads((ROOT / "tests/data/object_info.json").read_text("utf-8"))
 OURS = sorted(name for name in NODES if name.startswith("RefVid"))
 ALL = [Kept(DATA / version) for version in VERSIONS]

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 sys.path.append(
-    str(Path(__file__).resolve().parents[1] / "faults")
+    str(Path(__file__).resolve().parents[2] / "faults")
 )  # its files find each other there, as scripts do
 
 from plant_table import FAULTS, OBVIOUS
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.parametrize("fault", [*FAULTS, OBVIOUS], ids=lambda fault: fault.id)

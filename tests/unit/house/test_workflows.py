@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 NODES = json.loads((ROOT / "tests/data/object_info.json").read_text("utf-8"))
 PROMPTS = {f.stem: json.loads(f.read_text("utf-8")) for f in sorted((ROOT / "workflows/api").glob("*.json"))}
 CANVASES = {f.stem: json.loads(f.read_text("utf-8")) for f in sorted((ROOT / "workflows").glob("*.json"))}

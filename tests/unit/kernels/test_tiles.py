@@ -8,7 +8,7 @@ import pytest
 from refvid.kernels import tiles
 from refvid.kernels.tiles import ARCHITECTURES, plan_for, read_table, table_text
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_the_table_of_tiles_reads_back_as_it_was_written():

@@ -12,7 +12,7 @@ import torch
 
 from refvid import cli, media
 from refvid.core.files import MARK
-from refvid.demo import showcase
+from refvid.evidence import showcase
 from refvid.hosts.plain import long_video, pipeline
 from refvid.media import outputs, writing
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import Generator, Tensor
 
 from refvid.core.recipes import GREY
-from refvid.training.masks import MaskGenerator
-from refvid.training.references import Augmentation, MaskedFrames, boxes, masked_frames
+from refvid.training.masks.generator import MaskGenerator
+from refvid.training.masks.references import Augmentation, MaskedFrames, boxes, masked_frames
 
 GROUND = torch.tensor(2 * GREY - 1)
 HEIGHT, WIDTH = 60, 76

@@ -7,8 +7,8 @@ import torch
 from refvid_latents import latents
 from torch import Generator
 
-from refvid.training.batches import PATTERNS, Drawing, draw_batch
-from refvid.training.dit import _turn, demo_dit
+from refvid.training.methods.saber.batch import PATTERNS, Drawing, draw_batch
+from refvid.training.methods.saber.config import _turn, demo_dit
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,11 @@ from torch import Generator, Tensor
 from refvid.backbones.wan.loading import load_vae
 from refvid.core.motion import PRETEXTS
 from refvid.demo import captions, edits, world
-from refvid.training import edit_data
-from refvid.training.data import encode_clips
-from refvid.training.edit_data import BLACK, EditPairs, Pairs, cached_pairs
-from refvid.training.semantic_targets import HandMade, Siglip, semantic_tokens
-from refvid.training.text import fresh_text_encoder
+from refvid.training.base.text import fresh_text_encoder
+from refvid.training.methods.saber.rows import encode_clips
+from refvid.training.methods.sama import rows as edit_data
+from refvid.training.methods.sama.rows import BLACK, EditPairs, Pairs, cached_pairs
+from refvid.training.methods.sama.targets import HandMade, Siglip, semantic_tokens
 
 FRAMES, SIZE = 9, 32
 SEED = 5

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Generator, Tensor
 
-from refvid.training.mask_shapes import FAMILIES, GAUGES
-from refvid.training.masks import MaskGenerator, mask_of_size, one_piece, resized
+from refvid.training.masks.generator import MaskGenerator, mask_of_size, one_piece, resized
+from refvid.training.masks.shapes import FAMILIES, GAUGES
 
 INTERVALS = ((0.0, 0.1), (0.1, 0.5), (0.5, 1.0), (0.3, 0.302))
 SIDES = st.sampled_from([1, 2, 3, 7, 16, 29, 48])

@@ -8,8 +8,8 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor, nn
 
-from refvid.training.optimise import Optimiser, warm_hold_decay
-from refvid.training.parallel import Ranks, average_gradients, join
+from refvid.training.engine.optimise import Optimiser, warm_hold_decay
+from refvid.training.engine.parallel import Ranks, average_gradients, join
 
 
 def test_without_torchrun_a_run_is_alone_and_gradients_stay(monkeypatch):

@@ -5,11 +5,12 @@ from torch import Generator
 from torch.nn import functional as F
 
 from refvid.backbones.wan.vae import WanVAE
-from refvid.demo import score, world
-from refvid.training import photograph_data
-from refvid.training.photograph_data import Clips, photographs
-from refvid.training.references import GROUND
-from refvid.training.text import fresh_text_encoder
+from refvid.demo import world
+from refvid.evidence import toy_figures as score
+from refvid.training.base.text import fresh_text_encoder
+from refvid.training.masks.references import GROUND
+from refvid.training.methods.videomaker import rows as photograph_data
+from refvid.training.methods.videomaker.rows import Clips, photographs
 
 
 def test_a_photograph_shows_the_clips_toy_elsewhere_on_grey():

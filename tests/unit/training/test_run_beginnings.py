@@ -15,9 +15,15 @@ from refvid import cli
 from refvid.cli import train as cli_train
 from refvid.cli.train import PARTS
 from refvid.core.checkpoint import read_safetensors
-from refvid.training import adapter, dit, sama, semantic_targets, slot_id, vae, videomaker
-from refvid.training.adapter import Models
-from refvid.training.run_state import difference, weights_digest
+from refvid.training.base import vae
+from refvid.training.engine import loop as adapter
+from refvid.training.engine.loop import Models
+from refvid.training.engine.state import difference, weights_digest
+from refvid.training.methods.saber import config as dit
+from refvid.training.methods.sama import config as sama
+from refvid.training.methods.sama import targets as semantic_targets
+from refvid.training.methods.slot_id import config as slot_id
+from refvid.training.methods.videomaker import config as videomaker
 
 
 def busy(*_: object, **__: object):

@@ -25,11 +25,12 @@ from refvid.demo import models as demo
 from refvid.hosts.plain.edit_film import with_editing_adapter
 from refvid.hosts.plain.pipeline import load_pipeline
 from refvid.hosts.plain.source import Source
-from refvid.training import adapter, sama
-from refvid.training.adapter import Models
-from refvid.training.edit_data import Pairs, cached_pairs
-from refvid.training.sama import SamaTrainee, SamaTraining, draw_pairs, sama_losses, train_sama
-from refvid.training.semantic_targets import Siglip
+from refvid.training.engine import loop as adapter
+from refvid.training.engine.loop import Models
+from refvid.training.methods.sama import config as sama
+from refvid.training.methods.sama.config import SamaTrainee, SamaTraining, draw_pairs, sama_losses, train_sama
+from refvid.training.methods.sama.rows import Pairs, cached_pairs
+from refvid.training.methods.sama.targets import Siglip
 
 SIZES = DiTConfig(48, 64, 2, 2, 16, 16, 32)
 CONFIG = SamaTraining(

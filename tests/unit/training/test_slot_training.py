@@ -20,19 +20,19 @@ from refvid.core.guidance import CONDITIONED
 from refvid.core.slots import SlotsConfig
 from refvid.hosts.plain.evaluation import Evaluation
 from refvid.hosts.plain.identities import slot_encoder
-from refvid.training import adapter as training
-from refvid.training import slot_id
-from refvid.training.adapter import Models
-from refvid.training.identity_data import Meeting, cached_meetings
-from refvid.training.lora import LowRank, add_lora, lora_state
-from refvid.training.optimise import GENTLE, Optimiser
-from refvid.training.slot_id import (
+from refvid.training.engine import loop as training
+from refvid.training.engine.loop import Models
+from refvid.training.engine.lora import LowRank, add_lora, lora_state
+from refvid.training.engine.optimise import GENTLE, Optimiser
+from refvid.training.methods.slot_id import config as slot_id
+from refvid.training.methods.slot_id.config import (
     SlotTrainee,
     SlotTraining,
     draw_meeting,
     identity_loss,
     train_slots,
 )
+from refvid.training.methods.slot_id.rows import Meeting, cached_meetings
 
 SLOTS = SlotsConfig(16, 48, width=16, place_width=4, slots=3, anchors=2, frames=5, size=32)
 MEETINGS = (Meeting("alone", 1, 64, 4, frames=5, stride=24), Meeting("pair", 2, 64, 4, frames=5, stride=24))

@@ -5,7 +5,7 @@ import torch
 
 from refvid.backbones.wan.text import fold_padding
 from refvid.demo import captions
-from refvid.training.text import fresh_text_encoder, take_over
+from refvid.training.base.text import fresh_text_encoder, take_over
 
 SHORT, LONG = "a toy", "a ring moving right on dark background"
 

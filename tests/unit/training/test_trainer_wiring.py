@@ -14,10 +14,10 @@ from torch import nn
 from refvid.backbones.wan.dit import WanDiT
 from refvid.backbones.wan.loading import load_dit
 from refvid.backbones.wan.text import TextEncoder, load_text_encoder
-from refvid.training import vae as vae_training
-from refvid.training.adapter import AdapterRun, Models, train_adapter
-from refvid.training.optimise import Optimiser
-from refvid.training.run_state import RunFiles, RunState
+from refvid.training.base import vae as vae_training
+from refvid.training.engine.loop import AdapterRun, Models, train_adapter
+from refvid.training.engine.optimise import Optimiser
+from refvid.training.engine.state import RunFiles, RunState
 
 autocast = pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")
 

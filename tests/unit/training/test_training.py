@@ -11,15 +11,23 @@ from torch import Generator, Tensor
 
 from refvid.backbones.wan.vae import WanVAE
 from refvid.core.checkpoint import read_safetensors, save_model, write_tensors
-from refvid.training import dit as dit_training
-from refvid.training import vae as vae_training
-from refvid.training.batches import PATTERNS, Drawing, draw_batch
-from refvid.training.dit import Start, Trainee, TrainingConfig, begun_dit, fresh_dit, smoke_dit, train_dit
-from refvid.training.objective import masked_reference_loss
-from refvid.training.optimise import Optimiser
-from refvid.training.run_state import RunState
-from refvid.training.text import fresh_text_encoder
-from refvid.training.vae import Stage, View, smoke_vae, train_vae
+from refvid.training.base import vae as vae_training
+from refvid.training.base.text import fresh_text_encoder
+from refvid.training.base.vae import Stage, View, smoke_vae, train_vae
+from refvid.training.engine.optimise import Optimiser
+from refvid.training.engine.state import RunState
+from refvid.training.methods.saber import config as dit_training
+from refvid.training.methods.saber.batch import PATTERNS, Drawing, draw_batch
+from refvid.training.methods.saber.config import (
+    Start,
+    Trainee,
+    TrainingConfig,
+    begun_dit,
+    fresh_dit,
+    smoke_dit,
+    train_dit,
+)
+from refvid.training.methods.saber.losses import masked_reference_loss
 
 # torch says once per process that its RMSNorm has no fused kernel for autocast's mixed dtypes.
 NOTHING_BEHIND = torch.zeros(4, 0, 48)  # tokens of references after the last block

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from refvid.backbones.wan.vae import WanVAE
-from refvid.training import cache
-from refvid.training import data as latent_data
-from refvid.training.data import Encoder, Kind, cached_latents
-from refvid.training.dit import smoke_dit
-from refvid.training.text import fresh_text_encoder
+from refvid.training.base.text import fresh_text_encoder
+from refvid.training.engine import cache
+from refvid.training.methods.saber import rows as latent_data
+from refvid.training.methods.saber.config import smoke_dit
+from refvid.training.methods.saber.rows import Encoder, Kind, cached_latents
 
 
 def test_easy_clips_show_one_steady_toy_and_start_where_a_clip_of_their_stride_does(tmp_path, monkeypatch):

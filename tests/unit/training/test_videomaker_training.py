@@ -25,17 +25,18 @@ from refvid.core.layout import Layout, Stream
 from refvid.core.positions import grid_positions, rope_angles
 from refvid.core.recipes import recipe_named
 from refvid.core.references import Arranged
-from refvid.training import adapter, videomaker
-from refvid.training.adapter import Models
-from refvid.training.lora import LowRank, add_lora, lora_state
-from refvid.training.photograph_data import Clips, cached_photographed
-from refvid.training.videomaker import (
+from refvid.training.engine import loop as adapter
+from refvid.training.engine.loop import Models
+from refvid.training.engine.lora import LowRank, add_lora, lora_state
+from refvid.training.methods.videomaker import config as videomaker
+from refvid.training.methods.videomaker.config import (
     PhotographedBatch,
     VideoMakerTraining,
     draw_photographed,
     train_videomaker,
     videomaker_losses,
 )
+from refvid.training.methods.videomaker.rows import Clips, cached_photographed
 
 SIZES = DiTConfig(48, 64, 2, 2, 16, 16, 32)
 CONFIG = VideoMakerTraining(3, clips=Clips(64, frames=5, stride=24, size=64), batch=4, rank=2)

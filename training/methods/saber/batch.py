@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from .data import Latents
+from .rows import Latents
 
 # Which latent frames of F are replaced by clean ones (STIV, arXiv 2412.07730, §3.2 and §3.5), given a draw n >= 2.
 PATTERNS: dict[str, Callable[[int, int], list[int]]] = {

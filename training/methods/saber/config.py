@@ -11,22 +11,22 @@ from typing import cast
 import torch
 from torch import Generator, Tensor, nn
 
-from ..backbones.wan.dit import DiTConfig, WanDiT
-from ..backbones.wan.geometry import WAN_2_1
-from ..backbones.wan.loading import load_dit, load_vae
-from ..backbones.wan.text import TextEncoder, load_text_encoder
-from ..core.checkpoint import save_model
-from ..core.recipes import TRAINED_FOR
-from ..demo import world
-from ..hosts.plain.pipeline import SETTINGS, Settings
-from .batches import Drawing, draw_batch
-from .data import Encoder, Kind, Latents, cached_latents
-from .objective import masked_reference_loss
-from .optimise import Optimiser, warm_hold_decay
-from .parallel import Ranks, average_gradients, join
-from .references import Augmentation, MaskedFrames
-from .run_state import RunFiles, RunState, weights_digest
-from .text import fresh_text_encoder, take_over
+from ....backbones.wan.dit import DiTConfig, WanDiT
+from ....backbones.wan.geometry import WAN_2_1
+from ....backbones.wan.loading import load_dit, load_vae
+from ....backbones.wan.text import TextEncoder, load_text_encoder
+from ....core.checkpoint import save_model
+from ....core.recipes import TRAINED_FOR
+from ....demo import world
+from ....hosts.plain.pipeline import SETTINGS, Settings
+from ...base.text import fresh_text_encoder, take_over
+from ...engine.optimise import Optimiser, warm_hold_decay
+from ...engine.parallel import Ranks, average_gradients, join
+from ...engine.state import RunFiles, RunState, weights_digest
+from ...masks.references import Augmentation, MaskedFrames
+from .batch import Drawing, draw_batch
+from .losses import masked_reference_loss
+from .rows import Encoder, Kind, Latents, cached_latents
 
 logger = logging.getLogger(__name__)
 SAVE_EVERY = 60.0  # seconds

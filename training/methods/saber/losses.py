@@ -4,17 +4,17 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from ..backbones.wan.dit import WanDiT
-from ..backbones.wan.text import TextEncoder, fold_padding
-from ..core.frames import Given
-from ..core.guidance import CONDITIONED
-from ..core.layout import Stream
-from ..core.recipes import recipe_named
-from ..hosts.plain.evaluation import Rider, Text
-from ..hosts.plain.frames import Frames
-from ..hosts.plain.references import references_in_rows
-from ..hosts.plain.run import Condition, velocity
-from .batches import Batch
+from ....backbones.wan.dit import WanDiT
+from ....backbones.wan.text import TextEncoder, fold_padding
+from ....core.frames import Given
+from ....core.guidance import CONDITIONED
+from ....core.layout import Stream
+from ....core.recipes import recipe_named
+from ....hosts.plain.evaluation import Rider, Text
+from ....hosts.plain.frames import Frames
+from ....hosts.plain.references import references_in_rows
+from ....hosts.plain.run import Condition, velocity
+from .batch import Batch
 
 
 def masked_reference_loss(

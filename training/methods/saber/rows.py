@@ -10,11 +10,11 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from ..backbones.wan.vae import WanVAE
-from ..core.geometry import Geometry
-from ..demo import captions, world
-from .cache import PART, cached_rows
-from .references import MaskedFrames, masked_frames
+from ....backbones.wan.vae import WanVAE
+from ....core.geometry import Geometry
+from ....demo import captions, world
+from ...engine.cache import PART, cached_rows
+from ...masks.references import MaskedFrames, masked_frames
 
 WHOLE = 9  # pictures of the whole scene that references are cut from
 

@@ -9,26 +9,26 @@ from typing import cast
 import torch
 from torch import Generator, Tensor, nn
 
-from ..backbones.wan.dit import WanDiT
-from ..backbones.wan.text import PADDING, TextEncoder, fold_padding
-from ..core.checkpoint import KIND, VERSION, save_model
-from ..core.editing import PREFIX
-from ..core.guidance import CONDITIONED
-from ..core.lora import CROSS, SELF
-from ..core.recipes import TRAINED_FOR, Recipe, sama
-from ..core.semantic import EDITING_ADAPTER, FORMAT, SemanticConfig, SemanticModules, as_frames, as_tokens
-from ..hosts.plain.evaluation import Text
-from ..hosts.plain.pipeline import load_pipeline
-from ..hosts.plain.run import Condition, velocity
-from ..hosts.plain.source import Source
-from .adapter import AdapterRun, Models, adapter_state, train_adapter
-from .batches import sample_sigma
-from .dit import compile_blocks
-from .edit_data import EditPairs, Pairs, cached_pairs
-from .lora import add_lora, lora_state
-from .optimise import Optimiser
-from .run_state import RunFiles
-from .semantic_targets import Extractor, HandMade
+from ....backbones.wan.dit import WanDiT
+from ....backbones.wan.text import PADDING, TextEncoder, fold_padding
+from ....core.checkpoint import KIND, VERSION, save_model
+from ....core.editing import PREFIX
+from ....core.guidance import CONDITIONED
+from ....core.lora import CROSS, SELF
+from ....core.recipes import TRAINED_FOR, Recipe, sama
+from ....core.semantic import EDITING_ADAPTER, FORMAT, SemanticConfig, SemanticModules, as_frames, as_tokens
+from ....hosts.plain.evaluation import Text
+from ....hosts.plain.pipeline import load_pipeline
+from ....hosts.plain.run import Condition, velocity
+from ....hosts.plain.source import Source
+from ...engine.loop import AdapterRun, Models, adapter_state, train_adapter
+from ...engine.lora import add_lora, lora_state
+from ...engine.optimise import Optimiser
+from ...engine.state import RunFiles
+from ..saber.batch import sample_sigma
+from ..saber.config import compile_blocks
+from .rows import EditPairs, Pairs, cached_pairs
+from .targets import Extractor, HandMade
 
 PAIRS_SEED = 0
 FILES = RunFiles("sama", ("sama.safetensors",))

@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor
 
-from ..backbones.wan.vae import WanVAE
-from ..core.editing import edit_prompt
-from ..core.motion import PRETEXTS, perturb
-from ..demo import captions, edits, world
-from .cache import PART, cached_rows
-from .data import Tokenize, cell_coverage, encode_clips
-from .semantic_targets import Extractor, semantic_tokens
+from ....backbones.wan.vae import WanVAE
+from ....core.editing import edit_prompt
+from ....core.motion import PRETEXTS, perturb
+from ....demo import captions, edits, world
+from ...engine.cache import PART, cached_rows
+from ..saber.rows import Tokenize, cell_coverage, encode_clips
+from .targets import Extractor, semantic_tokens
 
 LONGEST = f"{PRETEXTS['shuffle'].instruction} {captions.LONGEST}"  # texts of all parts have its length
 BLACK = -1.0

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..core.checkpoint import require_values
+from ....core.checkpoint import require_values
 
 PLACES = 8  # a side
 TOKENS = PLACES**2 + 1

@@ -10,25 +10,25 @@ from typing import cast
 import torch
 from torch import Generator, Tensor, nn
 
-from ..backbones.wan.dit import WanDiT
-from ..backbones.wan.slots import slots_demo
-from ..backbones.wan.text import PADDING, TextEncoder, fold_padding
-from ..core.adapter import save_adapter
-from ..core.guidance import CONDITIONED
-from ..core.slots import SlotEncoder, SlotsConfig
-from ..demo import world
-from ..hosts.plain.evaluation import Text
-from ..hosts.plain.identities import People, Person
-from ..hosts.plain.pipeline import Pipeline, load_pipeline
-from ..hosts.plain.run import Condition, velocity
-from .adapter import AdapterRun, Models, adapter_state, train_adapter
-from .batches import no_words, sample_sigma
-from .dit import compile_blocks
-from .identity_data import Meeting, Meetings, cached_meetings, to_device
-from .lora import add_lora, lora_state
-from .optimise import Optimiser
-from .run_state import RunFiles
-from .slot_preview import Preview
+from ....backbones.wan.dit import WanDiT
+from ....backbones.wan.slots import slots_demo
+from ....backbones.wan.text import PADDING, TextEncoder, fold_padding
+from ....core.adapter import save_adapter
+from ....core.guidance import CONDITIONED
+from ....core.slots import SlotEncoder, SlotsConfig
+from ....demo import world
+from ....evidence.preview import Preview
+from ....hosts.plain.evaluation import Text
+from ....hosts.plain.identities import People, Person
+from ....hosts.plain.pipeline import Pipeline, load_pipeline
+from ....hosts.plain.run import Condition, velocity
+from ...engine.loop import AdapterRun, Models, adapter_state, train_adapter
+from ...engine.lora import add_lora, lora_state
+from ...engine.optimise import Optimiser
+from ...engine.state import RunFiles
+from ..saber.batch import no_words, sample_sigma
+from ..saber.config import compile_blocks
+from .rows import Meeting, Meetings, cached_meetings, to_device
 
 logger = logging.getLogger(__name__)
 CLIPS_SEED = 0

@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor
 
-from ..backbones.wan.vae import WanVAE
-from ..core.reference_video import cover, make_reference_video
-from ..core.slots import SlotsConfig
-from ..demo import captions, world
-from .cache import PART, cached_rows
-from .data import Tokenize, cell_coverage, encode_clips
+from ....backbones.wan.vae import WanVAE
+from ....core.reference_video import cover, make_reference_video
+from ....core.slots import SlotsConfig
+from ....demo import captions, world
+from ...engine.cache import PART, cached_rows
+from ..saber.rows import Tokenize, cell_coverage, encode_clips
 
 DYNAMIC_SHARE = 0.75  # of the toys: who moves in itself is what a picture cannot show
 

@@ -9,25 +9,25 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor, nn
 
-from ..backbones.wan.dit import WanDiT
-from ..backbones.wan.text import TextEncoder, fold_padding
-from ..core.checkpoint import KIND, VERSION, save_model
-from ..core.controls import Controls
-from ..core.guidance import CONDITIONED
-from ..core.layout import Stream
-from ..core.lora import FORMAT, SELF, VIDEOMAKER
-from ..core.recipes import TRAINED_FOR, recipe_named
-from ..hosts.plain.evaluation import Text
-from ..hosts.plain.pipeline import load_pipeline
-from ..hosts.plain.references import References, references_in_rows
-from ..hosts.plain.run import Condition, evaluate
-from .adapter import AdapterRun, Models, adapter_state, train_adapter
-from .batches import no_words, sample_sigma
-from .dit import compile_blocks
-from .lora import add_lora, lora_state
-from .optimise import Optimiser
-from .photograph_data import Clips, Photographed, cached_photographed
-from .run_state import RunFiles
+from ....backbones.wan.dit import WanDiT
+from ....backbones.wan.text import TextEncoder, fold_padding
+from ....core.checkpoint import KIND, VERSION, save_model
+from ....core.controls import Controls
+from ....core.guidance import CONDITIONED
+from ....core.layout import Stream
+from ....core.lora import FORMAT, SELF, VIDEOMAKER
+from ....core.recipes import TRAINED_FOR, recipe_named
+from ....hosts.plain.evaluation import Text
+from ....hosts.plain.pipeline import load_pipeline
+from ....hosts.plain.references import References, references_in_rows
+from ....hosts.plain.run import Condition, evaluate
+from ...engine.loop import AdapterRun, Models, adapter_state, train_adapter
+from ...engine.lora import add_lora, lora_state
+from ...engine.optimise import Optimiser
+from ...engine.state import RunFiles
+from ..saber.batch import no_words, sample_sigma
+from ..saber.config import compile_blocks
+from .rows import Clips, Photographed, cached_photographed
 
 CLIPS_SEED = 0
 FILES = RunFiles("videomaker", ("videomaker.safetensors",))

@@ -9,11 +9,11 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from ..backbones.wan.vae import WanVAE
-from ..demo import captions, world
-from .cache import PART, cached_rows
-from .data import Tokenize, cell_coverage, encode_clips
-from .references import GROUND
+from ....backbones.wan.vae import WanVAE
+from ....demo import captions, world
+from ...engine.cache import PART, cached_rows
+from ...masks.references import GROUND
+from ..saber.rows import Tokenize, cell_coverage, encode_clips
 
 
 @dataclass(frozen=True)

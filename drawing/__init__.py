@@ -1,0 +1,1 @@
+"""Pictures for eyes: contact sheets, inspections, what slots looked at."""

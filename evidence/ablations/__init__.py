@@ -1,0 +1,1 @@
+"""Ablations on the demo world: small runs with one thing changed, and the claims they decide."""

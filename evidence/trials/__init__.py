@@ -1,0 +1,1 @@
+"""Figures of one trained model on unseen toys of the demo world."""

@@ -1,0 +1,1 @@
+"""Models from nothing, as small as the demo needs: VAE, text encoder, DiT."""
