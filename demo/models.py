@@ -4,7 +4,8 @@ from pathlib import Path
 
 from ..hosts.plain.pipeline import Pipeline, load_pipeline
 
-FOLDER = Path(__file__).parent / "models"
+HERE = Path(__file__).parent
+FOLDER, SAMPLES = HERE / "models", HERE / "samples"
 DIT = FOLDER / "diffusion_models" / "refvid_demo_dit.safetensors"
 TEXT_ENCODER = FOLDER / "text_encoders" / "refvid_demo_text_encoder.safetensors"
 VAE = FOLDER / "vae" / "refvid_demo_vae.safetensors"

@@ -9,12 +9,12 @@ from torch import Generator, Tensor
 
 from .. import media
 from ..core.references import Reference, make_reference
-from ..demo import world
+from ..demo import models, world
 from ..drawing.sheet import contact_sheet
 from ..hosts.plain.pipeline import Pipeline, Request, generate
 from . import toy_figures as score
 
-SAMPLES = Path(__file__).parent / "samples"
+SAMPLES = models.SAMPLES
 PICTURE, MASK = SAMPLES / "refvid_toy.png", SAMPLES / "refvid_toy_mask.png"
 SECOND = SAMPLES / "refvid_toy_2.png"  # for workflows with two subjects
 FILM, FILM_MASK = SAMPLES / "refvid_film.mp4", SAMPLES / "refvid_film_mask.mp4"  # a toy that moves in itself
