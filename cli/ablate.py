@@ -48,22 +48,22 @@ def _ablate_frames(options: argparse.Namespace) -> list[str]:
 
 
 def _ablate_slots(options: argparse.Namespace) -> list[str]:
+    from ..demo.runs import demo_slots
     from ..evidence.ablations.slot_id import ablate_slots
-    from ..training.methods.slot_id.config import demo_slots
 
     return ablate_slots(replace(demo_slots(), steps=options.steps), _adapter(options))
 
 
 def _ablate_videomaker(options: argparse.Namespace) -> list[str]:
+    from ..demo.runs import demo_videomaker
     from ..evidence.ablations.videomaker import ablate_videomaker
-    from ..training.methods.videomaker.config import demo_videomaker
 
     return ablate_videomaker(replace(demo_videomaker(), steps=options.steps), _adapter(options))
 
 
 def _ablate_sama(options: argparse.Namespace) -> list[str]:
+    from ..demo.runs import demo_sama
     from ..evidence.ablations.sama import ablate_sama, of_length
-    from ..training.methods.sama.config import demo_sama
 
     return ablate_sama(of_length(demo_sama(), options.steps), _adapter(options))
 
@@ -105,7 +105,7 @@ def _adapter(options: argparse.Namespace):
     """How the ablation of an adapter is run, whichever it is."""
     from ..demo import models
     from ..evidence.runs import Ablation
-    from ..training.engine.loop import Models
+    from ..training.engine.models import Models
 
     base = Models(models.DIT, options.vae or models.VAE, models.TEXT_ENCODER)
     asked = options.toys, options.seeds, options.noises, options.device, options.compile

@@ -3,18 +3,18 @@
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from .applies import refuse
 from .model import require_device
 from .outputs import add_output
 
-CPU = "cpu"
+CPU, WORLD = "cpu", "world:"
 
 
 def add_train(commands) -> None:
-    command = commands.add_parser("train", help="train the demo's VAE, then its DiT, on the procedural world")
+    command = commands.add_parser("train", help="train the demo's VAE, its DiT, and adapters for it")
     command.set_defaults(run=_train)
     command.add_argument(
         "part",
@@ -23,6 +23,12 @@ def add_train(commands) -> None:
         "sama train an adapter for the demo model",
     )
     add_output(command, "--out", "FOLDER", default=Path("runs/demo"), metavar="FOLDER")
+    command.add_argument(
+        "--data",
+        default=WORLD,
+        metavar="SCHEME:PLACE",
+        help="where clips come from; default and so far the only one: world:, the procedural demo world",
+    )
     command.add_argument("--resume", action="store_true", help="go on from the state in --out")
     command.add_argument(
         "--smoke", action="store_true", help="a few steps of a tiny model, to see that it runs"
@@ -53,70 +59,56 @@ def add_train(commands) -> None:
     command.add_argument("--seed", type=int, help="of an adapter's run; default 0")
 
 
-def _train_vae(options: argparse.Namespace) -> None:
-    from ..training.base.vae import demo_vae, smoke_vae, train_vae
+def _vae(options: argparse.Namespace):
+    from ..training.base.vae import VAE
 
-    train_vae(smoke_vae() if options.smoke else demo_vae(), options.out, options.resume, options.from_)
-
-
-def _train_dit(options: argparse.Namespace) -> None:
-    from ..training.methods.saber.config import demo_dit, smoke_dit, train_dit
-
-    config, start = smoke_dit() if options.smoke else demo_dit(), _start(options.from_, options.from_text)
-    train_dit(config, options.out, options.resume, options.compile, options.device or CPU, start)
+    return VAE(options.from_)
 
 
-def _export(options: argparse.Namespace) -> None:
-    from ..training.methods.saber.config import demo_dit, export_run, smoke_dit
+def _dit(options: argparse.Namespace):
+    from ..training.methods.saber.method import Saber
 
-    export_run(smoke_dit() if options.smoke else demo_dit(), options.out)
-
-
-def _train_adapter(module: str, name: str) -> Callable[[argparse.Namespace], None]:
-    """What trains an adapter for the demo model: `train_NAME` of a module, with its `demo_NAME` or `smoke_NAME` configuration."""
-
-    def run(options: argparse.Namespace) -> None:
-        from ..demo import models
-        from ..training.engine.loop import Models
-        from ..training.engine.state import require_unused
-
-        found = import_module(f"..training.methods.{module}.config", __package__)
-        require_unused(found.FILES, options.out, options.resume)  # SigLIP is large
-        config = getattr(found, f"{'smoke' if options.smoke else 'demo'}_{name}")()
-        base = Models(models.DIT, models.VAE, models.TEXT_ENCODER)
-        train = getattr(found, f"train_{name}")
-        seeded, device = replace(config, seed=options.seed or 0), options.device or CPU
-        given = {"compiled": options.compile, **_extractor(options.siglip, device)}
-        train(seeded, base, options.out, options.resume, device, **given)
-
-    return run
+    return Saber(_start(options.from_, options.from_text))
 
 
-def _extractor(folder: Path | None, device: str) -> dict:
-    """What --siglip gives a training besides."""
-    if folder is None:
-        return {}
+def _registered(options: argparse.Namespace):
+    from ..training import methods  # noqa: F401  (registers them)
+    from ..training.engine.method import method_named
+
+    return method_named(options.part)
+
+
+def _sama(options: argparse.Namespace):
+    from ..training.methods.sama.method import Sama
+
+    if options.siglip is None:
+        return Sama()
+    from ..training.engine.state import require_unused
     from ..training.methods.sama.targets import Siglip
 
-    return {"extractor": Siglip(folder, device)}
+    require_unused(Sama.files, options.out, options.resume)  # before SigLIP is read, which is large
+    return Sama(Siglip(options.siglip, options.device or CPU))
 
 
 @dataclass(frozen=True)
 class Part:
-    """What trains a part, and which options it takes besides --out and --smoke."""
+    """How a part is trained: the method that its options ask for, and the options it takes besides --out, --smoke and
+    --data; `adapter`: on the demo's frozen files."""
 
-    run: Callable[[argparse.Namespace], None]
+    method: Callable[[argparse.Namespace], Any]
     takes: tuple[str, ...]
+    adapter: bool = False
 
 
-ADAPTER = ("resume", "compile", "device", "seed")
+ADAPTER_TAKES = ("resume", "compile", "device", "seed")
+EXPORT = "export"
 PARTS = {
-    "vae": Part(_train_vae, ("resume", "from_")),
-    "dit": Part(_train_dit, ("resume", "compile", "from_", "from_text", "device")),
-    "export": Part(_export, ()),
-    "slot_id": Part(_train_adapter("slot_id", "slots"), ADAPTER),
-    "videomaker": Part(_train_adapter("videomaker", "videomaker"), ADAPTER),
-    "sama": Part(_train_adapter("sama", "sama"), (*ADAPTER, "siglip")),
+    "vae": Part(_vae, ("resume", "from_")),
+    "dit": Part(_dit, ("resume", "compile", "from_", "from_text", "device")),
+    EXPORT: Part(_dit, ()),
+    "slot_id": Part(_registered, ADAPTER_TAKES, adapter=True),
+    "videomaker": Part(_registered, ADAPTER_TAKES, adapter=True),
+    "sama": Part(_sama, (*ADAPTER_TAKES, "siglip"), adapter=True),
 }
 
 
@@ -126,11 +118,45 @@ def _train(options: argparse.Namespace) -> None:
         others = ", ".join(other for other, one in PARTS.items() if name in one.takes)
         refuse(options, {name: f"refvid train {options.part} has no use for it; it is for {others}"})
     require_device(options.device or CPU)
-    part.run(options)
+    from ..demo.runs import RUNS
+    from ..training.engine.method import train
+    from ..training.methods.saber.method import export_run
+
+    run = RUNS["dit" if options.part == EXPORT else options.part]
+    config, setting = run.smoke() if options.smoke else run.demo(), _setting(options, part)
+    if options.part == EXPORT:
+        export_run(config, setting)
+        return
+    if options.seed is not None:
+        config = replace(config, seed=options.seed)
+    train(part.method(options), config, setting, _previews(options, config))
+
+
+def _setting(options: argparse.Namespace, part: Part):
+    """Where the run works, and on what."""
+    from ..data.source import open_source, register_source
+    from ..demo import models
+    from ..demo.source import SCHEME, open_world
+    from ..training.engine.method import Setting
+    from ..training.engine.models import Models
+
+    register_source(SCHEME, open_world)
+    base = Models(models.DIT, models.VAE, models.TEXT_ENCODER) if part.adapter else None
+    how = {"resume": options.resume, "device": options.device or CPU, "compiled": options.compile}
+    return Setting(open_source(options.data), options.out, base, **how)
+
+
+def _previews(options: argparse.Namespace, config: Any) -> list:
+    """What is drawn while a part trains."""
+    if options.part != "slot_id":
+        return []
+    from ..evidence.preview import slot_previews
+
+    return [slot_previews(config, options.out)]
 
 
 def _start(dit_file: Path | None, text_file: Path | None):
-    from ..training.methods.saber.config import Start
+    from ..training.base.dit import Start
 
     if (dit_file is None) != (text_file is None):
         raise ValueError(

@@ -1,6 +1,8 @@
 """What an adapter makes of four unseen toys while it learns."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -8,8 +10,12 @@ import torch
 from ..core.slots import SlotEncoder, SlotsConfig
 from ..drawing.sheet import contact_sheet
 from ..hosts.plain.pipeline import Pipeline
+from ..training.engine.loop import Losses
+from ..training.methods.slot_id.config import SlotTraining
+from ..training.methods.slot_id.method import SlotTrainee
 from .trials import identity as measured
 
+logger = logging.getLogger(__name__)
 TOYS = 4
 SHOWN = ("own video", "another's video", "nobody")  # of `evaluate_identity.READINGS`
 
@@ -26,6 +32,27 @@ class Preview:
         """The toys as the adapter stands."""
         path = self._folder / f"slot_id-{step:05}.png"
         return identity_sheet(self._backbone, self._trial, encoder, SHOWN, path)
+
+
+class SlotPreviews:
+    """A callback of a run of Slot-ID: a sheet every `preview_every` steps, in the size and length of the clips that
+    are learned."""
+
+    def __init__(self, config: SlotTraining, folder: Path, backbone: Pipeline, trainee: SlotTrainee):
+        size = {"width": config.size, "height": config.size, "frames": config.meetings[0].frames}
+        shown_on = replace(backbone, settings=replace(backbone.settings, **size))
+        self._preview = Preview(shown_on, config.slots, folder)
+        self._every, self._trainee = config.preview_every, trainee
+
+    def after(self, done: int, losses: Losses) -> None:
+        """Draw, if it is time."""
+        if done % self._every == 0:
+            logger.info("slot_id preview: %s", self._preview.draw(self._trainee.encoder, done))
+
+
+def slot_previews(config: SlotTraining, folder: Path) -> Callable[[Pipeline, SlotTrainee], SlotPreviews]:
+    """Previews of a run, as `training.engine.method.train` takes them."""
+    return lambda backbone, trainee: SlotPreviews(config, folder, backbone, trainee)
 
 
 @torch.no_grad()

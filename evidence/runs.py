@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from ..core.files import claim, clear_left, write_text
-from ..training.engine.loop import Models
+from ..demo.source import WorldSource
+from ..training.engine.method import Setting
+from ..training.engine.models import Models
 from ..training.engine.state import RunFiles, difference, plain
 
 logger = logging.getLogger(__name__)
@@ -44,6 +46,11 @@ class Ablation:
     def base(self) -> dict[str, str]:
         """What every run depends on besides its configuration."""
         return self.models.digests()
+
+    def setting(self, folder: Path) -> Setting:
+        """How a run in a folder is trained: on with what is there."""
+        how = {"resume": True, "device": self.device, "compiled": self.compiled}
+        return Setting(WorldSource(), folder, self.models, self.clips, **how)
 
     def place(self, name: str, seed: int) -> Path:
         """Where a run is kept. ValueError where that is not ours."""

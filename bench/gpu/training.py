@@ -15,7 +15,7 @@ from refvid.core.lora import SELF
 from refvid.hosts.plain import tail
 from refvid.training.engine.lora import add_lora
 from refvid.training.methods.saber import losses as objective
-from refvid.training.methods.saber.batch import Batch
+from refvid.training.methods.saber.batch import MaskedBatch
 
 from .device import Device
 from .scenes import KEPT, REAL, TINY, Grid
@@ -96,13 +96,13 @@ def apart(others: list[Tensor], mine: list[Tensor]) -> float:
     return max(losses.item(), ((theirs - own).norm() / theirs.norm()).item())
 
 
-def batch_of(device: Device, grid: Grid) -> Batch:
+def batch_of(device: Device, grid: Grid) -> MaskedBatch:
     """One clip with references that keep a part of their tokens; nothing is replaced or dropped."""
     frames, rows, columns = grid
     shape = (1, 16, frames, 2 * rows, 2 * columns)
     latent, noise = (device.normal(*shape, seed=seed, dtype=torch.float32) for seed in (1, 2))
     kept = device.normal(1, COUNT * rows * columns, seed=3).sigmoid() < KEPT
-    return Batch(
+    return MaskedBatch(
         latent=latent,
         noise=noise,
         sigma=torch.full((1,), 0.5, device=device.at),

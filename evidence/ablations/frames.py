@@ -10,7 +10,7 @@ import torch
 from ...core.files import write_text
 from ...evaluation.figures import paired_interval
 from ...hosts.plain.pipeline import load_pipeline
-from ...training.methods.saber.config import TrainingConfig
+from ...training.methods.saber.config import SaberTraining
 from ..runs import Values, kept
 from ..trials.frames import GUIDED, JOINT, TEXT, guided_both_ways
 from .saber import PRETRAINED, Place, ablation_run, files_of, pretraining_run
@@ -37,7 +37,7 @@ COMPARISONS = (
 )  # fmt: skip
 
 
-def frame_run(steps: int, dropout: float) -> TrainingConfig:
+def frame_run(steps: int, dropout: float) -> SaberTraining:
     """Text and a first frame to video, from the text-to-video model of `refvid ablate`."""
     base = ablation_run(steps)
     (only,) = base.stages

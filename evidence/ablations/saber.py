@@ -17,15 +17,18 @@ from torch import Tensor
 
 from ...core.checkpoint import read_safetensors, write_tensors
 from ...core.files import replacing, write_text
+from ...demo.runs import demo_dit
+from ...demo.source import WorldSource
 from ...drawing.sheet import contact_sheet
 from ...evaluation.figures import paired_interval
 from ...hosts.plain.pipeline import load_pipeline
+from ...training.base.dit import Start
+from ...training.engine.method import Setting, train
 from ...training.engine.state import plain, weights_digest
 from ...training.masks.generator import MaskGenerator
 from ...training.masks.references import Augmentation, MaskedFrames
-from ...training.methods.saber.batch import Drawing
-from ...training.methods.saber.config import FILES, VAE, Stage, Start, TrainingConfig, demo_dit, train_dit
-from ...training.methods.saber.rows import Kind
+from ...training.methods.saber.config import ClipKind, Drawing, SaberTraining, Stage
+from ...training.methods.saber.method import VAE_FILE, Saber
 from .. import toy_figures as score
 from ..runs import begin, kept, marked, run_folder
 from ..showcase import masked
@@ -45,16 +48,16 @@ class Claim:
 
     name: str
     says: str
-    change: Callable[[TrainingConfig], TrainingConfig]
+    change: Callable[[SaberTraining], SaberTraining]
     figure: str
     sign: int
 
 
-def _masks(**options) -> Callable[[TrainingConfig], TrainingConfig]:
+def _masks(**options) -> Callable[[SaberTraining], SaberTraining]:
     return lambda config: replace(config, how=replace(config.how, generator=MaskGenerator(**options)))
 
 
-def _unmasked(config: TrainingConfig) -> TrainingConfig:
+def _unmasked(config: SaberTraining) -> SaberTraining:
     return _masks(intervals=((1.0, (1.0, 1.0)),))(config)
 
 
@@ -72,21 +75,21 @@ CLAIMS = (
 FIGURES = ("own", "retrieval", "shape", "texture", "leak", "halo", "copy")
 
 
-def ablation_run(steps: int) -> TrainingConfig:
+def ablation_run(steps: int) -> SaberTraining:
     """The run that every ablation changes: the paper's masks and augmentation (no subject masks), one kind of clip, one
     reference, no replaced frames."""
     base = demo_dit()
     drawing = Drawing(reference_counts=(1.0,), patterns=(1.0, 0, 0, 0, 0))
     return replace(
         base,
-        kinds=(Kind("scene", 9, 12, 2048, 32),),
+        kinds=(ClipKind("scene", 9, 12, 2048, 32),),
         stages=(Stage(steps, (1.0,), drawing),),
         references=2,
         how=MaskedFrames(subject_share=0.0, augmentation=Augmentation()),
     )
 
 
-def pretraining_run(steps: int) -> TrainingConfig:
+def pretraining_run(steps: int) -> SaberTraining:
     """What every run starts from: text to video, with the references of `ablation_run` never seen."""
     base = ablation_run(steps)
     (only,) = base.stages
@@ -106,7 +109,7 @@ class Place:
         """The folder of one run. ValueError where that is not ours."""
         return run_folder(self.folder, name)
 
-    def trained(self, name: str, config: TrainingConfig, before: TrainingConfig | None = None) -> Path:
+    def trained(self, name: str, config: SaberTraining, before: SaberTraining | None = None) -> Path:
         """Train `config`, from the run `before` if any, unless this very run is there; go on with one that was cut off.
         -> the run's folder."""
         own, made = self.of(name), {"config": asdict(config), "vae": weights_digest(self.vae, "--vae")}
@@ -114,13 +117,14 @@ class Place:
         ended, values = own / "ended.json", own / VALUES
         if marked(ended) == made and all(file.exists() for file in files_of(own)):
             return own
-        begin(own, made, FILES)
+        begin(own, made, Saber.files)
         for old in (ended, values):
             old.unlink(missing_ok=True)
-        with replacing(own / VAE) as partial:
+        with replacing(own / VAE_FILE) as partial:
             shutil.copyfile(self.vae, partial)
         start = None if before is None else Start(*files_of(self.of(PRETRAINED))[::2])
-        train_dit(config, own, resume=True, compiled=self.compiled, device=self.device, start=start)
+        how = {"resume": True, "device": self.device, "compiled": self.compiled}
+        train(Saber(start), config, Setting(WorldSource(), own, **how))
         write_text(ended, json.dumps(made))
         return own
 
@@ -132,7 +136,7 @@ def ablate(place: Place, steps: int, pretraining: int, toys: int) -> list[str]:
         raise ValueError(
             "refvid ablate was started by torchrun: it trains small runs in one process; run it alone"
         )
-    runs: dict[str, Callable[[TrainingConfig], TrainingConfig]] = {BASELINE: lambda config: config}
+    runs: dict[str, Callable[[SaberTraining], SaberTraining]] = {BASELINE: lambda config: config}
     runs |= {claim.name: claim.change for claim in CLAIMS}
     base, before, values = ablation_run(steps), pretraining_run(pretraining), {}
     place.trained(PRETRAINED, before)
@@ -145,7 +149,7 @@ def ablate(place: Place, steps: int, pretraining: int, toys: int) -> list[str]:
     return lines
 
 
-def _measured(config: TrainingConfig, folder: Path, toys: int, device: str) -> dict[str, Tensor]:
+def _measured(config: SaberTraining, folder: Path, toys: int, device: str) -> dict[str, Tensor]:
     """Figures of one trained run, (toys,) each; measured where its folder does not hold them, with the clips
     of the sheet."""
 
@@ -213,7 +217,7 @@ def _sentence(claim: Claim, values: dict[str, dict[str, Tensor]]) -> str:
     return f"- **{claim.name}**, of which the paper says that {claim.says}: **{verdict}** ({shift} against the whole method)."
 
 
-def _sheet(place: Place, names: list[str], toys: int, base: TrainingConfig) -> None:
+def _sheet(place: Place, names: list[str], toys: int, base: SaberTraining) -> None:
     """The first toys, one column a run."""
     trial = evaluate.Trial(toys, base.settings.frames, base.size)
     clips = [_clips_of(place.of(name)) for name in names]

@@ -14,7 +14,9 @@ from ...drawing.sheet import contact_sheet
 from ...evaluation.figures import paired_interval
 from ...hosts.plain.edit_film import with_editing_adapter
 from ...hosts.plain.pipeline import Pipeline, load_pipeline
-from ...training.methods.sama.config import FILES, SamaTraining, train_sama
+from ...training.engine.method import train
+from ...training.methods.sama.config import SamaTraining
+from ...training.methods.sama.method import Sama
 from ..runs import Ablation, Values
 from ..trials.edits import CODED, FIGURES, WITHOUT_MODEL, EditTrial, edited, evaluate_edits, without_model
 
@@ -58,8 +60,8 @@ def measured_run(ablation: Ablation, config: SamaTraining, folder: Path) -> Valu
     """Train one run in its folder and measure it, unless that is there."""
 
     def measure() -> Values:
-        ablation.begin(folder, asdict(config), FILES)
-        train_sama(config, ablation.models, folder, True, ablation.device, ablation.clips, ablation.compiled)
+        ablation.begin(folder, asdict(config), Sama.files)
+        train(Sama(), config, ablation.setting(folder))
         return evaluate_edits(
             _trained(ablation, config, folder), config.recipe, ablation.toys, ablation.noises
         )

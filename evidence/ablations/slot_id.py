@@ -15,8 +15,10 @@ from ...core.slots import SlotEncoder, SlotsConfig
 from ...evaluation.figures import paired_interval
 from ...hosts.plain.identities import slot_encoder
 from ...hosts.plain.pipeline import Pipeline, load_pipeline
-from ...training.methods.slot_id.config import FILES, SlotTraining, train_slots
-from ..preview import identity_sheet
+from ...training.engine.method import train
+from ...training.methods.slot_id.config import SlotTraining
+from ...training.methods.slot_id.method import SlotId
+from ..preview import identity_sheet, slot_previews
 from ..runs import Ablation, Values
 from ..trials import identity as measured
 from ..trials.references import CODED
@@ -99,8 +101,8 @@ def measured_run(ablation: Ablation, config: SlotTraining, folder: Path) -> Valu
     said, readings = {**asdict(config), "encoder": config.encoder.__name__}, _read_by(config.encoder)
 
     def measure() -> Values:
-        ablation.begin(folder, said, FILES)
-        train_slots(config, ablation.models, folder, True, ablation.device, ablation.clips, ablation.compiled)
+        ablation.begin(folder, said, SlotId.files)
+        train(SlotId(), config, ablation.setting(folder), [slot_previews(config, folder)])
         backbone, encoder = _trained(ablation, config, folder)
         return measured.evaluate_identity(
             backbone, config.slots, encoder, ablation.toys, ablation.noises, readings=readings

@@ -10,13 +10,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...backbones.wan.geometry import WAN
+from ...backbones.wan.text import TextEncoder
 from ...core.adapter import load_adapter
 from ...core.slots import Encoded, SlotEncoder
+from ...demo.source import WorldSource
 from ...demo.world import DYNAMICS
 from ...evaluation.figures import paired_interval
 from ...hosts.plain.identities import slot_encoder
 from ...hosts.plain.pipeline import load_pipeline
-from ...training.methods.saber.rows import Tokenize
+from ...training.engine.encode import ClipEncoder
 from ...training.methods.slot_id.config import SlotTraining
 from ...training.methods.slot_id.rows import Meetings, cached_meetings
 from ..runs import Ablation, Values
@@ -84,10 +86,10 @@ Clips = tuple[Meetings, Tensor]  # clips with the reference videos of their toys
 def _clips(config: SlotTraining, ablation: Ablation) -> Clips:
     models = ablation.models
     backbone = load_pipeline(models.dit, models.vae, models.text_encoder)
-    made = backbone.vae, backbone.text.tokenize, config.slots
+    encoder = ClipEncoder(backbone.vae, backbone.text, WorldSource(), ablation.clips)
     meeting = replace(config.meetings[0], name="probe", clips=CLIPS)
-    data = cached_meetings(*made, meeting, config.size, UNSEEN_SEED, ablation.clips)
-    return data, motion_of(data, backbone.text.tokenize)
+    data = cached_meetings(encoder, config.slots, meeting, config.size, UNSEEN_SEED)
+    return data, motion_of(data, backbone.text)
 
 
 def _told(
@@ -118,9 +120,9 @@ def _encoder(config: SlotTraining, ablation: Ablation, name: str, seed: int) -> 
     return slot_encoder(load_adapter(ablation.place(name, seed) / "slot_id.safetensors", WAN), ENCODERS[name])
 
 
-def motion_of(data: Meetings, tokenize: Tokenize) -> Tensor:
+def motion_of(data: Meetings, text: TextEncoder) -> Tensor:
     """How the first of each clip's toys moves in itself, (N,): its row of DYNAMICS, which the first word of its name says, 0 where none does."""
-    words = tokenize(list(DYNAMICS))[:, 0]
+    words = text.tokenize(list(DYNAMICS))[:, 0]
     return (data.phrases[:, 0, :1] == words).int().argmax(1)
 
 

@@ -15,8 +15,11 @@ from ...drawing.sheet import contact_sheet
 from ...evaluation.figures import paired_interval
 from ...hosts.plain.pipeline import Pipeline, generate_in_rows, load_pipeline
 from ...hosts.plain.references import References
+from ...training.engine.method import train
 from ...training.masks.references import GROUND
-from ...training.methods.videomaker.config import FILES, VideoMakerTraining, photograph, train_videomaker
+from ...training.methods.videomaker.config import VideoMakerTraining
+from ...training.methods.videomaker.losses import photograph
+from ...training.methods.videomaker.method import VideoMaker
 from .. import toy_figures as score
 from ..runs import Ablation, Values
 from ..trials.references import Trial, Variant
@@ -76,10 +79,8 @@ def measured_run(ablation: Ablation, config: VideoMakerTraining, folder: Path) -
     """Train one run in its folder and measure it, unless that is there."""
 
     def measure() -> Values:
-        ablation.begin(folder, asdict(config), FILES)
-        train_videomaker(
-            config, ablation.models, folder, True, ablation.device, ablation.clips, ablation.compiled
-        )
+        ablation.begin(folder, asdict(config), VideoMaker.files)
+        train(VideoMaker(), config, ablation.setting(folder))
         return measured(_model(ablation, config, folder), config, ablation.toys, ablation.noises)
 
     return ablation.kept(folder, [asdict(config), ablation.toys, ablation.noises], measure)

@@ -30,7 +30,7 @@ from refvid.evidence.runs import begin, kept
 from refvid.evidence.trials import frames as evaluate_frames
 from refvid.hosts.plain.long_video import Parts
 from refvid.media.outputs import PICTURE, written
-from refvid.training.engine.cache import PART, cached_rows
+from refvid.training.engine.cache import PART, Rows, cached_rows
 from refvid.training.engine.state import RunFiles
 
 pytestmark = [
@@ -49,7 +49,7 @@ def base(tmp_path_factory):
 
 
 @dataclass(frozen=True)
-class Rows:
+class Ones(Rows):
     value: Tensor
 
 
@@ -85,7 +85,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "a part": lambda folder: Parts(folder, "x").kept("keys", lambda: torch.zeros(1, 2, 2, 3)),
     "values": lambda folder: kept(folder, "this", lambda: {"a": {"b": torch.ones(9)}}),
     "what a run is begun by": lambda folder: begin(folder, {"config": {"steps": 2}}, RunFiles("toy", ())),
-    "clips": lambda folder: cached_rows(Rows, folder, "toy", PART, "x", lambda part: Rows(torch.ones(PART))),
+    "clips": lambda folder: cached_rows(Ones, folder, "toy", PART, "x", lambda part: Ones(torch.ones(PART))),
 }
 
 

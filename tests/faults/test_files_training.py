@@ -14,14 +14,16 @@ from refvid_malice_tensors import broken_names, broken_tensors
 from refvid_refused import SIZES, Reader, complaint, complaints
 from refvid_soak import amount
 from refvid_toy_run import NEWEST, RESULT, STEPS, cut_off, train_toy
+from refvid_world import setting, text_encoder, trained
 
 from refvid.core.files import MARK, read_mark, replacing
+from refvid.demo.runs import smoke_dit, smoke_vae
 from refvid.evidence.runs import kept, marked
 from refvid.hosts.plain.long_video import Parts
-from refvid.training.base.text import fresh_text_encoder
-from refvid.training.base.vae import smoke_vae, train_vae
-from refvid.training.engine.cache import PART, cached_rows
-from refvid.training.methods.saber.config import Start, begun_dit, latents_of, smoke_dit
+from refvid.training.base.dit import Start, begun_dit
+from refvid.training.base.vae import VAE
+from refvid.training.engine.cache import PART, Rows, cached_rows
+from refvid.training.methods.saber.method import Saber
 
 EVERY = {**PLACES, **BYTES, **HEADERS}
 NAMES = amount([*FEW], [*EVERY])
@@ -101,11 +103,11 @@ def test_a_state_that_says_what_cannot_be_is_refused(state, tmp_path, how):
 
 @pytest.mark.parametrize("kind", ["vae", "dit", "text"])
 def test_weights_to_start_from_are_refused_and_nothing_is_begun(files, tmp_path, kind):
-    text = fresh_text_encoder(SIZES.text_width)
+    text = text_encoder(SIZES.text_width)
 
     def begin(path: Path) -> None:
         if kind == "vae":
-            train_vae(smoke_vae(), tmp_path / "run", initial=path)
+            trained(VAE(path), smoke_vae(), tmp_path / "run")
         else:
             begun_dit(SIZES, text, Start(*(path if kind == one else files[one] for one in ("dit", "text"))))
 
@@ -118,10 +120,10 @@ def test_weights_to_start_from_are_refused_and_nothing_is_begun(files, tmp_path,
 def test_a_vae_of_48_channels_is_refused_where_the_demos_is_trained_or_trained_on(files, tmp_path):
     says = r"is the Wan 2.2 VAE \(48 channels\); this needs the Wan 2.1 VAE \(16 channels\)"
     with pytest.raises(ValueError, match=rf"^--from: vae22.safetensors {says}"):
-        train_vae(smoke_vae(), tmp_path / "run", initial=files["vae22"])
+        trained(VAE(files["vae22"]), smoke_vae(), tmp_path / "run")
     shutil.copy(files["vae22"], tmp_path / "vae.safetensors")
     with pytest.raises(ValueError, match=rf"vae.safetensors {says}"):
-        latents_of(smoke_dit(), fresh_text_encoder(32), tmp_path, "cpu")
+        Saber().backbone(smoke_dit(), setting(tmp_path))
     assert [file.name for file in tmp_path.iterdir()] == ["vae.safetensors"]
 
 
@@ -129,7 +131,7 @@ def test_a_vae_of_48_channels_is_refused_where_the_demos_is_trained_or_trained_o
 
 
 @dataclass(frozen=True)
-class Rows:
+class Numbers(Rows):
     value: torch.Tensor
 
 
@@ -137,11 +139,11 @@ def rows_in(folder: Path) -> tuple[torch.Tensor, list[int]]:
     """Encoded clips, and which parts of them were made."""
     made: list[int] = []
 
-    def encode(part: int) -> Rows:
+    def encode(part: int) -> Numbers:
         made.append(part)
-        return Rows(torch.arange(PART) + PART * part)
+        return Numbers(torch.arange(PART) + PART * part)
 
-    return cached_rows(Rows, folder, "toy", PART, "this", encode).value, made
+    return cached_rows(Numbers, folder, "toy", PART, "this", encode).value, made
 
 
 def parts_in(folder: Path) -> tuple[torch.Tensor, list[int]]:

@@ -3,10 +3,10 @@
 import torch
 from torch import Generator, Tensor
 
-from refvid.training.methods.saber.rows import Latents
+from refvid.training.methods.saber.rows import MaskedClips
 
 
-def latents(clips: int = 64, frames: int = 3, references: int = 2) -> Latents:
+def latents(clips: int = 64, frames: int = 3, references: int = 2) -> MaskedClips:
     generator = Generator().manual_seed(0)
 
     def draw(*shape: int) -> Tensor:
@@ -14,7 +14,7 @@ def latents(clips: int = 64, frames: int = 3, references: int = 2) -> Latents:
 
     words = torch.randint(3, 40, (clips, 2, 6), generator=generator)
     words[:, :, 5] = 1
-    return Latents(
+    return MaskedClips(
         latent=draw(16, frames, 8, 8).half(),
         last=draw(16, 8, 8).half(),
         reference=draw(references, 16, 8, 8).half(),

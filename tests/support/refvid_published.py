@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from refvid.backbones.wan.dit import WanDiT
 from refvid.backbones.wan.text import TextEncoder
 from refvid.core.semantic import SemanticModules
-from refvid.training.methods.sama.config import PairBatch
+from refvid.training.methods.sama.batch import PairBatch
 
 
 class Published:

@@ -1,19 +1,19 @@
 """Everything that trains, at sizes of milliseconds a step: one function of a folder each, which goes on from what the folder holds."""
 
-import itertools
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import refvid_tiny as tiny
 import torch
+from refvid_world import trained
 
 from refvid.backbones.wan.dit import DiTConfig
 from refvid.core.slots import SlotsConfig
+from refvid.demo.runs import smoke_dit
 from refvid.evidence.ablations import frames as frame_ablation
 from refvid.evidence.ablations import saber as ablation
 from refvid.evidence.ablations import sama as sama_ablation
@@ -22,17 +22,17 @@ from refvid.evidence.ablations import videomaker as videomaker_ablation
 from refvid.evidence.runs import Ablation
 from refvid.evidence.trials.frames import GUIDED, JOINT, TEXT
 from refvid.training.base import vae
-from refvid.training.base.vae import Stage as VAEStage
-from refvid.training.base.vae import View
-from refvid.training.engine import loop as adapter
-from refvid.training.engine.loop import Models
-from refvid.training.methods.saber import config as dit
-from refvid.training.methods.sama.config import SamaTraining, train_sama
-from refvid.training.methods.sama.rows import Pairs
-from refvid.training.methods.slot_id.config import SlotTraining, train_slots
-from refvid.training.methods.slot_id.rows import Meeting
-from refvid.training.methods.videomaker.config import VideoMakerTraining, train_videomaker
-from refvid.training.methods.videomaker.rows import Clips
+from refvid.training.base.vae import VAE, VAEStage, VAETraining, View
+from refvid.training.engine import loop
+from refvid.training.engine.models import Models
+from refvid.training.methods.saber.config import Stage
+from refvid.training.methods.saber.method import Saber
+from refvid.training.methods.sama.config import PairSet, SamaTraining
+from refvid.training.methods.sama.method import Sama
+from refvid.training.methods.slot_id.config import Meeting, SlotTraining
+from refvid.training.methods.slot_id.method import SlotId
+from refvid.training.methods.videomaker.config import PhotographedClips, VideoMakerTraining
+from refvid.training.methods.videomaker.method import VideoMaker
 
 SIZES = DiTConfig(48, 64, 2, 1, 16, 16, 32)
 SLOTS = SlotTraining(
@@ -41,16 +41,24 @@ SLOTS = SlotTraining(
     steps=2, rank=2, size=32, preview_every=2,
 )  # fmt: skip
 SAMA = SamaTraining(
-    1, 1, edits=Pairs("edits", 64, 5, 32), pretexts=Pairs("pretexts", 64, 5, 32), batch=2, rank=2, hidden=8
+    1,
+    1,
+    edits=PairSet("edits", 64, 5, 32),
+    pretexts=PairSet("pretexts", 64, 5, 32),
+    batch=2,
+    rank=2,
+    hidden=8,
 )
-VIDEOMAKER = VideoMakerTraining(2, clips=Clips(64, frames=5, stride=24, size=32), batch=4, rank=2)
-VAE = vae.VAEConfig(2, 4, 9, 64, (VAEStage(1, 1e-3, (View(1, 32, 2),)), VAEStage(1, 1e-3, (View(5, 32, 2),))))
+VIDEOMAKER = VideoMakerTraining(2, clips=PhotographedClips(64, frames=5, stride=24, size=32), batch=4, rank=2)
+TINY_VAE = VAETraining(
+    2, 4, 9, 64, (VAEStage(1, 1e-3, (View(1, 32, 2),)), VAEStage(1, 1e-3, (View(5, 32, 2),)))
+)
 DIT = replace(
-    dit.smoke_dit(),
-    kinds=dit.smoke_dit().kinds[1:],
-    settings=replace(dit.smoke_dit().settings, steps=1, width=64, height=64),
+    smoke_dit(),
+    kinds=smoke_dit().kinds[1:],
+    settings=replace(smoke_dit().settings, steps=1, width=64, height=64),
 )
-DIT = replace(DIT, stages=(dit.Stage(2, (1.0,)),))
+DIT = replace(DIT, stages=(Stage(2, (1.0,)),))
 
 
 def make_base(folder: Path) -> Models:
@@ -75,11 +83,11 @@ def runs(base: Models) -> dict[str, Callable[[Path], object]]:
         return ablation.Place(base.vae, folder)
 
     return {
-        "vae": lambda folder: vae.train_vae(VAE, folder, resume=True),
-        "dit": lambda folder: (with_vae(folder), dit.train_dit(DIT, folder, resume=True)),
-        "slot_id": lambda folder: train_slots(SLOTS, base, folder, resume=True),
-        "sama": lambda folder: train_sama(SAMA, base, folder, resume=True),
-        "videomaker": lambda folder: train_videomaker(VIDEOMAKER, base, folder, resume=True),
+        "vae": lambda folder: trained(VAE(), TINY_VAE, folder, resume=True),
+        "dit": lambda folder: (with_vae(folder), trained(Saber(), DIT, folder, resume=True)),
+        "slot_id": lambda folder: trained(SlotId(), SLOTS, folder, base, resume=True),
+        "sama": lambda folder: trained(Sama(), SAMA, folder, base, resume=True),
+        "videomaker": lambda folder: trained(VideoMaker(), VIDEOMAKER, folder, base, resume=True),
         "ablate saber": lambda folder: ablation.ablate(place(folder), 1, 1, 2),
         "ablate frames": lambda folder: frame_ablation.ablate_frames(place(folder), 1, 1, 2, 1),
         "ablate slot_id": lambda folder: slot_ablation.ablate_slots(SLOTS, asked(folder)),
@@ -90,14 +98,9 @@ def runs(base: Models) -> dict[str, Callable[[Path], object]]:
 
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A state after every step; ablations of one or two runs, whose figures are those of the weights they are of, not measured."""
-    for module in (adapter, dit):
-        monkeypatch.setattr(module, "SAVE_EVERY", -1.0)
-    clock = itertools.count(step=100.0)
-    monkeypatch.setattr(vae, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(loop, "SAVE_EVERY", -1.0)
     monkeypatch.setattr(vae, "quality", lambda *_: (0.0, 0.0))
-    monkeypatch.setattr(
-        ablation, "ablation_run", lambda steps: replace(DIT, stages=(dit.Stage(steps, (1.0,)),))
-    )
+    monkeypatch.setattr(ablation, "ablation_run", lambda steps: replace(DIT, stages=(Stage(steps, (1.0,)),)))
     monkeypatch.setattr(frame_ablation, "ablation_run", ablation.ablation_run)
     monkeypatch.setattr(ablation, "CLAIMS", ablation.CLAIMS[:1])
     monkeypatch.setattr(frame_ablation, "guided_both_ways", _guided)

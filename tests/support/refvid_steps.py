@@ -9,7 +9,8 @@ from refvid_tiny import TEXT_WIDTH, dit_state
 from torch import Generator, Tensor, nn
 
 from refvid.backbones.wan.dit import DiTConfig, WanDiT
-from refvid.training.methods.saber.batch import Batch, Drawing, draw_batch
+from refvid.training.methods.saber.batch import MaskedBatch, draw_batch
+from refvid.training.methods.saber.config import Drawing
 from refvid.training.methods.saber.losses import masked_reference_loss
 
 
@@ -41,7 +42,7 @@ def step_of(
     patterns = (0, 1, 0, 0, 0) if replaced else (1, 0, 0, 0, 0)
     drawing = Drawing((0.0, 1.0), patterns, reference_dropout=0.3, frame_dropout=0.5)
     drawn = draw_batch(latents(), 4, drawing, Generator().manual_seed(0))
-    batch = Batch(**{one.name: getattr(drawn, one.name).to(device) for one in fields(drawn)})
+    batch = MaskedBatch(**{one.name: getattr(drawn, one.name).to(device) for one in fields(drawn)})
     rounding = nullcontext() if autocast is None else torch.autocast(device.type, autocast)
     with rounding:
         loss = masked_reference_loss(dit, words, "saber", attention_mask)(batch)

@@ -15,6 +15,7 @@ from refvid.core.checkpoint import save_model
 from refvid.core.lora import CROSS, PROJECTIONS, lora_key
 from refvid.core.semantic import SemanticConfig, SemanticModules
 from refvid.core.slots import SlotEncoder, SlotsConfig
+from refvid.demo import captions
 from refvid.hosts.plain.pipeline import SETTINGS
 from refvid.training.base.text import fresh_text_encoder
 
@@ -117,7 +118,7 @@ def save_vae22(folder: Path, name: str = "vae22.safetensors", *widths: int) -> P
 
 def save_text_encoder(folder: Path, name: str = "text.safetensors", width: int = TEXT_WIDTH) -> Path:
     torch.manual_seed(2)
-    save_model(fresh_text_encoder(width).tensors(), folder / name, dtype=torch.float32)
+    save_model(fresh_text_encoder(width, captions.vocabulary()).tensors(), folder / name, dtype=torch.float32)
     return folder / name
 
 

@@ -3,6 +3,7 @@ outside."""
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,11 @@ from safetensors.torch import load_file
 from torch import nn
 
 from refvid.core.checkpoint import read_safetensors, write_tensors
-from refvid.training.engine import loop as adapter
-from refvid.training.engine.optimise import Optimiser
+from refvid.training.engine import loop
+from refvid.training.engine.average import Average
+from refvid.training.engine.learner import Learner
+from refvid.training.engine.noise import Draws
+from refvid.training.engine.optimise import Optimiser, warm_hold_decay
 from refvid.training.engine.state import RunFiles, RunState
 
 FILES = RunFiles("toy", ("toy.safetensors",), ("toy-[0-9]*.png",))
@@ -43,17 +47,22 @@ def train_toy(
     state = RunState(FILES, folder, {"config": {"steps": steps, "width": width}, **made_by}, resume)
     torch.manual_seed(0)
     toy = Toy(width)
-    optimiser = Optimiser(toy, lambda _, parameter: parameter.ndim == 2, 0.01, average=0.9)
+    optimiser = Optimiser(toy, lambda _, parameter: parameter.ndim == 2, 0.01)
+    learner = Learner(toy, optimiser, Average(toy, 0.9))
 
-    def losses(step: int, generator: torch.Generator):
+    def seed(draws: Draws, step: int) -> None:
+        draws.own.manual_seed(3 * steps + step)
+
+    def losses(draws: Draws, step: int) -> loop.Losses:
         at_step(step)
-        given = torch.randn(4, 5, generator=generator)
+        given = torch.randn(4, 5, generator=draws.own)
         return {"loss": (1.0, toy.layers(given).float().square().mean())}
 
     with pytest.MonkeyPatch.context() as often:
-        often.setattr(adapter, "SAVE_EVERY", -1.0)
-        adapter.train_adapter(adapter.AdapterRun(state, 3, steps, toy, optimiser, losses))
-    write_tensors(dict(optimiser.average.module.state_dict()), folder / "toy.safetensors", {})
+        often.setattr(loop, "SAVE_EVERY", -1.0)
+        rate = partial(warm_hold_decay, steps=steps)
+        loop.take_steps(loop.Run(state, learner, steps, rate, seed, losses))
+    write_tensors(dict(learner.average.module.state_dict()), folder / "toy.safetensors", {})
 
 
 def in_a_child(work: Callable[[], None]) -> int:

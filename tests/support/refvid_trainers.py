@@ -7,28 +7,43 @@ from pathlib import Path
 import pytest
 import torch
 from refvid_latents import latents
+from refvid_world import trained
 from torch import Generator, Tensor, nn
 
 from refvid.backbones.wan.dit import DiTConfig, WanDiT
 from refvid.backbones.wan.text import TextEncoder
 from refvid.backbones.wan.vae import WanVAE
-from refvid.core.adapter import save_adapter
 from refvid.core.checkpoint import save_model
 from refvid.core.slots import SlotsConfig
-from refvid.training.engine.loop import Models
-from refvid.training.engine.lora import add_lora, lora_state
+from refvid.demo.runs import smoke_dit
+from refvid.training.engine.lora import add_lora
+from refvid.training.engine.models import Models
 from refvid.training.masks.references import MaskedFrames
-from refvid.training.methods.saber import config as dit_training
+from refvid.training.methods.saber import export as saber_export
+from refvid.training.methods.saber import method as saber
 from refvid.training.methods.saber.batch import draw_batch
+from refvid.training.methods.saber.config import ClipKind, SaberTraining, turn
 from refvid.training.methods.saber.losses import masked_reference_loss
-from refvid.training.methods.saber.rows import Encoder, Kind, Latents
-from refvid.training.methods.sama import config as sama
-from refvid.training.methods.sama.rows import EditPairs, Pairs
+from refvid.training.methods.saber.rows import MaskedClips
+from refvid.training.methods.sama import export as sama_export
+from refvid.training.methods.sama import method as sama
+from refvid.training.methods.sama.batch import draw_pairs
+from refvid.training.methods.sama.config import PairSet, SamaTraining
+from refvid.training.methods.sama.losses import sama_losses
+from refvid.training.methods.sama.rows import EditPairs
 from refvid.training.methods.sama.targets import TOKENS
-from refvid.training.methods.slot_id import config as slot_id
-from refvid.training.methods.slot_id.rows import Meeting, Meetings
-from refvid.training.methods.videomaker import config as videomaker
-from refvid.training.methods.videomaker.rows import Clips, Photographed
+from refvid.training.methods.slot_id import export as slot_export
+from refvid.training.methods.slot_id import method as slot_id
+from refvid.training.methods.slot_id.batch import draw_meeting
+from refvid.training.methods.slot_id.config import Meeting, SlotTraining
+from refvid.training.methods.slot_id.losses import identity_loss
+from refvid.training.methods.slot_id.rows import Meetings
+from refvid.training.methods.videomaker import export as videomaker_export
+from refvid.training.methods.videomaker import method as videomaker
+from refvid.training.methods.videomaker.batch import draw_photographed
+from refvid.training.methods.videomaker.config import PhotographedClips, VideoMakerTraining
+from refvid.training.methods.videomaker.losses import videomaker_losses
+from refvid.training.methods.videomaker.rows import Photographed
 
 SIZES = DiTConfig(48, 64, 2, 1, 16, 16, 32)
 STEPS, ROWS, BATCH, SEED = 3, 12, 4, 7
@@ -47,7 +62,7 @@ def words(*shape: int) -> Tensor:
     return made
 
 
-def pairs(pairs: Pairs) -> EditPairs:
+def pairs(pairs: PairSet) -> EditPairs:
     draw = drawn(len(pairs.name))
     return EditPairs(draw(16, 2, 4, 4), draw(16, 2, 4, 4), draw(2, 4, 4).sigmoid(), words(), draw(TOKENS, 14))
 
@@ -74,19 +89,19 @@ def seeded(step: int) -> Generator:
 class Sama:
     """Pretexts first, then edits; semantic anchoring counts λ."""
 
-    edits, pretexts = Pairs("edits", 64, 5, 32), Pairs("pretexts", 64, 5, 32)
-    config = sama.SamaTraining(1, STEPS - 1, 0.3, edits, pretexts, BATCH, rank=2, hidden=20, seed=SEED)
+    edits, pretexts = PairSet("edits", 64, 5, 32), PairSet("pretexts", 64, 5, 32)
+    config = SamaTraining(1, STEPS - 1, edits, pretexts, 0.3, BATCH, rank=2, hidden=20, seed=SEED)
     files = ("sama.safetensors",)
 
     def feed(self, patch: pytest.MonkeyPatch) -> None:
-        def made(vae, tokenize, extractor, asked: Pairs, *where) -> EditPairs:
+        def made(encoder, extractor, asked: PairSet) -> EditPairs:
             assert asked in (self.edits, self.pretexts) and extractor is sama.HAND_MADE
             return pairs(asked)
 
         patch.setattr(sama, "cached_pairs", made)
 
     def train(self, models: Models, folder: Path) -> None:
-        sama.train_sama(self.config, models, folder)
+        trained(sama.Sama(), self.config, folder, models)
 
     def trainee(self, dit: WanDiT, text: TextEncoder) -> nn.Module:
         return sama.SamaTrainee(self.config, dit, 14)
@@ -94,30 +109,30 @@ class Sama:
     def loss(self, dit: WanDiT, text: TextEncoder, learns, step: int) -> Tensor:
         data = pairs(self.config.pretexts if step < 1 else self.config.edits)
         prefix = text.tokenize(["[Video edit]"])[0]
-        batch = sama.draw_pairs(data, self.config, prefix, seeded(step))
-        video, semantic = sama.sama_losses(dit, learns.semantics, text, self.config.recipe, batch)
+        batch = draw_pairs(data, self.config, prefix, seeded(step))
+        video, semantic = sama_losses(dit, learns.semantics, text, self.config.recipe, batch)
         return video + 0.3 * semantic
 
     def export(self, learned, text: TextEncoder, folder: Path) -> None:
-        sama._export(learned, self.config, "hand-made", folder / self.files[0])
+        lora = dict(learned.lora.items())
+        sama_export.export(learned.semantics, lora, self.config, "hand-made", folder / self.files[0])
 
 
 class SlotId:
     """Clips of one and of two people, by how many clips there are of each."""
 
-    config = slot_id.SlotTraining(SLOTS, MEETINGS, STEPS, rank=2, size=32, seed=SEED)
+    config = SlotTraining(SLOTS, MEETINGS, STEPS, rank=2, size=32, seed=SEED)
     files = ("slot_id.safetensors",)
 
     def feed(self, patch: pytest.MonkeyPatch) -> None:
-        def made(vae, tokenize, slots: SlotsConfig, meeting: Meeting, size: int, *where) -> Meetings:
+        def made(encoder, slots: SlotsConfig, meeting: Meeting, size: int) -> Meetings:
             assert (slots, size) == (SLOTS, self.config.size)
             return meetings(meeting)
 
         patch.setattr(slot_id, "cached_meetings", made)
-        patch.setattr(slot_id, "_preview", lambda *given: None)
 
     def train(self, models: Models, folder: Path) -> None:
-        slot_id.train_slots(self.config, models, folder)
+        trained(slot_id.SlotId(), self.config, folder, models)
 
     def trainee(self, dit: WanDiT, text: TextEncoder) -> nn.Module:
         return slot_id.SlotTrainee(self.config, dit)
@@ -125,76 +140,72 @@ class SlotId:
     def loss(self, dit: WanDiT, text: TextEncoder, learns, step: int) -> Tensor:
         generator = seeded(step)
         turn = int(torch.multinomial(torch.tensor([128.0, 64.0]), 1, generator=generator))
-        batch = slot_id.draw_meeting(meetings(MEETINGS[turn]), BATCH, self.config, generator)
-        return slot_id.identity_loss(dit, learns.encoder, text, batch)
+        batch = draw_meeting(meetings(MEETINGS[turn]), BATCH, self.config, generator)
+        return identity_loss(dit, learns.encoder, text, batch)
 
     def export(self, learned, text: TextEncoder, folder: Path) -> None:
-        state = learned.encoder.state_dict()
-        save_adapter(SLOTS, state, lora_state(learned.lora), folder / self.files[0])
+        slot_export.export(learned.encoder, learned.lora, self.config, folder / self.files[0])
 
 
 class VideoMaker:
     """Recognition counts β."""
 
-    config = videomaker.VideoMakerTraining(
-        STEPS, recognition_weight=0.3, clips=Clips(64), batch=BATCH, rank=2, seed=SEED
+    config = VideoMakerTraining(
+        STEPS, recognition_weight=0.3, clips=PhotographedClips(64, 32), batch=BATCH, rank=2, seed=SEED
     )
     files = ("videomaker.safetensors",)
 
     def feed(self, patch: pytest.MonkeyPatch) -> None:
-        def made(vae, tokenize, clips: Clips, *where) -> Photographed:
+        def made(encoder, clips: PhotographedClips) -> Photographed:
             assert clips == self.config.clips
             return photographs()
 
         patch.setattr(videomaker, "cached_photographed", made)
 
     def train(self, models: Models, folder: Path) -> None:
-        videomaker.train_videomaker(self.config, models, folder)
+        trained(videomaker.VideoMaker(), self.config, folder, models)
 
     def trainee(self, dit: WanDiT, text: TextEncoder) -> nn.Module:
         return add_lora(dit, 2, "self_attn")
 
     def loss(self, dit: WanDiT, text: TextEncoder, learns, step: int) -> Tensor:
-        batch = videomaker.draw_photographed(photographs(), self.config, seeded(step))
-        video, recognition = videomaker.videomaker_losses(dit, text, self.config)(batch)
+        batch = draw_photographed(photographs(), self.config, seeded(step))
+        video, recognition = videomaker_losses(dit, text, self.config)(batch)
         return video + 0.3 * recognition
 
     def export(self, learned, text: TextEncoder, folder: Path) -> None:
-        videomaker._export(learned, self.config, folder / self.files[0])
+        videomaker_export.export(learned, self.config, folder / self.files[0])
 
 
 class Backbone:
     """The DiT and its text encoder: the first stage sees single toys, the second both kinds."""
 
-    stages = (replace(dit_training.smoke_dit().stages[0], steps=1), dit_training.smoke_dit().stages[1])
-    config = replace(dit_training.smoke_dit(), model=SIZES, stages=stages, seed=SEED)
+    stages = (replace(smoke_dit().stages[0], steps=1), smoke_dit().stages[1])
+    config = replace(smoke_dit(), model=SIZES, stages=stages, seed=SEED)
     files = ("dit.safetensors", "text_encoder.safetensors")
 
     def feed(self, patch: pytest.MonkeyPatch) -> None:
-        config = self.config
-
-        def made(encoder: Encoder, kind: Kind, folder: Path) -> Latents:
-            how = encoder.how, encoder.references, encoder.size, encoder.seed
-            assert how == (config.how, config.references, config.size, SEED)
+        def made(encoder, kind: ClipKind, config: SaberTraining) -> MaskedClips:
+            assert config == self.config
             return self.data(kind)
 
-        patch.setattr(dit_training, "cached_latents", made)
+        patch.setattr(saber, "cached_clips", made)
 
-    def data(self, kind: Kind) -> Latents:
+    def data(self, kind: ClipKind) -> MaskedClips:
         return latents(frames=(kind.frames + 3) // 4)
 
     def train(self, models: Models, folder: Path) -> None:
         folder.mkdir()
         save_model(dict(WanVAE(2).state_dict()), folder / "vae.safetensors")
-        dit_training.train_dit(self.config, folder)
+        trained(saber.Saber(), self.config, folder)
 
     def trainee(self, dit: WanDiT, text: TextEncoder) -> nn.Module:
         text.model.requires_grad_()
-        return dit_training.Trainee(dit.train().requires_grad_(), text)
+        return saber.SaberTrainee(dit.train().requires_grad_(), text)
 
     def loss(self, dit: WanDiT, text: TextEncoder, learns, step: int) -> Tensor:
         stage = self.config.stage_of(step)
-        kind = self.config.kinds[dit_training._turn(stage.shares, step)]
+        kind = self.config.kinds[turn(stage.shares, step)]
         common, own = (
             Generator().manual_seed((SEED * self.config.steps + step) * 2 + more) for more in (0, 1)
         )
@@ -203,7 +214,8 @@ class Backbone:
         return masked_reference_loss(learns.dit, text, self.config.recipe, masked)(batch)
 
     def export(self, learned, text: TextEncoder, folder: Path) -> None:
-        dit_training.export(learned, text, self.config, folder)
+        averaged = TextEncoder(learned.text, text.spiece_model)
+        saber_export.export(learned.dit, averaged, self.config, folder)
 
 
 class Unmasked(Backbone):

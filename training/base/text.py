@@ -1,12 +1,12 @@
-"""The demo's text encoder: a small UMT5 over the words of the demo world, trained together with the DiT."""
+"""A small UMT5 over a list of words, from nothing; trained together with a DiT."""
 
 import io
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from ...backbones.wan.text import TextEncoder, umt5
-from ...demo import captions
 
 
 def word_pieces(words: list[str]) -> bytes:
@@ -22,12 +22,13 @@ def word_pieces(words: list[str]) -> bytes:
     return model.getvalue()
 
 
-def fresh_text_encoder(width: int) -> TextEncoder:
-    """An untrained UMT5 of two layers that knows the demo world's vocabulary."""
-    pieces = word_pieces(captions.vocabulary())
-    encoder = TextEncoder(umt5(len(captions.vocabulary()) + 3, width, 2, 4, width // 4, 2 * width), pieces)
-    if encoder.unknown_words(" ".join(captions.vocabulary())):
-        raise ValueError("vocabulary: a word of the demo world has no piece")
+def fresh_text_encoder(width: int, vocabulary: Sequence[str]) -> TextEncoder:
+    """An untrained UMT5 of two layers that knows these words. ValueError where one of them gets no piece."""
+    words = list(vocabulary)
+    encoder = TextEncoder(umt5(len(words) + 3, width, 2, 4, width // 4, 2 * width), word_pieces(words))
+    unknown = encoder.unknown_words(" ".join(words))
+    if unknown:
+        raise ValueError(f"vocabulary: {unknown[0]} gets no piece; needed words without spaces")
     return encoder
 
 

@@ -1,12 +1,12 @@
-"""Train a small Wan VAE. Every 3x3x3 kernel but two uses its present frame only, so that it trains as a picture
-network; time is mixed by the time convolutions, the decoder's first and the encoder's last layer (our choice)."""
+"""A small Wan VAE from nothing. Every 3x3x3 kernel but two uses its present frame only, so that it trains as a picture
+network; time is mixed by the time convolutions, the decoder's first and the encoder's last layer
+[choice: vae-of-pictures]."""
 
 import logging
 import math
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Generator, Tensor, nn
@@ -16,13 +16,16 @@ from ...backbones.wan.loading import load_vae
 from ...backbones.wan.vae import WanVAE
 from ...backbones.wan.vae_layers import CausalConv, FrameAttention
 from ...core.checkpoint import save_model
-from ...demo import world
+from ...data.source import Source
+from ..engine.loop import Losses
+from ..engine.method import Setting
+from ..engine.noise import Draws
 from ..engine.optimise import Optimiser, warm_hold_decay
-from ..engine.state import RunFiles, RunState, weights_digest
+from ..engine.parallel import Ranks
+from ..engine.state import RunFiles, weights_digest
 from ..masks.references import masked_frames
 
 logger = logging.getLogger(__name__)
-FILES = RunFiles("vae", ("vae.safetensors",))
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class View:
 
 
 @dataclass(frozen=True)
-class Stage:
+class VAEStage:
     """A leg of the training: batches of these kinds in turn, for so many steps."""
 
     steps: int
@@ -44,42 +47,25 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class VAEConfig:
+class VAETraining:
     """Everything a VAE run depends on."""
 
     width: int
     clips: int
     frames: int
     size: int
-    stages: tuple[Stage, ...]
+    stages: tuple[VAEStage, ...]
     noise: float = 0.1  # on the latent, in units of its deviation: smooths it as a KL term would
     seed: int = 0
 
 
-def demo_vae() -> VAEConfig:
-    """The demo's VAE: pictures first, then crops of clips, then whole clips."""
-    crop, clip_crop, picture, clip = View(1, 32, 64), View(5, 32, 16), View(1, 80, 12), View(9, 80, 3)
-    stages = (
-        Stage(800, 3.5e-3, (View(1, 32, 32),)),
-        Stage(1200, 3.5e-3, (crop, clip_crop, picture, clip_crop)),
-        Stage(700, 1.7e-3, (clip, clip_crop, picture, clip)),
-    )
-    return VAEConfig(width=8, clips=3072, frames=9, size=world.SIZE, stages=stages)
+class Crops:
+    """Clips and masked references in bytes, and crops of them near the subject."""
 
-
-def smoke_vae() -> VAEConfig:
-    """A few steps of every kind, for tests."""
-    return VAEConfig(
-        2, 8, 9, 64, (Stage(2, 1e-3, (View(1, 32, 4),)), Stage(2, 1e-3, (View(5, 32, 2), View(9, 64, 2))))
-    )
-
-
-class Clips:
-    """Rendered clips and masked references in bytes, and crops of them near the toy."""
-
-    def __init__(self, config: VAEConfig):
+    def __init__(self, config: VAETraining, source: Source):
+        self.source = source
         generator = Generator().manual_seed(config.seed)
-        video, alpha = varied_clips(config, config.clips, generator)
+        video, alpha = varied_clips(config, source, config.clips, generator)
         references, masks = masked_frames(video, alpha, generator)
         self.video, self.references = _bytes(video), _bytes(references)
         self.where, self.reference_where = alpha.gt(0.5)[:, 0], masks.gt(0.5)[:, 0]
@@ -98,19 +84,22 @@ class Clips:
         return _crop(crops, where, view.size, generator).float() / 127.5 - 1
 
 
-def varied_clips(config: VAEConfig, clips: int, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Three quarters single toys, one quarter pairs: video (N, 3, F, H, W), alpha (N, 1, F, H, W) of all toys."""
+def varied_clips(
+    config: VAETraining, source: Source, clips: int, generator: Generator
+) -> tuple[Tensor, Tensor]:
+    """Three quarters of one subject, one quarter of pairs: video (N, 3, F, H, W), alpha (N, 1, F, H, W) of all
+    subjects."""
     pairs = clips // 4
     parts = [
-        world.render_cast(world.sample_cast(n, generator, duet), config.frames, config.size)
-        for n, duet in ((clips - pairs, False), (pairs, True))
-        if n
+        source.footage(count, generator, subjects).film(config.size, config.frames)
+        for count, subjects in ((clips - pairs, 1), (pairs, 2))
+        if count
     ]
     return torch.cat([video for video, _ in parts]), torch.cat([a.sum(1, keepdim=True) for _, a in parts])
 
 
 def _crop(clips: Tensor, where: Tensor, size: int, generator: Generator) -> Tensor:
-    """Windows centred on a random pixel of the toy, jittered so that borders and ground are seen too."""
+    """Windows centred on a random pixel of the subject, jittered so that borders and ground are seen too."""
     n, _, _, height, width = clips.shape
     pixel = torch.multinomial(where.flatten(1) + 0.07, 1, generator=generator)[:, 0]
     jitter = torch.randint(-14, 15, (2, n), generator=generator) - size // 2
@@ -122,41 +111,91 @@ def _crop(clips: Tensor, where: Tensor, size: int, generator: Generator) -> Tens
     return picked.permute(0, 3, 4, 1, 2)
 
 
-def train_vae(config: VAEConfig, folder: Path, resume: bool = False, initial: Path | None = None) -> WanVAE:
-    """Train and leave `vae.safetensors` (fp16, unit latents on this world) in `folder`; from the weights of the VAE
-    `initial` where given, which keeps its width."""
-    begun = None if initial is None else weights_digest(initial, "--from")
-    state = RunState(FILES, folder, {"config": asdict(config), "--from": begun}, resume)
-    torch.manual_seed(config.seed)
-    clips, generator = Clips(config), Generator().manual_seed(config.seed + 1)
-    vae = (
-        WanVAE(config.width)
-        if initial is None
-        else load_vae(initial, what="--from", needed=WAN_2_1).train().requires_grad_()
-    )
-    start_as_pictures(vae, fresh=initial is None)
-    optimiser = Optimiser(vae, lambda _, p: p.ndim > 3 and min(p.shape[:2]) > 3, rate=1.0, average=0.99)
-    steps = sum(stage.steps for stage in config.stages)
-    first = state.first_step(vae, optimiser, generator, steps)
-    shown = time.monotonic()
-    for step in range(first, steps):
-        stage, inside = _stage(config.stages, step)
-        loss = _step_loss(
-            vae, clips.batch(stage.views[inside % len(stage.views)], generator), config.noise, generator
+@dataclass(frozen=True)
+class CropBatch:
+    """One step: crops (B, 3, frames, H, W) in [-1, 1], and noise of their latents' shape."""
+
+    video: Tensor
+    shake: Tensor
+
+
+@dataclass(frozen=True)
+class VAE:
+    """A `Method`: a VAE from nothing, or from the weights of `initial`, which keeps its width."""
+
+    initial: Path | None = None
+    name = "vae"
+    files = RunFiles("vae", ("vae.safetensors",))
+    average = 0.99
+
+    def made_by(self, config: VAETraining, setting: Setting, ranks: Ranks) -> dict[str, Any]:
+        """As `Method`. ValueError where several processes, another device or compiling are asked for."""
+        if ranks.count > 1 or setting.device != "cpu" or setting.compiled:
+            raise ValueError("a VAE trains in one process, on the CPU, not compiled; leave the others out")
+        begun = None if self.initial is None else weights_digest(self.initial, "--from")
+        return {"config": asdict(config), "--from": begun}
+
+    def backbone(self, config: VAETraining, setting: Setting) -> None:
+        """Nothing is there before."""
+
+    def data(self, config: VAETraining, backbone: None, setting: Setting, ranks: Ranks) -> "Crops":
+        """Clips in bytes: they are not encoded."""
+        return Crops(config, setting.source)
+
+    def trainee(self, config: VAETraining, backbone: None, data: "Crops") -> WanVAE:
+        """Whose past is not seen yet."""
+        fresh = self.initial is None
+        vae = (
+            WanVAE(config.width)
+            if self.initial is None
+            else load_vae(self.initial, what="--from", needed=WAN_2_1).train().requires_grad_()
         )
-        loss.backward()
-        optimiser.step(vae, stage.rate * warm_hold_decay(inside, stage.steps, warm=40, hold=0.3, floor=0.05))
-        if time.monotonic() - shown > 30 or step + 1 == steps:
-            shown = time.monotonic()
-            logger.info("vae step %d of %d: loss %.4f", step + 1, steps, loss.item())
-            state.save(vae, optimiser, generator, step + 1)
-    vae.load_state_dict(optimiser.average.module.state_dict())
-    vae.eval().requires_grad_(False)
-    whole, inside_toy = quality(vae, config)
-    logger.info("vae: %.1f dB on unseen clips, %.1f dB inside the toy", whole, inside_toy)
-    centre_latents(vae, clips.video[:256].float() / 127.5 - 1)
-    save_model(dict(vae.state_dict()), folder / "vae.safetensors")
-    return vae
+        start_as_pictures(vae, fresh)
+        return vae
+
+    def optimiser(self, config: VAETraining, trainee: WanVAE, ranks: Ranks) -> Optimiser:
+        """Muon for kernels; the rate is the stage's."""
+        return Optimiser(trainee, lambda _, p: p.ndim > 3 and min(p.shape[:2]) > 3, rate=1.0)
+
+    def compile(self, backbone: None, trainee: WanVAE) -> None:
+        """Refused by `made_by`."""
+
+    def steps(self, config: VAETraining) -> int:
+        """Of all stages."""
+        return sum(stage.steps for stage in config.stages)
+
+    def rate(self, config: VAETraining, step: int) -> float:
+        """The stage's, from its own start: warm, hold, decay."""
+        stage, inside = _stage(config.stages, step)
+        return stage.rate * warm_hold_decay(inside, stage.steps, warm=40, hold=0.3, floor=0.05)
+
+    def seed(self, config: VAETraining, draws: Draws, step: int, ranks: Ranks) -> None:
+        """Once: later steps draw on, and the state keeps the generator."""
+        if not step:
+            draws.own.manual_seed(config.seed + 1)
+
+    def draw(self, config: VAETraining, data: "Crops", draws: Draws, step: int, ranks: Ranks) -> CropBatch:
+        """Crops of the stage's kinds in turn."""
+        stage, inside = _stage(config.stages, step)
+        video = data.batch(stage.views[inside % len(stage.views)], draws.own)
+        batch, _, *size = video.shape
+        return CropBatch(
+            video, torch.randn(batch, WAN_2_1.channels, *WAN_2_1.latent(*size), generator=draws.own)
+        )
+
+    def losses(self, config: VAETraining, backbone: None, trainee: WanVAE, batch: CropBatch) -> Losses:
+        """`reconstruction_loss`."""
+        return {"loss": (1.0, reconstruction_loss(trainee, batch, config.noise))}
+
+    def export(
+        self, config: VAETraining, backbone: None, data: "Crops", averaged: WanVAE, folder: Path
+    ) -> None:
+        """Write `vae.safetensors` (fp16), with unit latents on the source's clips."""
+        averaged.eval().requires_grad_(False)
+        whole, inside = quality(averaged, config, data.source)
+        logger.info("vae: %.1f dB on unseen clips, %.1f dB inside the subject", whole, inside)
+        centre_latents(averaged, data.video[:256].float() / 127.5 - 1)
+        save_model(dict(averaged.state_dict()), folder / "vae.safetensors")
 
 
 def start_as_pictures(vae: WanVAE, fresh: bool = True) -> None:
@@ -183,24 +222,22 @@ def _start_as_copy(convolution: CausalConv) -> None:
         copy.add_(identity)
 
 
-def _step_loss(vae: WanVAE, video: Tensor, noise: float, generator: Generator) -> Tensor:
-    """L1 + L2 + half the L1 of the picture's gradients, with noise on the latent (our choice)."""
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        video = video.contiguous(memory_format=torch.channels_last_3d)
-        latent = vae.encode(video, chunk=2 * vae.geometry.group)
-        shake = torch.randn(latent.shape, generator=generator)
-        deviation = latent.detach().float().std((0, 2, 3, 4), keepdim=True)
-        out = vae.decode(latent + noise * deviation * shake, chunk=2)
+def reconstruction_loss(vae: WanVAE, batch: CropBatch, noise: float) -> Tensor:
+    """L1 + L2 + half the L1 of the picture's gradients, with `noise` deviations on the latent [choice: vae-loss]."""
+    video = batch.video.contiguous(memory_format=torch.channels_last_3d)
+    latent = vae.encode(video, chunk=2 * vae.geometry.group)
+    deviation = latent.detach().float().std((0, 2, 3, 4), keepdim=True)
+    out = vae.decode(latent + noise * deviation * batch.shake, chunk=2)
     error = out.float() - video
     slopes = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
     return error.abs().mean() + error.pow(2).mean() + 0.5 * slopes + 1e-4 * latent.float().pow(2).mean()
 
 
 @torch.no_grad()
-def quality(vae: WanVAE, config: VAEConfig, clips: int = 32) -> tuple[float, float]:
-    """Peak signal-to-noise ratio in dB on clips never trained on: the whole picture, and inside the toy."""
+def quality(vae: WanVAE, config: VAETraining, source: Source, clips: int = 32) -> tuple[float, float]:
+    """Peak signal-to-noise ratio in dB on clips never trained on: the whole picture, and inside the subject."""
     generator = Generator().manual_seed(config.seed + 1000)
-    video, alpha = varied_clips(config, clips, generator)
+    video, alpha = varied_clips(config, source, clips, generator)
     error = (vae.decode(vae.encode(video)).clamp(-1, 1) - video).pow(2).mean(1, keepdim=True) / 4
     whole, inside = error.mean(), (error * alpha).sum() / alpha.sum()
     return -10 * math.log10(whole), -10 * math.log10(inside)
@@ -223,7 +260,7 @@ def centre_latents(vae: WanVAE, video: Tensor) -> None:
     vae.conv2.weight.div_(gain.view(1, -1, 1, 1, 1))
 
 
-def _stage(stages: tuple[Stage, ...], step: int) -> tuple[Stage, int]:
+def _stage(stages: tuple[VAEStage, ...], step: int) -> tuple[VAEStage, int]:
     for stage in stages:
         if step < stage.steps:
             return stage, step

@@ -3,11 +3,12 @@
 import logging
 import stat
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 
 from ...core.checkpoint import read_safetensors, read_shapes, write_tensors
 from ...core.files import clear_left
@@ -18,16 +19,31 @@ PART = 64  # rows rendered and encoded together
 SHARD = 512  # rows in a file
 MADE_BY = "made_by"  # metadata: what the rows depend on
 OURS = b'{"__metadata__":{"%s":' % MADE_BY.encode()  # how our files begin, after eight bytes; cut short too
-RowsT = TypeVar("RowsT")
+RowsT = TypeVar("RowsT", bound="Rows")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Columns of equal length, tensors whose first dimension is the rows."""
+
+    def __len__(self) -> int:
+        return len(getattr(self, _names(self)[0]))
+
+    def __getitem__(self: RowsT, index: Tensor) -> RowsT:
+        return type(self)(**{name: getattr(self, name)[index] for name in _names(self)})
+
+    def to(self: RowsT, device: torch.device | str) -> RowsT:
+        """The same on a device."""
+        return type(self)(**{name: getattr(self, name).to(device) for name in _names(self)})
 
 
 def cached_rows(
     rows: type[RowsT], folder: Path, name: str, count: int, made_by: str, encode_part: Callable[[int], RowsT]
 ) -> RowsT:
-    """`count` rows of a dataclass of tensors in files of SHARD each: read what was `made_by` the same before,
-    make the rest by `encode_part(index)`, PART rows each. A run that is cut off loses one file at most; a
-    longer one adds to what is there; a file of ours that is cut short is made again. ValueError where count
-    is no multiple of PART, or a file is there that is not of ours."""
+    """`count` rows in files of SHARD each: read what was `made_by` the same before, make the rest by
+    `encode_part(index)`, PART rows each. A run that is cut off loses one file at most; a longer one adds to what
+    is there; a file of ours that is cut short is made again. ValueError where count is no multiple of PART, or
+    a file is there that is not of ours."""
     if count % PART:
         raise ValueError(f"clips is {count}; clips are rendered in parts of {PART}: give a multiple")
     starts = range(0, count, SHARD)

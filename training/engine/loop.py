@@ -1,83 +1,111 @@
-"""What the training of every adapter shares: a frozen DiT, and a loop in which only what is added to it learns."""
+"""The one loop in which everything is trained, and its callbacks: average, log, save, and what a run brings."""
 
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor
 
-from ..methods.saber.config import SAVE_EVERY
-from .optimise import Optimiser, warm_hold_decay
-from .state import RunFiles, RunState, weights_digest
+from .learner import Learner
+from .noise import Draws
+from .parallel import ALONE, Ranks, average_gradients
+from .state import RunState
 
 logger = logging.getLogger(__name__)
+SAVE_EVERY = 60.0  # seconds, between two lines of the log and between two states
+Losses = dict[str, tuple[float, Tensor]]  # by name: the weight in what is minimised, and the value
+
+
+class Callback(Protocol):
+    """What is done after every step."""
+
+    def after(self, done: int, losses: Losses) -> None:
+        """`done` steps are taken; `losses` are those of the last one."""
+        ...
 
 
 @dataclass(frozen=True)
-class Models:
-    """The frozen backbone: DiT, VAE and text encoder files."""
-
-    dit: Path
-    vae: Path
-    text_encoder: Path
-
-    def digests(self) -> dict[str, str]:
-        """Of the weights of each, by name. ValueError where one is missing."""
-        return {one.name: weights_digest(getattr(self, one.name), f"base {one.name}") for one in fields(self)}
-
-
-def adapter_state(
-    files: RunFiles, config: Any, models: Models, folder: Path, resume: bool, device: str, **besides: str
-) -> RunState:
-    """The state of an adapter's run, of which `config` and what is given besides says all but the base. Comes
-    before any work; ValueError as `RunState` says."""
-    made_by = {
-        "config": asdict(config),
-        "base": models.digests(),
-        "device": torch.device(device).type,
-        **besides,
-    }
-    return RunState(files, folder, made_by, resume)
-
-
-@dataclass(frozen=True)
-class AdapterRun:
+class Run:
     """One run of `steps`.
 
-    losses  of a step, from a generator: its parts by name, each by its weight in what is minimised, which is their sum, and its value
-            for the log. What a step draws depends on the seed and the step alone, so that a run that goes on ends in the same file
-    after   is called with the number of steps done
+    rate    of a step: its factor of the optimiser's rate
+    seed    sets the generators of a step. What it draws depends on its seed and the step alone where a run that
+            goes on has to end in the same file
+    losses  of a step. What is minimised is the sum of its parts, each by its weight
     """
 
     state: RunState
-    seed: int
+    learner: Learner
     steps: int
-    trainee: nn.Module
-    optimiser: Optimiser
-    losses: Callable[[int, Generator], dict[str, tuple[float, Tensor]]]
-    after: Callable[[int], None] = lambda done: None
+    rate: Callable[[int], float]
+    seed: Callable[[Draws, int], None]
+    losses: Callable[[Draws, int], Losses]
+    ranks: Ranks = ALONE
 
 
-def train_adapter(run: AdapterRun, device: str = "cpu") -> None:
-    """Take every step that its state has not taken. The averaged weights are the optimiser's."""
-    generator = Generator(device)
-    first = run.state.first_step(run.trainee, run.optimiser, generator, run.steps)
-    shown, seen = time.monotonic(), []
+def take_steps(run: Run, device: str = "cpu", callbacks: Sequence[Callback] = ()) -> None:
+    """Take every step that its state has not taken. `callbacks` come before the state is saved, in the process
+    that writes files alone: what a kill kept from being made is made again."""
+    learner, draws = run.learner, Draws.on(device)
+    first = run.state.first_step(learner, draws.own, run.steps)
+    after: list[Callback] = [_Averaging(learner)]
+    if run.ranks.first:
+        after += [*callbacks, _Log(run), _Save(run, draws)]
     for step in range(first, run.steps):
-        generator.manual_seed(run.seed * run.steps + step)
+        run.seed(draws, step)
         with torch.autocast(torch.device(device).type, dtype=torch.bfloat16):
-            parts = run.losses(step, generator)
-        torch.stack([weight * value for weight, value in parts.values()]).sum().backward()
-        run.optimiser.step(run.trainee, warm_hold_decay(step, run.steps))
-        seen.append(torch.stack([value.detach() for _, value in parts.values()]))
-        run.after(step + 1)  # before the state is saved: what a kill kept from being made is made again
-        if time.monotonic() - shown > SAVE_EVERY or step + 1 == run.steps:
-            means = zip(parts, torch.stack(seen).mean(0).tolist(), strict=True)
+            losses = run.losses(draws, step)
+        torch.stack([weight * value for weight, value in losses.values()]).sum().backward()
+        average_gradients(learner.optimiser.parameters, run.ranks)
+        learner.optimiser.step(learner.module, run.rate(step))
+        for callback in after:
+            callback.after(step + 1, losses)
+
+
+class _Averaging:
+    def __init__(self, learner: Learner):
+        self._average = learner.average
+
+    def after(self, done: int, losses: Losses) -> None:
+        self._average.update()
+
+
+class _Every:
+    """True once in SAVE_EVERY seconds, and after the last step."""
+
+    def __init__(self, steps: int):
+        self._steps, self._before = steps, time.monotonic()
+
+    def due(self, done: int) -> bool:
+        if time.monotonic() - self._before <= SAVE_EVERY and done < self._steps:
+            return False
+        self._before = time.monotonic()
+        return True
+
+
+class _Log:
+    """A line with the mean of every part of the loss since the line before."""
+
+    def __init__(self, run: Run):
+        self._name, self._steps = run.state.files.name, run.steps
+        self._every, self._seen = _Every(run.steps), []
+
+    def after(self, done: int, losses: Losses) -> None:
+        self._seen.append(torch.stack([value.detach() for _, value in losses.values()]))
+        if self._every.due(done):
+            means = zip(losses, torch.stack(self._seen).mean(0).tolist(), strict=True)
             told = ", ".join(f"{name} {value:.4f}" for name, value in means)
-            logger.info("%s step %d of %d: %s", run.state.files.name, step + 1, run.steps, told)
-            shown, seen = time.monotonic(), []
-            run.state.save(run.trainee, run.optimiser, generator, step + 1)
+            logger.info("%s step %d of %d: %s", self._name, done, self._steps, told)
+            self._seen = []
+
+
+class _Save:
+    def __init__(self, run: Run, draws: Draws):
+        self._run, self._draws, self._every = run, draws, _Every(run.steps)
+
+    def after(self, done: int, losses: Losses) -> None:
+        if self._every.due(done):
+            self._run.state.save(self._run.learner, self._draws.own, done)

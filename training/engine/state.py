@@ -11,16 +11,16 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from ...core.checkpoint import read_safetensors, read_shapes, write_tensors
 from ...core.files import clear_left
-from .optimise import Optimiser, require_run, restore_run, run_tensors
+from .learner import Learner
 
 logger = logging.getLogger(__name__)
 STEP, MADE_BY = "step", "made_by"  # metadata of a state; those of 0.1.0 say the step alone
-CHUNK = 1 << 24  # bytes
-Read = Callable[[Path, str], tuple[dict[str, Tensor], dict[str, str]]]
+_DIGEST_BYTES = 1 << 24  # read at once
+_Read = Callable[[Path, str], tuple[dict[str, Tensor], dict[str, str]]]
 
 
 @dataclass(frozen=True)
@@ -95,12 +95,12 @@ class RunState:
         if len(wrong) == len(self.files.states(self.folder)):
             raise ValueError(self._none(wrong))
 
-    def first_step(self, module: nn.Module, optimiser: Optimiser, generator: Generator, steps: int) -> int:
+    def first_step(self, learner: Learner, generator: Generator, steps: int) -> int:
         """The step to go on from, everything as it was there; 0 for a run that begins. ValueError as
         `restore` says, and for a state that is past this run's end."""
         if not self.resume or not self.files.found_states(self.folder):
             return 0
-        step = self.restore(module, optimiser, generator)
+        step = self.restore(learner, generator)
         if step > steps:
             raise ValueError(
                 f"--resume: the state in {self.folder} has taken {step} steps, this run has {steps}; "
@@ -111,16 +111,16 @@ class RunState:
             logger.info("%s has taken all its %d steps; %s: written again from its state", *told)
         return step
 
-    def restore(self, module: nn.Module, optimiser: Optimiser, generator: Generator | None = None) -> int:
+    def restore(self, learner: Learner, generator: Generator | None = None) -> int:
         """Take the newest state that is whole; -> its step. One that is not is named in a warning. ValueError
         where none is."""
         wrong: list[str] = []
         for path in self.files.states(self.folder):
             try:
                 shapes, step, _ = _whole(path, read_shapes)
-                require_run(shapes, module, optimiser, generator, f"state: {path.name}")
+                learner.require(shapes, generator, f"state: {path.name}")
                 tensors, _, _ = _whole(path, read_safetensors)
-                restore_run(tensors, module, optimiser, generator, f"state: {path.name}")
+                learner.restore(tensors, generator, f"state: {path.name}")
             except ValueError as error:
                 wrong.append(str(error))
                 continue
@@ -130,12 +130,12 @@ class RunState:
             return step
         raise ValueError(self._none(wrong))
 
-    def save(self, module: nn.Module, optimiser: Optimiser, generator: Generator, step: int) -> None:
+    def save(self, learner: Learner, generator: Generator, step: int) -> None:
         """Keep the run as it is after so many steps. OSError where that cannot be written; the states are
         then as they were."""
         (newest, before), fresh = self.files.states(self.folder), self.files.fresh(self.folder)
         said = {STEP: json.dumps(step), MADE_BY: json.dumps(self.made_by)}
-        write_tensors(run_tensors(module, optimiser, generator), fresh, said)
+        write_tensors(learner.tensors(generator), fresh, said)
         if self._newest_is_whole:  # a broken one does not take the place of a whole one
             newest.replace(before)
         fresh.replace(newest)
@@ -163,7 +163,7 @@ def require_unused(files: RunFiles, folder: Path, resume: bool) -> None:
         )
 
 
-def _whole(path: Path, read: Read) -> tuple[dict[str, Tensor], int, dict | None]:
+def _whole(path: Path, read: _Read) -> tuple[dict[str, Tensor], int, dict | None]:
     """Tensors of a state, its step, and what it was made by, None where it does not say. ValueError where it
     is not there, cut short, or says no step."""
     if not path.exists():
@@ -214,7 +214,7 @@ def weights_digest(path: Path, what: str) -> str:
         with path.open("rb") as file:
             header = int.from_bytes(file.read(8), "little")
             file.seek(min(8 + header, path.stat().st_size))
-            while part := file.read(CHUNK):
+            while part := file.read(_DIGEST_BYTES):
                 digest.update(part)
     except OSError as error:
         raise ValueError(f"{what}: {path} cannot be read ({error.strerror}); give another file") from error

@@ -1,1 +1,11 @@
-"""A folder a method: config, rows, batch, losses, export. No method knows another."""
+"""The methods that can be trained, each in a folder of its own: config, rows, batch, losses, export, and the `method`
+that the engine is given. No method knows another."""
+
+from ..engine.method import register
+from .saber.method import Saber
+from .sama.method import Sama
+from .slot_id.method import SlotId
+from .videomaker.method import VideoMaker
+
+for _method in (Saber(), SlotId(), VideoMaker(), Sama()):
+    register(_method)

@@ -7,6 +7,7 @@ import refvid_tiny as tiny
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refvid_world import text_encoder
 from torch import Tensor
 
 from refvid.backbones.base import Tail, attend_all
@@ -16,7 +17,6 @@ from refvid.backbones.wan.text import CONTEXT_LENGTH, fold_padding
 from refvid.core.positions import sinusoid
 from refvid.kernels.eager import masked_attention
 from refvid.kernels.grouped import Groups, in_groups
-from refvid.training.base.text import fresh_text_encoder
 
 FRAMES, SIDE = 3, 8
 # Two layers of fp32 sums in another order, on values near one; a real difference below is above 1e-3.
@@ -240,7 +240,7 @@ def test_attention_with_a_bias_is_the_eager_kernel_on_the_same_queries_keys_and_
 
 
 def test_folded_padding_is_512_tokens_of_padding(dit):
-    encoder = fresh_text_encoder(tiny.TEXT_WIDTH)
+    encoder = text_encoder(tiny.TEXT_WIDTH)
     prompts = ["a toy", "a ring moving right on dark background"]
     tokens = encoder.tokenize(prompts)
     with torch.no_grad():

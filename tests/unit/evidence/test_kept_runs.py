@@ -16,7 +16,7 @@ from refvid.evidence.ablations import saber as ablation
 from refvid.evidence.runs import Ablation, begin, kept
 from refvid.training.engine import cache
 from refvid.training.engine.cache import MADE_BY, PART, cached_rows
-from refvid.training.engine.loop import Models
+from refvid.training.engine.models import Models
 from refvid.training.engine.state import RunFiles
 
 VALUES = {"own": {"right": torch.tensor([0.25, torch.nan]), "leak": torch.tensor([1.0, 2.0])}}

@@ -19,7 +19,7 @@ from refvid.evidence.trials import edits as measuring
 from refvid.evidence.trials.edits import CODED, FIGURES, SOURCE
 from refvid.hosts.plain.edit_film import with_editing_adapter
 from refvid.hosts.plain.pipeline import load_pipeline
-from refvid.training.engine.loop import Models
+from refvid.training.engine.models import Models
 from refvid.training.methods.sama import config as sama
 from refvid.training.methods.sama.config import SamaTraining
 from refvid.training.methods.sama.rows import Pairs

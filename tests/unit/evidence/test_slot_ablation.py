@@ -16,7 +16,7 @@ from refvid.evidence.ablations.slot_id import COMPARISONS, Comparison, Side, sen
 from refvid.evidence.runs import Ablation
 from refvid.evidence.trials import identity as measured
 from refvid.evidence.trials.references import CODED
-from refvid.training.engine.loop import Models
+from refvid.training.engine.models import Models
 from refvid.training.methods.slot_id.config import SlotTraining
 from refvid.training.methods.slot_id.rows import Meeting
 

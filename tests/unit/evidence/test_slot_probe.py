@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import refvid_tiny as tiny
 import torch
+from refvid_world import text_encoder
 
 from refvid.backbones.wan.dit import DiTConfig
 from refvid.backbones.wan.loading import load_vae
@@ -20,8 +21,7 @@ from refvid.evidence.ablations.slot_probe import (
     told_by_probe,
 )
 from refvid.evidence.runs import Ablation
-from refvid.training.base.text import fresh_text_encoder
-from refvid.training.engine.loop import Models
+from refvid.training.engine.models import Models
 from refvid.training.methods.slot_id.config import SlotTraining
 from refvid.training.methods.slot_id.rows import Meeting, cached_meetings
 
@@ -32,7 +32,7 @@ MEETING = Meeting("alone", 1, 64, 4, frames=5, stride=24)
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clips")
-    vae, text = load_vae(tiny.save_vae(folder, width=2)), fresh_text_encoder(32)
+    vae, text = load_vae(tiny.save_vae(folder, width=2)), text_encoder(32)
     return cached_meetings(vae, text.tokenize, SLOTS, MEETING, 32, 7, folder)
 
 
@@ -56,7 +56,7 @@ def test_it_finds_what_lies_in_the_features_and_nothing_else():
 
 
 def test_the_motion_of_a_toy_is_what_its_name_says(data):
-    text = fresh_text_encoder(32)
+    text = text_encoder(32)
     found = motion_of(data, text.tokenize)
     assert set(found.tolist()) == set(range(len(world.DYNAMICS)))
     words = text.tokenize(["spinning star", "ring"])
@@ -88,7 +88,7 @@ def test_the_table_has_every_probe_and_each_run_is_looked_at_once(tmp_path, monk
     def read(encoder, data, probe):
         looked.append(probe.encoder)
         told = 1.0 if probe.encoder == "slots" and probe.ordered else 0.0
-        kinds = motion_of(data, fresh_text_encoder(32).tokenize)
+        kinds = motion_of(data, text_encoder(32).tokenize)
         return told * torch.nn.functional.one_hot(kinds).float()[:, None]
 
     monkeypatch.setattr(slot_probe, "CLIPS", 64)

@@ -31,7 +31,7 @@ from refvid.evidence.ablations.videomaker import (
 from refvid.evidence.runs import Ablation
 from refvid.evidence.trials.references import Trial, Variant, clips_of
 from refvid.hosts.plain.pipeline import Settings
-from refvid.training.engine.loop import Models
+from refvid.training.engine.models import Models
 from refvid.training.masks.references import GROUND
 from refvid.training.methods.videomaker import config as videomaker
 from refvid.training.methods.videomaker.config import VideoMakerTraining

@@ -87,15 +87,15 @@ LEFT = {
         'frame.width < NARROW or frame.width % 2 or frame.height % 2 or fields or "yuv41" in frame.format.name': "colours of half resolution",
     },
     "training/methods/saber/rows.py": {
-        "return world.sample_cast(PART, generator, duet=index % 4 == 3)": "every fourth part shows pairs",
+        "return encoder.source.footage(PART, generator, subjects=2 if index % 4 == 3 else 1)": "every fourth part shows pairs",
     },
     "training/methods/sama/rows.py": {
-        "cast = world.sample_cast(PART, generator, duet=index % 4 == 3)": "every fourth part shows pairs",
+        "footage = source.footage(PART, generator, subjects=2 if index % 4 == 3 else 1)": "every fourth part shows pairs",
     },
     "training/engine/state.py": {'return f"sha256 {digest.hexdigest()[:16]}"': "letters of a digest"},
     "training/base/text.py": {
         'sentence_iterator=iter([" ".join(words)] * 4), model_writer=model, model_type="word",': "words, four times over",
-        "encoder = TextEncoder(umt5(len(captions.vocabulary()) + 3, width, 2, 4, width // 4, 2 * width), pieces)": "heads of a text encoder",
+        "encoder = TextEncoder(umt5(len(words) + 3, width, 2, 4, width // 4, 2 * width), word_pieces(words))": "heads of a text encoder",
     },
     "training/base/vae.py": {
         "pairs = clips // 4": "a quarter of the clips show pairs",

@@ -9,21 +9,26 @@ from pathlib import Path
 import pytest
 import torch
 from refvid_toy_run import BEFORE, NEWEST, RESULT, STEPS, as_uninterrupted, cut_off, held, train_toy
+from refvid_world import setting, trained
 from safetensors.torch import save_file
 
 from refvid import cli
 from refvid.cli import train as cli_train
 from refvid.cli.train import PARTS
 from refvid.core.checkpoint import read_safetensors
-from refvid.training.base import vae
-from refvid.training.engine import loop as adapter
-from refvid.training.engine.loop import Models
-from refvid.training.engine.state import difference, weights_digest
-from refvid.training.methods.saber import config as dit
-from refvid.training.methods.sama import config as sama
-from refvid.training.methods.sama import targets as semantic_targets
-from refvid.training.methods.slot_id import config as slot_id
-from refvid.training.methods.videomaker import config as videomaker
+from refvid.demo.runs import RUNS, smoke_dit, smoke_slots
+from refvid.training.base.vae import VAE
+from refvid.training.engine import method
+from refvid.training.engine.models import Models
+from refvid.training.engine.parallel import ALONE, Ranks
+from refvid.training.engine.state import RunState, difference, plain, weights_digest
+from refvid.training.methods.saber import method as saber
+from refvid.training.methods.saber.method import VAE_FILE, Saber
+from refvid.training.methods.sama import targets
+from refvid.training.methods.sama.method import Sama
+from refvid.training.methods.sama.targets import HandMade
+from refvid.training.methods.slot_id.method import SlotId
+from refvid.training.methods.videomaker.method import VideoMaker
 
 
 def busy(*_: object, **__: object):
@@ -148,68 +153,60 @@ def test_a_digest_is_of_the_weights_and_not_of_what_is_said_beside_them(tmp_path
 # ---- every trainer
 
 
-TRAINERS = {
-    "vae": (vae.FILES, vae, "Clips", lambda m, f, go: vae.train_vae(vae.smoke_vae(), f, go)),
-    "dit": (dit.FILES, dit, "fresh_text_encoder", lambda m, f, go: dit.train_dit(dit.smoke_dit(), f, go)),
-    "slot_id": (
-        slot_id.FILES,
-        slot_id,
-        "load_pipeline",
-        lambda m, f, go: slot_id.train_slots(slot_id.smoke_slots(), m, f, go),
-    ),
-    "videomaker": (
-        videomaker.FILES,
-        videomaker,
-        "load_pipeline",
-        lambda m, f, go: videomaker.train_videomaker(videomaker.smoke_videomaker(), m, f, go),
-    ),
-    "sama": (
-        sama.FILES,
-        sama,
-        "load_pipeline",
-        lambda m, f, go: sama.train_sama(sama.smoke_sama(), m, f, go),
-    ),
-}
+TRAINERS = {"vae": VAE(), "dit": Saber(), "slot_id": SlotId(), "videomaker": VideoMaker(), "sama": Sama()}
 
 
 @pytest.mark.parametrize("name", TRAINERS)
 def test_every_trainer_refuses_before_any_work(tmp_path, monkeypatch, name):
-    files, module, work, train = TRAINERS[name]
+    method, config = TRAINERS[name], RUNS[name].smoke()
+    files = method.files
     save_file({"a": torch.ones(1)}, tmp_path / "base.safetensors")
     models = Models(*[tmp_path / "base.safetensors"] * 3)
-    monkeypatch.setattr(module, work, busy)
+    monkeypatch.setattr(type(method), "backbone", busy)
     results = [one.replace("[0-9]*", "00500") for one in (*files.results, *files.beside)]
     names = [*(file.name for file in files.states(Path())), *results]
     for number, (file, go_on) in enumerate(product(names, (False, True))):
         folder = tmp_path / f"{number}"
         folder.mkdir()
         if name == "dit":  # it trains on the VAE that lies there
-            save_file({"a": torch.ones(1)}, folder / dit.VAE)
+            save_file({"a": torch.ones(1)}, folder / VAE_FILE)
         (folder / file).write_bytes(b"hours of work")
         before = held(folder)
         with pytest.raises(ValueError, match=f"{folder}.*{file}"):
-            train(models, folder, go_on)
+            trained(method, config, folder, models, resume=go_on)
         assert held(folder) == before
     (folder / file).unlink()
     with pytest.raises(AssertionError, match="work was begun"):  # else the refusals prove nothing
-        train(models, folder, False)
+        trained(method, config, folder, models)
 
 
 def test_all_that_an_adapters_run_depends_on_is_said_in_its_state(tmp_path):
     base = [tmp_path / f"{name}.safetensors" for name in ("dit", "vae", "text")]
     for number, path in enumerate(base):
         save_file({"a": torch.full((1,), float(number))}, path)
-    state = adapter.adapter_state(
-        slot_id.FILES, slot_id.smoke_slots(), Models(*base), tmp_path, False, "cpu", features="f"
-    )
+    asked, config = setting(tmp_path, Models(*base)), smoke_slots()
+    state = RunState(Sama.files, tmp_path, Sama().made_by(config, asked, ALONE))
     assert state.made_by.keys() == {"config", "base", "device", "features"}
+    assert state.made_by["features"] == "hand-made" and state.made_by["device"] == "cpu"
     assert (
         state.made_by["config"]["encoder"] == "SlotEncoder" and len(set(state.made_by["base"].values())) == 3
     )
-    other = replace(slot_id.smoke_slots(), seed=1)
-    changed = adapter.adapter_state(slot_id.FILES, other, Models(*base), tmp_path, False, "cpu")
-    assert difference(state.made_by, {**changed.made_by, "features": "f"}) == ("config.seed", "0", "1")
+    changed = Sama().made_by(replace(config, seed=1), asked, ALONE)
+    assert difference(state.made_by, plain(changed)) == ("config.seed", "0", "1")
     json.dumps(state.made_by)
+
+
+def test_what_a_part_cannot_do_is_refused_before_any_work(tmp_path):
+    two = Ranks(0, 2)
+    for name in ("slot_id", "videomaker", "sama"):
+        with pytest.raises(ValueError, match="needs the DiT, VAE and text encoder that it is for"):
+            trained(TRAINERS[name], RUNS[name].smoke(), tmp_path)
+        with pytest.raises(ValueError, match="2 processes were started; an adapter trains in one"):
+            TRAINERS[name].made_by(RUNS[name].smoke(), setting(tmp_path), two)
+    for ranks, how in ((two, {}), (ALONE, {"device": "cuda"}), (ALONE, {"compiled": True})):
+        with pytest.raises(ValueError, match="a VAE trains in one process, on the CPU, not compiled"):
+            VAE().made_by(RUNS["vae"].smoke(), setting(tmp_path, **how), ranks)
+    assert not list(tmp_path.iterdir())
 
 
 # ---- the command line
@@ -241,16 +238,9 @@ def test_an_option_that_a_part_has_no_use_for_is_refused_by_name(tmp_path, capsy
 @pytest.mark.parametrize("part", PARTS)
 def test_an_option_that_a_part_takes_reaches_its_trainer(tmp_path, monkeypatch, part):
     calls = []
-    for module, names in (
-        (vae, ["train_vae"]),
-        (dit, ["train_dit", "export_run"]),
-        (slot_id, ["train_slots"]),
-        (videomaker, ["train_videomaker"]),
-        (sama, ["train_sama"]),
-    ):
-        for name in names:
-            monkeypatch.setattr(module, name, lambda *given, **named: calls.append(repr((given, named))))
-    monkeypatch.setattr(semantic_targets, "Siglip", lambda folder, device: f"of {folder}")
+    for module, name in ((method, "train"), (saber, "export_run")):
+        monkeypatch.setattr(module, name, lambda *given: calls.append(repr(given[:3])))
+    monkeypatch.setattr(targets, "Siglip", lambda folder, device: HandMade(f"of {folder}"))
     asked = {name: ["1"] if name == "seed" else values for name, values in GIVEN.items()}
     asked["device"] = ["cuda"]
     monkeypatch.setattr(cli_train, "require_device", lambda name: name)
@@ -277,5 +267,5 @@ def test_a_device_that_is_not_there_is_refused_before_any_work(tmp_path, capsys,
 def test_there_is_nothing_to_export_without_a_state(tmp_path):
     (tmp_path / "dit.safetensors").write_bytes(b"somebody's")
     with pytest.raises(ValueError, match=r"holds no dit-run.safetensors; needed a run to export"):
-        dit.export_run(dit.smoke_dit(), tmp_path)
+        saber.export_run(smoke_dit(), setting(tmp_path))
     assert held(tmp_path) == {"dit.safetensors": b"somebody's"}

@@ -8,6 +8,7 @@ import refvid_riders as plain
 import refvid_tiny as tiny
 import torch
 from refvid_published import Published, patches
+from refvid_world import clip_encoder, trained
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Generator, Tensor
@@ -25,16 +26,26 @@ from refvid.demo import models as demo
 from refvid.hosts.plain.edit_film import with_editing_adapter
 from refvid.hosts.plain.pipeline import load_pipeline
 from refvid.hosts.plain.source import Source
-from refvid.training.engine import loop as adapter
-from refvid.training.engine.loop import Models
-from refvid.training.methods.sama import config as sama
-from refvid.training.methods.sama.config import SamaTrainee, SamaTraining, draw_pairs, sama_losses, train_sama
-from refvid.training.methods.sama.rows import Pairs, cached_pairs
+from refvid.training.engine import loop
+from refvid.training.engine.models import Models
+from refvid.training.methods.sama import method
+from refvid.training.methods.sama.batch import draw_pairs
+from refvid.training.methods.sama.config import PairSet, SamaTraining
+from refvid.training.methods.sama.export import export
+from refvid.training.methods.sama.losses import sama_losses
+from refvid.training.methods.sama.method import HAND_MADE, Sama, SamaTrainee
+from refvid.training.methods.sama.rows import cached_pairs
 from refvid.training.methods.sama.targets import Siglip
 
 SIZES = DiTConfig(48, 64, 2, 2, 16, 16, 32)
 CONFIG = SamaTraining(
-    2, 2, edits=Pairs("edits", 64, 5, 32), pretexts=Pairs("pretexts", 64, 5, 32), batch=4, rank=2, hidden=20
+    2,
+    2,
+    edits=PairSet("edits", 64, 5, 32),
+    pretexts=PairSet("pretexts", 64, 5, 32),
+    batch=4,
+    rank=2,
+    hidden=20,
 )
 PLAIN = replace(CONFIG, semantic_weight=0.0)
 
@@ -52,7 +63,7 @@ def clips(tmp_path_factory):
 @pytest.fixture(scope="module")
 def data(models, clips):
     text, vae = load_text_encoder(models.text_encoder), load_vae(models.vae)
-    return cached_pairs(vae, text.tokenize, sama.HAND_MADE, CONFIG.edits, sama.PAIRS_SEED, clips)
+    return cached_pairs(clip_encoder(vae, text, clips), HAND_MADE, CONFIG.edits)
 
 
 class Setting:
@@ -200,7 +211,8 @@ def test_without_semantic_weight_there_are_no_semantic_tokens_and_their_modules_
 
 @torch.no_grad()
 def test_the_file_makes_what_was_trained(setting, models, tmp_path):
-    sama._export(setting.trainee, CONFIG, "hand-made", tmp_path / "sama.safetensors")
+    learned = setting.trainee
+    export(learned.semantics, dict(learned.lora.items()), CONFIG, "hand-made", tmp_path / "sama.safetensors")
     bare = load_pipeline(models.dit, models.vae, models.text_encoder)
     loaded = with_editing_adapter(bare, tmp_path / "sama.safetensors", 1.0, "--adapter")
     batch, texts = setting.batch, {"positive": setting.text.encode(["[Video edit] add a red star"])}
@@ -228,7 +240,7 @@ def test_a_run_that_was_cut_off_ends_in_the_same_file_which_says_what_it_is(
     models, data, clips, tmp_path, monkeypatch
 ):
     whole, cut, names = tmp_path / "whole", tmp_path / "cut", []
-    draw = sama.draw_pairs
+    draw = method.draw_pairs
 
     def noted(rows, *given):
         names.append("edits" if torch.equal(rows.target, data.target) else "pretexts")
@@ -236,17 +248,17 @@ def test_a_run_that_was_cut_off_ends_in_the_same_file_which_says_what_it_is(
             raise KeyboardInterrupt
         return draw(rows, *given)
 
-    monkeypatch.setattr(sama, "draw_pairs", noted)
-    monkeypatch.setattr(adapter, "SAVE_EVERY", -1.0)
+    monkeypatch.setattr(method, "draw_pairs", noted)
+    monkeypatch.setattr(loop, "SAVE_EVERY", -1.0)
     cut_at = 0
-    train_sama(CONFIG, models, whole, clips=clips)
+    trained(Sama(), CONFIG, whole, models, clips=clips)
     assert names == ["pretexts", "pretexts", "edits", "edits"]
     names.clear()
     cut_at = 4
     with pytest.raises(KeyboardInterrupt):
-        train_sama(CONFIG, models, cut, clips=clips)
+        trained(Sama(), CONFIG, cut, models, clips=clips)
     cut_at = 0
-    train_sama(CONFIG, models, cut, resume=True, clips=clips)
+    trained(Sama(), CONFIG, cut, models, resume=True, clips=clips)
     ours, theirs = (load_file(folder / "sama.safetensors") for folder in (whole, cut))
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
     for kind in ("self_attn", "cross_attn"):
@@ -271,7 +283,7 @@ def test_one_command_trains_it_on_the_demo_model(tmp_path):
 
 def test_semantic_tokens_are_of_the_siglip_that_is_given(models, tmp_path):
     tower = Siglip(tiny.save_tower(tmp_path / "tower", 0))
-    train_sama(replace(CONFIG, motion_steps=0), models, tmp_path, extractor=tower)
+    trained(Sama(tower), replace(CONFIG, motion_steps=0), tmp_path, models)
     state = load_file(tmp_path / "sama.safetensors")
     assert state["siglip_feat_mlp.fc1.weight"].shape[1] == state["semantic_head.proj.weight"].shape[0] == 24
     with safe_open(tmp_path / "sama.safetensors", framework="pt") as file:

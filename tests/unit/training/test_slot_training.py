@@ -7,6 +7,7 @@ import pytest
 import refvid_tiny as tiny
 import torch
 from PIL import Image
+from refvid_world import clip_encoder, setting, trained
 from safetensors.torch import load_file
 
 from refvid.backbones.base import Identities
@@ -18,21 +19,21 @@ from refvid.backbones.wan.text import load_text_encoder
 from refvid.core.adapter import load_adapter
 from refvid.core.guidance import CONDITIONED
 from refvid.core.slots import SlotsConfig
+from refvid.demo.source import WorldFootage
+from refvid.evidence.preview import slot_previews
 from refvid.hosts.plain.evaluation import Evaluation
 from refvid.hosts.plain.identities import slot_encoder
-from refvid.training.engine import loop as training
-from refvid.training.engine.loop import Models
+from refvid.training.engine import loop
 from refvid.training.engine.lora import LowRank, add_lora, lora_state
+from refvid.training.engine.method import train
+from refvid.training.engine.models import Models
 from refvid.training.engine.optimise import GENTLE, Optimiser
-from refvid.training.methods.slot_id import config as slot_id
-from refvid.training.methods.slot_id.config import (
-    SlotTrainee,
-    SlotTraining,
-    draw_meeting,
-    identity_loss,
-    train_slots,
-)
-from refvid.training.methods.slot_id.rows import Meeting, cached_meetings
+from refvid.training.methods.slot_id import losses, method
+from refvid.training.methods.slot_id.batch import draw_meeting
+from refvid.training.methods.slot_id.config import Meeting, SlotTraining
+from refvid.training.methods.slot_id.losses import identity_loss
+from refvid.training.methods.slot_id.method import SlotId, SlotTrainee
+from refvid.training.methods.slot_id.rows import cached_meetings
 
 SLOTS = SlotsConfig(16, 48, width=16, place_width=4, slots=3, anchors=2, frames=5, size=32)
 MEETINGS = (Meeting("alone", 1, 64, 4, frames=5, stride=24), Meeting("pair", 2, 64, 4, frames=5, stride=24))
@@ -48,7 +49,7 @@ def models(tmp_path_factory) -> Models:
 @pytest.fixture(scope="module")
 def pairs(models, tmp_path_factory):
     text, vae = load_text_encoder(models.text_encoder), load_vae(models.vae)
-    return cached_meetings(vae, text.tokenize, SLOTS, MEETINGS[1], 32, 0, tmp_path_factory.mktemp("pairs"))
+    return cached_meetings(clip_encoder(vae, text, tmp_path_factory.mktemp("pairs")), SLOTS, MEETINGS[1], 32)
 
 
 def drawn(data, config=CONFIG, size=64):
@@ -90,6 +91,23 @@ def test_pairs_show_the_same_people_elsewhere(pairs):
     assert (flat[:, 0] - flat[:, 1]).norm(dim=1).min() > 1e-2
 
 
+def test_each_of_a_pair_has_a_video_and_a_name_of_its_own(models, tmp_path, monkeypatch):
+    filmed, elsewhere = [], WorldFootage.elsewhere
+
+    def film(footage, subject, *asked):
+        filmed.append((footage, subject))
+        return elsewhere(footage, subject, *asked)
+
+    monkeypatch.setattr(WorldFootage, "elsewhere", film)
+    text = load_text_encoder(models.text_encoder)
+    rows = cached_meetings(clip_encoder(load_vae(models.vae), text, tmp_path), SLOTS, MEETINGS[1], 32)
+    assert [subject for _, subject in filmed] == [0, 1]
+    footage = filmed[0][0]
+    for subject in (0, 1):
+        names = text.tokenize(footage.names(subject))
+        assert torch.equal(rows.phrases[:, subject, : names.shape[1]], names)
+
+
 def test_identity_text_and_both_are_left_out_as_often_as_said(pairs):
     batch = drawn(pairs, size=6000)
     silent = batch.tokens[:, 1:].eq(0).all(1)
@@ -125,7 +143,7 @@ def test_a_row_without_identity_reads_the_learned_nobody_once(models, pairs):
     dit, text = load_dit(models.dit)[0], load_text_encoder(models.text_encoder)
     trainee = SlotTrainee(CONFIG, dit)
     batch = drawn(pairs, replace(CONFIG, identity_dropout=1.0, text_dropout=0.0, both_dropout=0.0), size=3)
-    people = behind_the_text(dit, slot_id._people(dit, trainee.encoder, text, batch))
+    people = behind_the_text(dit, losses._people(dit, trainee.encoder, text, batch))
     given = torch.randn(3, 16, 2, 4, 4), torch.full((3,), 500.0), torch.randn(3, 5, 32)
     alone = Identities(trainee.encoder.nobody()[None])
     torch.testing.assert_close(
@@ -146,7 +164,7 @@ def test_a_row_that_reads_one_part_alone_sees_nothing_of_the_other(models, pairs
         other = replace(
             batch, rows=replace(batch.rows, **{unread: torch.randn_like(getattr(batch.rows, unread))})
         )
-        told = [behind_the_text(dit, slot_id._people(dit, encoder, text, one)) for one in (batch, other)]
+        told = [behind_the_text(dit, losses._people(dit, encoder, text, one)) for one in (batch, other)]
         velocities.append([dit(*given, identities=people) for people in told])
     (one, same), (two, differs) = velocities
     torch.testing.assert_close(one, same, rtol=0, atol=1e-6)
@@ -156,7 +174,7 @@ def test_a_row_that_reads_one_part_alone_sees_nothing_of_the_other(models, pairs
 def test_what_runs_once_a_picture_learns_gently(models):
     """Adam's first step is its rate in every weight that has a gradient."""
     trainee = SlotTrainee(CONFIG, load_dit(models.dit)[0])
-    optimiser = Optimiser(trainee, slot_id._matrix, 0.07, gentle=slot_id._recurrent)
+    optimiser = Optimiser(trainee, method._matrix, 0.07, gentle=method._recurrent)
     before = {name: value.detach().clone() for name, value in trainee.named_parameters()}
     for parameter in trainee.parameters():
         parameter.grad = torch.ones_like(parameter)
@@ -171,7 +189,7 @@ def test_a_phrase_is_the_mean_of_its_words_without_the_closing_token(models):
     dit, text = load_dit(models.dit)[0], load_text_encoder(models.text_encoder)
     phrases = text.tokenize(["spinning star", "ring", ""])
     phrases[2] = 0
-    said = slot_id._called(dit, text, phrases)[:, 0]
+    said = losses._called(dit, text, phrases)[:, 0]
     for row, words in enumerate((2, 1)):
         states = dit.text_embedding(text.states(phrases[row : row + 1]))[0, :words]
         torch.testing.assert_close(said[row], states.mean(0), rtol=0, atol=1e-5)
@@ -180,8 +198,9 @@ def test_a_phrase_is_the_mean_of_its_words_without_the_closing_token(models):
 
 def test_previews_show_the_same_toys_as_the_adapter_stands_and_change_nothing(models, tmp_path):
     quiet, shown = (tmp_path / name for name in ("quiet", "shown"))
-    train_slots(CONFIG, models, quiet)
-    train_slots(replace(CONFIG, preview_every=1), models, shown)
+    trained(SlotId(), CONFIG, quiet, models)
+    config = replace(CONFIG, preview_every=1)
+    train(SlotId(), config, setting(shown, models), [slot_previews(config, shown)])
     assert [file.name for file in sorted(shown.glob("*.png"))] == [f"slot_id-0000{n}.png" for n in (1, 2, 3)]
     first, last = (np.asarray(Image.open(shown / f"slot_id-0000{n}.png"), dtype=int) for n in (1, 3))
     changed = (first != last).any((0, 2)).nonzero()[0]
@@ -195,9 +214,9 @@ def test_previews_show_the_same_toys_as_the_adapter_stands_and_change_nothing(mo
 
 def test_a_run_that_was_cut_off_ends_in_the_same_file(models, tmp_path, monkeypatch):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    train_slots(CONFIG, models, whole)
-    monkeypatch.setattr(training, "SAVE_EVERY", -1.0)
-    stop = slot_id.identity_loss
+    trained(SlotId(), CONFIG, whole, models)
+    monkeypatch.setattr(loop, "SAVE_EVERY", -1.0)
+    stop = method.identity_loss
     calls = []
 
     def two_steps(*given):
@@ -206,11 +225,11 @@ def test_a_run_that_was_cut_off_ends_in_the_same_file(models, tmp_path, monkeypa
             raise KeyboardInterrupt
         return stop(*given)
 
-    monkeypatch.setattr(slot_id, "identity_loss", two_steps)
+    monkeypatch.setattr(method, "identity_loss", two_steps)
     with pytest.raises(KeyboardInterrupt):
-        train_slots(CONFIG, models, cut)
-    monkeypatch.setattr(slot_id, "identity_loss", stop)
-    train_slots(CONFIG, models, cut, resume=True)
+        trained(SlotId(), CONFIG, cut, models)
+    monkeypatch.setattr(method, "identity_loss", stop)
+    trained(SlotId(), CONFIG, cut, models, resume=True)
     ours, theirs = (load_file(folder / "slot_id.safetensors") for folder in (whole, cut))
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
     adapter = load_adapter(whole / "slot_id.safetensors", WAN)

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from refvid_world import text_encoder
 
 from refvid.backbones.wan.text import fold_padding
 from refvid.demo import captions
-from refvid.training.base.text import fresh_text_encoder, take_over
+from refvid.training.base.text import take_over
 
 SHORT, LONG = "a toy", "a ring moving right on dark background"
 
@@ -13,7 +14,7 @@ SHORT, LONG = "a toy", "a ring moving right on dark background"
 @pytest.fixture(scope="module")
 def encoder():
     torch.manual_seed(0)
-    return fresh_text_encoder(32)
+    return text_encoder(32)
 
 
 def test_states_are_zero_after_the_last_token_and_nowhere_before(encoder):
@@ -85,9 +86,9 @@ def test_a_prompt_longer_than_512_tokens_folds_without_padding():
 def test_a_text_encoder_takes_over_the_words_that_both_know(monkeypatch):
     words = captions.vocabulary()
     monkeypatch.setattr(captions, "vocabulary", lambda: words[::-2])
-    old = fresh_text_encoder(32)
+    old = text_encoder(32)
     monkeypatch.undo()
-    new, untouched = fresh_text_encoder(32), fresh_text_encoder(32)
+    new, untouched = text_encoder(32), text_encoder(32)
     untouched.model.load_state_dict(new.model.state_dict())
     take_over(new, old, "--from-text")
     assert torch.equal(new.model.shared.weight, new.model.encoder.embed_tokens.weight)

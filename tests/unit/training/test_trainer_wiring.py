@@ -8,14 +8,20 @@ import pytest
 import refvid_tiny as tiny
 import torch
 from refvid_trainers import SIZES, STEPS, TRAINERS, Record, SlotId, holding, weights
+from refvid_world import trained
 from safetensors.torch import load_file
 from torch import nn
 
 from refvid.backbones.wan.dit import WanDiT
 from refvid.backbones.wan.loading import load_dit
 from refvid.backbones.wan.text import TextEncoder, load_text_encoder
+from refvid.demo.runs import smoke_vae
 from refvid.training.base import vae as vae_training
-from refvid.training.engine.loop import AdapterRun, Models, train_adapter
+from refvid.training.engine.average import Average
+from refvid.training.engine.learner import Learner
+from refvid.training.engine.loop import Losses, Run, take_steps
+from refvid.training.engine.models import Models
+from refvid.training.engine.noise import Draws
 from refvid.training.engine.optimise import Optimiser
 from refvid.training.engine.state import RunFiles, RunState
 
@@ -24,11 +30,11 @@ autocast = pytest.mark.filterwarnings("ignore:Mismatch dtype between input and w
 
 @pytest.fixture
 def record(monkeypatch) -> Record:
-    found, begin, step = Record(), Optimiser.__init__, Optimiser.step
+    found, begin, step = Record(), Average.__init__, Optimiser.step
 
-    def noted(self, module, hidden, rate, *more, average=0.99, **others):
-        found.decay = average
-        begin(self, module, hidden, rate, *more, average=average, **others)
+    def noted(self, module, decay):
+        found.decay = decay
+        begin(self, module, decay)
 
     def listen(self, module, factor, *given, **others):
         found.factors.append(factor)
@@ -37,7 +43,7 @@ def record(monkeypatch) -> Record:
         step(self, module, factor, *given, **others)
         found.after.append(weights(module))
 
-    monkeypatch.setattr(Optimiser, "__init__", noted)
+    monkeypatch.setattr(Average, "__init__", noted)
     monkeypatch.setattr(Optimiser, "step", listen)
     return found
 
@@ -100,11 +106,11 @@ def test_a_trainer_s_files_hold_the_average_of_the_weights_after_its_steps(
 
 
 def test_a_vae_s_file_holds_the_average_of_the_weights_after_its_steps(record, tmp_path, monkeypatch):
-    stage = vae_training.Stage(STEPS, 1e-3, (vae_training.View(1, 32, 2),))
-    config = replace(vae_training.smoke_vae(), stages=(stage,))
+    stage = vae_training.VAEStage(STEPS, 1e-3, (vae_training.View(1, 32, 2),))
+    config = replace(smoke_vae(), stages=(stage,))
     monkeypatch.setattr(vae_training, "quality", lambda *_: (0.0, 0.0))
     monkeypatch.setattr(vae_training, "centre_latents", lambda *_: None)  # which changes weights once more
-    vae_training.train_vae(config, tmp_path)
+    trained(vae_training.VAE(), config, tmp_path)
     made, wanted = load_file(tmp_path / "vae.safetensors"), record.averaged()
     assert made.keys() == wanted.keys()
     for key, value in wanted.items():
@@ -129,11 +135,11 @@ def test_what_slots_run_once_a_picture_with_learns_at_a_seventh_of_the_rate(
 def test_a_loop_minimises_the_sum_of_parts_by_their_weights(record, tmp_path):
     """Of 0.5 w and 3 w² the slope is 0.5 + 6 w."""
     line, state = nn.Linear(2, 2, bias=False), RunState(RunFiles("line", ("line",)), tmp_path, {})
-    optimiser = Optimiser(line, lambda *_: True, 0.1)
+    learner = Learner(line, Optimiser(line, lambda *_: True, 0.1), Average(line, 0.99))
 
-    def losses(step: int, generator: torch.Generator) -> dict[str, tuple[float, torch.Tensor]]:
+    def losses(draws: Draws, step: int) -> Losses:
         return {"a": (0.5, line.weight.sum()), "b": (3.0, line.weight.square().sum())}
 
-    train_adapter(AdapterRun(state, 0, 2, line, optimiser, losses))
+    take_steps(Run(state, learner, 2, lambda step: 1.0, lambda draws, step: None, losses))
     for before, came in zip(record.before, record.gradients, strict=True):
         torch.testing.assert_close(came["weight"], 0.5 + 6 * before["weight"])

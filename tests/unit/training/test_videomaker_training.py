@@ -8,6 +8,7 @@ import refvid_riders as plain
 import refvid_tiny as tiny
 import torch
 from einops import rearrange
+from refvid_world import clip_encoder, trained
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Generator, Tensor
@@ -25,21 +26,18 @@ from refvid.core.layout import Layout, Stream
 from refvid.core.positions import grid_positions, rope_angles
 from refvid.core.recipes import recipe_named
 from refvid.core.references import Arranged
-from refvid.training.engine import loop as adapter
-from refvid.training.engine.loop import Models
+from refvid.training.engine import loop
 from refvid.training.engine.lora import LowRank, add_lora, lora_state
-from refvid.training.methods.videomaker import config as videomaker
-from refvid.training.methods.videomaker.config import (
-    PhotographedBatch,
-    VideoMakerTraining,
-    draw_photographed,
-    train_videomaker,
-    videomaker_losses,
-)
-from refvid.training.methods.videomaker.rows import Clips, cached_photographed
+from refvid.training.engine.models import Models
+from refvid.training.methods.videomaker import method
+from refvid.training.methods.videomaker.batch import PhotographedBatch, draw_photographed
+from refvid.training.methods.videomaker.config import PhotographedClips, VideoMakerTraining
+from refvid.training.methods.videomaker.losses import videomaker_losses
+from refvid.training.methods.videomaker.method import VideoMaker
+from refvid.training.methods.videomaker.rows import cached_photographed
 
 SIZES = DiTConfig(48, 64, 2, 2, 16, 16, 32)
-CONFIG = VideoMakerTraining(3, clips=Clips(64, frames=5, stride=24, size=64), batch=4, rank=2)
+CONFIG = VideoMakerTraining(3, clips=PhotographedClips(64, frames=5, stride=24, size=64), batch=4, rank=2)
 RECIPES = ("videomaker", "videomaker_shared")
 READS = ("all", "frames", "itself")
 
@@ -57,7 +55,7 @@ def clips(tmp_path_factory):
 @pytest.fixture(scope="module")
 def data(models, clips):
     text, vae = load_text_encoder(models.text_encoder), load_vae(models.vae)
-    return cached_photographed(vae, text.tokenize, CONFIG.clips, videomaker.CLIPS_SEED, clips)
+    return cached_photographed(clip_encoder(vae, text, clips), CONFIG.clips)
 
 
 class Setting:
@@ -273,9 +271,9 @@ def test_a_run_that_was_cut_off_ends_in_the_same_file_which_says_what_it_is(
     models, data, clips, tmp_path, monkeypatch
 ):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    train_videomaker(CONFIG, models, whole, clips=clips)
-    monkeypatch.setattr(adapter, "SAVE_EVERY", -1.0)
-    draw, calls = videomaker.draw_photographed, []
+    trained(VideoMaker(), CONFIG, whole, models, clips=clips)
+    monkeypatch.setattr(loop, "SAVE_EVERY", -1.0)
+    draw, calls = method.draw_photographed, []
 
     def two_steps(*given):
         calls.append(1)
@@ -283,11 +281,11 @@ def test_a_run_that_was_cut_off_ends_in_the_same_file_which_says_what_it_is(
             raise KeyboardInterrupt
         return draw(*given)
 
-    monkeypatch.setattr(videomaker, "draw_photographed", two_steps)
+    monkeypatch.setattr(method, "draw_photographed", two_steps)
     with pytest.raises(KeyboardInterrupt):
-        train_videomaker(CONFIG, models, cut, clips=clips)
-    monkeypatch.setattr(videomaker, "draw_photographed", draw)
-    train_videomaker(CONFIG, models, cut, resume=True, clips=clips)
+        trained(VideoMaker(), CONFIG, cut, models, clips=clips)
+    monkeypatch.setattr(method, "draw_photographed", draw)
+    trained(VideoMaker(), CONFIG, cut, models, resume=True, clips=clips)
     ours, theirs = (load_file(folder / "videomaker.safetensors") for folder in (whole, cut))
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
     assert any(value.any() for key, value in ours.items() if "lora_B" in key)

@@ -1,4 +1,5 @@
-"""What one training step sees. Everything random about it is drawn here, on the generator's device."""
+"""A step's batch: clips, their references, and which frames are given. Everything random is drawn here, on the
+generator's device."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from .rows import Latents
+from ...engine.encode import no_words
+from ...engine.noise import sample_sigma
+from .config import Drawing
+from .rows import MaskedClips
 
 # Which latent frames of F are replaced by clean ones (STIV, arXiv 2412.07730, §3.2 and §3.5), given a draw n >= 2.
 PATTERNS: dict[str, Callable[[int, int], list[int]]] = {
@@ -19,31 +23,18 @@ PATTERNS: dict[str, Callable[[int, int], list[int]]] = {
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """Shares and chances of a step; the chances are independent of each other.
+class MaskedBatch:
+    """One step.
 
-    reference_counts  chance of 1, 2, 3, … references in a step
-    patterns          chance of each of PATTERNS in a step
+    latent, noise  (B, 16, F, h, w)
+    sigma          (B,)
+    given          (B, 16, F, h, w): what stands on the replaced frames
+    replaced       (B, F) bool
+    reference      (B, 16, K, h, w)
+    keep           (B, K * tokens) bool, all False where references are dropped
+    tokens         (B, S), only </s> where the text is dropped
+    weight         (B, 1, F, h, w), of mean 1 over the frames that are learned
     """
-
-    reference_counts: tuple[float, ...] = (0.55, 0.25, 0.1, 0.1)
-    patterns: tuple[float, ...] = (0.6, 0.15, 0.08, 0.09, 0.08)
-    text_dropout: float = 0.1
-    reference_dropout: float = 0.15
-    frame_dropout: float = 0.1
-    held_share: float = (
-        0.5  # of the last frames that are replaced: known as one held picture, not as moving ones
-    )
-    named_share: float = 0.4  # captions that name the shapes
-    subject_weight: float = 1.5  # extra loss on latent cells that toys cover
-    shift: float = 2.0
-
-
-@dataclass(frozen=True)
-class Batch:
-    """latent, noise (B, 16, F, h, w); sigma (B,); given (B, 16, F, h, w), what stands on the replaced frames; replaced
-    (B, F) bool; reference (B, 16, K, h, w); keep (B, K * tokens) bool, all False where references are dropped; tokens
-    (B, S), only </s> where the text is dropped; weight (B, 1, F, h, w), of mean 1 over the frames that are learned."""
 
     latent: Tensor
     noise: Tensor
@@ -57,8 +48,8 @@ class Batch:
 
 
 def draw_batch(
-    data: Latents, size: int, drawing: Drawing, generator: Generator, common: Generator | None = None
-) -> Batch:
+    data: MaskedClips, size: int, drawing: Drawing, generator: Generator, common: Generator | None = None
+) -> MaskedBatch:
     """`size` clips with their references, texts and replaced frames. `common` draws what all rows share, the pattern
     and the number of references: seeded alike in several processes it gives them batches of one cost."""
     device, common = generator.device, common or generator
@@ -76,7 +67,7 @@ def draw_batch(
     keep = data.keep[rows[:, None], pick] & ~chance(drawing.reference_dropout)[:, None, None]
     tokens = torch.where(chance(drawing.named_share)[:, None], data.tokens[rows, 1], data.tokens[rows, 0])
     weight = (1 + drawing.subject_weight * data.coverage[rows].float()) * ~replaced[:, :, None, None]
-    return Batch(
+    return MaskedBatch(
         latent=latent,
         noise=torch.randn(latent.shape, generator=generator, device=device),
         sigma=sample_sigma(size, drawing.shift, generator),
@@ -111,16 +102,3 @@ def _reference_count(cached: int, drawing: Drawing, generator: Generator) -> int
     """How many different references each clip shows, of those that are cached."""
     shares = torch.tensor(drawing.reference_counts[:cached], dtype=torch.float32, device=generator.device)
     return 1 + int(torch.multinomial(shares, 1, generator=generator))
-
-
-def sample_sigma(size: int, shift: float, generator: Generator) -> Tensor:
-    """Logit-normal noise levels with Wan's shift."""
-    clock = torch.sigmoid(1.1 * torch.randn(size, generator=generator, device=generator.device))
-    return shift * clock / (1 + (shift - 1) * clock)
-
-
-def no_words(tokens: Tensor) -> Tensor:
-    """The tokens of an empty prompt: </s> and padding."""
-    empty = torch.zeros_like(tokens)
-    empty[:, 0] = 1
-    return empty

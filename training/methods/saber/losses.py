@@ -14,21 +14,21 @@ from ....hosts.plain.evaluation import Rider, Text
 from ....hosts.plain.frames import Frames
 from ....hosts.plain.references import references_in_rows
 from ....hosts.plain.run import Condition, velocity
-from .batch import Batch
+from .batch import MaskedBatch
 
 
 def masked_reference_loss(
     dit: WanDiT, text: TextEncoder, recipe: str, attention_mask: bool = True
-) -> Callable[[Batch], Tensor]:
+) -> Callable[[MaskedBatch], Tensor]:
     """Weighted squared error of the velocity on the frames that are not replaced.
 
-    Masked-out reference tokens are seen by nobody, though rows of a batch keep different ones (`hosts.plain.tail`). Replaced
-    frames are clean and have timestep 0 (Wan2.2-TI2V's choice); with `attention_mask` False every token of a reference that is
-    not dropped stays visible.
+    Masked-out reference tokens are seen by nobody, though rows of a batch keep different ones (`hosts.plain.tail`).
+    Replaced frames are clean and have timestep 0 (Wan2.2-TI2V's choice). With `attention_mask` False every token of
+    a reference that is not dropped stays visible.
     """
     method = recipe_named(recipe)
 
-    def riders(batch: Batch) -> list[Rider]:
+    def riders(batch: MaskedBatch) -> list[Rider]:
         found: list[Rider] = []
         if bool(batch.keep.any()):
             _, rows, columns = dit.geometry.tokens(*batch.reference.shape[2:])
@@ -41,7 +41,7 @@ def masked_reference_loss(
             found.append(Frames(Given(batch.given, batch.replaced)))
         return found
 
-    def loss(batch: Batch) -> Tensor:
+    def loss(batch: MaskedBatch) -> Tensor:
         words = Text(*fold_padding(text.states(batch.tokens), batch.tokens))
         level = batch.sigma[:, None, None, None, None]
         noisy = (1 - level) * batch.latent + level * batch.noise

@@ -1,29 +1,33 @@
-"""Pairs of clips for SAMA: a source, an instruction, and what it asks for. Paired edits with known truth, and motion pretexts, as latents."""
+"""Pairs of clips for SAMA as latents: a source, an instruction, and what it asks for. Paired edits with known truth,
+and motion pretexts."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
-from hashlib import sha256
-from pathlib import Path
 
 import torch
 from torch import Generator, Tensor
 
-from ....backbones.wan.vae import WanVAE
 from ....core.editing import edit_prompt
 from ....core.motion import PRETEXTS, perturb
-from ....demo import captions, edits, world
-from ...engine.cache import PART, cached_rows
-from ..saber.rows import Tokenize, cell_coverage, encode_clips
+from ....data.source import PairedEdits, Source
+from ...engine.cache import PART, Rows
+from ...engine.encode import ClipEncoder, cell_coverage, encode_clips
+from .config import PairSet
 from .targets import Extractor, semantic_tokens
 
-LONGEST = f"{PRETEXTS['shuffle'].instruction} {captions.LONGEST}"  # texts of all parts have its length
 BLACK = -1.0
 
 
 @dataclass(frozen=True)
-class EditPairs:
-    """N pairs: source and target (N, 16, F, h, w); coverage (N, F, h, w) of the target's cells by what the loss looks at more closely: the
-    region that an edit changes, or the toys; tokens (N, S) of the prompt; semantic (N, 65, features) of the target's first picture."""
+class EditPairs(Rows):
+    """N pairs.
+
+    source, target  (N, 16, F, h, w)
+    coverage        (N, F, h, w) of the target's cells by what the loss looks at more closely: the region that an edit
+                    changes, or the subjects
+    tokens          (N, S) of the prompt
+    semantic        (N, 65, features) of the target's first picture
+    """
 
     source: Tensor
     target: Tensor
@@ -31,63 +35,45 @@ class EditPairs:
     tokens: Tensor
     semantic: Tensor
 
-    def __getitem__(self, index: Tensor) -> "EditPairs":
-        return EditPairs(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
 
-    def to(self, device: torch.device) -> "EditPairs":
-        return EditPairs(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Which pairs: "edits" or "pretexts", how many, and their clips."""
-
-    name: str
-    count: int
-    frames: int = 9
-    size: int = world.SIZE
-
-
-def cached_pairs(
-    vae: WanVAE, tokenize: Tokenize, extractor: Extractor, pairs: Pairs, seed: int, folder: Path
-) -> EditPairs:
+def cached_pairs(encoder: ClipEncoder, extractor: Extractor, pairs: PairSet, seed: int = 0) -> EditPairs:
     """The pairs, read where the same were made before, else rendered and encoded."""
-    weights = b"".join(value.cpu().numpy().tobytes() for value in vae.state_dict().values())
-    made_by = f"{sha256(weights).hexdigest()} {(pairs.frames, pairs.size, seed, extractor.name)}"
-    make = partial(_part, vae, tokenize, extractor, pairs, seed)
-    return cached_rows(EditPairs, folder, pairs.name, pairs.count, made_by, make)
+    numbers = (pairs.frames, pairs.size, seed, extractor.name)
+    make = partial(_encode_part, encoder, extractor, pairs, seed)
+    return encoder.rows(EditPairs, pairs.name, pairs.count, numbers, make)
 
 
 @torch.no_grad()
-def _part(
-    vae: WanVAE, tokenize: Tokenize, extractor: Extractor, pairs: Pairs, seed: int, index: int
+def _encode_part(
+    encoder: ClipEncoder, extractor: Extractor, pairs: PairSet, seed: int, index: int
 ) -> EditPairs:
     generator = Generator().manual_seed(seed + 400_000 + index)
-    source, target, looked_at, prompts = _MAKE[pairs.name](pairs, vae.geometry.group, index, generator)
+    vae = encoder.vae
+    made = _MAKE[pairs.name](encoder.source, pairs, vae.geometry.group, index, generator)
     return EditPairs(
-        source=encode_clips(vae, source),
-        target=encode_clips(vae, target),
-        coverage=cell_coverage(looked_at, vae.geometry).half(),
-        tokens=tokenize([*prompts, LONGEST])[:-1],
-        semantic=semantic_tokens(extractor(target[:, :, 0])).half(),
+        source=encode_clips(vae, made.source),
+        target=encode_clips(vae, made.target),
+        coverage=cell_coverage(made.region, vae.geometry).half(),
+        tokens=encoder.tokens(made.instructions, PRETEXTS["shuffle"].instruction),
+        semantic=semantic_tokens(extractor(made.target[:, :, 0])).half(),
     )
 
 
-def _edits(
-    pairs: Pairs, _group: int, index: int, generator: Generator
-) -> tuple[Tensor, Tensor, Tensor, list[str]]:
-    """One kind of edit in a part, the kinds in turn."""
-    kind = edits.KINDS[index % len(edits.KINDS)]
-    made = edits.sample_edits(kind, PART, generator, pairs.frames, pairs.size)
-    return made.source, made.target, made.region.float(), [edit_prompt(one) for one in made.instructions]
+def _edits(source: Source, pairs: PairSet, _group: int, index: int, generator: Generator) -> PairedEdits:
+    """One kind of edit in a part, the kinds in turn. ValueError where the source has none."""
+    if not source.edit_kinds:
+        raise ValueError(f"--data: {source.name} has no paired edits; needed a source that has them")
+    kind = source.edit_kinds[index % len(source.edit_kinds)]
+    made = source.edits(kind, PART, generator, pairs.frames, pairs.size)
+    prompts = [edit_prompt(one) for one in made.instructions]
+    return PairedEdits(made.source, made.target, made.region, prompts)
 
 
-def _pretexts(
-    pairs: Pairs, group: int, index: int, generator: Generator
-) -> tuple[Tensor, Tensor, Tensor, list[str]]:
-    """Clips with pretexts in SAMA's mixture, for latent frames of `group` pictures; the target is never touched."""
-    cast = world.sample_cast(PART, generator, duet=index % 4 == 3)
-    target, alpha = world.render_cast(cast, pairs.frames, pairs.size)
+def _pretexts(source: Source, pairs: PairSet, group: int, index: int, generator: Generator) -> PairedEdits:
+    """Clips with pretexts in SAMA's mixture, for latent frames of `group` pictures. The target is never touched; the
+    region is that of its subjects."""
+    footage = source.footage(PART, generator, subjects=2 if index % 4 == 3 else 1)
+    target, alpha = footage.film(pairs.size, pairs.frames)
     chosen = _mixture(PART, pairs.frames, group, generator)
     perturbed = [
         perturb(name, clip.movedim(0, -1), generator, group, BLACK).movedim(-1, 0)
@@ -95,9 +81,9 @@ def _pretexts(
     ]
     prompts = [
         f"{PRETEXTS[name].instruction} {caption}".strip()
-        for name, caption in zip(chosen, captions.captions(cast), strict=True)
+        for name, caption in zip(chosen, footage.captions(), strict=True)
     ]
-    return torch.stack(perturbed), target, alpha.sum(1, keepdim=True), prompts
+    return PairedEdits(torch.stack(perturbed), target, alpha.sum(1, keepdim=True), prompts)
 
 
 def _mixture(count: int, frames: int, group: int, generator: Generator) -> list[str]:

@@ -1,9 +1,7 @@
-"""Clips of the demo world, each with reference videos of those who are in it, taken in other scenes, as latents."""
+"""Clips, each with reference videos of those who are in it, taken in other scenes, as latents."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from hashlib import sha256
-from pathlib import Path
 
 import torch
 from torch import Generator, Tensor
@@ -11,18 +9,26 @@ from torch import Generator, Tensor
 from ....backbones.wan.vae import WanVAE
 from ....core.reference_video import cover, make_reference_video
 from ....core.slots import SlotsConfig
-from ....demo import captions, world
-from ...engine.cache import PART, cached_rows
-from ..saber.rows import Tokenize, cell_coverage, encode_clips
+from ....data.source import Footage
+from ...engine.cache import PART, Rows
+from ...engine.encode import ClipEncoder, cell_coverage, encode_clips
+from .config import Meeting
 
-DYNAMIC_SHARE = 0.75  # of the toys: who moves in itself is what a picture cannot show
+MOVING = 0.75  # of the subjects change in themselves: that is what a picture cannot show
 
 
 @dataclass(frozen=True)
-class Meetings:
-    """N clips with K people each: latent (N, 16, F, h, w); coverage (N, F, h, w) of its cells by toys; tokens (N, 2, S) of the captions, with
-    "toy" and with the toys' names; phrases (N, K, P), the tokens of each one's name; and of each one's reference video the latents clip (N, K, 16, f, s, s),
-    cover (N, K, f, s/2, s/2), anchor (N, K, 16, 1, s, s) and anchor_cover (N, K, 1, s/2, s/2)."""
+class Meetings(Rows):
+    """N clips with K people each.
+
+    latent    (N, 16, F, h, w)
+    coverage  (N, F, h, w) of its cells by subjects
+    tokens    (N, 2, S) of the captions: with a general word for subjects, and with their names
+    phrases   (N, K, P): the tokens of each one's name
+    clip      (N, K, 16, f, s, s): each one's reference video
+    cover     (N, K, f, s/2, s/2): the share of its tokens that shows the subject
+    anchor, anchor_cover  (N, K, 16, 1, s, s), (N, K, 1, s/2, s/2): one of its pictures
+    """
 
     latent: Tensor
     coverage: Tensor
@@ -34,47 +40,31 @@ class Meetings:
     anchor_cover: Tensor
 
 
-@dataclass(frozen=True)
-class Meeting:
-    """Which clips: one toy or a pair in each, how many, how many in a step; pictures `frames` and `stride` as `world.moments` takes them."""
-
-    name: str
-    people: int
-    clips: int
-    batch: int
-    frames: int = 9
-    stride: int = 12
-
-
 def cached_meetings(
-    vae: WanVAE, tokenize: Tokenize, slots: SlotsConfig, meeting: Meeting, size: int, seed: int, folder: Path
+    encoder: ClipEncoder, slots: SlotsConfig, meeting: Meeting, size: int, seed: int = 0
 ) -> Meetings:
     """The clips of a meeting, read where the same were made before, else rendered and encoded."""
-    weights = b"".join(value.cpu().numpy().tobytes() for value in vae.state_dict().values())
-    numbers = (replace(meeting, clips=0, batch=0), slots.frames, slots.size, size, seed, DYNAMIC_SHARE)
-    made_by = f"{sha256(weights).hexdigest()} {numbers}"
-    make = partial(_part, vae, tokenize, slots, meeting, size, seed)
-    return cached_rows(Meetings, folder, meeting.name, meeting.clips, made_by, make)
+    numbers = (replace(meeting, clips=0, batch=0), slots.frames, slots.size, size, seed, MOVING)
+    make = partial(_encode_part, encoder, slots, meeting, size, seed)
+    return encoder.rows(Meetings, meeting.name, meeting.clips, numbers, make)
 
 
 @torch.no_grad()
-def _part(
-    vae: WanVAE, tokenize: Tokenize, slots: SlotsConfig, meeting: Meeting, size: int, seed: int, index: int
+def _encode_part(
+    encoder: ClipEncoder, slots: SlotsConfig, meeting: Meeting, size: int, seed: int, index: int
 ) -> Meetings:
     generator = Generator().manual_seed(seed + 100_000 * meeting.people + index)
-    cast = world.sample_cast(PART, generator, meeting.people == 2, DYNAMIC_SHARE)
-    video, alpha = world.render_cast(cast, world.moments(meeting.frames, meeting.stride), size)
-    seen = [_reference_videos(vae, slots, toys, scenes, generator) for toys, scenes in cast]
+    footage = encoder.source.footage(PART, generator, meeting.people, MOVING)
+    video, alpha = footage.film(size, meeting.frames, meeting.stride)
+    people = range(footage.subjects)
+    seen = [_reference_videos(encoder.vae, slots, footage, one, generator) for one in people]
     clip, shown, anchor, anchor_cover = (torch.stack(part, 1) for part in zip(*seen, strict=True))
-    named = torch.ones(PART, dtype=torch.bool)
-    tokens = tokenize([*captions.captions(cast), *captions.captions(cast, named), captions.LONGEST])[:-1]
-    names = [name for toys, _ in cast for name in captions.names(toys)]
-    phrases = tokenize([*names, captions.LONGEST])[:-1]
+    phrases = encoder.tokens([name for one in people for name in footage.names(one)])
     return Meetings(
-        latent=encode_clips(vae, video),
-        coverage=cell_coverage(alpha.sum(1, keepdim=True), vae.geometry).half(),
-        tokens=tokens.unflatten(0, (2, PART)).movedim(0, 1).contiguous(),
-        phrases=phrases.unflatten(0, (len(cast), PART)).movedim(0, 1).contiguous(),
+        latent=encode_clips(encoder.vae, video),
+        coverage=cell_coverage(alpha.sum(1, keepdim=True), encoder.vae.geometry).half(),
+        tokens=encoder.captions(footage.captions(), footage.captions(named=True)),
+        phrases=phrases.unflatten(0, (len(people), PART)).movedim(0, 1).contiguous(),
         clip=clip,
         cover=shown.half(),
         anchor=anchor,
@@ -83,11 +73,10 @@ def _part(
 
 
 def _reference_videos(
-    vae: WanVAE, slots: SlotsConfig, toys: world.Identities, scenes: world.Scenes, generator: Generator
+    vae: WanVAE, slots: SlotsConfig, footage: Footage, subject: int, generator: Generator
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The same toys filmed elsewhere for a whole scene, read as a user's clip is: latents and covers of clip and anchor."""
-    elsewhere = world.other_scenes(scenes, generator)
-    film, alpha = world.render(toys, elsewhere, slots.frames, slots.size)
+    """The same subjects filmed elsewhere, read as a user's clip is: latents and covers of clip and anchor."""
+    film, alpha = footage.elsewhere(subject, slots.size, slots.frames, generator)
     read = [
         make_reference_video((one / 2 + 0.5).movedim(0, -1), mask[0], slots.frames, slots.size, vae.geometry)
         for one, mask in zip(film, alpha, strict=True)
@@ -100,7 +89,3 @@ def _reference_videos(
         [cover(mask[[one.anchor]], vae.geometry) for mask, one in zip(masks, read, strict=True)]
     )
     return encode_clips(vae, pictures), covers, encode_clips(vae, anchors), anchor_covers
-
-
-def to_device(rows: Meetings, device: torch.device) -> Meetings:
-    return Meetings(**{field.name: getattr(rows, field.name).to(device) for field in fields(rows)})

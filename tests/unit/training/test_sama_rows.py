@@ -1,23 +1,26 @@
 """Pairs that a SAMA adapter learns from: what is perturbed and what never is, who is asked what, and what semantic tokens stand for."""
 
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 import refvid_tiny as tiny
 import torch
+from refvid_world import clip_encoder, text_encoder
 from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor
 
 from refvid.backbones.wan.loading import load_vae
 from refvid.core.motion import PRETEXTS
 from refvid.demo import captions, edits, world
-from refvid.training.base.text import fresh_text_encoder
-from refvid.training.methods.saber.rows import encode_clips
+from refvid.training.engine.encode import encode_clips
 from refvid.training.methods.sama import rows as edit_data
-from refvid.training.methods.sama.rows import BLACK, EditPairs, Pairs, cached_pairs
+from refvid.training.methods.sama.config import PairSet
+from refvid.training.methods.sama.rows import BLACK, EditPairs, cached_pairs
 from refvid.training.methods.sama.targets import HandMade, Siglip, semantic_tokens
 
 FRAMES, SIZE = 9, 32
+LONGEST = f"{PRETEXTS['shuffle'].instruction} {captions.LONGEST}"  # no prompt has more tokens
 SEED = 5
 
 
@@ -28,7 +31,7 @@ def vae(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def text():
-    return fresh_text_encoder(32)
+    return text_encoder(32)
 
 
 class Made:
@@ -39,17 +42,14 @@ class Made:
         self.said: list[list[str]] = []
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(edit_data, "encode_clips", self.encode)
-            self.pairs = edit_data._part(
-                vae,
-                lambda prompts: self.said.append(prompts) or text.tokenize(prompts),
-                HandMade(),
-                Pairs(name, 64, FRAMES, SIZE),
-                SEED,
-                part,
-            )
+            tokenize = text.tokenize
+            patch.setattr(text, "tokenize", lambda said: self.said.append(said) or tokenize(said))
+            pairs = PairSet(name, 64, FRAMES, SIZE)
+            encoder = clip_encoder(vae, text, Path())
+            self.pairs = edit_data._encode_part(encoder, HandMade(), pairs, SEED, part)
         self.source, self.target = self.videos
         (prompts,) = self.said
-        assert prompts[-1] == edit_data.LONGEST
+        assert prompts[-1] == LONGEST
         self.prompts = prompts[:-1]
 
     def encode(self, vae, video: Tensor) -> Tensor:
@@ -133,7 +133,7 @@ def test_pretexts_are_drawn_one_to_two_to_three_to_four():
 
 def test_texts_of_all_parts_have_one_length_and_every_task_token_reads_otherwise(pretexts, text):
     lengths = {made.pairs.tokens.shape[1] for made in pretexts}
-    assert lengths == {text.tokenize([edit_data.LONGEST]).shape[1]}
+    assert lengths == {text.tokenize([LONGEST]).shape[1]}
     (caption,) = captions.captions([one_toy()])
     read = text.tokenize([f"{one.instruction} {caption}" for one in PRETEXTS.values()])
     assert len({tuple(row) for row in read.tolist()}) == len(PRETEXTS)
@@ -155,7 +155,7 @@ def test_kinds_of_edits_take_turns_and_are_asked_for_in_the_released_form(vae, t
     assert torch.equal(made.pairs.source, encode_clips(vae, wanted.source))
     assert torch.equal(made.pairs.target, encode_clips(vae, wanted.target))
     assert made.prompts == [f"[Video edit] {one}" for one in wanted.instructions]
-    assert torch.equal(made.pairs.tokens, text.tokenize([*made.prompts, edit_data.LONGEST])[:-1])
+    assert torch.equal(made.pairs.tokens, text.tokenize([*made.prompts, LONGEST])[:-1])
     region = (wanted.source - wanted.target).abs().amax(1, keepdim=True) > 2 / 255
     torch.testing.assert_close(made.pairs.coverage.float(), by_hand(region.float()), rtol=0, atol=1e-3)
     features = HandMade()(wanted.target[:, :, 0])
@@ -169,11 +169,14 @@ def by_hand(shown: Tensor) -> Tensor:
 
 
 def test_pairs_are_made_once_and_read_again(vae, text, tmp_path, monkeypatch):
-    asked = Pairs("edits", 128, 5, SIZE)
-    made = cached_pairs(vae, text.tokenize, HandMade(), asked, SEED, tmp_path)
-    parts = [edit_data._part(vae, text.tokenize, HandMade(), asked, SEED, part) for part in range(2)]
-    monkeypatch.setattr(edit_data, "_part", lambda *_: pytest.fail("made again"))
-    again = cached_pairs(vae, text.tokenize, HandMade(), asked, SEED, tmp_path)
+    asked = PairSet("edits", 128, 5, SIZE)
+    made = cached_pairs(clip_encoder(vae, text, tmp_path), HandMade(), asked, SEED)
+    parts = [
+        edit_data._encode_part(clip_encoder(vae, text, tmp_path), HandMade(), asked, SEED, part)
+        for part in range(2)
+    ]
+    monkeypatch.setattr(edit_data, "_encode_part", lambda *_: pytest.fail("made again"))
+    again = cached_pairs(clip_encoder(vae, text, tmp_path), HandMade(), asked, SEED)
     for field in fields(EditPairs):
         whole = torch.cat([getattr(part, field.name) for part in parts])
         assert torch.equal(getattr(made, field.name), whole), field.name
@@ -253,10 +256,10 @@ def test_siglip_features_are_the_towers_own_in_its_size(tmp_path, side, patch):
 
 def test_pairs_of_another_extractor_are_made_anew(vae, text, tmp_path):
     """By what its weights are, not by the folder's name."""
-    asked = Pairs("edits", 64, 5, SIZE)
+    asked = PairSet("edits", 64, 5, SIZE)
     first, second = (tiny.save_tower(tmp_path / name, seed) for seed, name in enumerate(("first", "second")))
     made = [
-        cached_pairs(vae, text.tokenize, extractor, asked, SEED, tmp_path)
+        cached_pairs(clip_encoder(vae, text, tmp_path), extractor, asked, SEED)
         for extractor in (HandMade(), Siglip(first), Siglip(second), Siglip(first))
     ]
     widths = [pairs.semantic.shape[2] for pairs in made]

@@ -7,8 +7,9 @@ import torch
 from refvid_latents import latents
 from torch import Generator
 
-from refvid.training.methods.saber.batch import PATTERNS, Drawing, draw_batch
-from refvid.training.methods.saber.config import _turn, demo_dit
+from refvid.demo.runs import demo_dit
+from refvid.training.methods.saber.batch import PATTERNS, draw_batch
+from refvid.training.methods.saber.config import Drawing, turn
 
 
 @pytest.mark.parametrize(
@@ -74,7 +75,7 @@ def test_processes_that_share_a_generator_see_different_clips_at_the_same_cost()
 @pytest.mark.parametrize("stage", demo_dit().stages)
 def test_kinds_take_turns_by_their_shares(stage):
     assert len(stage.shares) == len(demo_dit().kinds) and sum(stage.shares) == pytest.approx(1)
-    turns = torch.tensor([_turn(stage.shares, step) for step in range(2000)])
+    turns = torch.tensor([turn(stage.shares, step) for step in range(2000)])
     for index, share in enumerate(stage.shares):
         assert (turns == index).float().mean().item() == pytest.approx(share, abs=0.003)
 

@@ -1,33 +1,29 @@
 """Training: what a run resumes, what its loss sees."""
 
-import types
 from dataclasses import replace
 
 import pytest
 import torch
 from refvid_latents import latents
+from refvid_world import setting as setting_of
+from refvid_world import text_encoder, trained
 from safetensors.torch import load_file
 from torch import Generator, Tensor
 
 from refvid.backbones.wan.vae import WanVAE
 from refvid.core.checkpoint import read_safetensors, save_model, write_tensors
+from refvid.demo.runs import demo_dit, smoke_dit, smoke_vae
 from refvid.training.base import vae as vae_training
-from refvid.training.base.text import fresh_text_encoder
-from refvid.training.base.vae import Stage, View, smoke_vae, train_vae
+from refvid.training.base.dit import Start, begun_dit, fresh_dit
+from refvid.training.base.vae import VAE, VAEStage, View
+from refvid.training.engine import loop
 from refvid.training.engine.optimise import Optimiser
 from refvid.training.engine.state import RunState
-from refvid.training.methods.saber import config as dit_training
-from refvid.training.methods.saber.batch import PATTERNS, Drawing, draw_batch
-from refvid.training.methods.saber.config import (
-    Start,
-    Trainee,
-    TrainingConfig,
-    begun_dit,
-    fresh_dit,
-    smoke_dit,
-    train_dit,
-)
+from refvid.training.methods.saber import method
+from refvid.training.methods.saber.batch import PATTERNS, draw_batch
+from refvid.training.methods.saber.config import Drawing, SaberTraining
 from refvid.training.methods.saber.losses import masked_reference_loss
+from refvid.training.methods.saber.method import Saber, SaberTrainee, export_run
 
 # torch says once per process that its RMSNorm has no fused kernel for autocast's mixed dtypes.
 NOTHING_BEHIND = torch.zeros(4, 0, 48)  # tokens of references after the last block
@@ -52,8 +48,8 @@ class Setting:
     def __init__(self):
         torch.manual_seed(0)
         self.config = smoke_dit()
-        self.text = fresh_text_encoder(32)
-        self.trainee = Trainee(fresh_dit(self.config.model), self.text)
+        self.text = text_encoder(32)
+        self.trainee = SaberTrainee(fresh_dit(self.config.model), self.text)
         torch.nn.init.normal_(self.trainee.dit.head.head.weight, std=0.1)
         self.loss = masked_reference_loss(self.trainee.dit, self.text, self.config.recipe)
 
@@ -140,7 +136,7 @@ def test_the_loss_of_a_perfect_prediction_is_zero_and_of_a_silent_one_the_weight
 @autocast
 def test_a_few_steps_on_one_batch_lower_the_loss():
     setting = Setting()
-    optimiser = Optimiser(setting.trainee, dit_training._hidden, 5e-3)
+    optimiser = Optimiser(setting.trainee, method._hidden, 5e-3)
     batch, losses = setting.batch(), []
     for _ in range(12):
         losses.append(setting.loss(batch))
@@ -156,15 +152,13 @@ class Interrupted(Exception):
     """Someone stopped the run."""
 
 
-def hasty(monkeypatch, module, stop_at: int | None) -> None:
-    """Make a training module save at every step, and stop after the given one."""
-    seconds = iter(range(0, 10**6, 1000))
-    monkeypatch.setattr(module, "time", types.SimpleNamespace(monotonic=lambda: next(seconds)))
-
+def hasty(monkeypatch, stop_at: int | None) -> None:
+    """Save at every step, and stop after the given one."""
+    monkeypatch.setattr(loop, "SAVE_EVERY", -1.0)
     save = RunState.save
 
-    def save_and_stop(self, trainee, optimiser, generator, step):
-        save(self, trainee, optimiser, generator, step)
+    def save_and_stop(self, learner, generator, step):
+        save(self, learner, generator, step)
         if step == stop_at:
             raise Interrupted
 
@@ -181,11 +175,11 @@ def same_files(one, other) -> None:
 @pytest.fixture
 def quick_latents(monkeypatch):
     """Clips that need no VAE."""
-    made = lambda encoder, kind, folder: latents(frames=(kind.frames + 3) // 4)  # noqa: E731
-    monkeypatch.setattr(dit_training, "cached_latents", made)
+    made = lambda encoder, kind, config: latents(frames=(kind.frames + 3) // 4)  # noqa: E731
+    monkeypatch.setattr(method, "cached_clips", made)
 
 
-def of_steps(*steps: int) -> TrainingConfig:
+def of_steps(*steps: int) -> SaberTraining:
     """The tiny run with stages of these lengths."""
     config = smoke_dit()
     stages = (replace(s, steps=n) for s, n in zip(config.stages, steps, strict=True))
@@ -203,12 +197,12 @@ def test_an_interrupted_dit_training_resumes_to_the_same_files(tmp_path, monkeyp
     config = of_steps(1, 3)
     for name in ("whole", "parts"):
         untrained_vae(tmp_path / name)
-    train_dit(config, tmp_path / "whole")
-    hasty(monkeypatch, dit_training, stop_at=2)
+    trained(Saber(), config, tmp_path / "whole")
+    hasty(monkeypatch, stop_at=2)
     with pytest.raises(Interrupted):
-        train_dit(config, tmp_path / "parts")
-    hasty(monkeypatch, dit_training, stop_at=None)
-    train_dit(config, tmp_path / "parts", resume=True)
+        trained(Saber(), config, tmp_path / "parts")
+    hasty(monkeypatch, stop_at=None)
+    trained(Saber(), config, tmp_path / "parts", resume=True)
     for name in ("dit-run", "dit", "text_encoder"):
         same_files(tmp_path / "whole" / f"{name}.safetensors", tmp_path / "parts" / f"{name}.safetensors")
 
@@ -219,9 +213,9 @@ def test_a_run_starts_from_another_models_weights(tmp_path):
     config = of_steps(1, 1)
     for name in ("first", "second"):
         untrained_vae(tmp_path / name)
-    train_dit(config, tmp_path / "first")
+    trained(Saber(), config, tmp_path / "first")
     start = Start(tmp_path / "first" / "dit.safetensors", tmp_path / "first" / "text_encoder.safetensors")
-    train_dit(replace(config, rate=0.0), tmp_path / "second", start=start)
+    trained(Saber(start), replace(config, rate=0.0), tmp_path / "second")
     for name in ("dit", "text_encoder"):
         same_files(tmp_path / "first" / f"{name}.safetensors", tmp_path / "second" / f"{name}.safetensors")
 
@@ -229,13 +223,13 @@ def test_a_run_starts_from_another_models_weights(tmp_path):
 def test_a_run_does_not_start_from_a_model_of_another_size(tmp_path):
     config = smoke_dit()
     save_model(fresh_dit(replace(config.model, width=64)).state_dict(), tmp_path / "dit.safetensors")
-    save_model(fresh_text_encoder(48).tensors(), tmp_path / "text.safetensors")
+    save_model(text_encoder(48).tensors(), tmp_path / "text.safetensors")
     save_model(
         fresh_dit(config.model).state_dict(),
         tmp_path / "right.safetensors",
         {"config": '{"transformer": {"num_heads": 2}}'},
     )
-    text = fresh_text_encoder(config.model.text_width)
+    text = text_encoder(config.model.text_width)
     with pytest.raises(ValueError, match="--from: dit"):
         begun_dit(config.model, text, Start(tmp_path / "dit.safetensors", tmp_path / "text.safetensors"))
     with pytest.raises(
@@ -249,42 +243,40 @@ def test_a_run_does_not_start_from_a_model_of_another_size(tmp_path):
 def test_the_files_of_a_run_that_has_ended_can_be_written_again(tmp_path):
     config = of_steps(1, 1)
     untrained_vae(tmp_path)
-    train_dit(config, tmp_path)
+    trained(Saber(), config, tmp_path)
     for name in ("dit", "text_encoder"):
         (tmp_path / f"{name}.safetensors").rename(tmp_path / f"{name}-ended.safetensors")
     state, said = read_safetensors(tmp_path / "dit-run.safetensors", "state")
     without = {key: value for key, value in state.items() if key != "generator"}
     for held in ({**state, "generator": state["generator"][:16]}, without):  # a GPU's is smaller
         write_tensors(held, tmp_path / "dit-run.safetensors", said)
-        dit_training.export_run(config, tmp_path)
+        export_run(config, setting_of(tmp_path))
         for name in ("dit", "text_encoder"):
             same_files(tmp_path / f"{name}.safetensors", tmp_path / f"{name}-ended.safetensors")
     with pytest.raises(ValueError, match=r"config.model.width is 48 there and 256 here"):
-        dit_training.export_run(dit_training.demo_dit(), tmp_path)
+        export_run(demo_dit(), setting_of(tmp_path))
 
 
 @autocast
 def test_a_step_sees_the_kinds_and_the_drawing_of_its_stage(tmp_path, monkeypatch):
     config, drawn = of_steps(2, 3), []
-    monkeypatch.setattr(
-        dit_training, "cached_latents", lambda encoder, kind, folder: latents(frames=kind.frames)
-    )
+    monkeypatch.setattr(method, "cached_clips", lambda encoder, kind, config: latents(frames=kind.frames))
 
     def listen(data, size, drawing, *generators):
         drawn.append((data.latent.shape[2], drawing))
         return draw_batch(data, size, drawing, *generators)
 
-    monkeypatch.setattr(dit_training, "draw_batch", listen)
+    monkeypatch.setattr(method, "draw_batch", listen)
     for name in ("shared", "own"):
         untrained_vae(tmp_path / name)
-    train_dit(config, tmp_path / "shared")
+    trained(Saber(), config, tmp_path / "shared")
     first, last = config.stages
     assert drawn[:2] == [(1, first.drawing)] * 2
     assert {frames for frames, _ in drawn[2:]} == {1, 9} and {how for _, how in drawn[2:]} == {last.drawing}
     drawn.clear()
     still, moving = config.kinds
     always = (0.0, 1.0, 0.0, 0.0, 0.0)
-    train_dit(replace(config, kinds=(still, replace(moving, patterns=always))), tmp_path / "own")
+    trained(Saber(), replace(config, kinds=(still, replace(moving, patterns=always))), tmp_path / "own")
     own = replace(last.drawing, patterns=always)
     assert {(frames, how) for frames, how in drawn[2:]} == {(1, last.drawing), (9, own)}
     with pytest.raises(ValueError, match="past the end of the run's 5"):
@@ -292,18 +284,18 @@ def test_a_step_sees_the_kinds_and_the_drawing_of_its_stage(tmp_path, monkeypatc
 
 
 def test_an_interrupted_vae_training_resumes_to_the_same_files_and_stays_causal(tmp_path, monkeypatch):
-    small = (Stage(1, 1e-3, (View(1, 32, 2),)), Stage(3, 1e-3, (View(5, 32, 2), View(1, 32, 2))))
+    small = (VAEStage(1, 1e-3, (View(1, 32, 2),)), VAEStage(3, 1e-3, (View(5, 32, 2), View(1, 32, 2))))
     config = replace(smoke_vae(), width=4, clips=4, stages=small)
     monkeypatch.setattr(vae_training, "quality", lambda *_: (0.0, 0.0))
-    trained = train_vae(config, tmp_path / "whole")
-    hasty(monkeypatch, vae_training, stop_at=2)
+    whole = trained(VAE(), config, tmp_path / "whole")
+    hasty(monkeypatch, stop_at=2)
     with pytest.raises(Interrupted):
-        train_vae(config, tmp_path / "parts")
-    hasty(monkeypatch, vae_training, stop_at=None)
-    train_vae(config, tmp_path / "parts", resume=True)
+        trained(VAE(), config, tmp_path / "parts")
+    hasty(monkeypatch, stop_at=None)
+    trained(VAE(), config, tmp_path / "parts", resume=True)
     for name in ("vae-run", "vae"):
         same_files(tmp_path / "whole" / f"{name}.safetensors", tmp_path / "parts" / f"{name}.safetensors")
-    stays_causal(trained)
+    stays_causal(whole)
 
 
 def stays_causal(vae: WanVAE) -> None:

@@ -1,0 +1,99 @@
+"""The demo world as a source of clips to learn from: `world:`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+
+import torch
+from torch import Generator, Tensor
+
+from ..data.source import PairedEdits
+from . import captions, edits, world
+
+SCHEME = "world"
+
+
+@dataclass(frozen=True)
+class WorldFootage:
+    """Toys in scenes, rendered where they are asked for."""
+
+    cast: world.Cast
+
+    @property
+    def subjects(self) -> int:
+        return len(self.cast)
+
+    @property
+    def length(self) -> int:
+        return world.LENGTH
+
+    def film(
+        self, size: int, frames: int, stride: int | None = None, start: int | Tensor = 0
+    ) -> tuple[Tensor, Tensor]:
+        """As `data.source.Footage`."""
+        times = frames if stride is None else world.moments(frames, stride, start)
+        return world.render_cast(self.cast, times, size)
+
+    def elsewhere(self, subject: int, size: int, frames: int, generator: Generator) -> tuple[Tensor, Tensor]:
+        """As `data.source.Footage`: photographed, in another place, on another background."""
+        toys, scenes = self.cast[subject]
+        return world.render(toys, world.other_scenes(scenes, generator), frames, size)
+
+    def captions(self, named: bool = False, stride: int | None = None) -> list[str]:
+        """As `data.source.Footage`."""
+        every = torch.ones(len(self.cast[0][1]), dtype=torch.bool)
+        return captions.captions(self.cast, every if named else None, stride)
+
+    def names(self, subject: int) -> list[str]:
+        """As `data.source.Footage`."""
+        return captions.names(self.cast[subject][0])
+
+
+class WorldSource:
+    """As `data.source.Source`; the world has no place to be found at."""
+
+    longest_caption = captions.LONGEST
+    edit_kinds: Sequence[str] = edits.KINDS
+
+    @property
+    def name(self) -> str:
+        """By a few of its clips and edits: another world has others."""
+        return _name()
+
+    @property
+    def vocabulary(self) -> Sequence[str]:
+        return captions.vocabulary()
+
+    def footage(
+        self, count: int, generator: Generator, subjects: int = 1, moving: float | None = None
+    ) -> WorldFootage:
+        """As `data.source.Source`. ValueError for more than two subjects."""
+        if subjects not in (1, 2):
+            raise ValueError(f"subjects is {subjects}; the demo world has clips of 1 or 2")
+        share = {} if moving is None else {"dynamic_share": moving}
+        return WorldFootage(world.sample_cast(count, generator, subjects == 2, **share))
+
+    def edits(self, kind: str, count: int, generator: Generator, frames: int, size: int) -> PairedEdits:
+        """As `data.source.Source`."""
+        found = edits.sample_edits(kind, count, generator, frames, size)
+        return PairedEdits(found.source, found.target, found.region.float(), found.instructions)
+
+
+def open_world(place: str) -> WorldSource:
+    """The source at `world:`. ValueError where a place is given."""
+    if place:
+        raise ValueError(f"--data: {SCHEME}:{place} has a place; the demo world is just {SCHEME}:")
+    return WorldSource()
+
+
+@cache
+def _name() -> str:
+    """Of a few clips and edits."""
+    source, draws = WorldSource(), Generator().manual_seed(0)
+    footage = source.footage(4, draws, subjects=2, moving=0.5)
+    pictures = [footage.film(24, 5, stride=12)[0]]
+    pictures += [source.edits(kind, 1, draws, 5, 24).target for kind in source.edit_kinds]
+    seen = ((torch.cat(pictures) + 1) * 127.5).round().to(torch.uint8)
+    said = "\n".join([*footage.captions(named=True), source.longest_caption, *source.vocabulary])
+    return f"{SCHEME} {sha256(seen.numpy().tobytes() + said.encode()).hexdigest()[:16]}"

@@ -1,0 +1,103 @@
+"""Encoded clips are read again only by what made them: the VAE, the tokenizer, the source, the numbers."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+import refvid_tiny as tiny
+import torch
+from refvid_world import WORLD, clip_encoder, text_encoder
+from torch import Tensor
+
+from refvid.backbones.wan.loading import load_vae
+from refvid.core.slots import SlotsConfig
+from refvid.demo.runs import smoke_dit
+from refvid.demo.source import WorldSource
+from refvid.training.base.text import fresh_text_encoder
+from refvid.training.engine.cache import PART, Rows
+from refvid.training.engine.encode import ClipEncoder, no_words
+from refvid.training.methods.saber.config import ClipKind
+from refvid.training.methods.saber.rows import cached_clips
+from refvid.training.methods.sama.config import PairSet
+from refvid.training.methods.sama.rows import cached_pairs
+from refvid.training.methods.sama.targets import HandMade
+from refvid.training.methods.slot_id.config import Meeting
+from refvid.training.methods.slot_id.rows import cached_meetings
+from refvid.training.methods.videomaker.config import PhotographedClips
+from refvid.training.methods.videomaker.rows import cached_photographed
+
+
+@dataclass(frozen=True)
+class Numbered(Rows):
+    number: Tensor
+
+
+class OtherWorld(WorldSource):
+    @property
+    def name(self) -> str:
+        return "another world"
+
+
+def made(encoder: ClipEncoder, numbers: object = (1,)) -> list[int]:
+    """Parts that were encoded, not read."""
+    parts: list[int] = []
+
+    def encode_part(index: int) -> Numbered:
+        parts.append(index)
+        return Numbered(torch.full((PART,), index))
+
+    encoder.rows(Numbered, "numbered", PART, numbers, encode_part)
+    return parts
+
+
+@pytest.fixture
+def vae(tmp_path):
+    return load_vae(tiny.save_vae(tmp_path, width=2))
+
+
+def test_rows_are_made_again_for_another_vae_tokenizer_source_or_number(tmp_path, vae):
+    text = text_encoder(32)
+    encoder = clip_encoder(vae, text, tmp_path / "clips")
+    assert made(encoder) == [0] and made(encoder) == []
+    assert made(clip_encoder(vae, text_encoder(48), tmp_path / "clips")) == [], "its words are the same"
+    other = load_vae(tiny.save_vae(tmp_path / "other", width=2))
+    with torch.no_grad():
+        other.conv1.bias += 1
+    reworded = fresh_text_encoder(32, [*WORLD.vocabulary, "zebra"])
+    for changed in (
+        replace(encoder, vae=other),
+        replace(encoder, text=reworded),
+        replace(encoder, source=OtherWorld()),
+    ):
+        assert made(changed) == [0] and made(changed) == []
+        assert made(encoder) == [0]
+    assert made(encoder, (2,)) == [0]
+
+
+SLOTS = SlotsConfig(16, 48, width=16, place_width=4, slots=3, anchors=2, frames=5, size=32)
+ROWS = {
+    "saber": lambda e: cached_clips(e, ClipKind("toy", 1, 48, 64, 4), replace(smoke_dit(), size=32)).tokens,
+    "slot_id": lambda e: cached_meetings(e, SLOTS, Meeting("alone", 1, 64, 4, frames=1), 32).phrases,
+    "videomaker": lambda e: cached_photographed(e, PhotographedClips(64, 32, frames=1)).tokens,
+    "sama": lambda e: cached_pairs(e, HandMade(), PairSet("edits", 64, 1, 32)).tokens,
+}
+
+
+@pytest.mark.parametrize("method", ROWS)
+def test_a_second_text_encoder_never_gets_the_first_ones_token_ids(tmp_path, vae, method):
+    """Its words in another order have other ids."""
+    first, second = text_encoder(32), fresh_text_encoder(32, [*WORLD.vocabulary, "zebra", "quilt", "moss"])
+    tokens = [ROWS[method](clip_encoder(vae, text, tmp_path / "clips")) for text in (first, second, first)]
+    assert torch.equal(tokens[0], tokens[2]) and not torch.equal(tokens[0], tokens[1])
+    assert torch.equal(tokens[1], ROWS[method](clip_encoder(vae, second, tmp_path / "its own")))
+
+
+def test_texts_are_as_long_as_the_longest_caption_behind_a_prefix(tmp_path, vae):
+    text = text_encoder(32)
+    encoder = clip_encoder(vae, text, tmp_path)
+    longest = text.tokenize([WORLD.longest_caption])
+    assert encoder.tokens(["a toy", "a"]).shape == (2, longest.shape[1])
+    assert encoder.tokens(["a toy"], "a moving toy").shape[1] == longest.shape[1] + 3
+    two = encoder.captions(["a toy", "a star"], ["two toys", "a ring"])
+    assert torch.equal(two[1, 0], encoder.tokens(["a star"])[0]) and two.shape[:2] == (2, 2)
+    assert torch.equal(two[0, 1], encoder.tokens(["two toys"])[0])
+    assert torch.equal(no_words(two[0]), encoder.tokens(["", ""]))

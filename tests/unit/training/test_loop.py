@@ -1,0 +1,124 @@
+"""The loop: what is called after a step, in which order, in which process; and what it says."""
+
+import logging
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from refvid.training.engine import loop
+from refvid.training.engine.average import Average
+from refvid.training.engine.learner import Learner
+from refvid.training.engine.noise import Draws
+from refvid.training.engine.optimise import Optimiser
+from refvid.training.engine.parallel import Ranks
+from refvid.training.engine.state import RunFiles, RunState
+
+FILES = RunFiles("line", ("line.safetensors",))
+
+
+class Noted:
+    """A callback that notes what it was told, and whether the step's state was there already."""
+
+    def __init__(self, folder):
+        self._folder, self.seen = folder, []
+
+    def after(self, done: int, losses: loop.Losses) -> None:
+        self.seen.append((done, list(losses), bool(FILES.found_states(self._folder))))
+
+
+def run(folder, steps: int = 3, **given) -> loop.Run:
+    """Weights of which each step's loss is the sum times the step, and ten times the first one."""
+    line = nn.Linear(2, 1, bias=False)
+    nn.init.ones_(line.weight)
+
+    def losses(draws: Draws, step: int) -> loop.Losses:
+        return {"sum": (float(step), line.weight.sum()), "first": (10.0, line.weight[0, 0] * 1)}
+
+    learner = Learner(line, Optimiser(line, lambda *_: False, 0.0), Average(line, 0.9))
+    rate, seed = (lambda step: 1.0), (lambda draws, step: None)
+    return loop.Run(RunState(FILES, folder, {}), learner, steps, rate, seed, losses, **given)
+
+
+def test_what_a_run_brings_comes_after_every_step_and_before_its_state_is_saved(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "SAVE_EVERY", -1.0)
+    noted = Noted(tmp_path)
+    loop.take_steps(run(tmp_path), callbacks=[noted])
+    parts = ["sum", "first"]
+    assert noted.seen == [(1, parts, False), (2, parts, True), (3, parts, True)]
+
+
+def test_a_line_of_the_log_says_the_means_since_the_line_before_each_part_without_its_weight(
+    tmp_path, monkeypatch, caplog
+):
+    caplog.set_level(logging.INFO, "refvid")
+    monkeypatch.setattr(loop._Every, "due", lambda self, done: done in (2, 3))
+    asked = run(tmp_path)
+    weight = asked.learner.module.weight
+
+    class Grown:
+        def after(self, done: int, losses: loop.Losses) -> None:
+            with torch.no_grad():
+                weight.add_(done)  # 1, 2, then 4 in each
+
+    loop.take_steps(asked, callbacks=[Grown()])
+    said = [record.getMessage() for record in caplog.records if " step " in record.getMessage()]
+    assert said == [
+        "line step 2 of 3: sum 3.0000, first 1.5000",
+        "line step 3 of 3: sum 8.0000, first 4.0000",
+    ]
+
+
+def test_a_state_is_kept_as_often_as_time_passes_and_at_the_end(tmp_path, monkeypatch):
+    clock, saved = iter(range(0, 10_000, 25)), []
+    monkeypatch.setattr(loop.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(RunState, "save", lambda self, learner, generator, step: saved.append(step))
+    every = loop._Every(9)
+    due = [done for done in range(1, 10) if every.due(done)]
+    assert due == [3, 6, 9]  # the third look is the first past 60 seconds
+    loop.take_steps(run(tmp_path, steps=2))
+    assert saved[-1] == 2
+
+
+def test_a_process_that_writes_nothing_steps_and_averages_alone(tmp_path, monkeypatch):
+    averaged = []
+    monkeypatch.setattr(loop, "average_gradients", lambda parameters, ranks: averaged.append(ranks))
+    noted, second = Noted(tmp_path), Ranks(1, 2)
+    asked = run(tmp_path, ranks=second)
+    loop.take_steps(asked, callbacks=[noted])
+    assert averaged == [second] * 3 and noted.seen == [] and not list(tmp_path.iterdir())
+    assert int(asked.learner.average.model.n_averaged) == 3
+
+
+def test_a_step_is_seeded_before_it_draws_and_rated_by_its_number(tmp_path):
+    order = []
+    asked = run(tmp_path)
+    seed, rate = partial(_noting, order, "seed"), partial(_noting, order, "rate")
+
+    def losses(draws: Draws, step: int) -> loop.Losses:
+        order.append(("draw", step))
+        return asked.losses(draws, step)
+
+    loop.take_steps(loop.Run(asked.state, asked.learner, 2, lambda s: rate(None, s), seed, losses))
+    assert order == [(what, step) for step in range(2) for what in ("seed", "draw", "rate")]
+
+
+def _noting(order: list, what: str, _draws: object, step: int) -> float:
+    order.append((what, step))
+    return 1.0
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_what_is_minimised_counts_each_part_by_its_weight(tmp_path, part):
+    asked = run(tmp_path, steps=1)
+    seen = []
+    step = asked.learner.optimiser.step
+
+    def listen(module, factor):
+        seen.append(module.weight.grad.clone())
+        step(module, factor)
+
+    asked.learner.optimiser.step = listen
+    loop.take_steps(asked)
+    assert seen[0][0].tolist()[part] == (10.0, 0.0)[part]

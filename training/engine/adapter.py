@@ -1,0 +1,62 @@
+"""What methods share that add to a frozen backbone: its files, its seeds, its rate."""
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import nn
+
+from ...hosts.plain.pipeline import Pipeline, load_pipeline
+from .compile import compile_blocks
+from .method import Setting
+from .models import Models
+from .noise import Draws
+from .optimise import warm_hold_decay
+from .parallel import Ranks
+
+
+class Adapter:
+    """The half of a `Method` that is the same for every adapter. One process trains it."""
+
+    average = 0.995
+    dynamic: bool | None = True  # sizes in compiled blocks, as `compile_blocks` takes it
+
+    def made_by(self, config: Any, setting: Setting, ranks: Ranks) -> dict[str, Any]:
+        """The configuration, the base, the kind of device, and `besides`. ValueError for several processes."""
+        if ranks.count > 1:
+            raise ValueError(f"{ranks.count} processes were started; an adapter trains in one: run it alone")
+        base = required_models(setting).digests()
+        device = torch.device(setting.device).type
+        return {"config": asdict(config), "base": base, "device": device, **self.besides()}
+
+    def besides(self) -> dict[str, Any]:
+        """What else a method's result depends on."""
+        return {}
+
+    def backbone(self, config: Any, setting: Setting) -> Pipeline:
+        """The frozen files, loaded."""
+        models = required_models(setting)
+        return load_pipeline(models.dit, models.vae, models.text_encoder, device=setting.device)
+
+    def compile(self, backbone: Pipeline, trainee: nn.Module) -> None:
+        """The blocks of the frozen DiT, with what is added to them."""
+        compile_blocks(backbone.dit, self.dynamic)
+
+    def steps(self, config: Any) -> int:
+        """Of a run."""
+        return config.steps
+
+    def rate(self, config: Any, step: int) -> float:
+        """Warm, hold, decay."""
+        return warm_hold_decay(step, self.steps(config))
+
+    def seed(self, config: Any, draws: Draws, step: int, ranks: Ranks) -> None:
+        """By the run's seed and the step alone."""
+        draws.own.manual_seed(config.seed * self.steps(config) + step)
+
+
+def required_models(setting: Setting) -> Models:
+    """The frozen files. ValueError where none are given."""
+    if setting.models is None:
+        raise ValueError("models is None; an adapter needs the DiT, VAE and text encoder that it is for")
+    return setting.models

@@ -1,0 +1,21 @@
+"""A moving average of the weights that learn: what is exported."""
+
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+
+class Average:
+    """Of a module's weights, with this decay: the first step's as they are, then a decaying mean."""
+
+    def __init__(self, module: nn.Module, decay: float):
+        self._module = module
+        self.model = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(decay))
+
+    @property
+    def module(self) -> nn.Module:
+        """The module with the averaged weights."""
+        return self.model.module
+
+    def update(self) -> None:
+        """Take in the weights as they are after a step."""
+        self.model.update_parameters(self._module)

@@ -1,0 +1,78 @@
+"""Clips of a source as latents and token ids, made once for each VAE, tokenizer and source."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...backbones.wan.text import TextEncoder
+from ...backbones.wan.vae import WanVAE
+from ...core.geometry import Geometry
+from ...data.source import Source
+from .cache import PART, RowsT, cached_rows
+
+
+@dataclass(frozen=True)
+class ClipEncoder:
+    """What turns a source's clips into rows that are kept in a folder: the VAE, and the text encoder whose token
+    ids they hold."""
+
+    vae: WanVAE
+    text: TextEncoder
+    source: Source
+    folder: Path
+
+    def rows(
+        self, rows: type[RowsT], name: str, count: int, numbers: object, encode_part: Callable[[int], RowsT]
+    ) -> RowsT:
+        """`cached_rows`, read only where this encoder and source made them before by the same `numbers`."""
+        made_by = f"{self._digests} {self.source.name} {numbers}"
+        return cached_rows(rows, self.folder, name, count, made_by, encode_part)
+
+    def tokens(self, texts: list[str], prefix: str = "") -> Tensor:
+        """Token ids (len(texts), S), all as long as the source's longest caption behind `prefix`, so that parts
+        can be joined."""
+        longest = f"{prefix} {self.source.longest_caption}" if prefix else self.source.longest_caption
+        return self.text.tokenize([*texts, longest])[:-1]
+
+    def captions(self, *columns: list[str]) -> Tensor:
+        """Token ids (N, columns, S) of several captions a clip."""
+        tokens = self.tokens([text for column in columns for text in column])
+        return tokens.unflatten(0, (len(columns), -1)).movedim(0, 1).contiguous()
+
+    @cached_property
+    def _digests(self) -> str:
+        """Of the VAE's weights and of the tokenizer."""
+        weights = b"".join(value.cpu().numpy().tobytes() for value in self.vae.state_dict().values())
+        return f"{sha256(weights).hexdigest()} {sha256(self.text.spiece_model).hexdigest()}"
+
+
+def encode_clips(vae: WanVAE, video: Tensor) -> Tensor:
+    """Latents of clips (N, 3, pictures, H, W) in [-1, 1], in fp16 on the CPU."""
+    chunk = 2 * vae.geometry.group
+    with torch.autocast(vae.device.type, dtype=torch.bfloat16):
+        parts = [vae.encode(part.to(vae.device), chunk=chunk) for part in video.split(PART)]
+    return torch.cat([part.half().cpu() for part in parts])
+
+
+def cell_coverage(alpha: Tensor, geometry: Geometry) -> Tensor:
+    """alpha (N, 1, pictures, H, W) -> (N, F, h, w): the most any of a latent frame's pictures covers a cell."""
+    cells = F.avg_pool3d(alpha, (1, geometry.stride, geometry.stride))[:, 0]
+    return torch.cat([cells[:, :1], cells[:, 1:].unflatten(1, (-1, geometry.group)).amax(2)], dim=1)
+
+
+def tokens_kept(masks: Tensor, geometry: Geometry) -> Tensor:
+    """Masks (N, 1, H, W) -> (N, tokens) bool: tokens of a picture that hold some of the mask."""
+    return F.max_pool2d(masks, geometry.token).flatten(1).gt(0.5)
+
+
+def no_words(tokens: Tensor) -> Tensor:
+    """Token ids (B, S) of an empty prompt: </s> and padding."""
+    empty = torch.zeros_like(tokens)
+    empty[:, 0] = 1
+    return empty

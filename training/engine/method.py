@@ -1,0 +1,152 @@
+"""A method as the engine sees it: what it learns, from which clips, by which losses; and those known by name."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from ...data.source import Source
+from .average import Average
+from .learner import Learner
+from .loop import Callback, Losses, Run, take_steps
+from .models import Models
+from .noise import Draws
+from .optimise import Optimiser
+from .parallel import Ranks, join
+from .state import RunFiles, RunState
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where a run works, and on what.
+
+    source  where its clips come from
+    folder  its states and results
+    models  the frozen files of an adapter; None where everything is trained
+    clips   encoded clips; None: `folder`. They are the same for every seed
+    """
+
+    source: Source
+    folder: Path
+    models: Models | None = None
+    clips: Path | None = None
+    resume: bool = False
+    device: str = "cpu"
+    compiled: bool = False
+
+    @property
+    def encoded(self) -> Path:
+        """The folder of encoded clips."""
+        return self.clips or self.folder
+
+
+class Method(Protocol):
+    """One way to train. Types of its own (configuration, backbone, data, batch) are handed on as they are:
+
+    config    a dataclass with at least `seed`, the one of a run
+    backbone  what is there before anything learns: loaded models
+    data      encoded clips, on the device
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def files(self) -> RunFiles: ...
+
+    @property
+    def average(self) -> float:
+        """Decay of the average of the weights."""
+        ...
+
+    def made_by(self, config: Any, setting: Setting, ranks: Ranks) -> dict[str, Any]:
+        """All that a run's result depends on, by name. ValueError where a file is missing."""
+        ...
+
+    def backbone(self, config: Any, setting: Setting) -> Any: ...
+
+    def data(self, config: Any, backbone: Any, setting: Setting, ranks: Ranks) -> Any:
+        """Encoded clips, made or read."""
+        ...
+
+    def trainee(self, config: Any, backbone: Any, data: Any) -> nn.Module:
+        """What learns."""
+        ...
+
+    def optimiser(self, config: Any, trainee: Any, ranks: Ranks) -> Optimiser: ...
+
+    def compile(self, backbone: Any, trainee: Any) -> None:
+        """Make steps faster by torch.compile."""
+        ...
+
+    def steps(self, config: Any) -> int: ...
+
+    def rate(self, config: Any, step: int) -> float:
+        """Factor of the optimiser's rate."""
+        ...
+
+    def seed(self, config: Any, draws: Draws, step: int, ranks: Ranks) -> None:
+        """Set the generators of a step."""
+        ...
+
+    def draw(self, config: Any, data: Any, draws: Draws, step: int, ranks: Ranks) -> Any:
+        """A batch. Everything random about a step is drawn here."""
+        ...
+
+    def losses(self, config: Any, backbone: Any, trainee: Any, batch: Any) -> Losses: ...
+
+    def export(self, config: Any, backbone: Any, data: Any, averaged: Any, folder: Path) -> None:
+        """Write the averaged module's files."""
+        ...
+
+
+Preview = Callable[[Any, Any], Callback]  # of a method's backbone and trainee
+_METHODS: dict[str, Method] = {}
+
+
+def register(method: Method) -> Method:
+    """Make a method known by its name. -> the method. ValueError where the name is taken."""
+    if method.name in _METHODS:
+        raise ValueError(f"method: {method.name} is registered already; choose another name")
+    _METHODS[method.name] = method
+    return method
+
+
+def method_named(name: str) -> Method:
+    """A registered method. ValueError where there is none of this name."""
+    if name not in _METHODS:
+        raise ValueError(f"method: {name} is not known; needed one of {', '.join(sorted(_METHODS))}")
+    return _METHODS[name]
+
+
+def train(method: Method, config: Any, setting: Setting, previews: Sequence[Preview] = ()) -> nn.Module:
+    """Train, and leave the method's files in the folder. -> the averaged module. ValueError, before any work, as
+    `RunState` and the method say."""
+    ranks = join(setting.device)
+    made_by = method.made_by(config, setting, ranks)
+    state = RunState(method.files, setting.folder, made_by, setting.resume)
+    torch.manual_seed(config.seed)
+    backbone = method.backbone(config, setting)
+    data = method.data(config, backbone, setting, ranks)
+    torch.manual_seed(config.seed)  # again: making clips may have drawn
+    trainee = method.trainee(config, backbone, data).to(setting.device)
+    optimiser = method.optimiser(config, trainee, ranks)
+    learner = Learner(trainee, optimiser, Average(trainee, method.average))
+    if setting.compiled:
+        method.compile(backbone, trainee)
+
+    def losses(draws: Draws, step: int) -> Losses:
+        return method.losses(config, backbone, trainee, method.draw(config, data, draws, step, ranks))
+
+    run = Run(
+        state, learner, method.steps(config), lambda step: method.rate(config, step),
+        lambda draws, step: method.seed(config, draws, step, ranks), losses, ranks,
+    )  # fmt: skip
+    take_steps(run, setting.device, [preview(backbone, trainee) for preview in previews])
+    averaged = learner.average.module
+    if ranks.first:
+        method.export(config, backbone, data, averaged, setting.folder)
+    return averaged

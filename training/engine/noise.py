@@ -1,0 +1,26 @@
+"""Everything random about a step: its noise levels, and the generators that draw it."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Generators of a step: `own` draws what is this process's alone, `common` what all processes share, so
+    that their batches have one cost."""
+
+    own: Generator
+    common: Generator
+
+    @classmethod
+    def on(cls, device: str) -> "Draws":
+        """Fresh generators on a device."""
+        return cls(Generator(device), Generator(device))
+
+
+def sample_sigma(size: int, shift: float, generator: Generator) -> Tensor:
+    """Logit-normal noise levels (B,) with Wan's shift."""
+    clock = torch.sigmoid(1.1 * torch.randn(size, generator=generator, device=generator.device))
+    return shift * clock / (1 + (shift - 1) * clock)

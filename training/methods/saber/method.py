@@ -1,0 +1,162 @@
+"""Saber as the engine trains it: a whole DiT and its text encoder, from nothing or from the weights of a run
+before, on the VAE in the run's folder; in one process or several."""
+
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from ....backbones.wan.dit import WanDiT
+from ....backbones.wan.geometry import WAN_2_1
+from ....backbones.wan.loading import load_vae
+from ....backbones.wan.text import TextEncoder
+from ....backbones.wan.vae import WanVAE
+from ...base.dit import Start, begun_dit, fresh_dit
+from ...base.text import fresh_text_encoder
+from ...engine.average import Average
+from ...engine.compile import compile_blocks
+from ...engine.encode import ClipEncoder
+from ...engine.learner import Learner
+from ...engine.loop import Losses
+from ...engine.method import Setting
+from ...engine.noise import Draws
+from ...engine.optimise import Optimiser, warm_hold_decay
+from ...engine.parallel import ALONE, Ranks
+from ...engine.state import RunFiles, RunState, weights_digest
+from .batch import MaskedBatch, draw_batch
+from .config import ClipKind, SaberTraining, turn
+from .export import export
+from .losses import masked_reference_loss
+from .rows import MaskedClips, cached_clips
+
+logger = logging.getLogger(__name__)
+VAE_FILE, VAE_NEEDED = "vae.safetensors", "--out (run `refvid train vae` first)"
+Data = list[tuple[ClipKind, MaskedClips]]
+
+
+class SaberTrainee(nn.Module):
+    """The DiT and the text model, trained as one."""
+
+    def __init__(self, dit: WanDiT, text: TextEncoder):
+        super().__init__()
+        self.dit = dit
+        self.text: nn.Module = text.model
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What is there before the DiT learns: the VAE, the text encoder, and the DiT that it begins with, if any."""
+
+    vae: WanVAE
+    text: TextEncoder
+    begun: WanDiT | None
+
+
+@dataclass(frozen=True)
+class Saber:
+    """A `Method`; `start` are the weights that the run begins with."""
+
+    start: Start | None = None
+    name = "saber"
+    files = RunFiles("dit", ("dit.safetensors", "text_encoder.safetensors"))
+    average = 0.997
+
+    def made_by(self, config: SaberTraining, setting: Setting, ranks: Ranks) -> dict[str, Any]:
+        """As `Method`: the number of processes too."""
+        start = self.start
+        return {
+            "config": asdict(config),
+            "vae": weights_digest(setting.folder / VAE_FILE, VAE_NEEDED),
+            "--from": start and weights_digest(start.dit, "--from"),
+            "--from-text": start and weights_digest(start.text_encoder, "--from-text"),
+            "device": torch.device(setting.device).type,
+            "processes": ranks.count,
+        }
+
+    def backbone(self, config: SaberTraining, setting: Setting) -> Parts:
+        """The VAE in the run's folder, and a text encoder for the source's words."""
+        text = fresh_text_encoder(config.model.text_width, setting.source.vocabulary)
+        begun = None if self.start is None else begun_dit(config.model, text, self.start)
+        vae = load_vae(setting.folder / VAE_FILE, device=setting.device, what=VAE_NEEDED, needed=WAN_2_1)
+        return Parts(vae, text, begun)
+
+    def data(self, config: SaberTraining, backbone: Parts, setting: Setting, ranks: Ranks) -> Data:
+        """Clips of every kind, made by the first process and read by the others."""
+        if not ranks.first:
+            ranks.wait()
+        encoder = ClipEncoder(backbone.vae, backbone.text, setting.source, setting.encoded)
+        data = [(kind, cached_clips(encoder, kind, config).to(setting.device)) for kind in config.kinds]
+        if ranks.first:
+            ranks.wait()
+        return data
+
+    def trainee(self, config: SaberTraining, backbone: Parts, data: Data) -> SaberTrainee:
+        """A DiT of the run's sizes, and the text encoder."""
+        dit = fresh_dit(config.model) if backbone.begun is None else backbone.begun
+        return SaberTrainee(dit, backbone.text)
+
+    def optimiser(self, config: SaberTraining, trainee: SaberTrainee, ranks: Ranks) -> Optimiser:
+        """Muon for the blocks' matrices."""
+        return Optimiser(trainee, _hidden, config.rate, adam_share=0.5, weight_decay=0.02, ranks=ranks)
+
+    def compile(self, backbone: Parts, trainee: SaberTrainee) -> None:
+        """The DiT's blocks."""
+        compile_blocks(trainee.dit)
+
+    def steps(self, config: SaberTraining) -> int:
+        """Of all stages."""
+        return config.steps
+
+    def rate(self, config: SaberTraining, step: int) -> float:
+        """Warm, hold, decay."""
+        return warm_hold_decay(step, config.steps, hold=config.hold)
+
+    def seed(self, config: SaberTraining, draws: Draws, step: int, ranks: Ranks) -> None:
+        """By the run's seed and the step; `own` by the process too."""
+        seed = (config.seed * config.steps + step) * (ranks.count + 1)
+        draws.common.manual_seed(seed)
+        draws.own.manual_seed(seed + 1 + ranks.rank)
+
+    def draw(self, config: SaberTraining, data: Data, draws: Draws, step: int, ranks: Ranks) -> MaskedBatch:
+        """This process's share of a batch of one kind."""
+        stage = config.stage_of(step)
+        kind, clips = data[turn(stage.shares, step)]
+        return draw_batch(clips, ranks.share(kind.batch), stage.drawing_of(kind), draws.own, draws.common)
+
+    def losses(
+        self, config: SaberTraining, backbone: Parts, trainee: SaberTrainee, batch: MaskedBatch
+    ) -> Losses:
+        """`losses.masked_reference_loss`."""
+        loss = masked_reference_loss(trainee.dit, backbone.text, config.recipe, config.attention_mask)
+        return {"loss": (1.0, loss(batch))}
+
+    def export(
+        self, config: SaberTraining, backbone: Parts, data: Data, averaged: SaberTrainee, folder: Path
+    ) -> None:
+        """`export.export`."""
+        export(averaged.dit, TextEncoder(averaged.text, backbone.text.spiece_model), config, folder)
+
+
+def export_run(config: SaberTraining, setting: Setting) -> None:
+    """Write the averaged weights of a run that has not ended as training writes those of one that has. ValueError
+    where there is no whole state of this configuration."""
+    method, folder = Saber(), setting.folder
+    if not method.files.found_states(folder):
+        raise ValueError(
+            f"--out: {folder} holds no {method.files.states(folder)[0].name}; needed a run to export"
+        )
+    state = RunState(method.files, folder, {"config": asdict(config)}, resume=True)
+    text = fresh_text_encoder(config.model.text_width, setting.source.vocabulary)
+    trainee = SaberTrainee(fresh_dit(config.model), text)
+    learner = Learner(trainee, method.optimiser(config, trainee, ALONE), Average(trainee, method.average))
+    step = state.restore(learner)
+    logger.info("exporting step %d of %d", step, config.steps)
+    averaged = cast(SaberTrainee, learner.average.module)
+    export(averaged.dit, TextEncoder(averaged.text, text.spiece_model), config, folder)
+
+
+def _hidden(name: str, parameter: Tensor) -> bool:
+    return name.startswith("dit.blocks.") and parameter.ndim == 2

@@ -1,0 +1,35 @@
+"""SAMA's losses: the video's, and semantic anchoring (arXiv 2603.19228, §3.2)."""
+
+import torch
+from torch import Tensor
+
+from ....backbones.wan.dit import WanDiT
+from ....backbones.wan.text import TextEncoder, fold_padding
+from ....core.guidance import CONDITIONED
+from ....core.recipes import Recipe
+from ....core.semantic import SemanticModules, as_frames, as_tokens
+from ....hosts.plain.evaluation import Text
+from ....hosts.plain.run import Condition, velocity
+from ....hosts.plain.source import Source
+from .batch import PairBatch
+
+
+def sama_losses(
+    dit: WanDiT, modules: SemanticModules, text: TextEncoder, recipe: Recipe, batch: PairBatch
+) -> tuple[Tensor, Tensor]:
+    """Weighted squared error of the video's velocity, and mean absolute error of the semantic tokens' (SAMA, §3.2, and
+    the released head, which predicts a velocity; 0 without them)."""
+    with torch.no_grad():
+        words = Text(*fold_padding(text.states(batch.tokens), batch.tokens))
+    target, level = batch.rows.target.float(), batch.sigma[:, None, None, None, None]
+    noisy, frames = (1 - level) * target + level * batch.noise, target.shape[2]
+    source = Source(batch.rows.source.float(), recipe, modules)
+    meant = batch.rows.semantic.float()
+    said = (1 - level[..., 0, 0]) * meant + level[..., 0, 0] * batch.semantic_noise
+    state = torch.cat([noisy, as_frames(said, tuple(noisy.shape))], dim=2) if source.count else noisy
+    out = velocity(dit, state, batch.sigma, Condition({CONDITIONED.text: words}, (source,)), CONDITIONED)
+    video = ((out[:, :, :frames].float() - (batch.noise - target)).pow(2) * batch.weight).mean()
+    if not source.count:
+        return video, torch.zeros_like(video)
+    predicted = as_tokens(out[:, :, frames:], *meant.shape[1:])
+    return video, (predicted.float() - (batch.semantic_noise - meant)).abs().mean()
