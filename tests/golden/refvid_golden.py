@@ -24,6 +24,7 @@ from refvid_golden_trees import KEPT, Side, commit, made_records, worktree  # no
 PARTS = {  # the longest first: two are made at a time
     "server": "in ComfyUI every shipped workflow and kept graph, a step of every recipe with every control",
     "trainers": "what `refvid train PART --smoke` exports and what it minimises",
+    "evidence": "figures, tables and sheets of `refvid ablate` and `refvid score --frames`, in small",
     "commands": "clips of every command that generates or edits, identities, figures",
     "forwards": "a step of every recipe with every control by the command line, fp32 and bf16",
 }

@@ -71,7 +71,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """By name, the empty one for a file that holds one. ValueError for a kind that is not known here."""
     if path.is_dir():
         return {"": torch.stack([_picture(file) for file in sorted(path.glob("*.png"))])}
-    if path.suffix == ".png":
+    if path.suffix in (".png", ".jpg"):
         return {"": _picture(path)}
     if path.suffix in (".safetensors", ".latent"):
         return load_file(path)
@@ -111,7 +111,7 @@ class Enough(BaseException):
 def latents(record: Record, name: str, enough: bool = False) -> Iterator[None]:
     """Keep every latent that a VAE of the package decodes, as it comes; where one is `enough`, the work ends
     there. ValueError where none was decoded."""
-    known = [one for one in _vaes() if "decode" in vars(one)]
+    known = [one for one in vaes() if "decode" in vars(one)]
     before = {one: one.decode for one in known}
     seen: list[Tensor] = []
 
@@ -139,7 +139,7 @@ def latents(record: Record, name: str, enough: bool = False) -> Iterator[None]:
         record.keep(f"{name}/latent.{index}", latent)
 
 
-def _vaes() -> set[type]:
+def vaes() -> set[type]:
     """Classes by their names, wherever a tree has put them, among what a run has loaded."""
     loaded = [module for key, module in list(sys.modules.items()) if key.split(".")[0] == PACKAGE]
     found = {one for module in loaded for one in vars(module).values() if isinstance(one, type)}
@@ -175,6 +175,12 @@ def numbers(lines: list[str]) -> Tensor:
     """Every number in lines that name no file: beside some stands how long it took."""
     found = [NUMBER.findall(line) for line in lines if os.sep not in line]
     return torch.tensor([float(one) for line in found for one in line], dtype=torch.float64)
+
+
+def said_without_files(lines: list[str]) -> Tensor:
+    """Lines that name no file, as bytes."""
+    text = "\n".join(line for line in lines if os.sep not in line)
+    return torch.tensor(list(text.encode()), dtype=torch.uint8)
 
 
 def require_own_modules(tree: Path) -> None:
