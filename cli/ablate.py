@@ -35,42 +35,42 @@ def add_ablate(commands) -> None:
 
 
 def _ablate_saber(options: argparse.Namespace) -> list[str]:
-    from ..evidence.ablations.saber import ablate
+    from ..evidence.ablations.saber import ablate_saber
 
-    lines = ablate(_place(options), options.steps, options.pretraining, options.toys)
+    lines = ablate_saber(_ablation(options), options.steps, options.pretraining)
     return [*lines, f"{(options.out / 'ablations.jpg').resolve()}"]
 
 
 def _ablate_frames(options: argparse.Namespace) -> list[str]:
     from ..evidence.ablations.frames import ablate_frames
 
-    return ablate_frames(_place(options), options.steps, options.pretraining, options.toys, options.noises)
+    return ablate_frames(_ablation(options), options.steps, options.pretraining)
 
 
 def _ablate_slots(options: argparse.Namespace) -> list[str]:
     from ..demo.runs import demo_slots
     from ..evidence.ablations.slot_id import ablate_slots
 
-    return ablate_slots(replace(demo_slots(), steps=options.steps), _adapter(options))
+    return ablate_slots(replace(demo_slots(), steps=options.steps), _ablation(options))
 
 
 def _ablate_videomaker(options: argparse.Namespace) -> list[str]:
     from ..demo.runs import demo_videomaker
     from ..evidence.ablations.videomaker import ablate_videomaker
 
-    return ablate_videomaker(replace(demo_videomaker(), steps=options.steps), _adapter(options))
+    return ablate_videomaker(replace(demo_videomaker(), steps=options.steps), _ablation(options))
 
 
 def _ablate_sama(options: argparse.Namespace) -> list[str]:
     from ..demo.runs import demo_sama
     from ..evidence.ablations.sama import ablate_sama, of_length
 
-    return ablate_sama(of_length(demo_sama(), options.steps), _adapter(options))
+    return ablate_sama(of_length(demo_sama(), options.steps), _ablation(options))
 
 
 @dataclass(frozen=True)
 class System:
-    """A system's ablations, and the options that its runs have no use for."""
+    """Ablations of a system, and the options that its runs have no use for."""
 
     run: Callable[[argparse.Namespace], list[str]]
     unused: tuple[str, ...]
@@ -94,15 +94,8 @@ def _ablate(options: argparse.Namespace) -> None:
     print("\n".join(system.run(argparse.Namespace(**{**vars(options), **DEFAULTS, **given}))))
 
 
-def _place(options: argparse.Namespace):
-    from ..demo import models
-    from ..evidence.ablations.saber import Place
-
-    return Place(options.vae or models.VAE, options.out, options.device, options.compile)
-
-
-def _adapter(options: argparse.Namespace):
-    """How the ablation of an adapter is run, whichever it is."""
+def _ablation(options: argparse.Namespace):
+    """How an ablation is run, whichever it is; those of saber and frames take only the VAE of the base."""
     from ..demo import models
     from ..evidence.runs import Ablation
     from ..training.engine.models import Models

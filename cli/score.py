@@ -40,7 +40,7 @@ def add_score(commands) -> None:
 
 
 def _score(options: argparse.Namespace) -> None:
-    from ..evidence.trials.references import evaluate, table
+    from ..evidence.trials.references import evaluate_references, reference_table
 
     if options.clips is not None:
         return _score_folder(options)
@@ -55,29 +55,29 @@ def _score(options: argparse.Namespace) -> None:
         return _score_frames(options)
     toys, seeds = _at_least(2, "toys", options.toys, 64), _at_least(1, "seeds", options.seeds, 1)
     with Progress("clips") as progress:
-        report = evaluate(load_files(options), toys, options.out, progress, seeds)
-    print(table(report))
+        report = evaluate_references(load_files(options), toys, options.out, progress, seeds)
+    print(reference_table(report))
     print(f"{(options.out / 'score.png').resolve()}")
 
 
 def _score_controls(options: argparse.Namespace) -> None:
-    from ..evidence.trials.controls import evaluate_controls, table
+    from ..evidence.trials.controls import control_table, evaluate_controls
 
     with Progress("clips") as progress:
         report = evaluate_controls(
             load_files(options), _at_least(2, "toys", options.toys, 64), options.out, progress
         )
-    print(table(report))
+    print(control_table(report))
     print(f"{(options.out / 'strengths.png').resolve()}\n{(options.out / 'regions.png').resolve()}")
 
 
 def _score_frames(options: argparse.Namespace) -> None:
-    from ..evidence.trials.frames import evaluate_frames, table
+    from ..evidence.trials.frames import evaluate_frames, frame_table
 
     toys, seeds = _at_least(2, "toys", options.toys, 64), _at_least(1, "seeds", options.seeds, 3)
     with Progress("clips") as progress:
         report = evaluate_frames(load_files(options), toys, seeds, options.out, progress)
-    print(table(report))
+    print(frame_table(report))
     print(f"{(options.out / 'frames.json').resolve()}")
 
 
@@ -88,10 +88,10 @@ def _at_least(least: int, name: str, given: int | None, default: int) -> int:
 
 
 def _score_folder(options: argparse.Namespace) -> None:
-    from ..evaluation.compare import score_folder, table
+    from ..evaluation.compare import folder_table, score_folder
 
     refuse(options, dict.fromkeys(OF_A_MODEL, f"makes clips in the demo world, {options.clips} holds clips"))
     with Progress("clips") as progress:
         report = score_folder(options.clips, options.out, progress)
-    print(table(report))
+    print(folder_table(report))
     print(f"{(options.out / 'score.png').resolve()}")

@@ -10,12 +10,12 @@ from torch import Tensor
 from ..core.inspection import Inspection, ReferenceView, report
 
 WIDTH, MARGIN, LINE = 1024, 16, 18
-PICTURE = 160  # height of a reference's picture
+_PICTURE = 160  # height of a reference's picture
 PLOT = 120  # height of the schedule's plot and the table
-MOST_FRAMES = 8  # latent frames that are shown of a video, evenly spaced
+_MOST_FRAMES = 8  # latent frames that are shown of a video, evenly spaced
 INK, FAINT, GROUND = (25, 25, 30), (150, 150, 158), (255, 255, 255)
 # Told apart by people who see colours differently (Okabe and Ito, 2008), and a grey for the eighth.
-COLOURS = ((0, 114, 178), (230, 159, 0), (0, 158, 115), (204, 121, 167), (213, 94, 0), (86, 180, 233), (240, 228, 66), (120, 120, 120))  # fmt: skip
+REFERENCE_COLOURS = ((0, 114, 178), (230, 159, 0), (0, 158, 115), (204, 121, 167), (213, 94, 0), (86, 180, 233), (240, 228, 66), (120, 120, 120))  # fmt: skip
 
 
 def draw_inspection(inspection: Inspection, pictures: Sequence[Tensor]) -> Tensor:
@@ -38,7 +38,7 @@ def draw_inspection(inspection: Inspection, pictures: Sequence[Tensor]) -> Tenso
 def _references(inspection: Inspection, pictures: Sequence[Tensor]) -> Image.Image:
     """Every picture as the model gets it; what is removed is crossed out token by token."""
     cells = [
-        _tokens_of(picture, view, COLOURS[k % len(COLOURS)])
+        _tokens_of(picture, view, REFERENCE_COLOURS[k % len(REFERENCE_COLOURS)])
         for k, (picture, view) in enumerate(zip(pictures, inspection.references, strict=True))
     ]
     titles = [f"reference {k + 1}: {int(v.kept.sum())} of {v.kept.numel()} tokens" for k, v in enumerate(inspection.references)]  # fmt: skip
@@ -47,15 +47,15 @@ def _references(inspection: Inspection, pictures: Sequence[Tensor]) -> Image.Ima
 
 def _tokens_of(picture: Tensor, view: ReferenceView, colour: tuple[int, int, int]) -> Image.Image:
     rows, columns = view.kept.shape
-    scale = PICTURE / picture.shape[0]
+    scale = _PICTURE / picture.shape[0]
     width = max(1, round(picture.shape[1] * scale))
-    shown = _image(picture).resize((width, PICTURE), Image.Resampling.LANCZOS)
+    shown = _image(picture).resize((width, _PICTURE), Image.Resampling.LANCZOS)
     pen = ImageDraw.Draw(shown, "RGBA")
     for row in range(rows):
         for column in range(columns):
             box = [
-                column * width / columns, row * PICTURE / rows,
-                (column + 1) * width / columns - 1, (row + 1) * PICTURE / rows - 1,
+                column * width / columns, row * _PICTURE / rows,
+                (column + 1) * width / columns - 1, (row + 1) * _PICTURE / rows - 1,
             ]  # fmt: skip
             if view.kept[row, column]:
                 pen.rectangle(box, outline=(*colour, 255))
@@ -67,7 +67,7 @@ def _tokens_of(picture: Tensor, view: ReferenceView, colour: tuple[int, int, int
 def _places(inspection: Inspection) -> Image.Image:
     """The video's tokens in a few of its latent frames, a stripe of colour for every reference that acts there."""
     frames, _rows, columns = inspection.grid
-    chosen = sorted({round(step * (frames - 1) / max(1, MOST_FRAMES - 1)) for step in range(MOST_FRAMES)})
+    chosen = sorted({round(step * (frames - 1) / max(1, _MOST_FRAMES - 1)) for step in range(_MOST_FRAMES)})
     side = max(3, min(24, (WIDTH - 2 * MARGIN) // len(chosen) // columns - 1))
     cells = [_frame(inspection, frame, side) for frame in chosen]
     pictures = inspection.layout.geometry.pictures
@@ -86,7 +86,7 @@ def _frame(inspection: Inspection, frame: int, side: int) -> Image.Image:
                 stripe = (side - 1) / len(acting)
                 left = column * side + place * stripe
                 box = [left, row * side, left + stripe - 1, row * side + side - 2]
-                pen.rectangle(box, fill=COLOURS[k % len(COLOURS)])
+                pen.rectangle(box, fill=REFERENCE_COLOURS[k % len(REFERENCE_COLOURS)])
     return image
 
 
@@ -102,7 +102,7 @@ def _schedule(inspection: Inspection) -> Image.Image:
             )
             for i, value in enumerate(view.strength.tolist())
         ]
-        pen.line(points, fill=COLOURS[k % len(COLOURS)], width=2)
+        pen.line(points, fill=REFERENCE_COLOURS[k % len(REFERENCE_COLOURS)], width=2)
     for value, place in ((f"{most:g}", top), ("0", bottom)):
         pen.text((left - 24, place - 6), value, fill=FAINT, font=_font())
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):

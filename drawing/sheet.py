@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -24,6 +25,24 @@ def contact_sheet(
 ) -> None:
     """Write what `draw_sheet` draws to an image file, whole or not at all."""
     save_image(draw_sheet(rows, titles, captions, scale), path)
+
+
+def column_sheet(
+    columns: Mapping[str, Tensor | Sequence[Tensor]],
+    path: str | Path,
+    captions: list[str] | None = None,
+    scale: int = 3,
+    most: int | None = None,
+) -> None:
+    """Write a contact sheet whose columns, by title, hold as many cells each; of `most` rows, the first. ValueError as
+    `draw_sheet` says, and for columns of different lengths."""
+    rows = [list(row) for row in zip(*columns.values(), strict=True)]
+    contact_sheet(rows[:most], list(columns), path, captions and captions[:most], scale)
+
+
+def masked_cell(picture: Tensor, mask: Tensor) -> Tensor:
+    """Picture (3, H, W) in [-1, 1] on grey outside the mask (H, W) or (1, H, W)."""
+    return picture * mask
 
 
 def draw_sheet(

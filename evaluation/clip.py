@@ -11,16 +11,15 @@ from torch import Tensor
 
 from ..core.recipes import GREY
 from ..core.references import Reference
-from . import appearance
-from . import figures as score
+from . import appearance, figures
 
-MOST_FRAMES = 16  # that appearance is read on, evenly spaced; motion is read on all of them
+_MOST_FRAMES = 16  # that appearance is read on, evenly spaced; motion is read on all of them
 READ_SIDE = 160  # shorter side that appearance is read at, at most; motion is read at full size
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What `core.score` says of one clip; None where it could not be measured, and then `unmeasured` says why."""
+    """Figures of one clip; None where one could not be measured, and then `Scored.unmeasured` says why."""
 
     similarity: float
     texture: float
@@ -62,7 +61,7 @@ class Target:
         self.outlines = appearance.turned_outlines(self.mask)
 
 
-class Clip:
+class ReadClip:
     """A clip, checked and read once: the frames for appearance, their colours, and all of it for motion.
 
     video (F, H, W, 3 or more) in [0, 1]; subject (F or 1, H, W), 1 = subject, or None: then it is looked for by the
@@ -72,7 +71,7 @@ class Clip:
     def __init__(self, video: Tensor, subject: Tensor | None = None, what: str = "clip"):
         self.video = _checked(video, what)
         mask = None if subject is None else _checked_mask(subject, self.video, what)
-        kept = torch.linspace(0, len(video) - 1, min(len(video), MOST_FRAMES)).round().long()
+        kept = torch.linspace(0, len(video) - 1, min(len(video), _MOST_FRAMES)).round().long()
         self.frames = _small_frames(self.video[kept])
         self.mask = None if mask is None else _small_mask(mask[kept])
         self.colours = appearance.colours(self.frames)
@@ -81,31 +80,31 @@ class Clip:
         """Its mask (f, h, w): the one that was given, else what has the target's colours."""
         if self.mask is not None:
             return self.mask
-        return score.find_subject(self.colours, target.foreground, target.background)
+        return figures.find_subject(self.colours, target.foreground, target.background)
 
     def similarity(self, target: Target) -> float:
         return appearance.overlap(self.colours.histogram(self.subject(target)), target.foreground)
 
 
-def score_clip(target: Target, clip: Clip, baseline: Clip | None = None) -> Scored:
+def score_clip(target: Target, clip: ReadClip, baseline: ReadClip | None = None) -> Scored:
     """Every figure of one clip. baseline: the same prompt without the reference, of any size and length."""
     subject = clip.subject(target)
     unmeasured: dict[str, str] = {}
     against = None if baseline is None else baseline.colours
-    figures = Figures(
+    found = Figures(
         similarity=clip.similarity(target),
         texture=appearance.overlap(appearance.texture(clip.frames, subject), target.texture),
         shape=appearance.agreement(appearance.outline(subject), target.outlines),
         leak=_measured(
             "leak", unmeasured,
-            lambda: score.background_leak(clip.colours, subject, target.colours, target.mask, against),
+            lambda: figures.background_leak(clip.colours, subject, target.colours, target.mask, against),
         ),
-        dynamic_degree=_measured("dynamic_degree", unmeasured, lambda: score.dynamic_degree(clip.video)),
+        dynamic_degree=_measured("dynamic_degree", unmeasured, lambda: figures.dynamic_degree(clip.video)),
     )  # fmt: skip
-    return Scored(figures, unmeasured, tuple(_notes(clip, subject, baseline)), clip.frames, subject)
+    return Scored(found, unmeasured, tuple(_notes(clip, subject, baseline)), clip.frames, subject)
 
 
-def report(scored: Scored) -> str:
+def score_report(scored: Scored) -> str:
     """A line for every figure, with the reason where there is none, then the notes."""
     lines = []
     for name in Figures.names():
@@ -115,7 +114,7 @@ def report(scored: Scored) -> str:
     return "\n".join([*lines, *scored.notes])
 
 
-def _notes(clip: Clip, subject: Tensor, baseline: Clip | None) -> list[str]:
+def _notes(clip: ReadClip, subject: Tensor, baseline: ReadClip | None) -> list[str]:
     share = subject.mean().item()
     if clip.mask is None:
         notes = [f"subject: found by the reference's colours, {share:.1%} of the clip; a mask would be surer"]
@@ -131,7 +130,7 @@ def _notes(clip: Clip, subject: Tensor, baseline: Clip | None) -> list[str]:
 def _measured(name: str, unmeasured: dict[str, str], figure: Callable[[], float]) -> float | None:
     try:
         return figure()
-    except score.Unmeasurable as refusal:
+    except figures.Unmeasurable as refusal:
         unmeasured[name] = str(refusal)
         return None
 

@@ -15,11 +15,11 @@ from .. import media
 from ..core.files import write_text
 from ..core.references import make_reference
 from ..drawing.sheet import contact_sheet
-from .clip import SHEET_TITLES, Clip, Figures, Scored, Target, score_clip, sheet_row
-from .figures import paired_interval, retrieval
+from .clip import SHEET_TITLES, Figures, ReadClip, Scored, Target, score_clip, sheet_row
 from .folder import OWN, Row, read_rows
+from .statistics import paired_interval, retrieval
 
-SHEET_ROWS = 12
+_SHEET_ROWS = 12
 REPORT = ("score.json", "score.png")
 CELL_HEIGHT = 128
 
@@ -38,7 +38,7 @@ class ClipScore:
 
 
 @dataclass(frozen=True)
-class Variant:
+class VariantScore:
     """Means over one variant's clips that were measured; None where none was. retrieval: share of clips nearest to
     their own reference in colours; chance: 1 / references."""
 
@@ -67,7 +67,7 @@ class FolderReport:
     """Everything one folder says."""
 
     references: int
-    variants: list[Variant]
+    variants: list[VariantScore]
     differences: list[Difference]
     clips: list[ClipScore]
     remarks: list[str]
@@ -87,7 +87,7 @@ def score_folder(folder: Path, out: Path, progress: Callable[[int, int], None] |
         clip, result = _scored(row, targets)
         table.append([clip.similarity(target) for target in targets.values()] if len(targets) > 1 else [])
         scored.append(_without_pixels(row, result))
-        if len(cells) < SHEET_ROWS:
+        if len(cells) < _SHEET_ROWS:
             cells.append([_fitted(cell) for cell in sheet_row(targets[row.reference], result)])
         if progress is not None:
             progress(done, len(rows))
@@ -117,14 +117,14 @@ def _targets(rows: list[Row]) -> dict[Path, Target]:
     return targets
 
 
-def _scored(row: Row, targets: dict[Path, Target]) -> tuple[Clip, Scored]:
+def _scored(row: Row, targets: dict[Path, Target]) -> tuple[ReadClip, Scored]:
     subject = None
     if row.subject_mask is not None:
         subject = media.read_video(row.subject_mask, "subject_mask").mean(-1)
-    clip = Clip(media.read_video(row.video, "video"), subject, what=row.video.name)
+    clip = ReadClip(media.read_video(row.video, "video"), subject, what=row.video.name)
     baseline = None
     if row.baseline is not None:
-        baseline = Clip(media.read_video(row.baseline, "baseline"), what=row.baseline.name)
+        baseline = ReadClip(media.read_video(row.baseline, "baseline"), what=row.baseline.name)
     return clip, score_clip(targets[row.reference], clip, baseline)
 
 
@@ -156,7 +156,7 @@ def _report(rows: list[Row], references: list[Path], table: Tensor, scored: list
         share, chance = retrieval(table[chosen], own[chosen]) if many else (None, None)
         clips = [scored[index] for index in chosen]
         means = {figure: _mean([getattr(c.figures, figure) for c in clips]) for figure in Figures.names()}
-        variants.append(Variant(name, len(clips), means, _mean([c.other for c in clips]), share, chance))
+        variants.append(VariantScore(name, len(clips), means, _mean([c.other for c in clips]), share, chance))
     differences, remarks = _differences(rows, scored, names)
     if not many:
         remarks.append("one reference: retrieval, and the similarity to others' references, need two or more")
@@ -199,7 +199,7 @@ def _gaps(scored: list[ClipScore]) -> list[str]:
     ]
 
 
-def table(report: FolderReport) -> str:
+def folder_table(report: FolderReport) -> str:
     """The report for a terminal."""
     columns = ["clips", "similarity", "other", "retrieval", *Figures.names()[1:]]
     lines = [f"{'':24}" + "".join(f"{name:>15}" for name in columns)]

@@ -10,9 +10,9 @@ from typing import Any
 MANIFEST = "manifest.json"
 VIDEOS = (".mp4", ".webm", ".mkv", ".mov", ".gif")
 OWN = "own"  # the variant that the others are compared with, where there is one
-NONE = "none"  # the variant without a reference: the baseline of the others' leak
-FILES = ("video", "reference", "mask", "subject_mask", "baseline")
-KEYS = (*FILES, "prompt", "variant", "seed")
+_WITHOUT = "none"  # the variant without a reference: the baseline of the others' leak
+_FILES = ("video", "reference", "mask", "subject_mask", "baseline")
+_KEYS = (*_FILES, "prompt", "variant", "seed")
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Row:
     @property
     def files(self) -> list[Path]:
         """Every file that is read for it."""
-        return [file for name in FILES if (file := getattr(self, name)) is not None]
+        return [file for name in _FILES if (file := getattr(self, name)) is not None]
 
     @property
     def pair(self) -> tuple[Path, int | None, str | None]:
@@ -62,7 +62,7 @@ def read_rows(folder: Path) -> list[Row]:
                 "them different seeds, or leave one out"
             )
         seen[place] = row
-    without = {row.pair: row.video for row in rows if row.variant == NONE}
+    without = {row.pair: row.video for row in rows if row.variant == _WITHOUT}
     return [replace(row, baseline=row.baseline or without.get(row.pair)) for row in rows]
 
 
@@ -80,9 +80,9 @@ def _manifest(folder: Path) -> list[Row]:
 def _row(folder: Path, where: str, given: Any) -> Row:
     if not isinstance(given, dict):
         raise ValueError(f'{where} is {_kind(given)}; needed {{"video": …, "reference": …}}')
-    unknown = sorted(given.keys() - set(KEYS))
+    unknown = sorted(given.keys() - set(_KEYS))
     if unknown:
-        raise ValueError(f"{where}: unknown key {', '.join(unknown)}; known are {', '.join(KEYS)}")
+        raise ValueError(f"{where}: unknown key {', '.join(unknown)}; known are {', '.join(_KEYS)}")
     given = {key: value for key, value in given.items() if value is not None}
     for key in ("video", "reference"):
         if key not in given:
@@ -93,7 +93,7 @@ def _row(folder: Path, where: str, given: Any) -> Row:
             raise ValueError(
                 f'{where}: "{key}" is {_kind(value)}; needed a {"number" if key == "seed" else "text"}'
             )
-    for key in given.keys() & set(FILES):
+    for key in given.keys() & set(_FILES):
         given[key] = folder / given[key]
         if not given[key].exists():
             raise ValueError(f'{where}: "{key}" names {given[key]}, which does not exist')

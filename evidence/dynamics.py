@@ -9,28 +9,28 @@ from ..demo import world
 
 TEMPI = (1, 2)  # cycles per scene
 # Steady, then every other dynamics at every tempo: what a toy can be told apart by, (kinds, 2).
-KINDS = torch.tensor(
+MOTIONS = torch.tensor(
     [(0, 1), *((dynamics, tempo) for dynamics in range(1, len(world.DYNAMICS)) for tempo in TEMPI)]
 )
 
 
 def kind_of(toys: world.Identities) -> Tensor:
-    """Row of KINDS that each toy is, (N,) int64."""
+    """Row of MOTIONS that each toy is, (N,) int64."""
     tempo = torch.where(toys.dynamics == 0, 1, toys.tempo)
     own = torch.stack([toys.dynamics, tempo], dim=1)
-    return (own[:, None] == KINDS).all(2).int().argmax(1)
+    return (own[:, None] == MOTIONS).all(2).int().argmax(1)
 
 
 def dynamics_of(clips: Tensor, toys: world.Identities, scenes: world.Scenes) -> Tensor:
-    """Row of KINDS whose rendering of the same toys in the same scenes is nearest to each clip: (N,) int64.
+    """Row of MOTIONS whose rendering of the same toys in the same scenes is nearest to each clip: (N,) int64.
 
     clips (N, 3, F, H, W) in [-1, 1] that span a scene. A caption does not say where across its path a toy goes, so every place on the
     world's grid is tried. Nearest by the mean square difference. Ceiling: 1 on rendered clips of toys whose dynamics shows (a
     spinning circle of one colour is a steady one). Floor: 1 / 9 by chance; a clip without a toy is what moves least.
     """
     frames, size = clips.shape[2], clips.shape[-1]
-    best = torch.full((len(KINDS), len(clips)), torch.inf)
-    for index, (dynamics, tempo) in enumerate(KINDS.tolist()):
+    best = torch.full((len(MOTIONS), len(clips)), torch.inf)
+    for index, (dynamics, tempo) in enumerate(MOTIONS.tolist()):
         kind = replace(
             toys,
             dynamics=torch.full_like(toys.dynamics, dynamics),

@@ -1,4 +1,4 @@
-"""What an adapter makes of four unseen toys while it learns."""
+"""Previews of a Slot-ID adapter while it learns: sheets of four unseen toys."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -6,18 +6,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ..core.slots import SlotEncoder, SlotsConfig
-from ..drawing.sheet import contact_sheet
+from ..drawing.sheet import column_sheet
 from ..hosts.plain.pipeline import Pipeline
 from ..training.engine.loop import Losses
 from ..training.methods.slot_id.config import SlotTraining
 from ..training.methods.slot_id.method import SlotTrainee
-from .trials import identity as measured
+from .trials import identity
+from .trials.clips import TRUTH
 
 logger = logging.getLogger(__name__)
-TOYS = 4
-SHOWN = ("own video", "another's video", "nobody")  # of `evaluate_identity.READINGS`
+_TOYS = 4
+_READINGS = ("own video", "another's video", "nobody")  # of `identity.READINGS`
 
 
 class Preview:
@@ -26,17 +28,17 @@ class Preview:
     def __init__(self, backbone: Pipeline, slots: SlotsConfig, folder: Path):
         """`backbone` carries the LoRA that learns; sheets go into `folder`."""
         self._backbone, self._folder = backbone, folder
-        self._trial = measured.IdentityTrial(TOYS, backbone.settings, slots)
+        self._trial = identity.IdentityTrial(_TOYS, backbone.settings, slots)
 
     def draw(self, encoder: SlotEncoder, step: int) -> Path:
         """The toys as the adapter stands."""
         path = self._folder / f"slot_id-{step:05}.png"
-        return identity_sheet(self._backbone, self._trial, encoder, SHOWN, path)
+        return identity_sheet(self._backbone, self._trial, encoder, _READINGS, path)
 
 
 class SlotPreviews:
-    """A callback of a run of Slot-ID: a sheet every `preview_every` steps, in the size and length of the clips that
-    are learned."""
+    """Callback of a run of Slot-ID: a sheet every `preview_every` steps, in the size and length of the clips that are
+    learned."""
 
     def __init__(self, config: SlotTraining, folder: Path, backbone: Pipeline, trainee: SlotTrainee):
         size = {"width": config.size, "height": config.size, "frames": config.meetings[0].frames}
@@ -58,19 +60,19 @@ def slot_previews(config: SlotTraining, folder: Path) -> Callable[[Pipeline, Slo
 @torch.no_grad()
 def identity_sheet(
     backbone: Pipeline,
-    trial: measured.IdentityTrial,
+    trial: identity.IdentityTrial,
     encoder: SlotEncoder,
     shown: Sequence[str],
     path: Path,
     scale: int = 3,
 ) -> Path:
-    """A row per toy of the trial: its own video as it was read, a clip for each of `shown` (names of READINGS), the truth. `backbone` carries
-    the LoRA."""
-    clips = []
+    """Sheet with a row per toy: its own video as it was read, a clip for each of `shown` (names of READINGS), the
+    truth. `backbone` carries the LoRA."""
+    columns: dict[str, Tensor | Sequence[Tensor]] = {
+        "reference video": [video.pictures.movedim(-1, 0) * 2 - 1 for video in trial.videos]
+    }
     for name in shown:
-        tokens = measured.read_tokens(trial, backbone.vae, encoder, measured.READINGS[name])
-        clips.append(measured.clips_of(backbone, trial, tokens, encoder.nobody(), seed=0))
-    read = [video.pictures.movedim(-1, 0) * 2 - 1 for video in trial.videos]
-    rows = [[read[toy], *(made[toy] for made in clips), trial.truth[toy]] for toy in range(len(trial))]
-    contact_sheet(rows, ["reference video", *shown, "truth"], path, trial.prompts, scale)
+        tokens = identity.read_tokens(trial, backbone.vae, encoder, identity.READINGS[name])
+        columns[name] = identity.clips_of_identity(backbone, trial, tokens, encoder.nobody(), noise=0)
+    column_sheet({**columns, TRUTH: trial.truth}, path, trial.prompts, scale)
     return path

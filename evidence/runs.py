@@ -3,31 +3,34 @@ stopped goes on."""
 
 import json
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
 
 from ..core.files import claim, clear_left, write_text
 from ..demo.source import WorldSource
-from ..training.engine.method import Setting
+from ..hosts.plain.pipeline import Pipeline, load_pipeline
+from ..training.engine.method import Method, Preview, Setting, train
 from ..training.engine.models import Models
 from ..training.engine.state import RunFiles, difference, plain
+from .tables import FigureValues, Runs
 
 logger = logging.getLogger(__name__)
 BEGUN = "begun.json"  # of a run's folder: what its state was made by
-Values = dict[str, dict[str, Tensor]]  # of one run: by variant and figure, one number for each toy or edit
+ENDED = "ended.json"  # what its results were made by
+VALUES = "values.json"  # its figures, and what they were made by
+BASE_ALONE = "base alone"  # a run without an adapter
 ConfigT = TypeVar("ConfigT")
 
 
 @dataclass(frozen=True)
 class Ablation:
-    """How runs are made and measured: on a frozen base, in `folder`, each with so many training seeds, on so many unseen toys (or edits of a
-    kind), so many clips of each."""
+    """How an ablation makes and measures its runs: on a base, in `folder`, each with so many training seeds, on so
+    many unseen toys (or edits of a kind), so many clips of each."""
 
     models: Models
     folder: Path
@@ -39,27 +42,37 @@ class Ablation:
 
     @property
     def clips(self) -> Path:
-        """Where encoded clips are kept, for all runs."""
+        """Folder of encoded clips, for all runs."""
         return self.folder / "clips"
 
     @cached_property
     def base(self) -> dict[str, str]:
-        """What every run depends on besides its configuration."""
+        """Digests of the base that adapters are trained on."""
         return self.models.digests()
 
+    def backbone(self, size: int | None = None, frames: int | None = None) -> Pipeline:
+        """The base, as it is or set to make clips of a size and length."""
+        models = self.models
+        loaded = load_pipeline(models.dit, models.vae, models.text_encoder, device=self.device)
+        asked = {"width": size, "height": size, "frames": frames}
+        given = {name: value for name, value in asked.items() if value is not None}
+        return replace(loaded, settings=replace(loaded.settings, **given))
+
     def setting(self, folder: Path) -> Setting:
-        """How a run in a folder is trained: on with what is there."""
+        """How a run in a folder is trained: on with what is there, on the demo world."""
         how = {"resume": True, "device": self.device, "compiled": self.compiled}
         return Setting(WorldSource(), folder, self.models, self.clips, **how)
 
-    def place(self, name: str, seed: int) -> Path:
-        """Where a run is kept. ValueError where that is not ours."""
-        return run_folder(self.folder, f"{name} {seed}")
+    def place(self, name: str, seed: int | None = None) -> Path:
+        """Folder of a run. ValueError where it is not ours."""
+        return run_folder(self.folder, name if seed is None else f"{name} {seed}")
 
     def runs(
-        self, arms: dict[str, ConfigT], measured: Callable[["Ablation", ConfigT, Path], Values]
-    ) -> dict[str, list[Values]]:
-        """Every arm with every training seed, in turn."""
+        self,
+        arms: dict[str, ConfigT],
+        measured: Callable[["Ablation", ConfigT, Path], FigureValues],
+    ) -> Runs:
+        """Figures of every arm with every training seed, in turn."""
         return {
             name: [
                 measured(self, replace(config, seed=seed), self.place(name, seed))  # pyright: ignore[reportArgumentType]
@@ -68,13 +81,32 @@ class Ablation:
             for name, config in arms.items()
         }
 
-    def begin(self, folder: Path, config: dict[str, Any], files: RunFiles) -> None:
-        """`begin` of a run on this base."""
-        begin(folder, {"config": config, "base": self.base}, files)
+    def measured(
+        self,
+        folder: Path,
+        method: Method,
+        config: Any,
+        measure: Callable[[], FigureValues],
+        *asked: Any,
+        previews: Sequence[Preview] = (),
+    ) -> FigureValues:
+        """Figures of an adapter's run, trained in its folder and measured unless that is there. They depend on the
+        configuration, the base, the clips, and on what else is `asked`."""
+
+        said = asdict(config)
+
+        def work() -> None:
+            train(method, config, self.setting(folder), previews)
+
+        def made() -> FigureValues:
+            trained(folder, {"config": said, "base": self.base}, method.files, work)
+            return measure()
+
+        return self.kept(folder, [said, self.toys, self.noises, *asked], made)
 
     def kept(
-        self, folder: Path, made_by: list, measure: Callable[[], Values], name: str = "values.json"
-    ) -> Values:
+        self, folder: Path, made_by: list, measure: Callable[[], FigureValues], name: str = VALUES
+    ) -> FigureValues:
         """`kept` of a run on this base."""
         return kept(folder, [*made_by, self.base], measure, name)
 
@@ -84,9 +116,21 @@ class Ablation:
         return lines
 
 
+def trained(folder: Path, made_by: dict[str, Any], files: RunFiles, work: Callable[[], None]) -> None:
+    """Train a run in its folder, on from where it was cut off, unless results made by the same are there. Figures of
+    other results are removed. ValueError where the folder holds a run that was made otherwise."""
+    made = plain(made_by)
+    if run_mark(folder / ENDED) == made and all((folder / name).exists() for name in files.results):
+        return
+    begin(folder, made, files)
+    for name in (ENDED, VALUES):
+        (folder / name).unlink(missing_ok=True)
+    work()
+    write_text(folder / ENDED, json.dumps(made))
+
+
 def run_folder(folder: Path, name: str) -> Path:
-    """The folder of one run in a folder of ablations, both ours from here on. ValueError where either is
-    somebody's."""
+    """Folder of one run in a folder of ablations, both ours from here on. ValueError where either is somebody's."""
     own = folder / name.replace(" ", "-")
     claim(folder, "ablations", "refvid ablate", "--out")
     claim(own, "a run of an ablation", name, "--out")
@@ -98,7 +142,7 @@ def begin(folder: Path, made_by: Any, files: RunFiles) -> None:
     state are made again. ValueError where the folder holds a run that was made otherwise. Without its mark a
     state says itself what it was made by."""
     made, begun = plain(made_by), folder / BEGUN
-    states, said = files.found_states(folder), marked(begun)
+    states, said = files.found_states(folder), run_mark(begun)
     found = None if said is None else difference(made, said)
     if found is not None and (states or files.found_results(folder)):
         field, here, there = found
@@ -112,10 +156,10 @@ def begin(folder: Path, made_by: Any, files: RunFiles) -> None:
     write_text(begun, json.dumps(made))
 
 
-def kept(folder: Path, made_by: Any, measure: Callable[[], Values], name: str = "values.json") -> Values:
-    """What `measure` gives, from the folder where the same was measured before."""
+def kept(folder: Path, made_by: Any, measure: Callable[[], FigureValues], name: str = VALUES) -> FigureValues:
+    """Figures that `measure` gives, read from the folder where the same was measured before."""
     file, made = folder / name, plain(made_by)
-    said = marked(file)
+    said = run_mark(file)
     if not (isinstance(said, dict) and said.get("made_by") == made and "values" in said):
         values = {
             name: {figure: one.tolist() for figure, one in row.items()} for name, row in measure().items()
@@ -127,8 +171,8 @@ def kept(folder: Path, made_by: Any, measure: Callable[[], Values], name: str = 
     return {name: {figure: torch.tensor(one) for figure, one in row.items()} for name, row in found.items()}
 
 
-def marked(file: Path) -> Any:
-    """What a mark of a run says; None where there is none. One that a full disk or a kill cut short is as
+def run_mark(file: Path) -> Any:
+    """Content of a run's mark; None where there is none. One that a full disk or a kill cut short is as
     none, with a warning."""
     try:
         return json.loads(file.read_text("utf-8"))

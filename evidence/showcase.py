@@ -1,4 +1,4 @@
-"""What `make demo` shows: one toy, cut out of one scene, generated in another."""
+"""Showcase of `make demo`: one toy, cut out of one scene, generated in another; and the samples that are shipped."""
 
 import time
 from dataclasses import dataclass, replace
@@ -10,9 +10,9 @@ from torch import Generator, Tensor
 from .. import media
 from ..core.references import Reference, make_reference
 from ..demo import models, world
-from ..drawing.sheet import contact_sheet
+from ..drawing.sheet import contact_sheet, masked_cell
 from ..hosts.plain.pipeline import Pipeline, Request, generate
-from . import toy_figures as score
+from .toy_figures import toy_similarity
 
 SAMPLES = models.SAMPLES
 PICTURE, MASK = SAMPLES / "refvid_toy.png", SAMPLES / "refvid_toy_mask.png"
@@ -106,19 +106,14 @@ def show(backbone: Pipeline, folder: Path, progress=None) -> Shown:
     picture = (reference.picture * 2 - 1).movedim(-1, 0)
     media.write_video(folder / "demo.mp4", with_reference, backbone.settings.fps)
     contact_sheet(
-        [[picture, masked(picture, reference.mask), with_reference, without, truth]],
+        [[picture, masked_cell(picture, reference.mask), with_reference, without, truth]],
         ["reference picture", "what the model sees", "with the reference", "without", "truth"],
         folder / "demo.png",
         captions=[f'"{PROMPT}"'],
     )
     clips = torch.stack([with_reference, without, truth])
-    alike = score.similarity(clips, picture[None], reference.mask[None, None])[:, 0].tolist()
+    alike = toy_similarity(clips, picture[None], reference.mask[None, None])[:, 0].tolist()
     return Shown(folder / "demo.mp4", folder / "demo.png", seconds, *alike)
-
-
-def masked(picture: Tensor, mask: Tensor) -> Tensor:
-    """picture (3, H, W) in [-1, 1] on grey outside the mask (H, W)."""
-    return picture * mask
 
 
 def _index(names: tuple[str, ...], name: str) -> Tensor:

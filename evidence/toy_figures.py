@@ -47,7 +47,7 @@ def colour_histogram(video: Tensor, mask: Tensor) -> Tensor:
     return counts / counts.sum(1, keepdim=True).clamp_min(1e-6)
 
 
-def similarity(video: Tensor, picture: Tensor, mask: Tensor) -> Tensor:
+def toy_similarity(video: Tensor, picture: Tensor, mask: Tensor) -> Tensor:
     """Histogram intersection of every clip's toy with every masked picture: (N, M) in [0, 1].
 
     picture (M, 3, H, W) in [-1, 1], mask (M, 1, H, W). 1 is the same colours in the same shares, 0 none in
@@ -85,7 +85,7 @@ def grey_share(video: Tensor) -> Tensor:
     return ((_unit(video) - GREY).abs().amax(1) <= 6 / 255).float().mean((1, 2, 3))
 
 
-def background_leak(video: Tensor, own: Tensor, other: Tensor) -> Tensor:
+def backdrop_leak(video: Tensor, own: Tensor, other: Tensor) -> Tensor:
     """How far the clip's backdrop went from its own towards the reference's: (N,), not clamped.
 
     own, other (N,) int64: the background the caption asks for, and the one the reference was cut out of. The
@@ -129,6 +129,17 @@ def texture_of(video: Tensor, toys: world.Identities) -> Tensor:
     templates, masks = (made[toys.shape] for made in _texture_templates(video.shape[-1]))
     error = ((share - templates).square() * masks).sum((2, 3)) / masks.sum((2, 3))
     return error.argmin(1) // 2
+
+
+def agreements(clips: Tensor, toys: world.Identities, scenes: world.Scenes) -> dict[str, Tensor]:
+    """Whether each clip shows its toy's shape and texture, the scene's direction and background: (N,) 0 or 1 each."""
+    pairs = {
+        "shape": (shape_of(clips), toys.shape),
+        "texture": (texture_of(clips, toys), toys.texture),
+        "direction": (direction_of(clips), scenes.direction),
+        "background": (background_of(clips), scenes.background),
+    }
+    return {name: (found == wanted).float() for name, (found, wanted) in pairs.items()}
 
 
 def _unit(video: Tensor) -> Tensor:

@@ -9,7 +9,16 @@ from torch import Tensor
 
 from ..core.references import Reference
 from ..drawing.sheet import draw_sheet
-from ..evaluation.clip import SHEET_TITLES, Clip, Figures, Scored, Target, report, score_clip, sheet_row
+from ..evaluation.clip import (
+    SHEET_TITLES,
+    Figures,
+    ReadClip,
+    Scored,
+    Target,
+    score_clip,
+    score_report,
+    sheet_row,
+)
 from .sockets import CATEGORY, Node, References
 
 SHEET_SCALE = 2
@@ -53,11 +62,11 @@ class RefVidScore(Node):
     @classmethod
     def execute(cls, clip, reference, subject_mask=None, baseline=None) -> io.NodeOutput:
         target = Target(_only(reference))
-        against = None if baseline is None else Clip(baseline, what="baseline")
-        scored = score_clip(target, Clip(clip, subject_mask), against)
+        against = None if baseline is None else ReadClip(baseline, what="baseline")
+        scored = score_clip(target, ReadClip(clip, subject_mask), against)
         figures = [getattr(scored.figures, name) for name in Figures.names()]
         numbers = [nan if value is None else value for value in figures]
-        said = report(scored)
+        said = score_report(scored)
         return io.NodeOutput(*numbers, said, _sheet(target, scored), ui=ui.PreviewText(said))
 
 

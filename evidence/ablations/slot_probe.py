@@ -1,5 +1,5 @@
-"""What an encoder keeps of how a toy moves in itself, told from its tokens by a linear probe (our choice): a base that cannot show a motion hides
-what an adapter knows of it."""
+"""Linear probe of an encoder's tokens for how a toy moves in itself [choice: linear-probe]: a base that cannot show
+a motion hides what an adapter knows of it."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -15,26 +15,26 @@ from ...core.adapter import load_adapter
 from ...core.slots import Encoded, SlotEncoder
 from ...demo.source import WorldSource
 from ...demo.world import DYNAMICS
-from ...evaluation.figures import paired_interval
 from ...hosts.plain.identities import slot_encoder
-from ...hosts.plain.pipeline import load_pipeline
 from ...training.engine.encode import ClipEncoder
 from ...training.methods.slot_id.config import SlotTraining
 from ...training.methods.slot_id.rows import Meetings, cached_meetings
-from ..runs import Ablation, Values
-from ..trials.references import UNSEEN_SEED
+from ..runs import Ablation
+from ..tables import FigureValues, interval_cell, markdown
+from ..trials.clips import UNSEEN_SEED
 from .slot_baselines import ENCODERS
 
-CLIPS = 512  # of unseen toys
-FOLDS = 8
-RIDGE = 0.1  # of the mean square of a toy's features
-BATCH = 64
+UNSEEN_CLIPS = 512  # of unseen toys
+_FOLDS = 8
+_RIDGE = 0.1  # of the mean square of a toy's features
+_BATCH = 64
 UNTRAINED = "untrained slots"
 
 
 @dataclass(frozen=True)
 class Probe:
-    """Which tokens of which encoder are looked at; `ordered`, or with the latent frames of every clip in an order of their own."""
+    """Tokens of an encoder that are looked at; `ordered`, or with the latent frames of every clip in an order of
+    their own."""
 
     encoder: str
     tokens: Callable[[Encoded], Tensor]
@@ -67,38 +67,40 @@ COMPARED = (
 
 
 def probe_lines(config: SlotTraining, ablation: Ablation) -> list[str]:
-    """A table of what each of PROBES tells, and paired differences, with 95 % intervals over the toys; means over the training seeds."""
+    """Table of what each of PROBES tells, and paired differences, with 95 % intervals over the toys; means over the
+    training seeds."""
     clips = cache(partial(_clips, config, ablation))  # made where a probe is not kept yet, once
     told = {name: _told(config, ablation, name, clips) for name in PROBES}
-    most = torch.bincount(next(iter(told.values()))["moves"].long()).max().item() / CLIPS
+    most = torch.bincount(next(iter(told.values()))["moves"].long()).max().item() / UNSEEN_CLIPS
     lines = [
-        f"How {CLIPS} unseen toys move in themselves, told from their tokens by a linear probe; the most common answer is right in {most:.3f}."
+        f"How {UNSEEN_CLIPS} unseen toys move in themselves, told from their tokens by a linear probe; "
+        f"the most common answer is right in {most:.3f}."
     ]
-    lines += ["", "| tokens | right |", "| --- | --- |"]
-    lines += [f"| {name} | {_cell(one['right'], '.3f')} |" for name, one in told.items()]
-    differences = [f"{a} minus {b} {_cell(told[a]['right'] - told[b]['right'], '+.3f')}" for a, b in COMPARED]
+    rows = [[name, interval_cell(one["right"])] for name, one in told.items()]
+    lines += ["", *markdown(["tokens", "right"], rows)]
+    differences = [
+        f"{a} minus {b} {interval_cell(told[a]['right'] - told[b]['right'], '+.3f')}" for a, b in COMPARED
+    ]
     return [*lines, "", f"Paired: {'; '.join(differences)}."]
 
 
-Clips = tuple[Meetings, Tensor]  # clips with the reference videos of their toys, and how each moves in itself
-
-
-def _clips(config: SlotTraining, ablation: Ablation) -> Clips:
-    models = ablation.models
-    backbone = load_pipeline(models.dit, models.vae, models.text_encoder)
+def _clips(config: SlotTraining, ablation: Ablation) -> tuple[Meetings, Tensor]:
+    """Clips with the reference videos of their toys, and how each toy moves in itself."""
+    backbone = replace(ablation, device="cpu").backbone()
     encoder = ClipEncoder(backbone.vae, backbone.text, WorldSource(), ablation.clips)
-    meeting = replace(config.meetings[0], name="probe", clips=CLIPS)
+    meeting = replace(config.meetings[0], name="probe", clips=UNSEEN_CLIPS)
     data = cached_meetings(encoder, config.slots, meeting, config.size, UNSEEN_SEED)
     return data, motion_of(data, backbone.text)
 
 
 def _told(
-    config: SlotTraining, ablation: Ablation, name: str, clips: Callable[[], Clips]
+    config: SlotTraining, ablation: Ablation, name: str, clips: Callable[[], tuple[Meetings, Tensor]]
 ) -> dict[str, Tensor]:
-    """right (CLIPS,), the share of training seeds whose tokens tell a toy's motion; moves (CLIPS,), its row of DYNAMICS."""
+    """Share of training seeds whose tokens tell a toy's motion, "right" (UNSEEN_CLIPS,), and its row of DYNAMICS,
+    "moves" (UNSEEN_CLIPS,)."""
     probe = PROBES[name]
 
-    def measured(seed: int) -> Values:
+    def measured(seed: int) -> FigureValues:
         data, moves = clips()
         tokens = read_all(_encoder(config, ablation, probe.encoder, seed), data, probe)
         return {name: {"right": told_by_probe(tokens.flatten(1), moves).float(), "moves": moves.float()}}
@@ -121,17 +123,18 @@ def _encoder(config: SlotTraining, ablation: Ablation, name: str, seed: int) -> 
 
 
 def motion_of(data: Meetings, text: TextEncoder) -> Tensor:
-    """How the first of each clip's toys moves in itself, (N,): its row of DYNAMICS, which the first word of its name says, 0 where none does."""
+    """Motion in itself of the first of each clip's toys, (N,): its row of DYNAMICS, which the first word of its name
+    says; 0 where none does."""
     words = text.tokenize(list(DYNAMICS))[:, 0]
     return (data.phrases[:, 0, :1] == words).int().argmax(1)
 
 
 @torch.no_grad()
 def read_all(encoder: SlotEncoder, data: Meetings, probe: Probe) -> Tensor:
-    """(N, n, C): what the encoder reads of the first toy of every clip."""
+    """Tokens (N, n, C) that the encoder reads of the first toy of every clip."""
     found = []
-    for start in range(0, len(data.clip), BATCH):
-        part = slice(start, start + BATCH)
+    for start in range(0, len(data.clip), _BATCH):
+        part = slice(start, start + _BATCH)
         clip, cover, anchor, anchor_cover = (
             one[part, 0].float() for one in (data.clip, data.cover, data.anchor, data.anchor_cover)
         )
@@ -145,10 +148,11 @@ def read_all(encoder: SlotEncoder, data: Meetings, probe: Probe) -> Tensor:
 
 
 def told_by_probe(features: Tensor, kinds: Tensor) -> Tensor:
-    """Whether a ridge regression on the others' features (N, D), in FOLDS folds, finds each one's kind (N,) int64: (N,) bool."""
+    """Whether a ridge regression on the others' features (N, D), in folds, finds each one's kind (N,) int64: (N,)
+    bool."""
     wanted, right = F.one_hot(kinds).double(), torch.zeros(len(kinds), dtype=torch.bool)
-    folds = torch.arange(len(kinds)) % FOLDS
-    for fold in range(FOLDS):
+    folds = torch.arange(len(kinds)) % _FOLDS
+    for fold in range(_FOLDS):
         seen = folds != fold
         mean, spread = features[seen].mean(0), features[seen].std(0).clamp_min(1e-6)
         scaled = ((features - mean) / spread).double()
@@ -156,13 +160,8 @@ def told_by_probe(features: Tensor, kinds: Tensor) -> Tensor:
         square = alike[seen].diagonal().mean().clamp_min(1e-9)  # features that never change tell nothing
         middle = wanted[seen].mean(0)
         weights = torch.linalg.solve(
-            alike[seen] + RIDGE * square * torch.eye(int(seen.sum())), wanted[seen] - middle
+            alike[seen] + _RIDGE * square * torch.eye(int(seen.sum())), wanted[seen] - middle
         )
         said = (alike[~seen] @ weights + middle).argmax(1)
         right[~seen] = said == kinds[~seen]
     return right
-
-
-def _cell(values: Tensor, form: str) -> str:
-    mean, low, high = (format(one, form) for one in paired_interval(values))
-    return f"{mean} [{low}, {high}]"

@@ -1,11 +1,11 @@
-"""Given frames on the demo world: guided by the frame too or by the prompt alone, what lies between two pictures, a long video.
+"""Trial of given frames: guidance by the frame too or by the prompt alone, what lies between two pictures, a long
+video.
 
 Directions of effect only; they say nothing about STIV's figures (arXiv 2412.07730).
 """
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,33 +14,35 @@ import torch
 from torch import Generator, Tensor
 
 from ...backbones.wan.geometry import GROUP
-from ...core.files import write_text
 from ...core.frames import Placed
 from ...core.guidance import Guidance, Scale, joint
 from ...core.long_video import LongVideo
 from ...demo import captions, world
-from ...drawing.sheet import contact_sheet
-from ...evaluation.figures import paired_interval
+from ...drawing.sheet import column_sheet, contact_sheet
 from ...hosts.plain.long_video import Parts, generate_long
-from ...hosts.plain.pipeline import Pipeline, Request, Settings, generate
-from .references import CODED, UNSEEN_SEED, Interval, Trial, through
+from ...hosts.plain.pipeline import Pipeline, Progress, Request, generate
+from ..tables import FigureValues, Interval, interval_lines, interval_of, mean_over_noises, write_report
+from .clips import CODED, TRUTH, UNSEEN_SEED, seeded, through
+from .references import Trial
 
-SHEET_ROWS = 8
+_MOST_ROWS = 8  # of a sheet
 JOINT, TEXT = "prompt and frame (JIT-CFG)", "prompt alone (CFG)"
-GUIDED = ("motion", "own", "direction", "shape")  # figures of demo.evaluate that a first frame is measured by
+GUIDED_FIGURES = ("motion", "own", "direction", "shape")  # of `references`, for a first frame
 APART = 12  # pictures between two keys, as the demo base was trained
 LONG = LongVideo(GROUP, 20, 20)  # the paper's 380 frames
 TENTHS = 10
 LONG_TOYS = 4
-EVERY, KEYS = "reference in every segment", "for the keys alone"
-
-Progress = Callable[[int, int], None]
+EVERY, KEYS_ALONE = "reference in every segment", "for the keys alone"
 
 
 @dataclass(frozen=True)
 class FrameReport:
-    """rows: means over toys and noises by variant and figure; along: similarity to the reference in every tenth of the long videos, mean;
-    intervals over toys (joins: over joins), 95 %."""
+    """Everything one evaluation says.
+
+    rows       means over toys and noises by variant and figure
+    along      mean similarity to the reference in every tenth of the long videos
+    intervals  95 %, over toys; over joins where they are of joins
+    """
 
     toys: int
     seeds: int
@@ -52,7 +54,8 @@ class FrameReport:
 def evaluate_frames(
     backbone: Pipeline, toys: int, seeds: int, folder: Path, progress: Progress, long: bool = True
 ) -> FrameReport:
-    """All three; writes frames.json and two sheets into `folder`. Every toy is made with `seeds` noises, the same for all variants."""
+    """Measure all three; write frames.json and the sheets into `folder`. Every toy is made with `seeds` noises, the
+    same for all variants."""
     folder.mkdir(parents=True, exist_ok=True)
     whole = 3 * toys * seeds
     rows, first = _first_frame(backbone, toys, seeds, folder, lambda done: progress(done, whole))
@@ -61,61 +64,61 @@ def evaluate_frames(
     )
     along, third = _long(backbone, seeds, folder) if long else ({}, [])
     report = FrameReport(toys, seeds, {**rows, **between}, along, [*first, *second, *third])
-    write_text(folder / "frames.json", json.dumps(asdict(report), indent=1, allow_nan=False) + "\n")
+    write_report(report, folder / "frames.json")
     return report
-
-
-Values = dict[str, dict[str, Tensor]]  # by variant and figure, (toys,)
 
 
 def guided_both_ways(
     backbone: Pipeline, toys: int, seeds: int, progress: Callable[[int], None] = lambda _: None
-) -> tuple[Values, dict[str, Tensor]]:
-    """A true first frame and the prompt: guidance on both against guidance on the prompt, whose null pass keeps the frame. -> figures, means
-    over the noises, also of the true clips, as they are and through the VAE; and the last noise's clips."""
+) -> tuple[FigureValues, dict[str, Tensor]]:
+    """Guidance on a true first frame and the prompt against guidance on the prompt, whose null pass keeps the frame.
+    -> figures, means over the noises, also of the true clips, as they are and through the VAE; and the last noise's
+    clips."""
     settings = backbone.settings
     trial, scale = Trial(toys, settings.frames, settings.height), Scale(settings.scale)
     guidances = {JOINT: joint(scale), TEXT: Guidance(image=Scale(1.0), text=scale)}
-    values: Values = {}
+    own = trial.variants()[0]
+    values: FigureValues = {}
     clips: dict[str, Tensor] = {}
     for turn, (name, guidance) in enumerate(guidances.items()):
-        runs = []
-        for seed in range(seeds):
+
+        def measure(
+            noise: int, turn: int = turn, name: str = name, guidance: Guidance = guidance
+        ) -> dict[str, Tensor]:
             made = []
             for index in range(toys):
-                request = Request(trial.prompts[index], _seeded(settings, index, seed), guidance=guidance)
+                request = Request(trial.prompts[index], seeded(settings, index, noise), guidance=guidance)
                 made.append(generate(backbone, replace(request, given=_given(trial.truth[index], [0]))))
-                progress((turn * seeds + seed) * toys + index + 1)
+                progress((turn * seeds + noise) * toys + index + 1)
             clips[name] = torch.stack(made)
-            runs.append(trial.measure(trial.variants()[0], clips[name]))
-        values[name] = _mean(runs)
-    for name, clip in (("truth", trial.truth), (CODED, through(backbone.vae, trial.truth))):
-        values[name] = trial.measure(trial.variants()[0], clip)
-    return values, {"truth": trial.truth, **clips}
+            return {figure: one.double() for figure, one in trial.measure(own, clips[name]).items()}
+
+        values[name] = mean_over_noises(seeds, measure)
+    for name, clip in ((TRUTH, trial.truth), (CODED, through(backbone.vae, trial.truth))):
+        values[name] = trial.measure(own, clip)
+    return values, {TRUTH: trial.truth, **clips}
 
 
 def _first_frame(
     backbone: Pipeline, toys: int, seeds: int, folder: Path, progress: Callable[[int], None]
 ) -> tuple[dict[str, dict[str, float]], list[Interval]]:
     values, clips = guided_both_ways(backbone, toys, seeds, progress)
-    shown = [[one[i] for one in clips.values()] for i in range(min(SHEET_ROWS, toys))]
-    contact_sheet(shown, list(clips), folder / "first_frame.png", scale=1)
+    column_sheet(clips, folder / "first_frame.png", scale=1, most=_MOST_ROWS)
     rows = {
-        f"first frame, {name}": {f: row[f].nanmean().item() for f in GUIDED} for name, row in values.items()
+        f"first frame, {name}": {figure: row[figure].nanmean().item() for figure in GUIDED_FIGURES}
+        for name, row in values.items()
     }
     return rows, [
-        Interval(
-            f"{JOINT} minus {TEXT}, {figure}", *paired_interval(values[JOINT][figure] - values[TEXT][figure])
-        )
-        for figure in GUIDED
+        interval_of(f"{JOINT} minus {TEXT}, {figure}", values[JOINT][figure] - values[TEXT][figure])
+        for figure in GUIDED_FIGURES
     ]
 
 
 def _between(
     backbone: Pipeline, toys: int, seeds: int, folder: Path, progress: Callable[[int], None]
 ) -> tuple[dict[str, dict[str, float]], list[Interval]]:
-    """Two true pictures of a toy that moves, and what lies between them, against the truth: the model, blending, and the first picture
-    held."""
+    """Pictures between two true ones of a toy that moves, against the truth: the model's, blended ones, and the first
+    picture held."""
     plan, settings = LongVideo(GROUP, 2, APART), backbone.settings
     generator = Generator().manual_seed(UNSEEN_SEED + 2)
     scenes = world.sample_scenes(toys, generator)
@@ -126,28 +129,31 @@ def _between(
     prompts = captions.captions([cast], stride=1)
     share = torch.linspace(0, 1, APART + 1)[1:-1, None, None]
     first, last, inside = truth[:, :, :1], truth[:, :, -1:], truth[:, :, 1:-1]
-    runs, made = [], torch.empty(0)
-    for seed in range(seeds):
+    blended = first + share * (last - first)
+    made: list[Tensor] = []
+
+    def measure(noise: int) -> dict[str, Tensor]:
         clips = []
         for index in range(toys):
-            sized = replace(_seeded(settings, index, seed), frames=plan.segment)
+            sized = replace(seeded(settings, index, noise), frames=plan.segment)
             pair = torch.stack([truth[index, :, 0], truth[index, :, -1]], 1)
             asked = Request(prompts[index], sized, given=_given(pair, [0, plan.segment - 1]))
             clips.append(generate(backbone, asked)[:, 1:APART])
-            progress(seed * toys + index + 1)
-        made = torch.stack(clips)
-        runs.append({"decibels": _decibels(made, inside)})
+            progress(noise * toys + index + 1)
+        made.append(torch.stack(clips))
+        return {"decibels": _decibels(made[-1], inside)}
+
     values = {
-        "model": _mean(runs)["decibels"],
-        "blended": _decibels(first + share * (last - first), inside),
+        "model": mean_over_noises(seeds, measure)["decibels"],
+        "blended": _decibels(blended, inside),
         "first held": _decibels(first.expand_as(inside), inside),
         CODED: _decibels(through(backbone.vae, truth)[:, :, 1:APART], inside),
     }
-    shown = [[truth[i], made[i], (first + share * (last - first))[i]] for i in range(min(SHEET_ROWS, toys))]
-    contact_sheet(shown, ["truth", "model", "blended"], folder / "between.png", scale=1)
+    shown = {TRUTH: truth, "model": made[-1], "blended": blended}
+    column_sheet(shown, folder / "between.png", scale=1, most=_MOST_ROWS)
     rows = {f"between, {name}": {"decibels": one.mean().item()} for name, one in values.items()}
     return rows, [
-        Interval(f"between: model minus {name}, decibels", *paired_interval(values["model"] - values[name]))
+        interval_of(f"between: model minus {name}, decibels", values["model"] - values[name])
         for name in ("blended", "first held")
     ]
 
@@ -155,10 +161,10 @@ def _between(
 def _long(
     backbone: Pipeline, seeds: int, folder: Path, plan: LongVideo = LONG
 ) -> tuple[dict[str, list[float]], list[Interval]]:
-    """Long videos of a few toys with their reference in every segment, or for the keys alone: does it stay who it is; and how pictures
-    differ at joins and inside segments."""
+    """Long videos of a few toys with their reference in every segment, or for the keys alone: whether a toy stays who
+    it is, and how pictures differ at joins and inside segments."""
     trial = Trial(LONG_TOYS, backbone.settings.frames, backbone.settings.height)
-    runs: dict[str, list[Tensor]] = {EVERY: [], KEYS: []}
+    runs: dict[str, list[Tensor]] = {EVERY: [], KEYS_ALONE: []}
     videos, shown = [], []
     for name, toy in product(runs, range(LONG_TOYS)):
         made = [_long_clip(backbone, trial, plan, toy, seed, name == EVERY) for seed in range(seeds)]
@@ -168,18 +174,20 @@ def _long(
         shown.append([one[:, one.shape[1] // 2] for one in tenths[-1]])
     contact_sheet(shown, [f"{100 * k // TENTHS} %" for k in range(TENTHS)], folder / "long.png", scale=1)
     own = {name: torch.stack(one) for name, one in runs.items()}
-    drift, helps = own[EVERY][:, -1] - own[EVERY][:, 0], own[EVERY].mean(1) - own[KEYS].mean(1)
+    drift, helps = own[EVERY][:, -1] - own[EVERY][:, 0], own[EVERY].mean(1) - own[KEYS_ALONE].mean(1)
     return {name: one.mean(0).tolist() for name, one in own.items()}, [
-        Interval("long: last tenth minus first, own", *paired_interval(drift)),
-        Interval("long: reference in every segment minus for the keys alone, own", *paired_interval(helps)),
+        interval_of("long: last tenth minus first, own", drift),
+        interval_of("long: reference in every segment minus for the keys alone, own", helps),
         *_joins(videos, plan),
     ]
 
 
-def _long_clip(backbone: Pipeline, trial: Trial, plan: LongVideo, toy: int, seed: int, every: bool) -> Tensor:
+def _long_clip(
+    backbone: Pipeline, trial: Trial, plan: LongVideo, toy: int, noise: int, every: bool
+) -> Tensor:
     """(3, length, H, W): keys with the reference, segments with it or without."""
     prompt, references = trial.prompts[toy], (trial.reference(toy),)
-    keys = Request(f"{prompt} at stride 12", _seeded(backbone.settings, toy, seed), references)
+    keys = Request(f"{prompt} at stride 12", seeded(backbone.settings, toy, noise), references)
     between = replace(keys, prompt=f"{prompt} at stride 1", references=references if every else ())
     with TemporaryDirectory() as parts:
         return generate_long(backbone, plan, keys, between, Parts(Path(parts), ""))
@@ -192,13 +200,9 @@ def _joins(videos: list[Tensor], plan: LongVideo) -> list[Interval]:
     join, inside = steps[:, at_join], steps[:, ~at_join]
     within = (join <= inside.amax(1, keepdim=True)).double().mean(1)
     return [
-        Interval("long: share of joins no larger than the largest step inside", *paired_interval(within)),
-        Interval("long: mean step at joins minus inside", *paired_interval(join.mean(1) - inside.mean(1))),
+        interval_of("long: share of joins no larger than the largest step inside", within),
+        interval_of("long: mean step at joins minus inside", join.mean(1) - inside.mean(1)),
     ]
-
-
-def _seeded(settings: Settings, index: int, seed: int) -> Settings:
-    return replace(settings, seed=settings.seed + index + 1000 * seed)
 
 
 def _given(clip: Tensor, indices: list[int]) -> Placed:
@@ -206,17 +210,13 @@ def _given(clip: Tensor, indices: list[int]) -> Placed:
     return Placed(clip[:, : len(indices)].movedim(0, -1) / 2 + 0.5, indices)
 
 
-def _mean(runs: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    return {figure: torch.stack([run[figure].double() for run in runs]).mean(0) for figure in runs[0]}
-
-
 def _decibels(clips: Tensor, truth: Tensor) -> Tensor:
     """Peak signal to noise ratio of each clip, (N,), of a range of 2."""
     return 10 * torch.log10(4 / (clips - truth).square().mean((1, 2, 3, 4)).double().clamp_min(1e-10))
 
 
-def table(report: FrameReport) -> str:
-    """What a person reads."""
+def frame_table(report: FrameReport) -> str:
+    """The report for a terminal."""
     lines = [f"{report.toys} unseen toys, {report.seeds} noises each; long videos: {LONG_TOYS} toys"]
     lines += [
         f"{name:48}" + "  ".join(f"{figure} {value:.4g}" for figure, value in row.items())
@@ -226,5 +226,4 @@ def table(report: FrameReport) -> str:
         f"long, {name}: own " + " ".join(f"{value:.2f}" for value in one)
         for name, one in report.along.items()
     ]
-    lines += [f"{i.name}: {i.mean:+.4f} [{i.low:+.4f}, {i.high:+.4f}] (95 %)" for i in report.intervals]
-    return "\n".join(lines)
+    return "\n".join([*lines, *interval_lines(report.intervals, "+.4f")])

@@ -1,28 +1,29 @@
-"""Does a reference video reach the video? Measured on toys the model never saw, most of which only motion tells apart.
+"""Trial of identities: whether a reference video reaches the video, on unseen toys that mostly motion tells apart.
 
 Directions of effect on the demo world only; they say nothing about the paper's figures.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
 
+from ...backbones.base import VideoVAE
 from ...backbones.wan.geometry import WAN
-from ...backbones.wan.vae import WanVAE
 from ...core.reference_video import cover, make_reference_video
 from ...core.slots import SlotEncoder, SlotsConfig
 from ...demo import captions, world
-from ...evaluation.figures import hits, paired_interval
+from ...evaluation.statistics import hits
 from ...hosts.plain.identities import People, Person
 from ...hosts.plain.pipeline import Pipeline, Settings, generate_in_rows
-from .. import toy_figures as score
+from .. import toy_figures
 from ..dynamics import dynamics_of, kind_of
-from .references import CODED, UNSEEN_SEED, Interval, through
+from ..tables import FigureValues, mean_over_noises
+from .clips import CODED, TRUTH, UNSEEN_SEED, seeds_of, through
 
-NAMED = "nothing; its caption names the toy"
-FIGURES = {
+NAMED_BY_CAPTION = "nothing; its caption names the toy"
+IDENTITY_FIGURES = {
     "own": "similarity of colours to the toy's own video",
     "retrieval": "the own video is the most similar of all",
     "dynamics": "moves in itself as the toy does, of nine ways; over toys that do",
@@ -34,7 +35,8 @@ FIGURES = {
 
 
 class IdentityTrial:
-    """Unseen toys, three in four of which move in themselves, the scene each is asked for, and a video of it elsewhere."""
+    """Unseen toys, three in four of which move in themselves, the scene each is asked for, and a video of it
+    elsewhere."""
 
     def __init__(
         self,
@@ -65,24 +67,20 @@ class IdentityTrial:
         return len(self.prompts)
 
     def measure(self, clips: Tensor) -> dict[str, Tensor]:
-        """One value per toy of every one of FIGURES, (N,); NaN where a figure does not apply."""
-        alike = score.similarity(clips, self.pictures, self.masks)
+        """One value per toy of every one of IDENTITY_FIGURES, (N,); NaN where a figure does not apply."""
+        alike = toy_figures.toy_similarity(clips, self.pictures, self.masks)
         moves = dynamics_of(clips, self.toys, self.scenes) == kind_of(self.toys)
-        found = {
+        return {
             "own": alike.diagonal(),
             "retrieval": hits(alike, torch.arange(len(self))),
             "dynamics": moves.float().masked_fill(self.toys.dynamics == 0, torch.nan),
-            "shape": (score.shape_of(clips) == self.toys.shape).float(),
-            "texture": (score.texture_of(clips, self.toys) == self.toys.texture).float(),
-            "direction": (score.direction_of(clips) == self.scenes.direction).float(),
-            "background": (score.background_of(clips) == self.scenes.background).float(),
+            **toy_figures.agreements(clips, self.toys, self.scenes),
         }
-        return {name: found[name] for name in FIGURES}
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What a variant reads: of whom (`turn` toys further), which tokens, frames in order or not; nobody at all."""
+class IdentityReading:
+    """Tokens that a variant reads: of whom (`turn` toys further), which, frames in order or not; nobody at all."""
 
     turn: int = 0
     slots: bool = True
@@ -92,12 +90,12 @@ class Reading:
 
 
 READINGS = {
-    "own video": Reading(),
-    "own video, frames shuffled": Reading(ordered=False),
-    "slots alone": Reading(anchor=False),
-    "anchor alone": Reading(slots=False),
-    "another's video": Reading(turn=1),
-    "nobody": Reading(nobody=True),
+    "own video": IdentityReading(),
+    "own video, frames shuffled": IdentityReading(ordered=False),
+    "slots alone": IdentityReading(anchor=False),
+    "anchor alone": IdentityReading(slots=False),
+    "another's video": IdentityReading(turn=1),
+    "nobody": IdentityReading(nobody=True),
 }
 
 
@@ -106,40 +104,42 @@ def evaluate_identity(
     slots: SlotsConfig,
     encoder: SlotEncoder,
     toys: int,
-    seeds: int = 1,
-    progress: Callable[[int, int], None] | None = None,
+    noises: int = 1,
     readings: Iterable[str] = READINGS,
-) -> dict[str, dict[str, Tensor]]:
-    """Generate every toy in each of `readings` (names of READINGS) at the same noises. `backbone` carries the adapter's LoRA already. -> values per toy,
-    means over the seeds, by variant and figure; also of the true clips."""
+) -> FigureValues:
+    """Figures of every toy in each of `readings` (names of READINGS), means over the same noises, and of the true
+    clips. `backbone` carries the adapter's LoRA already."""
     trial = IdentityTrial(toys, backbone.settings, slots)
-    values, names = {"truth": trial.measure(trial.truth)}, list(readings)
-    for done, name in enumerate(names):
+    values = {TRUTH: trial.measure(trial.truth)}
+    for name in readings:
         tokens = read_tokens(trial, backbone.vae, encoder, READINGS[name])
-        runs = []
-        for seed in range(seeds):
-            runs.append(trial.measure(clips_of(backbone, trial, tokens, encoder.nobody(), seed)))
-            if progress is not None:
-                progress(done * seeds + seed + 1, len(names) * seeds)
-        values[name] = {figure: torch.stack([run[figure] for run in runs]).mean(0) for figure in FIGURES}
+        values[name] = _measured(backbone, trial, tokens, encoder.nobody(), noises)
     return values
 
 
 @torch.no_grad()
-def evaluate_base(
-    backbone: Pipeline, slots: SlotsConfig, toys: int, seeds: int = 1
-) -> dict[str, dict[str, Tensor]]:
-    """What a base without an adapter allows: how much comes through its VAE, and how far words go where captions name the toys. -> values
-    per toy, means over the seeds, by variant and figure."""
+def evaluate_base(backbone: Pipeline, slots: SlotsConfig, toys: int, noises: int = 1) -> FigureValues:
+    """Figures of a base without an adapter: of the truth through its VAE, and of words alone where captions name the
+    toys, means over the noises."""
     trial = IdentityTrial(toys, backbone.settings, slots, named=True)
-    runs = [trial.measure(clips_of(backbone, trial, None, None, seed)) for seed in range(seeds)]
-    named = {figure: torch.stack([run[figure] for run in runs]).mean(0) for figure in FIGURES}
-    return {CODED: trial.measure(through(backbone.vae, trial.truth)), NAMED: named}
+    named = _measured(backbone, trial, None, None, noises)
+    return {CODED: trial.measure(through(backbone.vae, trial.truth)), NAMED_BY_CAPTION: named}
+
+
+def _measured(
+    backbone: Pipeline, trial: IdentityTrial, tokens: Tensor | None, nobody: Tensor | None, noises: int
+) -> dict[str, Tensor]:
+    """Means over the noises."""
+    return mean_over_noises(
+        noises, lambda noise: trial.measure(clips_of_identity(backbone, trial, tokens, nobody, noise))
+    )
 
 
 @torch.no_grad()
-def read_tokens(trial: IdentityTrial, vae: WanVAE, encoder: SlotEncoder, reading: Reading) -> Tensor:
-    """(N, n, C): what each toy's clip is told of who is in it."""
+def read_tokens(
+    trial: IdentityTrial, vae: VideoVAE, encoder: SlotEncoder, reading: IdentityReading
+) -> Tensor:
+    """Identity tokens (N, n, C) that each toy's clip is given."""
     if reading.nobody:
         return encoder.nobody().expand(len(trial), -1, -1)
     parts, device = [], vae.device
@@ -165,37 +165,14 @@ def read_tokens(trial: IdentityTrial, vae: WanVAE, encoder: SlotEncoder, reading
 
 
 @torch.no_grad()
-def clips_of(
-    backbone: Pipeline, trial: IdentityTrial, tokens: Tensor | None, nobody: Tensor | None, seed: int
+def clips_of_identity(
+    backbone: Pipeline, trial: IdentityTrial, tokens: Tensor | None, nobody: Tensor | None, noise: int
 ) -> Tensor:
-    """Clips (N, 3, F, H, W) with joint guidance, whose null pass has no words and nobody, or without identities; noise depends on the toy and
-    the seed alone."""
+    """Clips (N, 3, F, H, W) with joint guidance, whose null pass has no words and nobody, or without identities.
+    Noise depends on the toy and the number of the noise alone."""
 
     def people(rows: slice) -> tuple[People, ...]:
         return () if tokens is None or nobody is None else (People((Person(tokens[rows]),), nobody),)
 
-    seeds = [backbone.settings.seed + row + 1000 * seed for row in range(len(trial))]
+    seeds = seeds_of(backbone.settings, len(trial), noise)
     return generate_in_rows(backbone, trial.prompts, seeds, people)
-
-
-def intervals(values: dict[str, dict[str, Tensor]]) -> list[Interval]:
-    """Paired differences of what reading someone is meant to change, over the toys that a figure applies to."""
-    asked = [
-        ("own video", "nobody", "own"),
-        ("own video", "another's video", "own"),
-        ("own video", "anchor alone", "dynamics"),
-        ("own video", "own video, frames shuffled", "dynamics"),
-        ("own video", "nobody", "dynamics"),
-        ("own video", "nobody", "direction"),
-    ]
-    return [
-        Interval(
-            f"{one} minus {other}, {figure}",
-            *paired_interval(_applying(values[one][figure] - values[other][figure])),
-        )
-        for one, other, figure in asked
-    ]
-
-
-def _applying(values: Tensor) -> Tensor:
-    return values[~values.isnan()]

@@ -20,6 +20,7 @@ from refvid.backbones.wan.lora import merge_lora_file
 from refvid.core.editing import LONGEST, Windows
 from refvid.demo import models
 from refvid.evidence import showcase
+from refvid.evidence.toy_figures import toy_similarity
 from refvid.hosts.plain import pipeline
 from refvid.hosts.plain.edit_film import edit_film, with_editing_adapter
 from refvid.hosts.plain.pipeline import Request
@@ -91,5 +92,5 @@ def test_the_toy_wears_its_references_colours(frames):
     reference = showcase.sample_reference()
     clip = torch.from_numpy(frames).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
     picture = (reference.picture * 2 - 1).movedim(-1, 0)
-    alike = showcase.score.similarity(clip, picture[None], reference.mask[None, None])
+    alike = toy_similarity(clip, picture[None], reference.mask[None, None])
     assert alike.item() > 0.25

@@ -18,7 +18,7 @@ from refvid_world import setting, text_encoder, trained
 
 from refvid.core.files import MARK, read_mark, replacing
 from refvid.demo.runs import smoke_dit, smoke_vae
-from refvid.evidence.runs import kept, marked
+from refvid.evidence.runs import kept, run_mark
 from refvid.hosts.plain.long_video import Parts
 from refvid.training.base.dit import Start, begun_dit
 from refvid.training.base.vae import VAE
@@ -197,7 +197,7 @@ def test_marks_of_any_json_are_taken_as_not_there(tmp_path, said):
     (tmp_path / MARK).write_text(said)
     assert read_mark(tmp_path) is None
     (tmp_path / "values.json").write_text(said)
-    assert marked(tmp_path / "values.json") is None
+    assert run_mark(tmp_path / "values.json") is None
     assert kept(tmp_path, "this", lambda: {"a": {"b": torch.ones(1)}})["a"]["b"] == 1
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 # No option makes these smaller. Fields of the package's dataclasses, by name, and the most that they may hold:
 # clips that are encoded, steps of training and of sampling, keys of a long video.
-MOST = {"clips": 64, "count": 64, "steps": 2, "keys": 3}
+MOST = {"clips": 64, "count": 64, "steps": 2, "motion_steps": 1, "keys": 3}
 SYSTEMS = {
     "saber": ["--steps", 1, "--pretraining", 1, "--toys", 3],
     "frames": ["--steps", 1, "--pretraining", 1, "--toys", 3, "--noises", 2],
@@ -40,7 +40,7 @@ def record(record: Record, tree: Path, asked: Path, folder: Path) -> None:
             said, _ = command("score", "--frames", "--toys", 2, "--seeds", 1, "--out", out)
             record.keep("score frames/lines", said_without_files(said))
             for file in sorted(file for file in out.iterdir() if file.suffix in (".json", ".png")):
-                record.keep_file(f"score frames/{file.stem}", file)
+                record.keep_file(f"score frames/{file.name}", file)
 
 
 def _ablated(record: Record, system: str, options: list[object], folder: Path) -> None:
@@ -51,7 +51,7 @@ def _ablated(record: Record, system: str, options: list[object], folder: Path) -
     record.keep(f"{system}/lines", said_without_files(said))
     fresh = [file for file in sorted(out.rglob("*")) if file not in before]
     for file in fresh:
-        name = f"{system}/{file.parent.name if file.parent != out else ''}/{file.stem}"
+        name = f"{system}/{file.relative_to(out)}"
         if file.suffix in (".jpg", ".png"):
             record.keep_file(name, file)
         elif file.suffix == ".md":

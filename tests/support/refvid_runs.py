@@ -18,9 +18,10 @@ from refvid.evidence.ablations import frames as frame_ablation
 from refvid.evidence.ablations import saber as ablation
 from refvid.evidence.ablations import sama as sama_ablation
 from refvid.evidence.ablations import slot_id as slot_ablation
+from refvid.evidence.ablations import text_to_video
 from refvid.evidence.ablations import videomaker as videomaker_ablation
 from refvid.evidence.runs import Ablation
-from refvid.evidence.trials.frames import GUIDED, JOINT, TEXT
+from refvid.evidence.trials.frames import GUIDED_FIGURES, JOINT, TEXT
 from refvid.training.base import vae
 from refvid.training.base.vae import VAE, VAEStage, VAETraining, View
 from refvid.training.engine import loop
@@ -79,17 +80,14 @@ def runs(base: Models) -> dict[str, Callable[[Path], object]]:
     def asked(folder: Path) -> Ablation:
         return Ablation(base, folder, 2, 1, 1)
 
-    def place(folder: Path) -> ablation.Place:
-        return ablation.Place(base.vae, folder)
-
     return {
         "vae": lambda folder: trained(VAE(), TINY_VAE, folder, resume=True),
         "dit": lambda folder: (with_vae(folder), trained(Saber(), DIT, folder, resume=True)),
         "slot_id": lambda folder: trained(SlotId(), SLOTS, folder, base, resume=True),
         "sama": lambda folder: trained(Sama(), SAMA, folder, base, resume=True),
         "videomaker": lambda folder: trained(VideoMaker(), VIDEOMAKER, folder, base, resume=True),
-        "ablate saber": lambda folder: ablation.ablate(place(folder), 1, 1, 2),
-        "ablate frames": lambda folder: frame_ablation.ablate_frames(place(folder), 1, 1, 2, 1),
+        "ablate saber": lambda folder: ablation.ablate_saber(asked(folder), 1, 1),
+        "ablate frames": lambda folder: frame_ablation.ablate_frames(asked(folder), 1, 1),
         "ablate slot_id": lambda folder: slot_ablation.ablate_slots(SLOTS, asked(folder)),
         "ablate sama": lambda folder: sama_ablation.ablate_sama(SAMA, asked(folder)),
         "ablate videomaker": lambda folder: videomaker_ablation.ablate_videomaker(VIDEOMAKER, asked(folder)),
@@ -100,9 +98,11 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A state after every step; ablations of one or two runs, whose figures are those of the weights they are of, not measured."""
     monkeypatch.setattr(loop, "SAVE_EVERY", -1.0)
     monkeypatch.setattr(vae, "quality", lambda *_: (0.0, 0.0))
-    monkeypatch.setattr(ablation, "ablation_run", lambda steps: replace(DIT, stages=(Stage(steps, (1.0,)),)))
-    monkeypatch.setattr(frame_ablation, "ablation_run", ablation.ablation_run)
-    monkeypatch.setattr(ablation, "CLAIMS", ablation.CLAIMS[:1])
+    for module in (text_to_video, ablation, frame_ablation):
+        monkeypatch.setattr(
+            module, "ablation_run", lambda steps: replace(DIT, stages=(Stage(steps, (1.0,)),))
+        )
+    monkeypatch.setattr(ablation, "SABER_ARMS", ablation.SABER_ARMS[:1])
     monkeypatch.setattr(frame_ablation, "guided_both_ways", _guided)
     monkeypatch.setattr(slot_ablation, "probe_lines", lambda *_: [])
 
@@ -112,5 +112,5 @@ def _of(module: torch.nn.Module) -> float:
 
 
 def _guided(backbone: Any, toys: int, seeds: int) -> tuple[dict, dict]:
-    row = {figure: torch.full((toys,), _of(backbone.dit)) for figure in GUIDED}
+    row = {figure: torch.full((toys,), _of(backbone.dit)) for figure in GUIDED_FIGURES}
     return dict.fromkeys((JOINT, TEXT, "truth"), row), {}

@@ -9,7 +9,7 @@ from refvid.core.inspection import SEEN, SHARES, Sizes, evaluation_work, inspect
 from refvid.core.layout import Layout, Stream
 from refvid.core.recipes import saber
 from refvid.core.visibility import turn
-from refvid.drawing.inspection import COLOURS, draw_inspection
+from refvid.drawing.inspection import REFERENCE_COLOURS, draw_inspection
 from refvid.kernels.paths import BIAS, REMOVAL, Need, choose_path
 
 LATENT = (3, 4, 6)  # 3 x 2 x 3 tokens
@@ -115,10 +115,10 @@ def test_the_picture_shows_removed_tokens_dark_and_places_in_their_colours():
     assert drawn.shape[1:] == (1024, 3) and 0 <= drawn.min() and drawn.max() <= 1
     dark = draw_inspection(seen, white)[:230].mean() < draw_inspection(looked_with_all(), white)[:230].mean()
     assert dark
-    for colour in COLOURS[:2]:
+    for colour in REFERENCE_COLOURS[:2]:
         close = (drawn - torch.tensor(colour) / 255).abs().amax(-1) < 0.01
         assert close.sum() > 100, colour
-    third = (drawn - torch.tensor(COLOURS[4]) / 255).abs().amax(-1) < 0.01
+    third = (drawn - torch.tensor(REFERENCE_COLOURS[4]) / 255).abs().amax(-1) < 0.01
     assert third.sum() == 0
 
 

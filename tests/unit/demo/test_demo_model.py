@@ -10,8 +10,7 @@ from refvid.backbones.wan.lora import merge_lora_file
 from refvid.core.controls import Controls
 from refvid.core.references import make_reference
 from refvid.demo import models, world
-from refvid.evidence import showcase
-from refvid.evidence import toy_figures as score
+from refvid.evidence import showcase, toy_figures
 from refvid.evidence.trials.references import Trial
 from refvid.hosts.plain import pipeline
 
@@ -38,8 +37,8 @@ def test_the_caption_moves_the_toy_and_paints_the_background(backbone):
         for direction, background in (("right", "light"), ("down", "sunset"))
     ]  # fmt: skip
     clips = torch.stack(clips)
-    assert [world.DIRECTIONS[i] for i in score.direction_of(clips)] == ["right", "down"]
-    assert [world.BACKGROUNDS[i] for i in score.background_of(clips)] == ["light", "sunset"]
+    assert [world.DIRECTIONS[i] for i in toy_figures.direction_of(clips)] == ["right", "down"]
+    assert [world.BACKGROUNDS[i] for i in toy_figures.background_of(clips)] == ["light", "sunset"]
 
 
 def test_the_sample_picture_is_what_the_world_renders(tmp_path):
@@ -69,9 +68,9 @@ def test_the_editing_adapter_changes_the_background_and_keeps_the_toy(tmp_path):
     cli.main(["edit", *asked, "--steps", "8", "--out", str(out)])
     source, edited = (media.read_film(file, "clip", 9).pictures for file in (showcase.SCENE, out))
     clips = torch.stack([source, edited]).movedim(-1, 1) * 2 - 1
-    assert [world.BACKGROUNDS[i] for i in score.background_of(clips)] == ["sunset", "light"]
-    assert len(set(score.direction_of(clips).tolist())) == 1
-    toy = score.segment(clips)[:1] > 0.5
+    assert [world.BACKGROUNDS[i] for i in toy_figures.background_of(clips)] == ["sunset", "light"]
+    assert len(set(toy_figures.direction_of(clips).tolist())) == 1
+    toy = toy_figures.segment(clips)[:1] > 0.5
     assert ((clips[0] - clips[1]).abs().mean(0, keepdim=True) * toy[0]).sum() / toy.sum() < 0.3
 
 
@@ -82,7 +81,7 @@ def test_the_videomaker_adapter_reads_the_sample_picture():
     clips = [pipeline.generate(adapted, replace(asked, references=given)) for given in ((reference,), ())]
     clips = torch.stack(clips)
     picture = (reference.picture * 2 - 1).movedim(-1, 0)
-    with_reference, without = score.similarity(clips, picture[None], reference.mask[None, None])[
+    with_reference, without = toy_figures.toy_similarity(clips, picture[None], reference.mask[None, None])[
         :, 0
     ].tolist()
     assert with_reference > without + 0.2

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Generator, Tensor
 
-from refvid.evaluation import appearance
+from refvid.evaluation import appearance, statistics
 from refvid.evaluation import figures as score
 
 RED, GREEN, BLUE, SAND = ([0.9, 0.1, 0.1], [0.1, 0.7, 0.2], [0.1, 0.2, 0.9], [0.8, 0.7, 0.5])
@@ -134,18 +134,18 @@ def test_retrieval_does_not_depend_on_the_order_of_the_references(order: list[in
     table = torch.randint(0, 3, (4, 5), generator=Generator().manual_seed(seed)).float()  # with ties
     own = torch.tensor([0, 1, 2, 4])
     place = torch.tensor(order)
-    assert score.retrieval(table[:, place], place.argsort()[own]) == pytest.approx(
-        score.retrieval(table, own)
+    assert statistics.retrieval(table[:, place], place.argsort()[own]) == pytest.approx(
+        statistics.retrieval(table, own)
     )
 
 
 def test_retrieval_is_1_on_the_diagonal_and_chance_where_nothing_differs() -> None:
     own = torch.arange(4)
-    assert score.retrieval(torch.eye(4), own) == (1, 0.25)
-    assert score.retrieval(torch.ones(4, 4), own) == (0.25, 0.25)
-    assert score.retrieval(torch.eye(4), own.roll(1)) == (0, 0.25)
+    assert statistics.retrieval(torch.eye(4), own) == (1, 0.25)
+    assert statistics.retrieval(torch.ones(4, 4), own) == (0.25, 0.25)
+    assert statistics.retrieval(torch.eye(4), own.roll(1)) == (0, 0.25)
     with pytest.raises(ValueError, match="two references"):
-        score.retrieval(torch.ones(4, 1), own)
+        statistics.retrieval(torch.ones(4, 1), own)
 
 
 # ---- background leak
@@ -234,25 +234,27 @@ def test_motion_of_one_frame_or_without_opencv_says_what_is_needed(monkeypatch) 
 
 def test_the_interval_holds_its_mean_repeats_for_a_seed_and_has_the_closed_form_width() -> None:
     values = torch.randn(400, generator=Generator().manual_seed(1)) + 3
-    mean, low, high = score.paired_interval(values)
+    mean, low, high = statistics.paired_interval(values)
     assert mean == pytest.approx(values.double().mean().item()) and low < mean < high
     assert high - low == pytest.approx(2 * 1.96 * values.std().item() / 20, rel=0.05)
-    assert (mean, low, high) == score.paired_interval(values) != score.paired_interval(values, seed=1)
+    assert (
+        (mean, low, high) == statistics.paired_interval(values) != statistics.paired_interval(values, seed=1)
+    )
 
 
 def test_an_interval_of_what_is_no_number_per_clip_is_refused() -> None:
     for wrong in (torch.zeros(0), torch.zeros(2, 2)):
         with pytest.raises(ValueError, match="one number per clip"):
-            score.paired_interval(wrong)
+            statistics.paired_interval(wrong)
     with pytest.raises(ValueError, match="not measured"):
-        score.paired_interval(torch.tensor([1.0, torch.nan]))
+        statistics.paired_interval(torch.tensor([1.0, torch.nan]))
 
 
 def test_rank_correlation_is_1_for_any_growing_row_and_minus_1_for_any_falling_one():
     steps = torch.tensor([[0.0, 0.25, 0.5, 1.0, 2.0]])
-    assert score.rank_correlation(steps, steps.exp()).item() == pytest.approx(1)
-    assert score.rank_correlation(steps, -(steps**3)).item() == pytest.approx(-1)
-    assert score.rank_correlation(steps, torch.full((1, 5), 0.3)).item() == 0
+    assert statistics.rank_correlation(steps, steps.exp()).item() == pytest.approx(1)
+    assert statistics.rank_correlation(steps, -(steps**3)).item() == pytest.approx(-1)
+    assert statistics.rank_correlation(steps, torch.full((1, 5), 0.3)).item() == 0
 
 
 @given(st.integers(0, 9999))
@@ -264,5 +266,5 @@ def test_rank_correlation_with_ties_is_pearsons_of_mean_ranks(seed):
         ranks.append([ordered.index(v) + (ordered.count(v) - 1) / 2 for v in row])
     table = torch.tensor(ranks, dtype=torch.float64)
     expected = 0.0 if first.std() == 0 or second.std() == 0 else torch.corrcoef(table)[0, 1].item()
-    got = score.rank_correlation(first[None], second[None]).item()
+    got = statistics.rank_correlation(first[None], second[None]).item()
     assert got == pytest.approx(expected, abs=1e-9)

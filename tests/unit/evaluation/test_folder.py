@@ -11,7 +11,7 @@ from refvid_clips import SUBJECTS, clip, picture, subject_mask, write_folder
 
 from refvid import cli, media
 from refvid.core.references import make_reference
-from refvid.evaluation.clip import Clip, Figures, Target, report, score_clip
+from refvid.evaluation.clip import Figures, ReadClip, Target, score_clip, score_report
 from refvid.evaluation.compare import score_folder
 from refvid.evaluation.folder import read_rows
 
@@ -79,25 +79,25 @@ def test_a_row_scored_alone_and_in_a_folder_gives_the_same_figures(folder, score
     subject = media.read_video(row.subject_mask, "m").mean(-1)
     alone = score_clip(
         target,
-        Clip(media.read_video(row.video, "v"), subject),
-        Clip(media.read_video(row.baseline, "b")),
+        ReadClip(media.read_video(row.video, "v"), subject),
+        ReadClip(media.read_video(row.baseline, "b")),
     )
     assert alone.figures == next(one.figures for one in scored.clips if one.video == "own_1.mp4")
 
 
 def test_the_mask_that_is_given_wins_over_the_colours() -> None:
     reference = Target(make_reference(picture(0), subject_mask(0)[0]))
-    looked_for = Clip(clip(0, 1))
-    given = Clip(clip(0, 1), 1 - subject_mask(0))  # the wrong half, on purpose
+    looked_for = ReadClip(clip(0, 1))
+    given = ReadClip(clip(0, 1), 1 - subject_mask(0))  # the wrong half, on purpose
     assert looked_for.similarity(reference) > 0.7
     assert given.similarity(reference) < 0.2
 
 
 def test_what_could_not_be_measured_is_said_not_made_up() -> None:
     whole = Target(make_reference(picture(0)))
-    one = score_clip(whole, Clip(clip(0, 1)[:1]))
+    one = score_clip(whole, ReadClip(clip(0, 1)[:1]))
     assert one.figures.leak is None and one.figures.dynamic_degree is None
-    said = report(one)
+    said = score_report(one)
     assert "leak            not measured: the reference's mask is full" in said
     assert "dynamic_degree  not measured: the clip has one frame" in said
     assert all(name in said for name in Figures.names())
@@ -188,7 +188,7 @@ def test_a_folder_that_lacks_something_says_what(tmp_path) -> None:
 )
 def test_a_bad_clip_or_mask_is_refused_by_name(video, mask, message) -> None:
     with pytest.raises(ValueError, match=message):
-        Clip(video, mask)
+        ReadClip(video, mask)
 
 
 # ---- the command

@@ -8,15 +8,25 @@ from refvid_latents import latents
 from torch import Generator
 
 from refvid.evidence.ablations import frames as ablation
-from refvid.evidence.ablations.frames import COMPARISONS, DROPPED, KEPT, SHARES, frame_run
-from refvid.evidence.ablations.saber import PRETRAINED, Place
-from refvid.evidence.trials.frames import GUIDED, JOINT, TEXT
+from refvid.evidence.ablations.frames import (
+    DROPOUT,
+    DROPPED,
+    FRAME_CLAIMS,
+    FRAME_WORDING,
+    UNDROPPED,
+    frame_run,
+)
+from refvid.evidence.ablations.text_to_video import PRETRAINED
+from refvid.evidence.claims import sentence
+from refvid.evidence.runs import Ablation
+from refvid.evidence.trials.frames import GUIDED_FIGURES, JOINT, TEXT
+from refvid.training.engine.models import Models
 from refvid.training.methods.saber.batch import draw_batch
 
 
 def test_the_first_frame_is_given_but_for_the_share_that_drops_it_and_is_no_part_of_the_loss():
     data = latents()
-    for name, share in SHARES.items():
+    for name, share in DROPOUT.items():
         (stage,) = frame_run(5, share).stages
         batch = draw_batch(data, 2000, stage.drawing, Generator().manual_seed(0))
         given = batch.replaced[:, 0]
@@ -26,7 +36,7 @@ def test_the_first_frame_is_given_but_for_the_share_that_drops_it_and_is_no_part
 
 
 def test_the_two_runs_differ_in_nothing_but_image_dropout():
-    one, other = (frame_run(5, share) for share in SHARES.values())
+    one, other = (frame_run(5, share) for share in DROPOUT.values())
     (first,), (second,) = one.stages, other.stages
     same = replace(second, drawing=replace(second.drawing, frame_dropout=first.drawing.frame_dropout))
     assert replace(other, stages=(same,)) == one
@@ -37,28 +47,31 @@ def test_the_two_runs_differ_in_nothing_but_image_dropout():
 )
 def test_a_verdict_follows_its_interval(shift, verdict):
     noise = 0.01 * torch.randn(40, generator=Generator().manual_seed(0))
-    plain = {run: {figure: torch.zeros(40) for figure in GUIDED} for run in ((DROPPED, TEXT), (KEPT, JOINT))}
-    values = plain | {(DROPPED, JOINT): {figure: shift + noise - noise.mean() for figure in GUIDED}}
-    for comparison in COMPARISONS:
-        assert verdict in ablation.sentence(comparison, values)
+    plain = dict.fromkeys(GUIDED_FIGURES, torch.zeros(40))
+    moved = dict.fromkeys(GUIDED_FIGURES, shift + noise - noise.mean())
+    runs = {DROPPED: [{JOINT: moved, TEXT: plain}], UNDROPPED: [{JOINT: plain, TEXT: plain}]}
+    for claim in FRAME_CLAIMS:
+        assert verdict in sentence(claim, runs, FRAME_WORDING)
 
 
 def test_one_command_trains_and_measures_each_run_once(tmp_path, monkeypatch):
     """Training itself is tested where the first ablations are."""
     trained, measured = [], []
     monkeypatch.setattr(
-        ablation.Place, "trained", lambda self, name, *_: trained.append(name) or self.of(name)
+        ablation, "dit_run", lambda asked, name, *_: trained.append(name) or asked.place(name)
     )
-    monkeypatch.setattr(ablation, "load_pipeline", lambda *files, device: files)
+    monkeypatch.setattr(ablation, "trained_model", lambda _, folder: folder)
 
     def guided(backbone, toys, seeds):
         measured.append((toys, seeds))
-        return {way: {figure: torch.rand(toys) for figure in GUIDED} for way in (JOINT, TEXT, "truth")}, {}
+        return {
+            way: {figure: torch.rand(toys) for figure in GUIDED_FIGURES} for way in (JOINT, TEXT, "truth")
+        }, {}
 
     monkeypatch.setattr(ablation, "guided_both_ways", guided)
-    place = Place(tmp_path / "vae.safetensors", tmp_path / "runs")
-    lines = ablation.ablate_frames(place, steps=1, pretraining=2, toys=4, seeds=3)
-    assert len(lines) == 2 + 2 + 2 * 3 + 1 + len(COMPARISONS) and (tmp_path / "runs/frames.md").exists()
-    assert trained == [PRETRAINED, *SHARES] and measured == [(4, 3)] * 2
-    assert ablation.ablate_frames(place, steps=1, pretraining=2, toys=4, seeds=3) == lines
+    asked = Ablation(Models(*[tmp_path / "none"] * 3), tmp_path / "runs", 4, 1, 3)
+    lines = ablation.ablate_frames(asked, steps=1, pretraining=2)
+    assert len(lines) == 2 + 2 + 2 * 3 + 1 + len(FRAME_CLAIMS) and (tmp_path / "runs/frames.md").exists()
+    assert trained == [PRETRAINED, *DROPOUT] and measured == [(4, 3)] * 2
+    assert ablation.ablate_frames(asked, steps=1, pretraining=2) == lines
     assert len(measured) == 2

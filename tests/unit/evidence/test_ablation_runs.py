@@ -1,26 +1,29 @@
-"""What training keeps and finds again: marks that were cut short, folders and files that are somebody's."""
+"""Runs of ablations, kept and found again: marks that were cut short, folders and files that are somebody's."""
 
 import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
 
 from refvid.core.files import MARK
 from refvid.evidence import runs as kept_runs
-from refvid.evidence.ablations import saber as ablation
-from refvid.evidence.runs import Ablation, begin, kept
-from refvid.training.engine import cache
-from refvid.training.engine.cache import MADE_BY, PART, cached_rows
+from refvid.evidence.runs import ENDED, Ablation, begin, kept, run_folder, trained
 from refvid.training.engine.models import Models
 from refvid.training.engine.state import RunFiles
 
 VALUES = {"own": {"right": torch.tensor([0.25, torch.nan]), "leak": torch.tensor([1.0, 2.0])}}
 FILES = RunFiles("toy", ("toy.safetensors",))
+TOY = SimpleNamespace(files=FILES)  # a method
+
+
+@dataclass(frozen=True)
+class ToyTraining:
+    steps: int = 2
 
 
 def held(folder: Path) -> dict[str, bytes]:
@@ -112,16 +115,119 @@ def test_results_without_a_state_are_made_again_and_nothing_else_is_removed(tmp_
     assert (tmp_path / "note.txt").exists()
 
 
+# ---- runs, trained once
+
+
+def train_once(folder: Path, made_by: dict, result: bytes = b"a result", fails: bool = False) -> int:
+    """How often a run is trained when it is asked for."""
+    calls = []
+
+    def train() -> None:
+        calls.append(1)
+        (folder / "toy-run.safetensors").write_bytes(b"a state")
+        if fails:
+            raise KeyboardInterrupt
+        (folder / "toy.safetensors").write_bytes(result)
+
+    trained(folder, made_by, FILES, train)
+    return len(calls)
+
+
+def test_a_run_that_ended_is_not_trained_again_while_its_results_are_there(tmp_path):
+    assert [train_once(tmp_path, {"config": 1}), train_once(tmp_path, {"config": 1})] == [1, 0]
+    (tmp_path / "toy.safetensors").unlink()
+    assert train_once(tmp_path, {"config": 1}) == 1
+    (tmp_path / ENDED).write_text("{")
+    assert train_once(tmp_path, {"config": 1}) == 1
+
+
+def test_a_run_that_was_cut_off_goes_on_from_its_state_and_has_not_ended(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train_once(tmp_path, {"config": 1}, fails=True)
+    assert not (tmp_path / ENDED).exists() and (tmp_path / "toy-run.safetensors").exists()
+    assert train_once(tmp_path, {"config": 1}) == 1
+
+
+def test_figures_of_other_results_are_removed_before_a_run_is_trained(tmp_path):
+    train_once(tmp_path, {"config": 1})
+    measured(tmp_path)
+    (tmp_path / ENDED).unlink()  # as where the results are of another training
+    train_once(tmp_path, {"config": 1})
+    assert measured(tmp_path) == 1
+
+
+def test_a_run_of_an_adapter_is_trained_and_measured_once_and_measured_again_where_more_is_asked(
+    tmp_path, monkeypatch
+):
+    files = [tmp_path / f"{name}.safetensors" for name in ("dit", "vae", "text_encoder")]
+    for file in files:
+        save_file({"weight": torch.ones(1)}, file)
+    counts = []
+
+    def train(method, config, setting, previews) -> None:
+        assert (method, config, previews) == (TOY, ToyTraining(), ["a preview"])
+        assert setting.resume and setting.models == Models(*files) and setting.encoded.name == "clips"
+        counts.append("trained")
+        (setting.folder / "toy.safetensors").write_bytes(b"a result")
+
+    monkeypatch.setattr(kept_runs, "train", train)
+
+    def run(toys: int, *asked: object) -> list[str]:
+        counts.clear()
+        ablation = Ablation(Models(*files), tmp_path / "runs", toys, 1, 1)
+        folder = ablation.place("a", 0)
+
+        def measure() -> dict:
+            counts.append("measured")
+            return VALUES
+
+        ablation.measured(folder, TOY, ToyTraining(), measure, *asked, previews=["a preview"])
+        return [*counts]
+
+    assert [run(2), run(2), run(3), run(3, "more")] == [
+        ["trained", "measured"],
+        [],
+        ["measured"],
+        ["measured"],
+    ]
+
+
+def test_runs_that_earlier_versions_left_are_taken_up(tmp_path):
+    """Saber's has a mark of its end and figures that do not name the base; an adapter's has figures alone, which do."""
+    made, files = (
+        {"config": {"steps": 2}, "vae": "sha256 1", "before": None},
+        [tmp_path / "base.safetensors"] * 3,
+    )
+    save_file({"weight": torch.ones(1)}, files[0])
+    ablation = Ablation(Models(*files), tmp_path / "runs", 2, 1, 1)
+    saber, adapter = ablation.place("saber"), ablation.place("joint", 0)
+    said = {"run": {"own": [0.25, 0.5]}}
+    (saber / "begun.json").write_text(json.dumps(made))
+    (saber / "ended.json").write_text(json.dumps(made))
+    (saber / "toy.safetensors").write_bytes(b"a result")
+    (saber / "values.json").write_text(json.dumps({"made_by": [{"steps": 2}, 2], "values": said}))
+    made_by = [{"steps": 2}, 2, 1, ablation.base]
+    (adapter / "values.json").write_text(json.dumps({"made_by": made_by, "values": said}))
+    before = held(tmp_path)
+
+    def fails() -> dict:
+        raise AssertionError("made again")
+
+    trained(saber, made, FILES, lambda: fails() and None)
+    found = kept(saber, [{"steps": 2}, 2], fails)
+    assert found["run"]["own"].tolist() == [0.25, 0.5]
+    found = ablation.measured(adapter, TOY, ToyTraining(), fails)
+    assert found["run"]["own"].tolist() == [0.25, 0.5]
+    assert held(tmp_path) == before
+
+
 # ---- folders
 
 
 def places(folder: Path) -> list:
-    """Both ways to the folder of a run named "a b"."""
-    models = Models(*[folder / "base.safetensors"] * 3)
-    return [
-        lambda: Ablation(models, folder, 1, 1, 1).place("a", 0),
-        lambda: ablation.Place(folder / "vae.safetensors", folder).of("a 0"),
-    ]
+    """Both ways to the folder of a run named "a 0"."""
+    asked = Ablation(Models(*[folder / "base.safetensors"] * 3), folder, 1, 1, 1)
+    return [lambda: asked.place("a", 0), lambda: asked.place("a 0")]
 
 
 @pytest.mark.parametrize("way", [0, 1])
@@ -153,98 +259,13 @@ def test_somebodys_folder_is_refused_whole(tmp_path, way, theirs):
 
 
 def test_runs_whose_names_come_out_alike_do_not_share_a_folder(tmp_path):
-    place = ablation.Place(tmp_path / "vae.safetensors", tmp_path)
-    place.of("a b")
+    run_folder(tmp_path, "a b")
     with pytest.raises(ValueError, match="holds a run of an ablation made otherwise"):
-        place.of("a-b")
-
-
-# ---- encoded clips
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Two numbers a clip."""
-
-    value: Tensor
-    other: Tensor
-
-
-def cached(folder: Path, count: int = 2 * PART, made_by: str = "this") -> tuple[Rows, list[int]]:
-    """The rows, and which parts were made for them."""
-    made: list[int] = []
-
-    def encode(part: int) -> Rows:
-        made.append(part)
-        value = torch.arange(PART) + PART * part
-        return Rows(value, -value)
-
-    rows = cached_rows(Rows, folder, "toy", count, made_by, encode)
-    assert torch.equal(rows.value, torch.arange(count)) and torch.equal(rows.other, -rows.value)
-    return rows, made
-
-
-SHARD = "latents-toy-000.safetensors"
-
-
-def test_a_file_of_clips_cut_short_anywhere_is_made_again_and_said(tmp_path, caplog):
-    assert cached(tmp_path)[1] == [0, 1] and cached(tmp_path)[1] == []
-    whole = (tmp_path / SHARD).read_bytes()
-    for size in (0, 9, 20, len(cache.OURS) + 8, 60, 120, len(whole) // 2, len(whole) - 1):
-        caplog.clear()
-        (tmp_path / SHARD).write_bytes(whole[:size])
-        assert cached(tmp_path)[1] == [0, 1] and (tmp_path / SHARD).read_bytes() == whole
-        (said,) = warnings(caplog)
-        assert SHARD in said and said.endswith("encoded again")
-
-
-def test_clips_made_by_something_else_are_made_again(tmp_path, caplog):
-    cached(tmp_path)
-    assert cached(tmp_path, made_by="that")[1] == [0, 1] and cached(tmp_path, count=PART)[1] == [0]
-    save_file({"value": torch.zeros(PART)}, tmp_path / SHARD, {MADE_BY: f"this {PART}"})  # before `other` was
-    assert cached(tmp_path, count=PART)[1] == [0] and not warnings(caplog)
-
-
-@pytest.mark.parametrize("theirs", ["plain", "other", "picture", "text", "short"])
-def test_somebodys_file_is_refused_by_name_before_any_clip_is_made(tmp_path, monkeypatch, theirs):
-    monkeypatch.setattr(cache, "SHARD", PART)
-    path = tmp_path / "latents-toy-001.safetensors"
-    if theirs in ("plain", "other"):
-        said = {"plain": None, "other": {"format": "pt", "about": f'"{MADE_BY}"'}}[theirs]
-        save_file({"value": torch.zeros(PART), "other": torch.zeros(PART)}, path, said)
-    else:
-        path.write_bytes(
-            {"picture": b"\x89PNG" + bytes(99), "text": b"a note of mine, " * 9, "short": b"a note"}[theirs]
-        )
-    before = held(tmp_path)
-    made: list[int] = []
-    with pytest.raises(ValueError, match=f"{path.name} is no file of encoded clips"):
-        cached_rows(
-            Rows,
-            tmp_path,
-            "toy",
-            2 * PART,
-            "this",
-            lambda part: made.append(part) or Rows(torch.zeros(1), torch.zeros(1)),
-        )
-    assert held(tmp_path) == before and not made
-
-
-def test_clips_that_cannot_be_written_leave_those_before(tmp_path, monkeypatch):
-    cached(tmp_path)
-    before = held(tmp_path)
-
-    def full(*_: object):
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(cache, "write_tensors", full)
-    with pytest.raises(OSError, match="No space"):
-        cached(tmp_path, made_by="that")
-    assert held(tmp_path) == before
+        run_folder(tmp_path, "a-b")
 
 
 def test_marks_are_json_that_says_what_was_asked(tmp_path):
-    begin(tmp_path, {"config": {"sizes": (1, 2), "encoder": Rows}}, FILES)
+    begin(tmp_path, {"config": {"sizes": (1, 2), "encoder": Path}}, FILES)
     assert json.loads((tmp_path / kept_runs.BEGUN).read_text()) == {
-        "config": {"sizes": [1, 2], "encoder": "Rows"}
+        "config": {"sizes": [1, 2], "encoder": "Path"}
     }

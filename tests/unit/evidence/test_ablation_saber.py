@@ -8,36 +8,44 @@ import torch
 from refvid_latents import latents
 from torch import Generator
 
+from refvid.demo.runs import smoke_dit
 from refvid.evidence.ablations import saber as ablation
+from refvid.evidence.ablations import text_to_video
 from refvid.evidence.ablations.saber import (
-    BASELINE,
-    CLAIMS,
-    FIGURES,
-    Claim,
-    Place,
-    ablate,
-    ablation_run,
-    pretraining_run,
+    PAPER_WORDING,
+    SABER_ARMS,
+    SABER_FIGURES,
+    WHOLE_METHOD,
+    ablate_saber,
 )
+from refvid.evidence.ablations.text_to_video import ablation_run, pretraining_run
+from refvid.evidence.claims import sentence
+from refvid.evidence.runs import Ablation
 from refvid.evidence.trials.references import Trial
+from refvid.training.engine.models import Models
 from refvid.training.masks.references import masked_frames
 from refvid.training.methods.saber.batch import draw_batch
-from refvid.training.methods.saber.config import Stage, smoke_dit
+from refvid.training.methods.saber.config import Stage
+
+
+def ablation_of(folder, vae) -> Ablation:
+    """Two toys; of the base only the VAE is there."""
+    return Ablation(Models(folder / "no dit", vae, folder / "no text encoder"), folder / "runs", 2, 1, 1)
 
 
 def test_every_claim_changes_one_thing_of_the_run_and_no_two_the_same():
     base = ablation_run(100)
-    changed = [asdict(claim.change(base)) for claim in CLAIMS]
+    changed = [asdict(arm.change(base)) for arm in SABER_ARMS]
     for one in changed:
         differing = [name for name, value in asdict(base).items() if value != one[name]]
         assert differing in (["how"], ["attention_mask"])
-    assert len({str(one) for one in changed}) == len(CLAIMS)
+    assert len({str(one) for one in changed}) == len(SABER_ARMS)
 
 
 def test_without_masked_training_a_reference_is_the_whole_frame():
     generator = Generator().manual_seed(0)
     video = torch.rand(4, 3, 2, 16, 16, generator=generator) * 2 - 1
-    whole = next(claim for claim in CLAIMS if claim.name == "no masked training").change(ablation_run(1)).how
+    whole = next(arm for arm in SABER_ARMS if arm.name == "no masked training").change(ablation_run(1)).how
     pictures, masks = masked_frames(
         video, torch.zeros(4, 1, 2, 16, 16), generator, replace(whole, augmentation=None)
     )
@@ -47,21 +55,23 @@ def test_without_masked_training_a_reference_is_the_whole_frame():
 
 
 @pytest.mark.parametrize(
-    ("shift", "sign", "verdict"),
-    [
-        (-0.2, -1, "reproduces"),
-        (0.2, -1, "does not reproduce"),
-        (0.0, -1, "not decided"),
-        (0.2, 1, "reproduces"),
-    ],
+    ("shift", "verdict"), [(-0.2, "reproduces"), (0.2, "does not reproduce"), (0.0, "not decided")]
 )
-def test_the_verdict_follows_the_interval(shift, sign, verdict):
-    noise = 0.05 * torch.randn(64, generator=Generator().manual_seed(0))
-    noise = noise - noise.mean()
-    before = torch.full((64,), 0.5)
-    values = {BASELINE: {"own": before}, "changed": {"own": before + shift + noise}}
-    sentence = ablation._sentence(Claim("changed", "it falls", lambda config: config, "own", sign), values)
-    assert f"**{verdict}**" in sentence and f"{shift:+.3f} [" in sentence.replace("-0.000", "+0.000")
+def test_a_claim_of_the_paper_is_told_against_the_whole_method(shift, verdict):
+    arm = next(arm for arm in SABER_ARMS if arm.name == "ellipses only")
+    before = {"own": torch.full((64,), 0.5)}
+    after = {"own": before["own"] + shift + 0.01 * torch.linspace(-1, 1, 64)}
+    runs = {WHOLE_METHOD: [{"run": before}], arm.name: [{"run": after}]}
+    said = sentence(arm.claim, runs, PAPER_WORDING)
+    assert said.startswith("- **ellipses only**, of which the paper says that identity suffers: ")
+    assert f": **{verdict}** (own {shift:+.3f} [" in said.replace("-0.000", "+0.000")
+    assert said.endswith("] against the whole method).")
+
+
+def test_figures_of_the_paper_rise_and_fall_as_it_says():
+    signs = {arm.name: (arm.figure, arm.sign) for arm in SABER_ARMS}
+    assert signs.pop("no attention mask") == ("halo", 1) and signs.pop("no augmentation") == ("copy", 1)
+    assert set(signs.values()) == {("own", -1)} and len(signs) == 5
 
 
 def test_a_toy_pasted_where_its_reference_stands_is_a_full_copy():
@@ -79,36 +89,39 @@ def test_a_toy_pasted_where_its_reference_stands_is_a_full_copy():
 def test_one_command_trains_each_run_once_and_writes_the_evidence(tmp_path, monkeypatch):
     settings = replace(smoke_dit().settings, steps=2, width=64, height=64)
     small = replace(smoke_dit(), kinds=smoke_dit().kinds[1:], settings=settings)
-    monkeypatch.setattr(
-        ablation, "ablation_run", lambda steps: replace(small, stages=(Stage(steps, (1.0,)),))
-    )
-    monkeypatch.setattr(ablation, "CLAIMS", CLAIMS[:2])
-    place = Place(tiny.save_vae(tmp_path, "vae.safetensors", width=2), tmp_path / "runs")
-    lines = ablate(place, steps=1, pretraining=2, toys=2)
+    for module in (ablation, text_to_video):
+        monkeypatch.setattr(
+            module, "ablation_run", lambda steps: replace(small, stages=(Stage(steps, (1.0,)),))
+        )
+    monkeypatch.setattr(ablation, "SABER_ARMS", SABER_ARMS[:2])
+    asked = ablation_of(tmp_path, tiny.save_vae(tmp_path, "vae.safetensors", width=2))
+    lines = ablate_saber(asked, steps=1, pretraining=2)
     assert lines[0] == "2 unseen toys, 1 steps a run after 2 of text to video, one seed." and len(lines) == 10
-    assert all(figure in lines[2] for figure in FIGURES)
+    assert all(figure in lines[2] for figure in SABER_FIGURES)
     assert (tmp_path / "runs" / "ablations.jpg").stat().st_size > 1000
-    trained, measured, clips_of = [], [], ablation.evaluate.clips_of
+    trained, measured, clips_of = [], [], ablation.references.clips_of_variant
     saber = tmp_path / "runs" / "saber"
-    monkeypatch.setattr(ablation, "train_dit", lambda config, own, **_: trained.append(own.name))
-    monkeypatch.setattr(ablation.evaluate, "clips_of", lambda *args: measured.append(1) or clips_of(*args))
-    assert ablate(place, steps=1, pretraining=2, toys=2) == lines and not trained and not measured
+    monkeypatch.setattr(text_to_video, "_train", lambda _, config, own, *more: trained.append(own.name))
+    monkeypatch.setattr(
+        ablation.references, "clips_of_variant", lambda *args: measured.append(1) or clips_of(*args)
+    )
+    assert ablate_saber(asked, steps=1, pretraining=2) == lines and not trained and not measured
     (saber / "ended.json").unlink()
-    ablate(place, steps=1, pretraining=2, toys=2)
+    ablate_saber(asked, steps=1, pretraining=2)
     assert trained == ["saber"] and len(measured) == 1
     for cut in ("values.json", "clips.safetensors"):  # by a full disk
         (saber / cut).write_bytes((saber / cut).read_bytes()[:30])
-        assert ablate(place, steps=1, pretraining=2, toys=2) == lines, cut
+        assert ablate_saber(asked, steps=1, pretraining=2) == lines, cut
     assert trained == ["saber"] and len(measured) == 3
     held = {file: file.read_bytes() for file in (tmp_path / "runs").rglob("*") if file.is_file()}
     with pytest.raises(
         ValueError, match=r"runs/text-to-video holds a run .*: config.stages\[0\].steps is 2 there and 3 here"
     ):
-        ablate(place, steps=1, pretraining=3, toys=2)
+        ablate_saber(asked, steps=1, pretraining=3)
     with pytest.raises(
         ValueError, match=r"runs/saber holds a run .*: config.stages\[0\].steps is 1 there and 2 here"
     ):
-        ablate(place, steps=2, pretraining=2, toys=2)
+        ablate_saber(asked, steps=2, pretraining=2)
     assert held == {file: file.read_bytes() for file in (tmp_path / "runs").rglob("*") if file.is_file()}
 
 
@@ -123,4 +136,4 @@ def test_pretraining_sees_the_clips_of_the_runs_and_never_a_reference():
 def test_ablations_are_not_started_by_torchrun(tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match="refvid ablate was started by torchrun"):
-        ablate(Place(tmp_path / "vae.safetensors", tmp_path), steps=1, pretraining=1, toys=2)
+        ablate_saber(ablation_of(tmp_path, tmp_path / "vae.safetensors"), steps=1, pretraining=1)

@@ -12,33 +12,31 @@ from refvid.backbones.wan.dit import DiTConfig
 from refvid.backbones.wan.loading import load_dit
 from refvid.core.controls import Controls
 from refvid.demo import models as demo
+from refvid.demo import runs as demo_runs
 from refvid.demo import world
-from refvid.evidence import toy_figures as score
+from refvid.evidence import runs, toy_figures
 from refvid.evidence.ablations import videomaker as ablation
-from refvid.evidence.ablations.slot_id import sentence
 from refvid.evidence.ablations.videomaker import (
-    BASE,
-    COMPARISONS,
-    FIGURES,
-    JOINT,
+    ALL,
     OTHER,
     OWN,
-    RUNS,
-    TRUTH,
+    VIDEOMAKER_ARMS,
+    VIDEOMAKER_CLAIMS,
+    VIDEOMAKER_FIGURES,
     ablate_videomaker,
     confusion,
 )
-from refvid.evidence.runs import Ablation
-from refvid.evidence.trials.references import Trial, Variant, clips_of
-from refvid.hosts.plain.pipeline import Settings
+from refvid.evidence.claims import sentence
+from refvid.evidence.runs import BASE_ALONE, Ablation
+from refvid.evidence.trials.clips import TRUTH
+from refvid.evidence.trials.references import Trial, Variant, clips_of_variant
+from refvid.hosts.plain.pipeline import Settings, load_pipeline
 from refvid.training.engine.models import Models
 from refvid.training.masks.references import GROUND
-from refvid.training.methods.videomaker import config as videomaker
-from refvid.training.methods.videomaker.config import VideoMakerTraining
-from refvid.training.methods.videomaker.rows import Clips
+from refvid.training.methods.videomaker.config import PhotographedClips, VideoMakerTraining
 
 SIZES = DiTConfig(48, 64, 2, 1, 16, 16, 32)
-CONFIG = VideoMakerTraining(2, clips=Clips(64, frames=5, stride=24, size=32), batch=4, rank=2)
+CONFIG = VideoMakerTraining(2, clips=PhotographedClips(64, frames=5, stride=24, size=32), batch=4, rank=2)
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +52,11 @@ def wide_vae(tmp_path_factory):
 
 def test_runs_differ_in_what_is_read_or_in_recognition_alone():
     changed = []
-    for change in RUNS.values():
+    for change in VIDEOMAKER_ARMS.values():
         one = asdict(change(CONFIG))
         changed.append([name for name, value in asdict(CONFIG).items() if one[name] != value])
     assert changed == [[], ["sees"], ["sees"], ["noise_ratio", "recognition_weight"]]
-    assert {change(CONFIG).sees for change in RUNS.values()} == {"all", "frames", "itself"}
+    assert {change(CONFIG).sees for change in VIDEOMAKER_ARMS.values()} == {"all", "frames", "itself"}
 
 
 @pytest.mark.parametrize("grey", [True, False])
@@ -72,7 +70,7 @@ def test_a_clip_that_ends_in_its_reference_is_confused_and_the_true_one_is_not(g
         leaked = trial.truth.clone()
         leaked[:, :, -1] = torch.where(masks > 0.5, trial.pictures[given], ground)
         gone = confusion(trial, given, leaked)
-        last = score.segment(trial.truth)[:, :, -1]
+        last = toy_figures.segment(trial.truth)[:, :, -1]
         chance = torch.minimum(last, masks).sum((1, 2, 3)) / torch.maximum(last, masks).sum((1, 2, 3))
         assert gone.mean() > 0.4 and (gone + chance).mean() > 0.85
 
@@ -80,9 +78,9 @@ def test_a_clip_that_ends_in_its_reference_is_confused_and_the_true_one_is_not(g
 def made_up(**own: float) -> dict:
     """Two seeds of every run, all alike but for what is named."""
     noise = 0.01 * torch.randn(40, generator=Generator().manual_seed(0))
-    same = {figure: 0.5 + noise - noise.mean() for figure in FIGURES}
+    same = {figure: 0.5 + noise - noise.mean() for figure in VIDEOMAKER_FIGURES}
     runs = {}
-    for name in (*RUNS, BASE):
+    for name in (*VIDEOMAKER_ARMS, BASE_ALONE):
         level = own.get(name.replace(" ", "_"), 0.5)
         wanted = {**same, "own": same["own"] + level - 0.5, "confusion": 1 - same["own"].flip(0) - level}
         runs[name] = [{TRUTH: same, OWN: wanted, OTHER: {**same, "own": same["own"] - 0.4}}] * 2
@@ -95,7 +93,7 @@ def made_up(**own: float) -> dict:
      ("that does not", {"joint": 0.7}), ("brings more", {"joint": 0.7})],
 )  # fmt: skip
 def test_verdicts_follow_their_figures(claim, better):
-    (comparison,) = (one for one in COMPARISONS if claim in one.says)
+    (comparison,) = (one for one in VIDEOMAKER_CLAIMS if claim in one.says)
     worse = dict.fromkeys(better, 0.3)
     assert "**holds**" in sentence(comparison, made_up(**better))
     assert "**does not hold**" in sentence(comparison, made_up(**worse))
@@ -109,46 +107,46 @@ def test_clips_made_together_are_those_of_the_plain_host(models, wide_vae, recip
         def reference(self, index):
             return replace(super().reference(index), controls=Controls(sees=sees))
 
-    backbone = ablation.load_pipeline(models.dit, wide_vae, models.text_encoder)
+    backbone = load_pipeline(models.dit, wide_vae, models.text_encoder)
     settings = Settings(width=64, height=64, frames=5, steps=2, scale=2.0, shift=3.0)
     backbone = replace(backbone, settings=settings, recipe=recipe)
     trial, given = Seen(3, 5, 64), torch.tensor([2, 0, 1])
-    theirs = clips_of(backbone, trial, Variant("", given, torch.arange(3)), seed=1)
-    ours = ablation.clips_with(backbone, replace(CONFIG, sees=sees, recipe=recipe), trial, given, seed=1)
+    theirs = clips_of_variant(backbone, trial, Variant("", given, torch.arange(3)), noise=1)
+    ours = ablation.clips_with(backbone, replace(CONFIG, sees=sees, recipe=recipe), trial, given, noise=1)
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)
 
 
 def test_one_command_trains_and_measures_each_run_once(models, tmp_path, monkeypatch):
-    trained, measured, train = [], [], ablation.train_videomaker
+    trained, measured, train = [], [], runs.train
 
-    def note(config, base, folder, *given):
-        trained.append(folder.name)
-        train(config, base, folder, *given)
+    def note(method, config, setting, *given):
+        trained.append(setting.folder.name)
+        train(method, config, setting, *given)
 
     def figures(backbone, config, toys, noises):
         weight = backbone.dit.blocks[0].self_attn.q.weight
         measured.append(weight.detach().numpy().tobytes())
-        row = {figure: torch.rand(toys) for figure in FIGURES}
+        row = {figure: torch.rand(toys) for figure in VIDEOMAKER_FIGURES}
         return {TRUTH: row, OWN: {**row, "leak": torch.full((toys,), torch.nan)}, OTHER: row}
 
-    monkeypatch.setattr(ablation, "train_videomaker", note)
+    monkeypatch.setattr(runs, "train", note)
     monkeypatch.setattr(ablation, "measured", figures)
     first = (CONFIG, Ablation(models, tmp_path, 4, 2, 1))
     lines = ablate_videomaker(*first)
     names = ["joint", "frame_mean", "ref_only", "joint-without-GIRL"]
     assert trained == [f"{name}-{seed}" for name in names for seed in range(2)]
-    assert len(set(measured)) == 8 + 1 and len(lines) == 2 + 2 + 1 + 2 * 5 + 1 + 2 + len(COMPARISONS)
+    assert len(set(measured)) == 8 + 1 and len(lines) == 2 + 2 + 1 + 2 * 5 + 1 + 2 + len(VIDEOMAKER_CLAIMS)
     assert (tmp_path / "videomaker.md").read_text() == "\n".join(lines) + "\n"
     assert ablate_videomaker(*first) == lines and len(trained) == 8 and len(measured) == 9
     own = tmp_path / "joint-0"
     before = (own / "videomaker-run.safetensors").read_bytes()
-    ablation.measured_run(
+    ablation.videomaker_run(
         Ablation(models, tmp_path, 5, 2, 1), CONFIG, own
     )  # more toys: measured again, not trained on
     assert len(measured) == 10 and (own / "videomaker-run.safetensors").read_bytes() == before
     shorter = replace(CONFIG, steps=1)
     with pytest.raises(ValueError, match=r"joint-0 holds a run .*: config.steps is 2 there and 1 here"):
-        ablation.measured_run(first[1], shorter, own)
+        ablation.videomaker_run(first[1], shorter, own)
     assert (own / "videomaker-run.safetensors").read_bytes() == before
 
 
@@ -156,7 +154,7 @@ def test_the_measured_model_carries_what_was_trained(models, tmp_path, monkeypat
     seen = []
     monkeypatch.setattr(ablation, "measured", lambda backbone, *_: seen.append(backbone.dit) or {})
     asked = Ablation(models, tmp_path, 2, 1, 1)
-    ablation.measured_run(asked, CONFIG, asked.place(JOINT, 0))
+    ablation.videomaker_run(asked, CONFIG, asked.place(ALL, 0))
     base = load_dit(models.dit)[0].state_dict()
     changed = {name for name, value in seen[0].state_dict().items() if not torch.equal(value, base[name])}
     assert changed == {f"blocks.0.self_attn.{projection}.weight" for projection in "qkvo"}
@@ -172,13 +170,14 @@ def test_the_base_alone_is_measured_as_it_is(models, tmp_path, monkeypatch):
 
 def test_the_sheet_shows_every_run_with_the_own_reference_then_anothers(models, tmp_path, monkeypatch):
     asked, drawn = Ablation(models, tmp_path, 3, 1, 1), []
-    monkeypatch.setattr(ablation, "contact_sheet", lambda *given, **_: drawn.extend(given))
+    monkeypatch.setattr(ablation, "column_sheet", lambda *given, **_: drawn.extend(given))
     ablate_videomaker(replace(CONFIG, steps=1), asked)
-    rows, titles, _, said = drawn
+    columns, _, said = drawn
+    rows, titles = list(zip(*columns.values(), strict=True)), list(columns)
     trial = Trial(3, 5, 32)
-    assert titles == ["reference", *RUNS, BASE, OTHER, TRUTH] and said == trial.prompts
-    joint = ablation._model(asked, CONFIG, asked.place(JOINT, 0))
-    for name, given in ((JOINT, torch.arange(3)), (OTHER, torch.tensor([2, 0, 1]))):
+    assert titles == ["reference", *VIDEOMAKER_ARMS, BASE_ALONE, OTHER, TRUTH] and said == trial.prompts
+    joint = ablation._model(asked, CONFIG, asked.place(ALL, 0))
+    for name, given in ((ALL, torch.arange(3)), (OTHER, torch.tensor([2, 0, 1]))):
         wanted = ablation.clips_with(joint, CONFIG, trial, given, 0)
         assert all(torch.equal(row[titles.index(name)], clip) for row, clip in zip(rows, wanted, strict=True))
     assert all(torch.equal(row[-1], clip) for row, clip in zip(rows, trial.truth, strict=True))
@@ -188,12 +187,12 @@ def test_the_sheet_shows_every_run_with_the_own_reference_then_anothers(models, 
 def test_it_runs_from_the_command_line(models, tmp_path, monkeypatch, capsys):
     for part in ("DIT", "VAE", "TEXT_ENCODER"):
         monkeypatch.setattr(demo, part, getattr(models, part.lower()))
-    monkeypatch.setattr(videomaker, "demo_videomaker", lambda: CONFIG)
+    monkeypatch.setattr(demo_runs, "demo_videomaker", lambda: CONFIG)
     asked = ["--seeds", "1", "--steps", "1", "--toys", "3", "--noises", "1"]
     cli.main(["ablate", "videomaker", *asked, "--out", str(tmp_path)])
     said = capsys.readouterr().out
     assert "3 unseen toys, 1 steps a run, 1 training seeds, 1 noises a toy; recipe videomaker." in said
     rows = [line for line in said.splitlines() if line.startswith("| ")]
-    assert len(rows) == 2 + 1 + 2 * 5 and said.count("- **") == len(COMPARISONS)
-    truth = dict(zip(FIGURES, rows[2].split("|")[3:], strict=False))
+    assert len(rows) == 2 + 1 + 2 * 5 and said.count("- **") == len(VIDEOMAKER_CLAIMS)
+    truth = dict(zip(VIDEOMAKER_FIGURES, rows[2].split("|")[3:], strict=False))
     assert float(truth["confusion"].split("[")[0]) == 0 and float(truth["direction"].split("[")[0]) == 1

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import refvid_tiny as tiny
 import torch
-from refvid_world import text_encoder
+from refvid_world import clip_encoder, text_encoder
 
 from refvid.backbones.wan.dit import DiTConfig
 from refvid.backbones.wan.loading import load_vae
@@ -22,8 +22,8 @@ from refvid.evidence.ablations.slot_probe import (
 )
 from refvid.evidence.runs import Ablation
 from refvid.training.engine.models import Models
-from refvid.training.methods.slot_id.config import SlotTraining
-from refvid.training.methods.slot_id.rows import Meeting, cached_meetings
+from refvid.training.methods.slot_id.config import Meeting, SlotTraining
+from refvid.training.methods.slot_id.rows import cached_meetings
 
 SLOTS = SlotsConfig(16, 48, width=16, place_width=4, slots=3, anchors=2, frames=9, size=32)
 MEETING = Meeting("alone", 1, 64, 4, frames=5, stride=24)
@@ -33,7 +33,7 @@ MEETING = Meeting("alone", 1, 64, 4, frames=5, stride=24)
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clips")
     vae, text = load_vae(tiny.save_vae(folder, width=2)), text_encoder(32)
-    return cached_meetings(vae, text.tokenize, SLOTS, MEETING, 32, 7, folder)
+    return cached_meetings(clip_encoder(vae, text, folder), SLOTS, MEETING, 32, 7)
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +57,11 @@ def test_it_finds_what_lies_in_the_features_and_nothing_else():
 
 def test_the_motion_of_a_toy_is_what_its_name_says(data):
     text = text_encoder(32)
-    found = motion_of(data, text.tokenize)
+    found = motion_of(data, text)
     assert set(found.tolist()) == set(range(len(world.DYNAMICS)))
     words = text.tokenize(["spinning star", "ring"])
     two = replace(data, phrases=words[:, None])
-    assert motion_of(two, text.tokenize).tolist() == [world.DYNAMICS.index("spinning"), 0]
+    assert motion_of(two, text).tolist() == [world.DYNAMICS.index("spinning"), 0]
 
 
 def test_probes_read_the_tokens_that_they_name(data, encoder):
@@ -88,10 +88,10 @@ def test_the_table_has_every_probe_and_each_run_is_looked_at_once(tmp_path, monk
     def read(encoder, data, probe):
         looked.append(probe.encoder)
         told = 1.0 if probe.encoder == "slots" and probe.ordered else 0.0
-        kinds = motion_of(data, text_encoder(32).tokenize)
+        kinds = motion_of(data, text_encoder(32))
         return told * torch.nn.functional.one_hot(kinds).float()[:, None]
 
-    monkeypatch.setattr(slot_probe, "CLIPS", 64)
+    monkeypatch.setattr(slot_probe, "UNSEEN_CLIPS", 64)
     monkeypatch.setattr(slot_probe, "read_all", read)
     monkeypatch.setattr(slot_probe, "_encoder", lambda *_: None)
     config = SlotTraining(SLOTS, (MEETING,), steps=2, rank=2, size=32)

@@ -12,13 +12,13 @@ from torch import Generator, Tensor
 
 from refvid.backbones.wan.vae import WanVAE
 from refvid.demo import world
-from refvid.evaluation.figures import paired_interval
+from refvid.evaluation.statistics import paired_interval
 from refvid.evidence import toy_figures as score
 from refvid.evidence.trials import references as evaluate
 from refvid.hosts.plain.pipeline import Settings
 
 
-class Pairs(NamedTuple):
+class Rendered(NamedTuple):
     """64 toys, each in the scene its caption asks for and in the one its reference is cut out of."""
 
     toys: world.Identities
@@ -31,12 +31,12 @@ class Pairs(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def pairs() -> Pairs:
+def pairs() -> Rendered:
     generator = Generator().manual_seed(0)
     toys, scenes = world.sample_identities(64, generator), world.sample_scenes(64, generator)
     others = world.other_scenes(scenes, generator)
     video, alpha = world.render(toys, scenes, size=64)
-    return Pairs(toys, scenes, video, alpha, others, *world.render(toys, others, size=64))
+    return Rendered(toys, scenes, video, alpha, others, *world.render(toys, others, size=64))
 
 
 def empty_clips(background: Tensor) -> Tensor:
@@ -47,14 +47,14 @@ def share(got: Tensor, expected: Tensor) -> float:
     return (got == expected).float().mean().item()
 
 
-def test_direction_background_and_shape_of_rendered_clips_are_recovered(pairs: Pairs) -> None:
+def test_direction_background_and_shape_of_rendered_clips_are_recovered(pairs: Rendered) -> None:
     assert share(score.direction_of(pairs.video), pairs.scenes.direction) >= 0.95
     assert share(score.background_of(pairs.video), pairs.scenes.background) == 1
     assert share(score.shape_of(pairs.video), pairs.toys.shape) >= 0.9
     assert share(score.texture_of(pairs.video, pairs.toys), pairs.toys.texture) >= 0.9
 
 
-def test_textures_are_told_apart_in_any_scene_and_not_by_other_colours(pairs: Pairs) -> None:
+def test_textures_are_told_apart_in_any_scene_and_not_by_other_colours(pairs: Rendered) -> None:
     assert share(score.texture_of(pairs.elsewhere, pairs.toys), pairs.toys.texture) >= 0.8
     others = pairs.toys[torch.arange(64).roll(1)]
     painted = world.Identities(
@@ -63,14 +63,14 @@ def test_textures_are_told_apart_in_any_scene_and_not_by_other_colours(pairs: Pa
     assert share(score.texture_of(pairs.video, painted), pairs.toys.texture) < 0.6
 
 
-def test_segmentation_finds_the_toy_and_little_else(pairs: Pairs) -> None:
+def test_segmentation_finds_the_toy_and_little_else(pairs: Rendered) -> None:
     mask, toy = score.segment(pairs.video[:32]), pairs.alpha[:32] > 0.5
     assert set(mask.unique().tolist()) == {0, 1}
     assert torch.minimum(mask, toy).sum() / torch.maximum(mask, toy).sum() > 0.8
     assert mask[pairs.alpha[:32] < 0.01].mean() < 0.01
 
 
-def test_a_clip_without_a_toy_has_an_empty_mask_and_stands_still(pairs: Pairs) -> None:
+def test_a_clip_without_a_toy_has_an_empty_mask_and_stands_still(pairs: Rendered) -> None:
     video = empty_clips(pairs.scenes.background[:16])
     mask = score.segment(video)
     assert mask.sum() == 0
@@ -78,24 +78,24 @@ def test_a_clip_without_a_toy_has_an_empty_mask_and_stands_still(pairs: Pairs) -
     assert share(score.direction_of(video), torch.tensor(world.DIRECTIONS.index("still"))) == 1
 
 
-def test_reversing_time_reverses_the_direction(pairs: Pairs) -> None:
+def test_reversing_time_reverses_the_direction(pairs: Rendered) -> None:
     opposite = torch.tensor([1, 0, 3, 2, 4])
     video = pairs.video[:24]
     assert torch.equal(score.direction_of(video.flip(2)), opposite[score.direction_of(video)])
 
 
-def test_leak_is_0_on_the_own_background_1_on_the_references_and_half_between(pairs: Pairs) -> None:
+def test_leak_is_0_on_the_own_background_1_on_the_references_and_half_between(pairs: Rendered) -> None:
     own, other = pairs.scenes.background[:32], pairs.others.background[:32]
     between = (empty_clips(own) + empty_clips(other)) / 2
     for video, expected in ((pairs.video[:32], 0.0), (pairs.elsewhere[:32], 1.0), (between, 0.5)):
-        leak = score.background_leak(video, own, other)
+        leak = score.backdrop_leak(video, own, other)
         # Toys on the outer lanes end four pixels before the border, their soft edge a little later.
         torch.testing.assert_close(leak, torch.full_like(leak, expected), rtol=0, atol=5e-4)
 
 
-def test_leak_between_a_background_and_itself_is_refused(pairs: Pairs) -> None:
+def test_leak_between_a_background_and_itself_is_refused(pairs: Rendered) -> None:
     with pytest.raises(ValueError, match="same background"):
-        score.background_leak(pairs.video[:8], pairs.scenes.background[:8], pairs.scenes.background[:8])
+        score.backdrop_leak(pairs.video[:8], pairs.scenes.background[:8], pairs.scenes.background[:8])
 
 
 def test_a_histogram_counts_the_masked_colours() -> None:
@@ -108,7 +108,7 @@ def test_a_histogram_counts_the_masked_colours() -> None:
     assert score.colour_histogram(video, everything)[0, 0] == 1
 
 
-def test_a_toy_has_the_same_colour_histogram_in_two_scenes(pairs: Pairs) -> None:
+def test_a_toy_has_the_same_colour_histogram_in_two_scenes(pairs: Rendered) -> None:
     inside = score.colour_histogram(pairs.video, pairs.alpha > 0.99)
     elsewhere = score.colour_histogram(pairs.elsewhere, pairs.elsewhere_alpha > 0.99)
     torch.testing.assert_close(inside.sum(1), torch.ones(64))
@@ -117,9 +117,9 @@ def test_a_toy_has_the_same_colour_histogram_in_two_scenes(pairs: Pairs) -> None
     assert torch.minimum(inside, elsewhere.roll(1, 0)).sum(1).mean() < 0.2
 
 
-def test_a_clip_resembles_its_own_reference_and_not_the_others(pairs: Pairs) -> None:
+def test_a_clip_resembles_its_own_reference_and_not_the_others(pairs: Rendered) -> None:
     mask = (pairs.elsewhere_alpha[:, :, 4] > 0.5).float()
-    table = score.similarity(pairs.video, pairs.elsewhere[:, :, 4], mask)
+    table = score.toy_similarity(pairs.video, pairs.elsewhere[:, :, 4], mask)
     own = table.diagonal()
     other = (table.sum(1) - own) / 63
     assert own.mean() > 0.6
@@ -127,15 +127,17 @@ def test_a_clip_resembles_its_own_reference_and_not_the_others(pairs: Pairs) -> 
     assert paired_interval(own - other)[1] > 0.4
 
 
-def test_similarity_ignores_what_the_mask_hides(pairs: Pairs) -> None:
+def test_similarity_ignores_what_the_mask_hides(pairs: Rendered) -> None:
     picture, mask = pairs.elsewhere[:5, :, 4], (pairs.elsewhere_alpha[:5, :, 4] > 0.5).float()
     repainted = torch.where(mask > 0, picture, torch.tensor(0.3))
     clips = pairs.video[:3]
-    assert torch.equal(score.similarity(clips, picture, mask), score.similarity(clips, repainted, mask))
-    assert score.similarity(clips, picture, mask).shape == (3, 5)
+    assert torch.equal(
+        score.toy_similarity(clips, picture, mask), score.toy_similarity(clips, repainted, mask)
+    )
+    assert score.toy_similarity(clips, picture, mask).shape == (3, 5)
 
 
-def test_shape_does_not_depend_on_colour_or_background(pairs: Pairs) -> None:
+def test_shape_does_not_depend_on_colour_or_background(pairs: Rendered) -> None:
     toys = world.Identities(**{**vars(pairs.toys), "primary": 1 - pairs.toys.primary})
     video, _ = world.render(toys, pairs.others, frames=3, size=64)
     assert share(score.shape_of(video), pairs.toys.shape) >= 0.85
@@ -143,15 +145,17 @@ def test_shape_does_not_depend_on_colour_or_background(pairs: Pairs) -> None:
 
 def test_an_evaluation_says_the_same_on_paper_in_its_file_and_of_the_truth(tmp_path, monkeypatch) -> None:
     """With rendered clips in place of generated ones every row is the truth's."""
-    monkeypatch.setattr(evaluate, "clips_of", lambda backbone, trial, *_: trial.truth)
+    monkeypatch.setattr(evaluate, "clips_of_variant", lambda backbone, trial, *_: trial.truth)
     settings = Settings(width=64, height=64, frames=5)
     backbone = SimpleNamespace(recipe="saber", settings=settings, vae=WanVAE(2))
-    report = evaluate.evaluate(backbone, 6, tmp_path, seeds=2)  # pyright: ignore[reportArgumentType]
+    report = evaluate.evaluate_references(backbone, 6, tmp_path, seeds=2)  # pyright: ignore[reportArgumentType]
     said = json.loads((tmp_path / "score.json").read_text(), parse_constant=pytest.fail)
     truth, own, none = (report.rows[name] for name in ("truth", "own reference", "no reference"))
     assert said["rows"] == report.rows and said["values"] == report.values
     assert own == pytest.approx(truth) and none["given"] is None and own["given"] == own["own"]
     assert own["retrieval"] == 1 and none["own"] == own["own"]
     assert {i.name: i.mean for i in report.intervals}["own reference minus no reference, similarity"] == 0
-    line = next(line for line in evaluate.table(report).splitlines() if line.startswith("no reference"))
+    line = next(
+        line for line in evaluate.reference_table(report).splitlines() if line.startswith("no reference")
+    )
     assert line.split()[4] == "-" and float(line.split()[2]) == pytest.approx(own["own"], abs=5e-4)

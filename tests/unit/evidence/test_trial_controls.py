@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from refvid.demo import world
-from refvid.evidence import toy_figures as score
+from refvid.evidence import toy_figures
 from refvid.evidence.trials import controls as evaluate_controls
-from refvid.evidence.trials.controls import STRENGTHS, sample_pairs, table
+from refvid.evidence.trials.clips import UNSEEN_SEED
+from refvid.evidence.trials.controls import STRENGTHS, control_table, sample_duets
 from refvid.evidence.trials.controls import evaluate_controls as evaluated
-from refvid.evidence.trials.references import UNSEEN_SEED, Trial
+from refvid.evidence.trials.references import Trial
 from refvid.hosts.plain.pipeline import Settings
 
 TOYS, SIZE = 6, 64
@@ -40,7 +41,7 @@ def test_clips_that_obey_reach_the_ends_of_the_scale(monkeypatch, tmp_path):
         if len(references) == 2:
             return pairs[index] if references[0].region is not None else pairs[index].flip(-1).flip(-2)
         share = min(1.0, references[0].controls.strength)
-        toy = score.segment(trial.truth[index : index + 1])[0]
+        toy = toy_figures.segment(trial.truth[index : index + 1])[0]
         painted = torch.where(torch.arange(SIZE) < SIZE * (1 - share), -0.2, trial.truth[index])
         return torch.where(toy > 0.5, painted, trial.truth[index])
 
@@ -53,7 +54,7 @@ def test_clips_that_obey_reach_the_ends_of_the_scale(monkeypatch, tmp_path):
     assert values["regions bring"].low > 0.5
     assert report.strengths["0"] < report.strengths["0.5"] < report.strengths["1"]
     said = json.loads((tmp_path / "controls.json").read_text(), parse_constant=pytest.fail)
-    assert said["strengths"] == report.strengths and "strength  0.5" in table(report)
+    assert said["strengths"] == report.strengths and "strength  0.5" in control_table(report)
     assert {file.name for file in tmp_path.iterdir()} == {"controls.json", "strengths.png", "regions.png"}
 
 
@@ -71,7 +72,7 @@ def test_clips_that_ignore_their_controls_show_nothing(monkeypatch, tmp_path):
 
 
 def test_every_pair_has_one_toy_in_each_half():
-    pairs = sample_pairs(24, SIZE)
+    pairs = sample_duets(24, SIZE)
     generator = torch.Generator().manual_seed(UNSEEN_SEED + 1)
     scenes = world.sample_scenes(24, generator)
     casts = [(world.sample_identities(24, generator), place) for place in world.duets(scenes)]

@@ -13,7 +13,9 @@ from refvid.core.recipes import in_context, sama
 from refvid.core.semantic import SemanticConfig, SemanticModules
 from refvid.demo import edits
 from refvid.evidence.trials import edits as measured
-from refvid.evidence.trials.edits import CODED, FIGURES, LEAST_CHANGE, MOST_DECIBELS, SOURCE, EditTrial
+from refvid.evidence.trials.clips import CODED
+from refvid.evidence.trials.edits import EDIT_FIGURES, LEAST_CHANGE, MOST_DECIBELS, UNEDITED, EditTrial
+from refvid.hosts.plain import pipeline
 from refvid.hosts.plain.edit_film import edit_film
 from refvid.hosts.plain.pipeline import Request, Settings, load_pipeline
 
@@ -53,7 +55,7 @@ def test_there_are_as_many_edits_as_asked_for(count):
 
 def test_the_truth_is_all_the_way_and_the_source_is_nowhere(trial):
     whole, none = trial.measure(trial.truth), trial.measure(trial.source)
-    assert set(whole) == set(FIGURES)
+    assert set(whole) == set(EDIT_FIGURES)
     assert torch.equal(whole["way"], torch.ones(COUNT)) and whole["nearer"].eq(1).all()
     torch.testing.assert_close(whole["motion"][moving(trial)], torch.ones(int(moving(trial).sum())))
     assert whole["kept"].min() > 20 * np.log10(255)
@@ -122,7 +124,7 @@ def backbone(tmp_path_factory):
 @pytest.mark.parametrize("recipe", [sama(), in_context()], ids=lambda recipe: recipe.name)
 @pytest.mark.parametrize("scale", [1.0, 2.0])
 def test_clips_made_together_are_those_that_users_make_one_by_one(backbone, monkeypatch, recipe, scale):
-    monkeypatch.setattr(measured, "TOGETHER", 2)
+    monkeypatch.setattr(pipeline, "TOGETHER", 2)
     settings, noise = replace(SETTINGS, scale=scale), 4
     trial, backbone = EditTrial("add", 3, 5, 32), replace(backbone, settings=settings)
     ours = measured.edited(backbone, recipe, trial, noise)
@@ -177,7 +179,7 @@ def test_what_no_model_made_is_nothing_and_the_most_that_the_vae_lets_through():
         encode = staticmethod(lambda clip: clip)
         decode = staticmethod(lambda clip: 0.9 * clip)
 
-    none, most = (measured.without_model(name, Dim, 3, FRAMES, SIZE) for name in (SOURCE, CODED))  # pyright: ignore[reportArgumentType]
+    none, most = (measured.without_model(name, Dim, 3, FRAMES, SIZE) for name in (UNEDITED, CODED))  # pyright: ignore[reportArgumentType]
     for kind in edits.KINDS:
         trial = EditTrial(kind, 3, FRAMES, SIZE)
         assert none[kind]["way"].eq(0).all() and none[kind]["kept"].eq(MOST_DECIBELS).all()

@@ -10,8 +10,9 @@ import torch
 from refvid.core.long_video import LongVideo
 from refvid.demo import world
 from refvid.evidence.trials import frames as measured
-from refvid.evidence.trials.frames import EVERY, JOINT, KEYS, TEXT
-from refvid.evidence.trials.references import UNSEEN_SEED, Trial
+from refvid.evidence.trials.clips import UNSEEN_SEED
+from refvid.evidence.trials.frames import EVERY, JOINT, KEYS_ALONE, TEXT
+from refvid.evidence.trials.references import Trial
 from refvid.hosts.plain.pipeline import Settings
 
 TOYS, SEEDS, SIZE = 3, 2, 64
@@ -81,7 +82,7 @@ def test_the_truth_scores_as_the_truth_and_a_video_that_stands_still_does_not_mo
     assert intervals["long: reference in every segment minus for the keys alone, own"].low > 0.3
     assert intervals["long: last tenth minus first, own"].mean == 0
     said = json.loads((tmp_path / "frames.json").read_text(), parse_constant=pytest.fail)
-    assert said["along"][KEYS] == made.along[KEYS] and JOINT in measured.table(made)
+    assert said["along"][KEYS_ALONE] == made.along[KEYS_ALONE] and JOINT in measured.frame_table(made)
     assert {file.name for file in tmp_path.iterdir()} == {
         "frames.json",
         "first_frame.png",

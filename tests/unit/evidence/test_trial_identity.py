@@ -12,7 +12,13 @@ from refvid.backbones.wan.geometry import WAN
 from refvid.backbones.wan.lora import merge_lora
 from refvid.core.adapter import load_adapter
 from refvid.evidence.trials import identity as measured
-from refvid.evidence.trials.identity import READINGS, IdentityTrial, clips_of, evaluate_base, read_tokens
+from refvid.evidence.trials.identity import (
+    READINGS,
+    IdentityTrial,
+    clips_of_identity,
+    evaluate_base,
+    read_tokens,
+)
 from refvid.hosts.plain.identities import People, Person, encode_identity, slot_encoder
 from refvid.hosts.plain.pipeline import Pipeline, Request, Settings, generate, load_pipeline
 
@@ -50,13 +56,13 @@ def asked(backbone: Pipeline, trial: IdentityTrial, toy: int, people: People | N
 
 
 def test_clips_are_those_that_the_plain_host_makes(backbone, adapter, trial):
-    words = clips_of(backbone, trial, None, None, seed=1)
+    words = clips_of_identity(backbone, trial, None, None, noise=1)
     for toy in range(TOYS):
         torch.testing.assert_close(words[toy], asked(backbone, trial, toy), rtol=0, atol=1e-4)
     merge_lora(backbone.dit, adapter.lora)
     encoder = slot_encoder(adapter)
     tokens = read_tokens(trial, backbone.vae, encoder, READINGS["own video"])
-    told = clips_of(backbone, trial, tokens, encoder.nobody(), seed=1)
+    told = clips_of_identity(backbone, trial, tokens, encoder.nobody(), noise=1)
     film = trial.videos[1]
     identity, *_ = encode_identity(adapter, backbone.vae, film.pictures, film.masks, film.anchor)
     people = People((Person(identity.tokens("both")),), adapter.nobody)
@@ -94,15 +100,17 @@ def test_the_truth_scores_as_the_truth_and_a_still_picture_does_not_move():
 
 def test_a_caption_that_names_a_toy_says_how_it_moves(backbone, adapter, monkeypatch):
     said = []
-    monkeypatch.setattr(measured, "clips_of", lambda _, trial, *who: said.append((trial, who)) or trial.truth)
+    monkeypatch.setattr(
+        measured, "clips_of_identity", lambda _, trial, *who: said.append((trial, who)) or trial.truth
+    )
     monkeypatch.setattr(measured, "through", lambda vae, clips: clips.flip(2))
-    found = evaluate_base(backbone, adapter.config, TOYS, seeds=2)
+    found = evaluate_base(backbone, adapter.config, TOYS, noises=2)
     (trial, who), _ = said
     assert who == (None, None, 0)
     for row, prompt in enumerate(trial.prompts):
         assert f" {measured.captions.names(trial.toys)[row]} " in prompt
     unnamed = IdentityTrial(TOYS, SETTINGS, adapter.config)
     assert torch.equal(unnamed.truth, trial.truth) and all(" toy " in prompt for prompt in unnamed.prompts)
-    assert found[measured.NAMED]["direction"].tolist() == [1] * TOYS
+    assert found[measured.NAMED_BY_CAPTION]["direction"].tolist() == [1] * TOYS
     backwards = trial.measure(trial.truth.flip(2))["direction"]
     assert torch.equal(found[measured.CODED]["direction"], backwards) and backwards.sum() < TOYS

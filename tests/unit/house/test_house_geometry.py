@@ -71,9 +71,6 @@ LEFT = {
     "core/references.py": {
         "top, left = (height - rows) // 2, (width - columns) // 2": "the middle of a canvas",
     },
-    "evidence/trials/references.py": {
-        "parts = [vae.decode(vae.encode(part.to(vae.device, vae.dtype))) for part in video.split(16)]": "clips at a time",
-    },
     "evidence/toy_figures.py": {
         "reach = 0.8 * (4 * area / mask.shape[-2:].numel()).sqrt() + 0.02": "a square's side"
     },
@@ -91,6 +88,9 @@ LEFT = {
     },
     "training/methods/sama/rows.py": {
         "footage = source.footage(PART, generator, subjects=2 if index % 4 == 3 else 1)": "every fourth part shows pairs",
+    },
+    "demo/source.py": {
+        'return f"{SCHEME} {sha256(seen.numpy().tobytes() + said.encode()).hexdigest()[:16]}"': "letters of a digest",
     },
     "training/engine/state.py": {'return f"sha256 {digest.hexdigest()[:16]}"': "letters of a digest"},
     "training/base/text.py": {

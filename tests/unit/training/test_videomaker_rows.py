@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from refvid.backbones.wan.vae import WanVAE
 from refvid.demo import world
 from refvid.demo.source import WorldFootage
-from refvid.evidence import toy_figures as score
+from refvid.evidence.toy_figures import toy_similarity
 from refvid.training.masks.references import GROUND
 from refvid.training.methods.videomaker import rows as photograph_data
 from refvid.training.methods.videomaker.config import PhotographedClips
@@ -20,7 +20,7 @@ def test_a_photograph_shows_the_clips_toy_elsewhere_on_grey():
     toys, scenes = world.sample_identities(16, generator), world.sample_scenes(16, generator)
     pictures, masks = photographs(WorldFootage([(toys, scenes)]), 64, generator)
     assert pictures[masks.expand_as(pictures) == 0].eq(GROUND).all() and masks.amax((1, 2, 3)).all()
-    alike = score.similarity(world.render(toys, scenes, 5, 64)[0], pictures, masks)
+    alike = toy_similarity(world.render(toys, scenes, 5, 64)[0], pictures, masks)
     assert alike.diagonal().mean() > 0.5 > 5 * (alike.sum() - alike.diagonal().sum()) / (16 * 15)
     film = world.render(toys, scenes, 1, 64)[0][:, :, 0]
     inside = ((film - pictures).abs() * masks).sum((1, 2, 3)) / (3 * masks.sum((1, 2, 3)))

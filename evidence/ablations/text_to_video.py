@@ -1,0 +1,73 @@
+"""Text-to-video runs of the demo world, which the ablations of Saber and of first frames start from, and what is
+trained from them."""
+
+import shutil
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+
+from ...core.files import replacing
+from ...demo.runs import demo_dit
+from ...hosts.plain.pipeline import Pipeline, load_pipeline
+from ...training.base.dit import Start
+from ...training.engine.method import train
+from ...training.engine.state import weights_digest
+from ...training.masks.references import Augmentation, MaskedFrames
+from ...training.methods.saber.config import ClipKind, Drawing, SaberTraining, Stage
+from ...training.methods.saber.method import VAE_FILE, Saber
+from ..runs import Ablation, trained
+
+PRETRAINED = "text-to-video"
+
+
+def ablation_run(steps: int) -> SaberTraining:
+    """The run that ablations of Saber change: the paper's masks and augmentation (no subject masks), one kind of
+    clip, one reference, no replaced frames."""
+    base = demo_dit()
+    drawing = Drawing(reference_counts=(1.0,), patterns=(1.0, 0, 0, 0, 0))
+    return replace(
+        base,
+        kinds=(ClipKind("scene", 9, 12, 2048, 32),),
+        stages=(Stage(steps, (1.0,), drawing),),
+        references=2,
+        how=MaskedFrames(subject_share=0.0, augmentation=Augmentation()),
+    )
+
+
+def pretraining_run(steps: int) -> SaberTraining:
+    """The start of every run: text to video, with the references of `ablation_run` never seen."""
+    base = ablation_run(steps)
+    (only,) = base.stages
+    return replace(base, stages=(replace(only, drawing=replace(only.drawing, reference_dropout=1.0)),))
+
+
+def dit_run(
+    ablation: Ablation, name: str, config: SaberTraining, before: SaberTraining | None = None
+) -> Path:
+    """Train a DiT, from the run `before` if any, unless that is there. -> the run's folder."""
+    folder = ablation.place(name)
+    made_by = {
+        "config": asdict(config),
+        "vae": weights_digest(ablation.models.vae, "--vae"),
+        "before": before and asdict(before),
+    }
+    trained(folder, made_by, Saber.files, partial(_train, ablation, config, folder, before is not None))
+    return folder
+
+
+def _train(ablation: Ablation, config: SaberTraining, folder: Path, pretrained: bool) -> None:
+    with replacing(folder / VAE_FILE) as partly:
+        shutil.copyfile(ablation.models.vae, partly)
+    start = Start(*_files(ablation.place(PRETRAINED))) if pretrained else None
+    train(Saber(start), config, replace(ablation.setting(folder), clips=None))
+
+
+def trained_model(ablation: Ablation, folder: Path) -> Pipeline:
+    """The model of a run in `folder`, on the ablation's VAE, which it was trained on."""
+    dit, text = _files(folder)
+    return load_pipeline(dit, ablation.models.vae, text, device=ablation.device)
+
+
+def _files(folder: Path) -> tuple[Path, Path]:
+    """DiT and text encoder."""
+    return folder / "dit.safetensors", folder / "text_encoder.safetensors"

@@ -1,0 +1,78 @@
+"""Claims on the demo world: a figure of one side of an ablation against that of another, and the verdict of a paired
+interval over unseen toys. They are directions of effect; the papers' figures are never presented as ours."""
+
+from dataclasses import dataclass
+from math import nan
+
+from ..evaluation.statistics import paired_interval
+from .tables import Runs, applying, mean_over_seeds
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a claim: a run of the ablation, and the variant of its clips."""
+
+    run: str
+    variant: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement about `figure`: it is larger for the first side than for the second.
+
+    sign    -1: it is smaller
+    margin  the claim also holds where it is larger by no less than minus this much, so that "no worse" can be said
+    """
+
+    says: str
+    first: Side
+    second: Side
+    figure: str
+    sign: int = 1
+    margin: float = 0.0
+
+
+@dataclass(frozen=True)
+class Wording:
+    """Words of a claim's sentence; `statement` may name {says} and {first}, the run on the first side."""
+
+    statement: str = "**{says}**"
+    holds: str = "holds"
+    fails: str = "does not hold"
+    against: str = ""
+    form: str = "+.3f"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Outcome of a claim: mean and 95 % interval of first minus second; `holds` is None where the interval does not
+    decide."""
+
+    mean: float
+    low: float
+    high: float
+    holds: bool | None
+
+
+def decide(claim: Claim, runs: Runs) -> Decision:
+    """Compare the sides toy by toy, each a mean over the training seeds. Toys to which the figure does not apply are
+    left out; with none left nothing is decided, and the numbers are NaN."""
+    first, second = (
+        mean_over_seeds(runs[side.run], side.variant, claim.figure) for side in (claim.first, claim.second)
+    )
+    difference = applying(first - second)
+    if not len(difference):
+        return Decision(nan, nan, nan, None)
+    mean, low, high = paired_interval(difference)
+    worst, best = sorted((claim.sign * low, claim.sign * high))
+    holds = True if worst > -claim.margin else False if best < -claim.margin else None
+    return Decision(mean, low, high, holds)
+
+
+def sentence(claim: Claim, runs: Runs, wording: Wording = Wording()) -> str:
+    """One line of Markdown: the claim, its verdict, and the shift of its figure with the interval."""
+    verdict = decide(claim, runs)
+    told = {True: wording.holds, False: wording.fails, None: "not decided"}[verdict.holds]
+    mean, low, high = (format(one, wording.form) for one in (verdict.mean, verdict.low, verdict.high))
+    statement = wording.statement.format(says=claim.says, first=claim.first.run)
+    return f"- {statement}: **{told}** ({claim.figure} {mean} [{low}, {high}]{wording.against})."

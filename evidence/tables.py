@@ -1,0 +1,88 @@
+"""Tables of evidence: means over noises and training seeds, cells with 95 % intervals, Markdown, and reports as JSON."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..core.files import write_text
+from ..evaluation.statistics import paired_interval
+
+FigureValues = dict[str, dict[str, Tensor]]  # by variant and figure, one number for each toy or edit, (N,)
+Runs = dict[str, list[FigureValues]]  # of an ablation: by run, one for each training seed
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A paired comparison of one figure and its 95 % bootstrap interval over the toys."""
+
+    name: str
+    mean: float
+    low: float
+    high: float
+
+
+def interval_of(name: str, differences: Tensor) -> Interval:
+    """Mean and interval of differences (N,), of those to which the figure applies."""
+    return Interval(name, *paired_interval(applying(differences)))
+
+
+def interval_lines(intervals: Sequence[Interval], form: str = "+.3f") -> list[str]:
+    """Intervals for a terminal, a line each."""
+    return [
+        f"{one.name}: {one.mean:{form}} [{one.low:{form}}, {one.high:{form}}] (95 %)" for one in intervals
+    ]
+
+
+def applying(values: Tensor) -> Tensor:
+    """Values (N,) without NaN, which marks a toy that a figure does not apply to."""
+    return values[~values.isnan()]
+
+
+def mean_over_noises(noises: int, measure: Callable[[int], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Each toy's mean of every figure that `measure` gives for noises 0 to `noises` - 1."""
+    runs = [measure(noise) for noise in range(noises)]
+    return {figure: torch.stack([run[figure] for run in runs]).mean(0) for figure in runs[0]}
+
+
+def mean_over_seeds(runs: list[FigureValues], variant: str, figure: str) -> Tensor:
+    """Each toy's mean of a figure over the training seeds, (N,)."""
+    return torch.stack([values[variant][figure] for values in runs]).mean(0)
+
+
+def mean_cell(values: Tensor) -> str:
+    """Mean over the toys that a figure applies to; "nan" where there is none."""
+    return f"{values.nanmean():.3f}"
+
+
+def interval_cell(values: Tensor, form: str = ".3f") -> str:
+    """Mean and interval over the toys that a figure applies to; "-" where there is none."""
+    found = applying(values)
+    if not len(found):
+        return "-"
+    mean, low, high = (format(one, form) for one in paired_interval(found))
+    return f"{mean} [{low}, {high}]"
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a Markdown table."""
+    return ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)]
+
+
+def by_seed(label: str, runs: Runs, figure: Callable[[FigureValues], Tensor]) -> str:
+    """Means of a figure for every training seed of every run: intervals over toys do not say how far seeds lie
+    apart."""
+    told = [
+        f"{name} " + ", ".join(f"{figure(values).nanmean():.3f}" for values in seeds)
+        for name, seeds in runs.items()
+    ]
+    return f"{label}, by training seed: {'; '.join(told)}."
+
+
+def write_report(report: Any, path: Path) -> None:
+    """Write a dataclass as JSON, whole or not at all. ValueError where it holds NaN."""
+    write_text(path, json.dumps(asdict(report), indent=1, allow_nan=False) + "\n")
