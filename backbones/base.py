@@ -37,7 +37,7 @@ class Tail:
 
 
 @dataclass(frozen=True)
-class Identities:
+class IdentityTokens:
     """Tokens that cross-attention reads behind the text (Slot-ID): tokens (B or 1, n, C) in the backbone's width, key_bias
     (B or 1, n), and the attention over text and tokens together, where not every query sees every identity."""
 
@@ -94,7 +94,7 @@ class Backbone(Protocol):
         context_bias: Tensor | None = None,
         image_features: Tensor | None = None,
         tail: Tail | None = None,
-        identities: Identities | None = None,
+        identities: IdentityTokens | None = None,
     ) -> tuple[Tensor, Tensor]:
         """latent (B, in_channels, F, H, W); timestep (B,) or, one for each frame, (B, F), from 0 to the geometry's clock; context (B, S,
         text width), its key bias (B, S). -> the velocity (B, channels, F, H, W), and the tail's tokens after the last block (B, R, C)."""

@@ -13,7 +13,7 @@ from refvid.core.controls import Controls
 from refvid.core.layout import Layout, Stream
 from refvid.core.positions import reference_angles
 from refvid.core.recipes import recipe_named
-from refvid.core.visibility import turn
+from refvid.core.visibility import reference_turn
 from refvid.kernels.eager import eager_attention
 from refvid.kernels.grouped import in_groups
 
@@ -41,7 +41,7 @@ def main() -> None:
     def forward(asked: Controls, cells: torch.Tensor | None, eager: bool = False) -> torch.Tensor:
         layout = Layout(recipe_named("saber"), (Stream(16, 16, 256, asked),) * 2, WAN_2_1)
         angles = reference_angles(layout, FRAMES, dit.head_size)[None]
-        now = turn(layout, 0.0, cells, None, VIDEO, FRAMES, latent.device)
+        now = reference_turn(layout, 0.0, cells, None, VIDEO, FRAMES, latent.device)
         assert now is not None
         attend = eager_attention(now.groups) if eager else in_groups(attend_all, now.groups)
         return dit(latent, timestep, context, tail=Tail(tokens, angles, now.bias, attend))

@@ -13,7 +13,7 @@ from refvid.core.recipes import in_context, sama
 from refvid.core.semantic import SemanticConfig, SemanticModules
 from refvid.hosts.plain.evaluation import Text
 from refvid.hosts.plain.run import Condition, guided_velocity
-from refvid.hosts.plain.source import Source
+from refvid.hosts.plain.source import SourceRider
 
 GRID = (6, 20, 20)
 CASE = "width 256 x 6, 600 tokens of a video and of its source"
@@ -28,17 +28,17 @@ def main() -> None:
     texts = {name: Text(torch.randn(1, 24, 128)) for name in ("positive", "negative")}
     noise, sigma = torch.randn(1, 16, *GRID), torch.tensor(0.3)
 
-    def step(edit: Source | None):
+    def step(edit: SourceRider | None):
         condition = Condition(texts, () if edit is None else (edit,))
         velocity, latent = guided_velocity(dit, condition, joint(Scale(5.0))), condition.begin(noise, 0)
         return lambda: velocity(latent, sigma)
 
     bare = step(None)
-    record("edit", f"{CASE}: in_context / plain", paired_ratio(step(Source(source, in_context())), bare))
+    record("edit", f"{CASE}: in_context / plain", paired_ratio(step(SourceRider(source, in_context())), bare))
     record(
         "edit",
         f"{CASE}: sama, 65 semantic / plain",
-        paired_ratio(step(Source(source, sama(), modules)), bare),
+        paired_ratio(step(SourceRider(source, sama(), modules)), bare),
     )
 
 

@@ -14,7 +14,7 @@ from .edit import add_edit
 from .generate import add_generate
 from .identity import add_identity
 from .long import add_long
-from .model import Progress, add_attention, add_run, read_settings
+from .model import ProgressBar, add_attention, add_run, read_settings
 from .outputs import add_output, check_outputs
 from .reference import add_reference_options, read_references
 from .score import add_score
@@ -28,7 +28,7 @@ class Terminated(BaseException):
 
 
 # How a command ends that does not end well: one line on stderr, and an exit code (128 + n for signal n, as shells say it).
-ENDINGS: tuple[tuple[type[BaseException], str, int], ...] = (
+_ENDINGS: tuple[tuple[type[BaseException], str, int], ...] = (
     (ValueError, "{}", 2),
     (OSError, "{}", 1),
     (KeyboardInterrupt, "interrupted", 130),
@@ -47,8 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with _terminated_as_interrupted():
             check_outputs(options)
             options.run(options)
-    except tuple(kind for kind, _, _ in ENDINGS) as error:
-        says, code = next((says, code) for kind, says, code in ENDINGS if isinstance(error, kind))
+    except tuple(kind for kind, _, _ in _ENDINGS) as error:
+        says, code = next((says, code) for kind, says, code in _ENDINGS if isinstance(error, kind))
         print(f"refvid: {says.format(error)}", file=sys.stderr)
         sys.exit(code)
 
@@ -114,7 +114,7 @@ def _add_demo(commands) -> None:
 
 def _inspect(options: argparse.Namespace) -> None:
     from .. import media
-    from ..core.inspection import report
+    from ..core.inspection import inspection_report
     from ..demo import models
     from ..drawing.inspection import draw_inspection
     from ..hosts.plain.pipeline import inspect_references, settings_of
@@ -126,7 +126,7 @@ def _inspect(options: argparse.Namespace) -> None:
     )
     sheet = draw_inspection(inspection, pictures)
     media.written(options.out, lambda path: media.write_picture(path, sheet))
-    print(report(inspection))
+    print(inspection_report(inspection))
     print(options.out.resolve())
 
 
@@ -135,7 +135,7 @@ def _demo(options: argparse.Namespace) -> None:
     from ..evidence import showcase
 
     backbone = models.load_demo()
-    with Progress("steps, with and without the reference") as progress:
+    with ProgressBar("steps, with and without the reference") as progress:
         shown = showcase.show(backbone, options.out, progress)
     print(f"prompt         {showcase.PROMPT}")
     print(f"reference      {showcase.PICTURE}")

@@ -46,6 +46,9 @@ def _files() -> list[tuple[Path, str]]:
     from ..evidence import showcase
 
     return [
-        *((model, f"models/{model.parent.name}") for model in sorted(models.FOLDER.glob("*/*.safetensors"))),
+        *(
+            (model, f"models/{model.parent.name}")
+            for model in sorted(models.DEMO_MODELS.glob("*/*.safetensors"))
+        ),
         *((sample, "input") for sample in sorted(showcase.SAMPLES.glob("refvid_*"))),
     ]

@@ -7,14 +7,14 @@ from pathlib import Path
 from .applies import is_given, refuse, refuse_without, spelled
 from .generate import RUN, tell_unknown_words
 from .guidance import add_guidance, read_guidance
-from .model import Progress, add_attention, add_files, add_run, load_files, read_settings, runs_on
+from .model import ProgressBar, add_attention, add_files, add_run, load_files, read_settings, runs_on
 from .outputs import FILMS, add_output
 from .reference import add_reference_options, read_references
 
 NOT_HERE = {"fps": "an edit keeps the film's own rate"}
 # What an option acts on.
 ADAPTED = {"adapter_strength": ("adapter",)}
-NEEDS = {
+_NEEDS = {
     "soft_mask": ("reference",),
     "image_scale": ("reference",),
     "width": ("height",),
@@ -55,18 +55,18 @@ def add_edit(commands) -> None:
 def _edit(options: argparse.Namespace) -> None:
     from .. import media
     from ..backbones.wan.geometry import GROUP
-    from ..core.editing import LONGEST, Windows, edit_prompt
+    from ..core.editing import LONGEST_EDIT, Windows, edit_prompt
     from ..demo import models
     from ..hosts.plain.edit_film import edit_film, with_editing_adapter
     from ..hosts.plain.pipeline import Request
 
     refuse(options, NOT_HERE)
-    refuse_without(options, NEEDS | (ADAPTED if options.dit else {}))
+    refuse_without(options, _NEEDS | (ADAPTED if options.dit else {}))
     edit_prompt(options.instruction)  # refused before anything is read
     said = {"length": options.window, "overlap": options.overlap}
     windows = Windows(GROUP, **{name: value for name, value in said.items() if value is not None})
     runs_on(options)
-    film = media.read_film(options.video, "--video", LONGEST)
+    film = media.read_film(options.video, "--video", LONGEST_EDIT)
     _tell_one_window(options, len(film.pictures), windows.length)
     backbone = load_files(options)
     adapter = options.adapter or (models.SAMA if options.dit is None else None)
@@ -83,7 +83,7 @@ def _edit(options: argparse.Namespace) -> None:
         attention=options.attention,
         guidance=read_guidance(options, settings),
     )
-    with Progress("steps") as progress:
+    with ProgressBar("steps") as progress:
         video = edit_film(backbone, request, film.pictures, windows, progress)
     media.write_video(options.out, video, film.rate, options.video)
     frames, height, width = video.shape[1:]

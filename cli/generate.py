@@ -8,7 +8,7 @@ from .applies import refuse_without
 from .frames import add_frames, read_frames
 from .guidance import add_guidance, read_guidance
 from .identity import IDENTITY_NEEDS, add_identity_options, read_people
-from .model import Progress, add_attention, add_files, add_run, load_files, read_settings, runs_on
+from .model import ProgressBar, add_attention, add_files, add_run, load_files, read_settings, runs_on
 from .outputs import FILMS, add_output
 from .reference import add_reference_options, read_references
 
@@ -23,7 +23,8 @@ RUN = (
 )
 
 
-NEEDS = {"soft_mask": ("reference",), "attention": ("reference",), **IDENTITY_NEEDS}  # what an option acts on
+# what an option acts on
+GENERATE_NEEDS = {"soft_mask": ("reference",), "attention": ("reference",), **IDENTITY_NEEDS}
 OF_FRAMES = {"clock": ("given",), "image_scale": ("reference", "identity", "given")}
 
 
@@ -89,11 +90,11 @@ def _generate(options: argparse.Namespace) -> None:
     from .. import media
     from ..hosts.plain.pipeline import generate
 
-    refuse_without(options, NEEDS | OF_FRAMES)
+    refuse_without(options, GENERATE_NEEDS | OF_FRAMES)
     runs_on(options)
     given = read_frames(options)
     backbone, request = read_request(options)
-    with Progress("steps") as progress:
+    with ProgressBar("steps") as progress:
         video = generate(backbone, replace(request, given=given), progress)
     settings = request.settings
     media.write_video(options.out, video, settings.fps)

@@ -8,7 +8,7 @@ from ..core.guidance import RENORMS, Guidance, Scale
 from .applies import refuse
 from .reference import step_window
 
-GUIDED = ("negative", "guidance_window", "renorm")  # options that act through guidance
+_GUIDED = ("negative", "guidance_window", "renorm")  # options that act through guidance
 
 
 def add_guidance(command: argparse.ArgumentParser) -> None:
@@ -42,7 +42,7 @@ def read_guidance(options: argparse.Namespace, settings: Any) -> Guidance:
         text if options.image_scale is None else _checked("--image-scale", Scale, options.image_scale, window)
     )
     if image.value == text.value == 1:
-        refuse(options, dict.fromkeys(GUIDED, "a scale of 1 is no guidance, no pass reads it"))
+        refuse(options, dict.fromkeys(_GUIDED, "a scale of 1 is no guidance, no pass reads it"))
     return Guidance(image, text, options.renorm or RENORMS[0])
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.controls import MOST_STRENGTH
-from ..core.identity import PARTS
+from ..core.identity import IDENTITY_PARTS
 from .applies import refuse
 from .model import add_files, load_files, runs_on
 from .outputs import add_output
@@ -49,7 +49,7 @@ def add_identity_options(command: argparse.ArgumentParser) -> None:
         metavar="NUMBER",
         help=f"0 (off) to {MOST_STRENGTH:g}; default 1, which leaves it untouched",
     )
-    group.add_argument("--identity-parts", choices=PARTS, help=f"default {PARTS[0]}")
+    group.add_argument("--identity-parts", choices=IDENTITY_PARTS, help=f"default {IDENTITY_PARTS[0]}")
     _add_adapter(group)
 
 
@@ -61,7 +61,7 @@ def read_people(options: argparse.Namespace, backbone: Any) -> Any:
     from ..backbones.wan.lora import merge_lora
     from ..core.adapter import load_adapter, require_fit
     from ..core.identity import load_identity, require_adapter
-    from ..hosts.plain.identities import People, Person
+    from ..hosts.plain.identities import PeopleRider, Person
 
     adapter, identity = (
         load_adapter(_adapter(options), WAN, "--adapter"),
@@ -69,12 +69,12 @@ def read_people(options: argparse.Namespace, backbone: Any) -> Any:
     )
     require_adapter(identity, adapter.fingerprint, "--identity")
     strength = 1.0 if options.identity_strength is None else options.identity_strength
-    person = Person(identity.tokens(options.identity_parts or PARTS[0]), strength)
+    person = Person(identity.tokens(options.identity_parts or IDENTITY_PARTS[0]), strength)
     if strength == 0:
         return None
     require_fit(adapter.config, backbone.dit.width, backbone.dit.geometry.channels, "--adapter")
     merge_lora(backbone.dit, adapter.lora, what="--adapter")
-    return People((person,), adapter.nobody)
+    return PeopleRider((person,), adapter.nobody)
 
 
 def _add_adapter(group) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 from ..core.files import clear_left
 from ..core.frames import CLOCKS
 from .applies import refuse, refuse_without
-from .generate import NEEDS, RUN, add_request, read_request, tell_unknown_words
-from .model import Progress, add_run, runs_on
+from .generate import GENERATE_NEEDS, RUN, add_request, read_request, tell_unknown_words
+from .model import ProgressBar, add_run, runs_on
 from .outputs import read_files, shipped
 
 NOT_THE_VIDEO = ("run", "out", "outputs", "device", "fps")  # options that change nothing of what is generated
@@ -53,9 +53,9 @@ def _long(options: argparse.Namespace) -> None:
     from .. import media
     from ..backbones.wan.geometry import GROUP
     from ..core.long_video import LongVideo
-    from ..hosts.plain.long_video import Parts, generate_long
+    from ..hosts.plain.long_video import FinishedParts, generate_long
 
-    refuse_without(options, NEEDS)
+    refuse_without(options, GENERATE_NEEDS)
     if options.from_ is not None:
         refuse(
             options,
@@ -73,13 +73,13 @@ def _long(options: argparse.Namespace) -> None:
         raise ValueError(
             f"--out: {folder} is where parts are kept while a long video is made; choose another name"
         )
-    parts = Parts(folder, _made_by(options))
+    parts = FinishedParts(folder, _made_by(options))
     backbone, request = read_request(options)
     between = replace(request, prompt=options.between_prompt or request.prompt)
     tell_unknown_words(backbone.text, between.prompt)
     keys = request if pictures is None else pictures
     with parts.kept_on_failure():
-        with Progress("steps of all segments") as progress:
+        with ProgressBar("steps of all segments") as progress:
             video = generate_long(backbone, plan, keys, between, parts, progress, options.clock)
         clear_left(options.out)  # the parts are this run's alone, so is what a kill left of its film
         media.write_video(options.out, video, request.settings.fps)

@@ -7,19 +7,19 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from ..kernels.paths import NAMED, NAMES
+from ..kernels.paths import ATTENTION_NAMES, PATHS_BY_NAME
 
 logger = logging.getLogger(__name__)
-DTYPES = ("fp32", "bf16", "fp16")  # the first is the default
-AUTO = "auto"  # of --recipe and --attention
+_DTYPES = ("fp32", "bf16", "fp16")  # the first is the default
+_AUTO = "auto"  # of --recipe and --attention
 
 
 def add_attention(command: argparse.ArgumentParser) -> None:
     """`--attention`."""
     command.add_argument(
         "--attention",
-        choices=NAMES,
-        default=AUTO,
+        choices=ATTENTION_NAMES,
+        default=_AUTO,
         help="auto: the fastest that is exact, timed once on a GPU; deterministic: a fixed order, nothing is "
         "timed; triton: this package's kernel; eager: plain torch, slow, to check the others by",
     )
@@ -46,7 +46,7 @@ def add_files(command: argparse.ArgumentParser) -> None:
         "diff, diff_b), all of which is used or refused; with --recipe auto the recipe it was trained for; "
         "repeat for more",
     )
-    group.add_argument("--dtype", choices=DTYPES, help="default fp32")
+    group.add_argument("--dtype", choices=_DTYPES, help="default fp32")
     group.add_argument("--device", help="cpu or cuda; default cuda where there is one")
 
 
@@ -65,7 +65,7 @@ def load_files(options: argparse.Namespace):
         )
     how = {"dtype": dtype, "device": device}
     backbone = load_pipeline(*files, **how) if all(files) else models.load_demo(**how)
-    return _with_loras(backbone, loras, getattr(options, "recipe", AUTO))
+    return _with_loras(backbone, loras, getattr(options, "recipe", _AUTO))
 
 
 def runs_on(options: argparse.Namespace) -> tuple[str, Any]:
@@ -77,10 +77,12 @@ def runs_on(options: argparse.Namespace) -> tuple[str, Any]:
     from ..kernels.segment_attention import why_not
 
     device = require_device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[options.dtype or DTYPES[0]]
-    attention = getattr(options, "attention", AUTO)
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[
+        options.dtype or _DTYPES[0]
+    ]
+    attention = getattr(options, "attention", _AUTO)
     choice = choose_path(Need(no_triton=why_not(torch.device(device), dtype)), attention)
-    if attention in NAMED and attention != choice.path.name:
+    if attention in PATHS_BY_NAME and attention != choice.path.name:
         raise ValueError(f"--attention {attention}: {choice.reason}; leave it out, or give another --device")
     return device, dtype
 
@@ -125,7 +127,7 @@ def _with_loras(backbone: Any, loras: list[tuple[str, float]], recipe: str) -> A
     if len(trained) > 1:
         named = ", ".join(f"{file} for {says}" for says, file in trained.items())
         several = f"--lora: files that were trained for different recipes: {named}"
-        if recipe == AUTO:
+        if recipe == _AUTO:
             raise ValueError(f"{several}; choose with --recipe where the command has it, or leave one out")
         logger.warning("refvid: %s; --recipe says %s", several, recipe)
     return replace(backbone, recipe=next(reversed(trained), backbone.recipe))
@@ -147,7 +149,7 @@ def read_settings(options: argparse.Namespace, own: Any) -> Any:
         raise ValueError(f"--{error}") from error  # it begins with the field's name
 
 
-class Progress:
+class ProgressBar:
     """A progress bar that is told (done, of); a smaller `done` starts the count anew."""
 
     def __init__(self, unit: str):

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..core.controls import SEES, Controls, FrameWindow, StepWindow
 
-NONE = "-"
+_NONE = "-"
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ def add_reference_options(command: argparse.ArgumentParser) -> None:
     add("--reference", action="append", default=[], metavar="FILE",
         help="picture of the subject; repeat for more references")  # fmt: skip
     group = command.add_argument_group(
-        "references", f"one for each --reference, in their order; {NONE} says nothing of that one"
+        "references", f"one for each --reference, in their order; {_NONE} says nothing of that one"
     )
-    for option in OPTIONS:
+    for option in _OPTIONS:
         group.add_argument(
             f"--{option.name}", action="append", default=[], metavar=option.metavar, help=option.help
         )
@@ -41,7 +41,7 @@ def read_references(options: argparse.Namespace) -> list:
     from .. import media
     from ..core.references import make_reference
 
-    said = {option.name: _values(options, option) for option in OPTIONS}
+    said = {option.name: _values(options, option) for option in _OPTIONS}
     return [
         make_reference(
             media.read_picture(picture, "--reference"),
@@ -63,9 +63,9 @@ def _values(options: argparse.Namespace, option: Option) -> list[Any]:
     given, count = getattr(options, option.name.replace("-", "_")), len(options.reference)
     if given and len(given) != count:
         raise ValueError(
-            f"--{option.name}: {len(given)} given for {count} references; give one for each ({NONE} says nothing), or none"
+            f"--{option.name}: {len(given)} given for {count} references; give one for each ({_NONE} says nothing), or none"
         )
-    return [option.default if text == NONE else _read(option, text) for text in given or [NONE] * count]
+    return [option.default if text == _NONE else _read(option, text) for text in given or [_NONE] * count]
 
 
 def _read(option: Option, text: str) -> Any:
@@ -99,7 +99,7 @@ def _numbers(text: str, kind: type, most: int) -> list:
     return [kind(part) for part in parts]
 
 
-OPTIONS = (
+_OPTIONS = (
     Option("mask", "FILE", "its mask, white = subject; else the alpha channel, else all of the picture", _mask),
     Option("strength", "NUMBER", "1 untouched, 0 off", float, 1.0),
     Option("steps-window", "START:END[:IN:OUT]", "when it acts, in shares of the schedule from 0 (noise) to 1, and over "

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from .applies import refuse
-from .model import Progress, add_files, load_files, runs_on
+from .model import ProgressBar, add_files, load_files, runs_on
 from .outputs import add_output
 
 # Options of the model that makes clips, and of how many it makes.
@@ -54,7 +54,7 @@ def _score(options: argparse.Namespace) -> None:
     if options.frames:
         return _score_frames(options)
     toys, seeds = _at_least(2, "toys", options.toys, 64), _at_least(1, "seeds", options.seeds, 1)
-    with Progress("clips") as progress:
+    with ProgressBar("clips") as progress:
         report = evaluate_references(load_files(options), toys, options.out, progress, seeds)
     print(reference_table(report))
     print(f"{(options.out / 'score.png').resolve()}")
@@ -63,7 +63,7 @@ def _score(options: argparse.Namespace) -> None:
 def _score_controls(options: argparse.Namespace) -> None:
     from ..evidence.trials.controls import control_table, evaluate_controls
 
-    with Progress("clips") as progress:
+    with ProgressBar("clips") as progress:
         report = evaluate_controls(
             load_files(options), _at_least(2, "toys", options.toys, 64), options.out, progress
         )
@@ -75,7 +75,7 @@ def _score_frames(options: argparse.Namespace) -> None:
     from ..evidence.trials.frames import evaluate_frames, frame_table
 
     toys, seeds = _at_least(2, "toys", options.toys, 64), _at_least(1, "seeds", options.seeds, 3)
-    with Progress("clips") as progress:
+    with ProgressBar("clips") as progress:
         report = evaluate_frames(load_files(options), toys, seeds, options.out, progress)
     print(frame_table(report))
     print(f"{(options.out / 'frames.json').resolve()}")
@@ -91,7 +91,7 @@ def _score_folder(options: argparse.Namespace) -> None:
     from ..evaluation.compare import folder_table, score_folder
 
     refuse(options, dict.fromkeys(OF_A_MODEL, f"makes clips in the demo world, {options.clips} holds clips"))
-    with Progress("clips") as progress:
+    with ProgressBar("clips") as progress:
         report = score_folder(options.clips, options.out, progress)
     print(folder_table(report))
     print(f"{(options.out / 'score.png').resolve()}")

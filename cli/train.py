@@ -118,11 +118,11 @@ def _train(options: argparse.Namespace) -> None:
         others = ", ".join(other for other, one in PARTS.items() if name in one.takes)
         refuse(options, {name: f"refvid train {options.part} has no use for it; it is for {others}"})
     require_device(options.device or CPU)
-    from ..demo.runs import RUNS
+    from ..demo.runs import DEMO_RUNS
     from ..training.engine.method import train
     from ..training.methods.saber.method import export_run
 
-    run = RUNS["dit" if options.part == EXPORT else options.part]
+    run = DEMO_RUNS["dit" if options.part == EXPORT else options.part]
     config, setting = run.smoke() if options.smoke else run.demo(), _setting(options, part)
     if options.part == EXPORT:
         export_run(config, setting)

@@ -28,13 +28,13 @@ from .lora import CROSS, LORA, MOST_LAYERS, PROJECTIONS, changes
 from .records import read_record
 from .slots import SlotEncoder, SlotsConfig
 
-ADAPTER, FORMAT = "slot_id", "2"
+_ADAPTER_KIND, _FORMAT = "slot_id", "2"
 ENCODER = "slot_encoder."
 _CONFIG = "refvid.config"
 
 
 @dataclass(frozen=True)
-class Adapter:
+class SlotAdapter:
     """config and weights of a `SlotEncoder`, and the geometry whose latents it reads; the LoRA as in the file; fingerprint of all of
     it."""
 
@@ -58,17 +58,17 @@ def save_adapter(
     dtype=torch.float16,
 ) -> None:
     """Write an adapter; `encoder` under SlotEncoder's own names, `lora` under `lora_key`'s."""
-    metadata = {KIND: ADAPTER, VERSION: FORMAT, _CONFIG: json.dumps(asdict(config))}
+    metadata = {KIND: _ADAPTER_KIND, VERSION: _FORMAT, _CONFIG: json.dumps(asdict(config))}
     save_model({**{ENCODER + key: value for key, value in encoder.items()}, **lora}, path, metadata, dtype)
 
 
-def load_adapter(path: str | Path, known: Mapping[int, Geometry], what: str = "adapter") -> Adapter:
+def load_adapter(path: str | Path, known: Mapping[int, Geometry], what: str = "adapter") -> SlotAdapter:
     """What `save_adapter` wrote, for a backbone of one of the known geometries, by the channels of its latents.
     ValueError for a file that is missing, truncated, of another kind or version, for another backbone, that
     holds more than an encoder and a LoRA, or whose encoder is not of its configuration's sizes."""
     shapes, metadata = read_shapes(path, what)
     name = f"{what}: {Path(path).name}"
-    require_kind(metadata, ADAPTER, FORMAT, name, "a plain LoRA goes into a LoRA loader")
+    require_kind(metadata, _ADAPTER_KIND, _FORMAT, name, "a plain LoRA goes into a LoRA loader")
     config = read_record(SlotsConfig, metadata, _CONFIG, name)
     geometry = _geometry(config, known, f'{name}: its metadata "{_CONFIG}" cannot be used')
     odd = [key for key in shapes if not key.startswith((ENCODER, LORA))]
@@ -83,7 +83,7 @@ def load_adapter(path: str | Path, known: Mapping[int, Geometry], what: str = "a
     _require_lora(_lora(shapes), config.context, name)
     state, _ = read_safetensors(path, what)
     encoder, lora = _encoder(state), _lora(state)
-    return Adapter(config, geometry, encoder, lora, _fingerprint(state))
+    return SlotAdapter(config, geometry, encoder, lora, _fingerprint(state))
 
 
 def require_fit(config: SlotsConfig, width: int, channels: int, what: str) -> None:

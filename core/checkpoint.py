@@ -9,10 +9,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .files import replacing
-from .header import ENDINGS, Header, read_header, shown
+from .header import SAFETENSORS_ENDINGS, Header, read_header, shown
 
 KIND, VERSION = "refvid.kind", "refvid.version"  # metadata of files in formats of our own
-CHUNK = 1 << 24  # numbers
+_CHUNK = 1 << 24  # numbers
 MOST_SIDE = 1 << 16  # of a tensor by which the sizes of a model are known
 
 
@@ -54,7 +54,7 @@ def header_of(path: str | Path, what: str) -> tuple[Path, Header]:
         raise ValueError(f"{what}: {path} cannot be read ({error})") from error
     if not found:
         raise ValueError(f"{what}: there is no file {path}; give a .safetensors file")
-    if path.suffix.lower() not in ENDINGS:
+    if path.suffix.lower() not in SAFETENSORS_ENDINGS:
         raise ValueError(
             f"{what}: {path.name} is not a .safetensors file; pickled weights can run code and are refused"
         )
@@ -92,7 +92,7 @@ def is_finite(tensor: Tensor) -> bool:
     if tensor.element_size() == 1:
         mask, first = _BITS[tensor.dtype]
         return all(
-            int((part & mask).max()) < first for part in tensor.view(torch.uint8).flatten().split(CHUNK)
+            int((part & mask).max()) < first for part in tensor.view(torch.uint8).flatten().split(_CHUNK)
         )
     return all(bool(torch.isfinite(bound)) for bound in tensor.aminmax())
 

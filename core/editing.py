@@ -8,7 +8,7 @@ from torch import Tensor
 from .geometry import Geometry
 
 PREFIX = "[Video edit]"
-LONGEST = 961  # pictures: a minute at 16 a second (our choice)
+LONGEST_EDIT = 961  # pictures: a minute at 16 a second (our choice)
 
 
 def edit_prompt(instruction: str) -> str:
@@ -22,9 +22,9 @@ def padded(clip: Tensor, geometry: Geometry) -> Tensor:
     """A clip (F, H, W, C) with its last picture repeated until the latent frames are full; cut the result back to F.
     ValueError for fewer than 2 pictures or more than LONGEST, and for NaN."""
     count = len(clip)
-    if count < 2 or count > LONGEST:
+    if count < 2 or count > LONGEST_EDIT:
         raise ValueError(
-            f"source has {count} pictures; needed 2 to {LONGEST} (edit a picture as a video of it, and longer films in parts)"
+            f"source has {count} pictures; needed 2 to {LONGEST_EDIT} (edit a picture as a video of it, and longer films in parts)"
         )
     if not torch.isfinite(clip).all():
         raise ValueError("source holds NaN or infinite values; check the node or file it comes from")

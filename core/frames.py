@@ -15,7 +15,7 @@ VIEWS = 6  # latent frames of the task "multi-view" behind its first
 
 
 @dataclass(frozen=True)
-class Given:
+class GivenFrames:
     """Latents (1 or B, C, F, h, w) that stand on the replaced frames (F,) or (B, F) bool, zeros elsewhere. Clock: "own" gives them the timestep 0 of
     clean frames (our choice, as Wan 2.2 TI2V was trained); "shared" the video's (STIV)."""
 
@@ -36,14 +36,14 @@ class Given:
         """(1 or B, 1, F, 1, 1) bool"""
         return self.replaced.reshape(-1, 1, self.replaced.shape[-1], 1, 1)
 
-    def over(self, start: int, stop: int) -> "Given":
+    def over(self, start: int, stop: int) -> "GivenFrames":
         """The same for the latent frames [start, stop) alone."""
-        return Given(self.latent[:, :, start:stop], self.replaced[..., start:stop], self.clock)
+        return GivenFrames(self.latent[:, :, start:stop], self.replaced[..., start:stop], self.clock)
 
 
 @dataclass(frozen=True)
 class Placed:
-    """Pictures (n, H, W, 3) in [0, 1], the frames of a video they stand at, negative ones from its end, and their clock (`Given`)."""
+    """Pictures (n, H, W, 3) in [0, 1], the frames of a video they stand at, negative ones from its end, and their clock (`GivenFrames`)."""
 
     pictures: Tensor
     indices: list[int]
@@ -125,7 +125,7 @@ def read_places(text: str) -> list[int]:
 
 
 @dataclass(frozen=True)
-class Clip:
+class GivenClip:
     """Pictures (n, H, W, 3) to encode as one clip, whose latent frames from `skip` on stand on the video's from `at` on."""
 
     pictures: Tensor
@@ -133,7 +133,7 @@ class Clip:
     skip: int
 
 
-def clips_to_encode(placed: Placed, length: int, width: int, height: int, group: int) -> list[Clip]:
+def clips_to_encode(placed: Placed, length: int, width: int, height: int, group: int) -> list[GivenClip]:
     """What to encode so that the pictures stand in a video of `length` pictures of width x height pixels. A latent frame is given by all
     its pictures, `group` of them, or by one, which is held still. ValueError for pictures of another size, and for frames outside the video, given
     twice, or that give a latent frame in part."""
@@ -159,7 +159,7 @@ def clips_to_encode(placed: Placed, length: int, width: int, height: int, group:
 
 def given_frames(
     placed: Placed, encode: Callable[[Tensor], Tensor], empty: Tensor, geometry: Geometry
-) -> Given:
+) -> GivenFrames:
     """The pictures on an empty video latent (1, C, F, h, w). `encode`: (n, H, W, 3) -> (1, C, k, h, w).
     Everything that may be refused (`clips_to_encode`) is refused before anything is encoded."""
     frames, rows, columns = empty.shape[2:]
@@ -170,7 +170,7 @@ def given_frames(
         made = encode(clip.pictures[..., :3])[:, :, clip.skip :]
         place = slice(clip.at, clip.at + made.shape[2])
         latent[:, :, place], replaced[place] = made.to(latent), True
-    return Given(latent, replaced, placed.clock)
+    return GivenFrames(latent, replaced, placed.clock)
 
 
 def _checked(count: int, indices: list[int], length: int) -> list[int]:
@@ -198,10 +198,10 @@ def _runs(given: dict[int, list[int]], group: int) -> list[list[int]]:
     return [[frame for frame, _ in run] for _, run in groupby(keyed, key=lambda one: one[1])]
 
 
-def _clip(pictures: Tensor, run: list[int], given: dict[int, list[int]], group: int) -> Clip:
+def _clip(pictures: Tensor, run: list[int], given: dict[int, list[int]], group: int) -> GivenClip:
     """A run that does not begin the video is encoded after its own first picture, since the VAE's first latent frame has one."""
     shown = [k for frame in run for k in given[frame]]
     if run[0] == 0:
-        return Clip(pictures[shown], 0, 0)
+        return GivenClip(pictures[shown], 0, 0)
     held = shown * group if len(shown) == 1 else shown
-    return Clip(pictures[[held[0], *held]], run[0], 1)
+    return GivenClip(pictures[[held[0], *held]], run[0], 1)

@@ -19,7 +19,7 @@ class Pass:
     conditions: bool
 
 
-Table = tuple[tuple[Pass, float], ...]
+GuidanceTable = tuple[tuple[Pass, float], ...]
 
 CONDITIONED = Pass("positive", True)
 MIDDLE = Pass("negative", True)
@@ -60,9 +60,9 @@ class Guidance:
         if self.renorm not in RENORMS:
             raise ValueError(f"renorm is {self.renorm!r}; choose one of {', '.join(RENORMS)}")
 
-    def table(self, share: float) -> Table:
+    def table(self, share: float) -> GuidanceTable:
         """The passes at a share of the schedule."""
-        return table(self.image.at(share), self.text.at(share))
+        return guidance_table(self.image.at(share), self.text.at(share))
 
 
 def joint(scale: Scale) -> Guidance:
@@ -70,14 +70,14 @@ def joint(scale: Scale) -> Guidance:
     return Guidance(scale, scale)
 
 
-def table(image: float, text: float) -> Table:
+def guidance_table(image: float, text: float) -> GuidanceTable:
     """SIT-CFG: v(∅,∅) + s_image [v(∅,conditions) - v(∅,∅)] + s_text [v(text,conditions) - v(∅,conditions)], three passes (STIV, arXiv
     2412.07730, §3.3). Passes without weight are left out."""
     weights = ((CONDITIONED, text), (MIDDLE, image - text), (NULL, 1 - image))
     return tuple((entry, weight) for entry, weight in weights if weight)
 
 
-def combine(table: Table, predictions: Mapping[Pass, Tensor]) -> Tensor:
+def combine(table: GuidanceTable, predictions: Mapping[Pass, Tensor]) -> Tensor:
     """Σ weight · prediction over the table, as differences from the last pass, since the weights add up to 1: where all passes agree it
     is what they say, to the last bit. Two passes are computed as ComfyUI computes them."""
     *others, (last, _) = table

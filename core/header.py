@@ -12,19 +12,19 @@ import torch
 
 from .records import parsed
 
-ENDINGS = (".safetensors", ".sft")
-MOST_BYTES = 4 << 20  # of a header; a Wan of 14B parameters, quantised, has less than a tenth of it
+SAFETENSORS_ENDINGS = (".safetensors", ".sft")
+MOST_HEADER_BYTES = 4 << 20  # of a header; a Wan of 14B parameters, quantised, has less than a tenth of it
 MOST_TENSORS = 16384
 MOST_PARTS = (
     16 * MOST_TENSORS
 )  # lists, objects and commas: what they cost in memory is bounded before they are read
-MOST_LETTERS = 512  # of a tensor's name
+_MOST_LETTERS = 512  # of a tensor's name
 MOST_DIMENSIONS = 8
-MOST_NUMBER = 1 << 48  # bytes or rows
-LENGTH = 8  # bytes, in which the header's own length is written
-METADATA = "__metadata__"
-FIELDS = ("dtype", "shape", "data_offsets")
-DTYPES: dict[str, torch.dtype] = {
+_MOST_NUMBER = 1 << 48  # bytes or rows
+_LENGTH = 8  # bytes, in which the header's own length is written
+_METADATA = "__metadata__"
+_FIELDS = ("dtype", "shape", "data_offsets")
+HEADER_DTYPES: dict[str, torch.dtype] = {
     name: getattr(torch, dtype)
     for name, dtype in {
         "BOOL": "bool", "U8": "uint8", "I8": "int8", "U16": "uint16", "I16": "int16", "U32": "uint32",
@@ -72,7 +72,7 @@ def read_header(path: Path, name: str) -> Header:
         raise ValueError(
             f"{name} is no safetensors file: its header is {reprlib.repr(said)}; needed an object"
         )
-    metadata = _metadata(said.pop(METADATA, None), name)
+    metadata = _metadata(said.pop(_METADATA, None), name)
     if len(said) > MOST_TENSORS:
         raise ValueError(f"{name} holds {len(said)} tensors; needed at most {MOST_TENSORS}")
     tensors = {key: _entry(key, entry, name) for key, entry in said.items()}
@@ -91,15 +91,15 @@ def _raw(path: Path, name: str) -> tuple[bytes, int]:
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
-            length = int.from_bytes(file.read(LENGTH), "little")
-            if size < LENGTH or length > size - LENGTH:
+            length = int.from_bytes(file.read(_LENGTH), "little")
+            if size < _LENGTH or length > size - _LENGTH:
                 raise ValueError(
                     f"{name} is truncated or not a safetensors file: it has {size} bytes; needed eight, and the "
                     f"header of {length} that they say"
                 )
-            if length > MOST_BYTES:
-                raise ValueError(f"{name}: its header has {length} bytes; needed at most {MOST_BYTES}")
-            return file.read(length), size - LENGTH - length
+            if length > MOST_HEADER_BYTES:
+                raise ValueError(f"{name}: its header has {length} bytes; needed at most {MOST_HEADER_BYTES}")
+            return file.read(length), size - _LENGTH - length
     except OSError as error:
         raise ValueError(f"{name} cannot be read ({error.strerror}); give a .safetensors file") from error
 
@@ -114,16 +114,16 @@ def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _entry(key: str, said: Any, name: str) -> Entry:
-    if not 0 < len(key) <= MOST_LETTERS or not key.isprintable():
+    if not 0 < len(key) <= _MOST_LETTERS or not key.isprintable():
         raise ValueError(
-            f"{name}: a tensor is called {shown(key)}; needed 1 to {MOST_LETTERS} printable letters"
+            f"{name}: a tensor is called {shown(key)}; needed 1 to {_MOST_LETTERS} printable letters"
         )
-    if not isinstance(said, dict) or said.keys() != set(FIELDS):
-        raise ValueError(f"{name}: {shown(key)} is {reprlib.repr(said)}; needed {', '.join(FIELDS)}")
-    dtype, shape, offsets = (said[field] for field in FIELDS)
-    if not isinstance(dtype, str) or dtype not in DTYPES:
+    if not isinstance(said, dict) or said.keys() != set(_FIELDS):
+        raise ValueError(f"{name}: {shown(key)} is {reprlib.repr(said)}; needed {', '.join(_FIELDS)}")
+    dtype, shape, offsets = (said[field] for field in _FIELDS)
+    if not isinstance(dtype, str) or dtype not in HEADER_DTYPES:
         raise ValueError(
-            f"{name}: {shown(key)} has dtype {reprlib.repr(dtype)}; needed one of {', '.join(DTYPES)}"
+            f"{name}: {shown(key)} has dtype {reprlib.repr(dtype)}; needed one of {', '.join(HEADER_DTYPES)}"
         )
     if not _whole(shape) or len(shape) > MOST_DIMENSIONS:
         raise ValueError(
@@ -133,15 +133,15 @@ def _entry(key: str, said: Any, name: str) -> Entry:
         raise ValueError(
             f"{name}: {shown(key)} has data_offsets {reprlib.repr(offsets)}; needed two whole numbers from 0"
         )
-    wanted, held = math.prod(shape) * DTYPES[dtype].itemsize, offsets[1] - offsets[0]
+    wanted, held = math.prod(shape) * HEADER_DTYPES[dtype].itemsize, offsets[1] - offsets[0]
     if wanted != held:
         raise ValueError(f"{name}: {shown(key)} has {held} bytes; {dtype} of shape {shape} needs {wanted}")
-    return Entry(DTYPES[dtype], tuple(shape), *offsets)
+    return Entry(HEADER_DTYPES[dtype], tuple(shape), *offsets)
 
 
 def _whole(value: Any) -> bool:
     """True for a list of whole numbers from 0 that a file can hold."""
-    return isinstance(value, list) and all(type(one) is int and 0 <= one < MOST_NUMBER for one in value)
+    return isinstance(value, list) and all(type(one) is int and 0 <= one < _MOST_NUMBER for one in value)
 
 
 def _require_filled(tensors: dict[str, Entry], size: int, name: str) -> None:

@@ -13,10 +13,10 @@ from .checkpoint import KIND, VERSION, Shapes, read_safetensors, read_shapes, re
 from .controls import MOST_STRENGTH
 from .header import shown
 
-Parts = Literal["both", "slots", "anchor"]
-PARTS: tuple[str, ...] = get_args(Parts)
-IDENTITY, FORMAT = "identity", "1"
-MOST_PIXELS = 8192  # on a side of a preview
+IdentityParts = Literal["both", "slots", "anchor"]
+IDENTITY_PARTS: tuple[str, ...] = get_args(IdentityParts)
+IDENTITY, _FORMAT = "identity", "1"
+_MOST_PIXELS = 8192  # on a side of a preview
 _ADAPTER = "refvid.adapter"
 
 
@@ -34,7 +34,7 @@ class Identity:
         """(n, C): the anchor's tokens, the slots, or both."""
         chosen = {"both": (self.anchors, self.slots), "slots": (self.slots,), "anchor": (self.anchors,)}
         if parts not in chosen:
-            raise ValueError(f"parts is {parts!r}; choose one of {', '.join(PARTS)}")
+            raise ValueError(f"parts is {parts!r}; choose one of {', '.join(IDENTITY_PARTS)}")
         return torch.cat(chosen[parts])
 
 
@@ -100,7 +100,7 @@ def save_identity(identity: Identity, path: str | Path) -> None:
         "preview": (identity.preview * 255).round().byte(),
     }
     save_model(
-        tensors, path, {KIND: IDENTITY, VERSION: FORMAT, _ADAPTER: identity.adapter}, dtype=torch.float32
+        tensors, path, {KIND: IDENTITY, VERSION: _FORMAT, _ADAPTER: identity.adapter}, dtype=torch.float32
     )
 
 
@@ -109,10 +109,10 @@ def load_identity(path: str | Path, what: str = "identity") -> Identity:
     not fit each other."""
     shapes, metadata = read_shapes(path, what)
     name = f"{what}: {Path(path).name}"
-    require_kind(metadata, IDENTITY, FORMAT, name, "make one with Save Identity or `refvid identity make`")
+    require_kind(metadata, IDENTITY, _FORMAT, name, "make one with Save Identity or `refvid identity make`")
     sides = Shapes(shapes, name, "an identity file").sides
     anchors, slots = (sides(key, 2) for key in ("anchors", "slots"))
-    preview = sides("preview", 3, MOST_PIXELS)
+    preview = sides("preview", 3, _MOST_PIXELS)
     if anchors[1] != slots[1] or preview[2] != 3:
         raise ValueError(
             f"{name}: anchors are {anchors}, slots {slots}, preview {preview}; needed (A, C), (S, C), (H, W, 3)"

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from ..kernels.grouped import Groups
-from ..kernels.paths import Choice
+from ..kernels.paths import PathChoice
 from .layout import Layout
 from .reach import token_words
-from .visibility import Turn, turn
+from .visibility import Turn, reference_turn
 
-SHARES = 100  # moments of the schedule that are looked at
+SCHEDULE_SHARES = 100  # moments of the schedule that are looked at
 SEEN = {
     "video": "apart from the others",
     "itself": "reads only itself",
@@ -63,7 +63,7 @@ class Inspection:
     table: Tensor
     added: Tensor
     work: tuple[float, float]
-    choices: tuple[Choice, ...]
+    choices: tuple[PathChoice, ...]
     memory: tuple[float, float] | None = None
 
     @property
@@ -79,18 +79,20 @@ def inspect(
     soft: Tensor | None,
     latent: tuple[int, int, int],
     sizes: Sizes,
-    choose: Callable[[Turn], Choice],
+    choose: Callable[[Turn], PathChoice],
     memory: tuple[float, float] | None = None,
 ) -> Inspection:
     """Look at a layout over its whole schedule.
 
-    keep (kept,), cells (F, h, w) or None and soft as in `visibility.turn`; latent, its frames, rows and columns; `choose`
+    keep (kept,), cells (F, h, w) or None and soft as in `visibility.reference_turn`; latent, its frames, rows and columns; `choose`
     says which path runs what references do at a moment.
     """
     grid, video = layout.geometry.tokens(*latent), layout.geometry.count(*latent)
-    shares = [step / SHARES for step in range(SHARES + 1)]
+    shares = [step / SCHEDULE_SHARES for step in range(SCHEDULE_SHARES + 1)]
     turns = _turns(
-        layout, shares, lambda share: turn(layout, share, cells, soft, video, grid[0], torch.device("cpu"))
+        layout,
+        shares,
+        lambda share: reference_turn(layout, share, cells, soft, video, grid[0], torch.device("cpu")),
     )
     counts = [0 if now is None else now.count(layout) for now in turns]
     work = [evaluation_work(sizes, video, count, now) for count, now in zip(counts, turns, strict=True)]
@@ -164,7 +166,7 @@ def _table(layout: Layout, cells: Tensor | None, video: int) -> Tensor:
     return table
 
 
-def report(inspection: Inspection) -> str:
+def inspection_report(inspection: Inspection) -> str:
     """A few lines for people and logs."""
     frames, rows, columns = inspection.grid
     with_them, without = inspection.work

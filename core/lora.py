@@ -10,7 +10,8 @@ from torch import Tensor
 from .header import shown
 from .semantic import bare
 
-VIDEOMAKER, FORMAT = "videomaker", "1"  # what our training says of its plain LoRA files; others say nothing
+# What our training says of its plain LoRA files; others say nothing.
+VIDEOMAKER_KIND, VIDEOMAKER_FORMAT = "videomaker", "1"
 LORA = "diffusion_model."  # before every key
 PROJECTIONS = ("q", "k", "v", "o")  # of an attention
 CROSS, SELF = "cross_attn", "self_attn"  # the attentions of a block
@@ -31,8 +32,8 @@ ENDS = {
     ".diff_b": "diff",  # of the layer's bias
     ".diff_m": "diff",  # of the block's modulation, in lightx2v's files
 }
-BIAS, MODULATION = ".diff_b", ".diff_m"
-WHOLE = ({"diff"}, *({"up", "down"} | more for more in ({*()}, {"alpha"}, {"dora"}, {"alpha", "dora"})))
+_BIAS, MODULATION = ".diff_b", ".diff_m"
+_WHOLE = ({"diff"}, *({"up", "down"} | more for more in ({*()}, {"alpha"}, {"dora"}, {"alpha", "dora"})))
 MOST_RANK = 1 << 14
 MOST_LAYERS = 256  # blocks of a model; published: up to 40
 FLAT = ("lora_unet_", "lora_unet__")  # before a layer's name with _ for every dot
@@ -77,7 +78,7 @@ def canonical(changes: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
         layer = LORA + name.removesuffix(".weight")
         for part, value in parts.items():
             of_bias = part == "diff" and name.endswith(".bias")
-            named[layer.removesuffix(".bias") + BIAS if of_bias else layer + ends[part]] = value
+            named[layer.removesuffix(".bias") + _BIAS if of_bias else layer + ends[part]] = value
     return named
 
 
@@ -93,7 +94,7 @@ def _parts_by_weight(
             raise ValueError(f"{what} holds {shown(key)}, which cannot be merged here; {NEEDED}")
         layer = key.removesuffix(end)
         named = layers.get(layer, bare(layer) + ".weight")
-        name = named.removesuffix(".weight") + ".bias" if end == BIAS else named
+        name = named.removesuffix(".weight") + ".bias" if end == _BIAS else named
         name = f"{bare(layer)}.modulation" if end == MODULATION else name
         if name not in weights:
             raise ValueError(f"{what}: {shown(key)} changes {shown(name)}, which is missing in this DiT")
@@ -101,7 +102,7 @@ def _parts_by_weight(
             raise ValueError(f"{what} says twice how {name} changes: {found[name][ENDS[end]]} and {key}")
         found[name][ENDS[end]] = key
     for name, parts in found.items():
-        if set(parts) not in WHOLE:
+        if set(parts) not in _WHOLE:
             raise ValueError(
                 f"{what} holds {' and '.join(parts.values())} for {name}, which together make no change; "
                 f"{NEEDED}"

@@ -10,9 +10,9 @@ _told: set[tuple[str, str]] = set()
 
 Canvas = Literal["video", "own"]
 NullPass = Literal["keep", "drop", "zero"]
-Clock = Literal["video", "own"]
+ReferenceClock = Literal["video", "own"]
 GREY = 127 / 255
-AUTO = "auto"  # the recipe the model's file names
+AUTO_RECIPE = "auto"  # the recipe the model's file names
 TRAINED_FOR = "refvid.recipe"  # metadata key of a file that was trained for a recipe
 WHITE = 1.0
 
@@ -57,7 +57,7 @@ class Recipe:
     guider_null: NullPass
     max_references: int = 8
     longest_edge: int = 848
-    clock: Clock = "video"
+    clock: ReferenceClock = "video"
     reads_text: bool = True
     types: Types | None = None
     semantic_tokens: int = 0
@@ -142,13 +142,15 @@ def sama() -> Recipe:
 
 
 _Recipes = dict[str, Callable[[], Recipe]]
-Kind = Literal["references", "edits"]
+RecipeKind = Literal["references", "edits"]
 RECIPES: _Recipes = {}
 EDITING: _Recipes = {}  # those that take a source video
 _families: dict[str, str] = {}  # by recipe
 
 
-def register(build: Callable[[], Recipe], kind: Kind = "references", family: str | None = None) -> None:
+def register_recipe(
+    build: Callable[[], Recipe], kind: RecipeKind = "references", family: str | None = None
+) -> None:
     """Make a recipe known by its name: among those of pictures, or among those that take a source video. Recipes of one family are
     meant to be run with weights that were trained for any of them. ValueError where another has the name."""
     name, among = build().name, {"references": RECIPES, "edits": EDITING}[kind]
@@ -160,11 +162,11 @@ def register(build: Callable[[], Recipe], kind: Kind = "references", family: str
 
 
 for shipped in (saber, phantom, bernini):
-    register(shipped)
+    register_recipe(shipped)
 for shipped in (videomaker, videomaker_shared, videomaker_no_text):
-    register(shipped, family="videomaker")
+    register_recipe(shipped, family="videomaker")
 for shipped in (sama, in_context):
-    register(shipped, "edits", family="edits")
+    register_recipe(shipped, "edits", family="edits")
 
 
 def recipe_named(name: str) -> Recipe:
@@ -176,17 +178,17 @@ def recipe_named(name: str) -> Recipe:
 
 
 def choose_recipe(name: str, trained: str | None, among: _Recipes = RECIPES) -> Recipe:
-    """The recipe of that name; for `AUTO` the one the model's file, or that of its LoRA, was trained for
+    """The recipe of that name; for `AUTO_RECIPE` the one the model's file, or that of its LoRA, was trained for
     (`TRAINED_FOR` metadata). A name of another family than the file says is the caller's to choose: that is
     logged, once. ValueError where it is none of those."""
-    if name == AUTO and trained is None:
+    if name == AUTO_RECIPE and trained is None:
         raise ValueError(
-            f"recipe is {AUTO}, but the model's file does not say what it was trained for; choose one of "
+            f"recipe is {AUTO_RECIPE}, but the model's file does not say what it was trained for; choose one of "
             f"{', '.join(among)}"
         )
-    chosen = trained if name == AUTO and trained is not None else name
+    chosen = trained if name == AUTO_RECIPE and trained is not None else name
     if chosen not in among:
-        said = f"{AUTO}, and the model's file says {chosen!r}" if name == AUTO else repr(chosen)
+        said = f"{AUTO_RECIPE}, and the model's file says {chosen!r}" if name == AUTO_RECIPE else repr(chosen)
         raise ValueError(f"recipe is {said}; choose one of {', '.join(among)}")
     if trained is not None:
         _tell_other(chosen, trained)

@@ -7,7 +7,7 @@ from dataclasses import MISSING, field, fields
 from typing import Any, TypeVar
 
 RecordT = TypeVar("RecordT")
-MOST_LETTERS = 1 << 20  # of a record's JSON
+_MOST_LETTERS = 1 << 20  # of a record's JSON
 _BOUNDS = "bounds"
 
 
@@ -43,9 +43,9 @@ def read_object(metadata: dict[str, str], key: str, name: str) -> dict[str, Any]
     """The JSON object under a key of a file's metadata, empty where there is none. ValueError for anything
     else; `name` says in errors which file that is."""
     text = metadata.get(key, "{}")
-    if len(text) > MOST_LETTERS:
+    if len(text) > _MOST_LETTERS:
         raise ValueError(
-            f'{name}: its metadata "{key}" has {len(text)} letters; needed at most {MOST_LETTERS}'
+            f'{name}: its metadata "{key}" has {len(text)} letters; needed at most {_MOST_LETTERS}'
         )
     try:
         said = parsed(text)

@@ -9,7 +9,7 @@ from torch import Tensor
 from .geometry import Geometry
 from .recipes import GREY
 
-MARGIN = 0.25  # of the subject's longer side, around it
+_MARGIN = 0.25  # of the subject's longer side, around it
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def _square(pictures: Tensor, masks: Tensor, size: int) -> tuple[Tensor, Tensor]
     ground = pictures * masks[..., None] + GREY * (1 - masks[..., None])
     top, bottom, left, right = _box(masks)
     side = max(bottom - top, right - left)
-    side = min(side + 2 * round(MARGIN * side), max(side, *masks.shape[1:]))
+    side = min(side + 2 * round(_MARGIN * side), max(side, *masks.shape[1:]))
     y, x = (top + bottom - side) // 2, (left + right - side) // 2
     return (
         _resized(_window(ground.movedim(-1, 1), y, x, side, GREY), size).movedim(1, -1),

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from .checkpoint import KIND, Shapes, require_kind, require_tensors
 
-ValueT = TypeVar("ValueT")
-EPSILON = 1e-6
-TYPES = 3  # source, semantic, video
+_ValueT = TypeVar("_ValueT")
+_EPSILON = 1e-6
+_TYPES = 3  # source, semantic, video
 EMBEDDING = "segment_embedding.weight"
-SEMANTIC = (
+_SEMANTIC = (
     "siglip_feat_mlp.norm.weight",
     "siglip_feat_mlp.norm.bias",
     "siglip_feat_mlp.fc1.weight",
@@ -26,9 +26,10 @@ SEMANTIC = (
     "semantic_head.proj.weight",
     "semantic_head.proj.bias",
 )
-KEYS = (EMBEDDING, *SEMANTIC)
-EDITING_ADAPTER, FORMAT = "sama", "1"  # what our training says of its files; the released ones say nothing
-DIT = "patch_embedding.weight"  # in every file of a whole Wan DiT, and in no adapter
+SEMANTIC_KEYS = (EMBEDDING, *_SEMANTIC)
+# What our training says of its files; the released ones say nothing.
+EDITING_ADAPTER, EDITING_FORMAT = "sama", "1"
+_DIT = "patch_embedding.weight"  # in every file of a whole Wan DiT, and in no adapter
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class FeatureMLP(nn.Module):
 
     def __init__(self, config: SemanticConfig, operations: Any = nn):
         super().__init__()
-        self.norm = operations.LayerNorm(config.features, eps=EPSILON)
+        self.norm = operations.LayerNorm(config.features, eps=_EPSILON)
         self.fc1 = operations.Linear(config.features, config.hidden)
         self.fc2 = operations.Linear(config.hidden, config.width)
 
@@ -58,7 +59,7 @@ class SemanticHead(nn.Module):
 
     def __init__(self, config: SemanticConfig, operations: Any = nn):
         super().__init__()
-        self.norm = operations.LayerNorm(config.width, eps=EPSILON)
+        self.norm = operations.LayerNorm(config.width, eps=_EPSILON)
         self.proj = operations.Linear(config.width, config.features)
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -71,7 +72,7 @@ class SemanticModules(nn.Module):
     def __init__(self, config: SemanticConfig, operations: Any = nn):
         super().__init__()
         self.config = config
-        self.segment_embedding = operations.Embedding(TYPES, config.width)
+        self.segment_embedding = operations.Embedding(_TYPES, config.width)
         self.siglip_feat_mlp = FeatureMLP(config, operations)
         self.semantic_head = SemanticHead(config, operations)
 
@@ -94,33 +95,33 @@ def bare(key: str) -> str:
     return key.removeprefix("model.").removeprefix("diffusion_model.")
 
 
-def semantic_state(state: Mapping[str, ValueT]) -> dict[str, ValueT]:
+def semantic_state(state: Mapping[str, _ValueT]) -> dict[str, _ValueT]:
     """The modules' tensors among a file's, under any of the prefixes that Wan files have."""
     found = {bare(key): key for key in state}
-    return {key: state[found[key]] for key in KEYS if key in found}
+    return {key: state[found[key]] for key in SEMANTIC_KEYS if key in found}
 
 
 def beside_modules(keys: Iterable[str]) -> set[str]:
     """The keys of an editing adapter that are not its modules', all of which its LoRA has to take; none of a
     whole model, of which only the modules are wanted."""
-    others = {key for key in keys if bare(key) not in KEYS}
-    return set() if any(bare(key) == DIT for key in others) else others
+    others = {key for key in keys if bare(key) not in SEMANTIC_KEYS}
+    return set() if any(bare(key) == _DIT for key in others) else others
 
 
 def require_editing(metadata: dict[str, str], name: str) -> None:
     """ValueError where a file says that it is of another kind than an editing adapter, or of another version."""
     if KIND in metadata:
-        require_kind(metadata, EDITING_ADAPTER, FORMAT, name, "give a file with SAMA's modules")
+        require_kind(metadata, EDITING_ADAPTER, EDITING_FORMAT, name, "give a file with SAMA's modules")
 
 
 def is_module_key(key: str) -> bool:
     """True for a tensor of the modules, under any prefix."""
-    return key.endswith(KEYS)
+    return key.endswith(SEMANTIC_KEYS)
 
 
 def semantic_config(state: dict[str, Tensor], what: str) -> SemanticConfig:
     """Sizes from the tensors of `semantic_state`. ValueError names the modules that are missing, or whose sizes do not agree."""
-    missing = [key for key in KEYS if key not in state]
+    missing = [key for key in SEMANTIC_KEYS if key not in state]
     if missing:
         raise ValueError(
             f"{what} has no {', '.join(missing)}: the recipe sama needs all of segment_embedding, siglip_feat_mlp and semantic_head "

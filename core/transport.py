@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-ROUNDS = 2000  # at most; a few dozen where costs lie within some ten times epsilon
+_ROUNDS = 2000  # at most; a few dozen where costs lie within some ten times epsilon
 _CHECKED_EVERY = 10
 _CLOSE = 1e-6  # of the whole mass, which is 1
 
@@ -52,7 +52,7 @@ class _Plan(torch.autograd.Function):
 def _sinkhorn(logits: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     log_rows, log_columns = rows.log(), columns.log()
     across, down = torch.zeros_like(log_rows), torch.zeros_like(log_columns)
-    for done in range(ROUNDS):
+    for done in range(_ROUNDS):
         across = log_rows - (logits + down[:, None]).logsumexp(2)
         down = log_columns - (logits + across[:, :, None]).logsumexp(1)
         if done % _CHECKED_EVERY == 0:

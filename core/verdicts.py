@@ -15,19 +15,28 @@ from typing import Any
 import torch
 
 from .. import kernels
-from ..kernels.paths import ALL, AUTO, Choice, Need, Verdict, attention_asked, choose_path, rivals
-from ..kernels.race import Call, Contender, out_of_memory, race
+from ..kernels.paths import (
+    ALL,
+    ANY_ATTENTION,
+    Need,
+    PathChoice,
+    Verdict,
+    attention_asked,
+    choose_path,
+    rivals,
+)
+from ..kernels.race import AttentionCall, Contender, out_of_memory, race
 from .files import write_text
 from .records import parsed
 
 logger = logging.getLogger(__name__)
-FILE = "attention.json"
-MOST_LETTERS = 1 << 20  # of the file
+VERDICTS_FILE = "attention.json"
+_MOST_LETTERS = 1 << 20  # of the file
 PACKAGES = ("torch", "triton", "triton-windows", "sageattention", "flash-attn", "xformers", "comfy-kitchen")
 TRYING = "trying"  # of an entry: a path that was being tried; where that stays, the process died of it
 DIED = "the process ended while it was tried"
 LOADED = Path("/proc/driver/nvidia/version")
-LONGEST = 1e9  # milliseconds that a file may say
+_LONGEST = 1e9  # milliseconds that a file may say
 Said = dict[str, dict[str, Any]]  # machine: kind of call: what is said of it
 
 
@@ -36,7 +45,7 @@ class Contest:
     """Who could make a call: contenders by the name of their path, and the attention of the host among them by a name of
     its own."""
 
-    call: Call
+    call: AttentionCall
     contenders: Mapping[str, Contender]
     host: str
 
@@ -56,16 +65,16 @@ class Verdicts:
         self._folder, self._versions = folder, versions
         self._known: dict[tuple[str, str], Verdict | None] = {}
 
-    def choose(self, need: Need, name: str, contest: Contest | None, hold: bool = True) -> Choice:
+    def choose(self, need: Need, name: str, contest: Contest | None, hold: bool = True) -> PathChoice:
         """The path that runs and why: what is asked for; else what a race says, which is held where none was; `hold`
         False: not now."""
-        among = {} if contest is None or attention_asked(name) != AUTO else _among(need, contest)
+        among = {} if contest is None or attention_asked(name) != ANY_ATTENTION else _among(need, contest)
         if contest is None or not among:
             return choose_path(need, name)
         verdict, known = self._verdict(contest, among, hold)
         choice = choose_path(need, name, verdict)
         if not known:
-            return Choice(choice.path, f"{choice.reason}; timed against others before the first step")
+            return PathChoice(choice.path, f"{choice.reason}; timed against others before the first step")
         return choice
 
     def _verdict(
@@ -124,7 +133,7 @@ class Verdicts:
     @cached_property
     def _file(self) -> Path | None:
         try:
-            return self._folder() / FILE
+            return self._folder() / VERDICTS_FILE
         except (OSError, RuntimeError) as error:  # there is no home
             logger.warning("refvid: verdicts on attention hold for this process only (%s)", error)
             return None
@@ -140,8 +149,8 @@ class Verdicts:
         try:
             if not self._file.exists():
                 return {}
-            if self._file.stat().st_size > MOST_LETTERS:
-                raise ValueError(f"it is longer than {MOST_LETTERS} letters")
+            if self._file.stat().st_size > _MOST_LETTERS:
+                raise ValueError(f"it is longer than {_MOST_LETTERS} letters")
             return _checked(parsed(self._file.read_text("utf-8")))
         except (OSError, ValueError) as error:
             logger.warning("refvid: %s is not used: %s; attention is timed anew", self._file, error)
@@ -191,7 +200,7 @@ def _is_verdict(entry: dict[str, Any]) -> bool:
         set(entry) == {"path", "milliseconds", "left_out", "lasting"}
         and (entry["path"] is None or _is_path(entry["path"]))
         and isinstance(times, dict)
-        and all(type(one) in (int, float) and 0 <= one <= LONGEST for one in times.values())
+        and all(type(one) in (int, float) and 0 <= one <= _LONGEST for one in times.values())
         and isinstance(left_out, dict)
         and all(isinstance(one, str) for one in left_out.values())
         and set(times) | set(left_out) <= set(ALL)

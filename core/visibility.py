@@ -38,7 +38,7 @@ class Turn:
         return self.groups is not None and self.groups.averaged is not None
 
 
-def turn(
+def reference_turn(
     layout: Layout,
     share: float,
     cells: Tensor | None,

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from .shapes import SHAPES, TEXTURES
-from .world import BACKGROUNDS, DIRECTIONS, DYNAMICS, Cast, Identities
+from .world import BACKGROUNDS, DIRECTIONS, DYNAMICS, Cast, Looks
 
 STRIDES = (1, 4, 12)  # pictures of the scene between two pictures of a clip: the micro-condition
-COLOURS: dict[str, tuple[float, float, float]] = {
+COLOURS_BY_WORD: dict[str, tuple[float, float, float]] = {
     "red": (0.9, 0.1, 0.1),
     "orange": (0.95, 0.55, 0.1),
     "yellow": (0.95, 0.9, 0.15),
@@ -19,7 +19,7 @@ COLOURS: dict[str, tuple[float, float, float]] = {
     "purple": (0.55, 0.15, 0.8),
     "pink": (0.95, 0.4, 0.75),
 }
-LONGEST = "a squashing circle and a squashing circle standing still on meadow background at stride 12"
+LONGEST_CAPTION = "a squashing circle and a squashing circle standing still on meadow background at stride 12"
 _INSTRUCTIONS = ("make", "the", "remove", "add", "change", "to", "of", "with", "spotted", "halved")
 
 
@@ -39,7 +39,7 @@ def captions(cast: Cast, named: Tensor | None = None, stride: int | None = None)
     return [_sentence(subject, direction, background) + ending for subject, direction, background in rows]
 
 
-def names(toys: Identities) -> list[str]:
+def names(toys: Looks) -> list[str]:
     """What a caption that names them calls each toy, without its article: "spinning star"."""
     return [_name(toys[row : row + 1]) for row in range(len(toys))]
 
@@ -48,7 +48,7 @@ def vocabulary() -> list[str]:
     """Every word a caption or an editing instruction can hold, sorted."""
     words = {"a", "toy", "two", "toys", "and", "moving", "standing", "on", "background", "at", "stride"}
     words |= {*SHAPES, *DIRECTIONS, *BACKGROUNDS, *DYNAMICS, *map(str, STRIDES)}
-    return sorted(words | {*_INSTRUCTIONS, *COLOURS, *TEXTURES})
+    return sorted(words | {*_INSTRUCTIONS, *COLOURS_BY_WORD, *TEXTURES})
 
 
 def _subject(toys, named: bool) -> str:

@@ -9,10 +9,10 @@ import torch
 from torch import Generator, Tensor
 
 from . import world
-from .captions import COLOURS
+from .captions import COLOURS_BY_WORD
 from .shapes import SHAPES, TEXTURES
 
-_NAMES = tuple(COLOURS)
+_NAMES = tuple(COLOURS_BY_WORD)
 _TEXTURE_WORDS = ("plain", "halved", "striped", "spotted")  # as an instruction says TEXTURES
 
 
@@ -31,11 +31,11 @@ _Change = tuple[Tensor, Tensor, list[str]]  # source, target, instructions
 
 
 def sample_edits(
-    kind: str, n: int, generator: Generator, frames: int | Tensor = 9, size: int = world.SIZE
+    kind: str, n: int, generator: Generator, frames: int | Tensor = 9, size: int = world.WORLD_SIZE
 ) -> Edits:
     """N edits of one kind of KINDS. ValueError lists the kinds."""
     if kind not in _CHANGES:
-        raise ValueError(f"kind is {kind!r}; choose one of {', '.join(KINDS)}")
+        raise ValueError(f"kind is {kind!r}; choose one of {', '.join(EDIT_KINDS)}")
     times = world.moments(frames) if isinstance(frames, int) else frames
     toys, scenes = world.sample_identities(n, generator), world.sample_scenes(n, generator)
     source, target, instructions = _CHANGES[kind](toys, scenes, times, size, generator)
@@ -43,7 +43,7 @@ def sample_edits(
 
 
 def _recolour(
-    toys: world.Identities, scenes: world.Scenes, times: Tensor, size: int, generator: Generator
+    toys: world.Looks, scenes: world.Scenes, times: Tensor, size: int, generator: Generator
 ) -> _Change:
     name, colour = _colours(len(toys), generator)
     source, target = (world.render(t, scenes, times, size)[0] for t in (toys, replace(toys, primary=colour)))
@@ -51,7 +51,7 @@ def _recolour(
 
 
 def _retexture(
-    toys: world.Identities, scenes: world.Scenes, times: Tensor, size: int, generator: Generator
+    toys: world.Looks, scenes: world.Scenes, times: Tensor, size: int, generator: Generator
 ) -> _Change:
     # The new texture's axis is the old one's: an instruction does not speak of it.
     step = torch.randint(1, len(TEXTURES), (len(toys),), generator=generator)
@@ -61,7 +61,7 @@ def _retexture(
 
 
 def _remove(
-    toys: world.Identities, scenes: world.Scenes, times: Tensor, size: int, generator: Generator
+    toys: world.Looks, scenes: world.Scenes, times: Tensor, size: int, generator: Generator
 ) -> _Change:
     first, second, beside = _pair(toys, scenes, generator)
     return (
@@ -71,9 +71,7 @@ def _remove(
     )
 
 
-def _add(
-    toys: world.Identities, scenes: world.Scenes, times: Tensor, size: int, generator: Generator
-) -> _Change:
+def _add(toys: world.Looks, scenes: world.Scenes, times: Tensor, size: int, generator: Generator) -> _Change:
     first, second, beside = _pair(toys, scenes, generator)
     name, colour = _colours(len(toys), generator)
     beside = replace(beside, primary=colour, texture=torch.zeros_like(beside.texture))
@@ -85,7 +83,7 @@ def _add(
 
 
 def _background(
-    toys: world.Identities, scenes: world.Scenes, times: Tensor, size: int, generator: Generator
+    toys: world.Looks, scenes: world.Scenes, times: Tensor, size: int, generator: Generator
 ) -> _Change:
     moved = replace(scenes, background=world.other_scenes(scenes, generator).background)
     return (
@@ -102,18 +100,18 @@ _CHANGES: dict[str, Callable[..., _Change]] = {
     "add": _add,
     "background": _background,
 }
-KINDS: tuple[str, ...] = tuple(_CHANGES)
+EDIT_KINDS: tuple[str, ...] = tuple(_CHANGES)
 
 
 def _colours(n: int, generator: Generator) -> tuple[Tensor, Tensor]:
     """Named colours: index into COLOURS (N,), and the colour (N, 3)."""
     name = torch.randint(0, len(_NAMES), (n,), generator=generator)
-    return name, torch.tensor([COLOURS[colour] for colour in _NAMES])[name]
+    return name, torch.tensor([COLOURS_BY_WORD[colour] for colour in _NAMES])[name]
 
 
 def _pair(
-    toys: world.Identities, scenes: world.Scenes, generator: Generator
-) -> tuple[world.Scenes, world.Scenes, world.Identities]:
+    toys: world.Looks, scenes: world.Scenes, generator: Generator
+) -> tuple[world.Scenes, world.Scenes, world.Looks]:
     """Scenes for two toys, and a second toy of another shape than the first, so that its shape names it."""
     first, second = world.duets(scenes)
     beside = world.sample_identities(len(toys), generator)

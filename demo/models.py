@@ -4,13 +4,14 @@ from pathlib import Path
 
 from ..hosts.plain.pipeline import Pipeline, load_pipeline
 
-HERE = Path(__file__).parent
-FOLDER, SAMPLES = HERE / "models", HERE / "samples"
-DIT = FOLDER / "diffusion_models" / "refvid_demo_dit.safetensors"
-TEXT_ENCODER = FOLDER / "text_encoders" / "refvid_demo_text_encoder.safetensors"
-VAE = FOLDER / "vae" / "refvid_demo_vae.safetensors"
+_HERE = Path(__file__).parent
+DEMO_MODELS, DEMO_SAMPLES = _HERE / "models", _HERE / "samples"
+DIT = DEMO_MODELS / "diffusion_models" / "refvid_demo_dit.safetensors"
+TEXT_ENCODER = DEMO_MODELS / "text_encoders" / "refvid_demo_text_encoder.safetensors"
+VAE = DEMO_MODELS / "vae" / "refvid_demo_vae.safetensors"
 SLOT_ID, SAMA, VIDEOMAKER = (
-    FOLDER / "loras" / f"refvid_demo_{adapter}.safetensors" for adapter in ("slot_id", "sama", "videomaker")
+    DEMO_MODELS / "loras" / f"refvid_demo_{adapter}.safetensors"
+    for adapter in ("slot_id", "sama", "videomaker")
 )
 
 

@@ -13,7 +13,7 @@ from ..training.methods.saber.config import ClipKind, Drawing, SaberTraining, St
 from ..training.methods.sama.config import PairSet, SamaTraining
 from ..training.methods.slot_id.config import Meeting, SlotTraining
 from ..training.methods.videomaker.config import PhotographedClips, VideoMakerTraining
-from .world import SIZE
+from .world import WORLD_SIZE
 
 _CHANNELS = (WAN_2_1.channels, WAN_2_1.channels)  # in, out
 
@@ -26,7 +26,7 @@ def demo_vae() -> VAETraining:
         VAEStage(1200, 3.5e-3, (crop, clip_crop, picture, clip_crop)),
         VAEStage(700, 1.7e-3, (clip, clip_crop, picture, clip)),
     )
-    return VAETraining(width=8, clips=3072, frames=9, size=SIZE, stages=stages)
+    return VAETraining(width=8, clips=3072, frames=9, size=WORLD_SIZE, stages=stages)
 
 
 def smoke_vae() -> VAETraining:
@@ -42,7 +42,7 @@ def demo_dit() -> SaberTraining:
     mostly whole scenes in 9 pictures, beside 25 of them, 17 in a row for what lies between two key pictures 12 apart
     of a long video, and pictures. Everything at once from the start leaves blobs for silhouettes (docs/log.md).
     """
-    run = Settings(width=SIZE, height=SIZE, frames=9, steps=20, scale=2.0, shift=3.0, fps=8)
+    run = Settings(width=WORLD_SIZE, height=WORLD_SIZE, frames=9, steps=20, scale=2.0, shift=3.0, fps=8)
     kinds = (
         ClipKind("toy", 1, 48, 8192, 64, easy=True),
         ClipKind("scene", 9, 12, 8192, 64),
@@ -59,7 +59,7 @@ def demo_dit() -> SaberTraining:
         Stage(7000, (0.1, 0.6, 0.1, 0.15, 0.05), everything),
     )
     model = DiTConfig(256, 768, 2, 6, *_CHANNELS, 128)
-    return SaberTraining(model, kinds, stages, SIZE, settings=run)
+    return SaberTraining(model, kinds, stages, WORLD_SIZE, settings=run)
 
 
 def smoke_dit() -> SaberTraining:
@@ -74,7 +74,7 @@ def smoke_dit() -> SaberTraining:
 def demo_slots() -> SlotTraining:
     """The demo's Slot-ID adapter."""
     meetings = (Meeting("alone", 1, 4096, 32), Meeting("pair", 2, 1024, 32))
-    return SlotTraining(slots_demo(), meetings, steps=1500, size=SIZE)
+    return SlotTraining(slots_demo(), meetings, steps=1500, size=WORLD_SIZE)
 
 
 def smoke_slots() -> SlotTraining:
@@ -86,7 +86,7 @@ def smoke_slots() -> SlotTraining:
 
 def demo_videomaker() -> VideoMakerTraining:
     """The demo's VideoMaker adapter."""
-    return VideoMakerTraining(steps=600, clips=PhotographedClips(4096, SIZE))
+    return VideoMakerTraining(steps=600, clips=PhotographedClips(4096, WORLD_SIZE))
 
 
 def smoke_videomaker() -> VideoMakerTraining:
@@ -97,7 +97,7 @@ def smoke_videomaker() -> VideoMakerTraining:
 
 def demo_sama() -> SamaTraining:
     """The demo's SAMA adapter."""
-    edits, pretexts = PairSet("edits", 4096, 9, SIZE), PairSet("pretexts", 2048, 9, SIZE)
+    edits, pretexts = PairSet("edits", 4096, 9, WORLD_SIZE), PairSet("pretexts", 2048, 9, WORLD_SIZE)
     return SamaTraining(motion_steps=360, steps=840, edits=edits, pretexts=pretexts)
 
 
@@ -116,7 +116,7 @@ class DemoRun:
     smoke: Callable[[], Any]
 
 
-RUNS = {
+DEMO_RUNS = {
     "vae": DemoRun(demo_vae, smoke_vae),
     "dit": DemoRun(demo_dit, smoke_dit),
     "slot_id": DemoRun(demo_slots, smoke_slots),

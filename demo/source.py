@@ -26,7 +26,7 @@ class WorldFootage:
 
     @property
     def length(self) -> int:
-        return world.LENGTH
+        return world.WORLD_LENGTH
 
     def film(
         self, size: int, frames: int, stride: int | None = None, start: int | Tensor = 0
@@ -53,8 +53,8 @@ class WorldFootage:
 class WorldSource:
     """As `data.source.Source`; the world has no place to be found at."""
 
-    longest_caption = captions.LONGEST
-    edit_kinds: Sequence[str] = edits.KINDS
+    longest_caption = captions.LONGEST_CAPTION
+    edit_kinds: Sequence[str] = edits.EDIT_KINDS
 
     @property
     def name(self) -> str:

@@ -20,8 +20,8 @@ DIRECTIONS: tuple[str, ...] = ("right", "left", "down", "up", "still")
 BACKGROUNDS: tuple[str, ...] = ("light", "dark", "sunset", "meadow")
 # How a toy moves in itself; the words are what a caption may call it. A picture does not show it, a clip does.
 DYNAMICS: tuple[str, ...] = ("steady", "hopping", "spinning", "pulsing", "squashing")
-SIZE = 80  # pixels: five tokens of 16 a side
-LENGTH = 97  # pictures of a whole scene at stride 1: 9 at stride 12, 25 at stride 4
+WORLD_SIZE = 80  # pixels: five tokens of 16 a side
+WORLD_LENGTH = 97  # pictures of a whole scene at stride 1: 9 at stride 12, 25 at stride 4
 
 # One row per background: the colour at the top of the picture and the colour at its bottom.
 _PALETTE = torch.tensor(
@@ -59,7 +59,7 @@ class _Rows:
 
 
 @dataclass(frozen=True)
-class Identities(_Rows):
+class Looks(_Rows):
     """Who N toys are: what a reference shows and a caption need not say."""
 
     shape: Tensor  # (N,) int64, index into SHAPES
@@ -83,11 +83,11 @@ class Scenes(_Rows):
 
 
 Cast = Sequence[
-    tuple[Identities, Scenes]
+    tuple[Looks, Scenes]
 ]  # toys that share their pictures; the first one's scenes give the background
 
 
-def sample_identities(n: int, generator: Generator, dynamic_share: float = 0.0) -> Identities:
+def sample_identities(n: int, generator: Generator, dynamic_share: float = 0.0) -> Looks:
     """N toys with a vivid first colour and a second one, a third of them near-white, the others of another hue; this
     share of them moves in itself, the others are steady."""
 
@@ -102,7 +102,7 @@ def sample_identities(n: int, generator: Generator, dynamic_share: float = 0.0) 
     shape, texture, axis = (_choices(k, n, generator) for k in (len(SHAPES), len(TEXTURES), 2))
     dynamics = 1 + _choices(len(DYNAMICS) - 1, n, generator)
     steady = torch.rand(n, generator=generator) >= dynamic_share
-    return Identities(
+    return Looks(
         shape,
         texture,
         axis,
@@ -173,16 +173,16 @@ def moments(frames: int, stride: int | None = None, start: int | Tensor = 0) -> 
     if stride is None:
         return torch.linspace(-1, 1, frames) if frames > 1 else torch.zeros(1)
     pictures = torch.as_tensor(start)[..., None] + stride * torch.arange(frames)
-    if int(pictures.min()) < 0 or int(pictures.max()) >= LENGTH:
+    if int(pictures.min()) < 0 or int(pictures.max()) >= WORLD_LENGTH:
         raise ValueError(
             f"{frames} pictures at stride {stride} from picture {int(pictures.min())} end at {int(pictures.max())}; "
-            f"a scene has pictures 0 to {LENGTH - 1}"
+            f"a scene has pictures 0 to {WORLD_LENGTH - 1}"
         )
-    return pictures * 2 / (LENGTH - 1) - 1
+    return pictures * 2 / (WORLD_LENGTH - 1) - 1
 
 
 def render(
-    identities: Identities, scenes: Scenes, frames: int | Tensor = 9, size: int = SIZE
+    identities: Looks, scenes: Scenes, frames: int | Tensor = 9, size: int = WORLD_SIZE
 ) -> tuple[Tensor, Tensor]:
     """Clips of toy i in scene i: video (N, 3, F, H, W) in [-1, 1], toy alpha (N, 1, F, H, W) in [0, 1].
 
@@ -192,7 +192,7 @@ def render(
     return render_cast([(identities, scenes)], frames, size)
 
 
-def render_cast(cast: Cast, frames: int | Tensor = 9, size: int = SIZE) -> tuple[Tensor, Tensor]:
+def render_cast(cast: Cast, frames: int | Tensor = 9, size: int = WORLD_SIZE) -> tuple[Tensor, Tensor]:
     """Several toys in every picture, later ones in front: video (N, 3, F, H, W), alpha (N, toys, F, H, W) of what is
     seen of each. An empty cast cannot be rendered (its background is the first toy's)."""
     for identities, scenes in cast:
@@ -211,7 +211,7 @@ def render_cast(cast: Cast, frames: int | Tensor = 9, size: int = SIZE) -> tuple
     return torch.cat(video).mul_(2).sub_(1), torch.cat(alpha)
 
 
-def empty(scenes: Scenes, frames: int = 9, size: int = SIZE) -> Tensor:
+def empty(scenes: Scenes, frames: int = 9, size: int = WORLD_SIZE) -> Tensor:
     """The scenes without any toy: (N, 3, F, H, W) in [-1, 1]."""
     return backdrop(scenes.background, size).unsqueeze(2).repeat(1, 1, frames, 1, 1) * 2 - 1
 
@@ -246,7 +246,7 @@ def _paint(cast: Cast, times: Tensor, size: int) -> tuple[Tensor, Tensor]:
     return pictures, torch.cat(seen, dim=1)
 
 
-def _draw_toys(identities: Identities, scenes: Scenes, times: Tensor, size: int) -> tuple[Tensor, Tensor]:
+def _draw_toys(identities: Looks, scenes: Scenes, times: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Colour (N, 3, F, H, W) and alpha (N, 1, F, H, W) of the toys, without what is behind them."""
     x, y = _toy_coordinates(identities, scenes, times, size)
     pixels = _column(scenes.size) * size  # turns a distance in toy units into an edge about one pixel wide
@@ -259,9 +259,7 @@ def _draw_toys(identities: Identities, scenes: Scenes, times: Tensor, size: int)
     return primary + (secondary - primary) * share, alpha.unsqueeze(1)
 
 
-def _toy_coordinates(
-    identities: Identities, scenes: Scenes, times: Tensor, size: int
-) -> tuple[Tensor, Tensor]:
+def _toy_coordinates(identities: Looks, scenes: Scenes, times: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Every pixel in the toy's own frame, where it is upright and reaches about 1: x, y (N, F, H, W)."""
     lift, turn, wide, high = _SWING[identities.dynamics].unsqueeze(1).unbind(-1)  # (N, 1) each
     phase = torch.pi * identities.tempo.unsqueeze(1) * (times + 1)

@@ -11,7 +11,7 @@ from torch import Generator
 from ..drawing.sheet import contact_sheet
 from . import captions, edits, world
 
-SEED = 5
+_SEED = 5
 TEMPO = (1, 2, 1, 2, 2)  # of the toy in each row, which moves in the row's way
 
 
@@ -34,7 +34,7 @@ def world_sheet(path: Path, generator: Generator) -> None:
 
 def edits_sheet(path: Path, generator: Generator) -> None:
     """One edit of every kind: source, target, and where they differ."""
-    made = [edits.sample_edits(kind, 1, generator) for kind in edits.KINDS]
+    made = [edits.sample_edits(kind, 1, generator) for kind in edits.EDIT_KINDS]
     rows = [
         [edit.source[0], edit.target[0], edit.region[0].float().expand(3, -1, -1, -1) * 2 - 1]
         for edit in made
@@ -45,6 +45,6 @@ def edits_sheet(path: Path, generator: Generator) -> None:
 
 
 if __name__ == "__main__":
-    drawn, folder = Generator().manual_seed(SEED), Path(sys.argv[1])
+    drawn, folder = Generator().manual_seed(_SEED), Path(sys.argv[1])
     world_sheet(folder / "world.jpg", drawn)
     edits_sheet(folder / "edits.jpg", drawn)

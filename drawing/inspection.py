@@ -7,7 +7,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ..core.inspection import Inspection, ReferenceView, report
+from ..core.inspection import Inspection, ReferenceView, inspection_report
 
 WIDTH, MARGIN, LINE = 1024, 16, 18
 _PICTURE = 160  # height of a reference's picture
@@ -24,7 +24,7 @@ def draw_inspection(inspection: Inspection, pictures: Sequence[Tensor]) -> Tenso
         _references(inspection, pictures),
         _places(inspection),
         _side_by_side(_schedule(inspection), _table(inspection)),
-        _text(report(inspection)),
+        _text(inspection_report(inspection)),
     ]
     sheet = Image.new("RGB", (WIDTH, sum(part.height for part in parts) + MARGIN), GROUND)
     top = MARGIN

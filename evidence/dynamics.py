@@ -14,14 +14,14 @@ MOTIONS = torch.tensor(
 )
 
 
-def kind_of(toys: world.Identities) -> Tensor:
+def kind_of(toys: world.Looks) -> Tensor:
     """Row of MOTIONS that each toy is, (N,) int64."""
     tempo = torch.where(toys.dynamics == 0, 1, toys.tempo)
     own = torch.stack([toys.dynamics, tempo], dim=1)
     return (own[:, None] == MOTIONS).all(2).int().argmax(1)
 
 
-def dynamics_of(clips: Tensor, toys: world.Identities, scenes: world.Scenes) -> Tensor:
+def dynamics_of(clips: Tensor, toys: world.Looks, scenes: world.Scenes) -> Tensor:
     """Row of MOTIONS whose rendering of the same toys in the same scenes is nearest to each clip: (N,) int64.
 
     clips (N, 3, F, H, W) in [-1, 1] that span a scene. A caption does not say where across its path a toy goes, so every place on the

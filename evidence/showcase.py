@@ -14,7 +14,7 @@ from ..drawing.sheet import contact_sheet, masked_cell
 from ..hosts.plain.pipeline import Pipeline, Request, generate
 from .toy_figures import toy_similarity
 
-SAMPLES = models.SAMPLES
+SAMPLES = models.DEMO_SAMPLES
 PICTURE, MASK = SAMPLES / "refvid_toy.png", SAMPLES / "refvid_toy_mask.png"
 SECOND = SAMPLES / "refvid_toy_2.png"  # for workflows with two subjects
 FILM, FILM_MASK = SAMPLES / "refvid_film.mp4", SAMPLES / "refvid_film_mask.mp4"  # a toy that moves in itself
@@ -38,7 +38,7 @@ class Shown:
     truth: float
 
 
-def sample_toy(seed: int = SEED) -> tuple[world.Identities, world.Scenes, world.Scenes]:
+def sample_toy(seed: int = SEED) -> tuple[world.Looks, world.Scenes, world.Scenes]:
     """The shipped toy, the scene its picture was taken in, and the scene of `PROMPT`."""
     generator = Generator().manual_seed(seed)
     toy, scene, wanted = (

@@ -115,7 +115,7 @@ def shape_of(video: Tensor) -> Tensor:
     return shapes[(overlap / union).argmax(1)]
 
 
-def texture_of(video: Tensor, toys: world.Identities) -> Tensor:
+def texture_of(video: Tensor, toys: world.Looks) -> Tensor:
     """Texture of the toy in the middle frame, given its two colours: (N,) int64, index into TEXTURES.
 
     How far each pixel of the toy is from the first colour towards the second, against that of its own shape in every
@@ -131,7 +131,7 @@ def texture_of(video: Tensor, toys: world.Identities) -> Tensor:
     return error.argmin(1) // 2
 
 
-def agreements(clips: Tensor, toys: world.Identities, scenes: world.Scenes) -> dict[str, Tensor]:
+def agreements(clips: Tensor, toys: world.Looks, scenes: world.Scenes) -> dict[str, Tensor]:
     """Whether each clip shows its toy's shape and texture, the scene's direction and background: (N,) 0 or 1 each."""
     pairs = {
         "shape": (shape_of(clips), toys.shape),
@@ -212,7 +212,7 @@ def _specimens(
 ) -> tuple[Tensor, Tensor]:
     """White toys with black second colours in the middle of a picture, as `world.render` gives them."""
     n, none = len(shape), torch.zeros_like(shape)
-    toys = world.Identities(shape, texture, axis, torch.ones(n, 3), torch.zeros(n, 3), none, none)
+    toys = world.Looks(shape, texture, axis, torch.ones(n, 3), torch.zeros(n, 3), none, none)
     scenes = world.Scenes(
         direction=torch.full_like(shape, world.DIRECTIONS.index("still")),
         background=none,

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 logger = logging.getLogger(__name__)
 _told: set[tuple[str, str]] = set()
-AUTO, DETERMINISTIC = "auto", "deterministic"  # deterministic: the order of PATHS, whatever is faster
+ANY_ATTENTION = "auto"
+DETERMINISTIC = "deterministic"  # the order of PATHS, whatever is faster
 ASKED = "REFVID_ATTENTION"  # environment variable: what auto means
 
 
@@ -38,7 +39,7 @@ class Path:
 
 
 @dataclass(frozen=True)
-class Choice:
+class PathChoice:
     """The path that runs and why it is that one."""
 
     path: Path
@@ -81,20 +82,20 @@ TRITON = Path(
 )
 EAGER = Path("eager", "plain torch with a whole mask, to check the others by; slow", _takes_all)
 PATHS = (REMOVAL, BIAS, SDPA)  # in the order they are tried
-NAMED = {
+PATHS_BY_NAME = {
     path.name: path for path in (TRITON, EAGER)
 }  # taken where asked for; TRITON where it wins a race, too
-NAMES = (AUTO, *NAMED, DETERMINISTIC)
-ALL = {path.name: path for path in (*PATHS, *NAMED.values())}
+ATTENTION_NAMES = (ANY_ATTENTION, *PATHS_BY_NAME, DETERMINISTIC)
+ALL = {path.name: path for path in (*PATHS, *PATHS_BY_NAME.values())}
 
 
 def attention_asked(name: str) -> str:
     """What a user asks for: `name`, in whose place the environment may say what auto means. ValueError lists the names."""
-    said = os.environ.get(ASKED) or AUTO
+    said = os.environ.get(ASKED) or ANY_ATTENTION
     for given, where in ((name, "attention"), (said, f"the environment's {ASKED}")):
-        if given not in NAMES:
-            raise ValueError(f"{where} is {given!r}; choose one of {', '.join(NAMES)}")
-    return said if name == AUTO else name
+        if given not in ATTENTION_NAMES:
+            raise ValueError(f"{where} is {given!r}; choose one of {', '.join(ATTENTION_NAMES)}")
+    return said if name == ANY_ATTENTION else name
 
 
 def rivals(need: Need) -> tuple[Path, ...]:
@@ -104,7 +105,7 @@ def rivals(need: Need) -> tuple[Path, ...]:
     return tuple(path for path in among if path.why_not(need) is None)
 
 
-def choose_path(need: Need, name: str = AUTO, verdict: Verdict | None = None) -> Choice:
+def choose_path(need: Need, name: str = ANY_ATTENTION, verdict: Verdict | None = None) -> PathChoice:
     """The path that is asked for where it takes what is needed, or that won a race; else the first of PATHS that does, with
     the reasons why the ones before it do not. ValueError lists the names."""
     name = attention_asked(name)
@@ -113,15 +114,15 @@ def choose_path(need: Need, name: str = AUTO, verdict: Verdict | None = None) ->
         missing = path.why_not(need)
         if missing is None:
             usual = "; ".join(refused) or "no key needs a weight"
-            return Choice(path, "; ".join([*refused, reason]) if reason else usual)
+            return PathChoice(path, "; ".join([*refused, reason]) if reason else usual)
         refused.append(f"not {path.name}: {missing}")
     raise AssertionError("the last path takes everything")
 
 
 def _order(name: str, verdict: Verdict | None) -> list[tuple[Path, str]]:
     """The paths to try, and why if not for what they take. Those that a race left out come last."""
-    if name in NAMED:
-        return [(NAMED[name], "it was asked for by name"), *((path, "") for path in PATHS)]
+    if name in PATHS_BY_NAME:
+        return [(PATHS_BY_NAME[name], "it was asked for by name"), *((path, "") for path in PATHS)]
     if verdict is None or name == DETERMINISTIC:
         return [(path, "") for path in PATHS]
     said = f"timed here: {verdict}"
@@ -130,7 +131,7 @@ def _order(name: str, verdict: Verdict | None) -> list[tuple[Path, str]]:
     return [(path, said) for path in (*won, *right, *PATHS)]
 
 
-def tell_path(choice: Choice) -> None:
+def tell_path(choice: PathChoice) -> None:
     """Log a choice, once."""
     key = (choice.path.name, choice.reason)
     if key not in _told:

@@ -15,20 +15,20 @@ from .eager import masked_attention
 from .grouped import Attend, Groups
 from .paths import Verdict
 
-ROUNDS = 5  # of which the median counts
+LAPS = 5  # of which the median counts
 GAIN = 1.05  # times faster than today's first, to take its place
 CHECKED = 32  # queries of each part that are held against float64
-HALVES = 2  # relative error that is a rounding's, in eps: of bf16 and fp16, whose weights are rounded too,
-WIDE = 64  # and of fp32, whose sums over thousands of keys are
+_HALVES = 2  # relative error that is a rounding's, in eps: of bf16 and fp16, whose weights are rounded too,
+_WIDE = 64  # and of fp32, whose sums over thousands of keys are
 AS_HOST = 1.5  # times the error of the host's attention without a mask, which its user accepted
 OUT_OF_MEMORY = "out of memory"
-MOST_LETTERS = 200  # of what a contender raised
-Values = tuple[Tensor, Tensor, Tensor]
-Clock = Callable[[Callable[[], object], torch.device], float]
+MOST_ERROR_LETTERS = 200  # of what a contender raised
+QueryKeyValue = tuple[Tensor, Tensor, Tensor]
+Stopwatch = Callable[[Callable[[], object], torch.device], float]
 
 
 @dataclass(frozen=True)
-class Call:
+class AttentionCall:
     """One block's self-attention: batch, heads of `size` features, tokens of which the last `references` are not the video's;
     bias (1 or B, references) on the logits of their keys, and who sees whom, each None where nothing is asked for."""
 
@@ -65,7 +65,7 @@ class Call:
             return None
         return torch.nn.functional.pad(self.bias, (self.tokens - self.bias.shape[-1], 0))
 
-    def draw(self) -> Values:
+    def draw(self) -> QueryKeyValue:
         """query, key, value (B, N, L, D), tokens before heads in memory. The values of references are as much larger as they
         are fewer, so that one that is wrongly seen, or not, shows in every query."""
         generator = torch.Generator(self.device).manual_seed(0)  # nobody else's random numbers are used up
@@ -110,9 +110,9 @@ def milliseconds(call: Callable[[], object], device: torch.device) -> float:
 
 @torch.no_grad()
 def race(
-    call: Call,
+    call: AttentionCall,
     contenders: Mapping[str, Contender],
-    clock: Clock = milliseconds,
+    clock: Stopwatch = milliseconds,
     tried: Callable[[str], None] = lambda name: None,
 ) -> Verdict:
     """Who is fastest of those that are right. contenders in the order they are taken in without a race, whose first one
@@ -131,7 +131,7 @@ def race(
     for name, one in contenders.items():
         tried(name)
         attempt(name, lambda one=one: check.why_not(one, values, row))
-    for name in ROUNDS * list(taken):
+    for name in LAPS * list(taken):
         if name in taken:
             attend = contenders[name].attend
             run = partial(clock, partial(attend, *values, row), call.device)
@@ -148,7 +148,7 @@ def _failure(trial: Callable[[], str | None]) -> str | None:
         if out_of_memory(error):
             return OUT_OF_MEMORY
         lines = str(error).strip().splitlines()
-        return f"{type(error).__name__}: {lines[0]}"[:MOST_LETTERS] if lines else type(error).__name__
+        return f"{type(error).__name__}: {lines[0]}"[:MOST_ERROR_LETTERS] if lines else type(error).__name__
 
 
 def out_of_memory(error: Exception) -> bool:
@@ -166,7 +166,7 @@ def _winner(medians: dict[str, float]) -> str | None:
 class _Check:
     """Some queries of every part against float64, in the first and the last head."""
 
-    def __init__(self, call: Call):
+    def __init__(self, call: AttentionCall):
         self.call, groups = call, call.groups
         every = (torch.arange(call.tokens, device=call.device),) if groups is None else groups.queries
         rows = torch.cat([_spread(part) for part in every])
@@ -174,17 +174,17 @@ class _Check:
             rows = rows[~torch.isin(rows, groups.averaged[0])]
         self.rows, self.heads = rows, slice(None, None, max(1, call.heads - 1))
         eps = torch.finfo(call.dtype).eps
-        self.most = (WIDE if call.dtype == torch.float32 else HALVES) * eps
+        self.most = (_WIDE if call.dtype == torch.float32 else _HALVES) * eps
         self.keep = None if groups is None else groups.dense(rows)[None]
 
-    def why_not(self, contender: Contender, values: Values, row: Tensor | None) -> str | None:
+    def why_not(self, contender: Contender, values: QueryKeyValue, row: Tensor | None) -> str | None:
         """Why a contender is not right; None where it is."""
         off, most = self._error(contender.attend, values, row, self.keep), self.most
         if not off <= most and contender.plain is not None:
             most = max(most, AS_HOST * self._error(contender.plain, values, None, None))
         return None if off <= most else f"off by {off:.2g} of the result, {most:.2g} allowed"
 
-    def _error(self, attend: Attend, values: Values, row: Tensor | None, keep: Tensor | None) -> float:
+    def _error(self, attend: Attend, values: QueryKeyValue, row: Tensor | None, keep: Tensor | None) -> float:
         found = attend(*values, row)[:, self.heads].index_select(2, self.rows).double()
         query, key, value = (one[:, self.heads].double() for one in values)
         right = masked_attention(query.index_select(2, self.rows), key, value, keep, row)

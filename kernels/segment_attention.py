@@ -14,16 +14,16 @@ from torch import Tensor
 
 from .grouped import Attend, Groups
 from .segments import Segments, everyone, segments_of, visitors, visits
-from .tiles import HEAD_SIZES, INTERPRETED, Plan, Tiles, plan_for
+from .tiles import HEAD_SIZES, INTERPRETER_TILES, TilePlan, Tiles, plan_for
 
-TYPES = (torch.bfloat16, torch.float16, torch.float32)
+_TYPES = (torch.bfloat16, torch.float16, torch.float32)
 INSTALLED = importlib.util.find_spec("triton") is not None
 OLDEST = (8, 0)  # compute capability: bf16 products
 
 
 def why_not(device: torch.device, dtype: torch.dtype, head_size: int = HEAD_SIZES[-1]) -> str | None:
     """Why the kernels cannot run here, or None where they can."""
-    if dtype not in TYPES:
+    if dtype not in _TYPES:
         return f"the Triton kernel takes bf16, fp16 or fp32, not {str(dtype).removeprefix('torch.')}"
     if head_size > HEAD_SIZES[-1]:
         return f"the Triton kernel takes heads of up to {HEAD_SIZES[-1]} features, not {head_size}"
@@ -123,7 +123,7 @@ def _of_autocast(*tensors: Tensor) -> list[Tensor]:
     if not torch.is_autocast_enabled(device):
         return list(tensors)
     dtype = torch.get_autocast_dtype(device)
-    return [tensor.to(dtype) if tensor.dtype in TYPES else tensor for tensor in tensors]
+    return [tensor.to(dtype) if tensor.dtype in _TYPES else tensor for tensor in tensors]
 
 
 def _table(segments: Segments, query: Tensor) -> Tensor:
@@ -154,9 +154,9 @@ def _last_is_dense(tensor: Tensor) -> Tensor:
     return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
 
 
-def _plan(query: Tensor) -> Plan:
+def _plan(query: Tensor) -> TilePlan:
     if _interpreted():
-        return INTERPRETED
+        return INTERPRETER_TILES
     size = min(fit for fit in HEAD_SIZES if fit >= query.shape[-1])
     return plan_for(_capability(), size, query.dtype == torch.float32)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-FILE = Path(__file__).with_name("tiles.json")
+TILES_FILE = Path(__file__).with_name("tiles.json")
 HEAD_SIZES = (64, 128)  # narrower heads are filled up with zeros
 SMALLEST = 86  # 99 KiB of shared memory: what runs on an architecture that the table does not know
 
@@ -22,7 +22,7 @@ class Tiles:
 
 
 @dataclass(frozen=True)
-class Plan:
+class TilePlan:
     """Tiles of the three kernels."""
 
     forward: Tiles
@@ -31,24 +31,24 @@ class Plan:
 
 
 Architecture = int | str  # compute capability 9.0 is 90; AMD's by name
-Table = dict[Architecture, dict[int, Plan]]
-KERNELS = tuple(field.name for field in fields(Plan))
+TileTable = dict[Architecture, dict[int, TilePlan]]
+KERNELS = tuple(field.name for field in fields(TilePlan))
 
 
-def read_table(text: str) -> Table:
+def read_table(text: str) -> TileTable:
     """The table that a text of JSON holds: {architecture: {head size: {kernel: [rows, columns, warps, stages]}}}.
     ValueError names the entry that is broken."""
     try:
         held = json.loads(text)
     except ValueError as error:
-        raise ValueError(f"{FILE.name} is no JSON: {error}") from None
+        raise ValueError(f"{TILES_FILE.name} is no JSON: {error}") from None
     _require(isinstance(held, dict) and bool(held), "the table", held, "an object of architectures")
     table = {int(name) if name.isdecimal() else name: _sizes(name, sizes) for name, sizes in held.items()}
     _require(SMALLEST in table, "the table", list(held), f"{SMALLEST} in it, for GPUs that it does not know")
     return table
 
 
-def table_text(table: Mapping[Architecture, Mapping[int, Plan]]) -> str:
+def table_text(table: Mapping[Architecture, Mapping[int, TilePlan]]) -> str:
     """What `read_table` reads, a line a head size."""
     parts = []
     for name, sizes in table.items():
@@ -60,7 +60,7 @@ def table_text(table: Mapping[Architecture, Mapping[int, Plan]]) -> str:
     return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
-def _sizes(name: str, sizes: object) -> dict[int, Plan]:
+def _sizes(name: str, sizes: object) -> dict[int, TilePlan]:
     wanted = [str(size) for size in HEAD_SIZES]
     fits = isinstance(sizes, dict) and sorted(sizes) == sorted(wanted)
     _require(fits, name, sizes, f"an object of head sizes {' and '.join(wanted)}")
@@ -68,11 +68,11 @@ def _sizes(name: str, sizes: object) -> dict[int, Plan]:
     return {size: _plan(f"{name}, head size {size}", sizes[str(size)]) for size in HEAD_SIZES}
 
 
-def _plan(entry: str, plan: object) -> Plan:
+def _plan(entry: str, plan: object) -> TilePlan:
     fits = isinstance(plan, dict) and sorted(plan) == sorted(KERNELS)
     _require(fits, entry, plan, f"an object of {', '.join(KERNELS)}")
     assert isinstance(plan, dict)
-    return Plan(**{kernel: _tiles(f"{entry}, {kernel}", plan[kernel]) for kernel in KERNELS})
+    return TilePlan(**{kernel: _tiles(f"{entry}, {kernel}", plan[kernel]) for kernel in KERNELS})
 
 
 def _tiles(entry: str, numbers: object) -> Tiles:
@@ -90,17 +90,17 @@ def _tiles(entry: str, numbers: object) -> Tiles:
 
 def _require(fits: bool, entry: str, found: object, needed: str) -> None:
     if not fits:
-        raise ValueError(f"{FILE.name}: {entry} is {found!r}; needed {needed}")
+        raise ValueError(f"{TILES_FILE.name}: {entry} is {found!r}; needed {needed}")
 
 
-ARCHITECTURES = read_table(FILE.read_text("utf-8"))
+ARCHITECTURES = read_table(TILES_FILE.read_text("utf-8"))
 # fp32, not rounded to tf32: no tensor cores.
-WIDE = Plan(Tiles(32, 16, 4, 1), Tiles(16, 32, 8, 1), Tiles(16, 16, 4, 1))
-INTERPRETED = Plan(*3 * (Tiles(64, 64, 4, 1),))
+WIDE_TILES = TilePlan(Tiles(32, 16, 4, 1), Tiles(16, 32, 8, 1), Tiles(16, 16, 4, 1))
+INTERPRETER_TILES = TilePlan(*3 * (Tiles(64, 64, 4, 1),))
 
 
-def plan_for(capability: tuple[int, int], size: int, wide: bool) -> Plan:
+def plan_for(capability: tuple[int, int], size: int, wide: bool) -> TilePlan:
     """Tiles on a device of this compute capability for heads of `size` features, 64 or 128; `wide`, for fp32."""
     if wide:
-        return WIDE
+        return WIDE_TILES
     return ARCHITECTURES.get(10 * capability[0] + capability[1], ARCHITECTURES[SMALLEST])[size]

@@ -8,7 +8,7 @@ from .paths import EAGER, TRITON
 from .segment_attention import triton_attention
 
 # Made for what the queries of a sequence see; None: everyone sees everyone.
-WHOLE: dict[str, Callable[[Groups | None], Attend]] = {
+WHOLE_ATTENTION: dict[str, Callable[[Groups | None], Attend]] = {
     EAGER.name: eager_attention,
     TRITON.name: triton_attention,
 }

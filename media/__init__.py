@@ -4,7 +4,7 @@ docs/reading.md says what is read how.
 """
 
 from .films import Film, read_film, read_masks, read_video
-from .outputs import FILM, FOLDER, PICTURE, TENSORS, Kind, check_output, require_other, written
+from .outputs import FILM, FOLDER, PICTURE, TENSORS, OutputKind, check_output, require_other, written
 from .pictures import read_mask, read_picture, write_picture
 from .writing import write_video
 
@@ -14,7 +14,7 @@ __all__ = [
     "PICTURE",
     "TENSORS",
     "Film",
-    "Kind",
+    "OutputKind",
     "check_output",
     "read_film",
     "read_mask",

@@ -21,13 +21,13 @@ from torch import Tensor
 from .pictures import Unreadable, opened, oriented, require_pixels, values_of
 
 logger = logging.getLogger(__name__)
-MOST_PIXELS = 1_000_000_000  # of a film's pictures together: 12 GB of numbers
+MOST_FILM_PIXELS = 1_000_000_000  # of a film's pictures together: 12 GB of numbers
 # Containers of films. Lists of other files (concat, HLS, DASH, SDP) and devices are not among them: a file could name any other.
-CONTAINERS = (
+_CONTAINERS = (
     "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,obu,ivf,flv,asf,ogg,mxf,nut,yuv4mpegpipe,dv,apng,gif,"
     "wav,mp3,aac,flac"  # those without a picture are opened to be told so
 )
-OPTIONS = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
+OPENING_OPTIONS = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
 NARROW = 32  # pixels; FFmpeg pads no film that is narrower
 WITH_ALPHA = {
     "vp9": "libvpx-vp9",
@@ -92,7 +92,7 @@ def decode_film(path: Path, what: str, limit: Limit) -> Decoded:
     """The first moving picture of a file that FFmpeg reads. ValueError where there is none, and for a file that is cut short or damaged in
     a way that FFmpeg notices; pictures it had to guess at are counted in `damaged`."""
     try:
-        with av.open(str(path.resolve()), container_options=OPTIONS) as container:
+        with av.open(str(path.resolve()), container_options=OPENING_OPTIONS) as container:
             stream = _picture_stream(container, path, what)
             require_pixels(stream.codec_context.width, stream.codec_context.height, path, what)
             decoded = Decoded(rates=(stream.average_rate, stream.guessed_rate))

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .pictures import ENDINGS, FORMATS, Unreadable, count_of, is_image, mask_of, read_picture
+from .pictures import FORMATS, PICTURE_ENDINGS, Unreadable, count_of, is_image, mask_of, read_picture
 from .timing import constant_rate
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ def read_video(path: str | Path, what: str) -> Tensor:
     their names.
 
     Upright; a variable rate is re-timed to a constant one, which is said. `what` names the input in errors: ValueError for no such
-    file, no moving picture, one that is cut short or damaged, and more than `decoding.MOST_PIXELS` in all.
+    file, no moving picture, one that is cut short or damaged, and more than `decoding.MOST_FILM_PIXELS` in all.
     """
     return _opaque(_read(Path(path), what)[0], path, what)
 
@@ -75,16 +75,16 @@ def _read(path: Path, what: str, longest: int | None = None) -> tuple[Tensor, Fr
 
 def _limit(path: Path, what: str, longest: int | None) -> Callable[[int, int, int], None]:
     """Raises where a film has more pictures than are read."""
-    from .decoding import MOST_PIXELS
+    from .decoding import MOST_FILM_PIXELS
 
     def check(count: int, width: int, height: int) -> None:
         if longest is not None and count > longest:
             raise Unreadable(
                 f"{what}: {path} has more than {longest} frames, the most that is edited at a time; cut it into parts"
             )
-        if count * width * height > MOST_PIXELS:
+        if count * width * height > MOST_FILM_PIXELS:
             raise Unreadable(
-                f"{what}: {path} has more than {count - 1} pictures of {width}x{height}; at most {MOST_PIXELS:,} pixels are "
+                f"{what}: {path} has more than {count - 1} pictures of {width}x{height}; at most {MOST_FILM_PIXELS:,} pixels are "
                 "read. Cut it, or make it smaller"
             )
 
@@ -132,12 +132,12 @@ def _folder(folder: Path, what: str) -> Tensor:
         (
             one
             for one in folder.iterdir()
-            if one.suffix.lower() in ENDINGS and not one.name.startswith(".") and one.is_file()
+            if one.suffix.lower() in PICTURE_ENDINGS and not one.name.startswith(".") and one.is_file()
         ),
         key=_natural,
     )
     if not files:
-        raise ValueError(f"{what}: {folder} holds no frame ({', '.join(ENDINGS)})")
+        raise ValueError(f"{what}: {folder} holds no frame ({', '.join(PICTURE_ENDINGS)})")
     check, pictures = _limit(folder, what, None), []
     for file in files:
         pictures.append(read_picture(file, what))

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.files import MARK, PARTIAL, is_left, read_mark
-from .pictures import ENDINGS
+from .pictures import PICTURE_ENDINGS
 
-FRAMES = "frames of a film"  # kind of a folder of numbered pictures
+FILM_FRAMES = "frames of a film"  # kind of a folder of numbered pictures
 FRAME_NAME = re.compile(r"\d{5,}\.png")
 
 
 @dataclass(frozen=True)
-class Kind:
+class OutputKind:
     """What an option writes: the endings it may have, and what a name without one stands for. `says` is for errors."""
 
     says: str
@@ -25,13 +25,13 @@ class Kind:
     folder: bool = False
 
 
-FILM = Kind("a film", (".mp4", ".webm", ".mov", ".mkv", ".gif", ".webp"), folder=True)
-PICTURE = Kind("a picture", (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"))
-TENSORS = Kind("a file of tensors", (".safetensors",))
-FOLDER = Kind("a folder", folder=True)
+FILM = OutputKind("a film", (".mp4", ".webm", ".mov", ".mkv", ".gif", ".webp"), folder=True)
+PICTURE = OutputKind("a picture", (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"))
+TENSORS = OutputKind("a file of tensors", (".safetensors",))
+FOLDER = OutputKind("a folder", folder=True)
 
 
-def check_output(path: Path, kind: Kind, inputs: Iterable[Path], what: str) -> None:
+def check_output(path: Path, kind: OutputKind, inputs: Iterable[Path], what: str) -> None:
     """ValueError, before any work, where `path` cannot become what it is to be: of another ending, a folder or a file where the other is
     meant, one of the files that are read, or in a place that cannot be written. Nothing is left behind."""
     try:
@@ -50,7 +50,8 @@ def check_output(path: Path, kind: Kind, inputs: Iterable[Path], what: str) -> N
 def require_other(path: Path, inputs: Iterable[Path], what: str) -> None:
     """ValueError where a file or folder of this name would take the place of a file that is read, or of one in a folder that is."""
     for one in inputs:
-        among = path.suffix.lower() in ENDINGS and one.is_dir() and _same(path.parent, one)  # a frame of it
+        # a frame of it
+        among = path.suffix.lower() in PICTURE_ENDINGS and one.is_dir() and _same(path.parent, one)
         if among or _same(path, one) or _holds(one, path) or _holds(path, one):
             raise ValueError(
                 f"{what}: {path} would take the place of {one}, which is read; choose another name"
@@ -61,7 +62,7 @@ def require_frames(folder: Path, what: str) -> None:
     """ValueError where a folder is there and holds anything but frames of ours and their mark."""
     if not folder.is_dir():
         return
-    marked = (read_mark(folder) or {}).get("kind") == FRAMES
+    marked = (read_mark(folder) or {}).get("kind") == FILM_FRAMES
     for one in folder.iterdir():
         if not (marked and (FRAME_NAME.fullmatch(one.name) or one.name == MARK or is_left(one.name))):
             raise ValueError(
@@ -69,7 +70,7 @@ def require_frames(folder: Path, what: str) -> None:
             )
 
 
-def _require_ending(path: Path, kind: Kind, what: str) -> None:
+def _require_ending(path: Path, kind: OutputKind, what: str) -> None:
     if path.is_dir():
         raise ValueError(
             f"{what}: {path} is a folder; needed {kind.says}, with a name that ends in {_endings(kind)}"
@@ -80,7 +81,7 @@ def _require_ending(path: Path, kind: Kind, what: str) -> None:
         )
 
 
-def _endings(kind: Kind) -> str:
+def _endings(kind: OutputKind) -> str:
     more = ", or nothing for a folder of PNGs" if kind.folder else ""
     return ", ".join(kind.endings) + more
 

@@ -11,14 +11,14 @@ import av
 from av.error import BlockingIOError, EOFError
 from av.filter import Graph
 
-from .decoding import OPTIONS
+from .decoding import OPENING_OPTIONS
 from .pictures import is_image
 
 if TYPE_CHECKING:
     from .writing import Container
 
 logger = logging.getLogger(__name__)
-FAMILIES = (("mov", "mp4"), ("matroska", "webm"))  # formats that count time alike
+_FAMILIES = (("mov", "mp4"), ("matroska", "webm"))  # formats that count time alike
 LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1"}  # by number of channels
 AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 RATES = {"aac": AAC_RATES, "libopus": (48000,)}
@@ -30,11 +30,11 @@ def sound_packets(film: Any, container: "Container", source: Path, stack: ExitSt
     `stack` keeps the source open. What nobody can decode is left out, and that is said."""
     if not has_sound(source):
         return []
-    with av.open(str(source.resolve()), container_options=OPTIONS) as looked_at:
+    with av.open(str(source.resolve()), container_options=OPENING_OPTIONS) as looked_at:
         begins, count = _first_picture(looked_at), len(looked_at.streams.audio)
     packets = []
     for index in range(count):
-        heard = stack.enter_context(av.open(str(source.resolve()), container_options=OPTIONS))
+        heard = stack.enter_context(av.open(str(source.resolve()), container_options=OPENING_OPTIONS))
         stream = heard.streams.audio[index]
         if stream.codec_context is None:
             logger.warning(
@@ -57,7 +57,7 @@ def has_sound(source: str | Path) -> bool:
     """Whether a film has any sound; an animation of Pillow's has none."""
     if is_image(Path(source)):
         return False
-    with av.open(str(Path(source).resolve()), container_options=OPTIONS) as film:
+    with av.open(str(Path(source).resolve()), container_options=OPENING_OPTIONS) as film:
         return bool(film.streams.audio)
 
 
@@ -67,7 +67,7 @@ def _first_picture(film: Any) -> Fraction:
 
 
 def _alike(source: str, target: str) -> bool:
-    return any(target in family and set(source.split(",")) & set(family) for family in FAMILIES)
+    return any(target in family and set(source.split(",")) & set(family) for family in _FAMILIES)
 
 
 def _copied(heard: Any, stream: Any, target: Any) -> Iterator[Any]:

@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..core.files import MARK, claim, release, replacing
-from .outputs import FRAMES, require_frames, written
+from .outputs import FILM_FRAMES, require_frames, written
 from .pictures import save_image, to_bytes
 from .sound import has_sound, sound_packets
 
@@ -54,8 +54,8 @@ CONTAINERS = {
     ".mkv": Container("matroska", *_H264, sounds=("flac", "opus", "vorbis")),
     ".webm": Container("webm", *_VP9, sounds=("opus", "vorbis"), sound_encoder="libopus"),
 }
-PLAIN = {"fflags": "bitexact"}  # no random numbers and no time of writing in the file
-TICKS = {".gif": 100, ".webp": 1000}  # of an animation's clock in a second
+_PLAIN = {"fflags": "bitexact"}  # no random numbers and no time of writing in the file
+_TICKS = {".gif": 100, ".webp": 1000}  # of an animation's clock in a second
 
 
 def write_video(
@@ -82,7 +82,7 @@ def _writer(path: Path) -> Callable[[np.ndarray, Fraction, Any, Path], object]:
     ending = path.suffix.lower()
     if ending in CONTAINERS:
         return _film
-    if ending in TICKS:
+    if ending in _TICKS:
         return _animation
     return lambda frames, rate, sound, folder: _folder(frames, folder)
 
@@ -92,7 +92,7 @@ def _folder(frames: np.ndarray, folder: Path) -> Path:
     require_frames(folder, "--out")
     if folder.is_dir():
         release(folder, [one.name for one in folder.iterdir() if one.name != MARK])
-    claim(folder, FRAMES, "", "--out")
+    claim(folder, FILM_FRAMES, "", "--out")
     for index, frame in enumerate(frames):
         save_image(Image.fromarray(frame), folder / f"{index:05}.png")
     return folder
@@ -100,7 +100,7 @@ def _folder(frames: np.ndarray, folder: Path) -> Path:
 
 def _animation(frames: np.ndarray, rate: Fraction, _sound: Any, path: Path) -> None:
     """Each picture from the tick nearest to its time."""
-    ticks = TICKS[path.suffix.lower()]
+    ticks = _TICKS[path.suffix.lower()]
     begins = [round(index * ticks / rate) for index in range(len(frames) + 1)]
     lasts = [max(1, later - earlier) * 1000 // ticks for earlier, later in pairwise(begins)]
     first, *others = [Image.fromarray(frame) for frame in frames]
@@ -114,7 +114,7 @@ def _film(frames: np.ndarray, rate: Fraction, sound: str | Path | None, path: Pa
     container = CONTAINERS[path.suffix.lower()]
     try:
         with replacing(path) as beside, ExitStack() as stack:
-            film = stack.enter_context(av.open(str(beside), "w", container.format, container_options=PLAIN))
+            film = stack.enter_context(av.open(str(beside), "w", container.format, container_options=_PLAIN))
             stream = _picture_stream(film, container, rate, frames.shape)
             heard = sound_packets(film, container, Path(sound), stack) if sound is not None else []
             for packet in merge(_encoded(stream, frames), *heard, key=_time):

@@ -3,7 +3,7 @@
 import folder_paths
 from comfy_api.latest import io, ui
 
-from ..hosts.comfy.backbone import DTYPES, load_backbone
+from ..hosts.comfy.backbone import DIT_DTYPES, load_backbone
 from ..hosts.comfy.files import stamp
 from .sockets import CATEGORY, Node
 
@@ -24,7 +24,7 @@ class RefVidLoadBackbone(Node):
                 file("diffusion_model", "diffusion_models", "Wan DiT (.safetensors) in models/diffusion_models: T2V, I2V, Fun-InP, VACE or TI2V."),
                 file("text_encoder", "text_encoders", "UMT5 of any size (.safetensors) in models/text_encoders."),
                 file("vae", "vae", "Wan 2.1 VAE (Wan 2.2 VAE for TI2V-5B) in models/vae."),
-                io.Combo.Input("weight_dtype", options=list(DTYPES), default="default", advanced=True,
+                io.Combo.Input("weight_dtype", options=list(DIT_DTYPES), default="default", advanced=True,
                                tooltip="Type the diffusion model's weights are kept in; default follows the file."),
                 io.Float.Input("shift", default=5.0, min=0.01, max=100.0, step=0.01,
                                tooltip="Flow shift: larger spends more steps at high noise. Wan's own default is 5; 3 for 480p image-to-video."),

@@ -4,12 +4,12 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..backbones.wan.geometry import GROUP
-from ..core.editing import LONGEST, Windows
-from ..core.recipes import AUTO, EDITING
+from ..core.editing import LONGEST_EDIT, Windows
+from ..core.recipes import AUTO_RECIPE, EDITING
 from ..hosts.comfy.files import model_file, stamp
 from ..hosts.comfy.source.edit import instruction_edit
 from ..hosts.comfy.source.modules import load_editing_adapter
-from .sockets import CATEGORY, Node, References
+from .sockets import CATEGORY, Node, ReferencesSocket
 
 
 class RefVidLoadEditingAdapter(Node):
@@ -58,14 +58,14 @@ class RefVidInstructionEdit(Node):
                 io.Image.Input("source", tooltip="The video to edit: 2 to 961 frames, both sides multiples of 16 pixels (32 for TI2V-5B)."),
                 io.String.Input("instruction", multiline=True, default="", tooltip="What to change, such as 'make the car red'. It is put into the form "
                                 "the released model was trained with; the negative prompt is that form alone."),
-                References.Input("references", optional=True,
+                ReferencesSocket.Input("references", optional=True,
                                  tooltip="Pictures of what is to appear, from Masked Reference. The released weights never saw one."),
-                io.Int.Input("window", default=Windows.length, min=1 + GROUP, max=LONGEST, step=GROUP, advanced=True,
+                io.Int.Input("window", default=Windows.length, min=1 + GROUP, max=LONGEST_EDIT, step=GROUP, advanced=True,
                              tooltip="A longer video is evaluated in overlapping windows of so many frames, at every step anew. Context windows that are on "
                              "the model already stay."),
-                io.Int.Input("overlap", default=Windows.overlap, min=GROUP, max=LONGEST - 1, step=GROUP, advanced=True,
+                io.Int.Input("overlap", default=Windows.overlap, min=GROUP, max=LONGEST_EDIT - 1, step=GROUP, advanced=True,
                              tooltip="Frames that neighbouring windows share."),
-                io.Combo.Input("recipe", options=[AUTO, *EDITING], default=AUTO, advanced=True,
+                io.Combo.Input("recipe", options=[AUTO_RECIPE, *EDITING], default=AUTO_RECIPE, advanced=True,
                                tooltip="auto: sama where the model has its modules, else what its file says. in_context: the source alone, without types and "
                                "semantic tokens."),
             ],

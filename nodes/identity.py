@@ -7,14 +7,14 @@ import numpy as np
 import torch
 from comfy_api.latest import io, ui
 
-from ..core.identity import PARTS, blend, load_identity, save_identity
+from ..core.identity import IDENTITY_PARTS, blend, load_identity, save_identity
 from ..drawing.routing import routing_rows
 from ..drawing.sheet import draw_sheet
-from ..hosts.comfy.adapters import encode_identity, encode_phrase, input_file, load
+from ..hosts.comfy.adapters import encode_comfy_identity, encode_phrase, input_file, load_comfy_adapter
 from ..hosts.comfy.files import INPUT, model_file, stamp
 from ..hosts.comfy.identities import apply_identity
 from ..hosts.comfy.outputs import new_file
-from .sockets import CATEGORY, Adapter, Identity, Node
+from .sockets import CATEGORY, AdapterSocket, IdentitySocket, Node
 
 ENDING = ".safetensors"
 
@@ -32,12 +32,12 @@ class RefVidLoadAdapter(Node):
                 io.Combo.Input("adapter", options=folder_paths.get_filename_list("loras"),
                                tooltip="A Slot-ID adapter (.safetensors) in models/loras, trained for the model you use."),
             ],
-            outputs=[Adapter.Output(display_name="adapter", tooltip="For Encode Slot Identity and Apply Identity.")],
+            outputs=[AdapterSocket.Output(display_name="adapter", tooltip="For Encode Slot Identity and Apply Identity.")],
         )  # fmt: skip
 
     @classmethod
     def execute(cls, adapter) -> io.NodeOutput:
-        return io.NodeOutput(load(model_file("loras", adapter, "adapter")))
+        return io.NodeOutput(load_comfy_adapter(model_file("loras", adapter, "adapter")))
 
     @classmethod
     def fingerprint_inputs(cls, adapter):
@@ -60,12 +60,12 @@ class RefVidEncodeIdentity(Node):
                               tooltip="Where the subject is, white: one mask a frame, or one for all. From SAM, BiRefNet or the face mask of "
                               "MediaPipe. Without it whole pictures count."),
                 io.Vae.Input("vae", tooltip="The VAE of the model's family."),
-                Adapter.Input("adapter", tooltip="From Load Slot-ID Adapter."),
+                AdapterSocket.Input("adapter", tooltip="From Load Slot-ID Adapter."),
                 io.Int.Input("anchor_frame", optional=True, default=-1, min=-1, max=100000, advanced=True,
                              tooltip="The frame that shows the subject best; -1 looks for a sharp and symmetric one."),
             ],
             outputs=[
-                Identity.Output(display_name="identity", tooltip="For Apply Identity, Save Identity and Blend Identities."),
+                IdentitySocket.Output(display_name="identity", tooltip="For Apply Identity, Save Identity and Blend Identities."),
                 io.Image.Output(display_name="routing", tooltip="What each slot looked at, over the frames."),
             ],
         )  # fmt: skip
@@ -73,7 +73,7 @@ class RefVidEncodeIdentity(Node):
     @classmethod
     def execute(cls, clip, vae, adapter, mask=None, anchor_frame=-1) -> io.NodeOutput:
         anchor = None if anchor_frame < 0 else anchor_frame
-        identity, video, encoded = encode_identity(adapter, vae, clip, mask, anchor)
+        identity, video, encoded = encode_comfy_identity(adapter, vae, clip, mask, anchor)
         rows = routing_rows(video, encoded, adapter.adapter.geometry.group)
         sheet = np.asarray(draw_sheet(*rows, scale=1), dtype=np.float32)
         return io.NodeOutput(identity, torch.from_numpy(sheet / 255)[None])
@@ -93,11 +93,11 @@ class RefVidApplyIdentity(Node):
                 io.Model.Input("low_noise_model", optional=True, tooltip="Wan 2.2's second expert, patched alike."),
                 io.Conditioning.Input("positive", tooltip="The prompt."),
                 io.Conditioning.Input("negative", tooltip="The negative prompt: it gets the adapter's learned nobody."),
-                Adapter.Input("adapter", tooltip="From Load Slot-ID Adapter: the one the identity was read with."),
-                Identity.Input("identity", tooltip="From Encode Slot Identity, Load Identity or Blend Identities."),
+                AdapterSocket.Input("adapter", tooltip="From Load Slot-ID Adapter: the one the identity was read with."),
+                IdentitySocket.Input("identity", tooltip="From Encode Slot Identity, Load Identity or Blend Identities."),
                 io.Float.Input("strength", default=1.0, min=0.0, max=10.0, step=0.05,
                                tooltip="How much attention it gets: 1 leaves it untouched, at 0 nothing changes at all."),
-                io.Combo.Input("parts", options=list(PARTS), default=PARTS[0], advanced=True,
+                io.Combo.Input("parts", options=list(IDENTITY_PARTS), default=IDENTITY_PARTS[0], advanced=True,
                                tooltip="both; slots: what was read from the motion alone; anchor: the best picture alone."),
                 io.String.Input("phrase", optional=True, default="",
                                 tooltip="What the prompt calls this person, such as: the woman in red. Needs clip."),
@@ -137,11 +137,11 @@ class RefVidSaveIdentity(Node):
             description="Writes an identity as a small file with its picture, to be used again and shared.",
             is_output_node=True,
             inputs=[
-                Identity.Input("identity", tooltip="From Encode Slot Identity or Blend Identities."),
+                IdentitySocket.Input("identity", tooltip="From Encode Slot Identity or Blend Identities."),
                 io.String.Input("filename_prefix", default="identities/person",
                                 tooltip="Folder and name below ComfyUI's output folder; a number is added."),
             ],
-            outputs=[Identity.Output(display_name="identity", tooltip="The same identity.")],
+            outputs=[IdentitySocket.Output(display_name="identity", tooltip="The same identity.")],
         )  # fmt: skip
 
     @classmethod
@@ -161,7 +161,7 @@ class RefVidLoadIdentity(Node):
             description="An identity from its file, with the picture that was kept in it.",
             inputs=[io.Combo.Input("file", options=sorted(files), tooltip="An identity file (.safetensors) in ComfyUI's input folder.")],
             outputs=[
-                Identity.Output(display_name="identity", tooltip="For Apply Identity and Blend Identities."),
+                IdentitySocket.Output(display_name="identity", tooltip="For Apply Identity and Blend Identities."),
                 io.Image.Output(display_name="preview", tooltip="The picture that shows the subject best."),
             ],
         )  # fmt: skip
@@ -186,12 +186,12 @@ class RefVidBlendIdentities(Node):
             category=CATEGORY,
             description="Someone between two people, both read with the same adapter.",
             inputs=[
-                Identity.Input("first", tooltip="An identity."),
-                Identity.Input("second", tooltip="Another one."),
+                IdentitySocket.Input("first", tooltip="An identity."),
+                IdentitySocket.Input("second", tooltip="Another one."),
                 io.Float.Input("share", default=0.5, min=0.0, max=1.0, step=0.01,
                                tooltip="Share of the second: 0 is the first alone, 1 the second."),
             ],
-            outputs=[Identity.Output(display_name="identity", tooltip="For Apply Identity and Save Identity.")],
+            outputs=[IdentitySocket.Output(display_name="identity", tooltip="For Apply Identity and Save Identity.")],
         )  # fmt: skip
 
     @classmethod

@@ -18,7 +18,7 @@ from ..core.long_video import LongVideo
 from ..core.references import Reference
 from ..hosts.comfy.adapters import LoadedAdapter
 
-MOST_NUMBER = sys.float_info.max  # of an input without bounds
+_MOST_NUMBER = sys.float_info.max  # of an input without bounds
 MOST_CHOICES = 20  # that a message lists
 
 
@@ -158,7 +158,7 @@ def _fits(one: io.Input, value: Any) -> bool:
 
 
 def _bounds(one: io.Int.Input | io.Float.Input) -> tuple[float, float]:
-    return -MOST_NUMBER if one.min is None else one.min, MOST_NUMBER if one.max is None else one.max
+    return -_MOST_NUMBER if one.min is None else one.min, _MOST_NUMBER if one.max is None else one.max
 
 
 def _refused(schema: io.Schema, one: io.Input, label: str, value: Any) -> str:

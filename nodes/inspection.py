@@ -2,9 +2,9 @@
 
 from comfy_api.latest import io, ui
 
-from ..core.inspection import report
+from ..core.inspection import inspection_report
 from ..drawing.inspection import draw_inspection
-from ..hosts.comfy.inspection import inspect_references
+from ..hosts.comfy.inspection import inspect_comfy_references
 from .sockets import CATEGORY, Node
 
 
@@ -32,7 +32,7 @@ class RefVidInspect(Node):
 
     @classmethod
     def execute(cls, model, positive, latent, vae=None) -> io.NodeOutput:
-        inspection, pictures = inspect_references(model, positive, latent, vae)
-        said = report(inspection)
+        inspection, pictures = inspect_comfy_references(model, positive, latent, vae)
+        said = inspection_report(inspection)
         drawn = draw_inspection(inspection, pictures)[None]
         return io.NodeOutput(drawn, said, ui=ui.PreviewImage(drawn, cls=cls))

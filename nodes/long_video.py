@@ -6,7 +6,7 @@ from ..backbones.wan.geometry import GROUP
 from ..core.frames import CLOCKS
 from ..core.long_video import LongVideo
 from ..hosts.comfy.long_video import between
-from .sockets import CATEGORY, Node, Plan
+from .sockets import CATEGORY, LongVideoSocket, Node
 
 
 class RefVidKeyframes(Node):
@@ -29,7 +29,7 @@ class RefVidKeyframes(Node):
             ],
             outputs=[
                 io.Image.Output(display_name="pair", is_output_list=True, tooltip="Two neighbouring key frames, for Between Key Frames."),
-                Plan.Output(display_name="plan", tooltip="For Between Key Frames and Join Segments."),
+                LongVideoSocket.Output(display_name="plan", tooltip="For Between Key Frames and Join Segments."),
             ],
         )  # fmt: skip
 
@@ -55,7 +55,7 @@ class RefVidInbetween(Node):
                 io.Conditioning.Input("negative", tooltip="The negative prompt."),
                 io.Vae.Input("vae", tooltip="The VAE of the model's family."),
                 io.Image.Input("pair", tooltip="From Key Frames."),
-                Plan.Input("plan", tooltip="From Key Frames."),
+                LongVideoSocket.Input("plan", tooltip="From Key Frames."),
                 io.Combo.Input("clock", optional=True, options=list(CLOCKS), default=CLOCKS[0], advanced=True,
                                tooltip="Timestep of the key frames, as in Replace Frames."),
             ],
@@ -89,7 +89,7 @@ class RefVidJoinSegments(Node):
             is_input_list=True,
             inputs=[
                 io.Image.Input("segments", tooltip="From VAE Decode, one for each pair."),
-                Plan.Input("plan", tooltip="From Key Frames."),
+                LongVideoSocket.Input("plan", tooltip="From Key Frames."),
             ],
             outputs=[io.Image.Output(display_name="clip", tooltip="The long video.")],
         )  # fmt: skip

@@ -3,11 +3,11 @@
 from comfy_api.latest import io
 
 from ..core.controls import SEES, Controls, FrameWindow, StepWindow
-from ..core.recipes import AUTO, RECIPES
+from ..core.recipes import AUTO_RECIPE, RECIPES
 from ..hosts.comfy.pictures import MASK_SENSES, make_references, preview
 from ..hosts.comfy.references import apply_references
-from ..kernels.paths import NAMES
-from .sockets import CATEGORY, Node, References
+from ..kernels.paths import ATTENTION_NAMES
+from .sockets import CATEGORY, Node, ReferencesSocket
 
 MOST_REFERENCES = 8
 
@@ -54,7 +54,7 @@ class RefVidReference(Node):
                                  tooltip="Count the tokens at the mask's edge by the share that it covers (alpha mattes)."),
             ],
             outputs=[
-                References.Output(display_name="reference", tooltip="For Apply References; chain several into its slots."),
+                ReferencesSocket.Output(display_name="reference", tooltip="For Apply References; chain several into its slots."),
                 io.Image.Output(display_name="preview", tooltip="The masked picture on grey, before it is fitted to the video."),
             ],
         )  # fmt: skip
@@ -75,7 +75,7 @@ class RefVidApplyReferences(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         slots = io.Autogrow.TemplatePrefix(
-            input=References.Input("reference", tooltip="From Masked Reference."),
+            input=ReferencesSocket.Input("reference", tooltip="From Masked Reference."),
             prefix="reference_", min=1, max=MOST_REFERENCES,
         )  # fmt: skip
         return io.Schema(
@@ -92,14 +92,14 @@ class RefVidApplyReferences(Node):
                 io.Vae.Input("vae", tooltip="The VAE of the model's family."),
                 io.Latent.Input("latent", tooltip="The empty video latent; its size is the canvas of the references."),
                 io.Autogrow.Input("references", template=slots, tooltip="Up to eight references in all."),
-                io.Combo.Input("recipe", options=[AUTO, *RECIPES], default=AUTO,
+                io.Combo.Input("recipe", options=[AUTO_RECIPE, *RECIPES], default=AUTO_RECIPE,
                                tooltip="How references enter. auto reads it from the model's file. saber: masked references "
                                "after the video. phantom: Phantom weights. bernini: Bernini-R weights. videomaker: weights "
                                "trained as VideoMaker."),
                 io.Combo.Input("null_pass", options=["recipe", "keep", "drop", "zero"], default="recipe", advanced=True,
                                tooltip="What the pass without the prompt has of the references: all, none, or zero latents; with KSampler and "
                                "with our guiders. recipe: as the weights were trained; a table on the help page has it."),
-                io.Combo.Input("attention", optional=True, options=list(NAMES), default=NAMES[0], advanced=True,
+                io.Combo.Input("attention", optional=True, options=list(ATTENTION_NAMES), default=ATTENTION_NAMES[0], advanced=True,
                                tooltip="auto takes the fastest way that is exact: on a GPU the ways are timed once, before the first "
                                "step, and the log says which won. deterministic: a fixed order, nothing is timed. triton: this pack's "
                                "kernel, on NVIDIA GPUs. eager checks the others in plain torch, slowly."),
@@ -123,7 +123,7 @@ class RefVidApplyReferences(Node):
         references,
         recipe,
         null_pass,
-        attention=NAMES[0],
+        attention=ATTENTION_NAMES[0],
         low_noise_model=None,
     ) -> io.NodeOutput:
         given = [one for name in sorted(references) for one in references[name] or ()]

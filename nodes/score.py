@@ -19,7 +19,7 @@ from ..evaluation.clip import (
     score_report,
     sheet_row,
 )
-from .sockets import CATEGORY, Node, References
+from .sockets import CATEGORY, Node, ReferencesSocket
 
 SHEET_SCALE = 2
 
@@ -41,7 +41,7 @@ class RefVidScore(Node):
             is_output_node=True,
             inputs=[
                 io.Image.Input("clip", tooltip="The frames of the video, from VAE Decode or Get Video Components."),
-                References.Input("reference", tooltip="From Masked Reference: one picture, the subject asked for."),
+                ReferencesSocket.Input("reference", tooltip="From Masked Reference: one picture, the subject asked for."),
                 io.Mask.Input("subject_mask", optional=True,
                               tooltip="Where the subject is in the clip, white = subject: one mask a frame, or one for all. "
                               "Without it the subject is looked for by the reference's colours, which flatters."),

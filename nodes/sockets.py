@@ -9,10 +9,10 @@ from comfy_api.latest import io
 
 from .inputs import checked_names, literal_refusal, require_inputs
 
-References = io.Custom("REFVID_REFERENCE")  # list[core.references.Reference]
-Adapter = io.Custom("REFVID_ADAPTER")  # hosts.comfy.adapters.LoadedAdapter
-Identity = io.Custom("REFVID_IDENTITY")  # core.identity.Identity
-Plan = io.Custom("REFVID_LONG_VIDEO")  # core.long_video.LongVideo
+ReferencesSocket = io.Custom("REFVID_REFERENCE")  # list[core.references.Reference]
+AdapterSocket = io.Custom("REFVID_ADAPTER")  # hosts.comfy.adapters.LoadedAdapter
+IdentitySocket = io.Custom("REFVID_IDENTITY")  # core.identity.Identity
+LongVideoSocket = io.Custom("REFVID_LONG_VIDEO")  # core.long_video.LongVideo
 CATEGORY = "refvid"
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ...core.geometry import Geometry
 from ...core.positions import grid_positions, rope_angles, sinusoid
 from ...kernels.grouped import Attend
-from ..base import Identities, Tail, attend_all
+from ..base import IdentityTokens, Tail, attend_all
 from .attention import EPSILON, Context, CrossAttention, ImageCrossAttention, SelfAttention
 from .files import DiTConfig
 
@@ -143,7 +143,7 @@ class WanDiT(nn.Module):
         context_bias: Tensor | None = None,
         image_features: Tensor | None = None,
         tail: Tail | None = None,
-        identities: Identities | None = None,
+        identities: IdentityTokens | None = None,
     ) -> Tensor:
         """Flow velocity.
 
@@ -160,7 +160,7 @@ class WanDiT(nn.Module):
         context_bias: Tensor | None = None,
         image_features: Tensor | None = None,
         tail: Tail | None = None,
-        identities: Identities | None = None,
+        identities: IdentityTokens | None = None,
     ) -> tuple[Tensor, Tensor]:
         """What `forward` gives, and the tail's tokens after the last block (B, R, C)."""
         grid = (latent.shape[2], latent.shape[3], latent.shape[4])
@@ -243,7 +243,7 @@ def _mlp(width_in: int, activation: nn.Module, width: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(width_in, width), activation, nn.Linear(width, width))
 
 
-def _with_identities(context: Context, identities: Identities) -> Context:
+def _with_identities(context: Context, identities: IdentityTokens) -> Context:
     """The context with the identities' tokens behind the text: cross-attention has no positions."""
     text, tokens = context.text, identities.tokens.to(context.text)
     joined = torch.cat([text, tokens.expand(len(text), -1, -1)], dim=1)

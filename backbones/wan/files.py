@@ -16,7 +16,7 @@ from ...core.records import read_object
 from ...core.semantic import is_module_key
 from .geometry import HEAD_SIZE, WAN_2_1, geometry_of
 
-ValueT = TypeVar("ValueT")
+_ValueT = TypeVar("_ValueT")
 PREFIXES = (
     "model.diffusion_model.",
     "model.model.",
@@ -46,11 +46,11 @@ RELATIVE = UMT5_FIRST + "0.SelfAttention.relative_attention_bias.weight"
 TOKENIZER = "spiece_model"
 SECOND_NAME = "encoder.embed_tokens.weight"  # of shared.weight
 UMT5 = "a UMT5 in ComfyUI's format"
-VAE = "a Wan VAE in original format"
+WAN_VAE = "a Wan VAE in original format"
 WAN_2_2_VAE = "decoder.upsamples.0.upsamples.0.residual.2.weight"  # in it, and in no other
 
 
-def bare_dit(state: Mapping[str, ValueT], name: str) -> dict[str, ValueT]:
+def bare_dit(state: Mapping[str, _ValueT], name: str) -> dict[str, _ValueT]:
     """A DiT's tensors without the prefix that all of them have, SAMA's modules left out. ValueError where some
     have another prefix than the others: what loads them would lose one kind."""
     mine = [key for key in state if not is_module_key(key)]
@@ -159,7 +159,7 @@ class UMT5Sizes:
 XXL = UMT5Sizes(256384, 4096, 24, 64, 64, 10240)  # which core knows by its last layer
 
 
-def encoder_weights(state: dict[str, ValueT]) -> dict[str, ValueT]:
+def encoder_weights(state: dict[str, _ValueT]) -> dict[str, _ValueT]:
     """A text encoder's weights among its file's tensors: without the tokenizer, and the second name that some
     files have for the table of words."""
     return {key: value for key, value in state.items() if key not in (TOKENIZER, SECOND_NAME)}
@@ -221,9 +221,9 @@ def _layers(state: Mapping[str, Tensor], prefix: str, name: str) -> int:
 
 def vae_width(state: Mapping[str, Tensor], name: str) -> int:
     """Channels of a Wan VAE's last layer's input, and of a 2.1's first layer; ValueError where it is no Wan VAE."""
-    return Shapes(state, name, VAE).sides("decoder.head.0.gamma", 4)[0]
+    return Shapes(state, name, WAN_VAE).sides("decoder.head.0.gamma", 4)[0]
 
 
 def vae22_widths(state: Mapping[str, Tensor], name: str) -> tuple[int, int]:
     """Channels of a Wan 2.2 VAE's first layer and of its last one's input; ValueError where it is no Wan VAE."""
-    return Shapes(state, name, VAE).sides("encoder.conv1.weight", 5)[0], vae_width(state, name)
+    return Shapes(state, name, WAN_VAE).sides("encoder.conv1.weight", 5)[0], vae_width(state, name)

@@ -18,7 +18,7 @@ from .vae22 import Wan22VAE
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 # Of a file's tensors, or of what stands for them, those of a module, under its names.
-Choice = Callable[[dict[str, Any]], dict[str, Any]]
+_Choice = Callable[[dict[str, Any]], dict[str, Any]]
 # Parameters that only some released variant has, and what it is called: they have a forward of their own.
 FOREIGN_KEYS = {
     "vace_patch_embedding.weight": "VACE",
@@ -105,7 +105,7 @@ def on_meta(build, *sizes):
 
 
 def fill_parameters(
-    model: ModuleT, path: str | Path, what: str, dtype: torch.dtype, device: str, mine: Choice = dict
+    model: ModuleT, path: str | Path, what: str, dtype: torch.dtype, device: str, mine: _Choice = dict
 ) -> ModuleT:
     """Give a module without storage its values from a file, of whose tensors `mine` chooses: every key once,
     every shape right, before anything is read. -> it, in eval mode."""

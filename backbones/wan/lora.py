@@ -7,12 +7,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...core.adapter import ADAPTER, ENCODER
+from ...core.adapter import _ADAPTER_KIND, ENCODER
 from ...core.checkpoint import KIND, read_safetensors, read_shapes, require_kind
 from ...core.identity import IDENTITY
-from ...core.lora import FORMAT, VIDEOMAKER, changes, matrices
+from ...core.lora import VIDEOMAKER_FORMAT, VIDEOMAKER_KIND, changes, matrices
 from ...core.recipes import TRAINED_FOR
-from ...core.semantic import KEYS, bare
+from ...core.semantic import SEMANTIC_KEYS, bare
 from .dit import WanDiT
 
 
@@ -34,10 +34,12 @@ OTHERS = (
     Other(
         "a Slot-ID adapter, whose LoRA reads what its encoder read of a video",
         (ENCODER,),
-        ADAPTER,
+        _ADAPTER_KIND,
         "give it to --adapter, with --identity",
     ),
-    Other("an editing adapter with SAMA's modules", KEYS, None, "`refvid edit` takes it as --adapter"),
+    Other(
+        "an editing adapter with SAMA's modules", SEMANTIC_KEYS, None, "`refvid edit` takes it as --adapter"
+    ),
     Other("an identity", (), IDENTITY, "--identity takes it"),
     Other(
         "a LoRA for a text encoder too",
@@ -74,7 +76,7 @@ def merge_lora_file(dit: WanDiT, path: str | Path, strength: float, what: str) -
         if metadata.get(KIND, "") == other.kind or any(bare(key).startswith(other.begins) for key in shapes):
             raise ValueError(f"{name} is {other.name}, not a LoRA alone: {other.belongs}")
     if KIND in metadata:
-        require_kind(metadata, VIDEOMAKER, FORMAT, name, "give a LoRA file")
+        require_kind(metadata, VIDEOMAKER_KIND, VIDEOMAKER_FORMAT, name, "give a LoRA file")
     changes(shapes, dict(dit.named_parameters()), name)
     merge_lora(dit, read_safetensors(path, what)[0], strength, name)
     return metadata.get(TRAINED_FOR)

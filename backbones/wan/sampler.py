@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .geometry import WAN_2_1
 
-TICKS = WAN_2_1.clock  # of the schedule a model was trained on, one to a timestep
+_TICKS = WAN_2_1.clock  # of the schedule a model was trained on, one to a timestep
 
 
 def flow_sigmas(steps: int, shift: float) -> Tensor:
@@ -18,8 +18,8 @@ def flow_sigmas(steps: int, shift: float) -> Tensor:
     if not 0 < shift < math.inf:
         raise ValueError(f"shift is {shift}; needed a number above 0")
     # The clock has so many ticks and "simple" picks whole ones, so the count is rounded as there.
-    ticks = torch.tensor([TICKS - int(i * TICKS / steps) for i in range(steps)] + [0])
-    clock = ticks.double() / TICKS
+    ticks = torch.tensor([_TICKS - int(i * _TICKS / steps) for i in range(steps)] + [0])
+    clock = ticks.double() / _TICKS
     return (shift * clock / (1 + (shift - 1) * clock)).float()
 
 

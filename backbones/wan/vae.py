@@ -11,16 +11,16 @@ from torch import Tensor, nn
 
 from ...core.geometry import Geometry
 from .geometry import WAN_2_1
-from .vae_layers import CausalConv, Downsample, Normalise, Past, Residual, Upsample, middle, run
+from .vae_layers import CausalConv, Downsample, Normalise, Past, Residual, Upsample, middle, run_layers
 
 # Wan 2.1's published statistics: the DiT sees (latent - mean) / deviation.
-LATENT_MEAN = (-0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508,
+LATENT_MEAN_16 = (-0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508,
                0.4134, -0.0715, 0.5517, -0.3632, -0.1922, -0.9497, 0.2503, -0.2921)  # fmt: skip
-LATENT_DEVIATION = (2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
+LATENT_DEVIATION_16 = (2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
                     3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160)  # fmt: skip
 
 
-class Encoder(nn.Module):
+class VAEEncoder(nn.Module):
     """Pictures of so many colours to latent channels."""
 
     def __init__(self, width: int, channels: int, colours: int = 3):
@@ -44,10 +44,10 @@ class Encoder(nn.Module):
         return [*stages, Residual(4 * width, 4 * width), Residual(4 * width, 4 * width)]
 
     def forward(self, x: Tensor, past: Past) -> Tensor:
-        return run([self.conv1, *self.downsamples, *self.middle, *self.head], x, past)
+        return run_layers([self.conv1, *self.downsamples, *self.middle, *self.head], x, past)
 
 
-class Decoder(nn.Module):
+class VAEDecoder(nn.Module):
     """Latent channels to pictures of so many colours."""
 
     def __init__(self, width: int, channels: int, colours: int = 3):
@@ -68,14 +68,14 @@ class Decoder(nn.Module):
         return [*stages, Upsample(2 * width, width, False), *(Residual(width, width) for _ in range(3))]
 
     def forward(self, x: Tensor, past: Past) -> Tensor:
-        return run([self.conv1, *self.middle, *self.upsamples, *self.head], x, past)
+        return run_layers([self.conv1, *self.middle, *self.upsamples, *self.head], x, past)
 
 
 class WanVAE(nn.Module):
     """Codes video in [-1, 1] as latents the DiT sees (normalised), and back."""
 
-    statistics: ClassVar = (LATENT_MEAN, LATENT_DEVIATION)
-    parts: ClassVar[tuple[type[Encoder], type[Decoder]]] = (Encoder, Decoder)
+    statistics: ClassVar = (LATENT_MEAN_16, LATENT_DEVIATION_16)
+    parts: ClassVar[tuple[type[VAEEncoder], type[VAEDecoder]]] = (VAEEncoder, VAEDecoder)
     fold: ClassVar[int] = (
         1  # pixels on a side that the encoder sees as one position; their colours are its channels
     )

@@ -13,17 +13,17 @@ from torch import Tensor, nn
 
 from ...core.geometry import Geometry
 from .geometry import WAN_2_2
-from .vae import Decoder, Encoder, WanVAE
-from .vae_layers import Downsample, Past, Remembers, Residual, Upsample, run
+from .vae import VAEDecoder, VAEEncoder, WanVAE
+from .vae_layers import Downsample, Past, Remembers, Residual, Upsample, run_layers
 
 # Wan 2.2's published statistics: the DiT sees (latent - mean) / deviation.
-LATENT_MEAN = (-0.2289, -0.0052, -0.1323, -0.2339, -0.2799, 0.0174, 0.1838, 0.1557,
+LATENT_MEAN_48 = (-0.2289, -0.0052, -0.1323, -0.2339, -0.2799, 0.0174, 0.1838, 0.1557,
                -0.1382, 0.0542, 0.2813, 0.0891, 0.1570, -0.0098, 0.0375, -0.1825,
                -0.2246, -0.1207, -0.0698, 0.5109, 0.2665, -0.2108, -0.2158, 0.2502,
                -0.2055, -0.0322, 0.1109, 0.1567, -0.0729, 0.0899, -0.2799, -0.1230,
                -0.0313, -0.1649, 0.0117, 0.0723, -0.2839, -0.2083, -0.0520, 0.3748,
                0.0152, 0.1957, 0.1433, -0.2944, 0.3573, -0.0548, -0.1681, -0.0667)  # fmt: skip
-LATENT_DEVIATION = (0.4765, 1.0364, 0.4514, 1.1677, 0.5313, 0.4990, 0.4818, 0.5013,
+LATENT_DEVIATION_48 = (0.4765, 1.0364, 0.4514, 1.1677, 0.5313, 0.4990, 0.4818, 0.5013,
                     0.8158, 1.0344, 0.5894, 1.0901, 0.6885, 0.6165, 0.8454, 0.4978,
                     0.5759, 0.3523, 0.7135, 0.6804, 0.5833, 1.4146, 0.8986, 0.5659,
                     0.7069, 0.5338, 0.4889, 0.4917, 0.4069, 0.4999, 0.6866, 0.4093,
@@ -78,7 +78,7 @@ class DownStage(Remembers, nn.Module):
         self.downsamples = nn.Sequential(*blocks, *([Downsample(channels_out, in_time)] if in_space else []))
 
     def forward(self, x: Tensor, past: Past) -> Tensor:
-        return run(self.downsamples, x, past) + self.avg_shortcut(x)
+        return run_layers(self.downsamples, x, past) + self.avg_shortcut(x)
 
 
 class UpStage(Remembers, nn.Module):
@@ -96,11 +96,11 @@ class UpStage(Remembers, nn.Module):
         self.upsamples = nn.Sequential(*blocks, *grown)
 
     def forward(self, x: Tensor, past: Past) -> Tensor:
-        out = run(self.upsamples, x, past)
+        out = run_layers(self.upsamples, x, past)
         return out if self.avg_shortcut is None else out + self.avg_shortcut(x, past)
 
 
-class Encoder22(Encoder):
+class Encoder22(VAEEncoder):
     """Folded pictures to latent channels."""
 
     def stages(self, width: int) -> list[nn.Module]:
@@ -112,7 +112,7 @@ class Encoder22(Encoder):
         ]
 
 
-class Decoder22(Decoder):
+class Decoder22(VAEDecoder):
     """Latent channels to folded pictures."""
 
     def stages(self, width: int) -> list[nn.Module]:
@@ -127,7 +127,7 @@ class Decoder22(Decoder):
 class Wan22VAE(WanVAE):
     """The same with 48 channels and a stride of 16; the published one is 160 wide and its decoder 256."""
 
-    statistics = (LATENT_MEAN, LATENT_DEVIATION)
+    statistics = (LATENT_MEAN_48, LATENT_DEVIATION_48)
     parts = (Encoder22, Decoder22)
     fold: ClassVar[int] = 2
 

@@ -91,8 +91,8 @@ class Residual(Remembers, nn.Module):
         self.shortcut = nn.Identity() if same else CausalConv(channels_in, channels_out, (1, 1, 1))
 
     def forward(self, x: Tensor, past: Past) -> Tensor:
-        out = run(self.residual, x, past)
-        return out + run([self.shortcut], x, past)
+        out = run_layers(self.residual, x, past)
+        return out + run_layers([self.shortcut], x, past)
 
 
 class FrameAttention(Remembers, nn.Module):
@@ -153,7 +153,7 @@ def middle(channels: int) -> nn.Sequential:
     return nn.Sequential(Residual(channels, channels), FrameAttention(channels), Residual(channels, channels))
 
 
-def run(layers: Iterable[nn.Module], x: Tensor, past: Past) -> Tensor:
+def run_layers(layers: Iterable[nn.Module], x: Tensor, past: Past) -> Tensor:
     """x (B, C, F, H, W) through layers one after the other."""
     for layer in layers:
         x = layer(x, past) if isinstance(layer, Remembers) else layer(x)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from refvid.kernels import segment_attention
-from refvid.kernels.tiles import HEAD_SIZES, KERNELS, SMALLEST, Plan, Tiles
+from refvid.kernels.tiles import HEAD_SIZES, KERNELS, SMALLEST, TilePlan, Tiles
 
 from .contenders import ERROR, GRADIENT_ERROR, THIS, error
 from .device import Device
@@ -151,7 +151,7 @@ def capability() -> int:
     return 10 * major + minor
 
 
-def launch(device: Device, kernel: str, plan: Plan, scene: Scene, values: list[Tensor]) -> Spy:
+def launch(device: Device, kernel: str, plan: TilePlan, scene: Scene, values: list[Tensor]) -> Spy:
     """One pass with this plan, forward or with gradients, and what the kernel's launch took of it."""
     spy = Spy(device, kernel)
     with planned(plan, spy):
@@ -165,7 +165,7 @@ def launch(device: Device, kernel: str, plan: Plan, scene: Scene, values: list[T
 
 
 @contextmanager
-def planned(plan: Plan, spy: Callable = LAUNCH) -> Iterator[None]:
+def planned(plan: TilePlan, spy: Callable = LAUNCH) -> Iterator[None]:
     """The kernels run with these tiles, and are watched."""
     with (
         mock.patch.object(segment_attention, "_plan", return_value=plan),
@@ -175,7 +175,7 @@ def planned(plan: Plan, spy: Callable = LAUNCH) -> Iterator[None]:
 
 
 def _why_not(
-    device: Device, kernel: str, plan: Plan, scene: Scene, values: list[Tensor], candidate: bool
+    device: Device, kernel: str, plan: TilePlan, scene: Scene, values: list[Tensor], candidate: bool
 ) -> str | None:
     """Why these tiles are dropped: they do not fit, are wrong, or spill; the tiles in use may, what gains on them shows."""
     backward = kernel != "forward"

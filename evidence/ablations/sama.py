@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...backbones.wan.loading import load_vae
-from ...demo.edits import KINDS
+from ...demo.edits import EDIT_KINDS
 from ...drawing.sheet import column_sheet
 from ...hosts.plain.edit_film import with_editing_adapter
 from ...hosts.plain.pipeline import Pipeline
@@ -48,7 +48,7 @@ def ablate_sama(config: SamaTraining, ablation: Ablation) -> list[str]:
     trained = ablation.runs({name: change(config) for name, change in SAMA_ARMS.items()}, sama_run)
     runs = trained | {name: [_without_model(name, ablation, config)] for name in WITHOUT_MODEL}
     head = (
-        f"{ablation.toys} unseen edits of each of {len(KINDS)} kinds, {config.motion_steps + config.steps} steps a run, "
+        f"{ablation.toys} unseen edits of each of {len(EDIT_KINDS)} kinds, {config.motion_steps + config.steps} steps a run, "
         f"of which +MA and both spend {config.motion_steps} on pretexts first, {ablation.seeds} training seeds, "
         f"{ablation.noises} noises an edit. In brackets 95 % intervals over the edits."
     )
@@ -77,7 +77,7 @@ def _trained_model(ablation: Ablation, config: SamaTraining, folder: Path) -> Pi
 def _sheet(ablation: Ablation, config: SamaTraining) -> None:
     """The first unseen edits of every kind, unselected, as the first runs of SHEET_ARMS make them."""
     pairs = config.edits
-    trials = [EditTrial(kind, ROWS_OF_KIND, pairs.frames, pairs.size) for kind in KINDS]
+    trials = [EditTrial(kind, ROWS_OF_KIND, pairs.frames, pairs.size) for kind in EDIT_KINDS]
     columns = {"source": torch.cat([trial.source for trial in trials])}
     for name in SHEET_ARMS:
         arm = SAMA_ARMS[name](config)
@@ -97,7 +97,7 @@ def _without_model(name: str, ablation: Ablation, config: SamaTraining) -> Figur
     )
 
 
-def _of_kinds(runs: list[FigureValues], figure: str, kinds: tuple[str, ...] = KINDS) -> Tensor:
+def _of_kinds(runs: list[FigureValues], figure: str, kinds: tuple[str, ...] = EDIT_KINDS) -> Tensor:
     """Each edit's mean over the training seeds, kinds in turn."""
     return torch.cat([mean_over_seeds(runs, kind, figure) for kind in kinds])
 
@@ -127,6 +127,6 @@ def _by_kind(runs: Runs) -> list[str]:
 
     rows = [
         [kind, *(cell(BOTH, figure, kind) for figure in EDIT_FIGURES), cell(CODED, "way", kind)]
-        for kind in KINDS
+        for kind in EDIT_KINDS
     ]
     return markdown([BOTH, *EDIT_FIGURES, f"way, {CODED}"], rows)

@@ -14,7 +14,7 @@ from ...backbones.wan.lora import merge_lora
 from ...core.checkpoint import read_safetensors
 from ...drawing.sheet import column_sheet
 from ...hosts.plain.pipeline import Pipeline, generate_in_rows
-from ...hosts.plain.references import References
+from ...hosts.plain.references import ReferencesRider
 from ...training.masks.references import GROUND
 from ...training.methods.videomaker.config import VideoMakerTraining
 from ...training.methods.videomaker.losses import photograph
@@ -142,7 +142,7 @@ def clips_with(
     pictures = torch.where(masks > 0.5, trial.pictures[given], GROUND)
     keep = F.max_pool2d(masks, dit.geometry.token).flatten(1).gt(0.5)
 
-    def shown(rows: slice) -> tuple[References, ...]:
+    def shown(rows: slice) -> tuple[ReferencesRider, ...]:
         latent = backbone.vae.encode(pictures[rows].unsqueeze(2).to(dit.device))[:, :, 0]
         return (photograph(dit, config, latent, keep[rows].to(dit.device)),)
 

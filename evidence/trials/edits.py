@@ -14,7 +14,7 @@ from ...core.editing import PREFIX, edit_prompt
 from ...core.recipes import Recipe
 from ...demo import edits, world
 from ...hosts.plain.pipeline import Pipeline, generate_in_rows
-from ...hosts.plain.source import Source
+from ...hosts.plain.source import SourceRider
 from ..tables import FigureValues, mean_over_noises
 from .clips import CODED, UNSEEN_SEED, seeds_of, through
 
@@ -32,8 +32,8 @@ UNEDITED = "source itself"  # a clip that no model made
 class EditTrial:
     """Unseen edits of one kind, in a size and length, that change their region by LEAST_CHANGE or more."""
 
-    def __init__(self, kind: str, count: int, frames: int = 9, size: int = world.SIZE):
-        generator = Generator().manual_seed(UNSEEN_SEED + 10 + edits.KINDS.index(kind))
+    def __init__(self, kind: str, count: int, frames: int = 9, size: int = world.WORLD_SIZE):
+        generator = Generator().manual_seed(UNSEEN_SEED + 10 + edits.EDIT_KINDS.index(kind))
         drawn = edits.sample_edits(kind, 4 + 2 * count, generator, frames, size)
         change = _distance(drawn.source, drawn.target, drawn.region)
         rows = change.ge(LEAST_CHANGE).nonzero()[:count, 0]
@@ -71,7 +71,7 @@ def evaluate_edits(backbone: Pipeline, recipe: Recipe, count: int, noises: int) 
     """Figures of `count` unseen edits of every kind, means over the noises, in the size and length of the backbone's
     settings. `backbone` carries an editing adapter's LoRA and modules."""
     values, settings = {}, backbone.settings
-    for kind in edits.KINDS:
+    for kind in edits.EDIT_KINDS:
         trial = EditTrial(kind, count, settings.frames, settings.height)
 
         def measure(noise: int, trial: EditTrial = trial) -> dict[str, Tensor]:
@@ -82,10 +82,10 @@ def evaluate_edits(backbone: Pipeline, recipe: Recipe, count: int, noises: int) 
 
 
 def without_model(
-    name: str, vae: VideoVAE, count: int, frames: int = 9, size: int = world.SIZE
+    name: str, vae: VideoVAE, count: int, frames: int = 9, size: int = world.WORLD_SIZE
 ) -> FigureValues:
     """Figures of clips that no model made, by a name of WITHOUT_MODEL."""
-    trials = {kind: EditTrial(kind, count, frames, size) for kind in edits.KINDS}
+    trials = {kind: EditTrial(kind, count, frames, size) for kind in edits.EDIT_KINDS}
     return {kind: trial.measure(WITHOUT_MODEL[name](vae, trial)) for kind, trial in trials.items()}
 
 
@@ -94,10 +94,10 @@ def edited(backbone: Pipeline, recipe: Recipe, trial: EditTrial, noise: int) -> 
     """The trial's clips (N, 3, F, H, W), as `hosts.plain.edit_film.edit_film` makes each by itself with the seed
     that `clips.seed_of` gives."""
 
-    def source(rows: slice) -> tuple[Source, ...]:
+    def source(rows: slice) -> tuple[SourceRider, ...]:
         vae, modules = backbone.vae, backbone.modules if recipe.types else None
         latent = vae.encode(trial.source[rows].to(vae.device, vae.dtype))
-        return (Source(latent, recipe, modules),)
+        return (SourceRider(latent, recipe, modules),)
 
     seeds = seeds_of(backbone.settings, len(trial), noise)
     return generate_in_rows(backbone, trial.prompts, seeds, source, PREFIX)

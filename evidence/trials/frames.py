@@ -19,7 +19,7 @@ from ...core.guidance import Guidance, Scale, joint
 from ...core.long_video import LongVideo
 from ...demo import captions, world
 from ...drawing.sheet import column_sheet, contact_sheet
-from ...hosts.plain.long_video import Parts, generate_long
+from ...hosts.plain.long_video import FinishedParts, generate_long
 from ...hosts.plain.pipeline import Pipeline, Progress, Request, generate
 from ..tables import FigureValues, Interval, interval_lines, interval_of, mean_over_noises, write_report
 from .clips import CODED, TRUTH, UNSEEN_SEED, seeded, through
@@ -124,7 +124,7 @@ def _between(
     scenes = world.sample_scenes(toys, generator)
     moving = scenes.direction % world.DIRECTIONS.index("still")  # it is the last
     cast = (world.sample_identities(toys, generator), replace(scenes, direction=moving))
-    starts = torch.randint(0, world.LENGTH - APART, (toys,), generator=generator)
+    starts = torch.randint(0, world.WORLD_LENGTH - APART, (toys,), generator=generator)
     truth, _ = world.render(*cast, world.moments(APART + 1, 1, starts), settings.height)
     prompts = captions.captions([cast], stride=1)
     share = torch.linspace(0, 1, APART + 1)[1:-1, None, None]
@@ -190,7 +190,7 @@ def _long_clip(
     keys = Request(f"{prompt} at stride 12", seeded(backbone.settings, toy, noise), references)
     between = replace(keys, prompt=f"{prompt} at stride 1", references=references if every else ())
     with TemporaryDirectory() as parts:
-        return generate_long(backbone, plan, keys, between, Parts(Path(parts), ""))
+        return generate_long(backbone, plan, keys, between, FinishedParts(Path(parts), ""))
 
 
 def _joins(videos: list[Tensor], plan: LongVideo) -> list[Interval]:

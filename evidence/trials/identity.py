@@ -15,7 +15,7 @@ from ...core.reference_video import cover, make_reference_video
 from ...core.slots import SlotEncoder, SlotsConfig
 from ...demo import captions, world
 from ...evaluation.statistics import hits
-from ...hosts.plain.identities import People, Person
+from ...hosts.plain.identities import PeopleRider, Person
 from ...hosts.plain.pipeline import Pipeline, Settings, generate_in_rows
 from .. import toy_figures
 from ..dynamics import dynamics_of, kind_of
@@ -171,8 +171,8 @@ def clips_of_identity(
     """Clips (N, 3, F, H, W) with joint guidance, whose null pass has no words and nobody, or without identities.
     Noise depends on the toy and the number of the noise alone."""
 
-    def people(rows: slice) -> tuple[People, ...]:
-        return () if tokens is None or nobody is None else (People((Person(tokens[rows]),), nobody),)
+    def people(rows: slice) -> tuple[PeopleRider, ...]:
+        return () if tokens is None or nobody is None else (PeopleRider((Person(tokens[rows]),), nobody),)
 
     seeds = seeds_of(backbone.settings, len(trial), noise)
     return generate_in_rows(backbone, trial.prompts, seeds, people)

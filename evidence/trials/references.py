@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor
 
-from ...core.recipes import AUTO, choose_recipe
+from ...core.recipes import AUTO_RECIPE, choose_recipe
 from ...core.references import Reference, make_reference
 from ...demo import captions, world
 from ...drawing.sheet import column_sheet, masked_cell
@@ -128,7 +128,7 @@ def evaluate_references(
 ) -> ReferenceReport:
     """Generate every toy with its own reference, another toy's, none, and with another's caption, at the same noise;
     write score.json and score.png into `folder`. With several seeds a toy's value is the mean over its noises."""
-    choose_recipe(AUTO, backbone.recipe)  # refused before anything is rendered
+    choose_recipe(AUTO_RECIPE, backbone.recipe)  # refused before anything is rendered
     settings = backbone.settings
     trial = Trial(toys, settings.frames, settings.height)
     variants, own = trial.variants(), Variant(TRUTH, torch.arange(toys), torch.arange(toys))

@@ -1,10 +1,10 @@
 """refvid inside ComfyUI: everything that knows ModelPatcher, conditioning or a sampler."""
 
-from .evaluation import register
+from .evaluation import register_rider
 from .frames import Frames
 from .identities import People
 from .references import References
 from .source.rider import Source
 
 for kind in (References, People, Frames, Source):
-    register(kind)
+    register_rider(kind)

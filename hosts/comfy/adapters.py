@@ -12,7 +12,7 @@ from comfy.model_patcher import CoreModelPatcher
 from torch import Tensor
 
 from ...backbones.wan.geometry import WAN
-from ...core.adapter import Adapter, load_adapter
+from ...core.adapter import SlotAdapter, load_adapter
 from ...core.identity import Identity
 from ...core.reference_video import ReferenceVideo, cover, make_reference_video
 from ...core.slots import Encoded, SlotEncoder
@@ -23,11 +23,11 @@ from .families import wan
 class LoadedAdapter:
     """An adapter with its encoder where ComfyUI moves and casts its weights."""
 
-    adapter: Adapter
+    adapter: SlotAdapter
     encoder: CoreModelPatcher
 
 
-def load(path: str, what: str = "adapter") -> LoadedAdapter:
+def load_comfy_adapter(path: str, what: str = "adapter") -> LoadedAdapter:
     """An adapter from its file; ValueError as `core.adapter.load_adapter` says."""
     adapter = load_adapter(path, WAN, what)
     device, offload = (
@@ -40,7 +40,7 @@ def load(path: str, what: str = "adapter") -> LoadedAdapter:
     return LoadedAdapter(adapter, patcher)
 
 
-def encode_identity(
+def encode_comfy_identity(
     loaded: LoadedAdapter, vae, clip: Tensor, masks: Tensor | None, anchor: int | None
 ) -> tuple[Identity, ReferenceVideo, Encoded]:
     """Who is in a clip (F, H, W, 3) with masks (F or 1, H, W) or none -> the identity, the clip as it was

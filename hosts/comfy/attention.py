@@ -13,7 +13,7 @@ from comfy.ldm.modules import attention as core_attention
 from torch import Tensor
 
 from ...kernels.grouped import Attend, Groups, grouped_attention
-from ...kernels.paths import AUTO, DETERMINISTIC, REMOVAL, SDPA, Need, choose_path, tell_path
+from ...kernels.paths import ANY_ATTENTION, DETERMINISTIC, REMOVAL, SDPA, Need, choose_path, tell_path
 from ...kernels.segment_attention import why_not
 from ...kernels.segments import too_many
 
@@ -64,7 +64,7 @@ class Rule:
             return _run_whole(self.path, self.whole, query, key, value, self._mask_row(key), args, kwargs)
         path = self.path
         if not torch.compiler.is_compiling() and previous is not self.behind:
-            name = DETERMINISTIC if self.name == AUTO else self.name
+            name = DETERMINISTIC if self.name == ANY_ATTENTION else self.name
             need = need_of(self.bias is not None, self.groups, previous, query.device, query.dtype)
             choice = choose_path(need, name)
             tell_path(choice)
@@ -92,7 +92,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Reading:
+class TextReading:
     """What one evaluation asks of every block's reading of the text: identities' tokens (B, n, C) behind it, added to the logits of
     their keys (1, n), queries that read different ones."""
 
@@ -138,7 +138,7 @@ class Muted:
     """Reading by all but the last `count` tokens, which get nothing; the others read as they would."""
 
     count: int
-    reading: Reading | None
+    reading: TextReading | None
     neutral = False
 
     def attend(
@@ -172,7 +172,7 @@ def _with_bias(run: Callable, biased: Callable, args, kwargs) -> Attend:
 
 
 def block_override(
-    references: Rule | None, identities: Reading | Muted | None, text_call: int, previous: Callable | None
+    references: Rule | None, identities: TextReading | Muted | None, text_call: int, previous: Callable | None
 ) -> Callable | None:
     """An attention override for one block, or None where nothing asks for one. A block's first call is its self-attention, which follows
     the references' rule; call number `text_call` reads the text; others are left alone. Calls the override that was there, or

@@ -18,7 +18,7 @@ from .source.modules import attach_from_model_file, modules_of
 
 logger = logging.getLogger(__name__)
 
-DTYPES = {
+DIT_DTYPES = {
     "default": None,
     "fp32": torch.float32,
     "bf16": torch.bfloat16,
@@ -31,7 +31,7 @@ UMT5_MARK = "encoder.block.23.layer.1.DenseReluDense.wi_1.weight"
 
 
 @dataclass(frozen=True)
-class Backbone:
+class LoadedBackbone:
     """The three parts, and one line that says what they are."""
 
     model: ModelPatcher
@@ -42,20 +42,20 @@ class Backbone:
 
 def load_backbone(
     diffusion_model: str, text_encoder: str, vae: str, weight_dtype: str, shift: float
-) -> Backbone:
+) -> LoadedBackbone:
     """Load by file name. ValueError names the input whose file is not what is needed."""
     model = load_model(
-        model_file("diffusion_models", diffusion_model, "diffusion_model"), DTYPES[weight_dtype]
+        model_file("diffusion_models", diffusion_model, "diffusion_model"), DIT_DTYPES[weight_dtype]
     )
-    wan_vae = load_vae(model_file("vae", vae, "vae"))
+    wan_vae = load_comfy_vae(model_file("vae", vae, "vae"))
     wan.require_vae(wan_vae, model)
-    clip = load_text_encoder(model_file("text_encoders", text_encoder, "text_encoder"))
+    clip = load_comfy_text_encoder(model_file("text_encoders", text_encoder, "text_encoder"))
     known = "sama (its modules are in the file)" if modules_of(model) is not None else file_recipe(model)
     described = (
         f"{diffusion_model}: {wan.describe(model)}; trained for {known or 'no recipe named in the file'}"
     )
     logger.info("refvid: %s", described)
-    return Backbone(with_shift(model, shift), clip, wan_vae, described)
+    return LoadedBackbone(with_shift(model, shift), clip, wan_vae, described)
 
 
 def load_model(path: str, dtype: torch.dtype | None) -> ModelPatcher:
@@ -66,7 +66,7 @@ def load_model(path: str, dtype: torch.dtype | None) -> ModelPatcher:
     return attach_from_model_file(model, path)
 
 
-def load_vae(path: str) -> comfy.sd.VAE:
+def load_comfy_vae(path: str) -> comfy.sd.VAE:
     """A VAE through core's loader."""
     require_vae_file(path)
     state, metadata = comfy.utils.load_torch_file(path, return_metadata=True)
@@ -76,7 +76,7 @@ def load_vae(path: str) -> comfy.sd.VAE:
     return vae
 
 
-def load_text_encoder(path: str) -> comfy.sd.CLIP:
+def load_comfy_text_encoder(path: str) -> comfy.sd.CLIP:
     """UMT5 of any size: core's loader knows the published one, the sizes of others are read from their tensors."""
     sizes = require_umt5(path)
     embeddings, wan = folder_paths.get_folder_paths("embeddings"), comfy.sd.CLIPType.WAN

@@ -13,15 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...kernels.whole import WHOLE
+from ...kernels.whole import WHOLE_ATTENTION
 from . import recall, wire
-from .attention import OVERRIDE, Muted, Reading, Rule, block_override
+from .attention import OVERRIDE, Muted, Rule, TextReading, block_override
 from .evaluation import Embedded, Inside, Rider, TailRule, TextRule
 from .families import wan
 
 
 class Sequence:
-    """What riders put behind video (a `Tail`, or `recall.Recalled`) and text in one evaluation. Lives as long
+    """What riders put behind video (a `TailInBlocks`, or `recall.Recalled`) and text in one evaluation. Lives as long
     as it."""
 
     def __init__(self, inside: Inside, riders: list[Rider]):
@@ -60,7 +60,7 @@ class Sequence:
         return out
 
 
-class Tail:
+class TailInBlocks:
     """Tokens behind the video in one evaluation of the model. Lives as long as that."""
 
     def __init__(self, inside: Inside, tail: TailRule, embedded: list[Embedded], rule: Rule):
@@ -102,8 +102,8 @@ class Tail:
         return self.keep_in(rule=self.rule, block=options[wan.RAN], count=self.tokens.shape[1])
 
     def unread(
-        self, reading: Reading | None, options: dict[str, Any]
-    ) -> tuple[Reading | Muted | None, dict[str, Any]]:
+        self, reading: TextReading | None, options: dict[str, Any]
+    ) -> tuple[TextReading | Muted | None, dict[str, Any]]:
         """How this block reads the text where the tail does not, and the patch that takes back what its
         output layer adds to nothing."""
         if self._reads_text:
@@ -137,14 +137,14 @@ class Tail:
         return wan.join_modulation(vec, self._clean, self._noisiest, video, self.tokens.shape[1])
 
 
-def _reading(inside: Inside, riders: list[Rider]) -> Reading | None:
+def _reading(inside: Inside, riders: list[Rider]) -> TextReading | None:
     """How the text is read with what riders put behind it; None where none does."""
     found = [rider.embed_text(inside) for rider in riders]
     tokens = [one for one in found if one is not None]
     if not tokens:
         return None
     rule = inside.text or TextRule()
-    return Reading(torch.cat(tokens, dim=1), rule.bias, rule.groups)
+    return TextReading(torch.cat(tokens, dim=1), rule.bias, rule.groups)
 
 
 def _tail(inside: Inside, riders: list[Rider]) -> tuple[Any, list[tuple[Rider, Embedded]]]:
@@ -161,14 +161,14 @@ def _tail(inside: Inside, riders: list[Rider]) -> tuple[Any, list[tuple[Rider, E
     embedded = [(rider, one) for rider, one in found if one is not None]
     if known is None or rule is None or not embedded:
         return None, []
-    tail = Tail(inside, known, [one for _, one in embedded], rule)
+    tail = TailInBlocks(inside, known, [one for _, one in embedded], rule)
     if kept is not None:
         tail.keep_in = partial(recall.Recording, kept=kept)
     return tail, embedded
 
 
 def _rule(tail: TailRule, options: dict[str, Any]) -> Rule:
-    whole = WHOLE[tail.path](tail.groups) if tail.path in WHOLE else None
+    whole = WHOLE_ATTENTION[tail.path](tail.groups) if tail.path in WHOLE_ATTENTION else None
     return Rule(tail.bias, tail.groups, tail.attention, tail.path, whole, options.get(wire.PATH_BEHIND))
 
 

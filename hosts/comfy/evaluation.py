@@ -11,27 +11,27 @@ from ...core.geometry import Geometry
 from ...core.layout import Layout
 from ...core.references import Arranged
 from ...kernels.grouped import Groups
-from ...kernels.paths import AUTO
+from ...kernels.paths import ANY_ATTENTION
 from . import wire
 from .families import wan
-from .run import Run
+from .run import SamplerRun
 
 Options = dict[str, Any]  # of a condition, or all that a condition of a run has
 
 
 @dataclass(frozen=True)
-class Behind:
+class StreamsBehindVideo:
     """Streams of tokens behind the video: their layout, which of the tokens are kept (B, n) and soft masks;
     cells (F, h, w) int64 of the video's latent, bit k where stream k acts, or None for everywhere; the
     attention that is asked for, by name."""
 
     arranged: Arranged
     cells: Tensor | None = None
-    attention: str = AUTO
+    attention: str = ANY_ATTENTION
 
 
 @dataclass(frozen=True)
-class BehindText:
+class GroupsBehindText:
     """Tokens behind the text: the sizes of groups of them that are read apart; bias (1, n), added to the
     logits of their keys; cells (F, h, w) int64 of the video's latent, bit k where group k is read, or None
     for everywhere."""
@@ -72,13 +72,13 @@ class Evaluation:
     t: Tensor
     text: int
     parts: tuple[Any, ...]
-    behind: tuple[Behind, ...] = ()
-    behind_text: tuple[BehindText, ...] = ()
+    behind: tuple[StreamsBehindVideo, ...] = ()
+    behind_text: tuple[GroupsBehindText, ...] = ()
 
     @property
     def riders(self) -> list["Rider"]:
         """Those of its parts, as they act."""
-        return in_order(self.parts)
+        return _in_order(self.parts)
 
     @property
     def video(self) -> Tensor:
@@ -126,7 +126,7 @@ class Inside:
     nothing acts there."""
 
     module: Any
-    call: wan.Call
+    call: wan.ForwardCall
     state: Tensor
     tail: TailRule | None
     text: TextRule | None
@@ -213,7 +213,7 @@ class Rider:
         """ValueError where the conditions of a run do not belong together."""
 
     @classmethod
-    def run(cls, given: Run, execute: Callable[[Run], Any]) -> Any:
+    def run(cls, given: SamplerRun, execute: Callable[[SamplerRun], Any]) -> Any:
         """The whole run. -> its samples."""
         return execute(given)
 
@@ -236,7 +236,7 @@ class Rider:
         """The evaluation with what is its own: outside of the module that may be compiled."""
         return evaluation
 
-    def called(self, call: wan.Call) -> None:
+    def called(self, call: wan.ForwardCall) -> None:
         """Changes the call of the module."""
 
     def embed(self, inside: Inside) -> Embedded | None:
@@ -260,7 +260,7 @@ class Rider:
 _kinds: list[type[Rider]] = []
 
 
-def register(kind: type[Rider]) -> None:
+def register_rider(kind: type[Rider]) -> None:
     """Make a kind of rider known. Riders act in the order in which their kinds were registered."""
     if kind not in _kinds:
         _kinds.append(kind)
@@ -271,7 +271,7 @@ def kinds() -> tuple[type[Rider], ...]:
     return tuple(_kinds)
 
 
-def in_order(parts: Iterable[Any]) -> list[Rider]:
+def _in_order(parts: Iterable[Any]) -> list[Rider]:
     """The riders among the parts of an evaluation, as they act."""
     by_kind = {type(part): part for part in parts}
     return [by_kind[kind] for kind in _kinds if kind in by_kind]
@@ -279,7 +279,7 @@ def in_order(parts: Iterable[Any]) -> list[Rider]:
 
 def spare(parts: Iterable[Any], x: Tensor) -> int:
     """Frames behind the video's of what a sampler holds."""
-    return sum(rider.spare(x) for rider in in_order(parts))
+    return sum(rider.spare(x) for rider in _in_order(parts))
 
 
 def recipe_carried(options: Options) -> str | None:

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from ...backbones.wan.files import (
     TOKENIZER,
-    VAE,
     WAN_2_2_VAE,
+    WAN_VAE,
     UMT5Sizes,
     bare_dit,
     dit_config,
@@ -72,7 +72,7 @@ def require_vae_file(path: str, what: str = "vae") -> None:
     """ValueError unless a file is a whole Wan 2.1 or 2.2 VAE."""
     shapes, _ = read_shapes(path, what)
     name = f"{what}: {Path(path).name}"
-    width, sides = vae_width(shapes, name), Shapes(shapes, name, VAE)
+    width, sides = vae_width(shapes, name), Shapes(shapes, name, WAN_VAE)
     with torch.device("meta"):
         if WAN_2_2_VAE in shapes:
             model = comfy.ldm.wan.vae2_2.WanVAE(dim=160, z_dim=WAN_2_2.channels, **VAE_CONFIG)

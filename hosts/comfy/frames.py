@@ -18,7 +18,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ...core.frames import Given, Placed, given_frames
+from ...core.frames import GivenFrames, Placed, given_frames
 from . import wire
 from .evaluation import Evaluation, Options, Rider
 from .families import wan
@@ -36,9 +36,9 @@ class AttachedFrames:
     clock: str
 
     @property
-    def given(self) -> Given:
+    def given(self) -> GivenFrames:
         """The same as the core has them."""
-        return Given(self.latent, self.replaced, self.clock)
+        return GivenFrames(self.latent, self.replaced, self.clock)
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Frames(Rider):
             evaluation = evaluation.having(replace(self, still=still))
         return replace(evaluation, x=self.estimate(evaluation.x))
 
-    def called(self, call: wan.Call) -> None:
+    def called(self, call: wan.ForwardCall) -> None:
         if self.still is not None:
             call.require_plain_sequence()
             clock = call.timestep if call.timestep.ndim == 2 else call.timestep[:, None]
@@ -109,7 +109,7 @@ class Frames(Rider):
         return video if denoised.shape[2] == frames else torch.cat([video, denoised[:, :, frames:]], dim=2)
 
 
-def attach(conditioning: Conditioning, given: Given) -> Conditioning:
+def attach(conditioning: Conditioning, given: GivenFrames) -> Conditioning:
     """A copy that carries these frames beside those it has. ValueError where one is given already, or with
     another clock."""
     return [
@@ -118,7 +118,7 @@ def attach(conditioning: Conditioning, given: Given) -> Conditioning:
     ]
 
 
-def _joined(given: Given, before: AttachedFrames | None) -> AttachedFrames:
+def _joined(given: GivenFrames, before: AttachedFrames | None) -> AttachedFrames:
     latent, replaced = given.latent, given.replaced
     if before is not None:
         both = before.replaced & replaced if before.replaced.shape == replaced.shape else None

@@ -7,14 +7,14 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ...core.guidance import CONDITIONED, MIDDLE, NULL, Guidance, Table, combine, renormed
+from ...core.guidance import CONDITIONED, MIDDLE, NULL, Guidance, GuidanceTable, combine, renormed
 from ...core.schedule import share_of
 from .evaluation import kinds
 from .halves import require_halves
 from .wire import Conditioning
 
 logger = logging.getLogger(__name__)
-NAMES = {CONDITIONED: "positive", MIDDLE: "middle", NULL: "negative"}
+_NAMES = {CONDITIONED: "positive", MIDDLE: "middle", NULL: "negative"}
 
 
 class TableGuider(comfy.samplers.CFGGuider):
@@ -23,7 +23,7 @@ class TableGuider(comfy.samplers.CFGGuider):
     def set_guidance(self, guidance: Guidance) -> None:
         self._guidance = guidance
 
-    def table(self, sigma: float) -> Table:
+    def table(self, sigma: float) -> GuidanceTable:
         """The passes at a noise level."""
         return self._guidance.table(share_of(sigma, self.inner_model.model_sampling.percent_to_sigma))
 
@@ -35,12 +35,12 @@ class TableGuider(comfy.samplers.CFGGuider):
             first, *others = weights
             scale, null = weights[first], others[0] if others else NULL
             return comfy.samplers.sampling_function(
-                self.inner_model, x, timestep, self.conds[NAMES[null]], self.conds[NAMES[first]], scale,
+                self.inner_model, x, timestep, self.conds[_NAMES[null]], self.conds[_NAMES[first]], scale,
                 model_options=model_options, seed=seed,
             )  # fmt: skip
         return self._three(table, x, timestep, model_options)
 
-    def _three(self, table: Table, x: Tensor, timestep: Tensor, model_options: dict) -> Tensor:
+    def _three(self, table: GuidanceTable, x: Tensor, timestep: Tensor, model_options: dict) -> Tensor:
         """What `sampling_function` does, for three passes: hooks see the first and the last of them, as
         ever."""
         if "sampler_cfg_function" in model_options:
@@ -49,7 +49,7 @@ class TableGuider(comfy.samplers.CFGGuider):
                 "three. Remove it, set image_scale equal to text_scale, or use Renorm Guidance"
             )
         order = (CONDITIONED, NULL, MIDDLE)
-        conds = [self.conds[NAMES[entry]] for entry in order]
+        conds = [self.conds[_NAMES[entry]] for entry in order]
         shared = {"input": x, "sigma": timestep, "model": self.inner_model, "model_options": model_options}
         out = comfy.samplers.calc_cond_batch(self.inner_model, conds, x, timestep, model_options)
         scale = dict(table)[CONDITIONED]

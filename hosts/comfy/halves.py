@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 Sides = Mapping[str, Sequence[Options]]  # conditions of a run, by the side that they stand on
 
 
-def marked(model: ModelPatcher, kind: type[Rider]) -> ModelPatcher:
+def marked_with(model: ModelPatcher, kind: type[Rider]) -> ModelPatcher:
     """The model itself, on which a rider of this kind is from now on said to be."""
     model.set_attachments(wire.HALVES, model.attachments.get(wire.HALVES, frozenset()) | {kind.name})
     return model

@@ -10,14 +10,14 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ...core.adapter import Adapter, require_fit
+from ...core.adapter import SlotAdapter, require_fit
 from ...core.controls import FrameWindow
 from ...core.identity import Bound, Identity, key_bias, require_adapter
 from ...core.lora import changes
 from ...core.reach import reach, words_on
 from . import wire
 from .adapters import LoadedAdapter
-from .evaluation import BehindText, Evaluation, Inside, Options, Rider, past_apply_model
+from .evaluation import Evaluation, GroupsBehindText, Inside, Options, Rider, past_apply_model
 from .families import wan
 from .halves import Sides
 from .install import install
@@ -85,7 +85,7 @@ class People(Rider):
     def now(self, evaluation: Evaluation) -> Evaluation:
         sizes = tuple(one.tokens for one in self.bound)
         cells = None if self.cells is None else self.cells[0, 0]
-        mine = BehindText(sizes, key_bias(self.bound, evaluation.x.device), cells)
+        mine = GroupsBehindText(sizes, key_bias(self.bound, evaluation.x.device), cells)
         left = evaluation.having(replace(self, cells=None))
         return replace(left, behind_text=(*evaluation.behind_text, mine))
 
@@ -154,7 +154,7 @@ def apply_identity(
     bound = Bound(len(tokens), strength, phrase is not None)  # refuses a strength that is out of bounds
     everywhere = torch.ones(1, 1, 1, dtype=torch.bool)
     cells = everywhere if region is None else _cells(region, latent, models[0])
-    states = () if phrase is None else (words(phrase),)
+    states = () if phrase is None else (phrase_states(phrase),)
     adapter, blank = loaded.adapter.fingerprint, loaded.adapter.nobody[None]
     named = AttachedIdentities((tokens[None],), (bound,), (cells,), states, adapter)
     nobody = AttachedIdentities((blank,), (Bound(blank.shape[1]),), (everywhere,), (), adapter)
@@ -165,7 +165,7 @@ def apply_identity(
     )
 
 
-def words(states: Tensor) -> Tensor:
+def phrase_states(states: Tensor) -> Tensor:
     """States (1, S, C) of a phrase alone, without the padding, which is zero, and without the closing token.
     ValueError where nothing is left."""
     spoken = states[:, states[0].ne(0).any(-1)][:, :-1]
@@ -198,7 +198,7 @@ def _require_fit(model: ModelPatcher, loaded: LoadedAdapter) -> None:
         )
 
 
-def _with_lora(model: ModelPatcher, adapter: Adapter) -> ModelPatcher:
+def _with_lora(model: ModelPatcher, adapter: SlotAdapter) -> ModelPatcher:
     """A model with the adapter's LoRA once, through ComfyUI's own weight adapters."""
     if model.attachments.get(wire.ADAPTER) is not None:
         return model

@@ -10,7 +10,7 @@ from ...core.inspection import Inspection, inspect
 from ...core.layout import Layout
 from ...core.reach import words_on
 from ...core.visibility import Turn
-from ...kernels.paths import Choice
+from ...kernels.paths import PathChoice
 from . import wire
 from .attention import OVERRIDE
 from .evaluation import kinds
@@ -18,10 +18,10 @@ from .families import wan
 from .halves import require_patched
 from .install import with_tokens
 from .references import AttachedReferences, References
-from .rivals import Asked, choose
+from .rivals import ComfyAttentionNeed, choose_comfy_attention
 
 
-def inspect_references(
+def inspect_comfy_references(
     model: ModelPatcher, conditioning: wire.Conditioning, latent: dict[str, Tensor], vae=None
 ) -> tuple[Inspection, list[Tensor]]:
     """The references of a conditioning, as this model would run them on this latent; and their pictures (H,
@@ -58,14 +58,14 @@ def inspect_references(
     ]
 
 
-def _choice(model: ModelPatcher, name: str, layout: Layout, now: Turn, samples: Tensor) -> Choice:
+def _choice(model: ModelPatcher, name: str, layout: Layout, now: Turn, samples: Tensor) -> PathChoice:
     """Of a race what is known: nothing is timed here."""
     override = model.model_options["transformer_options"].get(OVERRIDE)
     count = now.count(layout)
     device = comfy.model_management.get_torch_device()
     tokens = layout.geometry.count(*samples.shape[2:]) + count
-    asked = Asked(model.model, layout, now, len(samples), tokens, count, device, override)
-    return choose(asked, name, hold=False)
+    asked = ComfyAttentionNeed(model.model, layout, now, len(samples), tokens, count, device, override)
+    return choose_comfy_attention(asked, name, hold=False)
 
 
 def _memory(model: ModelPatcher, shape, tokens: int) -> tuple[float, float]:

@@ -22,14 +22,14 @@ from . import recall, wire
 from .blocks import BlockPatch, Sequence
 from .evaluation import Evaluation, Inside, Options, Rider, TailRule, TextRule, kinds, spare
 from .families import wan
-from .halves import marked, tell_halves
-from .run import Run
+from .halves import marked_with, tell_halves
+from .run import SamplerRun
 from .tail import tail_rule, text_rule
 
 
 def install(model: ModelPatcher, kind: type[Rider]) -> ModelPatcher:
     """A clone in which conditioning takes effect that carries any rider, marked with the one it is for."""
-    model = marked(model.clone(), kind)
+    model = marked_with(model.clone(), kind)
     if model.wrappers.get(WrappersMP.DIFFUSION_MODEL, {}).get(wire.PACK):
         return model
     model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, wire.PACK, _outer_sample)
@@ -47,7 +47,7 @@ def install(model: ModelPatcher, kind: type[Rider]) -> ModelPatcher:
 def _outer_sample(executor, noise, latent_image, sampler, sigmas, mask=None, callback=None, *rest, **kwargs):
     guider = executor.class_obj
     tell_halves(guider.model_patcher, guider.conds)
-    run = Run(guider, (noise, latent_image), sampler, sigmas, mask, callback, rest, kwargs)
+    run = SamplerRun(guider, (noise, latent_image), sampler, sigmas, mask, callback, rest, kwargs)
     grid, carried = run.video().shape[2:], run.conditions  # copies made for this run
     for cond in carried:
         made = model_conds(cond, guider.model_patcher, grid)
@@ -59,7 +59,7 @@ def _outer_sample(executor, noise, latent_image, sampler, sigmas, mask=None, cal
         guider.model_options = {**guider.model_options, "transformer_options": options}
     clean = bool(sigmas[-1] == 0)  # before the run: uni_pc writes into them
 
-    def execute(given: Run) -> Any:
+    def execute(given: SamplerRun) -> Any:
         return given.through(executor)
 
     for kind in reversed(kinds()):

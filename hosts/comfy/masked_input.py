@@ -45,11 +45,11 @@ def on_grey(
     return positive, negative
 
 
-def no_image(cond: Options, model: ModelPatcher) -> Options:
+def image_features_on_grey(cond: Options, model: ModelPatcher) -> Options:
     """Image features of zero, for a condition without any of its own, beside a grey video."""
     image = wire.read(AttachedImage, cond)
     wanted = image is not None and image.blank and "clip_vision_output" not in cond
-    return wan.no_image() if wanted and wan.takes_image_features(model) else {}
+    return wan.zero_image_features() if wanted and wan.takes_image_features(model) else {}
 
 
 def require_input(models: list[ModelPatcher], recipe: Recipe) -> None:

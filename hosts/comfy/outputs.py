@@ -7,7 +7,7 @@ from pathlib import Path
 
 import folder_paths
 
-MOST_BYTES = 200  # of a folder's name, and of a file's without the number and the ending
+_MOST_BYTES = 200  # of a folder's name, and of a file's without the number and the ending
 MOST_IN_ALL = 1024
 # Signs that a file's name cannot have everywhere, and names of devices, with any ending.
 _ODD = re.compile(r'[\x00-\x1f\x7f-\x9f\ud800-\udfff<>:"|?*]')
@@ -33,9 +33,9 @@ def _needed(prefix: str) -> str | None:
     if _ODD.search(prefix):
         return 'a name without control characters and < > : " | ? *'
     if len(prefix.encode()) > MOST_IN_ALL or any(
-        len(part.encode()) > MOST_BYTES for part in (*folders, name)
+        len(part.encode()) > _MOST_BYTES for part in (*folders, name)
     ):
-        return f"at most {MOST_BYTES} bytes for each folder and the name, {MOST_IN_ALL} in all"
+        return f"at most {_MOST_BYTES} bytes for each folder and the name, {MOST_IN_ALL} in all"
     if not prefix or name in (".", ".."):
         return "the name of a file"
     if not _inside(prefix):

@@ -13,8 +13,8 @@ from ...core.checkpoint import read_some
 from ...core.header import shown
 from ...core.records import read_object
 
-METADATA = "_quantization_metadata"  # {"layers": {layer: {"format": …}}}, in place of the marks
-MARK, OLD_SCALE = ".comfy_quant", ".scale_weight"
+QUANTISED_METADATA = "_quantization_metadata"  # {"layers": {layer: {"format": …}}}, in place of the marks
+_MARK, OLD_SCALE = ".comfy_quant", ".scale_weight"
 OLD_FORMAT = "float8_e4m3fn"  # of every layer in a file with `QUANTISED_FILE`
 SCALES = (".weight_scale", OLD_SCALE, ".weight_s_rel")  # one of these every format has
 MOST_MARK = 1 << 12  # bytes of JSON
@@ -40,7 +40,7 @@ def quantised_layers(
         if layer not in formats and key != QUANTISED_FILE:
             raise ValueError(
                 f"{name} has {shown(key)}, and nothing that tells ComfyUI to use it: it would be dropped; needed "
-                f"{MARK} beside it, {METADATA} among the metadata, or {QUANTISED_FILE}"
+                f"{_MARK} beside it, {QUANTISED_METADATA} among the metadata, or {QUANTISED_FILE}"
             )
     return set(formats)
 
@@ -60,26 +60,26 @@ def _formats(
 ) -> dict[str, Any]:
     """By layer, what it says its format is: where core looks for it."""
     formats = {}
-    if METADATA in metadata:
-        layers = read_object(metadata, METADATA, name).get("layers")
+    if QUANTISED_METADATA in metadata:
+        layers = read_object(metadata, QUANTISED_METADATA, name).get("layers")
         if not isinstance(layers, dict) or not all(isinstance(one, dict) for one in layers.values()):
             raise ValueError(
-                f'{name}: its metadata "{METADATA}" has no layers; needed {{"layers": {{layer: …}}}}'
+                f'{name}: its metadata "{QUANTISED_METADATA}" has no layers; needed {{"layers": {{layer: …}}}}'
             )
         formats |= {_bare(layer): one.get("format") for layer, one in layers.items()}
     elif QUANTISED_FILE in held:
         olds = [key for key in held if key.endswith(OLD_SCALE)]
         formats |= dict.fromkeys((key.removesuffix(OLD_SCALE) for key in olds), OLD_FORMAT)
-    marks = [key for key in held if key.endswith(MARK)]
+    marks = [key for key in held if key.endswith(_MARK)]
     large = [key for key in marks if held[key].dtype != torch.uint8 or not 0 < held[key].numel() <= MOST_MARK]
     if large:
         raise ValueError(
             f"{name}: {shown(large[0])} is {held[large[0]].dtype} of {list(held[large[0]].shape)}; needed up to "
             f"{MOST_MARK} bytes of JSON"
         )
-    for key, value in read_some(path, what, lambda key: key.endswith(MARK)).items():
+    for key, value in read_some(path, what, lambda key: key.endswith(_MARK)).items():
         text = {key: value.numpy().tobytes().decode("utf-8", "replace")}
-        formats[_bare(key).removesuffix(MARK)] = read_object(text, key, name).get("format")
+        formats[_bare(key).removesuffix(_MARK)] = read_object(text, key, name).get("format")
     return formats
 
 

@@ -17,7 +17,7 @@ from .families.wan import RAN
 
 
 @dataclass
-class Kept:
+class KeptBlocks:
     """Keys and values (B, R, C) of the references by block."""
 
     blocks: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
@@ -27,17 +27,17 @@ class Store:
     """What a run keeps, by the conditions of a batch. No dict: ComfyUI copies those at every step."""
 
     def __init__(self):
-        self.kept: dict[tuple, Kept] = {}
+        self.kept: dict[tuple, KeptBlocks] = {}
 
 
-def kept_for(options: dict[str, Any], layout: Layout, rule: Rule, x: Tensor) -> Kept | None:
+def kept_for(options: dict[str, Any], layout: Layout, rule: Rule, x: Tensor) -> KeptBlocks | None:
     """Where this batch's keys and values are kept; None where they may not be."""
     store, names = options.get(wire.RECALL), options.get("uuids")
     if store is None or names is None or torch.compiler.is_compiling() or not layout.constant:
         return None
     if rule.whole is not None or rule.groups is None or len(rule.groups.keys) > 2:  # more parts: regions
         return None
-    return store.kept.setdefault((tuple(names), len(x), x.dtype, x.device, layout), Kept())
+    return store.kept.setdefault((tuple(names), len(x), x.dtype, x.device, layout), KeptBlocks())
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Recording:
     """References' rule in one block, which also keeps the keys and values of their `count` tokens."""
 
     rule: Rule
-    kept: Kept
+    kept: KeptBlocks
     block: int
     count: int
     neutral = False
@@ -75,7 +75,7 @@ class Recalled:
     """References of an evaluation that are all known: nothing travels beside the video, whose tokens all see
     them."""
 
-    kept: Kept
+    kept: KeptBlocks
     rule: Rule
 
     def rule_of(self, options: dict[str, Any]) -> Recalling:

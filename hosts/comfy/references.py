@@ -14,12 +14,11 @@ from ...core.controls import Controls
 from ...core.geometry import Geometry
 from ...core.layout import Layout
 from ...core.reach import reach, words_on
-from ...core.recipes import AUTO, NullPass, Recipe, choose_recipe, recipe_named
+from ...core.recipes import AUTO_RECIPE, NullPass, Recipe, choose_recipe, recipe_named
 from ...core.references import Arranged, Reference, active, arrange, prepare, reference_input
-from ...kernels.paths import AUTO as ANY_ATTENTION
-from ...kernels.paths import attention_asked
+from ...kernels.paths import ANY_ATTENTION, attention_asked
 from . import masked_input, wire
-from .evaluation import Behind, Embedded, Evaluation, Inside, Options, Rider, recipe_carried
+from .evaluation import Embedded, Evaluation, Inside, Options, Rider, StreamsBehindVideo, recipe_carried
 from .families import wan
 from .files import file_recipe
 from .install import install
@@ -116,7 +115,7 @@ class References(Rider):
 
     @classmethod
     def model_conds(cls, cond: Options, model: ModelPatcher) -> Options:
-        return masked_input.no_image(cond, model)
+        return masked_input.image_features_on_grey(cond, model)
 
     @classmethod
     def null(cls, options: Options, positive: Sequence[Options]) -> Options:
@@ -148,7 +147,7 @@ class References(Rider):
         if self.layout is None or self.keep is None:
             return evaluation
         cells = None if self.cells is None else self.cells[0, 0]
-        mine = Behind(Arranged(self.layout, self.keep, self.soft), cells, self.attention)
+        mine = StreamsBehindVideo(Arranged(self.layout, self.keep, self.soft), cells, self.attention)
         left = evaluation.having(References(self.inputs))
         return replace(left, behind=(*evaluation.behind, mine))
 
@@ -207,7 +206,7 @@ def apply_references(
     vae,
     latent: dict[str, Tensor],
     references: list[Reference],
-    recipe: str | Recipe = AUTO,
+    recipe: str | Recipe = AUTO_RECIPE,
     null_pass: str = AS_RECIPE,
     attention: str = ANY_ATTENTION,
 ) -> Applied:

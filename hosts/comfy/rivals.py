@@ -14,13 +14,13 @@ from ...core.layout import Layout
 from ...core.verdicts import Contest, Verdicts
 from ...core.visibility import Turn
 from ...kernels.grouped import Attend
-from ...kernels.paths import AUTO, BIAS, REMOVAL, SDPA, TRITON, Choice
-from ...kernels.race import Call, Contender
-from ...kernels.whole import WHOLE
+from ...kernels.paths import ANY_ATTENTION, BIAS, REMOVAL, SDPA, TRITON, PathChoice
+from ...kernels.race import AttentionCall, Contender
+from ...kernels.whole import WHOLE_ATTENTION
 from .attention import OVERRIDE, Rule, block_override, held_by, is_cores, need_of
 from .families import wan
 
-FOLDER = "__refvid"  # of ComfyUI's user folder: its server gives out nothing of such a one
+_FOLDER = "__refvid"  # of ComfyUI's user folder: its server gives out nothing of such a one
 
 
 def _versions() -> str:
@@ -31,11 +31,11 @@ def _versions() -> str:
     return f"ComfyUI {__version__}"
 
 
-VERDICTS = Verdicts(lambda: Path(folder_paths.get_user_directory()) / FOLDER, _versions)
+COMFY_VERDICTS = Verdicts(lambda: Path(folder_paths.get_user_directory()) / _FOLDER, _versions)
 
 
 @dataclass(frozen=True)
-class Asked:
+class ComfyAttentionNeed:
     """One evaluation of a model (a `BaseModel`) with references: their layout and what they do now, rows of the batch,
     tokens of which the last `references` are theirs, and the override that other packs have set."""
 
@@ -48,15 +48,15 @@ class Asked:
     device: torch.device
     override: Callable | None
 
-    def call(self) -> Call:
+    def call(self) -> AttentionCall:
         now, (heads, size) = self.now, wan.heads(self.model.diffusion_model)
-        return Call(
+        return AttentionCall(
             self.batch, heads, size, self.tokens, self.references, self.model.get_dtype_inference(),
             self.device, now.bias, now.groups,
         )  # fmt: skip
 
 
-def choose(asked: Asked, name: str, hold: bool = True) -> Choice:
+def choose_comfy_attention(asked: ComfyAttentionNeed, name: str, hold: bool = True) -> PathChoice:
     """The path that runs, and why; `hold` False: no race is held for it.
 
     No race either where another pack has set an override, which may do more than attention and is called as ever; nor
@@ -66,10 +66,10 @@ def choose(asked: Asked, name: str, hold: bool = True) -> Choice:
     dtype = asked.model.get_dtype_inference()
     need = need_of(now.bias is not None, now.groups, override, asked.device, dtype)
     free = not asked.layout.constant and (override is None or is_cores(override))
-    return VERDICTS.choose(need, name, _contest(asked.call(), override) if free else None, hold)
+    return COMFY_VERDICTS.choose(need, name, _contest(asked.call(), override) if free else None, hold)
 
 
-def _contest(call: Call, override: Callable | None) -> Contest:
+def _contest(call: AttentionCall, override: Callable | None) -> Contest:
     # What runs on every path but our kernel's: SDPA takes over the parts with weights only.
     chosen = _as_chosen(call, override)
     contenders = {
@@ -86,10 +86,10 @@ def _name(kernel: Any) -> str:
     return f"{named.__module__}.{getattr(named, '__qualname__', type(named).__qualname__)}"
 
 
-def _as_in_blocks(call: Call, path: str, override: Callable | None) -> Attend:
+def _as_in_blocks(call: AttentionCall, path: str, override: Callable | None) -> Attend:
     """Attention as the blocks of a model run it on a path."""
-    whole = WHOLE[path](call.groups) if path in WHOLE else None
-    rule = Rule(call.bias, call.groups, AUTO, path, whole, override)
+    whole = WHOLE_ATTENTION[path](call.groups) if path in WHOLE_ATTENTION else None
+    rule = Rule(call.bias, call.groups, ANY_ATTENTION, path, whole, override)
 
     def attend(query: Tensor, key: Tensor, value: Tensor, _: Tensor | None) -> Tensor:
         return _attention(call, block_override(rule, None, 1, override) or override, query, key, value)
@@ -97,12 +97,12 @@ def _as_in_blocks(call: Call, path: str, override: Callable | None) -> Attend:
     return attend
 
 
-def _as_chosen(call: Call, override: Callable | None) -> Attend:
+def _as_chosen(call: AttentionCall, override: Callable | None) -> Attend:
     """The host's attention, every query over every key."""
     return lambda query, key, value, _: _attention(call, override, query, key, value)
 
 
-def _attention(call: Call, override: Callable | None, *values: Tensor) -> Tensor:
+def _attention(call: AttentionCall, override: Callable | None, *values: Tensor) -> Tensor:
     flat = (value.transpose(1, 2).flatten(2) for value in values)
     options = {} if override is None else {OVERRIDE: override}
     out = core_attention.optimized_attention(*flat, heads=call.heads, transformer_options=options)

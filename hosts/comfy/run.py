@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Run:
+class SamplerRun:
     """The arguments of an OUTER_SAMPLE, and the guider whose run it is."""
 
     guider: Any

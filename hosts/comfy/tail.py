@@ -10,13 +10,13 @@ import torch
 
 from ...core.reach import joined_words
 from ...core.schedule import share_of
-from ...core.visibility import text_groups, turn
-from ...kernels.paths import AUTO, attention_asked, tell_path
+from ...core.visibility import reference_turn, text_groups
+from ...kernels.paths import ANY_ATTENTION, attention_asked, tell_path
 from . import wire
 from .attention import OVERRIDE
-from .evaluation import Behind, BehindText, Evaluation, TailRule, TextRule
+from .evaluation import Evaluation, GroupsBehindText, StreamsBehindVideo, TailRule, TextRule
 from .families import wan
-from .rivals import Asked, choose
+from .rivals import ComfyAttentionNeed, choose_comfy_attention
 
 
 def tail_rule(evaluation: Evaluation, options: dict[str, Any], rest: dict[str, Any]) -> TailRule | None:
@@ -31,15 +31,17 @@ def tail_rule(evaluation: Evaluation, options: dict[str, Any], rest: dict[str, A
         share_of(float(evaluation.t.max()), model.model_sampling.percent_to_sigma) if layout.timed else 0.0
     )
     tokens = layout.geometry.count(*video.shape[2:])
-    now = turn(layout, share, whole.cells, soft, tokens, video.shape[2], device)
+    now = reference_turn(layout, share, whole.cells, soft, tokens, video.shape[2], device)
     if now is None:
         return None
     keep = whole.arranged.keep if now.kept is None else whole.arranged.keep.to(device)[:, now.kept]
     if now.groups is not None:
         wan.require_plain_sequence(rest)
     attention, count = attention_asked(whole.attention), keep.shape[1]
-    asked = Asked(model, layout, now, len(video), tokens + count, count, device, options.get(OVERRIDE))
-    choice = choose(asked, attention)
+    asked = ComfyAttentionNeed(
+        model, layout, now, len(video), tokens + count, count, device, options.get(OVERRIDE)
+    )
+    choice = choose_comfy_attention(asked, attention)
     tell_path(choice)
     options[wire.PATH_BEHIND] = asked.override  # others may set one in between
     return TailRule(keep, layout, attention, choice.path.name, now.bias, now.groups)
@@ -63,21 +65,21 @@ def text_rule(evaluation: Evaluation, tail: TailRule | None, rest: dict[str, Any
     return TextRule(whole.bias, groups)
 
 
-def _joined(first: Behind, second: Behind) -> Behind:
+def _joined(first: StreamsBehindVideo, second: StreamsBehindVideo) -> StreamsBehindVideo:
     """Streams of both. ValueError as `Arranged.joined` says."""
     one, other = first.arranged, second.arranged
     counts = [len(part.layout.streams) for part in (one, other)]
-    return Behind(
+    return StreamsBehindVideo(
         one.joined(other),
         joined_words((first.cells, counts[0]), (second.cells, counts[1])),
-        second.attention if first.attention == AUTO else first.attention,
+        second.attention if first.attention == ANY_ATTENTION else first.attention,
     )
 
 
-def _joined_text(first: BehindText, second: BehindText) -> BehindText:
+def _joined_text(first: GroupsBehindText, second: GroupsBehindText) -> GroupsBehindText:
     cells = joined_words((first.cells, len(first.sizes)), (second.cells, len(second.sizes)))
     biases = [torch.zeros(1, sum(part.sizes)) if part.bias is None else part.bias for part in (first, second)]
     bias = None
     if first.bias is not None or second.bias is not None:
         bias = torch.cat([one.to(biases[0].device) for one in biases], dim=1)
-    return BehindText((*first.sizes, *second.sizes), bias, cells)
+    return GroupsBehindText((*first.sizes, *second.sizes), bias, cells)

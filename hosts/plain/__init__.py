@@ -1,10 +1,10 @@
 """refvid without ComfyUI: the same recipes on the plain torch backbones of `backbones/`."""
 
-from .evaluation import register
-from .frames import Frames
-from .identities import People
-from .references import References
-from .source import Source
+from .evaluation import register_rider
+from .frames import FramesRider
+from .identities import PeopleRider
+from .references import ReferencesRider
+from .source import SourceRider
 
-for kind in (References, People, Frames, Source):
-    register(kind)
+for kind in (ReferencesRider, PeopleRider, FramesRider, SourceRider):
+    register_rider(kind)

@@ -12,11 +12,11 @@ from ...core.layout import Layout
 from ...core.verdicts import Contest, Verdicts
 from ...core.visibility import Turn
 from ...kernels.grouped import Attend, Groups, in_groups
-from ...kernels.paths import BIAS, REMOVAL, TRITON, Choice, Need
-from ...kernels.race import Call, Contender
+from ...kernels.paths import BIAS, REMOVAL, TRITON, Need, PathChoice
+from ...kernels.race import AttentionCall, Contender
 from ...kernels.segment_attention import why_not
 from ...kernels.segments import too_many
-from ...kernels.whole import WHOLE
+from ...kernels.whole import WHOLE_ATTENTION
 
 
 def cache_folder() -> Path:
@@ -28,11 +28,11 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "refvid"
 
 
-VERDICTS = Verdicts(cache_folder)
+PLAIN_VERDICTS = Verdicts(cache_folder)
 
 
 @dataclass(frozen=True)
-class Asked:
+class PlainAttentionNeed:
     """One evaluation of a DiT with references: its heads and their size, the references' layout and what they do now, rows of the
     batch, tokens of the video and of the references that act."""
 
@@ -46,14 +46,14 @@ class Asked:
     device: torch.device
     dtype: torch.dtype
 
-    def call(self) -> Call:
+    def call(self) -> AttentionCall:
         tokens, now = self.video + self.references, self.now
-        return Call(
+        return AttentionCall(
             self.batch, self.heads, self.head_size, tokens, self.references, self.dtype, self.device, now.bias, now.groups
         )  # fmt: skip
 
 
-def choose(asked: Asked, name: str, hold: bool = True) -> Choice:
+def choose_plain_attention(asked: PlainAttentionNeed, name: str, hold: bool = True) -> PathChoice:
     """The path that runs, and why; `hold` False: no race is held for it. None is where references' keys are kept over
     the steps (`recall`), which goes by torch's attention."""
     groups, call = asked.now.groups, asked.call()
@@ -61,9 +61,9 @@ def choose(asked: Asked, name: str, hold: bool = True) -> Choice:
     need = Need(asked.now.bias is not None, no_triton=no_triton, averages=asked.now.averages)
     contenders = {path.name: Contender(attention(path.name, groups)) for path in (REMOVAL, BIAS, TRITON)}
     contest = None if asked.layout.constant else Contest(call, contenders, "torch's")
-    return VERDICTS.choose(need, name, contest, hold)
+    return PLAIN_VERDICTS.choose(need, name, contest, hold)
 
 
 def attention(path: str, groups: Groups | None) -> Attend:
     """Self-attention of the joined sequence on a path, (B, N, L, D), where queries see their groups' keys only."""
-    return WHOLE[path](groups) if path in WHOLE else in_groups(attend_all, groups)
+    return WHOLE_ATTENTION[path](groups) if path in WHOLE_ATTENTION else in_groups(attend_all, groups)

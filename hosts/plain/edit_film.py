@@ -15,7 +15,7 @@ from ...core.recipes import EDITING, choose_recipe, recipe_for
 from ...core.semantic import beside_modules, require_editing
 from .pipeline import Pipeline, Progress, Request, generate
 from .references import encode_pictures
-from .source import Source
+from .source import SourceRider
 
 
 def with_editing_adapter(backbone: Pipeline, path: str | Path, strength: float, what: str) -> Pipeline:
@@ -62,20 +62,20 @@ def edit_film(
     )
     settings = replace(settings, width=width, height=height, frames=len(pictures))
     modules = backbone.modules if recipe.types is not None else None
-    source = encode_pictures(backbone.vae, resized(pictures, height, width))
+    source = encode_pictures(backbone.vae, _resized(pictures, height, width))
     asked = replace(
         request,
         prompt=prompt,
         negative=PREFIX,
         settings=settings,
         recipe=recipe.name,
-        source=Source(source, recipe, modules),
+        source=SourceRider(source, recipe, modules),
         windows=windows,
     )
     return generate(backbone, asked, progress)[:, : len(film)]
 
 
-def resized(pictures: Tensor, height: int, width: int) -> Tensor:
+def _resized(pictures: Tensor, height: int, width: int) -> Tensor:
     """Pictures (F, H, W, 3) at another size; themselves where it is theirs."""
     if pictures.shape[1:3] == (height, width):
         return pictures

@@ -19,7 +19,7 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Behind:
+class TokensBehindVideo:
     """Tokens behind the video.
 
     arranged  their layout, which of them are kept, and soft masks
@@ -39,7 +39,7 @@ class Behind:
 
 
 @dataclass(frozen=True)
-class BehindText:
+class TokensBehindText:
     """Tokens behind the text.
 
     tokens  (B or 1, n, C) in the backbone's width
@@ -71,8 +71,8 @@ class Evaluation:
     latent: Tensor
     sigma: Tensor
     clock: Tensor
-    behind: tuple[Behind, ...] = ()
-    behind_text: tuple[BehindText, ...] = ()
+    behind: tuple[TokensBehindVideo, ...] = ()
+    behind_text: tuple[TokensBehindText, ...] = ()
 
     @property
     def video(self) -> Tensor:
@@ -118,7 +118,7 @@ class Rider:
 _kinds: list[type[Rider]] = []
 
 
-def register(kind: type[Rider]) -> None:
+def register_rider(kind: type[Rider]) -> None:
     """Make a kind of rider known. Riders act in the order in which their kinds were registered."""
     if kind not in _kinds:
         _kinds.append(kind)

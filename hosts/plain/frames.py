@@ -6,19 +6,19 @@ import torch
 from torch import Tensor
 
 from ...backbones.base import VideoVAE
-from ...core.frames import Given, Placed, given_frames
+from ...core.frames import GivenFrames, Placed, given_frames
 from .evaluation import Evaluation, Rider, levels
 from .references import encode_pictures
 
 
 @dataclass(frozen=True)
-class Frames(Rider):
+class FramesRider(Rider):
     """Frames of a video that are given. A pass that keeps the conditions is shown them clean, and says of them that they lead there."""
 
-    given: Given
+    given: GivenFrames
 
-    def over(self, start: int, stop: int) -> "Frames":
-        return Frames(self.given.over(start, stop))
+    def over(self, start: int, stop: int) -> "FramesRider":
+        return FramesRider(self.given.over(start, stop))
 
     def now(self, evaluation: Evaluation) -> Evaluation:
         if not evaluation.entry.conditions:
@@ -47,6 +47,8 @@ class Frames(Rider):
         return rows * ~replaced
 
 
-def encode_frames(vae: VideoVAE, placed: Placed, empty: Tensor) -> Frames:
+def encode_frames(vae: VideoVAE, placed: Placed, empty: Tensor) -> FramesRider:
     """Pictures on the video whose empty latent is given (1, C, F, h, w). ValueError as `core.frames.clips_to_encode` says."""
-    return Frames(given_frames(placed, lambda pictures: encode_pictures(vae, pictures), empty, vae.geometry))
+    return FramesRider(
+        given_frames(placed, lambda pictures: encode_pictures(vae, pictures), empty, vae.geometry)
+    )

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from ...backbones.base import Backbone, VideoVAE
-from ...core.adapter import Adapter
+from ...core.adapter import SlotAdapter
 from ...core.identity import Bound, Identity, key_bias
 from ...core.reference_video import ReferenceVideo, cover, make_reference_video
 from ...core.slots import Encoded, SlotEncoder, SlotsConfig
-from .evaluation import BehindText, Evaluation, Rider
+from .evaluation import Evaluation, Rider, TokensBehindText
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Person:
 
 
 @dataclass(frozen=True)
-class People(Rider):
+class PeopleRider(Rider):
     """The identities of a run, and the learned nobody (n, C) that stands for them in passes without any; cells (F, h, w) int64,
     bit k where identity k is read, or None for everywhere."""
 
@@ -41,7 +41,7 @@ class People(Rider):
     nobody: Tensor
     cells: Tensor | None = None
 
-    def over(self, start: int, stop: int) -> "People":
+    def over(self, start: int, stop: int) -> "PeopleRider":
         return self if self.cells is None else replace(self, cells=self.cells[start:stop])
 
     def now(self, evaluation: Evaluation) -> Evaluation:
@@ -50,9 +50,9 @@ class People(Rider):
             bound = [person.bound for person in self.persons]
             tokens = _side_by_side([_named(dit, person) for person in self.persons])
             sizes = tuple(one.tokens for one in bound)
-            mine = BehindText(tokens, sizes, self._bias(bound, dit.device), self.cells)
+            mine = TokensBehindText(tokens, sizes, self._bias(bound, dit.device), self.cells)
         else:
-            mine = BehindText(self.nobody[None].to(dit.device, dit.dtype), (len(self.nobody),))
+            mine = TokensBehindText(self.nobody[None].to(dit.device, dit.dtype), (len(self.nobody),))
         return replace(evaluation, behind_text=(*evaluation.behind_text, mine))
 
     def _bias(self, bound: list[Bound], device: torch.device) -> Tensor | None:
@@ -73,7 +73,7 @@ class People(Rider):
 
 
 def slot_encoder(
-    adapter: Adapter, kind: Callable[[SlotsConfig, int], SlotEncoder] = SlotEncoder
+    adapter: SlotAdapter, kind: Callable[[SlotsConfig, int], SlotEncoder] = SlotEncoder
 ) -> SlotEncoder:
     """The adapter's encoder, in float32 on the CPU; of another kind where it was trained as one."""
     encoder = kind(adapter.config, adapter.geometry.patch)
@@ -83,7 +83,7 @@ def slot_encoder(
 
 @torch.no_grad()
 def encode_identity(
-    adapter: Adapter, vae: VideoVAE, clip: Tensor, masks: Tensor | None = None, anchor: int | None = None
+    adapter: SlotAdapter, vae: VideoVAE, clip: Tensor, masks: Tensor | None = None, anchor: int | None = None
 ) -> tuple[Identity, ReferenceVideo, Encoded]:
     """Who is in a clip (F, H, W, 3) in [0, 1] with masks (F or 1, H, W) or none -> the identity, the clip as it was read, and
     what each slot read. ValueError for a VAE of other latents than the adapter reads."""

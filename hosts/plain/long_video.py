@@ -17,17 +17,17 @@ from ...core.long_video import LongVideo
 from .pipeline import Pipeline, Progress, Request, generate
 
 logger = logging.getLogger(__name__)
-PARTS = "parts of a long video"
-PART = re.compile(r"keys|segment-\d{3,}")
+_PARTS = "parts of a long video"
+_PART = re.compile(r"keys|segment-\d{3,}")
 
 
-class Parts:
+class FinishedParts:
     """Finished parts (n, H, W, 3) in [0, 1], in steps of 1/255, in a folder that belongs to one run; `made_by` is all that the run depends on.
     ValueError where the folder is another run's, or not ours."""
 
     def __init__(self, folder: Path, made_by: str):
         self.folder, self.made_by = folder, made_by
-        is_ours(folder, PARTS, made_by, "--out")
+        is_ours(folder, _PARTS, made_by, "--out")
 
     def kept(self, name: str, make: Callable[[], Tensor]) -> Tensor:
         """What is there, else what `make` makes: rounded alike, so that a run that goes on makes what one without a stop does."""
@@ -38,7 +38,7 @@ class Parts:
             logger.warning("%s is damaged and made again (%s)", file, error)
             pictures = None
         if pictures is None:
-            claim(self.folder, PARTS, self.made_by, "--out")
+            claim(self.folder, _PARTS, self.made_by, "--out")
             pictures = (make().clamp(0, 1) * 255).round().to(torch.uint8).contiguous()
             write_tensors({"pictures": pictures}, file, {})
         return pictures.float() / 255
@@ -46,7 +46,7 @@ class Parts:
     @property
     def files(self) -> list[str]:
         """Names of the parts that are there."""
-        return [file.name for file in self.folder.glob("*.safetensors") if PART.fullmatch(file.stem)]
+        return [file.name for file in self.folder.glob("*.safetensors") if _PART.fullmatch(file.stem)]
 
     @contextmanager
     def kept_on_failure(self) -> Iterator[None]:
@@ -68,7 +68,7 @@ def generate_long(
     plan: LongVideo,
     keys: Request | Tensor,
     between: Request,
-    parts: Parts,
+    parts: FinishedParts,
     progress: Progress | None = None,
     clock: str = "own",
 ) -> Tensor:
@@ -94,7 +94,7 @@ class _Runs:
     def __init__(self, progress: Progress | None, count: int):
         self.progress, self.count, self.done = progress, count, 0
 
-    def run(self, parts: Parts, name: str, backbone: Pipeline, asked: Request) -> Tensor:
+    def run(self, parts: FinishedParts, name: str, backbone: Pipeline, asked: Request) -> Tensor:
         def make() -> Tensor:
             return generate(backbone, asked, self.tell).movedim(0, -1) / 2 + 0.5
 

@@ -20,21 +20,21 @@ from ...core.editing import Windows
 from ...core.frames import Placed
 from ...core.guidance import Guidance, Scale, joint
 from ...core.inspection import Inspection, Sizes, inspect
-from ...core.recipes import AUTO, EDITING, RECIPES, TRAINED_FOR, choose_recipe, recipe_for
+from ...core.recipes import AUTO_RECIPE, EDITING, RECIPES, TRAINED_FOR, choose_recipe, recipe_for
 from ...core.records import bounded, read_record, require_bounds
 from ...core.references import Reference
 from ...core.semantic import SemanticModules
-from ...kernels.paths import AUTO as ANY_ATTENTION
+from ...kernels.paths import ANY_ATTENTION
 from . import run
-from .attention import Asked, choose
+from .attention import PlainAttentionNeed, choose_plain_attention
 from .evaluation import Rider, Text
 from .frames import encode_frames
-from .identities import People
+from .identities import PeopleRider
 from .references import arrange_references, encode_pictures, encode_references
-from .source import Source
+from .source import SourceRider
 
 Progress = Callable[[int, int], None]  # (steps done, of how many)
-TOGETHER = 16  # clips that are generated in one batch
+_TOGETHER = 16  # clips that are generated in one batch
 SETTINGS = "refvid.settings"  # metadata of a DiT's file: the Settings it was made for
 
 
@@ -108,7 +108,7 @@ def inspect_references(
     dit: str | Path,
     references: list[Reference],
     settings: Settings,
-    recipe: str = AUTO,
+    recipe: str = AUTO_RECIPE,
     attention: str = ANY_ATTENTION,
 ) -> tuple[Inspection, list[Tensor]]:
     """What references would add to a run on this DiT, of which only the shapes are read; and their prepared pictures
@@ -132,8 +132,10 @@ def inspect_references(
         arranged.soft,
         grid,
         Sizes(config.width, config.ffn_width, config.layers, CONTEXT_LENGTH),
-        lambda now: choose(
-            Asked(*heads, layout, now, 1, video, now.count(layout), torch.device(device), torch.bfloat16),
+        lambda now: choose_plain_attention(
+            PlainAttentionNeed(
+                *heads, layout, now, 1, video, now.count(layout), torch.device(device), torch.bfloat16
+            ),
             attention,
             hold=False,
         ),
@@ -151,12 +153,12 @@ class Request:
     settings: Settings
     references: tuple[Reference, ...] = ()
     negative: str = ""
-    recipe: str = AUTO
+    recipe: str = AUTO_RECIPE
     attention: str = ANY_ATTENTION
-    people: People | None = None
+    people: PeopleRider | None = None
     guidance: Guidance | None = None
     given: Placed | None = None
-    source: Source | None = None
+    source: SourceRider | None = None
     windows: Windows | None = None
     riders: tuple[Rider, ...] = ()
 
@@ -168,7 +170,7 @@ def generate(backbone: Pipeline, request: Request, progress: Progress | None = N
     condition, empty = _condition(backbone, request)
     noise = torch.randn(empty.shape, generator=torch.Generator().manual_seed(settings.seed))
     noise = condition.begin(noise, settings.seed)
-    video = run.generate(
+    video = run.run_steps(
         dit,
         backbone.vae,
         condition,
@@ -227,14 +229,14 @@ def generate_in_rows(
     which is exact."""
     settings, dit, made = backbone.settings, backbone.dit, []
     size = (1, dit.geometry.channels, *dit.geometry.latent(settings.frames, settings.height, settings.width))
-    for start in range(0, len(prompts), TOGETHER):
-        rows = slice(start, start + TOGETHER)
+    for start in range(0, len(prompts), _TOGETHER):
+        rows = slice(start, start + _TOGETHER)
         texts = {"positive": _folded(backbone, prompts[rows]), "negative": _folded(backbone, [negative])}
         condition = run.Condition(texts, riders(rows), shift=settings.shift)
         drawn = (torch.randn(size, generator=torch.Generator().manual_seed(seed)) for seed in seeds[rows])
         noise = torch.cat([condition.begin(one, seed) for one, seed in zip(drawn, seeds[rows], strict=True)])
         guidance, sigmas = joint(Scale(settings.scale)), flow_sigmas(settings.steps, settings.shift)
-        made.append(run.generate(dit, backbone.vae, condition, guidance, noise.to(dit.device), sigmas).cpu())
+        made.append(run.run_steps(dit, backbone.vae, condition, guidance, noise.to(dit.device), sigmas).cpu())
     return torch.cat(made)
 
 

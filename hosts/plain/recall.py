@@ -8,15 +8,15 @@ from torch.nn import functional as F
 
 from ...backbones.base import Tail, attend_all
 
-Kept = list[tuple[Tensor, Tensor]]  # keys and values (B, N, R, D) of the references, block by block
+KeptKeys = list[tuple[Tensor, Tensor]]  # keys and values (B, N, R, D) of the references, block by block
 
 
-def recalling(tail: Tail, kept: Kept) -> Tail:
+def recalling(tail: Tail, kept: KeptKeys) -> Tail:
     """The tail that does the same: the first time one that fills `kept`, then one without tokens."""
     return _recalled(tail, kept) if kept else _remembering(tail, kept)
 
 
-def _remembering(tail: Tail, kept: Kept) -> Tail:
+def _remembering(tail: Tail, kept: KeptKeys) -> Tail:
     count, inner = tail.tokens.shape[1], tail.attend or attend_all
 
     def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
@@ -26,7 +26,7 @@ def _remembering(tail: Tail, kept: Kept) -> Tail:
     return replace(tail, attend=attend)
 
 
-def _recalled(tail: Tail, kept: Kept) -> Tail:
+def _recalled(tail: Tail, kept: KeptKeys) -> Tail:
     blocks = iter(kept)
 
     def attend(query: Tensor, key: Tensor, value: Tensor, _: Tensor | None) -> Tensor:

@@ -8,14 +8,14 @@ from torch import Tensor
 from ...backbones.base import Backbone, VideoVAE
 from ...core.geometry import Geometry
 from ...core.layout import Layout, Stream
-from ...core.reach import reach, words
+from ...core.reach import reach, reach_words
 from ...core.recipes import Recipe
 from ...core.references import Arranged, Reference, active, arrange, prepare, reference_input
-from .evaluation import Behind, Evaluation, Rider
+from .evaluation import Evaluation, Rider, TokensBehindVideo
 
 
 @dataclass(frozen=True)
-class References(Rider):
+class ReferencesRider(Rider):
     """References as the DiT takes them.
 
     arranged  their layout and kept tokens
@@ -31,7 +31,7 @@ class References(Rider):
     seen: Tensor | None = None
     level: Tensor | None = None
 
-    def over(self, start: int, stop: int) -> "References":
+    def over(self, start: int, stop: int) -> "ReferencesRider":
         return self if self.cells is None else replace(self, cells=self.cells[start:stop])
 
     def now(self, evaluation: Evaluation) -> Evaluation:
@@ -41,7 +41,7 @@ class References(Rider):
             return evaluation
         inputs = [torch.zeros_like(one) for one in self.inputs] if null == "zero" else self.inputs
         tokens = [evaluation.dit.embed_patches(one.to(evaluation.latent)) for one in inputs]
-        mine = Behind(self.arranged, tokens, self.cells, self.seen, self.level)
+        mine = TokensBehindVideo(self.arranged, tokens, self.cells, self.seen, self.level)
         return replace(evaluation, behind=(*evaluation.behind, mine))
 
 
@@ -51,7 +51,7 @@ def encode_references(
     references: list[Reference],
     recipe: Recipe,
     grid: tuple[int, int, int],
-) -> References | None:
+) -> ReferencesRider | None:
     """Prepare and encode the references that act, for a video latent of grid (frames, rows, columns); None where none
     does."""
     arranged, cells, prepared = arrange_references(references, recipe, grid, dit.geometry)
@@ -61,7 +61,7 @@ def encode_references(
         reference_input(encode_pictures(vae, r.picture[None]), r.mask, dit.in_channels, recipe, dit.geometry)
         for r in prepared
     ]
-    return References(arranged, tuple(inputs), cells)
+    return ReferencesRider(arranged, tuple(inputs), cells)
 
 
 def arrange_references(
@@ -75,17 +75,17 @@ def arrange_references(
     prepared = [prepare(reference, recipe, height, width, geometry.token) for reference in acting]
     arranged = arrange([r.mask for r in prepared], [r.controls for r in prepared], recipe, geometry)
     limited = not all(cells.all() for cells in reaches)
-    return arranged, words(reaches, *grid) if limited else None, prepared
+    return arranged, reach_words(reaches, *grid) if limited else None, prepared
 
 
 def references_in_rows(
     latents: Tensor, seen: Tensor, stream: Stream, recipe: Recipe, geometry: Geometry
-) -> References:
+) -> ReferencesRider:
     """The references of a batch whose rows have different ones: latents (B, channels, K, h, w), and which of their tokens each row's
     masks keep (B, K * tokens) bool. `stream` says of every reference what is asked of it, all of its tokens kept."""
     count = latents.shape[2]
     layout = Layout(recipe, (stream,) * count, geometry)
-    return References(Arranged(layout, torch.arange(layout.kept), None), (latents,), seen=seen)
+    return ReferencesRider(Arranged(layout, torch.arange(layout.kept), None), (latents,), seen=seen)
 
 
 @torch.no_grad()

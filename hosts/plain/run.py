@@ -13,9 +13,9 @@ from ...backbones.wan.sampler import sample_euler
 from ...core.editing import Windows
 from ...core.guidance import CONDITIONED, Guidance, Pass, combine, renormed
 from ...core.schedule import flow_sigma, share_of
-from ...kernels.paths import AUTO
+from ...kernels.paths import ANY_ATTENTION
 from .evaluation import Evaluation, Rider, Text, in_order
-from .recall import Kept
+from .recall import KeptKeys
 from .tail import Schedule, identities, own_tokens, tail
 
 
@@ -24,7 +24,7 @@ class Condition:
     """What a run is conditioned on; rows of a batch may differ in all of it.
 
     texts      by the names of `core.guidance.Pass.text`
-    riders     what travels with it, at most one of a kind (`evaluation.register`)
+    riders     what travels with it, at most one of a kind (`evaluation.register_rider`)
     padding    fills the channels a masked-input backbone has beside the latent: (1, group + channels, F, h, w)
     shift      of the schedule, which step windows are shares of
     attention  by name
@@ -35,7 +35,7 @@ class Condition:
     riders: tuple[Rider, ...] = ()
     padding: Tensor | None = None
     shift: float = 1.0
-    attention: str = AUTO
+    attention: str = ANY_ATTENTION
     windows: Windows | None = None
 
     def spare(self, latent: tuple[int, ...]) -> int:
@@ -61,28 +61,28 @@ def velocity(
     sigma: Tensor,
     condition: Condition,
     entry: Pass,
-    kept: Kept | None = None,
+    kept: KeptKeys | None = None,
 ) -> Tensor:
     """One pass. state (B, C, F + k, h, w): the video's latent, and behind it what riders have there; sigma scalar, (B,), or (B, F)
     for a level per frame; `kept`, what this pass keeps from step to step. -> as state, in the model's type or state's."""
     windows = condition.windows
     if windows is None or state.shape[2] - condition.spare(tuple(state.shape)) <= windows.frames:
-        return evaluate(dit, state, sigma, condition, entry, kept)[0]
-    return in_windows(
-        lambda part, *span: evaluate(dit, part, sigma, condition.over(*span), entry)[0],
+        return evaluate_pass(dit, state, sigma, condition, entry, kept)[0]
+    return _in_windows(
+        lambda part, *span: evaluate_pass(dit, part, sigma, condition.over(*span), entry)[0],
         state,
         condition.spare(tuple(state.shape)),
         windows,
     )
 
 
-def evaluate(
+def evaluate_pass(
     dit: Backbone,
     state: Tensor,
     sigma: Tensor,
     condition: Condition,
     entry: Pass,
-    kept: Kept | None = None,
+    kept: KeptKeys | None = None,
 ) -> tuple[Tensor, Tensor]:
     """One pass in one window, as `velocity` says. -> that, and the tokens behind the video after the last block (B, R, C)."""
     riders, video = in_order(condition.riders), state.shape[2] - condition.spare(tuple(state.shape))
@@ -113,7 +113,7 @@ def evaluate(
     return out, after
 
 
-def in_windows(
+def _in_windows(
     evaluate: Callable[[Tensor, int, int], Tensor], state: Tensor, spare: int, windows: Windows
 ) -> Tensor:
     """What `evaluate(state, start, stop)` says of overlapping parts [start, stop) of a video's latent (B, C, F + spare, h, w), put
@@ -136,7 +136,7 @@ def guided_velocity(
     dit: Backbone, condition: Condition, guidance: Guidance
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """The passes of each noise level, combined, in the latent's type; for the steps of one run, of one batch size."""
-    kept: dict[Pass, Kept] = defaultdict(list)
+    kept: dict[Pass, KeptKeys] = defaultdict(list)
 
     def combined(state: Tensor, sigma: Tensor) -> Tensor:
         table = guidance.table(share_of(float(sigma), lambda part: flow_sigma(part, condition.shift)))
@@ -153,7 +153,7 @@ def guided_velocity(
     return combined
 
 
-def generate(
+def run_steps(
     dit: Backbone,
     vae: VideoVAE,
     condition: Condition,

@@ -9,11 +9,11 @@ from ...core.layout import Layout, source_streams
 from ...core.recipes import Recipe
 from ...core.references import Arranged
 from ...core.semantic import SemanticModules, as_frames, as_tokens, first_frames, spare_frames
-from .evaluation import Behind, Evaluation, Rider
+from .evaluation import Evaluation, Rider, TokensBehindVideo
 
 
 @dataclass(frozen=True)
-class Source(Rider):
+class SourceRider(Rider):
     """A source video's latent (1 or B, C, F, h, w), its recipe, and the recipe's modules, in the DiT's type and on its device, or
     None where it has none. Every pass keeps it. Semantic tokens travel as frames behind the video's latent
     (`core.semantic.as_frames`)."""
@@ -47,7 +47,7 @@ class Source(Rider):
             return noise
         return torch.cat([noise, first_frames(tuple(noise.shape), self.numbers, seed).to(noise)], dim=2)
 
-    def over(self, start: int, stop: int) -> "Source":
+    def over(self, start: int, stop: int) -> "SourceRider":
         return replace(self, latent=self.latent[:, :, start:stop])
 
     def now(self, evaluation: Evaluation) -> Evaluation:
@@ -60,7 +60,7 @@ class Source(Rider):
             state = as_tokens(evaluation.spare.to(latent), self.count, self.modules.config.features)
             tokens.append(self.modules.siglip_feat_mlp(state))
         types = None if self.modules is None else self.modules.types
-        mine = Behind(Arranged(layout, torch.arange(layout.kept), None), tokens, types=types)
+        mine = TokensBehindVideo(Arranged(layout, torch.arange(layout.kept), None), tokens, types=types)
         return replace(evaluation, behind=(*evaluation.behind, mine))
 
     def finish(self, evaluation: Evaluation, out: Tensor, after: Tensor) -> Tensor:

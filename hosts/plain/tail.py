@@ -6,19 +6,19 @@ from functools import lru_cache, reduce
 import torch
 from torch import Tensor
 
-from ...backbones.base import Identities, Tail, attend_all
+from ...backbones.base import IdentityTokens, Tail, attend_all
 from ...core.layout import Layout
 from ...core.positions import reference_angles, unturned
 from ...core.reach import joined_words
 from ...core.schedule import flow_sigma, share_of
-from ...core.visibility import Turn, text_groups, turn
+from ...core.visibility import Turn, reference_turn, text_groups
 from ...kernels.grouped import Attend, in_groups
 from ...kernels.paths import tell_path
 from ...kernels.segment_attention import attention_over, why_not
 from ...kernels.segments import kept_keys
-from .attention import Asked, attention, choose
-from .evaluation import Behind, BehindText, Evaluation
-from .recall import Kept, recalling
+from .attention import PlainAttentionNeed, attention, choose_plain_attention
+from .evaluation import Evaluation, TokensBehindText, TokensBehindVideo
+from .recall import KeptKeys, recalling
 
 _angles = lru_cache(maxsize=16)(reference_angles)  # alike at every step of a run; nobody writes to them
 
@@ -31,7 +31,7 @@ class Schedule:
     attention: str
 
 
-def tail(evaluation: Evaluation, how: Schedule, kept: Kept | None = None) -> Tail | None:
+def tail(evaluation: Evaluation, how: Schedule, kept: KeptKeys | None = None) -> Tail | None:
     """The tokens behind the video that act at this noise level; None where none does. `kept`, what this pass keeps from step
     to step."""
     if not evaluation.behind:
@@ -42,12 +42,14 @@ def tail(evaluation: Evaluation, how: Schedule, kept: Kept | None = None) -> Tai
     if layout.timed:
         share = share_of(float(evaluation.sigma.max()), lambda part: flow_sigma(part, how.shift))
     video = dit.geometry.count(*grid)
-    now = turn(layout, share, whole.cells, whole.arranged.soft, video, grid[0], dit.device)
+    now = reference_turn(layout, share, whole.cells, whole.arranged.soft, video, grid[0], dit.device)
     if now is None:
         return None
     keep = whole.arranged.keep if now.kept is None else whole.arranged.keep[now.kept.cpu()]
     tokens = torch.cat([part.expand(batch, -1, -1) for part in _typed(whole)], dim=1)
-    asked = Asked(dit.heads, dit.head_size, layout, now, batch, video, len(keep), dit.device, dit.dtype)
+    asked = PlainAttentionNeed(
+        dit.heads, dit.head_size, layout, now, batch, video, len(keep), dit.device, dit.dtype
+    )
     bias, attend = _attention(asked, _seen(whole, now), how.attention)
     made = Tail(
         tokens if len(keep) == tokens.shape[1] else tokens[:, keep.to(dit.device)],
@@ -69,7 +71,7 @@ def own_tokens(evaluation: Evaluation, which: range, after: Tensor) -> Tensor:
     return after[:, first : first + sum(sizes[index] for index in which)]
 
 
-def identities(evaluation: Evaluation, text: int, beside: Tail | None) -> Identities | None:
+def identities(evaluation: Evaluation, text: int, beside: Tail | None) -> IdentityTokens | None:
     """The tokens behind `text` tokens of text, read by the video's tokens, and by those behind the video where they read at all; None
     where there are none."""
     if not evaluation.behind_text:
@@ -78,14 +80,14 @@ def identities(evaluation: Evaluation, text: int, beside: Tail | None) -> Identi
     readers = 0 if beside is None or not beside.reads_text else beside.tokens.shape[1]
     video = dit.geometry.count(*evaluation.latent.shape[2:])
     groups = text_groups(whole.sizes, whole.cells, text, video, readers, dit.geometry.patch, dit.device)
-    return Identities(whole.tokens, whole.bias, None if groups is None else in_groups(attend_all, groups))
+    return IdentityTokens(whole.tokens, whole.bias, None if groups is None else in_groups(attend_all, groups))
 
 
-def _attention(asked: Asked, seen: Tensor | None, name: str) -> tuple[Tensor | None, Attend]:
+def _attention(asked: PlainAttentionNeed, seen: Tensor | None, name: str) -> tuple[Tensor | None, Attend]:
     """What is added to the logits of the tail's keys, and the attention of the joined sequence."""
     now = asked.now
     if seen is None:
-        choice = choose(asked, name)
+        choice = choose_plain_attention(asked, name)
         tell_path(choice)
         return now.bias, attention(choice.path.name, now.groups)
     # Rows keep different tokens. A key bias hides those that a row has not: the same numbers as their removal.
@@ -97,11 +99,11 @@ def _attention(asked: Asked, seen: Tensor | None, name: str) -> tuple[Tensor | N
     return hidden if now.bias is None else now.bias + hidden, in_groups(attend_all, now.groups)
 
 
-def _seen(whole: Behind, now: Turn) -> Tensor | None:
+def _seen(whole: TokensBehindVideo, now: Turn) -> Tensor | None:
     return whole.seen if whole.seen is None or now.kept is None else whole.seen[:, now.kept]
 
 
-def _typed(whole: Behind) -> list[Tensor]:
+def _typed(whole: TokensBehindVideo) -> list[Tensor]:
     """Every stream's tokens with its row of the type embedding."""
     if whole.types is None:
         return whole.tokens
@@ -109,12 +111,12 @@ def _typed(whole: Behind) -> list[Tensor]:
     return [part + row for part, row in zip(whole.tokens, rows, strict=True)]
 
 
-def _video_type(whole: Behind) -> Tensor | None:
+def _video_type(whole: TokensBehindVideo) -> Tensor | None:
     known = whole.arranged.layout.recipe.types
     return None if whole.types is None or known is None else whole.types([known.video])[0]
 
 
-def _clock(whole: Behind, clock: int, device: torch.device) -> Tensor | None:
+def _clock(whole: TokensBehindVideo, clock: int, device: torch.device) -> Tensor | None:
     """The timestep of the tail's own, where its recipe gives it one."""
     if whole.arranged.layout.recipe.clock != "own":
         return None
@@ -126,11 +128,11 @@ def _unturned(layout: Layout, keep: Tensor) -> Tensor | None:
     return None if still is None else still[keep]
 
 
-def _joined(first: Behind, second: Behind) -> Behind:
+def _joined(first: TokensBehindVideo, second: TokensBehindVideo) -> TokensBehindVideo:
     """Streams of both. ValueError as `Arranged.joined` says."""
     one, other = first.arranged, second.arranged
     counts = [len(part.layout.streams) for part in (one, other)]
-    return Behind(
+    return TokensBehindVideo(
         one.joined(other),
         [*first.tokens, *second.tokens],
         joined_words((first.cells, counts[0]), (second.cells, counts[1])),
@@ -140,11 +142,11 @@ def _joined(first: Behind, second: Behind) -> Behind:
     )
 
 
-def _joined_text(first: BehindText, second: BehindText) -> BehindText:
+def _joined_text(first: TokensBehindText, second: TokensBehindText) -> TokensBehindText:
     parts = (first, second)
     counts = [part.tokens.shape[1] for part in parts]
     rows = max(len(part.tokens) for part in parts)
-    return BehindText(
+    return TokensBehindText(
         torch.cat([part.tokens.expand(rows, -1, -1) for part in parts], dim=1),
         (*first.sizes, *second.sizes),
         _padded(((first.bias, counts[0]), (second.bias, counts[1])), 0.0),

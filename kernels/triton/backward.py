@@ -5,7 +5,7 @@ every time. The gradient of the log-sum-exp enters through `Delta` = rowsum(dOut
 import triton
 import triton.language as tl
 
-from .common import LOG2_E, dot, load, seen_pairs
+from .common import LOG2_E, dot, load_inside, seen_pairs
 
 
 @triton.jit
@@ -25,11 +25,11 @@ def _visit_keys(
         first = tl.load(blocks + turn) * COLUMNS
         place = first + column
         inside = place < length
-        key = load(keys + first.to(tl.int64) * key_step, inside[None, :], IN_PART)
-        value = load(values + first.to(tl.int64) * value_step, inside[None, :], IN_PART)
+        key = load_inside(keys + first.to(tl.int64) * key_step, inside[None, :], IN_PART)
+        value = load_inside(values + first.to(tl.int64) * value_step, inside[None, :], IN_PART)
         logits = dot(query, key, tl.zeros([query.shape[0], COLUMNS], tl.float32)) * scale
         if HAS_BIAS:
-            logits += load(bias + place, inside, IN_PART)[None, :] * LOG2_E
+            logits += load_inside(bias + place, inside, IN_PART)[None, :] * LOG2_E
         weights = tl.math.exp2(logits - logs[:, None])
         if IN_PART:
             segment = tl.load(segments + place, mask=inside, other=-1)

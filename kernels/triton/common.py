@@ -5,7 +5,7 @@ import os
 import triton
 import triton.language as tl
 
-INTERPRETED = tl.constexpr(os.environ.get("TRITON_INTERPRET") == "1")
+_INTERPRETED = tl.constexpr(os.environ.get("TRITON_INTERPRET") == "1")
 LOG2_E = tl.constexpr(1.4426950408889634)
 UNSEEN = tl.constexpr(
     -1.0e30
@@ -15,14 +15,14 @@ UNSEEN = tl.constexpr(
 @triton.jit
 def dot(a, b, acc):
     """acc + a b in fp32; fp32 operands are not rounded to tf32. The interpreter would multiply the bits of bf16."""
-    if INTERPRETED:
+    if _INTERPRETED:
         a = a.to(tl.float32)
         b = b.to(tl.float32)
     return tl.dot(a, b, acc, input_precision="ieee")
 
 
 @triton.jit
-def load(pointer, inside, BOUNDED: tl.constexpr):
+def load_inside(pointer, inside, BOUNDED: tl.constexpr):
     """Values, or 0 where they lie outside; without the check where all lie inside."""
     if BOUNDED:
         return tl.load(pointer, mask=inside, other=0.0)

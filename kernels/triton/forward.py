@@ -4,7 +4,7 @@ keys that a block of queries sees; blocks seen whole need no test of their pairs
 import triton
 import triton.language as tl
 
-from .common import LOG2_E, UNSEEN, dot, load, seen_pairs
+from .common import LOG2_E, UNSEEN, dot, load_inside, seen_pairs
 
 
 @triton.jit
@@ -18,10 +18,10 @@ def _visit(
         first = tl.load(blocks + turn) * COLUMNS
         place = first + column
         inside = place < length
-        key = load(keys + first.to(tl.int64) * key_step, inside[None, :], IN_PART)
+        key = load_inside(keys + first.to(tl.int64) * key_step, inside[None, :], IN_PART)
         logits = dot(query, key, tl.zeros([query.shape[0], COLUMNS], tl.float32)) * scale
         if HAS_BIAS:
-            logits += load(bias + place, inside, IN_PART)[None, :] * LOG2_E
+            logits += load_inside(bias + place, inside, IN_PART)[None, :] * LOG2_E
         if IN_PART:
             segment = tl.load(segments + place, mask=inside, other=-1)
             seen = seen_pairs(words[:, None], segment[None, :])
@@ -32,7 +32,7 @@ def _visit(
             weights = tl.where(seen, weights, 0.0)
         shrink = tl.math.exp2(top - higher)
         total = total * shrink + tl.sum(weights, 1)
-        value = load(values + first.to(tl.int64) * value_step, inside[:, None], IN_PART)
+        value = load_inside(values + first.to(tl.int64) * value_step, inside[:, None], IN_PART)
         acc = dot(weights.to(value.dtype), value, acc * shrink[:, None])
         top = higher
     return acc, top, total

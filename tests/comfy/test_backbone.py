@@ -33,7 +33,7 @@ def test_a_text_encoder_of_another_kind_is_refused_by_the_key_it_lacks(tmp_path)
         ValueError,
         match=r"^text_encoder: clip_l.safetensors is not a UMT5 in ComfyUI.s format: it has no shared.weight",
     ):
-        backbone.load_text_encoder(str(path))
+        backbone.load_comfy_text_encoder(str(path))
 
 
 def test_variant_and_channels_are_said(folder, t2v):

@@ -15,7 +15,7 @@ from refvid_run import text as text_of
 from refvid.core.controls import Controls, FrameWindow, StepWindow
 from refvid.core.references import make_reference
 from refvid.hosts.comfy import wire
-from refvid.hosts.comfy.blocks import Tail
+from refvid.hosts.comfy.blocks import TailInBlocks
 from refvid.hosts.comfy.evaluation import TailRule
 from refvid.hosts.comfy.install import model_conds
 from refvid.hosts.comfy.references import References, apply_references
@@ -214,14 +214,14 @@ def test_isolated_references_do_not_read_each_other(t2v, vae, sees):
         out, found = applied(t2v, vae, *references), []
 
         model = out.model.clone()
-        original = Tail.split
+        original = TailInBlocks.split
 
         def split(self, done, length):
             found.append(done["img"][:, length:].clone())
             return original(self, done, length)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Tail, "split", split)
+            patch.setattr(TailInBlocks, "split", split)
             velocity_at(model, out.positive, out.negative, NOISE, 0.7)
         return found[0]
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from refvid import cli, media
 from refvid.backbones.wan.geometry import GROUP
 from refvid.backbones.wan.lora import merge_lora_file
-from refvid.core.editing import LONGEST, Windows
+from refvid.core.editing import LONGEST_EDIT, Windows
 from refvid.demo import models
 from refvid.evidence import showcase
 from refvid.evidence.toy_figures import toy_similarity
@@ -82,7 +82,7 @@ def test_the_editing_adapter_makes_the_same_video_on_both_hosts(run):
     """ComfyUI decodes films to floats, the command line to bytes."""
     backbone = with_editing_adapter(models.load_demo(), models.SAMA, 1.0, "adapter")
     asked = Request("change the background to light", replace(backbone.settings, scale=3.0))
-    film = media.read_film(showcase.SCENE, "sample", LONGEST)
+    film = media.read_film(showcase.SCENE, "sample", LONGEST_EDIT)
     found = run("edit_video_by_instruction", "whole")
     ours = as_bytes(edit_film(backbone, asked, film.pictures, Windows(GROUP)))
     assert found.shape == ours.shape and np.abs(found - ours).max() < 6

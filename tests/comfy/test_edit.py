@@ -16,7 +16,7 @@ from refvid.backbones.wan.geometry import GROUP
 from refvid.backbones.wan.sampler import flow_sigmas, sample_euler
 from refvid.core.controls import Controls
 from refvid.core.editing import Windows
-from refvid.core.frames import Given, Placed
+from refvid.core.frames import GivenFrames, Placed
 from refvid.core.guidance import Guidance, Scale, joint
 from refvid.core.references import make_reference
 from refvid.core.semantic import first_frames
@@ -25,7 +25,7 @@ from refvid.hosts.comfy.frames import replace_frames
 from refvid.hosts.comfy.guiders import table_guider
 from refvid.hosts.comfy.install import install
 from refvid.hosts.comfy.references import apply_references
-from refvid.hosts.comfy.source.edit import in_windows
+from refvid.hosts.comfy.source.edit import with_context_windows
 from refvid.hosts.comfy.source.rider import Source
 from refvid.hosts.comfy.steps import StepRange, denoise_steps
 
@@ -143,8 +143,8 @@ def test_two_ranges_of_cores_own_sampler_equal_one_run(editor):
 
 def test_a_long_video_is_evaluated_in_windows_as_on_the_plain_host(editor):
     long, windows = editor.longer(7), Windows(GROUP, 13, 8)
-    model = in_windows(long.installed(), windows, 7)
-    assert "context_handler" not in in_windows(long.installed(), windows, 4).model_options
+    model = with_context_windows(long.installed(), windows, 7)
+    assert "context_handler" not in with_context_windows(long.installed(), windows, 4).model_options
     for recipe in ("sama", "in_context"):
         got = edited(long, model, recipe, frames=7)
         condition = long.condition(recipe, windows=windows)
@@ -183,7 +183,7 @@ def test_references_and_replaced_frames_stand_beside_the_source(editor):
         editor.dit, editor.plain_vae, given, editor.recipe, (FRAMES, SIDE, SIDE)
     )
     seen = editor.comfy.model.process_latent_in(start["samples"])
-    frames = Given(seen * (torch.arange(FRAMES) < 1)[:, None, None], torch.arange(FRAMES) < 1)
+    frames = GivenFrames(seen * (torch.arange(FRAMES) < 1)[:, None, None], torch.arange(FRAMES) < 1)
     wanted = editor.plainly(editor.condition(references=references, frames=frames))
     assert run.worst(got, wanted) < 1e-3
     assert run.worst(got, edited(editor)) > 1e-2

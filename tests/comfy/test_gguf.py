@@ -69,9 +69,9 @@ def test_references_act_as_on_the_weights_it_stands_for(pair, vae):
 
 def test_an_identity_and_its_lora_do_too(pair, tmp_path, vae):
     """GGUF puts a LoRA on the weights as it unpacks them, so nothing is rounded again."""
-    loaded = adapters.load(str(tiny.save_adapter(tmp_path, SIZES)))
+    loaded = adapters.load_comfy_adapter(str(tiny.save_adapter(tmp_path, SIZES)))
     film = torch.rand(7, 48, 48, 3, generator=torch.Generator().manual_seed(1))
-    person, *_ = adapters.encode_identity(loaded, vae, film, None, None)
+    person, *_ = adapters.encode_comfy_identity(loaded, vae, film, None, None)
 
     def made(model):
         (model,), positive, negative = identities.apply_identity([model], *TEXTS, loaded, person)

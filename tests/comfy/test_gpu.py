@@ -23,7 +23,7 @@ from torch import Tensor
 
 from refvid.backbones.wan.dit import DiTConfig, WanDiT
 from refvid.core.controls import Controls, FrameWindow, StepWindow
-from refvid.core.frames import Given, Placed
+from refvid.core.frames import GivenFrames, Placed
 from refvid.core.guidance import CONDITIONED
 from refvid.core.recipes import in_context, recipe_named
 from refvid.core.references import make_reference
@@ -72,9 +72,9 @@ class Inside:
 
 def identities(inside: Inside) -> tuple:
     """One of a person in the left half, beside a reference."""
-    adapter = adapters.load(str(tiny.save_adapter(inside.folder, SIZES)))
+    adapter = adapters.load_comfy_adapter(str(tiny.save_adapter(inside.folder, SIZES)))
     film = torch.rand(7, 48, 48, 3, generator=torch.Generator().manual_seed(1))
-    person = adapters.encode_identity(adapter, inside.vae, film, None, None)[0]
+    person = adapters.encode_comfy_identity(adapter, inside.vae, film, None, None)[0]
     model, *texts = inside.applied({"strength": 0.5})
     asked = {"strength": 0.4, "region": LEFT, "latent": LATENT}
     (model,), *texts = apply_identity([model], *texts, adapter, person, **asked)
@@ -138,7 +138,7 @@ PATHS = (
 def own_verdicts(monkeypatch, tmp_path_factory):
     """What `auto` finds on this GPU is not kept for its user."""
     folder = tmp_path_factory.getbasetemp() / "verdicts"
-    monkeypatch.setattr(rivals, "VERDICTS", Verdicts(lambda: folder))
+    monkeypatch.setattr(rivals, "COMFY_VERDICTS", Verdicts(lambda: folder))
 
 
 @pytest.fixture(scope="module")
@@ -285,14 +285,14 @@ def joined(dit: WanDiT, model, positive: list, given: dict, noise: Tensor, refer
     arranged = attached.arranged(dit.geometry)
     to = {"device": DEVICE, "dtype": torch.float32}
     shown = tuple(model.model.process_latent_in(one).to(**to) for one in attached.latents)
-    encoded = plain.References(arranged, shown) if references else None
+    encoded = plain.ReferencesRider(arranged, shown) if references else None
     replaced = torch.zeros(GRID[0], dtype=torch.bool).index_fill(0, torch.tensor(0), True)
     clean = model.model.process_latent_in(given["samples"]) * replaced[None, None, :, None, None]
     asked = plain.condition(
         {"positive": text.to(**to)},
         encoded,
         attention="deterministic",
-        frames=Given(clean.to(**to), replaced),
+        frames=GivenFrames(clean.to(**to), replaced),
     )
     with torch.no_grad():
         start = noise.to(**to)

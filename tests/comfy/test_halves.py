@@ -31,7 +31,7 @@ import nodes
 from refvid.hosts.comfy import adapters, halves, wire
 from refvid.hosts.comfy.guiders import table_guider
 from refvid.hosts.comfy.identities import AttachedIdentities
-from refvid.hosts.comfy.inspection import inspect_references
+from refvid.hosts.comfy.inspection import inspect_comfy_references
 from refvid.hosts.comfy.steps import StepRange, denoise_steps
 
 pytestmark = pytest.mark.comfy
@@ -42,7 +42,7 @@ GOOD = edited(MAIN, {"denoise.steps": 1})
 
 @pytest.fixture(scope="module")
 def maker(t2v, vae, folder) -> Maker:
-    return Maker(t2v, vae, adapters.load(str(tiny.save_adapter(folder, tiny.config()))))
+    return Maker(t2v, vae, adapters.load_comfy_adapter(str(tiny.save_adapter(folder, tiny.config()))))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -162,9 +162,10 @@ def test_what_a_middle_pass_carries_does_not_stand_for_the_prompts_and_other_nam
 
 
 def test_an_adapter_reads_what_it_wrote(maker, folder, vae):
-    other = adapters.load(str(tiny.save_adapter(folder, tiny.config(), "other.safetensors", seed=9)))
+    path = tiny.save_adapter(folder, tiny.config(), "other.safetensors", seed=9)
+    other = adapters.load_comfy_adapter(str(path))
     film = torch.stack([picture(n) for n in range(9)])
-    person = adapters.encode_identity(other, vae, film, None, None)[0]
+    person = adapters.encode_comfy_identity(other, vae, film, None, None)[0]
     theirs, ours = maker.identities(maker.raw, other, person), maker.identities(maker.raw)
     for positive, negative, side in (
         (theirs.positive, ours.negative, "positive"), (ours.positive, theirs.negative, "negative"),
@@ -177,13 +178,7 @@ def test_an_adapter_reads_what_it_wrote(maker, folder, vae):
     # What 0.1.0 saved does not say which adapter it was.
     said = wire.key(AttachedIdentities, "adapter")
     old = [
-        [
-            [
-                words,
-                {k: v for k, v in options.items() if k != said},
-            ]
-            for words, options in side
-        ]
+        [[words, {k: v for k, v in options.items() if k != said}] for words, options in side]
         for side in ours.both
     ]
     assert torch.equal(through("Joint", Halves(ours.model, *old)), through("Joint", ours))
@@ -293,9 +288,9 @@ def test_guiders_of_others_without_conditions_that_can_be_read_are_left_alone(ma
 
 def test_inspect_shows_nothing_of_a_model_that_would_leave_it_out(maker):
     made = maker.references(maker.raw)
-    inspect_references(made.model, made.positive, empty_latent())
+    inspect_comfy_references(made.model, made.positive, empty_latent())
     with pytest.raises(ValueError, match="model did not go through Apply References"):
-        inspect_references(maker.raw.model, made.positive, empty_latent())
+        inspect_comfy_references(maker.raw.model, made.positive, empty_latent())
 
 
 def test_a_server_names_the_node_and_the_input_of_halves_that_are_apart(server):

@@ -30,12 +30,12 @@ def film(seed: int, frames: int = 7) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def loaded(folder):
-    return adapters.load(str(tiny.save_adapter(folder, tiny.config())))
+    return adapters.load_comfy_adapter(str(tiny.save_adapter(folder, tiny.config())))
 
 
 @pytest.fixture(scope="module")
 def people(loaded, vae):
-    return [adapters.encode_identity(loaded, vae, film(seed), None, None)[0] for seed in (1, 2)]
+    return [adapters.encode_comfy_identity(loaded, vae, film(seed), None, None)[0] for seed in (1, 2)]
 
 
 def applied(model, loaded, identity, texts=TEXTS, **asked):
@@ -91,17 +91,19 @@ def test_a_region_may_have_any_whole_number_of_pixels_to_a_cell(t2v, loaded, peo
 
 
 def test_what_does_not_belong_together_is_refused(t2v, vae, folder, loaded, people):
-    other = adapters.load(str(tiny.save_adapter(folder, tiny.config(), "other.safetensors", seed=9)))
+    other = adapters.load_comfy_adapter(
+        str(tiny.save_adapter(folder, tiny.config(), "other.safetensors", seed=9))
+    )
     with pytest.raises(ValueError, match="identity: the identity was read by adapter"):
         applied(t2v, other, people[0])
-    stranger = adapters.encode_identity(other, vae, film(1), None, None)[0]
+    stranger = adapters.encode_comfy_identity(other, vae, film(1), None, None)[0]
     model, *texts = applied(t2v, loaded, people[0])
     with pytest.raises(ValueError, match=r"model carries adapter .* already"):
         applied(model, other, stranger, texts=texts)
     wide = tiny.config(in_channels=48, out_channels=48)
-    channels = adapters.load(str(tiny.save_adapter(folder, wide, "wide.safetensors")))
+    channels = adapters.load_comfy_adapter(str(tiny.save_adapter(folder, wide, "wide.safetensors")))
     with pytest.raises(ValueError, match="vae makes latents of 16 channels, the adapter reads 48"):
-        adapters.encode_identity(channels, vae, film(1), None, None)
+        adapters.encode_comfy_identity(channels, vae, film(1), None, None)
     with pytest.raises(ValueError, match="region needs the latent"):
         applied(t2v, loaded, people[0], region=torch.ones(64, 64))
     with pytest.raises(ValueError, match="phrase is 'the star', which needs the text encoder"):
@@ -116,7 +118,7 @@ def test_an_adapter_of_another_wan_is_refused(t2v, folder):
         ("deep", tiny.config(48, 48), "a Wan of width 96 and latents of 48 channels"),
         ("long", tiny.config(layers=3), r"^adapter: .* changes blocks\.2\..*, which is missing"),
     ):
-        loaded = adapters.load(str(tiny.save_adapter(folder, sizes, f"{name}.safetensors")))
+        loaded = adapters.load_comfy_adapter(str(tiny.save_adapter(folder, sizes, f"{name}.safetensors")))
         nobody = loaded.adapter.nobody
         identity = Identity(nobody[:2], nobody[2:], loaded.adapter.fingerprint, torch.zeros(4, 4, 3))
         with pytest.raises(ValueError, match=says):
@@ -126,9 +128,9 @@ def test_an_adapter_of_another_wan_is_refused(t2v, folder):
 def test_a_phrase_is_its_words_without_padding_and_closing_token():
     states = torch.zeros(1, 8, 4)
     states[0, :3] = torch.randn(3, 4)
-    assert torch.equal(identities.words(states), states[:, :2])
+    assert torch.equal(identities.phrase_states(states), states[:, :2])
     with pytest.raises(ValueError, match="phrase has no words"):
-        identities.words(states[:, 2:])
+        identities.phrase_states(states[:, 2:])
 
 
 # ---- on a server

@@ -5,10 +5,10 @@ import torch
 from refvid_run import empty_latent, picture, text, velocity_at
 
 from refvid.core.controls import Controls, StepWindow
-from refvid.core.inspection import report
+from refvid.core.inspection import inspection_report
 from refvid.core.references import make_reference
 from refvid.hosts.comfy import wire
-from refvid.hosts.comfy.inspection import inspect_references
+from refvid.hosts.comfy.inspection import inspect_comfy_references
 from refvid.hosts.comfy.references import AttachedReferences, apply_references
 
 pytestmark = pytest.mark.comfy
@@ -22,7 +22,7 @@ def applied(model, vae, *references, **options):
 
 
 def inspected(out, vae=None):
-    return inspect_references(out.model, out.positive, empty_latent(), vae)
+    return inspect_comfy_references(out.model, out.positive, empty_latent(), vae)
 
 
 def tokens_at(out, sigma: float) -> int:
@@ -77,24 +77,26 @@ def test_pictures_are_the_references_as_the_vae_gives_them_back_or_their_masks(t
 
 def test_the_path_is_that_of_the_attention_the_model_holds(t2v, vae):
     strong = make_reference(picture(3), None, Controls(0.5))
-    assert "attention: bias" in report(inspected(applied(t2v, vae, strong))[0])
-    assert "attention: removal" in report(inspected(applied(t2v, vae, make_reference(picture(3))))[0])
-    assert "attention: eager" in report(inspected(applied(t2v, vae, strong, attention="eager"))[0])
+    assert "attention: bias" in inspection_report(inspected(applied(t2v, vae, strong))[0])
+    assert "attention: removal" in inspection_report(
+        inspected(applied(t2v, vae, make_reference(picture(3))))[0]
+    )
+    assert "attention: eager" in inspection_report(inspected(applied(t2v, vae, strong, attention="eager"))[0])
 
     def deaf(kernel, *args, **kwargs):
         return kernel(*args, **{**kwargs, "mask": None})
 
     model = t2v.clone()
     model.model_options["transformer_options"]["optimized_attention_override"] = deaf
-    said = report(inspected(applied(model, vae, strong))[0])
+    said = inspection_report(inspected(applied(model, vae, strong))[0])
     assert "attention: sdpa" in said and "deaf drops masks" in said
 
 
 def test_a_conditioning_without_references_is_refused(t2v, vae):
     out = applied(t2v, vae, make_reference(picture(3)))
     with pytest.raises(ValueError, match="positive carries no references"):
-        inspect_references(out.model, TEXTS[0], empty_latent())
+        inspect_comfy_references(out.model, TEXTS[0], empty_latent())
     source = {"refvid_source": NOISE, "refvid_source_recipe": "sama"}
     edited = [[words, {**options, **source}] for words, options in out.positive]
     with pytest.raises(ValueError, match="positive carries a source video to edit"):
-        inspect_references(out.model, edited, empty_latent())
+        inspect_comfy_references(out.model, edited, empty_latent())

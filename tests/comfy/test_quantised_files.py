@@ -10,7 +10,7 @@ from comfy.quant_ops import QUANT_ALGOS, QuantizedTensor
 from safetensors.torch import load_file, save_file
 
 from refvid.hosts.comfy import backbone, files
-from refvid.hosts.comfy.quantised import METADATA
+from refvid.hosts.comfy.quantised import QUANTISED_METADATA
 
 pytestmark = pytest.mark.comfy
 SIZES = tiny.DiTConfig(
@@ -71,7 +71,7 @@ def by_metadata(state: State) -> tuple[State, dict[str, str]]:
     marks = {key: value for key, value in state.items() if key.endswith(".comfy_quant")}
     layers = {key.removesuffix(".comfy_quant"): json.loads(bytes(one.tolist())) for key, one in marks.items()}
     return {key: value for key, value in state.items() if key not in marks}, {
-        METADATA: json.dumps({"layers": layers})
+        QUANTISED_METADATA: json.dumps({"layers": layers})
     }
 
 
@@ -161,7 +161,7 @@ def test_metadata_of_another_form_is_refused(plain, tmp_path, said):
         ValueError,
         match=r"^diffusion_model: dit\.safetensors: .*(_quantization_metadata|a is quantised as None)",
     ):
-        files.require_dit(saved(tmp_path, plain, {METADATA: said}))
+        files.require_dit(saved(tmp_path, plain, {QUANTISED_METADATA: said}))
 
 
 def test_a_small_text_encoder_is_unpacked_as_the_published_one_is(tmp_path):
@@ -169,7 +169,7 @@ def test_a_small_text_encoder_is_unpacked_as_the_published_one_is(tmp_path):
     whole = load_file(tmp_path / "text.safetensors")
     states = []
     for state in (whole, scaled(whole)):
-        clip = backbone.load_text_encoder(saved(tmp_path, state, name="other"))
+        clip = backbone.load_comfy_text_encoder(saved(tmp_path, state, name="other"))
         states.append(clip.encode_from_tokens_scheduled(clip.tokenize("a toy"))[0][0])
     assert (states[0] - states[1]).norm() < 0.1 * states[0].norm()
 
@@ -181,7 +181,7 @@ def test_a_vae_that_core_does_not_unpack_is_refused(tmp_path):
     with pytest.raises(
         ValueError, match=r"vae\.safetensors also has decoder\.head\.2\.scale_weight \(2 such keys\)"
     ):
-        backbone.load_vae(path)
+        backbone.load_comfy_vae(path)
 
 
 def test_fp8_is_not_packed(plain, tmp_path):

@@ -14,10 +14,10 @@ from refvid_run import text as text_of
 
 from refvid.core import verdicts
 from refvid.core.controls import Controls
-from refvid.core.inspection import report
+from refvid.core.inspection import inspection_report
 from refvid.core.references import make_reference
 from refvid.hosts.comfy import attention, rivals, tail
-from refvid.hosts.comfy.inspection import inspect_references
+from refvid.hosts.comfy.inspection import inspect_comfy_references
 from refvid.hosts.comfy.references import apply_references
 from refvid.kernels import whole
 from refvid.kernels.eager import eager_attention
@@ -52,8 +52,8 @@ def gpu(monkeypatch, tmp_path):
 
 
 def restart(monkeypatch) -> None:
-    fresh = verdicts.Verdicts(rivals.VERDICTS._folder, rivals.VERDICTS._versions)
-    monkeypatch.setattr(rivals, "VERDICTS", fresh)
+    fresh = verdicts.Verdicts(rivals.COMFY_VERDICTS._folder, rivals.COMFY_VERDICTS._versions)
+    monkeypatch.setattr(rivals, "COMFY_VERDICTS", fresh)
 
 
 def told(caplog) -> list[str]:
@@ -91,7 +91,7 @@ def test_who_races_is_who_says_the_same(t2v, vae, gpu):
 
 @pytest.mark.parametrize("case", CASES)
 def test_what_races_is_what_blocks_hand_over(t2v, vae, gpu, monkeypatch, case):
-    seen, stand_in = [], whole.WHOLE["triton"]
+    seen, stand_in = [], whole.WHOLE_ATTENTION["triton"]
 
     def attend(groups):
         inner = stand_in(groups)
@@ -103,7 +103,7 @@ def test_what_races_is_what_blocks_hand_over(t2v, vae, gpu, monkeypatch, case):
 
         return looking
 
-    monkeypatch.setitem(whole.WHOLE, "triton", attend)
+    monkeypatch.setitem(whole.WHOLE_ATTENTION, "triton", attend)
     run(t2v, vae, CASES[case]())
     assert gpu.calls and len(seen) > gpu.calls and len(set(seen)) == 1
 
@@ -152,7 +152,7 @@ def test_a_wrong_one_is_named_and_leaves_every_bit_as_it_was(t2v, vae, gpu, monk
             return lambda query, key, value, bias: eager_attention(groups)(query, key, value, None)
         return lambda *_: 1 / 0
 
-    monkeypatch.setitem(whole.WHOLE, "triton", attend)
+    monkeypatch.setitem(whole.WHOLE_ATTENTION, "triton", attend)
     with caplog.at_level(logging.WARNING, logger="refvid"):
         found = run(t2v, vae, CASES["strength"]())
     assert "triton left out: " + {"off": "off by", "raises": "ZeroDivisionError"}[wrong] in caplog.text
@@ -222,7 +222,7 @@ def test_the_attention_of_cores_own_node_races_for_itself(t2v, vae, gpu, tmp_pat
 
 
 def test_only_the_hosts_attention_may_be_as_coarse_as_its_user_chose(t2v, vae, gpu, monkeypatch):
-    core, stand_in = attention.core_attention.attention_pytorch, whole.WHOLE["triton"]
+    core, stand_in = attention.core_attention.attention_pytorch, whole.WHOLE_ATTENTION["triton"]
 
     @functools.wraps(core)
     def coarse(query, key, value, *args, **kwargs):
@@ -232,7 +232,7 @@ def test_only_the_hosts_attention_may_be_as_coarse_as_its_user_chose(t2v, vae, g
         inner = stand_in(groups)
         return lambda query, key, value, bias: inner(query, key, value.bfloat16().float(), bias)
 
-    monkeypatch.setitem(whole.WHOLE, "triton", attend)
+    monkeypatch.setitem(whole.WHOLE_ATTENTION, "triton", attend)
     model = t2v.clone()
     model.set_model_optimized_attention(coarse)
     for case in CASES:
@@ -270,7 +270,7 @@ def test_inspecting_says_what_was_timed_or_will_be(t2v, vae, gpu):
     out = applied(t2v, vae, CASES["strength"]())
 
     def said() -> str:
-        return report(inspect_references(out.model, out.positive, empty_latent())[0])
+        return inspection_report(inspect_comfy_references(out.model, out.positive, empty_latent())[0])
 
     before = said()
     assert "attention: bias" in before and "timed against others before the first step" in before
@@ -311,7 +311,7 @@ def test_on_a_cpu_nothing_is_raced_or_written(t2v, vae, monkeypatch, tmp_path):
         raise AssertionError("a race on a CPU")
 
     monkeypatch.setattr(verdicts, "race", never)
-    monkeypatch.setattr(rivals.VERDICTS, "_machine", never)
+    monkeypatch.setattr(rivals.COMFY_VERDICTS, "_machine", never)
     said = []
     monkeypatch.setattr(tail, "tell_path", said.append)
     for case in CASES.values():

@@ -122,12 +122,12 @@ def test_removal_equals_a_mask_of_minus_infinity(model, vae, positive, negative,
     references = [make_reference(picture(3), half_mask()), make_reference(picture(4), 1 - half_mask())]
     out = apply(model, positive, negative, vae, references)
     removed = sample(out.model, out.positive, out.negative, empty_latent())
-    monkeypatch.setattr(blocks, "Tail", _Masked)
+    monkeypatch.setattr(blocks, "TailInBlocks", _Masked)
     masked = sample(out.model, out.positive, out.negative, empty_latent())
     assert worst(removed, masked) < 1e-4
 
 
-class _Masked(blocks.Tail):
+class _Masked(blocks.TailInBlocks):
     """Keeps every token and hides those that removal would take out."""
 
     def __init__(self, inside, tail, embedded, rule):

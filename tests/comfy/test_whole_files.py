@@ -109,7 +109,7 @@ def test_values_of_a_vae_and_a_text_encoder_are_looked_at(models, tmp_path, kind
 
 
 def test_every_loader_asks_before_core_does(models, tmp_path):
-    loads = {"vae": backbone.load_vae, "text": backbone.load_text_encoder}
+    loads = {"vae": backbone.load_comfy_vae, "text": backbone.load_comfy_text_encoder}
     for kind, load in loads.items():
         state = load_file(models / f"{kind}.safetensors")
         key = sorted(state)[2]
@@ -215,7 +215,7 @@ def test_the_published_text_encoder_goes_through_cores_loader(tmp_path, monkeypa
     path, asked = tmp_path / "umt5_xxl.safetensors", []
     monkeypatch.setattr(backbone, "require_umt5", lambda path: XXL)
     monkeypatch.setattr(comfy.sd, "load_clip", lambda paths, *_: asked.append(paths) or "the encoder")
-    assert backbone.load_text_encoder(str(path)) == "the encoder" and asked == [[str(path)]]
+    assert backbone.load_comfy_text_encoder(str(path)) == "the encoder" and asked == [[str(path)]]
 
 
 def test_the_published_sizes_are_cores():

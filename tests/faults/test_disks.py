@@ -28,7 +28,7 @@ from refvid.drawing.sheet import contact_sheet
 from refvid.evidence import showcase
 from refvid.evidence.runs import begin, kept
 from refvid.evidence.trials import frames as evaluate_frames
-from refvid.hosts.plain.long_video import Parts
+from refvid.hosts.plain.long_video import FinishedParts
 from refvid.media.outputs import PICTURE, written
 from refvid.training.engine.cache import PART, Rows, cached_rows
 from refvid.training.engine.state import RunFiles
@@ -82,7 +82,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "a sheet": a_sheet,
     **{f"a picture {ending}": a_picture(ending) for ending in PICTURE.endings},
     "a mark": lambda folder: claim(folder, "runs", "this", "--out"),
-    "a part": lambda folder: Parts(folder, "x").kept("keys", lambda: torch.zeros(1, 2, 2, 3)),
+    "a part": lambda folder: FinishedParts(folder, "x").kept("keys", lambda: torch.zeros(1, 2, 2, 3)),
     "values": lambda folder: kept(folder, "this", lambda: {"a": {"b": torch.ones(9)}}),
     "what a run is begun by": lambda folder: begin(folder, {"config": {"steps": 2}}, RunFiles("toy", ())),
     "clips": lambda folder: cached_rows(Ones, folder, "toy", PART, "x", lambda part: Ones(torch.ones(PART))),

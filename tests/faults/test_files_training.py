@@ -19,7 +19,7 @@ from refvid_world import setting, text_encoder, trained
 from refvid.core.files import MARK, read_mark, replacing
 from refvid.demo.runs import smoke_dit, smoke_vae
 from refvid.evidence.runs import kept, run_mark
-from refvid.hosts.plain.long_video import Parts
+from refvid.hosts.plain.long_video import FinishedParts
 from refvid.training.base.dit import Start, begun_dit
 from refvid.training.base.vae import VAE
 from refvid.training.engine.cache import PART, Rows, cached_rows
@@ -149,7 +149,9 @@ def rows_in(folder: Path) -> tuple[torch.Tensor, list[int]]:
 def parts_in(folder: Path) -> tuple[torch.Tensor, list[int]]:
     """A part of a long video, and whether it was made."""
     made: list[int] = []
-    first = Parts(folder, "a run").kept("keys", lambda: made.append(0) or torch.full((1, 2, 2, 3), 0.2))
+    first = FinishedParts(folder, "a run").kept(
+        "keys", lambda: made.append(0) or torch.full((1, 2, 2, 3), 0.2)
+    )
     return first, made
 
 

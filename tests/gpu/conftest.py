@@ -16,4 +16,4 @@ def verdicts(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def apart(monkeypatch, verdicts):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-    monkeypatch.setattr(plain_attention, "VERDICTS", verdicts)
+    monkeypatch.setattr(plain_attention, "PLAIN_VERDICTS", verdicts)

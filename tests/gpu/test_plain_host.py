@@ -15,7 +15,7 @@ from refvid.backbones.wan.sampler import flow_sigmas
 from refvid.backbones.wan.vae import WanVAE
 from refvid.core.controls import Controls, StepWindow
 from refvid.core.guidance import Guidance, Scale
-from refvid.kernels.paths import AUTO, EAGER, NAMES
+from refvid.kernels.paths import ANY_ATTENTION, ATTENTION_NAMES, EAGER
 
 pytestmark = pytest.mark.gpu
 CPU = torch.device("cpu")
@@ -50,7 +50,7 @@ def off(found: Tensor, wanted: Tensor) -> float:
 @named
 @pytest.mark.parametrize("name", CASES)
 def test_every_attention_says_what_float64_says(name, dtype, head):
-    found = {path: evaluated(host(dtype, head), CASES[name], path) for path in NAMES}
+    found = {path: evaluated(host(dtype, head), CASES[name], path) for path in ATTENTION_NAMES}
     wanted = right(dtype, head, name)
     errors = {path: off(one, wanted) for path, one in found.items()}
     assert all(one.isfinite().all() for one in found.values())
@@ -58,7 +58,7 @@ def test_every_attention_says_what_float64_says(name, dtype, head):
     assert max(errors.values()) <= LIKE_EAGER * errors[EAGER.name] + torch.finfo(torch.float32).eps, errors
 
 
-@pytest.mark.parametrize("attention", ["triton"] if DRY else ["triton", AUTO])
+@pytest.mark.parametrize("attention", ["triton"] if DRY else ["triton", ANY_ATTENTION])
 def test_a_compiled_model_says_the_same(monkeypatch, attention):
     torch._dynamo.reset()
     made, case = Host(HEADS[-1], GRID, TYPES[0], TYPES[0], DEVICE), CASES["two regions"]
@@ -77,14 +77,14 @@ def generated(rounded: torch.dtype, dtype: torch.dtype, device: torch.device, at
     asked.texts["negative"] = plain.Text(made.put(drawn(1, 4, 32, seed=8)))
     guidance = Guidance(Scale(4.0), Scale(4.0), "clip")
     noise = made.latent(9).to(torch.promote_types(dtype, torch.float32))
-    return plain.generate(made.dit, vae, asked, guidance, noise, flow_sigmas(2, 3.0)).double().cpu()
+    return plain.run_steps(made.dit, vae, asked, guidance, noise, flow_sigmas(2, 3.0)).double().cpu()
 
 
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
 def test_a_run_makes_the_pictures_that_float64_makes(dtype):
     wanted = generated(dtype, torch.float64, CPU, EAGER.name)
     least = (1e-5 if DRY else 1e-4) if dtype == torch.float32 else 0.1
-    for attention in NAMES:
+    for attention in ATTENTION_NAMES:
         found = generated(dtype, dtype, DEVICE, attention)
         assert found.std() > 0.1 and (found - wanted).abs().mean() < least * wanted.std(), attention
 

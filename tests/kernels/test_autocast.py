@@ -8,7 +8,7 @@ from torch import Tensor
 from refvid.kernels import segment_attention as kernel
 from refvid.kernels.segment_attention import attention_over, segment_attention
 from refvid.kernels.segments import Segments
-from refvid.kernels.tiles import INTERPRETED, WIDE
+from refvid.kernels.tiles import INTERPRETER_TILES, WIDE_TILES
 
 pytestmark = pytest.mark.gpu
 TYPES = (torch.float32, torch.float32, torch.bfloat16)  # of query, key and value
@@ -29,7 +29,7 @@ def segments() -> Segments:
 def test_what_autocast_mixes_is_taken_as_torchs_own_attention_takes_it(monkeypatch, planned):
     if DRY:  # as on a GPU, where fp32 has tiles of its own: blocks are counted in those of the type that runs
         monkeypatch.setattr(
-            kernel, "_plan", lambda query: WIDE if query.dtype == torch.float32 else INTERPRETED
+            kernel, "_plan", lambda query: WIDE_TILES if query.dtype == torch.float32 else INTERPRETER_TILES
         )
     mixed, halves = values(*TYPES), values(*3 * (torch.bfloat16,))
     attend = attention_over(segments())

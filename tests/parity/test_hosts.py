@@ -20,8 +20,7 @@ from refvid.core.guidance import CONDITIONED, Guidance, Scale, joint
 from refvid.core.recipes import RECIPES, recipe_named
 from refvid.core.references import arrange, make_reference
 from refvid.hosts.comfy import wire
-from refvid.hosts.comfy.backbone import load_text_encoder as load_comfy_text_encoder
-from refvid.hosts.comfy.backbone import with_shift
+from refvid.hosts.comfy.backbone import load_comfy_text_encoder, with_shift
 from refvid.hosts.comfy.evaluation import TailRule
 from refvid.hosts.comfy.frames import replace_frames
 from refvid.hosts.comfy.guiders import renorm_guidance, table_guider
@@ -195,7 +194,7 @@ def test_a_timestep_per_frame_agrees_on_a_48_channel_backbone_with_references(tm
     )
     arranged = arrange([torch.ones(128, 128)], [Controls(0.5)], recipe_named("saber"), WAN_2_2)
     sigma = torch.tensor([[0.0, 0.7, 0.7]])
-    encoded = plain.References(arranged, (reference,))
+    encoded = plain.ReferencesRider(arranged, (reference,))
     ours = plain.velocity(dit, latent, sigma, plain.condition({"positive": context}, encoded), CONDITIONED)
     module = install(patcher, References)
     weaker = torch.full((1, len(arranged.keep)), 0.5).log()

@@ -13,7 +13,7 @@ from refvid.backbones.wan.sampler import flow_sigmas, sample_euler
 from refvid.core.adapter import load_adapter
 from refvid.core.controls import FrameWindow
 from refvid.core.guidance import CONDITIONED, NULL, Scale, joint
-from refvid.core.reach import reach, words
+from refvid.core.reach import reach, reach_words
 from refvid.core.recipes import recipe_named
 from refvid.core.references import make_reference
 from refvid.hosts.comfy import adapters, identities
@@ -60,29 +60,30 @@ class Twin:
         vae, adapter = tiny.save_vae(folder), tiny.save_adapter(folder, sizes)
         self.comfy, self.comfy_vae = with_shift(run.load_model(path), SHIFT), run.load_vae(vae)
         self.plain, self.plain_vae = load_dit(path)[0], load_vae(vae)
-        self.loaded, self.adapter = adapters.load(str(adapter)), load_adapter(adapter, WAN)
+        self.loaded, self.adapter = adapters.load_comfy_adapter(str(adapter)), load_adapter(adapter, WAN)
         merge_lora(self.plain, self.adapter.lora)
         self.by_comfy = [
-            adapters.encode_identity(self.loaded, self.comfy_vae, film(s), masks(s), None)[0] for s in (1, 2)
+            adapters.encode_comfy_identity(self.loaded, self.comfy_vae, film(s), masks(s), None)[0]
+            for s in (1, 2)
         ]
         self.by_plain = [
             plain.encode_identity(self.adapter, self.plain_vae, film(s), masks(s))[0] for s in (1, 2)
         ]
 
-    def people(self, case: str) -> plain.People:
+    def people(self, case: str) -> plain.PeopleRider:
         asked = CASES[case]
         persons = tuple(
             plain.Person(
                 one.tokens(how.get("parts", "both")),
                 how.get("strength", 1.0),
-                identities.words(how["phrase"])[0] if "phrase" in how else None,
+                identities.phrase_states(how["phrase"])[0] if "phrase" in how else None,
             )
             for one, how in zip(self.by_plain, asked, strict=False)
         )
         cells = [reach(FrameWindow(), how.get("region"), GRID, WAN_2_1) for how in asked]
         limited = any("region" in how for how in asked)
         nobody = self.adapter.nobody
-        return plain.People(persons, nobody, words(cells, *GRID) if limited else None)
+        return plain.PeopleRider(persons, nobody, reach_words(cells, *GRID) if limited else None)
 
     def conditioned(self, case: str, model=None, positive=None, negative=None):
         models = [model or self.comfy]

@@ -25,7 +25,7 @@ from refvid.core.guidance import CONDITIONED, Guidance, Scale, joint
 from refvid.core.recipes import RECIPES, recipe_named
 from refvid.core.references import Reference, make_reference
 from refvid.hosts.comfy import adapters, identities
-from refvid.hosts.comfy.backbone import load_text_encoder, with_shift
+from refvid.hosts.comfy.backbone import load_comfy_text_encoder, with_shift
 from refvid.hosts.comfy.frames import replace_frames
 from refvid.hosts.comfy.guiders import table_guider
 from refvid.hosts.comfy.references import apply_references
@@ -172,17 +172,17 @@ def test_a_first_frame_with_its_own_clock_is_what_cores_own_node_makes_of_it(twi
 
 def test_an_identity_of_48_channels_agrees(twin, tmp_path):
     path = tiny.save_adapter(tmp_path, SIZES)
-    loaded, adapter = adapters.load(str(path)), load_adapter(path, WAN)
+    loaded, adapter = adapters.load_comfy_adapter(str(path)), load_adapter(path, WAN)
     clip = torch.stack([run.picture(60 + index, 50, 70) for index in range(11)])
     marked = torch.zeros(11, 50, 70)
     marked[:, 5:40, 10:50] = 1
-    theirs = adapters.encode_identity(loaded, twin.comfy_vae, clip, marked, None)[0]
+    theirs = adapters.encode_comfy_identity(loaded, twin.comfy_vae, clip, marked, None)[0]
     ours = plain.encode_identity(adapter, twin.plain_vae, clip, marked)[0]
     assert run.worst(ours.slots, theirs.slots) < 1e-4 and run.worst(ours.anchors, theirs.anchors) < 1e-4
     models, positive, negative = identities.apply_identity([twin.comfy], *words(), loaded, theirs)
     pipeline = plain.load_pipeline(*(twin.folder / f"{name}.safetensors" for name in ("dit", "vae", "text")))
     merge_lora(pipeline.dit, adapter.lora)
-    who = plain.People((plain.Person(ours.tokens("both")),), adapter.nobody)
+    who = plain.PeopleRider((plain.Person(ours.tokens("both")),), adapter.nobody)
     got = plain.velocity(
         pipeline.dit, noisy(), torch.tensor(0.6), plain.condition(WORDS, people=who), CONDITIONED
     )
@@ -221,7 +221,7 @@ def shown(twin: Twin, latent: Tensor) -> Tensor:
 
 @pytest.fixture(scope="module")
 def clip(twin):
-    return load_text_encoder(str(twin.folder / "text.safetensors"))
+    return load_comfy_text_encoder(str(twin.folder / "text.safetensors"))
 
 
 def test_a_request_becomes_the_video_that_comfyui_makes(twin, clip):

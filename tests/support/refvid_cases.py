@@ -11,13 +11,13 @@ from torch import Tensor
 
 from refvid.backbones.wan.dit import DiTConfig, WanDiT
 from refvid.core.controls import Controls, FrameWindow, StepWindow
-from refvid.core.frames import Given
+from refvid.core.frames import GivenFrames
 from refvid.core.guidance import CONDITIONED
 from refvid.core.recipes import in_context, recipe_named, sama
 from refvid.core.references import make_reference
 from refvid.core.semantic import SemanticConfig, SemanticModules
-from refvid.hosts.plain.identities import People, Person
-from refvid.hosts.plain.source import Source
+from refvid.hosts.plain.identities import PeopleRider, Person
+from refvid.hosts.plain.source import SourceRider
 
 SIGMA = 0.6
 BATCH = 2
@@ -78,7 +78,7 @@ class Case:
 def edited(semantic: bool) -> Callable[[Host], dict]:
     def made(host: Host) -> dict:
         recipe = sama() if semantic else in_context()
-        return {"source": Source(host.latent(20), recipe, host.semantic if semantic else None)}
+        return {"source": SourceRider(host.latent(20), recipe, host.semantic if semantic else None)}
 
     return made
 
@@ -91,7 +91,7 @@ def people(cells: bool) -> Callable[[Host], dict]:
         where = None
         if cells:  # the first on the left, the second everywhere
             where = (2 + (torch.arange(columns) < columns // 2).long()).expand(frames, rows, columns)
-        return {"people": People((Person(tokens[0], 0.4, phrase), Person(tokens[1])), tokens[2], where)}
+        return {"people": PeopleRider((Person(tokens[0], 0.4, phrase), Person(tokens[1])), tokens[2], where)}
 
     return made
 
@@ -99,7 +99,7 @@ def people(cells: bool) -> Callable[[Host], dict]:
 def given_frames(host: Host) -> dict:
     replaced = torch.zeros(host.grid[0], dtype=torch.bool).index_fill(0, torch.tensor(0), True)
     clean = host.latent(21) * replaced[None, None, :, None, None].to(host.device)
-    return {"frames": Given(clean, replaced)}
+    return {"frames": GivenFrames(clean, replaced)}
 
 
 SOFT, ALONE = Controls(soft=True), Controls(sees="itself", strength=2.0)
@@ -141,7 +141,7 @@ def condition(host: Host, case: Case, attention: str) -> plain.Condition:
         )
         sizes = [(one.mask.shape[0] // 8, one.mask.shape[1] // 8) for one in shown]
         inputs = tuple(host.put(drawn(1, 16, 1, *size, seed=10 + k)) for k, size in enumerate(sizes))
-        encoded = plain.References(arranged, inputs, cells)
+        encoded = plain.ReferencesRider(arranged, inputs, cells)
     texts = {"positive": host.put(drawn(1, 6, tiny.TEXT_WIDTH, seed=5))}
     return plain.condition(texts, encoded, attention=attention, **case.more(host))
 

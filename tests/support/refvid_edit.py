@@ -8,7 +8,7 @@ import comfy.sample
 import refvid_run as run
 import refvid_tiny as tiny
 import torch
-from refvid_riders import Condition, Source, guided_velocity, rider
+from refvid_riders import Condition, SourceRider, guided_velocity, rider
 from refvid_riders import condition as conditioned
 from torch import Tensor
 
@@ -139,11 +139,13 @@ class Editor:
         seen = self.comfy.model.process_latent_in(self.source)
         texts = {"positive": run.text(1), "negative": run.text(2)}
         modules = self.modules if recipe == "sama" else None
-        return conditioned(texts, shift=SHIFT, source=Source(seen, recipe_named(recipe), modules), **more)
+        return conditioned(
+            texts, shift=SHIFT, source=SourceRider(seen, recipe_named(recipe), modules), **more
+        )
 
     def plainly(self, condition: Condition, scale: float = 4.0, steps: int = 4, seed: int = 5) -> Tensor:
         """The latent that the plain host makes, as ComfyUI gives it out."""
-        source = rider(condition, Source)
+        source = rider(condition, SourceRider)
         assert source is not None
         frames = source.latent.shape[2]
         noise = comfy.sample.prepare_noise(run.empty_latent(frames, SIDE, SIDE)["samples"], seed)

@@ -59,7 +59,7 @@ class Maker:
     def __init__(self, model, vae, loaded):
         self.vae, self.loaded = vae, loaded
         self.raw = Halves(model, [[text(1), {}]], [[text(2), {}]])
-        self.person = adapters.encode_identity(
+        self.person = adapters.encode_comfy_identity(
             loaded, vae, torch.stack([picture(n) for n in range(9)]), None, None
         )[0]
 

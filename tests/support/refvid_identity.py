@@ -55,8 +55,12 @@ def film(seed: int) -> Tensor:
 
 
 def known(case: Case) -> Known:
-    loaded = adapters.load(str(tiny.save_adapter(case.folder, case.sizes, f"{case.name}-slots.safetensors")))
-    people = tuple(adapters.encode_identity(loaded, case.vae, film(seed), None, None)[0] for seed in (1, 2))
+    loaded = adapters.load_comfy_adapter(
+        str(tiny.save_adapter(case.folder, case.sizes, f"{case.name}-slots.safetensors"))
+    )
+    people = tuple(
+        adapters.encode_comfy_identity(loaded, case.vae, film(seed), None, None)[0] for seed in (1, 2)
+    )
     return Known(case, loaded, people)  # pyright: ignore[reportArgumentType]
 
 
@@ -64,7 +68,7 @@ def identities_act(case: Case) -> list[Claim]:
     who = known(case)
     bare, one = who.sample(case.model, *case.texts()), who.run({})
     other = Known(case, who.loaded, who.people[::-1])
-    again = adapters.encode_identity(who.loaded, case.vae, film(1), None, None)[0]
+    again = adapters.encode_comfy_identity(who.loaded, case.vae, film(1), None, None)[0]
     nobody = who.run({"strength": 0.0})
     both = who.run({}, {"region": who.region(), "strength": 0.5})
     return [

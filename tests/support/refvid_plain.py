@@ -4,11 +4,11 @@ import refvid_tiny as tiny
 from refvid_cases import Host, drawn
 from refvid_riders import (
     Condition,
-    Frames,
-    People,
+    FramesRider,
+    PeopleRider,
     Person,
-    References,
-    Source,
+    ReferencesRider,
+    SourceRider,
     condition,
     encode_frames,
     encode_identity,
@@ -24,7 +24,7 @@ from refvid_riders import (
 )
 from torch import Tensor
 
-from refvid.core.frames import Given
+from refvid.core.frames import GivenFrames
 from refvid.hosts.plain import edit_film as plain_instruction
 from refvid.hosts.plain import pipeline
 from refvid.hosts.plain.edit_film import edit_film
@@ -32,14 +32,14 @@ from refvid.hosts.plain.pipeline import Request, Settings, generate, load_pipeli
 
 __all__ = [
     "Condition",
-    "Frames",
-    "Given",
-    "People",
+    "FramesRider",
+    "GivenFrames",
+    "PeopleRider",
     "Person",
-    "References",
+    "ReferencesRider",
     "Request",
     "Settings",
-    "Source",
+    "SourceRider",
     "command_of_editing",
     "command_of_generating",
     "condition",

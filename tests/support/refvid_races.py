@@ -7,16 +7,16 @@ from pathlib import Path
 import torch
 
 from refvid.core import verdicts
-from refvid.core.verdicts import FILE, Contest
+from refvid.core.verdicts import VERDICTS_FILE, Contest
 from refvid.kernels import whole
 from refvid.kernels.eager import eager_attention
 from refvid.kernels.paths import ASKED, Need, Verdict
-from refvid.kernels.race import Call, Contender, race
+from refvid.kernels.race import AttentionCall, Contender, race
 
 NAME = "NVIDIA Nothing, driver 1"
 CPU = torch.device("cpu")
 NEED = Need(bias=True)
-CALL = Call(1, 2, 16, 40, 8, torch.float32, CPU, torch.full((1, 8), -0.7), None)
+CALL = AttentionCall(1, 2, 16, 40, 8, torch.float32, CPU, torch.full((1, 8), -0.7), None)
 
 
 def play_gpu(monkeypatch) -> None:
@@ -61,7 +61,7 @@ def play(monkeypatch, host, *taken: float) -> Played:
     play_gpu(monkeypatch)
     monkeypatch.setattr(verdicts, "race", played.race)
     monkeypatch.setattr(host, "why_not", lambda *_: None)
-    monkeypatch.setitem(whole.WHOLE, "triton", played.whole)
+    monkeypatch.setitem(whole.WHOLE_ATTENTION, "triton", played.whole)
     monkeypatch.setattr("refvid.kernels.paths._told", set())
     return played
 
@@ -92,13 +92,13 @@ def holding(monkeypatch):
     return hold
 
 
-def contest(call: Call = CALL, host: str = "torch's") -> Contest:
+def contest(call: AttentionCall = CALL, host: str = "torch's") -> Contest:
     exact = Contender(eager_attention(call.groups))
     return Contest(call, {"bias": exact, "sdpa": exact, "triton": exact, "removal": exact}, host)
 
 
 def on_disk(folder: Path) -> dict:
-    return json.loads((folder / FILE).read_text())
+    return json.loads((folder / VERDICTS_FILE).read_text())
 
 
 def only(folder: Path) -> dict:

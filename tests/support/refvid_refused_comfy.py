@@ -34,9 +34,9 @@ def comfy_readers(files: Mapping[str, Path]) -> dict[str, Reader]:
     return {
         "diffusion_model": Reader("dit", lambda path: backbone.load_model(str(path), None)),
         "diffusion_model with modules": Reader("sama", lambda path: backbone.load_model(str(path), None)),
-        "vae": Reader("vae", lambda path: backbone.load_vae(str(path))),
-        "text_encoder": Reader("text", lambda path: backbone.load_text_encoder(str(path))),
-        "adapter": Reader("adapter", lambda path: adapters.load(str(path))),
+        "vae": Reader("vae", lambda path: backbone.load_comfy_vae(str(path))),
+        "text_encoder": Reader("text", lambda path: backbone.load_comfy_text_encoder(str(path))),
+        "adapter": Reader("adapter", lambda path: adapters.load_comfy_adapter(str(path))),
         "editing adapter": Reader(
             "editing", lambda path: modules.load_editing_adapter(model, str(path), 1.0)
         ),

@@ -6,32 +6,32 @@ import torch
 from torch import Tensor
 
 from refvid.backbones.base import Tail
-from refvid.core.frames import Given
+from refvid.core.frames import GivenFrames
 from refvid.core.guidance import CONDITIONED
 from refvid.hosts.plain.evaluation import Evaluation, Rider, Text
-from refvid.hosts.plain.frames import Frames, encode_frames
-from refvid.hosts.plain.identities import People, Person, encode_identity
+from refvid.hosts.plain.frames import FramesRider, encode_frames
+from refvid.hosts.plain.identities import PeopleRider, Person, encode_identity
 from refvid.hosts.plain.pipeline import grey_padding
 from refvid.hosts.plain.references import (
-    References,
+    ReferencesRider,
     arrange_references,
     encode_pictures,
     encode_references,
     references_in_rows,
 )
-from refvid.hosts.plain.run import Condition, evaluate, generate, guided_velocity, velocity
-from refvid.hosts.plain.source import Source
+from refvid.hosts.plain.run import Condition, evaluate_pass, guided_velocity, run_steps, velocity
+from refvid.hosts.plain.source import SourceRider
 from refvid.hosts.plain.tail import Schedule
 from refvid.hosts.plain.tail import tail as tail_of
 
 RiderT = TypeVar("RiderT", bound=Rider)
 __all__ = [
     "Condition",
-    "Frames",
-    "People",
+    "FramesRider",
+    "PeopleRider",
     "Person",
-    "References",
-    "Source",
+    "ReferencesRider",
+    "SourceRider",
     "Text",
     "arrange_references",
     "condition",
@@ -39,12 +39,12 @@ __all__ = [
     "encode_identity",
     "encode_pictures",
     "encode_references",
-    "evaluate",
-    "generate",
+    "evaluate_pass",
     "grey_padding",
     "guided_velocity",
     "references_in_rows",
     "rider",
+    "run_steps",
     "said",
     "tail",
     "velocity",
@@ -54,15 +54,15 @@ __all__ = [
 
 def condition(
     texts: dict[str, Tensor],
-    references: References | None = None,
+    references: ReferencesRider | None = None,
     padding: Tensor | None = None,
-    people: People | None = None,
-    frames: Given | Frames | None = None,
-    source: Source | None = None,
+    people: PeopleRider | None = None,
+    frames: GivenFrames | FramesRider | None = None,
+    source: SourceRider | None = None,
     **more,
 ) -> Condition:
     """What a run is conditioned on: states of texts without a bias, and the riders that there are."""
-    frames = Frames(frames) if isinstance(frames, Given) else frames
+    frames = FramesRider(frames) if isinstance(frames, GivenFrames) else frames
     riders = tuple(one for one in (references, people, frames, source) if one is not None)
     return Condition(said(texts), riders, padding, **more)
 
@@ -85,7 +85,11 @@ def with_riders(condition: Condition, *riders) -> Condition:
 
 
 def tail(
-    dit, references: References | None, latent: Tensor, sigma: float = 1.0, source: Source | None = None
+    dit,
+    references: ReferencesRider | None,
+    latent: Tensor,
+    sigma: float = 1.0,
+    source: SourceRider | None = None,
 ) -> Tail | None:
     """What stands behind a video's latent at a noise level, of which `source`'s semantic tokens are the last frames."""
     riders = [one for one in (references, source) if one is not None]

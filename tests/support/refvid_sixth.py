@@ -1,5 +1,5 @@
 """A further method, as a pack of its own would add it: a recipe, a rider of each host and a node, by the
-pack's `register` functions alone. Learned tokens stand behind the video, read only themselves, and have the
+pack's `register_rider` functions alone. Learned tokens stand behind the video, read only themselves, and have the
 clock of clean ones.
 
 Everything of refvid's is imported where it is needed: a server may load this file before refvid, and only a
@@ -47,7 +47,7 @@ def recipe():
         NAME, "a test", "video", 0.0, False, False, False, "drop", "drop", max_references=1, clock="own",
         reads_text=False,
     )  # fmt: skip
-    recipes.register(lambda: made)
+    recipes.register_recipe(lambda: made)
     return made
 
 
@@ -64,7 +64,7 @@ def arranged(geometry, rows: tuple[int, ...] = ()):
 @functools.cache
 def plain_rider() -> Any:
     """The rider of the plain host."""
-    from refvid.hosts.plain.evaluation import Behind, Rider, register
+    from refvid.hosts.plain.evaluation import Rider, TokensBehindVideo, register_rider
 
     @dataclass(frozen=True)
     class Learned(Rider):
@@ -73,10 +73,10 @@ def plain_rider() -> Any:
         def now(self, evaluation):
             if not evaluation.entry.conditions:
                 return evaluation
-            mine = Behind(arranged(evaluation.dit.geometry), [self.tokens.to(evaluation.latent)])
+            mine = TokensBehindVideo(arranged(evaluation.dit.geometry), [self.tokens.to(evaluation.latent)])
             return replace(evaluation, behind=(*evaluation.behind, mine))
 
-    register(Learned)
+    register_rider(Learned)
     return Learned
 
 
@@ -84,7 +84,7 @@ def plain_rider() -> Any:
 def comfy_rider() -> Any:
     """The rider of ComfyUI's, and what a conditioning carries of it."""
     from refvid.hosts.comfy import wire
-    from refvid.hosts.comfy.evaluation import Behind, Embedded, Rider, register
+    from refvid.hosts.comfy.evaluation import Embedded, Rider, StreamsBehindVideo, register_rider
     from refvid.hosts.comfy.families import wan
 
     @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def comfy_rider() -> Any:
 
         def now(self, evaluation):
             geometry = wan.geometry(evaluation.model.current_patcher)
-            mine = Behind(arranged(geometry, (len(evaluation.x),)))
+            mine = StreamsBehindVideo(arranged(geometry, (len(evaluation.x),)))
             return replace(evaluation, behind=(*evaluation.behind, mine))
 
         def embed(self, inside):
@@ -124,7 +124,7 @@ def comfy_rider() -> Any:
             turned = wan.rotations(inside.module, inside.call, grid, *place)
             return Embedded([self.tokens.to(inside.call.x)], [turned])
 
-    register(LearnedTokens)
+    register_rider(LearnedTokens)
     return LearnedTokens
 
 

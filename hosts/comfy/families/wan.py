@@ -126,13 +126,13 @@ def sizes(model: ModelPatcher) -> Sizes:
     return Sizes(module.dim, module.ffn_dim, blocks(module), module.text_len)
 
 
-def no_image() -> dict[str, Any]:
+def zero_image_features() -> dict[str, Any]:
     """Image features of zero, for a model that takes some: a condition's part of the forward's arguments."""
     return {"clip_fea": comfy.conds.CONDRegular(torch.zeros(1, *IMAGE_FEATURES))}
 
 
 @dataclass
-class Call:
+class ForwardCall:
     """One call of the forward: its arguments, which a wrapper may change before it runs."""
 
     x: Tensor  # (B, channels, F, h, w)
@@ -171,10 +171,10 @@ class Call:
 
 def call_of(
     x, timestep, context, clip_fea=None, time_dim_concat=None, transformer_options=None, **rest
-) -> Call:
+) -> ForwardCall:
     """The arguments as the forward takes them."""
     options = {} if transformer_options is None else transformer_options
-    return Call(x, timestep, context, clip_fea, time_dim_concat, options, rest)
+    return ForwardCall(x, timestep, context, clip_fea, time_dim_concat, options, rest)
 
 
 def require_plain_sequence(arguments: dict[str, Any]) -> None:
@@ -202,7 +202,7 @@ def embed_text(module, states: Tensor) -> Tensor:
     return module.text_embedding(states)
 
 
-def embed(module, call: Call, latent: Tensor, frame: int, source: int) -> tuple[Tensor, Tensor]:
+def embed(module, call: ForwardCall, latent: Tensor, frame: int, source: int) -> tuple[Tensor, Tensor]:
     """A latent (B, channels, F, h, w) beside the video: its tokens (B, n, C), and their rotations (1, n, 1, D/2, 2, 2), from a frame on,
     as a source of this id."""
     x = call.x
@@ -211,7 +211,7 @@ def embed(module, call: Call, latent: Tensor, frame: int, source: int) -> tuple[
     return tokens, rotations(module, call, tuple(latent.shape[-3:]), frame, source)
 
 
-def rotations(module, call: Call, grid: tuple[int, ...], frame: int, source: int) -> Tensor:
+def rotations(module, call: ForwardCall, grid: tuple[int, ...], frame: int, source: int) -> Tensor:
     """Of a latent's tokens beside the video, (1, n, 1, D/2, 2, 2), as `embed` says; grid (frames, rows, columns) in cells."""
     return module.rope_encode(
         *grid, t_start=frame, device=call.x.device, dtype=call.x.dtype,
@@ -219,7 +219,7 @@ def rotations(module, call: Call, grid: tuple[int, ...], frame: int, source: int
     )  # fmt: skip
 
 
-def clean_modulation(module, call: Call) -> Tensor:
+def clean_modulation(module, call: ForwardCall) -> Tensor:
     """What modulates tokens of timestep 0, (1, 1, 6, C), as the forward makes it."""
     clock = call.timestep.new_zeros(1)
     time = module.time_embedding(sinusoidal_embedding_1d(module.freq_dim, clock).to(call.x.dtype))

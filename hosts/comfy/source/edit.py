@@ -8,7 +8,7 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ....core.editing import PREFIX, Windows, edit_prompt, padded
-from ....core.recipes import AUTO, EDITING, Recipe, choose_recipe, recipe_for
+from ....core.recipes import AUTO_RECIPE, EDITING, Recipe, choose_recipe, recipe_for
 from ....core.references import Reference
 from .. import wire
 from ..families import wan
@@ -33,7 +33,7 @@ class Setup:
 
 def instruction_edit(
     model: ModelPatcher, clip, vae, source: Tensor, instruction: str, references: list[Reference],
-    windows: Windows, recipe_name: str = AUTO,
+    windows: Windows, recipe_name: str = AUTO_RECIPE,
 ) -> Setup:  # fmt: skip
     """A source (F, H, W, 3) and what to change in it. Everything that may be refused is refused before
     anything is encoded."""
@@ -52,7 +52,7 @@ def instruction_edit(
     encoded = vae.encode(pictures)
     latent = {"samples": torch.zeros_like(encoded)}
     positive, negative = (_words(clip, text) for text in (prompt, PREFIX))
-    patched = in_windows(install(model, Source), windows, encoded.shape[2])
+    patched = with_context_windows(install(model, Source), windows, encoded.shape[2])
     positive, negative = (attach(words, encoded, recipe) for words in (positive, negative))
     out = apply_references(patched, None, positive, negative, vae, latent, references, recipe)
     return Setup(out.model, out.positive, out.negative, latent, len(source))
@@ -79,7 +79,7 @@ def _words(clip, text: str) -> Conditioning:
     return clip.encode_from_tokens_scheduled(clip.tokenize(text))
 
 
-def in_windows(model: ModelPatcher, windows: Windows, frames: int) -> ModelPatcher:
+def with_context_windows(model: ModelPatcher, windows: Windows, frames: int) -> ModelPatcher:
     """With core's context windows where the video is longer than one, and none were put on the model
     before."""
     if frames <= windows.frames or wire.WINDOWS in model.model_options:

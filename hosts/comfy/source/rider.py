@@ -14,9 +14,9 @@ from ....core.recipes import Recipe, recipe_named
 from ....core.references import Arranged
 from ....core.semantic import SemanticModules, as_frames, as_tokens
 from .. import wire
-from ..evaluation import Behind, Embedded, Evaluation, Inside, Options, Rider, recipe_carried
+from ..evaluation import Embedded, Evaluation, Inside, Options, Rider, StreamsBehindVideo, recipe_carried
 from ..families import wan
-from ..run import Run
+from ..run import SamplerRun
 from ..wire import Conditioning
 from . import tokens
 from .modules import modules_of, require_modules
@@ -80,7 +80,7 @@ class Source(Rider):
             )
 
     @classmethod
-    def run(cls, given: Run, execute: Callable[[Run], Any]) -> Any:
+    def run(cls, given: SamplerRun, execute: Callable[[SamplerRun], Any]) -> Any:
         """With semantic tokens where the source's recipe has them."""
         carried = [one for cond in given.conditions if (one := wire.of_conds(cls, cond)) is not None]
         recipe = carried[0].recipe if carried else None
@@ -88,7 +88,7 @@ class Source(Rider):
         if recipe is None or modules is None:
             return execute(given)
         numbers = recipe.semantic_tokens * modules.config.features
-        return tokens.run(tokens.Spare(numbers, given.video().shape[2]), given, execute)
+        return tokens.run_with_spare(tokens.SpareFrames(numbers, given.video().shape[2]), given, execute)
 
     def spare(self, x: Tensor) -> int:
         return x.shape[2] - self.latent.shape[2]
@@ -105,9 +105,9 @@ class Source(Rider):
         keep = torch.arange(layout.kept, device=video.device).expand(len(video), -1)
         modules = None if self.recipe.types is None else modules_of(patcher)
         left = evaluation.having(replace(self, modules=modules))
-        return replace(left, behind=(*evaluation.behind, Behind(Arranged(layout, keep, None))))
+        return replace(left, behind=(*evaluation.behind, StreamsBehindVideo(Arranged(layout, keep, None))))
 
-    def called(self, call: wan.Call) -> None:
+    def called(self, call: wan.ForwardCall) -> None:
         call.require_plain_sequence()
 
     def embed(self, inside: Inside) -> Embedded:

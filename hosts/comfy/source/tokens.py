@@ -15,11 +15,11 @@ from torch import Tensor
 
 from ....core.semantic import first_frames
 from .. import wire
-from ..run import Run
+from ..run import SamplerRun
 
 
 @dataclass(frozen=True)
-class Spare:
+class SpareFrames:
     """What a run takes along: so many numbers for each video, of a batch's video latents (B, C, F, h, w)."""
 
     numbers: int
@@ -43,7 +43,7 @@ class Spare:
         return torch.cat([noise, drawn], dim=2), torch.cat([latent, behind.to(latent)], dim=2)
 
 
-def run(spare: Spare, given: Run, execute: Callable[[Run], Any]) -> Any:
+def run_with_spare(spare: SpareFrames, given: SamplerRun, execute: Callable[[SamplerRun], Any]) -> Any:
     """A whole run with spare frames. -> the video; where the run stops above noise 0, or began with a nested
     latent, that with the spare frames."""
     guider, shapes, nested = given.guider, given.named.get("latent_shapes"), given.nested

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from refvid.backbones.wan.geometry import WAN_2_2
 from refvid.backbones.wan.vae22 import (
-    LATENT_DEVIATION,
-    LATENT_MEAN,
+    LATENT_DEVIATION_48,
+    LATENT_MEAN_48,
     AverageDown,
     CopyUp,
     DownStage,
@@ -226,8 +226,8 @@ def test_its_statistics_are_the_published_ones():
     """By sums, which a number that is mistyped or in another place changes; inside ComfyUI they are compared with core's."""
     places = torch.arange(1, 49).double()
     for values, sums in (
-        (LATENT_MEAN, (-0.5589, -7.6248, -303.5958)),
-        (LATENT_DEVIATION, (32.536, 790.8891, 25580.2841)),
+        (LATENT_MEAN_48, (-0.5589, -7.6248, -303.5958)),
+        (LATENT_DEVIATION_48, (32.536, 790.8891, 25580.2841)),
     ):
         found = torch.tensor(values, dtype=torch.float64)
         weighted = torch.stack([(places**power * found).sum() for power in range(3)])

@@ -98,7 +98,7 @@ def test_a_segment_is_asked_for_between_its_two_keys_by_its_own_prompt_and_clock
 
 def test_parts_of_another_run_are_refused_and_kept(models, tmp_path, capsys, asked):
     parts = tmp_path / "x.parts"
-    plain_long_video.Parts(parts, "another run").kept("keys", lambda: torch.zeros(1, 2, 2, 3))
+    plain_long_video.FinishedParts(parts, "another run").kept("keys", lambda: torch.zeros(1, 2, 2, 3))
     said = refused(capsys, models, tmp_path / "x.mp4", "--keys", 2, "--stride", 4)
     assert "x.parts holds parts of a long video made otherwise; delete it" in said
     assert (parts / "keys.safetensors").exists() and not asked
@@ -124,7 +124,7 @@ def test_one_bar_counts_the_steps_of_all_runs(tmp_path, monkeypatch):
     request, told = Request("a toy", settings), []
     plan, backbone = LongVideo(4, 3, 4), SimpleNamespace(dit=SimpleNamespace(geometry=WAN_2_1))
     for _ in range(2):  # the second time everything is there
-        parts = plain_long_video.Parts(tmp_path, "one run")
+        parts = plain_long_video.FinishedParts(tmp_path, "one run")
         plain_long_video.generate_long(backbone, plan, request, request, parts, lambda *one: told.append(one))  # pyright: ignore[reportArgumentType]
     once, twice = told[: 3 * (STEPS + 1)], told[3 * (STEPS + 1) :]
     assert [of for _, of in told] == [3 * STEPS] * len(told)

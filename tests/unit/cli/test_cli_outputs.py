@@ -180,14 +180,14 @@ def test_a_long_video_is_made_by_all_that_decides_it(tmp_path):
 
 
 def test_a_part_without_pictures_is_made_again(tmp_path, caplog):
-    parts = plain_long_video.Parts(tmp_path / "x.parts", "a run")
+    parts = plain_long_video.FinishedParts(tmp_path / "x.parts", "a run")
     parts.kept("keys", lambda: torch.ones(1, 2, 2, 3))
     write_tensors({"other": torch.zeros(1)}, tmp_path / "x.parts" / "keys.safetensors", {})
     assert parts.kept("keys", lambda: torch.ones(1, 2, 2, 3)).min() == 1 and "made again" in caplog.text
 
 
 def test_a_folder_of_parts_is_marked_before_the_first_is_made(tmp_path):
-    parts = plain_long_video.Parts(tmp_path / "x.parts", "a run")
+    parts = plain_long_video.FinishedParts(tmp_path / "x.parts", "a run")
 
     def make():
         assert (tmp_path / "x.parts" / MARK).exists()
@@ -197,7 +197,7 @@ def test_a_folder_of_parts_is_marked_before_the_first_is_made(tmp_path):
 
 
 def test_what_looks_like_a_part_and_is_none_stays(tmp_path):
-    parts = plain_long_video.Parts(tmp_path / "x.parts", "a run")
+    parts = plain_long_video.FinishedParts(tmp_path / "x.parts", "a run")
     with parts.kept_on_failure():
         parts.kept("keys", lambda: torch.zeros(1, 2, 2, 3))
         for name in ("lora.safetensors", "segment-000-mine.safetensors"):
@@ -245,7 +245,7 @@ def test_a_film_is_tagged_and_has_its_rate(tmp_path, ending):
 
 
 def test_a_part_is_kept_in_steps_of_255(tmp_path):
-    parts = plain_long_video.Parts(tmp_path / "x.parts", "a run")
+    parts = plain_long_video.FinishedParts(tmp_path / "x.parts", "a run")
     made = torch.linspace(0, 1, 12).view(1, 2, 2, 3)
     assert (parts.kept("keys", lambda: made) - made).abs().max() <= 0.5 / 255 + 1e-6
     assert parts.kept("segment-000", lambda: torch.ones(1, 2, 2, 3)).max() == 1

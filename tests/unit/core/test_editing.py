@@ -16,7 +16,7 @@ from refvid import cli, media
 from refvid.backbones.wan.geometry import WAN_2_1
 from refvid.backbones.wan.loading import load_dit, load_modules
 from refvid.core.checkpoint import save_model
-from refvid.core.editing import LONGEST, PREFIX, Windows, edit_prompt, fitted_size, padded
+from refvid.core.editing import LONGEST_EDIT, PREFIX, Windows, edit_prompt, fitted_size, padded
 from refvid.core.lora import lora_key
 from refvid.core.semantic import as_frames, as_tokens, spare_frames
 from refvid.hosts.plain.edit_film import with_editing_adapter
@@ -39,7 +39,7 @@ def test_padding_repeats_the_last_picture_up_to_4k_plus_1(count):
     assert torch.equal(made[:count], clip) and (made[count:] == count - 1).all()
 
 
-@pytest.mark.parametrize("count", [0, 1, LONGEST + 1, 10_000])
+@pytest.mark.parametrize("count", [0, 1, LONGEST_EDIT + 1, 10_000])
 def test_clips_of_other_lengths_are_refused_with_the_limits(count):
     with pytest.raises(ValueError, match=rf"source has {count} pictures; needed 2 to 961"):
         padded(torch.zeros(1, 1, 1, 1).expand(count, 16, 16, 3), WAN_2_1)
@@ -136,7 +136,7 @@ def run(files: Path, out: Path, *more: object, dit: str = "sama", video: str = "
 
 def test_a_real_film_is_edited_with_its_length_rate_and_sound(files, tmp_path, capsys):
     run(files, tmp_path / "out.mp4", "--instruction", "make the toy red")
-    made = media.read_film(tmp_path / "out.mp4", "made", LONGEST)
+    made = media.read_film(tmp_path / "out.mp4", "made", LONGEST_EDIT)
     assert made.pictures.shape == (7, SIDE, SIDE, 3) and made.rate == Fraction(24000, 1001)
     assert packets(tmp_path / "out.mp4") == packets(files / "film.mp4") != []
     assert "7 frames, 32x32, 23.976 a second" in capsys.readouterr().out

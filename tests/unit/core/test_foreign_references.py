@@ -18,7 +18,7 @@ from refvid.core.positions import reference_angles
 from refvid.core.reach import reach, token_words
 from refvid.core.recipes import bernini, saber
 from refvid.core.references import arrange, make_reference, prepare, reference_input
-from refvid.core.visibility import text_groups, turn
+from refvid.core.visibility import reference_turn, text_groups
 from refvid.kernels.eager import masked_attention
 from refvid.kernels.grouped import in_groups
 from refvid.kernels.paths import Need, choose_path
@@ -89,7 +89,7 @@ def test_queries_are_the_geometrys_tokens(geometry):
     rows, behind = (2, video + sum(KEPT), 8), sum(KEPT)
     table = torch.ones(rows[1], rows[1], dtype=torch.bool)
     table[:video, video:] = acts
-    now = turn(Layout(saber(), STREAMS, geometry), 0.0, cells, None, video, LATENT[0], CPU)
+    now = reference_turn(Layout(saber(), STREAMS, geometry), 0.0, cells, None, video, LATENT[0], CPU)
     assert now is not None and now.groups is not None
     whole = torch.randn(3, 1, *rows, generator=seeded(), dtype=torch.float64)
     wanted = masked_attention(*whole, keep=table[None], key_bias=None)

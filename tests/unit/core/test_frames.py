@@ -7,7 +7,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from refvid.backbones.wan.geometry import WAN_2_1
-from refvid.core.frames import TASKS, Given, Placed, clips_to_encode, given_frames, indices_of, read_places
+from refvid.core.frames import (
+    TASKS,
+    GivenFrames,
+    Placed,
+    clips_to_encode,
+    given_frames,
+    indices_of,
+    read_places,
+)
 
 
 def film(count: int) -> Tensor:
@@ -64,7 +72,7 @@ def test_every_given_latent_frame_holds_its_own_pictures_and_no_other_is_touched
 
 
 def test_a_given_frame_takes_its_place_and_leaves_the_others():
-    given_one = Given(torch.full((1, 2, 3, 1, 1), 7.0), torch.tensor([False, True, False]))
+    given_one = GivenFrames(torch.full((1, 2, 3, 1, 1), 7.0), torch.tensor([False, True, False]))
     latent = torch.randn(2, 2, 3, 4, 4)
     got = given_one.on(latent)
     assert got[:, :, 1].eq(7).all() and torch.equal(got[:, :, ::2], latent[:, :, ::2])
@@ -125,7 +133,7 @@ def test_pictures_of_another_size_than_the_video_are_refused():
 
 def test_an_unknown_clock_is_refused():
     with pytest.raises(ValueError, match="clock is 'fast'; choose one of own, shared"):
-        Given(torch.zeros(1, 1, 1, 1, 1), torch.tensor([True]), "fast")
+        GivenFrames(torch.zeros(1, 1, 1, 1, 1), torch.tensor([True]), "fast")
 
 
 def test_places_are_read_with_commas_and_dashes():

@@ -17,9 +17,9 @@ from refvid.core.guidance import (
     Pass,
     Scale,
     combine,
+    guidance_table,
     joint,
     renormed,
-    table,
 )
 
 scales = st.floats(0, 20)
@@ -35,7 +35,7 @@ def predictions(seed: int = 0) -> dict[Pass, Tensor]:
 
 @given(image=scales, text=scales)
 def test_the_weights_sum_to_one_and_make_the_papers_formula(image, text):
-    found, made = table(image, text), predictions()
+    found, made = guidance_table(image, text), predictions()
     assert sum(weight for _, weight in found) == pytest.approx(1, abs=1e-12)
     cond, middle, null = (made[entry] for entry in (CONDITIONED, MIDDLE, NULL))
     expected = null + image * (middle - null) + text * (cond - middle)
@@ -53,21 +53,23 @@ def test_joint_guidance_is_classifier_free_guidance_bit_for_bit_and_never_asks_f
 
 @given(scale=scales, image=scales, text=scales)
 def test_separate_guidance_at_one_scale_is_joint_guidance(scale, image, text):
-    assert table(scale, scale) == joint(Scale(scale)).table(0.0)
-    assert table(1.0, text) == tuple((p, w) for p, w in ((CONDITIONED, text), (MIDDLE, 1 - text)) if w)
+    assert guidance_table(scale, scale) == joint(Scale(scale)).table(0.0)
+    assert guidance_table(1.0, text) == tuple(
+        (p, w) for p, w in ((CONDITIONED, text), (MIDDLE, 1 - text)) if w
+    )
 
 
 def test_what_has_no_weight_is_not_evaluated():
-    assert table(1.0, 1.0) == ((CONDITIONED, 1.0),)
-    assert table(0.0, 0.0) == ((NULL, 1.0),)
-    assert [entry for entry, _ in table(1.5, 7.5)] == [CONDITIONED, MIDDLE, NULL]
+    assert guidance_table(1.0, 1.0) == ((CONDITIONED, 1.0),)
+    assert guidance_table(0.0, 0.0) == ((NULL, 1.0),)
+    assert [entry for entry, _ in guidance_table(1.5, 7.5)] == [CONDITIONED, MIDDLE, NULL]
     made = predictions()
-    assert combine(table(1.0, 1.0), made) is made[CONDITIONED]
+    assert combine(guidance_table(1.0, 1.0), made) is made[CONDITIONED]
 
 
 @given(image=scales, text=scales, a=st.floats(-3, 3), b=st.floats(-3, 3))
 def test_guidance_is_linear_in_its_passes(image, text, a, b):
-    first, second, found = predictions(1), predictions(2), table(image, text)
+    first, second, found = predictions(1), predictions(2), guidance_table(image, text)
     mixed = {entry: a * first[entry] + b * second[entry] for entry in first}
     expected = a * combine(found, first) + b * combine(found, second)
     torch.testing.assert_close(combine(found, mixed), expected, rtol=1e-9, atol=1e-9)
@@ -76,7 +78,7 @@ def test_guidance_is_linear_in_its_passes(image, text, a, b):
 @given(image=scales, text=scales)
 def test_what_all_passes_agree_on_stays_to_the_last_bit(image, text):
     same = torch.randn(64, generator=torch.Generator().manual_seed(1)) * 3
-    assert torch.equal(combine(table(image, text), dict.fromkeys(predictions(), same)), same)
+    assert torch.equal(combine(guidance_table(image, text), dict.fromkeys(predictions(), same)), same)
 
 
 @given(value=scales, share=st.floats(0, 1))

@@ -96,7 +96,7 @@ def test_a_file_that_the_system_does_not_open_is_named(tmp_path, monkeypatch):
 
 def test_a_header_is_as_large_as_its_limits_and_no_larger(tmp_path, monkeypatch):
     monkeypatch.setattr(header, "MOST_TENSORS", 3)
-    monkeypatch.setattr(header, "MOST_BYTES", 400)
+    monkeypatch.setattr(header, "MOST_HEADER_BYTES", 400)
     empty = {**ENTRY, "shape": [0], "data_offsets": [0, 0]}
     assert len(read_shapes(write(tmp_path, dict.fromkeys("abc", empty), b""), "x")[0]) == 3
     with pytest.raises(ValueError, match="holds 4 tensors; needed at most 3"):
@@ -111,7 +111,7 @@ def test_a_header_is_as_large_as_its_limits_and_no_larger(tmp_path, monkeypatch)
 def test_what_a_file_holds_comes_back_with_its_types_and_shapes(tmp_path):
     wanted = {
         name: torch.zeros(2, 3).to(dtype)
-        for name, dtype in header.DTYPES.items()
+        for name, dtype in header.HEADER_DTYPES.items()
         if name not in ("U16", "U32", "U64")
     } | {"number": torch.tensor(2.0), "nothing": torch.zeros(0, 4)}
     save_file(wanted, tmp_path / "one.safetensors", {"said": "this"})
@@ -135,7 +135,7 @@ def test_the_endings_that_comfyui_knows_are_taken(tmp_path, ending):
 
 
 @pytest.mark.parametrize(
-    "dtype", [dtype for name, dtype in header.DTYPES.items() if name.startswith("F8_")], ids=str
+    "dtype", [dtype for name, dtype in header.HEADER_DTYPES.items() if name.startswith("F8_")], ids=str
 )
 def test_every_pattern_of_eight_bits_is_judged_as_torch_judges_it(dtype):
     every = torch.arange(256, dtype=torch.uint8)

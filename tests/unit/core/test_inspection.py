@@ -5,10 +5,10 @@ import torch
 
 from refvid.backbones.wan.geometry import WAN_2_1
 from refvid.core.controls import SEES, Controls, StepWindow
-from refvid.core.inspection import SEEN, SHARES, Sizes, evaluation_work, inspect, report
+from refvid.core.inspection import SCHEDULE_SHARES, SEEN, Sizes, evaluation_work, inspect, inspection_report
 from refvid.core.layout import Layout, Stream
 from refvid.core.recipes import saber
-from refvid.core.visibility import turn
+from refvid.core.visibility import reference_turn
 from refvid.drawing.inspection import REFERENCE_COLOURS, draw_inspection
 from refvid.kernels.paths import BIAS, REMOVAL, Need, choose_path
 
@@ -71,17 +71,17 @@ def test_work_of_groups_is_that_of_the_pairs_that_see_each_other():
     layout = Layout(saber(), (Stream(2, 3, 3, Controls(sees="itself")),), WAN_2_1)
     cells = torch.zeros(3, 4, 6, dtype=torch.long)
     cells[:, :, :2] = 1
-    now = turn(layout, 0.0, cells, None, VIDEO, 3, torch.device("cpu"))
+    now = reference_turn(layout, 0.0, cells, None, VIDEO, 3, torch.device("cpu"))
     pairs = 6 * (VIDEO + 3) + 12 * VIDEO + 3 * 3
     whole = evaluation_work(SIZES, VIDEO, 3, None)
     assert whole - evaluation_work(SIZES, VIDEO, 3, now) == 2 * 4 * 96 * ((VIDEO + 3) ** 2 - pairs)
 
 
 def test_a_report_names_what_is_not_neutral_and_only_that():
-    plain = report(looked_at())
+    plain = inspection_report(looked_at())
     assert "reference 1: 3 of 6 tokens, strength 1\n" in plain
     assert "attention: removal" in plain and "memory" not in plain
-    said = report(
+    said = inspection_report(
         looked_at(
             Controls(0.5, StepWindow(0.2, 0.8, 0.1), sees="itself", soft=True),
             cells=LEFT,
@@ -102,7 +102,7 @@ def test_a_report_names_what_is_not_neutral_and_only_that():
 
 @pytest.mark.parametrize("sees", SEES)
 def test_a_report_says_what_a_reference_reads(sees):
-    said = report(looked_at(Controls(sees=sees)))
+    said = inspection_report(looked_at(Controls(sees=sees)))
     assert (SEEN.get(sees, "strength 1") in said) and sum(words in said for words in SEEN.values()) == (
         sees != "all"
     )
@@ -137,4 +137,4 @@ def looked_with_all():
 
 def test_the_schedule_is_looked_at_from_end_to_end():
     seen = looked_at(Controls(steps=StepWindow(0.0, 0.5)), Controls(steps=StepWindow(0.5, 1.0)))
-    assert len(seen.added) == SHARES + 1 and seen.added[0] == 3 and seen.added[-1] == 2
+    assert len(seen.added) == SCHEDULE_SHARES + 1 and seen.added[0] == 3 and seen.added[-1] == 2

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from refvid.backbones.wan.geometry import WAN_2_1
 from refvid.core.controls import FrameWindow
-from refvid.core.reach import joined_words, reach, token_words, words, words_on
+from refvid.core.reach import joined_words, reach, reach_words, token_words, words_on
 
 FRAMES, ROWS, COLUMNS, STRIDE = 3, 4, 6, 8
 WHOLE = FrameWindow()
@@ -81,7 +81,7 @@ def test_a_token_has_the_bits_of_every_reference_that_reaches_any_of_its_cells(s
     generator = torch.Generator().manual_seed(seed)
     reaches = [torch.rand(2, rows, columns, generator=generator) > 0.7 for _ in range(count)]
     reaches[0] = torch.ones(1, 1, 1, dtype=torch.bool)
-    got = token_words(words(reaches, 2, rows, columns), 2).view(2, (rows + 1) // 2, (columns + 1) // 2)
+    got = token_words(reach_words(reaches, 2, rows, columns), 2).view(2, (rows + 1) // 2, (columns + 1) // 2)
     for f in range(2):
         for r in range(got.shape[1]):
             for c in range(got.shape[2]):
@@ -102,7 +102,7 @@ def test_words_of_two_joined_are_those_of_all_in_a_row(split):
     reached = [FIRST, ALL, ALL]
     parts = reached[:split], reached[split:]
     joined = joined_words(*((words_on(part, GRID), len(part)) for part in parts))
-    assert torch.equal(joined, words(reached, *GRID))
+    assert torch.equal(joined, reach_words(reached, *GRID))
     assert joined_words((None, 1), (None, 2)) is None and words_on([ALL, ALL], GRID) is None
 
 

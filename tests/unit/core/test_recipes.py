@@ -6,7 +6,7 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 from refvid.core import recipes
-from refvid.core.recipes import AUTO, EDITING, GREY, RECIPES, choose_recipe, recipe_named
+from refvid.core.recipes import AUTO_RECIPE, EDITING, GREY, RECIPES, choose_recipe, recipe_named
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -64,24 +64,26 @@ def test_placement_is_behind_the_video_or_beside_it_with_a_source_of_its_own(nam
 
 
 def test_auto_is_what_the_file_was_trained_for_and_a_chosen_name_wins():
-    assert choose_recipe(AUTO, "bernini") == recipe_named("bernini")
+    assert choose_recipe(AUTO_RECIPE, "bernini") == recipe_named("bernini")
     assert choose_recipe("phantom", "bernini") == choose_recipe("phantom", None) == recipe_named("phantom")
 
 
-@pytest.mark.parametrize(("name", "trained"), [(AUTO, None), (AUTO, "magic"), ("magic", "saber")])
+@pytest.mark.parametrize(
+    ("name", "trained"), [(AUTO_RECIPE, None), (AUTO_RECIPE, "magic"), ("magic", "saber")]
+)
 def test_without_a_known_recipe_the_choices_are_listed(name, trained):
     with pytest.raises(ValueError, match="choose one of saber, phantom, bernini"):
         choose_recipe(name, trained)
 
 
 def test_recipes_that_take_a_source_video_are_chosen_apart():
-    assert choose_recipe(AUTO, "sama", EDITING) == recipe_named("sama")
+    assert choose_recipe(AUTO_RECIPE, "sama", EDITING) == recipe_named("sama")
     assert choose_recipe("in_context", "sama", EDITING) == recipe_named("in_context")
     with pytest.raises(
         ValueError,
         match=r"recipe is auto, and the model's file says 'saber'; choose one of sama, in_context$",
     ):
-        choose_recipe(AUTO, "saber", EDITING)
+        choose_recipe(AUTO_RECIPE, "saber", EDITING)
     with pytest.raises(ValueError, match=r"recipe is 'sama'; choose one of saber"):
         choose_recipe("sama", None)
 
@@ -117,7 +119,7 @@ def test_recipes_of_one_family_and_files_that_say_nothing_are_no_contradiction(c
     for name in RECIPES:
         choose_recipe(name, None)
         choose_recipe(name, name)
-        choose_recipe(AUTO, name)
+        choose_recipe(AUTO_RECIPE, name)
     of_videomaker = [name for name in RECIPES if name.startswith("videomaker")]
     for family, among in ((of_videomaker, RECIPES), (list(EDITING), EDITING)):
         assert len(family) > 1

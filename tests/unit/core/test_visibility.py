@@ -13,7 +13,7 @@ from refvid.backbones.wan.geometry import WAN_2_1
 from refvid.core.controls import SEES, Controls, StepWindow
 from refvid.core.layout import Layout, Stream
 from refvid.core.recipes import saber
-from refvid.core.visibility import text_groups, turn
+from refvid.core.visibility import reference_turn, text_groups
 from refvid.kernels.eager import eager_attention, masked_attention
 from refvid.kernels.grouped import in_groups
 from refvid.kernels.paths import BIAS, EAGER, REMOVAL, SDPA, Need, choose_path
@@ -70,7 +70,7 @@ def test_groups_and_weights_equal_a_dense_table_in_float64(asked, share, seed, r
         cells = tokens.repeat_interleave(2, 1).repeat_interleave(2, 2)
     words = cells[:, ::2, ::2].flatten()
     table, weight = expected_table(made, words, share)
-    now = turn(made, share, cells if regions else None, None, VIDEO, FRAMES, CPU)
+    now = reference_turn(made, share, cells if regions else None, None, VIDEO, FRAMES, CPU)
     acting = weight > -math.inf
     if now is None:
         assert not acting[VIDEO:].any()
@@ -96,7 +96,7 @@ def test_groups_and_weights_equal_a_dense_table_in_float64(asked, share, seed, r
 def test_reading_frame_by_frame_is_the_mean_of_a_loop_over_the_frames(strength, beside):
     """Alone, beside a reference that sees all, and beside one that does the same; nobody else sees otherwise for it."""
     each, made = VIDEO // FRAMES, layout(Controls(strength, sees="frames"), *beside)
-    now = turn(made, 0.3, None, None, VIDEO, FRAMES, CPU)
+    now = reference_turn(made, 0.3, None, None, VIDEO, FRAMES, CPU)
     assert now is not None and now.groups is not None
     generator = torch.Generator().manual_seed(1)
     whole = torch.randn(3, 2, 2, VIDEO + made.kept, 8, generator=generator, dtype=torch.float64)
@@ -146,22 +146,22 @@ def test_who_reads_which_identity_equals_a_dense_table_in_float64(sizes, beside,
 
 
 def test_neutral_controls_ask_for_nothing():
-    now = turn(layout(Controls(), Controls(), Controls()), 0.3, None, None, VIDEO, FRAMES, CPU)
+    now = reference_turn(layout(Controls(), Controls(), Controls()), 0.3, None, None, VIDEO, FRAMES, CPU)
     assert now is not None and now.kept is now.bias is now.groups is None
 
 
 def test_regions_that_reach_every_token_ask_for_nothing():
     everywhere = torch.full((FRAMES, ROWS, COLUMNS), 0b11)
-    now = turn(layout(Controls(), Controls()), 0.3, everywhere, None, VIDEO, FRAMES, CPU)
+    now = reference_turn(layout(Controls(), Controls()), 0.3, everywhere, None, VIDEO, FRAMES, CPU)
     assert now is not None and now.groups is None
 
 
 def test_outside_its_window_a_reference_is_removed_and_without_any_nothing_is_left():
     late = Controls(steps=StepWindow(0.5))
-    now = turn(layout(late, Controls()), 0.2, None, None, VIDEO, FRAMES, CPU)
+    now = reference_turn(layout(late, Controls()), 0.2, None, None, VIDEO, FRAMES, CPU)
     assert now is not None and now.kept is not None and now.kept.tolist() == [3, 4]
     assert now.bias is now.groups is None
-    assert turn(layout(late, late), 0.2, None, None, VIDEO, FRAMES, CPU) is None
+    assert reference_turn(layout(late, late), 0.2, None, None, VIDEO, FRAMES, CPU) is None
 
 
 def test_a_part_that_sees_the_video_alone_gets_no_weights():
@@ -173,7 +173,7 @@ def test_a_part_that_sees_the_video_alone_gets_no_weights():
 
     cells = torch.zeros(FRAMES, ROWS, COLUMNS, dtype=torch.long)
     cells[0] = 1
-    now = turn(layout(Controls(0.5)), 0.0, cells, None, VIDEO, FRAMES, CPU)
+    now = reference_turn(layout(Controls(0.5)), 0.0, cells, None, VIDEO, FRAMES, CPU)
     assert now is not None and now.groups is not None and now.bias is not None
     query = torch.arange(float(VIDEO + 3)).view(1, 1, -1, 1)
     row = torch.nn.functional.pad(now.bias, (VIDEO, 0))
@@ -184,14 +184,14 @@ def test_a_part_that_sees_the_video_alone_gets_no_weights():
 
 def test_soft_masks_weigh_their_tokens_and_hard_ones_beside_them_do_not():
     soft = torch.tensor([[0.5, 1.0, 0.25, 1.0, 1.0]]).log()
-    now = turn(layout(Controls(2.0, soft=True), Controls()), 0.0, None, soft, VIDEO, FRAMES, CPU)
+    now = reference_turn(layout(Controls(2.0, soft=True), Controls()), 0.0, None, soft, VIDEO, FRAMES, CPU)
     assert now is not None and now.bias is not None
     torch.testing.assert_close(now.bias.exp(), torch.tensor([[1.0, 2.0, 0.5, 1.0, 1.0]]))
 
 
 def test_a_region_of_another_video_is_refused():
     with pytest.raises(ValueError, match="regions were made for a video of 12 tokens, the model runs on 24"):
-        turn(
+        reference_turn(
             layout(Controls()),
             0.0,
             torch.zeros(FRAMES, ROWS, COLUMNS, dtype=torch.long),
@@ -204,9 +204,9 @@ def test_a_region_of_another_video_is_refused():
 
 def test_a_soft_mask_of_a_reference_that_does_not_act_weighs_nothing():
     late = Controls(steps=StepWindow(0.5), soft=True)
-    now = turn(layout(late, Controls()), 0.1, None, torch.full((1, 5), -1.0), VIDEO, FRAMES, CPU)
+    now = reference_turn(layout(late, Controls()), 0.1, None, torch.full((1, 5), -1.0), VIDEO, FRAMES, CPU)
     assert now is not None and now.bias is None
-    now = turn(layout(late, Controls()), 0.6, None, torch.full((1, 5), -1.0), VIDEO, FRAMES, CPU)
+    now = reference_turn(layout(late, Controls()), 0.6, None, torch.full((1, 5), -1.0), VIDEO, FRAMES, CPU)
     assert now is not None and now.bias is not None and now.bias.eq(-1).all()
 
 

@@ -49,14 +49,14 @@ def test_the_worlds_clips_are_those_of_its_own_functions(people):
         (footage.film(24, 2, 12, start), world.render_cast(cast, world.moments(2, 12, start), 24)),
     ):
         assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
-    assert (footage.subjects, footage.length) == (people, world.LENGTH)
+    assert (footage.subjects, footage.length) == (people, world.WORLD_LENGTH)
     every = torch.ones(4, dtype=torch.bool)
     assert footage.captions() == captions.captions(cast)
     assert footage.captions(named=True, stride=4) == captions.captions(cast, every, 4)
     assert footage.names(people - 1) == captions.names(cast[people - 1][0])
     assert not footage.film(24, 3)[0].equal(WORLD.footage(4, seeded(4), people).film(24, 3)[0])
     with pytest.raises(ValueError, match="a scene has pictures 0 to"):
-        footage.film(24, 2, 12, world.LENGTH)
+        footage.film(24, 2, 12, world.WORLD_LENGTH)
 
 
 def test_the_same_identity_elsewhere_is_another_scene_of_it():

@@ -14,12 +14,12 @@ from refvid.demo.shapes import SHAPES, TEXTURES
 from refvid.drawing import sheet
 
 
-def draw(seed: int, n: int = 64) -> tuple[world.Identities, world.Scenes]:
+def draw(seed: int, n: int = 64) -> tuple[world.Looks, world.Scenes]:
     generator = Generator().manual_seed(seed)
     return world.sample_identities(n, generator), world.sample_scenes(n, generator)
 
 
-def columns(rows: world.Identities | world.Scenes) -> list[Tensor]:
+def columns(rows: world.Looks | world.Scenes) -> list[Tensor]:
     return list(vars(rows).values())
 
 
@@ -88,7 +88,7 @@ def test_other_scenes_are_always_on_another_background() -> None:
 def test_outside_the_toy_the_picture_is_the_backdrop() -> None:
     toys, scenes = draw(0)
     video, alpha = world.render(toys, scenes, frames=3)
-    behind = (world.backdrop(scenes.background, world.SIZE) * 2 - 1).unsqueeze(2)
+    behind = (world.backdrop(scenes.background, world.WORLD_SIZE) * 2 - 1).unsqueeze(2)
     assert ((video - behind).abs() * (alpha < 1e-4)).max() < 1e-3
 
 
@@ -193,7 +193,7 @@ def test_a_duet_is_its_two_toys_side_by_side() -> None:
 
 
 def test_edits_change_exactly_what_they_say() -> None:
-    for kind in edits.KINDS:
+    for kind in edits.EDIT_KINDS:
         made = edits.sample_edits(kind, 16, Generator().manual_seed(3))
         again = edits.sample_edits(kind, 16, Generator().manual_seed(3))
         assert torch.equal(made.target, again.target) and made.instructions == again.instructions
@@ -261,7 +261,7 @@ def test_captions_use_only_words_of_the_vocabulary_and_none_is_longer_than_the_l
         *world.DYNAMICS[1:],
         *map(str, captions.STRIDES),
     } <= words
-    assert max(len(line.split()) for line in written) == len(captions.LONGEST.split())
+    assert max(len(line.split()) for line in written) == len(captions.LONGEST_CAPTION.split())
 
 
 def test_a_sheet_shows_three_frames_of_a_clip_beside_a_picture_fitted_to_its_height(tmp_path) -> None:

@@ -13,7 +13,7 @@ from refvid.backbones.wan.dit import DiTConfig
 from refvid.backbones.wan.loading import load_dit
 from refvid.demo import models as demo
 from refvid.demo import runs as demo_runs
-from refvid.demo.edits import KINDS
+from refvid.demo.edits import EDIT_KINDS
 from refvid.evidence import runs
 from refvid.evidence.ablations import sama as ablation
 from refvid.evidence.ablations.sama import BARE, BOTH, MA, SA, SAMA_ARMS, ablate_sama, of_length
@@ -87,7 +87,7 @@ def figures(level: float, kept: float = 30.0) -> dict[str, dict[str, Tensor]]:
     motion = (level + NOISE - NOISE.mean()).clone()
     motion[:2] = torch.nan
     row = {"way": level + NOISE - NOISE.mean(), "nearer": torch.full((8,), level), "motion": motion}
-    return {kind: {**row, "kept": torch.full((8,), kept)} for kind in KINDS}
+    return {kind: {**row, "kept": torch.full((8,), kept)} for kind in EDIT_KINDS}
 
 
 def made_up() -> dict:
@@ -124,9 +124,9 @@ def test_differences_are_paired_edit_by_edit():
 
 def test_the_whole_method_is_told_by_kind_beside_what_the_vae_lets_through():
     table = columns(ablation._by_kind(made_up()))
-    assert list(table) == ["both", *KINDS]
+    assert list(table) == ["both", *EDIT_KINDS]
     assert table["remove"][0].startswith("0.700 [") and table["add"][0].startswith("0.600 [")
-    assert all(table[kind][-1].startswith("0.900 [") for kind in KINDS)
+    assert all(table[kind][-1].startswith("0.900 [") for kind in EDIT_KINDS)
 
 
 def test_training_seeds_are_told_apart():
@@ -149,9 +149,9 @@ def test_the_sheet_shows_source_edits_and_truth_of_every_kind(models, clips, tmp
     columns, path, said = drawn
     rows = list(zip(*columns.values(), strict=True))
     assert list(columns) == ["source", BARE, BOTH, "truth"] and path == clips.parent / "sama.jpg"
-    assert len(rows) == len(said) == ablation.ROWS_OF_KIND * len(KINDS)
+    assert len(rows) == len(said) == ablation.ROWS_OF_KIND * len(EDIT_KINDS)
     trial = measuring.EditTrial("remove", ablation.ROWS_OF_KIND, 5, 32)
-    of_kind = slice(ablation.ROWS_OF_KIND * KINDS.index("remove"), None)
+    of_kind = slice(ablation.ROWS_OF_KIND * EDIT_KINDS.index("remove"), None)
     for row, prompt, source, truth in zip(
         rows[of_kind], said[of_kind], trial.source, trial.truth, strict=False
     ):

@@ -11,7 +11,7 @@ from refvid.evidence.dynamics import MOTIONS, dynamics_of, kind_of
 SIZE = 32
 
 
-def toys_of_every_kind() -> world.Identities:
+def toys_of_every_kind() -> world.Looks:
     """Crosses in halves, on which every dynamics shows, one of each kind."""
     toys = world.sample_identities(len(MOTIONS), torch.Generator().manual_seed(0))
     cross = torch.full((len(MOTIONS),), 5)

@@ -21,7 +21,7 @@ from refvid.hosts.plain.pipeline import Settings
 class Rendered(NamedTuple):
     """64 toys, each in the scene its caption asks for and in the one its reference is cut out of."""
 
-    toys: world.Identities
+    toys: world.Looks
     scenes: world.Scenes
     video: Tensor
     alpha: Tensor
@@ -57,9 +57,7 @@ def test_direction_background_and_shape_of_rendered_clips_are_recovered(pairs: R
 def test_textures_are_told_apart_in_any_scene_and_not_by_other_colours(pairs: Rendered) -> None:
     assert share(score.texture_of(pairs.elsewhere, pairs.toys), pairs.toys.texture) >= 0.8
     others = pairs.toys[torch.arange(64).roll(1)]
-    painted = world.Identities(
-        **{**vars(pairs.toys), "primary": others.primary, "secondary": others.secondary}
-    )
+    painted = world.Looks(**{**vars(pairs.toys), "primary": others.primary, "secondary": others.secondary})
     assert share(score.texture_of(pairs.video, painted), pairs.toys.texture) < 0.6
 
 
@@ -138,7 +136,7 @@ def test_similarity_ignores_what_the_mask_hides(pairs: Rendered) -> None:
 
 
 def test_shape_does_not_depend_on_colour_or_background(pairs: Rendered) -> None:
-    toys = world.Identities(**{**vars(pairs.toys), "primary": 1 - pairs.toys.primary})
+    toys = world.Looks(**{**vars(pairs.toys), "primary": 1 - pairs.toys.primary})
     video, _ = world.render(toys, pairs.others, frames=3, size=64)
     assert share(score.shape_of(video), pairs.toys.shape) >= 0.85
 

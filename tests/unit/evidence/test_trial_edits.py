@@ -23,7 +23,7 @@ COUNT, FRAMES, SIZE = 12, 5, 48
 SETTINGS = Settings(width=32, height=32, frames=5, steps=3, scale=2.0, shift=3.0, seed=7)
 
 
-@pytest.fixture(scope="module", params=edits.KINDS)
+@pytest.fixture(scope="module", params=edits.EDIT_KINDS)
 def trial(request) -> EditTrial:
     return EditTrial(request.param, COUNT, FRAMES, SIZE)
 
@@ -47,7 +47,7 @@ def test_what_is_asked_can_be_seen_and_changes_nothing_else(trial):
 
 @pytest.mark.parametrize("count", [1, 7, 40])
 def test_there_are_as_many_edits_as_asked_for(count):
-    assert {len(EditTrial(kind, count, FRAMES, 32)) for kind in edits.KINDS} == {count}
+    assert {len(EditTrial(kind, count, FRAMES, 32)) for kind in edits.EDIT_KINDS} == {count}
 
 
 # ---- the figures
@@ -124,7 +124,7 @@ def backbone(tmp_path_factory):
 @pytest.mark.parametrize("recipe", [sama(), in_context()], ids=lambda recipe: recipe.name)
 @pytest.mark.parametrize("scale", [1.0, 2.0])
 def test_clips_made_together_are_those_that_users_make_one_by_one(backbone, monkeypatch, recipe, scale):
-    monkeypatch.setattr(pipeline, "TOGETHER", 2)
+    monkeypatch.setattr(pipeline, "_TOGETHER", 2)
     settings, noise = replace(SETTINGS, scale=scale), 4
     trial, backbone = EditTrial("add", 3, 5, 32), replace(backbone, settings=settings)
     ours = measured.edited(backbone, recipe, trial, noise)
@@ -165,8 +165,8 @@ def test_an_edits_figures_are_means_over_its_noises(backbone, monkeypatch):
 
     monkeypatch.setattr(measured, "edited", edited)
     values = measured.evaluate_edits(backbone, sama(), 3, 4)
-    assert asked == [("sama", noise, (3, 3, 5, 32, 32)) for _ in edits.KINDS for noise in range(4)]
-    assert list(values) == list(edits.KINDS)
+    assert asked == [("sama", noise, (3, 3, 5, 32, 32)) for _ in edits.EDIT_KINDS for noise in range(4)]
+    assert list(values) == list(edits.EDIT_KINDS)
     for row in values.values():
         assert row["way"].tolist() == row["nearer"].tolist() == [0.25] * 3
 
@@ -180,7 +180,7 @@ def test_what_no_model_made_is_nothing_and_the_most_that_the_vae_lets_through():
         decode = staticmethod(lambda clip: 0.9 * clip)
 
     none, most = (measured.without_model(name, Dim, 3, FRAMES, SIZE) for name in (UNEDITED, CODED))  # pyright: ignore[reportArgumentType]
-    for kind in edits.KINDS:
+    for kind in edits.EDIT_KINDS:
         trial = EditTrial(kind, 3, FRAMES, SIZE)
         assert none[kind]["way"].eq(0).all() and none[kind]["kept"].eq(MOST_DECIBELS).all()
         lost = 0.1 * (trial.truth.abs() * trial.region).sum((1, 2, 3, 4))

@@ -43,7 +43,7 @@ def truth_between() -> torch.Tensor:
     scenes = world.sample_scenes(TOYS, generator)
     moving = torch.where(scenes.direction == world.DIRECTIONS.index("still"), 0, scenes.direction)
     toys = world.sample_identities(TOYS, generator)
-    starts = torch.randint(0, world.LENGTH - 12, (TOYS,), generator=generator)
+    starts = torch.randint(0, world.WORLD_LENGTH - 12, (TOYS,), generator=generator)
     return world.render(toys, replace(scenes, direction=moving), world.moments(13, 1, starts), SIZE)[0]
 
 

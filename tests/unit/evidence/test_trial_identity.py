@@ -19,7 +19,7 @@ from refvid.evidence.trials.identity import (
     evaluate_base,
     read_tokens,
 )
-from refvid.hosts.plain.identities import People, Person, encode_identity, slot_encoder
+from refvid.hosts.plain.identities import PeopleRider, Person, encode_identity, slot_encoder
 from refvid.hosts.plain.pipeline import Pipeline, Request, Settings, generate, load_pipeline
 
 SIZES = DiTConfig(48, 64, 2, 1, 16, 16, 32)
@@ -50,7 +50,7 @@ def trial(adapter) -> IdentityTrial:
     return IdentityTrial(TOYS, SETTINGS, adapter.config)
 
 
-def asked(backbone: Pipeline, trial: IdentityTrial, toy: int, people: People | None = None) -> Tensor:
+def asked(backbone: Pipeline, trial: IdentityTrial, toy: int, people: PeopleRider | None = None) -> Tensor:
     settings = replace(SETTINGS, seed=SETTINGS.seed + toy + 1000)
     return generate(backbone, Request(trial.prompts[toy], settings, people=people))
 
@@ -65,7 +65,7 @@ def test_clips_are_those_that_the_plain_host_makes(backbone, adapter, trial):
     told = clips_of_identity(backbone, trial, tokens, encoder.nobody(), noise=1)
     film = trial.videos[1]
     identity, *_ = encode_identity(adapter, backbone.vae, film.pictures, film.masks, film.anchor)
-    people = People((Person(identity.tokens("both")),), adapter.nobody)
+    people = PeopleRider((Person(identity.tokens("both")),), adapter.nobody)
     torch.testing.assert_close(told[1], asked(backbone, trial, 1, people), rtol=0, atol=2e-3)
     assert (told - words).abs().max() > 0.05
 

@@ -16,7 +16,7 @@ from refvid.core.controls import Controls, StepWindow
 from refvid.core.guidance import Guidance, Scale
 from refvid.core.layout import Layout, Stream
 from refvid.core.recipes import saber
-from refvid.core.visibility import turn
+from refvid.core.visibility import reference_turn
 from refvid.kernels.segments import kept_keys, segments_of, visitors, visits
 
 CPU = torch.device("cpu")
@@ -53,7 +53,9 @@ def generated(device: torch.device) -> torch.Tensor:
     asked = condition(made, case, "auto")
     asked.texts["negative"] = plain.Text(made.put(drawn(1, 4, 32, seed=8)))
     noise, sigmas = made.latent(9), flow_sigmas(2, 3.0)
-    return plain.generate(made.dit, vae, asked, Guidance(Scale(4.0), Scale(4.0), "clip"), noise, sigmas).cpu()
+    return plain.run_steps(
+        made.dit, vae, asked, Guidance(Scale(4.0), Scale(4.0), "clip"), noise, sigmas
+    ).cpu()
 
 
 def test_a_run_on_another_device_is_that_on_the_cpu():
@@ -89,7 +91,7 @@ def tables(device: torch.device) -> list[torch.Tensor]:
     layout = Layout(
         saber(), (Stream(2, 3, 5, Controls(sees="itself")), Stream(2, 3, 6, Controls(0.5))), WAN_2_1
     )
-    now = turn(layout, 0.0, None, None, 12, 2, device)
+    now = reference_turn(layout, 0.0, None, None, 12, 2, device)
     assert now is not None and now.groups is not None and now.bias is not None
     keep = torch.arange(23, device=device)[None] % 5 > 1
     every = [segments_of(now.groups), kept_keys(keep, 9)]

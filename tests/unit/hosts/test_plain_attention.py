@@ -32,7 +32,7 @@ NEUTRAL, STRENGTH, REGION = (
 
 @pytest.fixture
 def gpu(monkeypatch, tmp_path):
-    monkeypatch.setattr(plain_attention, "VERDICTS", verdicts.Verdicts(lambda: tmp_path))
+    monkeypatch.setattr(plain_attention, "PLAIN_VERDICTS", verdicts.Verdicts(lambda: tmp_path))
     return refvid_races.play(monkeypatch, plain_attention, 3.0, 1.0)
 
 
@@ -134,7 +134,7 @@ def test_on_a_cpu_nothing_is_raced_or_written(models, monkeypatch):
         raise AssertionError("a race on a CPU")
 
     monkeypatch.setattr(verdicts, "race", never)
-    monkeypatch.setattr(plain_attention.VERDICTS, "_machine", never)
+    monkeypatch.setattr(plain_attention.PLAIN_VERDICTS, "_machine", never)
     for asked in (NEUTRAL, STRENGTH, REGION):
         assert torch.equal(velocity(models, asked), velocity(models, asked, "deterministic"))
 
@@ -159,5 +159,5 @@ def test_verdicts_lie_where_a_system_keeps_such_things(monkeypatch, system, vari
 
 def test_what_was_found_is_kept_there(models, gpu, tmp_path):
     velocity(models, STRENGTH)
-    ((machine, kinds),) = json.loads((tmp_path / verdicts.FILE).read_text()).items()
+    ((machine, kinds),) = json.loads((tmp_path / verdicts.VERDICTS_FILE).read_text()).items()
     assert machine.startswith(refvid_races.NAME) and next(iter(kinds)).endswith(", torch's: bias, triton")

@@ -9,11 +9,11 @@ from refvid_cases import Case, Host, drawn, edited, people
 from refvid_cases import condition as made
 from refvid_plain import (
     Condition,
-    Frames,
-    Given,
-    People,
-    References,
-    Source,
+    FramesRider,
+    GivenFrames,
+    PeopleRider,
+    ReferencesRider,
+    SourceRider,
     condition,
     rider,
     texts,
@@ -41,7 +41,7 @@ def host() -> Host:
 def frames_now_and_then(host: Host) -> dict:
     """The first frame of one window, the middle of another, none of the third's own."""
     replaced = torch.tensor([True, False, False, True, False, False, False])
-    return {"frames": Given(host.latent(21) * replaced[:, None, None], replaced)}
+    return {"frames": GivenFrames(host.latent(21) * replaced[:, None, None], replaced)}
 
 
 def people_here_and_there(host: Host) -> dict:
@@ -51,7 +51,7 @@ def people_here_and_there(host: Host) -> dict:
     first = torch.stack([left if frame % 2 else ~left for frame in range(FRAMES)])
     first[FRAMES - 1] = False
     cells = 2 + first.long()[:, None].expand(-1, SIDE, -1)
-    return {"people": People(given.persons, given.nobody, cells.contiguous())}
+    return {"people": PeopleRider(given.persons, given.nobody, cells.contiguous())}
 
 
 MORE = {
@@ -71,20 +71,24 @@ def long_edit(host: Host, name: str, semantic: bool) -> Condition:
 
 def in_window(asked: Condition, first: int, stop: int) -> Condition:
     """What is asked of latent frames [first, stop), piece by piece."""
-    kinds = (References, People, Frames, Source)
+    kinds = (ReferencesRider, PeopleRider, FramesRider, SourceRider)
     references, who, given, edit = (rider(asked, kind) for kind in kinds)
     if references is not None and references.cells is not None:
-        references = References(references.arranged, references.inputs, references.cells[first:stop].clone())
+        references = ReferencesRider(
+            references.arranged, references.inputs, references.cells[first:stop].clone()
+        )
     if who is not None:
         assert who.cells is not None
-        who = People(who.persons, who.nobody, who.cells[first:stop].clone())
+        who = PeopleRider(who.persons, who.nobody, who.cells[first:stop].clone())
     if given is not None:
         whole = given.given
-        given = Frames(
-            Given(whole.latent[:, :, first:stop].clone(), whole.replaced[first:stop].clone(), whole.clock)
+        given = FramesRider(
+            GivenFrames(
+                whole.latent[:, :, first:stop].clone(), whole.replaced[first:stop].clone(), whole.clock
+            )
         )
     assert edit is not None
-    source = Source(edit.latent[:, :, first:stop].clone(), edit.recipe, edit.modules)
+    source = SourceRider(edit.latent[:, :, first:stop].clone(), edit.recipe, edit.modules)
     parts = [one for one in (references, who, given, source) if one is not None]
     return Condition(asked.texts, tuple(parts))
 

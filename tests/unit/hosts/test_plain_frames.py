@@ -3,7 +3,7 @@
 import pytest
 import torch
 from refvid_cases import Host
-from refvid_plain import Condition, Given, guided_velocity, texts, velocity
+from refvid_plain import Condition, GivenFrames, guided_velocity, texts, velocity
 from refvid_plain import condition as conditioned
 from torch import Tensor
 
@@ -25,7 +25,7 @@ def clean(host: Host) -> Tensor:
 
 
 def condition(host: Host, clock: str = "own") -> Condition:
-    return conditioned(texts(host), frames=Given(clean(host), GIVEN, clock))
+    return conditioned(texts(host), frames=GivenFrames(clean(host), GIVEN, clock))
 
 
 @pytest.mark.parametrize(("clock", "levels"), [("own", [0, 1, 0]), ("shared", [1, 1, 1])])
@@ -41,7 +41,7 @@ def test_given_frames_are_shown_clean_with_a_clock_of_their_own_or_the_videos(ho
 
 
 def test_a_level_for_each_frame_stays_but_for_given_ones(host):
-    latent, asked = host.latent(6), conditioned(texts(host), frames=Given(clean(host), GIVEN))
+    latent, asked = host.latent(6), conditioned(texts(host), frames=GivenFrames(clean(host), GIVEN))
     shown = latent.clone()
     shown[:, :, 0], shown[:, :, 2] = clean(host)[:, :, 0], clean(host)[:, :, 2]
     wanted = host.dit(shown, torch.tensor([[0.0, 300, 0]]), asked.texts["positive"].states)

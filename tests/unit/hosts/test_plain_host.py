@@ -82,7 +82,7 @@ def far(a: Tensor, b: Tensor) -> bool:
     return (a - b).abs().max().item() > 1e-4
 
 
-def whole_tail(dit, encoded: plain.References) -> tuple[Tensor, Tensor]:
+def whole_tail(dit, encoded: plain.ReferencesRider) -> tuple[Tensor, Tensor]:
     """Tokens and angles of all references before removal."""
     tokens = torch.cat([dit.embed_patches(part) for part in encoded.inputs], 1)
     return tokens, reference_angles(encoded.arranged.layout, FRAMES, dit.head_size)[None]
@@ -258,7 +258,7 @@ def test_renormed_guidance_keeps_its_direction_and_takes_the_conditioned_norm(di
 def test_one_step_of_a_run_is_the_noise_less_its_velocity_decoded_and_clamped(dit, vae):
     given = condition(plain.encode_references(dit, vae, three(), saber(), GRID))
     sigmas = torch.tensor([1.0, 0.0])
-    got = plain.generate(dit, vae, given, joint(Scale(1)), latent(), sigmas)
+    got = plain.run_steps(dit, vae, given, joint(Scale(1)), latent(), sigmas)
     moved = latent() - plain.velocity(dit, latent(), sigmas[0], given, CONDITIONED)
     assert got.shape == (1, 3, 4 * (FRAMES - 1) + 1, SIDE, SIDE)
     torch.testing.assert_close(got, vae.decode(moved).clamp(-1, 1), **CLOSE)

@@ -7,11 +7,21 @@ import refvid_tiny as tiny
 import torch
 from refvid_cases import Case, Host, drawn
 from refvid_cases import condition as made
-from refvid_plain import Condition, People, Person, References, encode_identity, rider, tail, texts, velocity
+from refvid_plain import (
+    Condition,
+    PeopleRider,
+    Person,
+    ReferencesRider,
+    encode_identity,
+    rider,
+    tail,
+    texts,
+    velocity,
+)
 from refvid_plain import condition as conditioned
 from torch import Tensor
 
-from refvid.backbones.base import Identities
+from refvid.backbones.base import IdentityTokens
 from refvid.backbones.wan.geometry import WAN, WAN_2_1
 from refvid.backbones.wan.vae import WanVAE
 from refvid.core.adapter import load_adapter
@@ -53,22 +63,22 @@ def cells() -> Tensor:
     return found
 
 
-def people(host: Host, bound: bool = True) -> People:
+def people(host: Host, bound: bool = True) -> PeopleRider:
     width = host.dit.config.width
     tokens = [host.put(drawn(count, width, seed=30 + count)) for count in (5, 3, 4, 2)]
     phrase = host.put(drawn(2, tiny.TEXT_WIDTH, seed=40))
     persons = (Person(tokens[0], 0.4, phrase), Person(tokens[1]), Person(tokens[2], 3.0))
-    return People(persons, tokens[3], cells() if bound else None)
+    return PeopleRider(persons, tokens[3], cells() if bound else None)
 
 
-def condition(host: Host, controls: tuple[Controls, ...], who: People | None) -> Condition:
+def condition(host: Host, controls: tuple[Controls, ...], who: PeopleRider | None) -> Condition:
     given = made(host, Case(controls), "auto")
-    return conditioned(texts(host), rider(given, References), people=who)
+    return conditioned(texts(host), rider(given, ReferencesRider), people=who)
 
 
 def by_hand(host: Host, latent: Tensor, asked: Condition, text: str, bound: bool) -> Tensor:
     """The DiT with every identity's tokens behind the text, and a table of which query reads which key."""
-    who = rider(asked, People)
+    who = rider(asked, PeopleRider)
     assert who is not None
     context, tokens, owner, weight = asked.texts[text].states, [], [], []
     for index, person in enumerate(who.persons):
@@ -76,7 +86,7 @@ def by_hand(host: Host, latent: Tensor, asked: Condition, text: str, bound: bool
         tokens.append(person.tokens + named)
         owner += [index] * len(person.tokens)
         weight += [math.log(person.strength)] * len(person.tokens)
-    behind = tail(host.dit, rider(asked, References), latent)
+    behind = tail(host.dit, rider(asked, ReferencesRider), latent)
     queries = VIDEO + (0 if behind is None else behind.tokens.shape[1])
     reads = torch.ones(queries, context.shape[1] + len(owner), dtype=torch.bool)
     for query in range(queries):
@@ -88,7 +98,7 @@ def by_hand(host: Host, latent: Tensor, asked: Condition, text: str, bound: bool
         return masked_attention(query, key, value, reads[None], bias)
 
     clock, batch = 1000 * SIGMA[None].expand(len(latent)), (len(latent), -1, -1)
-    identities = Identities(torch.cat(tokens)[None], torch.tensor([weight]), attend)
+    identities = IdentityTokens(torch.cat(tokens)[None], torch.tensor([weight]), attend)
     return host.dit(latent, clock, context.expand(batch), tail=behind, identities=identities)
 
 
@@ -107,9 +117,9 @@ def test_video_tokens_read_who_acts_there_and_references_who_acts_everywhere(hos
 @pytest.mark.parametrize("bound", [True, False], ids=["in regions", "everywhere"])
 def test_a_pass_without_conditions_reads_the_learned_nobody_in_their_stead(host, bound):
     asked, latent = condition(host, (), people(host, bound)), host.latent(6)
-    who = rider(asked, People)
+    who = rider(asked, PeopleRider)
     assert who is not None
-    nobody = Identities(who.nobody[None])
+    nobody = IdentityTokens(who.nobody[None])
     wanted = host.dit(latent, 1000 * SIGMA[None], asked.texts["negative"].states, identities=nobody)
     assert torch.equal(velocity(host.dit, latent, SIGMA, asked, NULL), wanted)
 

@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 import torch
 from refvid_cases import Host, drawn
-from refvid_riders import Condition, Source, Text, evaluate, references_in_rows, tail, velocity
+from refvid_riders import Condition, SourceRider, Text, evaluate_pass, references_in_rows, tail, velocity
 from torch import Tensor
 
 from refvid.backbones.wan.geometry import WAN_2_1
@@ -17,7 +17,13 @@ from refvid.core.recipes import saber, sama
 from refvid.core.references import Arranged
 from refvid.core.semantic import as_tokens
 from refvid.hosts.plain import evaluation
-from refvid.hosts.plain.evaluation import Behind, BehindText, Evaluation, Rider, register
+from refvid.hosts.plain.evaluation import (
+    Evaluation,
+    Rider,
+    TokensBehindText,
+    TokensBehindVideo,
+    register_rider,
+)
 from refvid.hosts.plain.tail import _joined, _joined_text
 
 GRID = (2, 4, 4)
@@ -28,11 +34,11 @@ def grid(count: int, seed: int) -> Tensor:
     return torch.randint(0, 1 << count, GRID, generator=torch.Generator().manual_seed(seed))
 
 
-def behind(count: int, seed: int, cells: bool, seen: bool, soft: bool) -> Behind:
+def behind(count: int, seed: int, cells: bool, seen: bool, soft: bool) -> TokensBehindVideo:
     streams = tuple(Stream(2, 2, 3) for _ in range(count))
     keep = torch.cat([4 * k + torch.tensor([0, 2, 3]) for k in range(count)])
     generator = torch.Generator().manual_seed(seed)
-    return Behind(
+    return TokensBehindVideo(
         Arranged(
             Layout(saber(), streams, WAN_2_1),
             keep,
@@ -44,7 +50,7 @@ def behind(count: int, seed: int, cells: bool, seen: bool, soft: bool) -> Behind
     )
 
 
-def acts(one: Behind, stream: int) -> Tensor:
+def acts(one: TokensBehindVideo, stream: int) -> Tensor:
     """Cells of a stream."""
     return torch.ones(GRID, dtype=torch.bool) if one.cells is None else (one.cells >> stream & 1).bool()
 
@@ -79,10 +85,10 @@ def test_two_riders_that_ask_for_nothing_join_to_nothing():
 
 @pytest.mark.parametrize("weighed", [(True, False), (False, True), (False, False)])
 def test_tokens_of_two_riders_behind_the_text_keep_what_is_theirs(weighed):
-    first = BehindText(
+    first = TokensBehindText(
         drawn(1, 5, 8, seed=1), (2, 3), drawn(1, 5, seed=2) if weighed[0] else None, grid(2, 3)
     )
-    second = BehindText(drawn(3, 4, 8, seed=4), (4,), drawn(3, 4, seed=5) if weighed[1] else None)
+    second = TokensBehindText(drawn(3, 4, 8, seed=4), (4,), drawn(3, 4, seed=5) if weighed[1] else None)
     whole = _joined_text(first, second)
     assert whole.sizes == (2, 3, 4) and whole.tokens.shape == (3, 9, 8)
     for row in range(3):
@@ -109,7 +115,7 @@ def test_rows_see_their_own_of_the_references_that_act_now():
     both = references_in_rows(latents, seen, stream, recipe, host.dit.geometry)
     late = Stream(2, 2, 4, Controls(steps=StepWindow(0.9)))
     layout = Layout(recipe, (late, stream), host.dit.geometry)
-    first = Behind(Arranged(layout, both.arranged.keep, None), [])
+    first = TokensBehindVideo(Arranged(layout, both.arranged.keep, None), [])
     assert first.arranged.layout.timed
     both = type(both)(first.arranged, both.inputs, seen=seen)
     alone = references_in_rows(latents[:, :, 1:], seen[:, 4:], stream, recipe, host.dit.geometry)
@@ -141,7 +147,7 @@ def test_pictures_beside_a_source_are_told_apart_by_its_type_embedding():
     pictures = references_in_rows(
         host.latent(11, 1, 1), torch.ones(1, 4, dtype=torch.bool), Stream(2, 2, 4), sama(), host.dit.geometry
     )
-    source = Source(host.latent(20), sama(), host.semantic)
+    source = SourceRider(host.latent(20), sama(), host.semantic)
     state = Condition({}, (source,)).begin(host.latent(6), 1)
     made = tail(host.dit, pictures, state, source=source)
     assert made is not None and made.unturned is not None and made.video_type is not None
@@ -157,13 +163,13 @@ class Mood(Rider):
 
     def now(self, evaluation: Evaluation) -> Evaluation:
         layout = Layout(sama(), (Stream(1, 2, 2),), evaluation.dit.geometry)
-        mine = Behind(Arranged(layout, torch.arange(2), None), [drawn(1, 2, 32, seed=9)])
+        mine = TokensBehindVideo(Arranged(layout, torch.arange(2), None), [drawn(1, 2, 32, seed=9)])
         return replace(evaluation, behind=(*evaluation.behind, mine))
 
 
 @pytest.fixture
 def mood():
-    register(Mood)
+    register_rider(Mood)
     yield Mood()
     evaluation._kinds.remove(Mood)
 
@@ -171,12 +177,12 @@ def mood():
 def test_a_source_finds_its_semantic_tokens_before_those_of_a_rider_behind_it(mood):
     """The same, in whichever order the two stand in the sequence: attention has no order but positions."""
     host = Host(16, GRID, torch.float32, torch.float64, torch.device("cpu"))
-    source = Source(host.latent(20), sama(), host.semantic)
+    source = SourceRider(host.latent(20), sama(), host.semantic)
     texts = {"positive": Text(host.put(drawn(1, 5, 32, seed=2)))}
     state, sigma = Condition({}, (source,)).begin(host.latent(6), 1), torch.tensor(0.6).double()
-    out, after = evaluate(host.dit, state, sigma, Condition(texts, (source, mood)), CONDITIONED)
+    out, after = evaluate_pass(host.dit, state, sigma, Condition(texts, (source, mood)), CONDITIONED)
     assert after.shape[1] == 8 + 65 + 2
     said = host.semantic.semantic_head(after[:, 8:73])
     torch.testing.assert_close(as_tokens(out[:, :, GRID[0] :], 65, 24), said)
-    alone, _ = evaluate(host.dit, state, sigma, Condition(texts, (source,)), CONDITIONED)
+    alone, _ = evaluate_pass(host.dit, state, sigma, Condition(texts, (source,)), CONDITIONED)
     assert (out - alone).abs().max() > 1e-4

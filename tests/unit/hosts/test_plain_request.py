@@ -9,11 +9,11 @@ import torch
 from refvid_cases import drawn
 from refvid_plain import (
     Condition,
-    People,
+    PeopleRider,
     Person,
     Request,
     Settings,
-    Source,
+    SourceRider,
     edit_film,
     encode_frames,
     encode_pictures,
@@ -36,7 +36,7 @@ from refvid.core.guidance import CONDITIONED, Guidance, Scale
 from refvid.core.recipes import recipe_named, sama
 from refvid.core.references import make_reference
 from refvid.core.semantic import first_frames
-from refvid.kernels.whole import WHOLE
+from refvid.kernels.whole import WHOLE_ATTENTION
 
 SIDE, FRAMES = 32, 5
 LEFT = (torch.arange(SIDE) < SIDE // 2).float().expand(SIDE, -1)
@@ -75,9 +75,9 @@ def controlled(**asked):
     return make_reference(picture(1), None, Controls(**asked))
 
 
-def people(strength: float = 1.0) -> People:
+def people(strength: float = 1.0) -> PeopleRider:
     width = tiny.config().width
-    return People((Person(3 * drawn(3, width, seed=1), strength),), 3 * drawn(2, width, seed=2))
+    return PeopleRider((Person(3 * drawn(3, width, seed=1), strength),), 3 * drawn(2, width, seed=2))
 
 
 REQUEST = Request(
@@ -188,8 +188,8 @@ def test_in_half_precision_a_run_s_latent_stays_in_fp32(tmp_path):
 
 
 def test_the_attention_that_is_asked_for_runs(backbone, monkeypatch):
-    ran, eager = [], WHOLE["eager"]
-    monkeypatch.setitem(WHOLE, "eager", lambda groups: ran.append(1) or eager(groups))
+    ran, eager = [], WHOLE_ATTENTION["eager"]
+    monkeypatch.setitem(WHOLE_ATTENTION, "eager", lambda groups: ran.append(1) or eager(groups))
     made = generate(backbone, REQUEST)
     assert not ran
     torch.testing.assert_close(
@@ -234,7 +234,7 @@ def test_an_edit_is_the_run_that_its_parts_make(editor):
     asked = Request("make it red", SETTINGS, (reference(),), recipe="sama", guidance=guidance)
     thirteen = torch.cat([film, film[-1:], film[-1:]])
     grid = (4, *GRID[1:])
-    edit = Source(encode_pictures(editor.vae, thirteen), sama(), editor.modules)
+    edit = SourceRider(encode_pictures(editor.vae, thirteen), sama(), editor.modules)
     said = (("positive", "[Video edit] make it red"), ("negative", "[Video edit]"))
     condition = conditioned(
         {name: editor.text.encode([text]) for name, text in said},

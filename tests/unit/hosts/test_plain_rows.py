@@ -7,13 +7,13 @@ import torch
 from refvid_cases import Host, drawn
 from refvid_riders import (
     Condition,
-    Frames,
-    People,
+    FramesRider,
+    PeopleRider,
     Person,
-    References,
-    Source,
+    ReferencesRider,
+    SourceRider,
     Text,
-    evaluate,
+    evaluate_pass,
     references_in_rows,
     velocity,
 )
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from refvid.backbones.wan.text import fold_padding
 from refvid.core.controls import Controls
-from refvid.core.frames import Given
+from refvid.core.frames import GivenFrames
 from refvid.core.guidance import CONDITIONED, NULL
 from refvid.core.layout import Layout, Stream
 from refvid.core.recipes import recipe_named, sama
@@ -43,7 +43,7 @@ def latents(host: Host, seed: int, frames: int = 1) -> Tensor:
     return host.latent(seed, BATCH, frames)
 
 
-def alone(host: Host, rows: Tensor, row: int, recipe: str, sees: str) -> References:
+def alone(host: Host, rows: Tensor, row: int, recipe: str, sees: str) -> ReferencesRider:
     """One row's references: those tokens that it has, and no others."""
     stream = Stream(2, 2, 4, Controls(sees=sees))
     kept = SEEN[row].nonzero()[:, 0]
@@ -51,7 +51,7 @@ def alone(host: Host, rows: Tensor, row: int, recipe: str, sees: str) -> Referen
         replace(stream, kept=int(SEEN[row, 4 * k : 4 * k + 4].sum())) for k in range(rows.shape[2])
     )
     layout = Layout(recipe_named(recipe), streams, host.dit.geometry)
-    return References(Arranged(layout, kept[kept < 4 * rows.shape[2]], None), (rows[row : row + 1],))
+    return ReferencesRider(Arranged(layout, kept[kept < 4 * rows.shape[2]], None), (rows[row : row + 1],))
 
 
 @pytest.mark.parametrize(
@@ -99,16 +99,16 @@ def test_references_of_rows_have_noise_levels_of_their_own(host):
     made = references_in_rows(rows, SEEN[:, :4] | True, stream, recipe_named("videomaker"), host.dit.geometry)
     texts = {"positive": Text(host.put(drawn(1, 5, WIDTH, seed=2)))}
     state, sigma = host.latent(6, BATCH), torch.tensor(0.6).double()
-    said, after = evaluate(
+    said, after = evaluate_pass(
         host.dit, state, sigma, Condition(texts, (replace(made, level=levels),)), CONDITIONED
     )
     for row in EVERY:
         part = slice(row, row + 1)
         one = replace(made, inputs=(rows[part],), seen=made.seen[part], level=levels[part])
-        out, tokens = evaluate(host.dit, state[part], sigma, Condition(texts, (one,)), CONDITIONED)
+        out, tokens = evaluate_pass(host.dit, state[part], sigma, Condition(texts, (one,)), CONDITIONED)
         torch.testing.assert_close(said[part], out, **CLOSE)
         torch.testing.assert_close(after[part], tokens, **CLOSE)
-    clean, _ = evaluate(host.dit, state, sigma, Condition(texts, (made,)), CONDITIONED)
+    clean, _ = evaluate_pass(host.dit, state, sigma, Condition(texts, (made,)), CONDITIONED)
     torch.testing.assert_close(said[:1], clean[:1], **CLOSE)
     assert (said - clean)[1:].abs().amax((1, 2, 3, 4)).min() > 1e-4
 
@@ -122,14 +122,14 @@ def test_rows_read_texts_and_people_of_their_own(host):
     reads = torch.tensor([[1, 1, 1], [1, 0, 1], [0, 1, 0]]).bool()
     nobody = host.put(drawn(2, host.dit.width, seed=5))
     second = Person(host.put(drawn(2, host.dit.width, seed=6)), 0.3)
-    people = People((Person(who, 2.0, seen=reads), second), nobody)
+    people = PeopleRider((Person(who, 2.0, seen=reads), second), nobody)
     state, sigma = host.latent(6, BATCH), torch.tensor([0.2, 0.5, 0.9]).double()
     got = velocity(host.dit, state, sigma, Condition({"positive": told}, (people,)), CONDITIONED)
     for row in EVERY:
         part = slice(row, row + 1)
         padded = Text(torch.nn.functional.pad(states[part], (0, 0, 0, 8)))
         person = Person(who[row, reads[row]], 2.0)
-        condition = Condition({"positive": padded}, (People((person, second), nobody),))
+        condition = Condition({"positive": padded}, (PeopleRider((person, second), nobody),))
         wanted = velocity(host.dit, state[part], sigma[part], condition, CONDITIONED)
         torch.testing.assert_close(got[part], wanted, rtol=0, atol=1e-6)  # the bias is float32
 
@@ -140,11 +140,11 @@ def test_rows_are_given_frames_of_their_own(host, clock):
     clean = host.latent(21, BATCH)
     texts = {"positive": Text(host.put(drawn(1, 5, WIDTH, seed=2)))}
     state, sigma = host.latent(6, BATCH), torch.tensor([0.2, 0.5, 0.9]).double()
-    together = Condition(texts, (Frames(Given(clean, replaced, clock)),))
+    together = Condition(texts, (FramesRider(GivenFrames(clean, replaced, clock)),))
     got = velocity(host.dit, state, sigma, together, CONDITIONED)
     for row in EVERY:
         part = slice(row, row + 1)
-        one = Condition(texts, (Frames(Given(clean[part], replaced[row], clock)),))
+        one = Condition(texts, (FramesRider(GivenFrames(clean[part], replaced[row], clock)),))
         wanted = velocity(host.dit, state[part], sigma[part], one, CONDITIONED)
         torch.testing.assert_close(got[part], wanted, **CLOSE)
     ended = state - sigma.view(-1, 1, 1, 1, 1) * got
@@ -156,13 +156,13 @@ def test_rows_are_given_frames_of_their_own(host, clock):
 def test_rows_have_sources_of_their_own(host):
     sources = host.latent(20, BATCH)
     texts = {"positive": Text(host.put(drawn(1, 5, WIDTH, seed=2)))}
-    together = Condition(texts, (Source(sources, sama(), host.semantic),))
+    together = Condition(texts, (SourceRider(sources, sama(), host.semantic),))
     state = torch.cat([together.begin(host.latent(6 + row), row) for row in EVERY])
     sigma = torch.tensor([0.2, 0.5, 0.9]).double()
     got = velocity(host.dit, state, sigma, together, CONDITIONED)
     for row in EVERY:
         part = slice(row, row + 1)
-        one = Condition(texts, (Source(sources[part], sama(), host.semantic),))
+        one = Condition(texts, (SourceRider(sources[part], sama(), host.semantic),))
         torch.testing.assert_close(
             got[part], velocity(host.dit, state[part], sigma[part], one, CONDITIONED), **CLOSE
         )
@@ -173,12 +173,13 @@ class Unknown(Rider):
 
 
 def test_riders_act_in_the_order_of_their_kinds_and_strangers_are_refused(host):
-    source = Source(host.latent(20), recipe_named("in_context"))
-    frames = Frames(Given(host.latent(21), torch.tensor([True, False, False])))
+    source = SourceRider(host.latent(20), recipe_named("in_context"))
+    frames = FramesRider(GivenFrames(host.latent(21), torch.tensor([True, False, False])))
     assert in_order([source, frames]) == in_order([frames, source]) == [frames, source]
     for wrong in ([Unknown()], [source, source]):
         with pytest.raises(
-            ValueError, match=r"^riders: .* needed one each of References, People, Frames, Source"
+            ValueError,
+            match=r"^riders: .* needed one each of ReferencesRider, PeopleRider, FramesRider, SourceRider",
         ):
             in_order(wrong)
 
@@ -188,6 +189,6 @@ def test_two_recipes_in_one_evaluation_are_refused(host):
         latents(host, 11), SEEN[:, :4], Stream(2, 2, 4), recipe_named("saber"), host.dit.geometry
     )
     texts = {"positive": Text(host.put(drawn(1, 5, WIDTH, seed=2)))}
-    both = Condition(texts, (reference, Source(host.latent(20), recipe_named("in_context"))))
+    both = Condition(texts, (reference, SourceRider(host.latent(20), recipe_named("in_context"))))
     with pytest.raises(ValueError, match="recipe is saber for one rider and in_context for another"):
         velocity(host.dit, host.latent(6, BATCH), torch.tensor(0.6).double(), both, CONDITIONED)

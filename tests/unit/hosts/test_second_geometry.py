@@ -4,14 +4,14 @@ import pytest
 import torch
 from refvid_foreign import FOREIGN, TEXT, ForeignBackbone, ForeignVAE
 from refvid_riders import (
-    People,
+    PeopleRider,
     Person,
-    References,
-    Source,
+    ReferencesRider,
+    SourceRider,
     condition,
     encode_frames,
     encode_references,
-    generate,
+    run_steps,
     tail,
     velocity,
 )
@@ -55,7 +55,7 @@ def shown(controls: Controls, region: Tensor | None = None):
     return make_reference(torch.rand(HEIGHT, WIDTH, 3, generator=generator), mask, controls, region)
 
 
-def encoded(dit, *references) -> References:
+def encoded(dit, *references) -> ReferencesRider:
     made = encode_references(dit, ForeignVAE(), list(references), saber(), GRID)
     assert made is not None
     return made
@@ -114,10 +114,14 @@ def test_identities_are_read_in_its_own_cells(dit):
     cells = torch.zeros(GRID, dtype=torch.int64)
     cells[1, 2, 4] = 1
     bound = velocity(
-        dit, latent(), SIGMA, condition(texts(), people=People((Person(tokens),), nobody, cells)), CONDITIONED
+        dit,
+        latent(),
+        SIGMA,
+        condition(texts(), people=PeopleRider((Person(tokens),), nobody, cells)),
+        CONDITIONED,
     )
     every = velocity(
-        dit, latent(), SIGMA, condition(texts(), people=People((Person(tokens),), nobody)), CONDITIONED
+        dit, latent(), SIGMA, condition(texts(), people=PeopleRider((Person(tokens),), nobody)), CONDITIONED
     )
     none = velocity(dit, latent(), SIGMA, condition(texts()), CONDITIONED)
     there = torch.zeros(GRID, dtype=torch.bool)
@@ -132,7 +136,7 @@ def test_given_frames_stand_on_its_own_latent_frames(dit):
     frames = encode_frames(ForeignVAE(), Placed(picture, [5]), torch.zeros(1, 6, *GRID).double())
     assert frames.given.replaced.tolist() == [False, False, True], "pictures 4 to 6"
     asked = condition(texts(), encoded(dit, shown(Controls())), frames=frames)
-    film = generate(
+    film = run_steps(
         dit, ForeignVAE(), asked, Guidance(Scale(2.0), Scale(3.0)), latent(), torch.tensor([1.0, 0.7, 0.0])
     )
     assert film.shape == (1, 3, PICTURES, HEIGHT, WIDTH)
@@ -142,14 +146,14 @@ def test_given_frames_stand_on_its_own_latent_frames(dit):
 
 def test_a_longer_edit_goes_in_windows_of_its_own_groups(dit):
     """Four latent frames in windows of three that share one, by hand."""
-    source = Source(latent(7, 4), in_context())
+    source = SourceRider(latent(7, 4), in_context())
     asked = condition(texts(), source=source, windows=Windows(FOREIGN.group, 7, 3))
     state = latent(6, 4)
     got = velocity(dit, state, SIGMA, asked, CONDITIONED)
     total, count = torch.zeros_like(state), torch.zeros(4, 1, 1).double()
     for start, stop in ((0, 3), (1, 4)):
         first = max(0, start - 1)
-        part = condition(texts(), source=Source(source.latent[:, :, first:stop], in_context()))
+        part = condition(texts(), source=SourceRider(source.latent[:, :, first:stop], in_context()))
         out = velocity(dit, state[:, :, first:stop], SIGMA, part, CONDITIONED)[:, :, start - first :]
         for frame, weight in zip(range(start, stop), (1.0, 2.0, 1.0), strict=True):
             total[:, :, frame] += weight * out[:, :, frame - start]

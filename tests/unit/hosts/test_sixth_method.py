@@ -47,7 +47,7 @@ def test_its_recipe_is_found_by_name_and_its_name_is_taken():
     made = sixth.recipe()
     assert recipe_named(sixth.NAME) is made and choose_recipe("auto", sixth.NAME) is made
     with pytest.raises(ValueError, match=f"{sixth.NAME} is registered already"):
-        recipes.register(lambda: made)
+        recipes.register_recipe(lambda: made)
 
 
 def test_a_rider_that_is_not_registered_is_refused(tmp_path):

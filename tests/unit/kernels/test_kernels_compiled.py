@@ -11,7 +11,7 @@ if importlib.util.find_spec("triton") is None:
 
 from refvid_compile import PRODUCTS, SHARED, compile_for
 
-from refvid.kernels.tiles import ARCHITECTURES, HEAD_SIZES, WIDE, Plan, Tiles
+from refvid.kernels.tiles import ARCHITECTURES, HEAD_SIZES, WIDE_TILES, TilePlan, Tiles
 from refvid.kernels.triton.backward import backward_keys, backward_queries
 from refvid.kernels.triton.forward import forward
 
@@ -25,7 +25,7 @@ USUAL = [
 
 
 def checked(target, name: str, dtype: torch.dtype, size: int, biased: bool) -> None:
-    plan: Plan = WIDE if dtype == FP32 else ARCHITECTURES[target][size]
+    plan: TilePlan = WIDE_TILES if dtype == FP32 else ARCHITECTURES[target][size]
     tiles: Tiles = getattr(plan, name)
     constants = {"HAS_BIAS": biased, "ROWS": tiles.rows, "COLUMNS": tiles.columns, "D": size}
     built = compile_for(target, KERNELS[name], dtype, constants, tiles.warps, tiles.stages)

@@ -1,6 +1,7 @@
 """Races between attentions, with stand-ins on the CPU: who is right, who is fast, who is left out."""
 
 import math
+from dataclasses import replace
 from itertools import count
 
 import pytest
@@ -10,7 +11,16 @@ from torch import Tensor
 
 from refvid.kernels.eager import eager_attention, masked_attention
 from refvid.kernels.grouped import Groups, grouped_attention, in_groups
-from refvid.kernels.race import AS_HOST, GAIN, OUT_OF_MEMORY, ROUNDS, Call, Contender, milliseconds, race
+from refvid.kernels.race import (
+    AS_HOST,
+    GAIN,
+    LAPS,
+    OUT_OF_MEMORY,
+    AttentionCall,
+    Contender,
+    milliseconds,
+    race,
+)
 
 CPU = torch.device("cpu")
 VIDEO, REFERENCES = 60, 12
@@ -34,8 +44,8 @@ MEAN = Groups(
 WEIGHTS = torch.full((1, REFERENCES), math.log(0.5))
 
 
-def called(dtype=torch.bfloat16, bias: Tensor | None = WEIGHTS, groups: Groups | None = HALF) -> Call:
-    return Call(2, 4, 16, TOKENS, REFERENCES, dtype, CPU, bias, groups)
+def called(dtype=torch.bfloat16, bias: Tensor | None = WEIGHTS, groups: Groups | None = HALF):
+    return AttentionCall(2, 4, 16, TOKENS, REFERENCES, dtype, CPU, bias, groups)
 
 
 def torchs(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
@@ -53,7 +63,7 @@ def moved(groups: Groups, device: torch.device) -> Groups:
     return Groups(groups.keys, queries, groups.order.to(device), groups.video, averaged)
 
 
-def right(call: Call) -> Contender:
+def right(call: AttentionCall) -> Contender:
     return Contender(in_groups(torchs, call.groups))
 
 
@@ -75,7 +85,7 @@ class Stopwatch:
         return self.taken[self.order[-1]]
 
 
-def raced(call: Call, taken: dict[str, float], **attends):
+def raced(call: AttentionCall, taken: dict[str, float], **attends):
     watch = Stopwatch(**taken)
     attends = attends or {name: right(call).attend for name in taken}
     return race(call, {name: watch.contender(name, attends[name]) for name in taken}, watch), watch
@@ -85,13 +95,12 @@ def test_the_fastest_of_those_that_are_right_wins():
     found, watch = raced(called(), {"bias": 3.0, "sdpa": 2.0, "triton": 1.0})
     assert found.path == "triton" and found.lasting and not found.left_out
     assert found.milliseconds == {"bias": 3.0, "sdpa": 2.0, "triton": 1.0}
-    assert watch.order == ["bias", "sdpa", "triton"] * (1 + ROUNDS)  # checked, then in turn
+    assert watch.order == ["bias", "sdpa", "triton"] * (1 + LAPS)  # checked, then in turn
 
 
 @pytest.mark.parametrize(("first", "winner"), [(GAIN - 0.001, "bias"), (GAIN, "triton")])
 def test_a_small_gain_keeps_todays_order(first, winner):
-    found, _ = raced(called(), {"bias": first, "triton": 1.0})
-    assert found.path == winner
+    assert raced(called(), {"bias": first, "triton": 1.0})[0].path == winner
 
 
 def test_the_gain_counts_against_the_first_that_is_right():
@@ -282,22 +291,16 @@ def test_a_class_of_calls_is_by_what_decides_who_is_fastest():
     assert said == (
         "bfloat16, 4 heads of 16, about 64 tokens, 11 of references, 2 parts that see 0.9 of it, weights on keys"
     )
-    big = Call(1, 40, 128, 34632, 1872, torch.bfloat16, CPU, WEIGHTS, None)
-    same = Call(2, 40, 128, 34000, 1900, torch.bfloat16, CPU, 2 * WEIGHTS, None)
+    big = AttentionCall(1, 40, 128, 34632, 1872, torch.bfloat16, CPU, WEIGHTS, None)
+    same = AttentionCall(2, 40, 128, 34000, 1900, torch.bfloat16, CPU, 2 * WEIGHTS, None)
     assert big.kind == same.kind
-    others = [
-        Call(1, 12, 128, 34632, 1872, torch.bfloat16, CPU, WEIGHTS, None),
-        Call(1, 40, 64, 34632, 1872, torch.bfloat16, CPU, WEIGHTS, None),
-        Call(1, 40, 128, 80000, 1872, torch.bfloat16, CPU, WEIGHTS, None),
-        Call(1, 40, 128, 34632, 400, torch.bfloat16, CPU, WEIGHTS, None),
-        Call(1, 40, 128, 34632, 1872, torch.float16, CPU, WEIGHTS, None),
-        Call(1, 40, 128, 34632, 1872, torch.bfloat16, CPU, None, None),
-    ]
+    other = ({"heads": 12}, {"size": 64}, {"tokens": 80000}, {"references": 400})
+    others = [replace(big, **one) for one in (*other, {"dtype": torch.float16}, {"bias": None})]
     assert len({big.kind, *(one.kind for one in others)}) == 1 + len(others)
 
 
 def test_a_call_without_tokens_of_references_is_drawn_too():
-    assert all(one.isfinite().all() for one in Call(1, 2, 16, 40, 0, torch.float32, CPU).draw())
+    assert all(one.isfinite().all() for one in AttentionCall(1, 2, 16, 40, 0, torch.float32, CPU).draw())
 
 
 def test_milliseconds_are_milliseconds():
@@ -312,6 +315,6 @@ def test_a_race_meets_no_tensor_of_another_device(monkeypatch, groups):
     monkeypatch.setattr(torch, "Generator", lambda device: generator())
     with pretended() as device:
         there = None if groups is None else moved(groups, device)
-        call = Call(2, 4, 16, TOKENS, REFERENCES, torch.bfloat16, device, WEIGHTS.to(device), there)
+        call = AttentionCall(2, 4, 16, TOKENS, REFERENCES, torch.bfloat16, device, WEIGHTS.to(device), there)
         found = race(call, {"bias": right(call)}, lambda run, _: run() is None or 1.0)
     assert found.path == "bias", str(found)

@@ -8,7 +8,7 @@ from refvid_pretend import pretended
 
 from refvid.kernels.eager import masked_attention
 from refvid.kernels.grouped import Groups, in_groups
-from refvid.kernels.race import MOST_LETTERS, ROUNDS, Call, Contender, race
+from refvid.kernels.race import LAPS, MOST_ERROR_LETTERS, AttentionCall, Contender, race
 
 CPU = torch.device("cpu")
 WEIGHTS = torch.full((1, 8), math.log(0.5))
@@ -29,13 +29,13 @@ def unweighed(query, key, value, bias):
     return masked_attention(query, key, value)
 
 
-def left_out(call: Call, attend, plain=None) -> dict[str, str]:
+def left_out(call: AttentionCall, attend, plain=None) -> dict[str, str]:
     return race(call, {"bias": Contender(attend, plain)}, lambda run, _: 1.0).left_out
 
 
 @pytest.mark.parametrize("heads", [1, 2, 3])
 def test_the_first_and_the_last_head_are_checked_of_however_many(heads):
-    call = Call(1, heads, 16, 40, 8, torch.float32, CPU, WEIGHTS)
+    call = AttentionCall(1, heads, 16, 40, 8, torch.float32, CPU, WEIGHTS)
     assert not left_out(call, right)
     for wrong in {0, heads - 1}:
 
@@ -48,7 +48,7 @@ def test_the_first_and_the_last_head_are_checked_of_however_many(heads):
 
 
 def test_a_part_of_one_query_is_checked():
-    call = Call(1, 2, 16, 40, 8, torch.float32, CPU, WEIGHTS, ALONE)
+    call = AttentionCall(1, 2, 16, 40, 8, torch.float32, CPU, WEIGHTS, ALONE)
     assert not left_out(call, in_groups(right, ALONE))
     assert left_out(call, right)
 
@@ -64,28 +64,28 @@ def test_a_whole_mask_meets_no_tensor_of_another_device():
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 def test_one_reference_token_of_many_thousands_shows(dtype):
-    call = Call(1, 1, 16, 4000, 1, dtype, CPU, WEIGHTS[:, :1])
+    call = AttentionCall(1, 1, 16, 4000, 1, dtype, CPU, WEIGHTS[:, :1])
     assert not left_out(call, right)
     assert left_out(call, unweighed)
 
 
 @pytest.mark.parametrize("coarse", [torch.bfloat16, torch.float16])
 def test_fp32_by_products_of_a_shorter_type_is_off(coarse):
-    call = Call(1, 2, 16, 40, 8, torch.float32, CPU, WEIGHTS)
+    call = AttentionCall(1, 2, 16, 40, 8, torch.float32, CPU, WEIGHTS)
     rounded = left_out(call, lambda q, k, v, bias: right(q, k.to(coarse), v, bias))
     assert rounded["bias"].startswith("off by")
 
 
 def test_what_a_hosts_attention_is_off_by_is_found_without_weights():
     """Held against the same: else dropped weights would be as good as the host that drops them."""
-    call = Call(1, 2, 16, 40, 8, torch.float32, CPU, WEIGHTS)
+    call = AttentionCall(1, 2, 16, 40, 8, torch.float32, CPU, WEIGHTS)
     assert left_out(call, unweighed, plain=unweighed)
 
 
 def test_the_median_of_the_rounds_counts():
-    times = {"bias": [1.0, 9.0, 9.0, 9.0, 1.0], "sdpa": [5.0] * ROUNDS}
+    times = {"bias": [1.0, 9.0, 9.0, 9.0, 1.0], "sdpa": [5.0] * LAPS}
     due = [taken for one in zip(times["bias"], times["sdpa"], strict=True) for taken in one]
-    call = Call(1, 2, 16, 40, 8, torch.float32, CPU, WEIGHTS)
+    call = AttentionCall(1, 2, 16, 40, 8, torch.float32, CPU, WEIGHTS)
     found = race(call, dict.fromkeys(times, Contender(right)), lambda run, _: due.pop(0))
     assert found.path == "sdpa" and found.milliseconds == {"bias": 9.0, "sdpa": 5.0}
 
@@ -94,5 +94,5 @@ def test_what_is_raised_is_cut_to_a_line_of_a_log():
     def wordy(*_):
         raise RuntimeError("x" * 10_000)
 
-    call = Call(1, 2, 16, 40, 8, torch.float32, CPU, WEIGHTS)
-    assert left_out(call, wordy) == {"bias": ("RuntimeError: " + "x" * 10_000)[:MOST_LETTERS]}
+    call = AttentionCall(1, 2, 16, 40, 8, torch.float32, CPU, WEIGHTS)
+    assert left_out(call, wordy) == {"bias": ("RuntimeError: " + "x" * 10_000)[:MOST_ERROR_LETTERS]}

@@ -12,18 +12,18 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_the_table_of_tiles_reads_back_as_it_was_written():
-    assert table_text(ARCHITECTURES) == tiles.FILE.read_text("utf-8")
+    assert table_text(ARCHITECTURES) == tiles.TILES_FILE.read_text("utf-8")
     assert read_table(table_text(ARCHITECTURES)) == ARCHITECTURES
     assert plan_for((9, 0), 128, False) == ARCHITECTURES[90][128]
     assert plan_for((13, 7), 64, False) == ARCHITECTURES[86][64]
-    assert plan_for((9, 0), 128, True) == tiles.WIDE
+    assert plan_for((9, 0), 128, True) == tiles.WIDE_TILES
     project = (ROOT / "pyproject.toml").read_text("utf-8")
     assert '"refvid.kernels" = ["tiles.json"]' in project, "a wheel needs it"
 
 
 def changed(path: str, value) -> str:
     """The table with one value of it changed; None: the key is left out."""
-    table = json.loads(tiles.FILE.read_text("utf-8"))
+    table = json.loads(tiles.TILES_FILE.read_text("utf-8"))
     *way, last = path.split("/") if path else [""]
     place = table
     for key in way:

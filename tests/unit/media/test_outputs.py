@@ -242,15 +242,15 @@ def test_a_mark_that_is_not_whole_marks_nothing(place, mark):
     folder = place / "x.parts"
     folder.mkdir()
     (folder / MARK).write_text(mark)
-    parts = long_video.Parts(folder, "a run")
+    parts = long_video.FinishedParts(folder, "a run")
     parts.kept("keys", lambda: torch.zeros(1, 2, 2, 3))
     (folder / MARK).write_text(mark)
     with pytest.raises(ValueError, match="holds files and no mark"):
-        long_video.Parts(folder, "a run")
+        long_video.FinishedParts(folder, "a run")
 
 
 def test_what_somebody_put_among_our_parts_stays(tmp_path):
-    parts = long_video.Parts(tmp_path / "x.parts", "a run")
+    parts = long_video.FinishedParts(tmp_path / "x.parts", "a run")
     with parts.kept_on_failure():
         parts.kept("keys", lambda: torch.zeros(1, 2, 2, 3))
         (tmp_path / "x.parts" / "notes.txt").write_text("mine")
@@ -258,7 +258,7 @@ def test_what_somebody_put_among_our_parts_stays(tmp_path):
 
 
 def test_a_damaged_part_is_made_again_and_that_is_said(tmp_path, caplog):
-    parts = long_video.Parts(tmp_path / "x.parts", "a run")
+    parts = long_video.FinishedParts(tmp_path / "x.parts", "a run")
     made = torch.rand(2, 8, 8, 3)
     first = parts.kept("segment-000", lambda: made)
     file = tmp_path / "x.parts" / "segment-000.safetensors"

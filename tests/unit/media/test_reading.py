@@ -132,7 +132,7 @@ def test_pixels_are_counted_after_a_film_is_retimed(tmp_path, monkeypatch):
     gap = films.write(
         tmp_path / "gap.mkv", FRAMES, "ffv1", "bgra", rate=10, times=seconds(0, 100, 200, 700, 800, 900)
     )
-    monkeypatch.setattr(decoding, "MOST_PIXELS", 9 * FRAMES[0].shape[0] * FRAMES[0].shape[1])
+    monkeypatch.setattr(decoding, "MOST_FILM_PIXELS", 9 * FRAMES[0].shape[0] * FRAMES[0].shape[1])
     with pytest.raises(ValueError, match="has more than 9 pictures"):
         media.read_video(gap, "x")
 

@@ -16,7 +16,7 @@ from refvid import cli
 from refvid.cli import train as cli_train
 from refvid.cli.train import PARTS
 from refvid.core.checkpoint import read_safetensors
-from refvid.demo.runs import RUNS, smoke_dit, smoke_slots
+from refvid.demo.runs import DEMO_RUNS, smoke_dit, smoke_slots
 from refvid.training.base.vae import VAE
 from refvid.training.engine import method
 from refvid.training.engine.models import Models
@@ -158,7 +158,7 @@ TRAINERS = {"vae": VAE(), "dit": Saber(), "slot_id": SlotId(), "videomaker": Vid
 
 @pytest.mark.parametrize("name", TRAINERS)
 def test_every_trainer_refuses_before_any_work(tmp_path, monkeypatch, name):
-    method, config = TRAINERS[name], RUNS[name].smoke()
+    method, config = TRAINERS[name], DEMO_RUNS[name].smoke()
     files = method.files
     save_file({"a": torch.ones(1)}, tmp_path / "base.safetensors")
     models = Models(*[tmp_path / "base.safetensors"] * 3)
@@ -200,12 +200,12 @@ def test_what_a_part_cannot_do_is_refused_before_any_work(tmp_path):
     two = Ranks(0, 2)
     for name in ("slot_id", "videomaker", "sama"):
         with pytest.raises(ValueError, match="needs the DiT, VAE and text encoder that it is for"):
-            trained(TRAINERS[name], RUNS[name].smoke(), tmp_path)
+            trained(TRAINERS[name], DEMO_RUNS[name].smoke(), tmp_path)
         with pytest.raises(ValueError, match="2 processes were started; an adapter trains in one"):
-            TRAINERS[name].made_by(RUNS[name].smoke(), setting(tmp_path), two)
+            TRAINERS[name].made_by(DEMO_RUNS[name].smoke(), setting(tmp_path), two)
     for ranks, how in ((two, {}), (ALONE, {"device": "cuda"}), (ALONE, {"compiled": True})):
         with pytest.raises(ValueError, match="a VAE trains in one process, on the CPU, not compiled"):
-            VAE().made_by(RUNS["vae"].smoke(), setting(tmp_path, **how), ranks)
+            VAE().made_by(DEMO_RUNS["vae"].smoke(), setting(tmp_path, **how), ranks)
     assert not list(tmp_path.iterdir())
 
 

@@ -20,7 +20,7 @@ from refvid.training.methods.sama.rows import BLACK, EditPairs, cached_pairs
 from refvid.training.methods.sama.targets import HandMade, Siglip, semantic_tokens
 
 FRAMES, SIZE = 9, 32
-LONGEST = f"{PRETEXTS['shuffle'].instruction} {captions.LONGEST}"  # no prompt has more tokens
+LONGEST = f"{PRETEXTS['shuffle'].instruction} {captions.LONGEST_CAPTION}"  # no prompt has more tokens
 SEED = 5
 
 
@@ -266,7 +266,9 @@ def test_pairs_of_another_extractor_are_made_anew(vae, text, tmp_path):
     assert widths == [14, 24, 24, 24]
     assert torch.equal(made[1].semantic, made[3].semantic)
     assert not torch.equal(made[1].semantic, made[2].semantic)
-    wanted = edits.sample_edits(edits.KINDS[0], 64, Generator().manual_seed(SEED + 400_000), 5, SIZE).target
+    wanted = edits.sample_edits(
+        edits.EDIT_KINDS[0], 64, Generator().manual_seed(SEED + 400_000), 5, SIZE
+    ).target
     features = semantic_tokens(Siglip(first)(wanted[:, :, 0]))
     torch.testing.assert_close(made[1].semantic.float(), features, rtol=1e-3, atol=2e-3)
 

@@ -21,11 +21,11 @@ from refvid.backbones.wan.text import load_text_encoder
 from refvid.cli.train import PARTS
 from refvid.core.guidance import CONDITIONED
 from refvid.core.recipes import in_context
-from refvid.core.semantic import KEYS, as_frames
+from refvid.core.semantic import SEMANTIC_KEYS, as_frames
 from refvid.demo import models as demo
 from refvid.hosts.plain.edit_film import with_editing_adapter
 from refvid.hosts.plain.pipeline import load_pipeline
-from refvid.hosts.plain.source import Source
+from refvid.hosts.plain.source import SourceRider
 from refvid.training.engine import loop
 from refvid.training.engine.models import Models
 from refvid.training.methods.sama import method
@@ -123,7 +123,7 @@ def test_what_starts_at_nothing_leaves_the_video_as_the_plain_recipe_makes_it(mo
         level, target = batch.sigma[row], batch.rows.target[row].float()
         states = setting.text.states(batch.tokens[row : row + 1])
         context = F.pad(states, (0, 0, 0, 512 - states.shape[1]))
-        edit = Source(batch.rows.source[row : row + 1].float(), in_context())
+        edit = SourceRider(batch.rows.source[row : row + 1].float(), in_context())
         condition = plain.condition({"positive": context}, source=edit)
         noisy = ((1 - level) * target + level * batch.noise[row])[None]
         made = plain.velocity(base, noisy, level, condition, CONDITIONED)[0]
@@ -219,18 +219,18 @@ def test_the_file_makes_what_was_trained(setting, models, tmp_path):
     state = torch.cat([batch.noise, as_frames(batch.semantic_noise, tuple(batch.noise.shape))], 2)
     made = []
     for dit, modules in ((setting.dit, setting.trainee.semantics), (loaded.dit, loaded.modules)):
-        edit = Source(batch.rows.source.float(), CONFIG.recipe, modules)
+        edit = SourceRider(batch.rows.source.float(), CONFIG.recipe, modules)
         condition = plain.condition(texts, source=edit)
         made.append(plain.velocity(dit, state, torch.tensor(0.7), condition, CONDITIONED))
     torch.testing.assert_close(*made, rtol=0, atol=1e-4)
     other = load_dit(models.dit)[0]
-    edit = Source(batch.rows.source.float(), CONFIG.recipe, loaded.modules)
+    edit = SourceRider(batch.rows.source.float(), CONFIG.recipe, loaded.modules)
     without = plain.velocity(
         other, state, torch.tensor(0.7), plain.condition(texts, source=edit), CONDITIONED
     )
     assert (made[0] - without).abs().max() > 0.01
     held = load_file(tmp_path / "sama.safetensors")
-    assert set(KEYS) <= set(held) and len(held) == len(KEYS) + 2 * 4 * 3 * SIZES.layers
+    assert set(SEMANTIC_KEYS) <= set(held) and len(held) == len(SEMANTIC_KEYS) + 2 * 4 * 3 * SIZES.layers
 
 
 # ---- the run

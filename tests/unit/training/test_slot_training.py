@@ -10,7 +10,7 @@ from PIL import Image
 from refvid_world import clip_encoder, setting, trained
 from safetensors.torch import load_file
 
-from refvid.backbones.base import Identities
+from refvid.backbones.base import IdentityTokens
 from refvid.backbones.wan.dit import DiTConfig, WanDiT
 from refvid.backbones.wan.geometry import WAN
 from refvid.backbones.wan.loading import load_dit, load_vae
@@ -132,11 +132,11 @@ def test_identity_text_and_both_are_left_out_as_often_as_said(pairs):
         assert abs(float(shares[name]) - wanted) < 0.02, (name, float(shares[name]))
 
 
-def behind_the_text(dit, people) -> Identities:
+def behind_the_text(dit, people) -> IdentityTokens:
     """What a conditioned pass reads of them."""
     latent, sigma = torch.zeros(3, 16, 2, 4, 4), torch.tensor(0.5)
     (read,) = people.now(Evaluation(dit, CONDITIONED, latent, latent, sigma, sigma)).behind_text
-    return Identities(read.tokens, read.bias)
+    return IdentityTokens(read.tokens, read.bias)
 
 
 def test_a_row_without_identity_reads_the_learned_nobody_once(models, pairs):
@@ -145,7 +145,7 @@ def test_a_row_without_identity_reads_the_learned_nobody_once(models, pairs):
     batch = drawn(pairs, replace(CONFIG, identity_dropout=1.0, text_dropout=0.0, both_dropout=0.0), size=3)
     people = behind_the_text(dit, losses._people(dit, trainee.encoder, text, batch))
     given = torch.randn(3, 16, 2, 4, 4), torch.full((3,), 500.0), torch.randn(3, 5, 32)
-    alone = Identities(trainee.encoder.nobody()[None])
+    alone = IdentityTokens(trainee.encoder.nobody()[None])
     torch.testing.assert_close(
         dit(*given, identities=people), dit(*given, identities=alone), rtol=0, atol=1e-5
     )

@@ -217,7 +217,7 @@ def test_references_are_read_as_the_plain_host_reads_them_and_dropped_as_its_nul
         inputs = (batch.rows.reference[row].float()[None, :, None],)
         states = setting.text.states(batch.tokens[row : row + 1])
         context = torch.nn.functional.pad(states, (0, 0, 0, 512 - states.shape[1]))
-        given = plain.References(Arranged(layout, keep, None), inputs)
+        given = plain.ReferencesRider(Arranged(layout, keep, None), inputs)
         condition = plain.condition({"positive": context, "negative": context}, given)
         latent, sigma = batch.rows.latent[row].float(), batch.sigma[row]
         noisy = (latent + sigma * (batch.noise[row] - latent))[None]

@@ -6,12 +6,12 @@ from torch import Tensor
 
 from ....backbones.wan.dit import WanDiT
 from ....backbones.wan.text import TextEncoder, fold_padding
-from ....core.frames import Given
+from ....core.frames import GivenFrames
 from ....core.guidance import CONDITIONED
 from ....core.layout import Stream
 from ....core.recipes import recipe_named
 from ....hosts.plain.evaluation import Rider, Text
-from ....hosts.plain.frames import Frames
+from ....hosts.plain.frames import FramesRider
 from ....hosts.plain.references import references_in_rows
 from ....hosts.plain.run import Condition, velocity
 from .batch import MaskedBatch
@@ -38,7 +38,7 @@ def masked_reference_loss(
             found.append(references_in_rows(batch.reference, seen, stream, method, dit.geometry))
         # One level for all frames is the cheaper path: modulation is then not expanded to every token.
         if bool(batch.replaced.any()):
-            found.append(Frames(Given(batch.given, batch.replaced)))
+            found.append(FramesRider(GivenFrames(batch.given, batch.replaced)))
         return found
 
     def loss(batch: MaskedBatch) -> Tensor:

@@ -10,7 +10,7 @@ from torch import nn
 
 from ....core.checkpoint import KIND, VERSION, save_model
 from ....core.recipes import TRAINED_FOR
-from ....core.semantic import EDITING_ADAPTER, FORMAT, SemanticModules
+from ....core.semantic import EDITING_ADAPTER, EDITING_FORMAT, SemanticModules
 from ...engine.lora import lora_state
 from .config import SamaTraining
 
@@ -30,7 +30,7 @@ def export(
         state |= lora_state(cast(nn.ModuleDict, layers), attention)
     metadata = {
         KIND: EDITING_ADAPTER,
-        VERSION: FORMAT,
+        VERSION: EDITING_FORMAT,
         TRAINED_FOR: "sama",
         FEATURES_KEY: features,
         "refvid.training": json.dumps(asdict(config)),

@@ -10,7 +10,7 @@ from ....core.recipes import Recipe
 from ....core.semantic import SemanticModules, as_frames, as_tokens
 from ....hosts.plain.evaluation import Text
 from ....hosts.plain.run import Condition, velocity
-from ....hosts.plain.source import Source
+from ....hosts.plain.source import SourceRider
 from .batch import PairBatch
 
 
@@ -23,7 +23,7 @@ def sama_losses(
         words = Text(*fold_padding(text.states(batch.tokens), batch.tokens))
     target, level = batch.rows.target.float(), batch.sigma[:, None, None, None, None]
     noisy, frames = (1 - level) * target + level * batch.noise, target.shape[2]
-    source = Source(batch.rows.source.float(), recipe, modules)
+    source = SourceRider(batch.rows.source.float(), recipe, modules)
     meant = batch.rows.semantic.float()
     said = (1 - level[..., 0, 0]) * meant + level[..., 0, 0] * batch.semantic_noise
     state = torch.cat([noisy, as_frames(said, tuple(noisy.shape))], dim=2) if source.count else noisy

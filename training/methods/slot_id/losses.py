@@ -8,7 +8,7 @@ from ....backbones.wan.text import PADDING, TextEncoder, fold_padding
 from ....core.guidance import CONDITIONED
 from ....core.slots import SlotEncoder
 from ....hosts.plain.evaluation import Text
-from ....hosts.plain.identities import People, Person
+from ....hosts.plain.identities import PeopleRider, Person
 from ....hosts.plain.run import Condition, velocity
 from ...engine.encode import no_words
 from .batch import MeetingBatch
@@ -26,7 +26,7 @@ def identity_loss(dit: WanDiT, encoder: SlotEncoder, text: TextEncoder, batch: M
     return ((said.float() - (batch.noise - latent)).pow(2) * batch.weight).mean()
 
 
-def _people(dit: WanDiT, encoder: SlotEncoder, text: TextEncoder, batch: MeetingBatch) -> People:
+def _people(dit: WanDiT, encoder: SlotEncoder, text: TextEncoder, batch: MeetingBatch) -> PeopleRider:
     """Everyone's tokens (B, n, C). A row that reads nobody has the learned ones once, and the places of the others
     are seen by nobody."""
     rows, people = batch.rows, batch.rows.clip.shape[1]
@@ -40,7 +40,7 @@ def _people(dit: WanDiT, encoder: SlotEncoder, text: TextEncoder, batch: Meeting
     seen = batch.reads[:, None].repeat(1, people, 1)
     seen[:, 1:] &= ~batch.nobody[:, None, None]
     persons = zip(tokens.unbind(1), seen.unbind(1), strict=True)
-    return People(tuple(Person(one, seen=read) for one, read in persons), encoder.nobody())
+    return PeopleRider(tuple(Person(one, seen=read) for one, read in persons), encoder.nobody())
 
 
 @torch.no_grad()

@@ -13,8 +13,8 @@ from ....core.guidance import CONDITIONED
 from ....core.layout import Stream
 from ....core.recipes import recipe_named
 from ....hosts.plain.evaluation import Text
-from ....hosts.plain.references import References, references_in_rows
-from ....hosts.plain.run import Condition, evaluate
+from ....hosts.plain.references import ReferencesRider, references_in_rows
+from ....hosts.plain.run import Condition, evaluate_pass
 from .batch import PhotographedBatch
 from .config import VideoMakerTraining
 
@@ -39,7 +39,7 @@ def videomaker_losses(
         noisy = (1 - level) * latent + level * batch.noise
         rider = photograph(dit, config, _shown(batch, little), batch.rows.keep, little)
         condition = Condition({CONDITIONED.text: words}, (rider,))
-        said, after = evaluate(dit, noisy, batch.sigma, condition, CONDITIONED)
+        said, after = evaluate_pass(dit, noisy, batch.sigma, condition, CONDITIONED)
         video = ((said.float() - (batch.noise - latent)).pow(2) * batch.weight).mean()
         if not config.recognition_weight:
             return video, torch.zeros_like(video)
@@ -57,7 +57,7 @@ def _shown(batch: PhotographedBatch, level: Tensor) -> Tensor:
 
 def photograph(
     dit: WanDiT, config: VideoMakerTraining, reference: Tensor, keep: Tensor, level: Tensor | None = None
-) -> References:
+) -> ReferencesRider:
     """References (B, 16, h, w) of a batch, of which each row keeps its own tokens (B, tokens); their noise levels
     (B,), or None where they are clean."""
     _, rows, columns = dit.geometry.tokens(1, *reference.shape[2:])
