@@ -1,7 +1,8 @@
 """refvid: video that keeps the identity of given references, on the Wan video DiT, for ComfyUI.
 
-This file only gives the pack its one import name. ComfyUI loads the folder under its full path, everything else loads
-it as `refvid`; without the claim below every module would live twice in a process. Nothing happens at import time.
+Import name of the pack: this file gives it, and nothing else. ComfyUI loads the folder under its full path,
+everything else loads it as `refvid`. Without the claim below every module would live twice in a process.
+Nothing happens at import time.
 """
 
 import importlib
@@ -17,7 +18,8 @@ _NEEDED = ("Autogrow", "Schema")
 
 
 def _missing_feature() -> str | None:
-    """What this ComfyUI lacks, as a clause: a probe for what the pack uses, not for a version number."""
+    """Feature that this ComfyUI lacks, as a clause: a probe for what the pack uses, not for a version
+    number."""
     try:
         io = importlib.import_module("comfy_api.latest").io
         rope = importlib.import_module("comfy.ldm.wan.model").WanModel.rope_encode
@@ -50,7 +52,8 @@ def _claim_name() -> None:
 
 
 async def comfy_entrypoint():
-    """Called once by ComfyUI. What it raises is logged as one line without a traceback, so messages are complete."""
+    """Extension of ComfyUI, asked for once. What is raised here is logged as one line without a traceback, so
+    messages are complete."""
     _require_comfyui()
     _claim_name()
     return importlib.import_module(f"{_PACKAGE}.nodes").RefVidExtension()

@@ -1,4 +1,5 @@
-"""The command `refvid`, also as `python -m refvid`. What it imports takes seconds: who interrupts that is told in one line too."""
+"""The command `refvid`, also as `python -m refvid`. What it imports takes seconds: who interrupts that is
+told in one line too."""
 
 import sys
 

@@ -1,7 +1,9 @@
-"""`python -m refvid` inside this folder as the registry unpacks it, with nothing installed; or `python refvid.py`.
+"""`python -m refvid` inside this folder as the registry unpacks it, with nothing installed; or `python
+refvid.py`.
 
-There Python looks for `refvid` in the folder itself. This file makes the package of the folder, whatever the folder is
-called, and takes it off the import path, where its `nodes` and `kernels` would shadow others' modules.
+Python looks there for `refvid` in the folder itself. This file makes the package of the folder, whatever the
+folder is called. It takes it off the import path, where its `nodes` and `kernels` would shadow others'
+modules.
 """
 
 import importlib.util

@@ -1,5 +1,6 @@
-"""What the plain host asks of a video backbone: a DiT that lets tokens travel behind the video's, and the VAE of its
-latents."""
+"""Backbone of videos, as the plain host asks for it: a DiT and the VAE of its latents.
+
+The DiT lets tokens travel behind the video's."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -38,8 +39,9 @@ class Tail:
 
 @dataclass(frozen=True)
 class IdentityTokens:
-    """Tokens that cross-attention reads behind the text (Slot-ID): tokens (B or 1, n, C) in the backbone's width, key_bias
-    (B or 1, n), and the attention over text and tokens together, where not every query sees every identity."""
+    """Tokens of identities that cross-attention reads behind the text (Slot-ID): tokens (B or 1, n, C) in the
+    backbone's width, key_bias (B or 1, n). attend is the attention over text and tokens together, where not
+    every query sees every identity."""
 
     tokens: Tensor
     key_bias: Tensor | None = None
@@ -83,7 +85,8 @@ class Backbone(Protocol):
         ...
 
     def no_image(self, batch: int) -> Tensor | None:
-        """Image features that say nothing, for a model that reads a picture beside the text; None for one that does not."""
+        """Image features that say nothing, for a model that reads a picture beside the text; None for one
+        that does not."""
         ...
 
     def through(
@@ -96,8 +99,9 @@ class Backbone(Protocol):
         tail: Tail | None = None,
         identities: IdentityTokens | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """latent (B, in_channels, F, H, W); timestep (B,) or, one for each frame, (B, F), from 0 to the geometry's clock; context (B, S,
-        text width), its key bias (B, S). -> the velocity (B, channels, F, H, W), and the tail's tokens after the last block (B, R, C)."""
+        """latent (B, in_channels, F, H, W); timestep (B,) or, one for each frame, (B, F), from 0 to the
+        geometry's clock; context (B, S, text width), its key bias (B, S). -> the velocity (B, channels, F, H,
+        W), and the tail's tokens after the last block (B, R, C)."""
         ...
 
 
@@ -114,7 +118,8 @@ class VideoVAE(Protocol):
     def device(self) -> torch.device: ...
 
     def encode(self, video: Tensor) -> Tensor:
-        """video (B, 3, pictures, height, width) in [-1, 1] -> latent (B, channels, F, h, w), as the DiT sees it"""
+        """video (B, 3, pictures, height, width) in [-1, 1] -> latent (B, channels, F, h, w), as the DiT sees
+        it"""
         ...
 
     def decode(self, latent: Tensor) -> Tensor:
@@ -123,7 +128,8 @@ class VideoVAE(Protocol):
 
 
 def attend_all(query: Tensor, key: Tensor, value: Tensor, key_bias: Tensor | None) -> Tensor:
-    """torch's attention, every query over every key. query (B, N, L, D), key and value (B, N, S, D), key_bias (B or 1, S)"""
+    """torch's attention, every query over every key. query (B, N, L, D), key and value (B, N, S, D), key_bias
+    (B or 1, S)"""
     mask = None if key_bias is None else key_bias[:, None, None, :].to(query.dtype)
     if query.requires_grad and query.device.type == "cpu":
         return _plain_attention(query, key, value, mask)
@@ -131,8 +137,8 @@ def attend_all(query: Tensor, key: Tensor, value: Tensor, key_bias: Tensor | Non
 
 
 def _plain_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-    """The same by matrix products: over short sequences torch's fused CPU kernel takes twice the time, most of it for
-    gradients (docs/log.md)."""
+    """Attention by matrix products. Over short sequences torch's fused CPU kernel takes twice the time, most
+    of it for gradients (docs/log.md)."""
     logits = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
     weights = torch.softmax((logits if mask is None else logits + mask).float(), dim=-1)
     return weights.to(value.dtype) @ value

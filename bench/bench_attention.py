@@ -1,7 +1,7 @@
 """Question: what does removal save against a dense mask in one attention call, on a CPU?
 
-5656 tokens of which 4571 are kept, one thread. What the pack's Triton kernel costs against everything else that masks attention is a
-question for a GPU: bench/gpu_run.py.
+5656 tokens of which 4571 are kept, one thread. What the pack's Triton kernel costs against everything else
+that masks attention is a question for a GPU: bench/gpu_run.py.
 """
 
 import torch

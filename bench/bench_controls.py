@@ -1,6 +1,7 @@
 """Question: what do a strength and regions cost against references without controls?
 
-1280 video tokens, two references of 256 tokens each; the same numbers as plain torch with a whole mask (checked first).
+1280 video tokens, two references of 256 tokens each; the same numbers as plain torch with a whole mask
+(checked first).
 """
 
 import torch

@@ -1,7 +1,7 @@
 """Question: what does a step of an edit cost against a plain step, with semantic tokens and without?
 
-One evaluation of all passes of a step on the plain host: the demo model's sizes on a longer clip, random weights. CPU time of processes that share the
-machine: ratios, not seconds.
+One evaluation of all passes of a step on the plain host: the demo model's sizes on a longer clip, random
+weights. CPU time of processes that share the machine: ratios, not seconds.
 """
 
 import torch

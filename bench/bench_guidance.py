@@ -1,6 +1,8 @@
-"""Question: what does a step cost with separate guidance, with joint guidance, and outside of the guidance's window?
+"""Question: what does a step cost with separate guidance, with joint guidance, and outside of the guidance's
+window?
 
-One evaluation of all passes of a step on the plain host: the demo model's sizes on a longer clip, random weights, one whole reference.
+One evaluation of all passes of a step on the plain host: the demo model's sizes on a longer clip, random
+weights, one whole reference.
 """
 
 import torch

@@ -1,7 +1,8 @@
-"""Question: what does checking every value of a model file cost, against reading the file into memory, which follows it?
+"""Question: what does checking every value of a model file cost, against reading the file into memory, which
+follows it?
 
-A file of 1 GiB in fp16, and one in fp8, that the system holds in its cache: the worst case for the check. From a disk of 2 GB/s
-reading alone takes longer than both.
+A file of 1 GiB in fp16, and one in fp8, that the system holds in its cache: the worst case for the check.
+From a disk of 2 GB/s reading alone takes longer than both.
 """
 
 import tempfile

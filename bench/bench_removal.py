@@ -1,9 +1,9 @@
 """Question: what does removing masked-out reference tokens save against hiding them with an attention mask?
 
-1280 video tokens and 1024 reference tokens of which a quarter is kept; the same numbers come out either way. The mask
-is measured in three forms: without a fused kernel, because most fused kernels (flash, sage) take no mask; as (query x
-key) in torch's fused kernel, which does; and there as one value per key, the cheapest form.
-"""
+1280 video tokens and 1024 reference tokens of which a quarter is kept; the same numbers come out either way.
+The mask is measured in three forms. Without a fused kernel, because most fused kernels (flash, sage) take no
+mask. As (query x key) in torch's fused kernel, which does, and there as one value per key, the cheapest
+form."""
 
 import torch
 import torch.nn.functional as F

@@ -1,7 +1,8 @@
-"""Question: what does reading an identity cost, against mean pooling of the same features, and against the VAE before it?
+"""Question: what does reading an identity cost, against mean pooling of the same features, and against the
+VAE before it?
 
-A clip of 33 pictures of 256 x 256: 9 latent frames of 256 tokens, an encoder of the size for Wan 2.1 1.3B, random weights. Peak memory is what a call
-adds to the process (Linux) or to the GPU.
+A clip of 33 pictures of 256 x 256: 9 latent frames of 256 tokens. The encoder has the size for Wan 2.1 1.3B
+and random weights. Peak memory is what a call adds to the process (Linux) or to the GPU.
 """
 
 import gc

@@ -1,7 +1,8 @@
-"""Question: what does a step with a VideoMaker reference cost against a step without, by what the reference reads; and a later step of one
-that reads only itself, whose keys and values are kept?
+"""Question: what does a step with a VideoMaker reference cost against a step without, by what the reference
+reads? And a later step of one that reads only itself, whose keys and values are kept?
 
-All passes of a step on the plain host: the demo model's sizes on a longer clip, random weights, one whole reference.
+All passes of a step on the plain host: the demo model's sizes on a longer clip, random weights, one whole
+reference.
 """
 
 import torch

@@ -1,13 +1,13 @@
-"""Everything worth doing where a GPU is at hand, in parts of under ten minutes: the tests marked `gpu`, speed, the kernels'
-tiles, a training step.
+"""Runs all that is worth doing where a GPU is at hand. Its parts take under ten minutes: the tests marked
+`gpu`, speed, the kernels' tiles, a training step.
 
     python bench/gpu_run.py --out FOLDER                what FOLDER does not hold yet, in this order
     python bench/gpu_run.py --out FOLDER --part speed   one part; again where more is wanted
-    python bench/gpu_run.py --keep FOLDER               its results into this tree: bench/results.csv, plots, tiles, docs/gpu.md
-    python bench/gpu_run.py --dry --out FOLDER          everything on the CPU, tiny, in Triton's interpreter: to see that it runs
+    python bench/gpu_run.py --keep FOLDER               its results into this tree, and docs/gpu.md
+    python bench/gpu_run.py --dry --out FOLDER          everything on the CPU, tiny, to see that it runs
 
-A part is one JSON file in FOLDER, whole at every moment: it may be killed at any time, and a second call goes on with the
-cases that are not there. To measure a part anew, delete its file.
+A part is one JSON file in FOLDER, whole at every moment. It may be killed at any time, and a second call goes
+on with the cases that are not there. To measure a part anew, delete its file.
 """
 
 import argparse
@@ -83,7 +83,8 @@ def clear(parts: list[str], folder: Path) -> None:
 
 
 def run_part(part: str, options: argparse.Namespace) -> int:
-    """One part in processes of its own: a kernel that breaks the device ends one of them, not the run. -> an exit code"""
+    """One part in processes of its own: a kernel that breaks the device ends one of them, not the run. -> an
+    exit code"""
     sheet = found_sheet(options.out, part)
     if sheet is not None and sheet.done:
         print(f"== {part}: whole in {options.out}; delete its file to run it anew", flush=True)
@@ -112,8 +113,8 @@ def work_on(part: str, options: argparse.Namespace) -> Sheet | None:
 
 
 def mourn(part: str, folder: Path, code: int) -> int:
-    """A process that died leaves the case it was at, which is not tried again: the others are. ValueError where it was at
-    none."""
+    """A process that died leaves the case it was at, which is not tried again: the others are. ValueError
+    where it was at none."""
     sheet = found_sheet(folder, part)
     if sheet is None or sheet.now is None:
         raise ValueError(
@@ -124,7 +125,8 @@ def mourn(part: str, folder: Path, code: int) -> int:
 
 
 def environment(dry: bool) -> dict[str, str]:
-    """Of a part. Triton reads the variable where a kernel is defined, so it is set before Python starts."""
+    """Environment of a part. Triton reads the variable where a kernel is defined, so it is set before Python
+    starts."""
     if not dry:
         return dict(os.environ)
     own = {"REFVID_DRY": "1", "TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""}

@@ -12,8 +12,8 @@ from refvid.core.verdicts import nvidia_driver
 
 
 def paired_ratio(slow, fast, runs: int = 15, warm: int = 2) -> Ratio:
-    """time(slow) / time(fast) over interleaved runs: both see the same machine. CPU time where there is no GPU, so that
-    a busy machine changes little."""
+    """time(slow) / time(fast) over interleaved runs: both see the same machine. CPU time where there is no
+    GPU, so that a busy machine changes little."""
     pairs = []
     for index in range(runs + warm):
         pair = (_seconds(slow), _seconds(fast))
@@ -30,7 +30,7 @@ def record(bench: str, case: str, ratio: Ratio) -> None:
 
 
 def machine() -> dict:
-    """What a figure is measured on."""
+    """Machine that a figure is measured on."""
     cuda = torch.cuda.is_available()
     return {
         "date": date.today().isoformat(),

@@ -1,4 +1,5 @@
-"""The figures in results.csv: one line a figure, with its spread, the machine and the versions it was measured on."""
+"""The figures in results.csv: one line a figure, with its spread, the machine and the versions it was
+measured on."""
 
 import csv
 import io
@@ -17,8 +18,8 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Ratio:
-    """A / B of a case "A / B": the median over `runs` pairs, their quartiles, and the median milliseconds of A and of B; None
-    where the figure is no time, or was measured once."""
+    """Ratio A / B of a case "A / B": the median over `runs` pairs, their quartiles, and the median
+    milliseconds of A and of B. None where the figure is no time, or was measured once."""
 
     ratio: float
     runs: int = 1
@@ -38,7 +39,8 @@ def ratio_of(pairs: Sequence[tuple[float, float]]) -> Ratio:
 
 
 def row_of(bench: str, case: str, ratio: Ratio, machine: dict) -> dict[str, str]:
-    """A line of the file; machine: date, device, threads, torch, python and, where there is one, triton and driver."""
+    """A line of the file; machine: date, device, threads, torch, python and, where there is one, triton and
+    driver."""
     known = {**machine, "bench": bench, "case": case, **asdict(ratio)}
     return {name: _cell(name, known.get(name)) for name in COLUMNS}
 

@@ -1,4 +1,5 @@
-"""An adapter's file: the encoder that reads identities and the LoRA that lets Wan's cross-attention use them, as one safetensors.
+"""An adapter's file: the encoder that reads identities and the LoRA that lets Wan's cross-attention use them,
+as one safetensors.
 
 The LoRA has ComfyUI's key names, so core's own LoRA loader reads it from the same file.
 """
@@ -35,8 +36,8 @@ _CONFIG = "refvid.config"
 
 @dataclass(frozen=True)
 class SlotAdapter:
-    """config and weights of a `SlotEncoder`, and the geometry whose latents it reads; the LoRA as in the file; fingerprint of all of
-    it."""
+    """config and weights of a `SlotEncoder`, and the geometry whose latents it reads; the LoRA as in the
+    file; fingerprint of all of it."""
 
     config: SlotsConfig
     geometry: Geometry
@@ -63,9 +64,10 @@ def save_adapter(
 
 
 def load_adapter(path: str | Path, known: Mapping[int, Geometry], what: str = "adapter") -> SlotAdapter:
-    """What `save_adapter` wrote, for a backbone of one of the known geometries, by the channels of its latents.
-    ValueError for a file that is missing, truncated, of another kind or version, for another backbone, that
-    holds more than an encoder and a LoRA, or whose encoder is not of its configuration's sizes."""
+    """Read an adapter that `save_adapter` wrote, for a backbone of one of the known geometries, by the
+    channels of its latents. ValueError for a file that is missing, truncated, of another kind or version, or
+    for another backbone. ValueError too where it holds more than an encoder and a LoRA, or its sizes are not
+    its configuration's."""
     shapes, metadata = read_shapes(path, what)
     name = f"{what}: {Path(path).name}"
     require_kind(metadata, _ADAPTER_KIND, _FORMAT, name, "a plain LoRA goes into a LoRA loader")
@@ -87,7 +89,8 @@ def load_adapter(path: str | Path, known: Mapping[int, Geometry], what: str = "a
 
 
 def require_fit(config: SlotsConfig, width: int, channels: int, what: str) -> None:
-    """ValueError where an adapter was trained for another Wan than one of this width and of latents of so many channels."""
+    """ValueError where an adapter was trained for another Wan than one of this width and of latents of so
+    many channels."""
     if (width, channels) != (config.context, config.channels):
         raise ValueError(
             f"{what} was trained for a Wan of width {config.context} and latents of {config.channels} channels; the model has "

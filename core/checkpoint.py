@@ -30,8 +30,7 @@ def read_some(path: str | Path, what: str, wanted: Callable[[str], bool]) -> dic
 
 
 def read_shapes(path: str | Path, what: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The same with tensors that have a shape and a type but no storage: what a file holds, however large it
-    is."""
+    """Read a file's tensors as shapes and types without storage: `read_safetensors` of a file of any size."""
     _, header = header_of(path, what)
     return {
         key: torch.empty(entry.shape, dtype=entry.dtype, device="meta")
@@ -104,7 +103,8 @@ if hasattr(torch, "float8_e8m0fnu"):  # scales of mxfp8: an exponent alone
 
 
 def require_kind(metadata: dict[str, str], kind: str, version: str, name: str, instead: str) -> None:
-    """ValueError unless a file's metadata names this kind of file in this version. `instead` says what to do with another kind."""
+    """ValueError unless a file's metadata names this kind of file in this version. `instead` says what to do
+    with another kind."""
     if metadata.get(KIND) != kind:
         raise ValueError(f"{name} is no {kind} file (its metadata has no {KIND} = {kind}); {instead}")
     if metadata.get(VERSION) != version:

@@ -1,4 +1,4 @@
-"""What a user asks of one reference: how strongly it acts, when, on which pictures, and what it sees. Plain values,
+"""Controls of one reference: how strongly it acts, when, on which pictures, and what it sees. Plain values,
 hashable; refused where they are made."""
 
 import math
@@ -12,10 +12,11 @@ MOST_STRENGTH = 10.0
 
 @dataclass(frozen=True)
 class StepWindow:
-    """When a reference acts, in shares of the whole schedule: 0 is its start (pure noise), 1 its end.
+    """Window of steps in which a reference acts, in shares of the whole schedule: 0 is its start (pure
+    noise), 1 its end.
 
-    From `start` its strength rises from 0 over `fade_in`, and falls to 0 over `fade_out` before `end`, in straight
-    lines (our choice). The end itself is outside, but for the schedule's own.
+    From `start` its strength rises from 0 over `fade_in`, and falls to 0 over `fade_out` before `end`, in
+    straight lines [choice: step-fades]. The end itself is outside, but for the schedule's own.
     """
 
     start: float = 0.0
@@ -36,7 +37,7 @@ class StepWindow:
             )
 
     def factor(self, share: float) -> float:
-        """What multiplies the strength at this share of the schedule: 0 outside, 1 inside and past the fades."""
+        """Factor of the strength at this share of the schedule: 0 outside, 1 inside and past the fades."""
         if not (self.start <= share < self.end or (share >= 1 and self.end == 1)):
             return 0.0
         rising = (share - self.start) / self.fade_in if self.fade_in else 1.0
@@ -46,7 +47,8 @@ class StepWindow:
 
 @dataclass(frozen=True)
 class FrameWindow:
-    """Pictures of the video that a reference acts on, counted from 0, both ends inside; no last one is the clip's."""
+    """Pictures of the video that a reference acts on, counted from 0, both ends inside; no last one is the
+    clip's."""
 
     first: int = 0
     last: int | None = None
@@ -61,9 +63,10 @@ class FrameWindow:
 @dataclass(frozen=True)
 class Controls:
     """strength  weight of its keys in every attention: 1 untouched, its limit at 0 is removal
-    sees      what its own tokens read: "all", the video and the other references; "video", the video and itself;
-              "itself" alone; "frames", itself and one latent frame of the video, in turn, of which it takes the mean (VideoMaker's injected
-              self-attention, arXiv 2412.19645 §3). Two references read each other only where both see "all"
+    sees      what its own tokens read: "all", the video and the other references; "video", the video and
+              itself; "itself" alone; "frames", itself and one latent frame of the video in turn, whose
+              results it averages (VideoMaker, arXiv 2412.19645 §3). Two references read each other only where
+              both see "all"
     soft      a token that its mask covers by a share counts by that share, not fully
     """
 
@@ -82,7 +85,7 @@ class Controls:
             raise ValueError(f"sees is {self.sees!r}; choose one of {', '.join(SEES)}")
 
     def log_strength(self, share: float) -> float:
-        """What is added to the logits of its keys at this share of the schedule: log of the strength times the
-        window's factor; minus infinity where it does not act."""
+        """Bias on the logits of its keys at this share of the schedule: log of the strength times the
+        window's factor. It is minus infinity where the reference does not act."""
         strength = self.strength * self.steps.factor(share)
         return math.log(strength) if strength > 0 else -math.inf

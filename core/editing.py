@@ -1,4 +1,5 @@
-"""Instruction editing: what a model is told, and how long a source video may be (SAMA, arXiv 2603.19228, released code)."""
+"""Instruction editing: what a model is told, and how long a source video may be (SAMA, arXiv 2603.19228,
+released code)."""
 
 from dataclasses import dataclass
 
@@ -8,19 +9,20 @@ from torch import Tensor
 from .geometry import Geometry
 
 PREFIX = "[Video edit]"
-LONGEST_EDIT = 961  # pictures: a minute at 16 a second (our choice)
+LONGEST_EDIT = 961  # pictures: a minute at 16 a second [choice: longest-edit]
 
 
 def edit_prompt(instruction: str) -> str:
-    """The released prompt form; the negative prompt is the prefix alone. ValueError for an instruction without words."""
+    """The released prompt form; the negative prompt is the prefix alone. ValueError for an instruction
+    without words."""
     if not instruction.strip():
         raise ValueError("instruction is empty; say what to change, such as 'make the car red'")
     return f"{PREFIX} {instruction.strip()}"
 
 
 def padded(clip: Tensor, geometry: Geometry) -> Tensor:
-    """A clip (F, H, W, C) with its last picture repeated until the latent frames are full; cut the result back to F.
-    ValueError for fewer than 2 pictures or more than LONGEST, and for NaN."""
+    """A clip (F, H, W, C) with its last picture repeated until the latent frames are full; cut the result
+    back to F. ValueError for fewer than 2 pictures or more than LONGEST, and for NaN."""
     count = len(clip)
     if count < 2 or count > LONGEST_EDIT:
         raise ValueError(
@@ -33,16 +35,17 @@ def padded(clip: Tensor, geometry: Geometry) -> Tensor:
 
 
 def fitted_size(width: int, height: int, pixels: int, stride: int) -> tuple[int, int]:
-    """The size nearest to a film's aspect, in multiples of `stride`, of about so many pixels: (width, height)."""
+    """The size nearest to a film's aspect, in multiples of `stride`, of about so many pixels: (width,
+    height)."""
     scale = (pixels / (width * height)) ** 0.5
     return tuple(max(stride, round(side * scale / stride) * stride) for side in (width, height))  # pyright: ignore[reportReturnType]
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Overlapping parts in which a longer video is evaluated, in pictures: each so long, sharing so many with the next, on a backbone
-    whose latent frames hold `group` of them. ValueError for a length that does not fill its latent frames, and for an overlap that is
-    not some of them within it."""
+    """Windows that overlap, in which a longer video is evaluated. Each has so many pictures and shares so
+    many with the next; latent frames hold `group` of them. ValueError for a length that does not fill its
+    latent frames, and for an overlap that is not some of them within it."""
 
     group: int
     length: int = 81
@@ -70,13 +73,13 @@ class Windows:
         return self.overlap // self.group
 
     def spans(self, frames: int) -> list[tuple[int, int]]:
-        """Latent frames [start, stop) of each window over a video of so many; the last ends with the video."""
+        """Latent frames [start, stop) of each window over so many of a video; the last ends with it."""
         starts = range(0, max(1, frames - self.shared), self.frames - self.shared)
         return [
             (max(0, min(start, frames - self.frames)), min(start + self.frames, frames)) for start in starts
         ]
 
     def weights(self, frames: int) -> Tensor:
-        """What each of a window's latent frames counts where windows share it: a pyramid, as ComfyUI's. (frames,)"""
+        """Weights of a window's latent frames where windows share them: a pyramid, as ComfyUI's. (frames,)"""
         rising = torch.arange(1, frames + 1)
         return torch.minimum(rising, rising.flip(0)).float()

@@ -59,7 +59,7 @@ def _naming(error: OSError, path: Path, partial: Path) -> OSError:
 
 
 def is_left(name: str) -> bool:
-    """Whether a file of this name is what a kill left of one that was being written."""
+    """True for a file name that a kill leaves of a file that was being written."""
     return fnmatchcase(name, f".*-{_TOKEN}{PARTIAL}")
 
 
@@ -84,10 +84,12 @@ def claim(folder: Path, kind: str, made_by: str, what: str) -> bool:
 
 
 def is_ours(folder: Path, kind: str, made_by: str, what: str) -> bool:
-    """Whether a folder's mark says that it is of this kind, and made by the same; False where it is not there, or empty.
+    """True where a folder's mark says that it is of this kind, and made by the same; False where it is not
+    there, or empty.
 
-    kind: what it holds, for a person ("parts of a long video"); made_by: all that depends on; what: the option that names the folder,
-    for errors. ValueError where it is a file, holds anything without a whole mark, or is marked otherwise.
+    kind: what it holds, for a person ("parts of a long video"); made_by: all that depends on; what: the
+    option that names the folder, for errors. ValueError where it is a file, holds anything without a whole
+    mark, or is marked otherwise.
     """
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{what}: {folder} is a file; needed a folder for {kind}")
@@ -106,7 +108,7 @@ def is_ours(folder: Path, kind: str, made_by: str, what: str) -> bool:
 
 
 def read_mark(folder: Path) -> dict | None:
-    """What the mark of a folder says; None where there is none, or none that is whole."""
+    """Mark of a folder; None where there is none, or none that is whole."""
     try:
         said = json.loads((folder / MARK).read_text("utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -124,7 +126,7 @@ def release(folder: Path, names: list[str]) -> None:
 
 
 def _mode(path: Path) -> int:
-    """Who may read a file; of one that is not there, as new files are made here."""
+    """Permissions of a file; of one that is not there, those of new files here."""
     if path.exists():
         return path.stat().st_mode
     path.touch()

@@ -1,5 +1,5 @@
-"""Frames of a video that are given as pictures: which latent frames they stand on, and what is encoded for them (STIV's frame
-replacement, arXiv 2412.07730, §3.2 and §3.5)."""
+"""Given frames: pictures that stand on frames of a video, and what is encoded for them. STIV's frame
+replacement, arXiv 2412.07730, §3.2 and §3.5."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,8 +16,9 @@ VIEWS = 6  # latent frames of the task "multi-view" behind its first
 
 @dataclass(frozen=True)
 class GivenFrames:
-    """Latents (1 or B, C, F, h, w) that stand on the replaced frames (F,) or (B, F) bool, zeros elsewhere. Clock: "own" gives them the timestep 0 of
-    clean frames (our choice, as Wan 2.2 TI2V was trained); "shared" the video's (STIV)."""
+    """Given frames: latents (1 or B, C, F, h, w) on the replaced frames (F,) or (B, F) bool, zeros elsewhere.
+    Clock: "own" gives them the timestep 0 of clean frames, as Wan 2.2 TI2V was trained
+    [choice: given-frame-clock]; "shared" the video's (STIV)."""
 
     latent: Tensor
     replaced: Tensor
@@ -37,13 +38,14 @@ class GivenFrames:
         return self.replaced.reshape(-1, 1, self.replaced.shape[-1], 1, 1)
 
     def over(self, start: int, stop: int) -> "GivenFrames":
-        """The same for the latent frames [start, stop) alone."""
+        """Given frames of the latent frames [start, stop) alone."""
         return GivenFrames(self.latent[:, :, start:stop], self.replaced[..., start:stop], self.clock)
 
 
 @dataclass(frozen=True)
 class Placed:
-    """Pictures (n, H, W, 3) in [0, 1], the frames of a video they stand at, negative ones from its end, and their clock (`GivenFrames`)."""
+    """Pictures (n, H, W, 3) in [0, 1], the frames of a video they stand at, negative ones from its end, and
+    their clock (`GivenFrames`)."""
 
     pictures: Tensor
     indices: list[int]
@@ -52,8 +54,8 @@ class Placed:
 
 @dataclass(frozen=True)
 class Task:
-    """Which pictures of a video of `length` are given, for `count` of them; and how many that must be on a backbone of a geometry, in
-    words and as a test of count and length."""
+    """Rule that says which pictures of a video of `length` are given, for `count` of them. It also says how
+    many they must be on a backbone of a geometry, in words and as a test of count and length."""
 
     indices: Callable[[int, int], list[int]]
     needs: Callable[[Geometry], str]
@@ -98,7 +100,8 @@ TASKS = {
 
 
 def indices_of(task: str, count: int, length: int, geometry: Geometry) -> list[int]:
-    """Where `count` pictures stand in a video of `length`. ValueError where the task has no place for that many."""
+    """Places of `count` pictures in a video of `length`. ValueError where the task has no place for that
+    many."""
     if task not in TASKS:
         raise ValueError(f"task is {task!r}; choose one of {', '.join(TASKS)}")
     known = TASKS[task]
@@ -126,7 +129,8 @@ def read_places(text: str) -> list[int]:
 
 @dataclass(frozen=True)
 class GivenClip:
-    """Pictures (n, H, W, 3) to encode as one clip, whose latent frames from `skip` on stand on the video's from `at` on."""
+    """Pictures (n, H, W, 3) to encode as one clip, whose latent frames from `skip` on stand on the video's
+    from `at` on."""
 
     pictures: Tensor
     at: int
@@ -134,9 +138,10 @@ class GivenClip:
 
 
 def clips_to_encode(placed: Placed, length: int, width: int, height: int, group: int) -> list[GivenClip]:
-    """What to encode so that the pictures stand in a video of `length` pictures of width x height pixels. A latent frame is given by all
-    its pictures, `group` of them, or by one, which is held still. ValueError for pictures of another size, and for frames outside the video, given
-    twice, or that give a latent frame in part."""
+    """Clips to encode so that the pictures stand in a video of `length` pictures of width x height pixels. A
+    latent frame is given by all its pictures, `group` of them, or by one, which is held still. ValueError for
+    pictures of another size; for frames outside the video or given twice; and for a latent frame given in
+    part."""
     pictures = placed.pictures
     if tuple(pictures.shape[1:3]) != (height, width):
         raise ValueError(
@@ -189,7 +194,8 @@ def _checked(count: int, indices: list[int], length: int) -> list[int]:
 
 
 def _runs(given: dict[int, list[int]], group: int) -> list[list[int]]:
-    """Latent frames that are encoded together: neighbours given by all their pictures; one that is held stands alone."""
+    """Latent frames that are encoded together: neighbours given by all their pictures; one that is held
+    stands alone."""
 
     def whole(frame: int) -> bool:
         return len(given[frame]) == (1 if frame == 0 else group)
@@ -199,7 +205,8 @@ def _runs(given: dict[int, list[int]], group: int) -> list[list[int]]:
 
 
 def _clip(pictures: Tensor, run: list[int], given: dict[int, list[int]], group: int) -> GivenClip:
-    """A run that does not begin the video is encoded after its own first picture, since the VAE's first latent frame has one."""
+    """A run that does not begin the video is encoded after its own first picture, since the VAE's first
+    latent frame has one."""
     shown = [k for frame in run for k in given[frame]]
     if run[0] == 0:
         return GivenClip(pictures[shown], 0, 0)

@@ -1,5 +1,5 @@
-"""How a video backbone cuts a film into latent cells and tokens: its numbers, as a field of the layout. Every other file
-asks here."""
+"""Geometry of a video backbone: how it cuts a film into latent cells and tokens, as a field of the layout.
+Every other file asks here."""
 
 from dataclasses import dataclass
 
@@ -13,8 +13,8 @@ class Geometry:
     group       pictures in a latent frame, but for the first, which holds one
     channels    of a latent
     clock       timestep of pure noise; that of a clean latent is 0
-    head_split  parts of an attention head that turn with the frame, the row and the column: rows and columns are rounded
-                down to whole pairs of features, frames take what is left
+    head_split  parts of an attention head that turn with the frame, the row and the column. Rows and columns
+                are rounded down to whole pairs of features, frames take what is left
     """
 
     patch: int
@@ -31,7 +31,8 @@ class Geometry:
 
     @property
     def masked_channels(self) -> int:
-        """Channels of a masked input: a latent, a mask with one channel for each picture of a latent frame, a latent."""
+        """Channels of a masked input: a latent, a mask with one channel for each picture of a latent frame, a
+        latent."""
         return 2 * self.channels + self.group
 
     def pictures(self, frames: int) -> int:
@@ -47,7 +48,8 @@ class Geometry:
         return pictures + -(pictures - 1) % self.group
 
     def tokens(self, frames: int, rows: int, columns: int) -> tuple[int, int, int]:
-        """The grid of tokens over a latent of so many frames, rows and columns; a token at the edge may hold fewer cells."""
+        """The grid of tokens over a latent of so many frames, rows and columns; a token at the edge may hold
+        fewer cells."""
         return frames, -(-rows // self.patch), -(-columns // self.patch)
 
     def count(self, frames: int, rows: int, columns: int) -> int:
@@ -56,7 +58,8 @@ class Geometry:
         return frames * rows * columns
 
     def latent(self, pictures: int, height: int, width: int) -> tuple[int, int, int]:
-        """Latent frames, rows and columns of a film of so many pictures, in pixels. ValueError where these do not fit."""
+        """Latent frames, rows and columns of a film of so many pictures, in pixels. ValueError where these do
+        not fit."""
         if pictures < 1 or pictures != self.whole(pictures):
             near = self.group * max(0, round((pictures - 1) / self.group)) + 1
             raise ValueError(

@@ -12,8 +12,9 @@ from .controls import StepWindow
 
 @dataclass(frozen=True)
 class Pass:
-    """What one evaluation of the backbone is given: which text; and whether it keeps the conditions (references, identities,
-    replaced frames), which go together. Without them references are what their recipe's `guider_null` says."""
+    """Pass of the backbone, in guidance: its text, and whether it keeps the conditions (references,
+    identities, given frames), which go together. Without them references are what their recipe's
+    `guider_null` says."""
 
     text: Literal["positive", "negative"]
     conditions: bool
@@ -28,8 +29,8 @@ NULL = Pass("negative", False)
 
 @dataclass(frozen=True)
 class Scale:
-    """A guidance scale over the schedule: `value` inside its window, rising from 1 and falling to 1 in straight lines along the fades, 1
-    (no guidance) outside. ValueError for what is not a number from 0."""
+    """A guidance scale over the schedule: `value` inside its window, rising from 1 and falling to 1 in
+    straight lines along the fades, 1 (no guidance) outside. ValueError for what is not a number from 0."""
 
     value: float
     steps: StepWindow = field(default_factory=StepWindow)
@@ -49,8 +50,9 @@ RENORMS = ("off", "clip", "frames")
 
 @dataclass(frozen=True)
 class Guidance:
-    """How strongly a run follows its conditions and its prompt, and whether its velocity keeps the norm of the conditioned one: per clip,
-    per frame, or not (`renormed`). One scale for both is JIT-CFG; an image scale of 1 leaves the text alone, as plain CFG."""
+    """Guidance of a run: how strongly it follows its conditions and its prompt. `renorm` says whether its
+    velocity keeps the norm of the conditioned one: per clip, per frame, or not (`renormed`). One scale for
+    both is JIT-CFG; an image scale of 1 leaves the text alone, as plain CFG."""
 
     image: Scale
     text: Scale
@@ -66,20 +68,22 @@ class Guidance:
 
 
 def joint(scale: Scale) -> Guidance:
-    """JIT-CFG: v(∅,∅) + s [v(text,conditions) - v(∅,∅)], two passes (STIV, arXiv 2412.07730, §3.3). At 1 one pass."""
+    """JIT-CFG: v(∅,∅) + s [v(text,conditions) - v(∅,∅)], two passes (STIV, arXiv 2412.07730, §3.3). At 1 one
+    pass."""
     return Guidance(scale, scale)
 
 
 def guidance_table(image: float, text: float) -> GuidanceTable:
-    """SIT-CFG: v(∅,∅) + s_image [v(∅,conditions) - v(∅,∅)] + s_text [v(text,conditions) - v(∅,conditions)], three passes (STIV, arXiv
-    2412.07730, §3.3). Passes without weight are left out."""
+    """SIT-CFG: v(∅,∅) + s_image [v(∅,conditions) - v(∅,∅)] + s_text [v(text,conditions) - v(∅,conditions)],
+    three passes (STIV, arXiv 2412.07730, §3.3). Passes without weight are left out."""
     weights = ((CONDITIONED, text), (MIDDLE, image - text), (NULL, 1 - image))
     return tuple((entry, weight) for entry, weight in weights if weight)
 
 
 def combine(table: GuidanceTable, predictions: Mapping[Pass, Tensor]) -> Tensor:
-    """Σ weight · prediction over the table, as differences from the last pass, since the weights add up to 1: where all passes agree it
-    is what they say, to the last bit. Two passes are computed as ComfyUI computes them."""
+    """Σ weight · prediction over the table, as differences from the last pass, since the weights add up to 1.
+    Where all passes agree it is what they say, to the last bit. Two passes are computed as ComfyUI computes
+    them."""
     *others, (last, _) = table
     out = predictions[last]
     for entry, weight in reversed(others):
@@ -88,8 +92,8 @@ def combine(table: GuidanceTable, predictions: Mapping[Pass, Tensor]) -> Tensor:
 
 
 def renormed(guided: Tensor, conditioned: Tensor, per_frame: bool = False) -> Tensor:
-    """CFG-Renorm: a guided velocity (B, C, F, h, w) at the norm of the conditioned one, made larger or smaller, per sample or per frame
-    (STIV, arXiv 2412.07730, §3.3)."""
+    """CFG-Renorm: a guided velocity (B, C, F, h, w) at the norm of the conditioned one, per sample or per
+    frame. It may grow or shrink (STIV, arXiv 2412.07730, §3.3)."""
     over = (1, 3, 4) if per_frame else (1, 2, 3, 4)
     wanted, found = (
         velocity.float().square().sum(over, keepdim=True).sqrt() for velocity in (conditioned, guided)

@@ -1,4 +1,4 @@
-"""What a safetensors file says it holds, checked before anything of it is read: a header of any size and any content is
+"""Header of a safetensors file, checked before anything behind it is read. One of any size and any content is
 refused in milliseconds, by name."""
 
 import math
@@ -38,7 +38,8 @@ HEADER_DTYPES: dict[str, torch.dtype] = {
 
 @dataclass(frozen=True)
 class Entry:
-    """One tensor: its type and shape, and the bytes behind the header that it fills, begin to end."""
+    """Tensor of a file, as its header lists it: type and shape, and the bytes behind the header that it
+    fills, begin to end."""
 
     dtype: torch.dtype
     shape: tuple[int, ...]
@@ -55,9 +56,9 @@ class Header:
 
 
 def read_header(path: Path, name: str) -> Header:
-    """The header of a file; `name` says in errors which that is. ValueError for a path that is no readable
-    file, a header of another form or beyond the limits above, and tensors that do not fill the file one after
-    another."""
+    """Read the header of a file; `name` says in errors which file that is. ValueError for a path that is no
+    readable file, and for a header of another form or beyond the limits above. ValueError too for tensors
+    that do not fill the file one after another."""
     raw, rest = _raw(path, name)
     parts = sum(raw.count(sign) for sign in (b"{", b"[", b","))
     if parts > MOST_PARTS:

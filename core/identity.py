@@ -1,4 +1,4 @@
-"""Who someone is, as a few tokens beside the text: read once, kept in a small file, shared, blended."""
+"""Identity of a person, as a few tokens beside the text: read once, kept in a small file, shared, blended."""
 
 import math
 from collections.abc import Sequence
@@ -22,8 +22,9 @@ _ADAPTER = "refvid.adapter"
 
 @dataclass(frozen=True)
 class Identity:
-    """anchors (A, C) and slots (S, C), float32, in the width of Wan's cross-attention; the fingerprint of the adapter whose encoder
-    read them, which alone understands them; preview (H, W, 3) in [0, 1], the picture the anchor was read from."""
+    """Identity of a person: anchors (A, C) and slots (S, C), float32, in the width of Wan's cross-attention.
+    `adapter` is the fingerprint of the adapter whose encoder read them, which alone understands them. preview
+    (H, W, 3) in [0, 1] is the picture that the anchor was read from."""
 
     anchors: Tensor
     slots: Tensor
@@ -40,8 +41,8 @@ class Identity:
 
 @dataclass(frozen=True)
 class Bound:
-    """An identity in one run: how many tokens it has, the weight of their keys (1 untouched, its limit at 0 is removal), and whether a
-    phrase names it. Hashable."""
+    """Identity bound to one run: how many tokens it has, the weight of their keys, and whether a phrase names
+    it. The weight is 1 untouched, and its limit at 0 is removal. Hashable."""
 
     tokens: int
     strength: float = 1.0
@@ -53,16 +54,16 @@ class Bound:
 
 
 def key_bias(bound: Sequence[Bound], device: torch.device) -> Tensor | None:
-    """What is added to the logits of all identities' tokens, (1, n) float32; None where every strength is 1."""
+    """Bias on the logits of all identities' tokens, (1, n) float32; None where every strength is 1."""
     if all(one.strength == 1 for one in bound):
         return None
     return torch.tensor([[math.log(one.strength) for one in bound for _ in range(one.tokens)]], device=device)
 
 
 def blend(identities: Sequence[Identity], weights: Sequence[float]) -> Identity:
-    """The weighted mean of what one adapter read: slot k of one is slot k of another, since all begin as the same learned slots (our
-    choice). The preview is that of the largest share. ValueError for no identity, weights that do not fit or are negative or
-    all zero, and identities of two adapters."""
+    """Weighted mean of what one adapter read. Slot k of one is slot k of another, since all begin as the same
+    learned slots [choice: blend-by-slot]. The preview is that of the largest share. ValueError for no
+    identity, for weights that do not fit or are negative or all zero, and for identities of two adapters."""
     if not identities or len(identities) != len(weights):
         raise ValueError(
             f"blend: {len(identities)} identities and {len(weights)} weights came; needed one weight for each"
@@ -93,7 +94,8 @@ def require_adapter(identity: Identity, adapter: str, what: str) -> None:
 
 
 def save_identity(identity: Identity, path: str | Path) -> None:
-    """Write an identity: tokens in float32, so that what is loaded makes the same video, and its preview in 8 bits."""
+    """Write an identity: tokens in float32, so that what is loaded makes the same video, and its preview in 8
+    bits."""
     tensors = {
         "anchors": identity.anchors,
         "slots": identity.slots,
@@ -105,8 +107,8 @@ def save_identity(identity: Identity, path: str | Path) -> None:
 
 
 def load_identity(path: str | Path, what: str = "identity") -> Identity:
-    """What `save_identity` wrote. ValueError for a file that is missing, truncated, of another kind or version, or whose tokens do
-    not fit each other."""
+    """Read an identity that `save_identity` wrote. ValueError for a file that is missing, truncated, of
+    another kind or version, or whose tokens do not fit each other."""
     shapes, metadata = read_shapes(path, what)
     name = f"{what}: {Path(path).name}"
     require_kind(metadata, IDENTITY, _FORMAT, name, "make one with Save Identity or `refvid identity make`")

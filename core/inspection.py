@@ -1,4 +1,5 @@
-"""What references add to a run, in figures: tokens, who sees whom, over which steps and frames, work and the path taken."""
+"""Inspection of references in a run, in figures: tokens, who sees whom, over which steps and frames, work and
+the path taken."""
 
 import math
 from collections.abc import Callable
@@ -33,8 +34,8 @@ class Sizes:
 
 @dataclass(frozen=True)
 class ReferenceView:
-    """One reference: what is kept of its token grid (rows, columns) bool, where in the video it acts (F, rows, columns)
-    bool, and its strength over the schedule (SHARES + 1,)."""
+    """View of one reference. It holds what is kept of its token grid (rows, columns) bool, and where in the
+    video it acts (F, rows, columns) bool. strength is over the schedule (SCHEDULE_SHARES + 1,)."""
 
     kept: Tensor
     where: Tensor
@@ -42,7 +43,7 @@ class ReferenceView:
 
     @property
     def share(self) -> float:
-        """Of the video's tokens."""
+        """Share of the video's tokens that it acts on."""
         return self.where.float().mean().item()
 
 
@@ -51,9 +52,11 @@ class Inspection:
     """Everything `core.drawing` and a report show.
 
     grid      of the video in tokens (frames, rows, columns)
-    table     (segments, segments): the share of the query segment's tokens that sees the key segment; the video first
-    added     reference tokens in the sequence, over the schedule (SHARES + 1,)
-    work      floating-point operations of one evaluation, with and without the references, at the schedule's mean
+    table     (segments, segments): the share of the query segment's tokens that sees the key segment; the
+              video first
+    added     reference tokens in the sequence, over the schedule (SCHEDULE_SHARES + 1,)
+    work      floating-point operations of one evaluation, with and without the references, at the schedule's
+              mean
     memory    bytes that the host expects to need with and without them, or None
     """
 
@@ -84,8 +87,8 @@ def inspect(
 ) -> Inspection:
     """Look at a layout over its whole schedule.
 
-    keep (kept,), cells (F, h, w) or None and soft as in `visibility.reference_turn`; latent, its frames, rows and columns; `choose`
-    says which path runs what references do at a moment.
+    keep (kept,), cells (F, h, w) or None and soft as in `visibility.reference_turn`; latent, its frames, rows and
+    columns. `choose` says which path runs what references do at a moment.
     """
     grid, video = layout.geometry.tokens(*latent), layout.geometry.count(*latent)
     shares = [step / SCHEDULE_SHARES for step in range(SCHEDULE_SHARES + 1)]
@@ -111,7 +114,7 @@ def inspect(
 
 
 def _turns(layout: Layout, shares: list[float], at: Callable[[float], Turn | None]) -> list[Turn | None]:
-    """What the references do at every share; worked out once for all at which the same ones act and weigh."""
+    """Turns of the references at every share. Shares at which the same ones act and weigh have one turn."""
     made: dict[tuple, Turn | None] = {}
     found = []
     for share in shares:
@@ -124,8 +127,8 @@ def _turns(layout: Layout, shares: list[float], at: Callable[[float], Turn | Non
 
 
 def evaluation_work(sizes: Sizes, video: int, added: int, now: Turn | None) -> float:
-    """Floating-point operations of one evaluation: projections, feed-forward and attention of every block; two for a
-    multiplication with its addition. Embeddings and the head are left out."""
+    """Floating-point operations of one evaluation: projections, feed-forward and attention of every block;
+    two for a multiplication with its addition. Embeddings and the head are left out."""
     length, width = video + added, sizes.width
     projections = 2 * length * (4 * width**2 + 2 * width**2 + 2 * width * sizes.ffn_width)
     text = 2 * sizes.text_tokens * 2 * width**2 + 4 * length * sizes.text_tokens * width

@@ -1,4 +1,5 @@
-"""Where references sit behind the video's tokens. Plain Python values, hashable: hosts batch what has equal layouts."""
+"""Layout of references behind the video's tokens. Plain Python values, hashable: hosts batch what has equal
+layouts."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -14,8 +15,8 @@ Role = Literal["picture", "source", "semantic"]
 
 @dataclass(frozen=True)
 class Stream:
-    """One reference: its token grid, how many of the tokens its mask keeps, and what a user asks of it. A source video has frames;
-    semantic tokens are a row."""
+    """Stream of tokens behind the video: its token grid, how many of the tokens its mask keeps, and what a
+    user asks of it. A source video has frames; semantic tokens are a row."""
 
     rows: int
     columns: int
@@ -31,7 +32,8 @@ class Stream:
 
 
 def source_streams(recipe: Recipe, frames: int, rows: int, columns: int) -> tuple[Stream, ...]:
-    """What an edit puts behind the pictures: a source video of so many tokens, and the recipe's semantic tokens."""
+    """Streams that an edit puts behind the pictures: a source video of so many tokens, and the recipe's
+    semantic tokens."""
     source = Stream(rows, columns, frames * rows * columns, frames=frames, role="source")
     count = recipe.semantic_tokens
     return (source, Stream(1, count, count, role="semantic")) if count else (source,)
@@ -39,7 +41,8 @@ def source_streams(recipe: Recipe, frames: int, rows: int, columns: int) -> tupl
 
 @dataclass(frozen=True)
 class Layout:
-    """The recipe and the references of one condition, in the order of their tokens, on a backbone of this geometry."""
+    """The recipe and the references of one condition, in the order of their tokens, on a backbone of this
+    geometry."""
 
     recipe: Recipe
     streams: tuple[Stream, ...]
@@ -59,7 +62,8 @@ class Layout:
 
     @property
     def constant(self) -> bool:
-        """True where the reference is the same at every step: it has a timestep of its own and reads only itself."""
+        """True where the reference is the same at every step: it has a timestep of its own and reads only
+        itself."""
         alone = len(self.streams) == 1 and self.streams[0].controls.sees == "itself"
         return alone and self.recipe.clock == "own"
 

@@ -1,4 +1,5 @@
-"""Long video in two passes: key pictures far apart, then what lies between neighbours (STIV, arXiv 2412.07730, §3.5)."""
+"""Long video in two passes: key pictures far apart, then what lies between neighbours (STIV, arXiv
+2412.07730, §3.5)."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,11 +12,12 @@ from .frames import Placed
 
 @dataclass(frozen=True)
 class LongVideo:
-    """`keys` key pictures `stride` pictures apart. A segment has its first key, the pictures up to the second, and the latent frame that
-    holds the second: the video arrives at it where that begins, so the rest of the segment is cut off. Of its pictures every `keep`-th
-    is kept: a clip's own pictures as keys are then its temporal upsampling by stride / keep (STIV-TUP, §3.5, whose frames two apart a
-    latent frame of Wan cannot give; our choice). ValueError for fewer than 2 keys, a stride that is no multiple of a latent frame's
-    pictures, of which there are `group`, and a `keep` that does not divide it."""
+    """Plan of a long video: `keys` key pictures, `stride` pictures apart. A segment has its first key, the
+    pictures up to the second, and the latent frame that holds the second. The video arrives at the second key
+    where that frame begins, so the rest of the segment is cut off. Of its pictures every `keep`-th is kept. A
+    clip's own pictures as keys are then its temporal upsampling by stride / keep (STIV-TUP, §3.5) [choice:
+    upsampling-stride]. ValueError for fewer than 2 keys, and for a stride that is no multiple of a latent
+    frame's `group` pictures. ValueError too for a `keep` that does not divide it."""
 
     group: int
     keys: int
@@ -41,7 +43,8 @@ class LongVideo:
         return (self.keys - 1) * self.stride // self.keep
 
     def pairs(self, clip: Tensor) -> list[Tensor]:
-        """Neighbouring key pictures (2, H, W, 3) from a clip (n, H, W, 3) of them; what it has more than `keys` is left out."""
+        """Neighbouring key pictures (2, H, W, 3) from a clip (n, H, W, 3) of them; what it has more than
+        `keys` is left out."""
         if len(clip) < self.keys:
             raise ValueError(f"keys is {self.keys}, but the clip has {len(clip)} pictures")
         return [clip[index : index + 2] for index in range(self.keys - 1)]
@@ -51,9 +54,10 @@ class LongVideo:
         return Placed(pair, [0, self.segment - 1], clock)
 
     def join(self, segments: list[Tensor]) -> Tensor:
-        """Segments (n, H, W, 3), each from its first key up to the second, which begins the next: (length, H, W, 3). At that moment
-        stands the mean of what the two say of it: a VAE decodes a segment's first picture otherwise than one inside it, which
-        alone would be a jump (our choice; docs/log.md). ValueError for another number or length of them."""
+        """Join segments (n, H, W, 3), each from its first key up to the second, which begins the next:
+        (length, H, W, 3). At a shared key stands the mean of what the two segments say of it. A VAE decodes a
+        segment's first picture otherwise than one inside it, and that alone would be a jump [choice:
+        segment-joins]. ValueError for another number or length of them."""
         if [len(one) for one in segments] != [self.segment] * (self.keys - 1):
             raise ValueError(
                 f"segments have {', '.join(str(len(one)) for one in segments)} pictures; needed {self.keys - 1} segments of {self.segment}"

@@ -1,4 +1,5 @@
-"""LoRA files in ComfyUI's key names: which weights a file changes by what, every key accounted for, or refused."""
+"""LoRA files in ComfyUI's key names: which weights a file changes by what, every key accounted for, or
+refused."""
 
 import math
 from collections import defaultdict
@@ -40,7 +41,8 @@ FLAT = ("lora_unet_", "lora_unet__")  # before a layer's name with _ for every d
 
 
 def lora_key(block: int, projection: str, part: str, attention: str = CROSS) -> str:
-    """A key as ComfyUI's LoRA loader knows it; part is lora_A.weight (rank, in), lora_B.weight (out, rank) or alpha."""
+    """A key as ComfyUI's LoRA loader knows it; part is lora_A.weight (rank, in), lora_B.weight (out, rank) or
+    alpha."""
     return f"{LORA}blocks.{block}.{attention}.{projection}.{part}"
 
 
@@ -53,9 +55,9 @@ NEEDED = (
 def changes(
     lora: Mapping[str, Tensor], weights: Mapping[str, Tensor], what: str
 ) -> dict[str, dict[str, Tensor]]:
-    """For every weight that is changed, the parts of its change by what they are (`ENDS`). Shapes alone are
-    looked at. ValueError where a key is none of these, names no weight, does not fit it, or stands alone, and
-    where there is none."""
+    """Changes of every weight that is changed, their parts by what they are (`ENDS`). Shapes alone are looked
+    at. ValueError where a key is none of these, names no weight, does not fit it or stands alone, and where
+    there is none."""
     if not lora:
         raise ValueError(f"{what} holds nothing to merge; {NEEDED}")
     found = _parts_by_weight(lora, weights, what)
@@ -65,7 +67,7 @@ def changes(
 
 
 def canonical(changes: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """The same changes under the names that every ComfyUI knows: it drops those of others without an error."""
+    """Rename changes to the names that every ComfyUI knows: it drops those of others without an error."""
     ends = {
         "up": ".lora_B.weight",
         "down": ".lora_A.weight",
@@ -85,8 +87,8 @@ def canonical(changes: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
 def _parts_by_weight(
     lora: Mapping[str, Tensor], weights: Mapping[str, Tensor], what: str
 ) -> dict[str, dict[str, str]]:
-    """For every weight that is changed, the key of each part of its change. ValueError for keys that say
-    nothing known, or not all of it."""
+    """Keys of the parts of each weight's change. ValueError for keys that say nothing known, or not all of
+    it."""
     layers, found = _layers(weights), defaultdict(dict)
     for key in sorted(lora):
         end = next((end for end in ENDS if key.endswith(end)), None)
@@ -111,8 +113,8 @@ def _parts_by_weight(
 
 
 def _layers(weights: Mapping[str, Tensor]) -> dict[str, str]:
-    """Names that a file may call a weight by: its layer's, or where it is no `.weight` its own; with
-    ComfyUI's prefix, the flat one, or none."""
+    """Names that a file may call a weight by: with ComfyUI's prefix, the flat one, or none. They are its
+    layer's, or its own where it is no `.weight`."""
     layers = {name.removesuffix(".weight"): name for name in weights}
     flat = {layer.replace(".", "_"): name for layer, name in layers.items() if name.endswith(".weight")}
     return {

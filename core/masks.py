@@ -6,9 +6,9 @@ from torch import Tensor
 
 
 def token_mask(mask: Tensor, stride: int) -> Tensor:
-    """Which tokens hold any reference pixel. mask (H, W) in [0, 1] -> (H/stride * W/stride,) bool.
+    """Tokens that hold any reference pixel. mask (H, W) in [0, 1] -> (H/stride * W/stride,) bool.
 
-    "Any pixel above 0.5" keeps thin structures (our choice; MAGREF's code does the same).
+    "Any pixel above 0.5" keeps thin structures, as MAGREF's code does [choice: any-pixel].
     """
     return F.max_pool2d(mask[None, None].float(), stride).flatten().gt(0.5)
 
@@ -19,15 +19,17 @@ def token_cover(mask: Tensor, stride: int) -> Tensor:
 
 
 def latent_mask(mask: Tensor, stride: int, channels: int) -> Tensor:
-    """Latent cells mostly covered by the reference. mask (H, W) -> (1, channels, 1, H/stride, W/stride) of 0 and 1.
+    """Latent cells mostly covered by the reference. mask (H, W) -> (1, channels, 1, H/stride, W/stride) of 0
+    and 1.
 
-    Equal channels in the place of an image-to-video model's "known" mask, which has one for each picture of a latent frame
-    (Saber leaves the count open: as many load such weights).
+    Mask channels of an image-to-video model for a reference: all equal, one for each picture of a latent
+    frame. Saber leaves the count open: as many load such weights.
     """
     cells = F.avg_pool2d(mask[None, None].float(), stride).gt(0.5).float()
     return cells.unsqueeze(2).repeat(1, channels, 1, 1, 1)
 
 
 def keep_indices(masks: list[Tensor]) -> Tensor:
-    """Positions of the kept tokens in all references' tokens, joined. masks: (tokens,) bool each -> (kept,) int64."""
+    """Positions of the kept tokens in all references' tokens, joined. masks: (tokens,) bool each -> (kept,)
+    int64."""
     return torch.cat(masks or [torch.zeros(0)]).nonzero().flatten()

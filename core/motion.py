@@ -1,5 +1,5 @@
-"""What is done to a source video so that undoing it teaches motion: the pretexts of SAMA's motion alignment (arXiv 2603.19228, §3.3 and
-appendix C; released operators). The video to be made stays as it was."""
+"""Pretexts of SAMA's motion alignment: a source video is perturbed so that undoing it teaches motion. The
+video to be made stays as it was (arXiv 2603.19228, §3.3 and appendix C; released operators)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ TUBES = 2  # on each axis
 
 @dataclass(frozen=True)
 class Pretext:
-    """One perturbation. `instruction` is SAMA's task token, which stands before the caption; `weight` its part of the training mixture
-    (§4.1); `least` the fewest frames it can be done to, where a latent frame holds so many. `change` takes clip, generator, group, fill and
-    tubes as `perturb` does."""
+    """Perturbation of a source video. `instruction` is SAMA's task token, which stands before the caption;
+    `weight` its part of the training mixture (§4.1). `least` is the fewest frames it can be done to, where a
+    latent frame holds so many. `change` takes clip, generator, group, fill and tubes as `perturb` does."""
 
     instruction: str
     weight: int
@@ -27,11 +27,11 @@ class Pretext:
 
 @dataclass(frozen=True)
 class TubeShuffle:
-    """A permutation of the tubes of clips whose `size` is (F, H, W). Each axis is cut into `tubes` parts, the first of them one longer
-    where it does not divide; one frame over stays where it is, the last (an option of the released operator; always, our choice:
-    Wan's clips of 1 + 4k frames would else have no two tubes of one size at different times). The tube `sources[n]` comes to place n;
-    places are counted along time, then height, then width. ValueError for fewer than 2 tubes, a side with less than one pixel or frame
-    to a tube, and sources that are no permutation among tubes of one size."""
+    """Permutation of the tubes of clips whose `size` is (F, H, W). Each axis is cut into `tubes` parts; where
+    it does not divide, the first of them is one longer. One frame over stays where it is, the last [choice:
+    leftover-frame]. The tube `sources[n]` comes to place n; places are counted along time, then height, then
+    width. ValueError for fewer than 2 tubes, and for a side with less than one pixel or frame to a tube.
+    ValueError too for sources that are no permutation among tubes of one size."""
 
     size: tuple[int, int, int]
     tubes: int
@@ -47,7 +47,7 @@ class TubeShuffle:
 
     @classmethod
     def draw(cls, size: tuple[int, int, int], tubes: int, generator: Generator) -> "TubeShuffle":
-        """A random one; one that leaves every tube where it is is drawn again (our choice)."""
+        """Draw one; one that leaves every tube in its place is drawn again [choice: moving-shuffle]."""
         groups: dict[tuple[int, ...], list[int]] = {}
         places = _cut(size, tubes)
         for place, tube in enumerate(places):
@@ -67,7 +67,7 @@ class TubeShuffle:
         return self._moved(clip, self.sources)
 
     def undo(self, clip: Tensor) -> Tensor:
-        """What `apply` was given, bit for bit."""
+        """Undo `apply`, bit for bit."""
         return self._moved(clip, sorted(range(len(self.sources)), key=self.sources.__getitem__))
 
     def _moved(self, clip: Tensor, sources: tuple[int, ...] | list[int]) -> Tensor:
@@ -80,7 +80,7 @@ class TubeShuffle:
 
 
 PRETEXTS = {
-    # The source is the video itself (our choice; the paper names no source for its share without a pretext).
+    # The source is the video itself: the paper names none for this share [choice: plain-source].
     "none": Pretext("", 1, lambda group: 1, lambda clip, generator, group, fill, tubes: clip),
     "inpaint": Pretext(
         "[Complete the missing regions in the video.]",
@@ -106,17 +106,18 @@ PRETEXTS = {
 def perturb(
     pretext: str, clip: Tensor, generator: Generator, group: int, fill: float = 0.0, tubes: int = TUBES
 ) -> Tensor:
-    """One clip (F, H, W, C) -> (F, H, W, C), a new tensor but for "none", which gives the clip itself; for a backbone whose latent
-    frames hold `group` pictures.
+    """Perturb one clip (F, H, W, C) -> (F, H, W, C), for a backbone whose latent frames hold `group`
+    pictures. The clip is a new tensor but for "none", which gives the clip itself.
 
     none     the clip
-    inpaint  a block of 30 % of the frames, rounded, is `fill`: black, 0 of [0, 1] or -1 of [-1, 1]. Never frame 0
-    speed    every second frame, cut to 1 + group · k as in the released operator, then the last one up to the clip's length. Of 1 + 4k frames
-             the released operator takes 2k (of 9 frames 4, cut to 1), this one 2k + 1, which ends where the clip ends (our choice)
+    inpaint  a block of 30 % of the frames, rounded, is `fill`: black, 0 of [0, 1] or -1 of [-1, 1]. Never
+             frame 0
+    speed    every second frame, cut to 1 + group · k as in the released operator, then the last one up to the
+             clip's length [choice: speed-length]
     shuffle  `tubes` to an axis (SAMA: 2), permuted by `TubeShuffle`
 
-    The generator is one of the CPU's. ValueError for a pretext that does not exist, a clip of another form or with too few frames,
-    tubes below 2 and sides smaller than them.
+    The generator is one of the CPU's. ValueError for a pretext that does not exist, and for a clip of another
+    form or with too few frames. ValueError too for tubes below 2 and for sides smaller than them.
     """
     if pretext not in PRETEXTS:
         raise ValueError(f"pretext is {pretext!r}; choose one of {', '.join(PRETEXTS)}")

@@ -1,4 +1,5 @@
-"""Rotary positions of video and reference tokens, as angles that every host can turn into its own rotation format."""
+"""Rotary positions of video and reference tokens, as angles that every host can turn into its own rotation
+format."""
 
 import torch
 from torch import Tensor
@@ -17,9 +18,9 @@ def grid_positions(frames: int, rows: int, columns: int, first_frame: int = 0) -
 def rope_angles(positions: Tensor, split: tuple[int, int, int], source_id: int = 0) -> Tensor:
     """Rotation angle of each feature pair. positions (L, 3) -> (L, head_size/2) float64, radians.
 
-    split: features of a head that turn with the frame, the row and the column (`core.geometry.Geometry.split`).
-    A source id other than 0 adds source_id·θ^(-2j/d) over the whole head (Bernini's in-context streams), so that
-    streams which share a grid can be told apart.
+    split: features of a head that turn with the frame, the row and the column
+    (`core.geometry.Geometry.split`). A source id other than 0 adds source_id·θ^(-2j/d) over the whole head
+    (Bernini's in-context streams). Streams which share a grid can so be told apart.
     """
     angles = torch.cat([positions[:, i : i + 1] * _frequencies(size) for i, size in enumerate(split)], dim=1)
     return angles + source_id * _frequencies(sum(split))
@@ -30,15 +31,15 @@ def _frequencies(size: int) -> Tensor:
 
 
 def sinusoid(value: Tensor, width: int) -> Tensor:
-    """value (...,) -> (..., width): cosines, then sines, of geometric frequencies from 1 down to 1 / 10000."""
+    """value (...,) -> (..., width): cosines, then sines, of frequencies from 1 down to 1 / 10000."""
     half = torch.arange(width // 2, device=value.device, dtype=torch.float32)
     angles = value.float()[..., None] * 10000.0 ** (-half / (width // 2))
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
 def reference_angles(layout: Layout, video_frames: int, head_size: int) -> Tensor:
-    """Angles of all reference tokens of a layout, before removal. -> (tokens, head_size/2) float64. A source video has the video's
-    positions; semantic tokens have none (`unturned`)."""
+    """Angles of all reference tokens of a layout, before removal. -> (tokens, head_size/2) float64. A source
+    video has the video's positions; semantic tokens have none (`unturned`)."""
     split, parts = layout.geometry.split(head_size), []
     for index, stream in enumerate(layout.streams):
         frame, source_id = (
@@ -50,8 +51,8 @@ def reference_angles(layout: Layout, video_frames: int, head_size: int) -> Tenso
 
 
 def unturned(layout: Layout) -> Tensor | None:
-    """Which of a layout's tokens, before removal, have a rotation of zero, which leaves their queries and keys zero: (tokens,)
-    bool, or None where none has. Semantic tokens do."""
+    """Tokens of a layout, before removal, whose rotation is zero: (tokens,) bool, or None where none has one.
+    It leaves their queries and keys zero. Semantic tokens have it."""
     if all(stream.role != "semantic" for stream in layout.streams):
         return None
     roles = [torch.full((stream.tokens,), stream.role == "semantic") for stream in layout.streams]

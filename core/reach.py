@@ -1,4 +1,4 @@
-"""Where in the video a reference acts: its region and its frame window, cell by cell, then token by token."""
+"""Reach of a reference in the video: its region and its frame window, cell by cell, then token by token."""
 
 from collections.abc import Sequence
 from functools import reduce
@@ -18,11 +18,13 @@ def reach(
     geometry: Geometry,
     stride: int | None = None,
 ) -> Tensor:
-    """Cells of the video latent that the reference acts on: (F or 1, h or 1, w or 1) bool, ones where nothing limits it.
+    """Cells of the video latent that the reference acts on: (F or 1, h or 1, w or 1) bool, ones where nothing
+    limits it.
 
-    region (H, W) or (pictures, H, W) in [0, 1], above 0.5 = may act; grid, frames, rows and columns of the latent; stride, pixels
-    per cell where they are not the geometry's. A cell counts where any of its pixels and any of its pictures does (our choice).
-    ValueError for a region of another size, one without pixels, or a window outside the clip.
+    region (H, W) or (pictures, H, W) in [0, 1], above 0.5 = may act; grid, frames, rows and columns of the
+    latent. stride, pixels per cell where they are not the geometry's. A cell counts where any of its pixels
+    and any of its pictures does [choice: reach-cells]. ValueError for a region of another size, one without
+    pixels, or a window outside the clip.
     """
     cells = _window_cells(window, grid[0], geometry)
     if region is not None:
@@ -65,7 +67,8 @@ def _region_cells(region: Tensor, grid: tuple[int, int, int], geometry: Geometry
 
 
 def _latent_frames(values: Tensor, group: int) -> Tensor:
-    """(pictures, ...) -> (F, ...): the largest value of the pictures in each latent frame, 1 + group + group + …"""
+    """(pictures, ...) -> (F, ...): the largest value of the pictures in each latent frame, 1 + group + group
+    + …"""
     rest = values[1:].unflatten(0, (-1, group)).amax(1) if len(values) > 1 else values[1:]
     return torch.cat([values[:1], rest])
 
@@ -77,8 +80,8 @@ def reach_words(reaches: list[Tensor], frames: int, rows: int, columns: int) -> 
 
 
 def words_on(reached: Sequence[Tensor], grid: tuple[int, ...]) -> Tensor | None:
-    """`reach_words` of a video latent of grid (frames, rows, columns); None where all act everywhere. ValueError for another latent than they
-    were made for."""
+    """`reach_words` of a video latent of grid (frames, rows, columns); None where all act everywhere.
+    ValueError for another latent than they were made for."""
     if all(cells.all() for cells in reached):
         return None
     for cells in reached:
@@ -96,7 +99,8 @@ def everywhere(cells: Tensor | None, references: range) -> Tensor | None:
 
 
 def joined_words(first: tuple[Tensor | None, int], second: tuple[Tensor | None, int]) -> Tensor | None:
-    """Words of two, each with how many references it is of: the second's bits follow the first's. None where all act everywhere."""
+    """Words of two, each with how many references it is of: the second's bits follow the first's. None where
+    all act everywhere."""
     (one, count), (other, more) = first, second
     if other is None:
         return everywhere(one, range(count, count + more))
@@ -105,8 +109,8 @@ def joined_words(first: tuple[Tensor | None, int], second: tuple[Tensor | None, 
 
 
 def token_words(cells: Tensor, patch: int) -> Tensor:
-    """Bits of the video's tokens, `patch` cells on a side: cells (F, h, w) int64 -> (F * ⌈h/patch⌉ * ⌈w/patch⌉,), each the union of
-    its cells."""
+    """Bits of the video's tokens, `patch` cells on a side: cells (F, h, w) int64 -> (F * ⌈h/patch⌉ *
+    ⌈w/patch⌉,), each the union of its cells."""
     even = F.pad(cells, (0, -cells.shape[2] % patch, 0, -cells.shape[1] % patch))
     corners = [even[:, row::patch, column::patch] for row in range(patch) for column in range(patch)]
     return reduce(torch.bitwise_or, corners).flatten()

@@ -1,4 +1,5 @@
-"""How each published system puts references in front of a Wan DiT, as data. A new method is a new function here."""
+"""Recipes: how each published system puts references in front of a Wan DiT, as data. A new method is a new
+function here."""
 
 import logging
 from collections.abc import Callable
@@ -28,22 +29,25 @@ class Types:
 
 @dataclass(frozen=True)
 class Recipe:
-    """One way of conditioning on reference pictures.
+    """Recipe of conditioning on reference pictures.
 
-    canvas      "video": every picture is fitted into the video's size; "own": it keeps its size, up to `longest_edge`
+    canvas      "video": every picture is fitted into the video's size; "own": it keeps its size, up to
+                `longest_edge`
     fill        what stands where a picture is masked out or padded, 0…1
     keeps_padding  tokens of the padding stay in the sequence, because the weights were trained with them
     masked_input   the recipe fills a (latent, mask, latent) patch embedding, 36 channels on Wan 2.1
-    own_source  each reference is a stream with the video's positions and a source id of its own; otherwise reference
-                k stands at frame F + k, right after a video of F latent frames
-    null_pass   what the negative conditioning has of the references, for samplers that do not build their passes: it keeps
-                them, drops them, or has zero latents in their places
-    guider_null  the same of the pass without conditions that guidance builds itself (`core.guidance.NULL`), by what the
-                weights were trained with; where it keeps them, a scale of its own does nothing to references
+    own_source  each reference is a stream with the video's positions and a source id of its own; otherwise
+                reference k stands at frame F + k, right after a video of F latent frames
+    null_pass   what the negative conditioning has of the references, for samplers that do not build their
+                passes. It keeps them, drops them, or has zero latents in their places
+    guider_null  what the pass without conditions has of them that guidance builds itself
+                (`core.guidance.NULL`), by what the weights were trained with. Where it keeps them, a scale of
+                its own does nothing to references
     clock       timestep of reference tokens: the video's, or their own, 0, since they are clean
     reads_text  whether reference tokens read the prompt
     types       the type embedding that tokens are told apart by, or None
-    semantic_tokens  of them travel beside the video, as noisy as it, and are denoised with it; their queries and keys are zero
+    semantic_tokens  of them travel beside the video, as noisy as it, and are denoised with it; their queries
+                and keys are zero
     """
 
     name: str
@@ -68,29 +72,30 @@ class Recipe:
 
 
 def saber() -> Recipe:
-    """Masked references behind the video. Saber (arXiv 2512.06905) §3; order, grey ground and joint attention as
-    published; positions F + k, token rule and null passes are our choice (not public): our training leaves a clip's
-    references out of the sequence (`reference_dropout`)."""
+    """Masked references behind the video: Saber (arXiv 2512.06905) §3. Order, grey ground and joint attention
+    are as published; positions F + k, token rule and null passes are not public [choice: saber-layout]. Our
+    training leaves a clip's references out of the sequence (`reference_dropout`)."""
     return Recipe("saber", "arXiv 2512.06905", "video", GREY, False, True, False, "keep", "drop")
 
 
 def phantom() -> Recipe:
-    """Whole reference frames behind the video, white padding included; zero latents in guidance's null pass. Phantom
-    (arXiv 2502.11079) and core's WanPhantomSubjectToVideo, whose third output that pass is."""
+    """Whole reference frames behind the video, white padding included; zero latents in guidance's null pass.
+    Phantom (arXiv 2502.11079) and core's WanPhantomSubjectToVideo, whose third output that pass is."""
     where = "arXiv 2502.11079"
     return Recipe("phantom", where, "video", WHITE, True, False, False, "keep", "zero", max_references=4)
 
 
 def bernini() -> Recipe:
-    """Pictures as in-context streams of their own size, which its training leaves out of the sequence. ByteDance
-    Bernini-R (bernini/training/data.py) and core's BerniniConditioning."""
+    """Pictures as in-context streams of their own size, which its training leaves out of the sequence.
+    ByteDance Bernini-R (bernini/training/data.py) and core's BerniniConditioning."""
     return Recipe("bernini", "ByteDance/Bernini-R", "own", WHITE, False, False, True, "keep", "drop")
 
 
 def videomaker() -> Recipe:
-    """The model as its own reference encoder: one clean frame behind the video, with its own timestep 0 (our choice: pretrained Wan knows
-    clean tokens at 0 only), and a zero latent in the null pass. VideoMaker (arXiv 2412.19645) §3, on Wan's attention over all
-    frames; grey where the picture is masked out, whose tokens are left out, is our choice."""
+    """Video model as its own reference encoder: one clean frame behind the video, and a zero latent in the
+    null pass. VideoMaker (arXiv 2412.19645) §3, on Wan's attention over all frames. The reference has its own
+    timestep 0 [choice: videomaker-clock]; the picture is grey where it is masked out, and those tokens are
+    left out [choice: videomaker-grey]."""
     return Recipe(
         "videomaker",
         "arXiv 2412.19645",
@@ -112,14 +117,15 @@ def videomaker_shared() -> Recipe:
 
 
 def videomaker_no_text() -> Recipe:
-    """`videomaker` whose reference does not read the prompt: the paper's ablation without cross-attention. What it says then depends
-    on the picture alone."""
+    """`videomaker` whose reference does not read the prompt: the paper's ablation without cross-attention.
+    What it says then depends on the picture alone."""
     return replace(videomaker(), name="videomaker_no_text", reads_text=False)
 
 
 def in_context() -> Recipe:
-    """A source video beside the one that is made, on the same positions, with the same timestep, seen by all (our choice: what SAMA is
-    without what it adds); pictures at frame F + k, and none in guidance's null pass, as in training, which shows none."""
+    """Source video beside the one that is made, on the same positions, with the same timestep, seen by all
+    [choice: in-context]. Pictures stand at frame F + k. Guidance's null pass has none, as in training, which
+    shows none."""
     return Recipe("in_context", "our choice", "video", GREY, False, False, False, "keep", "drop")
 
 
@@ -129,9 +135,10 @@ def recipe_for(modules: object | None, said: str | None) -> str | None:
 
 
 def sama() -> Recipe:
-    """`in_context`, told apart by type embeddings, with 65 semantic tokens: features of SigLIP's for one frame, 64 places and their mean.
-    SAMA (arXiv 2603.19228) and its released code, which is the truth where the two differ. Pictures are our choice (type 0, frame F + k);
-    the released weights never saw one."""
+    """Recipe `in_context`, told apart by type embeddings, with 65 semantic tokens: features of SigLIP's for
+    one frame, 64 places and their mean. SAMA (arXiv 2603.19228) and its released code, which is the truth
+    where the two differ. Pictures have type 0 and frame F + k [choice: sama-pictures]: the released weights
+    never saw one."""
     return replace(
         in_context(),
         name="sama",
@@ -151,8 +158,9 @@ _families: dict[str, str] = {}  # by recipe
 def register_recipe(
     build: Callable[[], Recipe], kind: RecipeKind = "references", family: str | None = None
 ) -> None:
-    """Make a recipe known by its name: among those of pictures, or among those that take a source video. Recipes of one family are
-    meant to be run with weights that were trained for any of them. ValueError where another has the name."""
+    """Make a recipe known by its name: among those of pictures, or among those that take a source video.
+    Recipes of one family are meant to be run with weights that were trained for any of them. ValueError where
+    another has the name."""
     name, among = build().name, {"references": RECIPES, "edits": EDITING}[kind]
     if (RECIPES | EDITING).get(name, build) is not build:
         raise ValueError(f"recipe: {name} is registered already; give yours another name")
@@ -178,9 +186,9 @@ def recipe_named(name: str) -> Recipe:
 
 
 def choose_recipe(name: str, trained: str | None, among: _Recipes = RECIPES) -> Recipe:
-    """The recipe of that name; for `AUTO_RECIPE` the one the model's file, or that of its LoRA, was trained for
-    (`TRAINED_FOR` metadata). A name of another family than the file says is the caller's to choose: that is
-    logged, once. ValueError where it is none of those."""
+    """The recipe of that name; for `AUTO_RECIPE` the one the model's file, or that of its LoRA, was trained
+    for (`TRAINED_FOR` metadata). A name of another family than the file says is the caller's to choose: that
+    is logged, once. ValueError where it is none of those."""
     if name == AUTO_RECIPE and trained is None:
         raise ValueError(
             f"recipe is {AUTO_RECIPE}, but the model's file does not say what it was trained for; choose one of "

@@ -1,4 +1,5 @@
-"""Small records in a file's metadata: dataclasses whose fields say their bounds, read from JSON that may say anything."""
+"""Small records in a file's metadata: dataclasses whose fields say their bounds, read from JSON that may say
+anything."""
 
 import json
 import reprlib
@@ -17,8 +18,8 @@ def bounded(least: float, most: float, default: Any = MISSING) -> Any:
 
 
 def require_bounds(record: Any) -> None:
-    """For a dataclass' `__post_init__`. ValueError where a bounded field is no number of its type within its
-    bounds."""
+    """Check the bounded fields of a dataclass, in its `__post_init__`. ValueError where one is no number of
+    its type within its bounds."""
     for one in fields(record):
         if _BOUNDS not in one.metadata:
             continue
@@ -31,7 +32,7 @@ def require_bounds(record: Any) -> None:
 
 
 def parsed(text: str, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
-    """What a JSON text says, its objects made by `pairs`. ValueError where it is none, or nests deeper than
+    """Parse a JSON text, its objects made by `pairs`. ValueError where it is none, or nests deeper than
     Python reads."""
     try:
         return json.loads(text, object_pairs_hook=pairs)

@@ -1,4 +1,5 @@
-"""A reference video: checked where it comes in, cut out around its subject, ready for the VAE. All numbers are our choice."""
+"""Reference video: checked where it comes in, cut out around its subject, ready for the VAE
+[choice: reference-video-crop]."""
 
 from dataclasses import dataclass
 
@@ -14,8 +15,9 @@ _MARGIN = 0.25  # of the subject's longer side, around it
 
 @dataclass(frozen=True)
 class ReferenceVideo:
-    """Pictures (F, S, S, 3) in [0, 1], which fill their latent frames, grey outside the subject; masks (F, S, S) in [0, 1]; the picture that
-    shows the subject best, by its place among them."""
+    """Reference video: pictures (F, S, S, 3) in [0, 1], which fill their latent frames, grey outside the
+    subject; masks (F, S, S) in [0, 1]. `best` is the place among them of the picture that shows the subject
+    best."""
 
     pictures: Tensor
     masks: Tensor
@@ -32,10 +34,11 @@ def make_reference_video(
 ) -> ReferenceVideo:
     """A clip (n, H, W, 3) in [0, 1] with masks (n or 1, H, W), 1 = subject, or none for the whole picture.
 
-    `frames` of its pictures, or the most below that a shorter clip holds and that fill their latent frames, are taken evenly over the whole clip, cut to one
-    square around the subject wherever it goes, and scaled to `size`. `anchor` counts the clip's own pictures; without it
-    the best one is looked for. ValueError for fewer than two pictures, masks of another size or number, values that are not finite, and
-    a clip or an anchor without its subject.
+    Cut a reference video out of a clip: `frames` of its pictures, evenly over the whole clip. A shorter clip
+    gives the most that it holds and that fill their latent frames. The pictures are cut to one square around
+    the subject wherever it goes, and scaled to `size`. `anchor` counts the clip's own pictures; without it
+    the best one is looked for. ValueError for fewer than two pictures, masks of another size or number, and
+    values that are not finite. ValueError too for a clip or an anchor without its subject.
     """
     masks = _checked(clip, masks)
     held = geometry.pictures(geometry.frames(len(clip)))
@@ -55,15 +58,15 @@ def make_reference_video(
 
 
 def cover(masks: Tensor, geometry: Geometry) -> Tensor:
-    """How much of each token is the subject: masks (pictures, H, W) -> (F, rows, columns) of tokens, the mean over a token's
-    pixels and its latent frame's pictures."""
+    """Cover of each token by the subject: masks (pictures, H, W) -> (F, rows, columns) of tokens. It is the
+    mean over a token's pixels and its latent frame's pictures."""
     shares = F.avg_pool2d(masks[:, None].float(), geometry.token)[:, 0]
     return torch.cat([shares[:1], shares[1:].unflatten(0, (-1, geometry.group)).mean(1)])
 
 
 def best_picture(pictures: Tensor, masks: Tensor) -> int:
-    """Among the sharper half of the pictures that show most of the subject the one most like its own mirror image, which is what a
-    frontal view is of a face."""
+    """Best picture of the subject. Among the sharper half of the pictures that show most of it, it is the one
+    most like its own mirror image. That is what a frontal view is of a face."""
     area = masks.flatten(1).sum(1)
     candidates = (area >= 0.5 * area.max()).nonzero()[:, 0]
     sharpness = _sharpness(pictures[candidates], masks[candidates])
@@ -103,8 +106,8 @@ def _checked(clip: Tensor, masks: Tensor | None) -> Tensor:
 
 
 def _square(pictures: Tensor, masks: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """One square around the subject of all pictures, grey outside of it, at this size. A clip whose chosen pictures miss a subject
-    that others show keeps its whole picture."""
+    """One square around the subject of all pictures, grey outside of it, at this size. A clip whose chosen
+    pictures miss a subject that others show keeps its whole picture."""
     ground = pictures * masks[..., None] + GREY * (1 - masks[..., None])
     top, bottom, left, right = _box(masks)
     side = max(bottom - top, right - left)
@@ -147,7 +150,8 @@ def _sharpness(pictures: Tensor, masks: Tensor) -> Tensor:
 
 
 def _symmetry(pictures: Tensor, masks: Tensor) -> Tensor:
-    """(F,), 0 or less: minus the mean difference of the subject from its mirror image about its own middle."""
+    """Symmetry (F,), 0 or less: minus the mean difference of the subject from its mirror image about its own
+    middle."""
     columns = torch.arange(masks.shape[2], device=masks.device, dtype=masks.dtype)
     middle = (masks.sum(1) * columns).sum(1) / masks.flatten(1).sum(1)
     mirrored = (2 * middle[:, None] - columns).round().long()

@@ -17,8 +17,9 @@ SMALLEST_SIDE = 8
 
 @dataclass(frozen=True)
 class Reference:
-    """A picture (H, W, 3) in [0, 1], its mask (H, W) in [0, 1], 1 = subject, what is asked of it, and where in the video
-    it may act: (H', W') or (frames, H', W') in [0, 1], of the video's size; None is everywhere."""
+    """Reference picture (H, W, 3) in [0, 1], its mask (H, W) in [0, 1], 1 = subject, and what is asked of it.
+    region says where in the video it may act: (H', W') or (frames, H', W') in [0, 1], of the video's size;
+    None is everywhere."""
 
     picture: Tensor
     mask: Tensor
@@ -33,10 +34,11 @@ def make_reference(
     region: Tensor | None = None,
     what: str = "picture",
 ) -> Reference:
-    """Check one picture (H, W, 3 or 4) and its mask (H, W); without a mask the alpha channel, else the whole picture.
+    """Check one picture (H, W, 3 or 4) and its mask (H, W); without a mask the alpha channel, else the whole
+    picture.
 
-    `what` is the picture's name in errors. ValueError names what is wrong: not finite, too small, mask of another size
-    or without pixels. A region is checked against the video (`core.reach`).
+    `what` is the picture's name in errors. ValueError names what is wrong: not finite, too small, mask of
+    another size or without pixels. A region is checked against the video (`core.reach`).
     """
     if picture.ndim != 3 or picture.shape[-1] not in (3, 4):
         raise ValueError(f"{what} has shape {tuple(picture.shape)}; needed (height, width, 3 or 4 channels)")
@@ -65,10 +67,11 @@ def make_reference(
 
 
 def prepare(reference: Reference, recipe: Recipe, height: int, width: int, stride: int) -> Reference:
-    """What the model will see: the reference on its recipe's canvas, ground filled, mask grown alike.
+    """Prepare a reference as the model will see it: on its recipe's canvas, ground filled, mask grown alike.
 
-    height, width: the video's, in pixels, multiples of `stride` (pixels per token). Aspect is kept: the picture is
-    scaled to fit and centred. An own-size canvas is limited to `longest_edge` and rounded to `stride`.
+    height, width: the video's, in pixels, multiples of `stride` (pixels per token). Aspect is kept: the
+    picture is scaled to fit and centred. An own-size canvas is limited to `longest_edge` and rounded to
+    `stride`.
     """
     if height % stride or width % stride:
         raise ValueError(f"the video is {width}x{height} pixels; both sides must be multiples of {stride}")
@@ -79,16 +82,16 @@ def prepare(reference: Reference, recipe: Recipe, height: int, width: int, strid
 
 @dataclass(frozen=True)
 class Arranged:
-    """Layout of prepared references; keep (kept,) int64, the tokens that their masks keep among all; soft (1, kept), log of
-    the share of each that its mask covers, or None where no reference asks for it."""
+    """Layout of prepared references; keep (kept,) int64, the tokens that their masks keep among all. soft (1,
+    kept), log of the share of each that its mask covers, or None where no reference asks for it."""
 
     layout: Layout
     keep: Tensor
     soft: Tensor | None
 
     def joined(self, other: "Arranged") -> "Arranged":
-        """With the other's streams behind; `keep` and `soft` may have rows for a batch. ValueError for two recipes: a model was
-        trained for one of them."""
+        """Join the other's streams behind these; `keep` and `soft` may have rows for a batch. ValueError for
+        two recipes: a model was trained for one of them."""
         mine, its = self.layout.recipe.name, other.layout.recipe.name
         if mine != its:
             raise ValueError(f"recipe is {mine} for one rider and {its} for another; needed one")
@@ -104,7 +107,7 @@ class Arranged:
 
 
 def arrange(masks: list[Tensor], controls: list[Controls], recipe: Recipe, geometry: Geometry) -> Arranged:
-    """What prepared references, of masks (H, W), put in front of a model of this geometry."""
+    """Arrange prepared references, of masks (H, W), in front of a model of this geometry."""
     if any(one.strength <= 0 for one in controls):
         raise ValueError(
             f"strengths are {[one.strength for one in controls]}; references of strength 0 are left out before (see "
@@ -140,10 +143,11 @@ def active(references: list[Reference], recipe: Recipe) -> list[Reference]:
 def reference_input(
     latent: Tensor, mask: Tensor, channels: int, recipe: Recipe, geometry: Geometry
 ) -> Tensor:
-    """The patch embedding's input for one reference. latent (1, C, 1, h, w), mask (H, W) -> (1, channels, 1, h, w).
+    """The patch embedding's input for one reference. latent (1, C, 1, h, w), mask (H, W) -> (1, channels, 1,
+    h, w).
 
-    The geometry's channels: the latent. Its masked channels: latent, mask, latent again (Saber, eq. in §3.2, in Wan-I2V's
-    channel order).
+    The geometry's channels: the latent. Its masked channels: latent, mask, latent again (Saber, eq. in §3.2,
+    in Wan-I2V's channel order).
     """
     fits = latent.shape[1] == geometry.channels
     if fits and channels == geometry.channels:

@@ -1,5 +1,6 @@
-"""SAMA's own modules (arXiv 2603.19228, released code): what tells source, semantic and video tokens apart, and what takes semantic tokens
-into a Wan DiT and out of it. Names of parameters are those of the released file."""
+"""Modules of SAMA's own (arXiv 2603.19228, released code). One tells source, semantic and video tokens apart;
+the others take semantic tokens into a Wan DiT and out of it. Names of parameters are those of the released
+file."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -67,7 +68,8 @@ class SemanticHead(nn.Module):
 
 
 class SemanticModules(nn.Module):
-    """The three of them. `operations` has Linear, LayerNorm and Embedding: torch's, or those of a host that moves weights by itself."""
+    """The three of them. `operations` has Linear, LayerNorm and Embedding: torch's, or those of a host that
+    moves weights by itself."""
 
     def __init__(self, config: SemanticConfig, operations: Any = nn):
         super().__init__()
@@ -77,7 +79,8 @@ class SemanticModules(nn.Module):
         self.semantic_head = SemanticHead(config, operations)
 
     def start(self) -> None:
-        """The weights that training begins with: types that say nothing, a head that says nothing (our choice), beside torch's own."""
+        """Set the weights that training begins with: types and a head that say nothing, beside torch's own
+        [choice: semantic-start]."""
         for parameter in (
             self.segment_embedding.weight,
             self.semantic_head.proj.weight,
@@ -86,7 +89,8 @@ class SemanticModules(nn.Module):
             nn.init.zeros_(parameter)
 
     def types(self, rows: list[int]) -> Tensor:
-        """(len(rows), width): rows of the type embedding, through its own forward, since under ComfyUI that moves and casts weights."""
+        """(len(rows), width): rows of the type embedding, through its own forward, since under ComfyUI that
+        moves and casts weights."""
         return self.segment_embedding(torch.tensor(rows, device=self.segment_embedding.weight.device))
 
 
@@ -102,14 +106,14 @@ def semantic_state(state: Mapping[str, _ValueT]) -> dict[str, _ValueT]:
 
 
 def beside_modules(keys: Iterable[str]) -> set[str]:
-    """The keys of an editing adapter that are not its modules', all of which its LoRA has to take; none of a
-    whole model, of which only the modules are wanted."""
+    """Keys of an editing adapter that are not its modules', all of which its LoRA has to take. A whole model
+    has none: only the modules are wanted of it."""
     others = {key for key in keys if bare(key) not in SEMANTIC_KEYS}
     return set() if any(bare(key) == _DIT for key in others) else others
 
 
 def require_editing(metadata: dict[str, str], name: str) -> None:
-    """ValueError where a file says that it is of another kind than an editing adapter, or of another version."""
+    """ValueError where a file says that it is of another kind than an editing adapter, or version."""
     if KIND in metadata:
         require_kind(metadata, EDITING_ADAPTER, EDITING_FORMAT, name, "give a file with SAMA's modules")
 
@@ -120,7 +124,8 @@ def is_module_key(key: str) -> bool:
 
 
 def semantic_config(state: dict[str, Tensor], what: str) -> SemanticConfig:
-    """Sizes from the tensors of `semantic_state`. ValueError names the modules that are missing, or whose sizes do not agree."""
+    """Sizes from the tensors of `semantic_state`. ValueError names the modules that are missing, or whose
+    sizes do not agree."""
     missing = [key for key in SEMANTIC_KEYS if key not in state]
     if missing:
         raise ValueError(
@@ -143,8 +148,8 @@ def spare_frames(numbers: int, latent: tuple[int, ...]) -> int:
 
 
 def as_frames(tokens: Tensor, latent: tuple[int, ...]) -> Tensor:
-    """Semantic tokens (B, N, features) as frames (B, C, k, h, w) behind a video latent (B, C, F, h, w), zeros at their end: so that a
-    sampler takes both through the same steps."""
+    """Semantic tokens (B, N, features) as frames (B, C, k, h, w) behind a video latent (B, C, F, h, w), zeros
+    at their end. A sampler then takes both through the same steps."""
     batch, channels, _, rows, columns = latent
     frames = spare_frames(tokens[0].numel(), latent)
     flat = nn.functional.pad(tokens.flatten(1), (0, frames * channels * rows * columns - tokens[0].numel()))
@@ -152,13 +157,13 @@ def as_frames(tokens: Tensor, latent: tuple[int, ...]) -> Tensor:
 
 
 def as_tokens(frames: Tensor, count: int, features: int) -> Tensor:
-    """What `as_frames` was given."""
+    """Undo `as_frames`: frames back to semantic tokens."""
     return frames.flatten(1)[:, : count * features].unflatten(1, (count, features))
 
 
 def first_frames(latent: tuple[int, ...], numbers: int, seed: int) -> Tensor:
-    """Frames of noise (B, C, k, h, w) that hold so many numbers, behind a video latent (B, C, F, h, w): what semantic tokens begin with, of a
-    seed's own, not the first of the video's noise, whose generator begins with the seed itself."""
+    """Frames of noise (B, C, k, h, w) that hold so many numbers, behind a video latent (B, C, F, h, w): what
+    semantic tokens begin with. Their seed is their own: the video's noise begins with the seed itself."""
     batch, channels, _, rows, columns = latent
     generator = torch.Generator().manual_seed((seed + 0x5A3A) % 2**63)
     return torch.randn(batch, channels, spare_frames(numbers, latent), rows, columns, generator=generator)

@@ -1,7 +1,8 @@
 """Slot-ID's encoder: who is in a reference video, read frame by frame into a few tokens (arXiv 2601.01352).
 
-The abstract names the parts: learned slots, a reader routed by Sinkhorn, anchor tokens from a picture, a gate between
-them, and that the order of frames matters. Every number and the form of each part are our choice; none is public.
+The abstract names the parts: learned slots, a reader routed by Sinkhorn, anchor tokens from a picture, and a
+gate between them. It also says that the order of frames matters. No number and no part's form is public
+[choice: slot-encoder].
 """
 
 from dataclasses import dataclass
@@ -23,12 +24,14 @@ class SlotsConfig:
 
     channels    of the VAE's latents
     context     width of Wan's cross-attention, after its text embedding
-    width       of the slots
-    place_width features that say where and when a token is, for each of row, column and frame
+    width       of the slots place_width features that say where and when a token is, for each of row, column
+                and frame
     rounds      of routing and refining on every frame
     epsilon     of the transport; costs are cosines, so they lie in [-1, 1]
-    frames      pictures that a clip is read in, which fill their latent frames; size, pixels on a side, a whole number of tokens
-    gate        the gate's bias at the start: sigmoid(-2) = 0.12, so that training begins as a model of pictures
+    frames      pictures that a clip is read in, which fill their latent frames
+    size        pixels on a side, a whole number of tokens
+    gate        the gate's bias at the start: sigmoid(-2) = 0.12, so that training begins as a model of
+                pictures
     """
 
     channels: int = bounded(1, 1024)
@@ -64,10 +67,11 @@ class SlotsConfig:
 
 @dataclass(frozen=True)
 class Encoded:
-    """What an encoder read from B clips of F latent frames of N tokens.
+    """Encoded clips: what an encoder read from B clips of F latent frames of N tokens.
 
-    anchors (B, A, C) and slots (B, S, C), already gated, both in the width of Wan's context; gates (B, S) in 0…1;
-    plans (B, F, S, N), what each slot read of each frame: a slot's row sums to 1, or to 0 where a frame shows no subject.
+    anchors (B, A, C) and slots (B, S, C), already gated, both in the width of Wan's context; gates (B, S) in
+    0…1. plans (B, F, S, N), what each slot read of each frame: a slot's row sums to 1, or to 0 where a frame
+    shows no subject.
     """
 
     anchors: Tensor
@@ -77,8 +81,8 @@ class Encoded:
 
 
 class SlotEncoder(nn.Module):
-    """Reads clips into identity tokens, by latent patches of a geometry's size. `operations` has Linear, LayerNorm and Embedding: torch's, or those of a host
-    that moves weights by itself."""
+    """Reads clips into identity tokens, by latent patches of a geometry's size. `operations` has Linear,
+    LayerNorm and Embedding: torch's, or those of a host that moves weights by itself."""
 
     def __init__(self, config: SlotsConfig, patch: int, operations: Any = nn):
         super().__init__()
@@ -104,8 +108,9 @@ class SlotEncoder(nn.Module):
             nn.init.normal_(table.weight, std=table.weight.shape[1] ** -0.5)
 
     def forward(self, clip: Tensor, cover: Tensor, anchor: Tensor, anchor_cover: Tensor) -> Encoded:
-        """clip (B, channels, F, H, W); cover (B, F, rows, columns) in [0, 1], how much of each token is the subject; anchor
-        (B, channels, 1, H, W), a single picture of it, and its cover (B, 1, rows, columns)."""
+        """clip (B, channels, F, H, W); cover (B, F, rows, columns) in [0, 1], how much of each token is the
+        subject. anchor (B, channels, 1, H, W), a single picture of it, and its cover (B, 1, rows,
+        columns)."""
         slots, plans = self._read(self._tokens(clip), cover.flatten(2))
         picture = self._look(anchor, anchor_cover)
         gates = self._gates(slots, picture)
@@ -144,8 +149,8 @@ class SlotEncoder(nn.Module):
 
 
 class SlotReader(nn.Module):
-    """One frame's tokens into the slots: routed by optimal transport, so that all slots read and all of the subject is
-    read, then a gated recurrent unit and an MLP."""
+    """Reader of one frame's tokens into the slots, routed by optimal transport: all slots read, and all of
+    the subject is read. A gated recurrent unit and an MLP follow."""
 
     def __init__(self, config: SlotsConfig, operations: Any = nn):
         super().__init__()
@@ -157,8 +162,9 @@ class SlotReader(nn.Module):
         self.mlp = nn.Sequential(linear(width, 2 * width), nn.GELU(), linear(2 * width, width))
 
     def forward(self, slots: Tensor, own: Tensor, tokens: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """slots (B, S, width) and what each of them began as, own (B, S, width); tokens (B, N, width), weights (B, N) in
-        [0, 1] -> slots, and what each read of the tokens (B, S, N). A frame whose weights are all zero changes nothing."""
+        """slots (B, S, width) and what each of them began as, own (B, S, width); tokens (B, N, width),
+        weights (B, N) in [0, 1]. -> slots, and what each read of the tokens (B, S, N). A frame whose weights
+        are all zero changes nothing."""
         mass = weights.sum(1, keepdim=True)
         shows = mass > 0
         share = torch.where(shows, weights / mass.clamp_min(1e-6), 1 / weights.shape[1])
@@ -175,8 +181,8 @@ class SlotReader(nn.Module):
 
 
 def gated(read: Tensor, kept: Tensor, state: Tensor) -> Tensor:
-    """A gated recurrent unit (Cho et al., arXiv 1406.1078) from its projections (..., 3C): reset, update, new (torch's
-    order)."""
+    """A gated recurrent unit (Cho et al., arXiv 1406.1078) from its projections (..., 3C): reset, update, new
+    (torch's order)."""
     reset, update, new = read.chunk(3, dim=-1)
     kept_reset, kept_update, kept_new = kept.chunk(3, dim=-1)
     share = torch.sigmoid(update + kept_update)
@@ -185,7 +191,8 @@ def gated(read: Tensor, kept: Tensor, state: Tensor) -> Tensor:
 
 
 def place_tokens(latent: Tensor, patch: int, width: int) -> Tensor:
-    """Patches of a latent with where and when they are: (B, C, F, H, W) -> (B, F, tokens, patch² C + 3 width)."""
+    """Patches of a latent with where and when they are: (B, C, F, H, W) -> (B, F, tokens, patch² C + 3
+    width)."""
     patches = latent.unflatten(4, (-1, patch)).unflatten(3, (-1, patch))  # (B, C, F, h, patch, w, patch)
     patches = patches.permute(0, 2, 3, 5, 1, 4, 6).flatten(4)
     frames, rows, columns = patches.shape[1:4]
@@ -197,6 +204,7 @@ def place_tokens(latent: Tensor, patch: int, width: int) -> Tensor:
 
 
 def _rows(table: Any, batch: int) -> Tensor:
-    """A whole table as (B, rows, width), through its own forward: under ComfyUI that is what moves and casts weights."""
+    """A whole table as (B, rows, width), through its own forward: under ComfyUI that is what moves and casts
+    weights."""
     every = torch.arange(table.weight.shape[0], device=table.weight.device)
     return table(every).expand(batch, -1, -1)

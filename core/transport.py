@@ -1,4 +1,4 @@
-"""Entropic optimal transport between two small sets: who in one goes to whom in the other, at the least cost."""
+"""Entropic optimal transport between two small sets: who of one goes to whom of the other, at least cost."""
 
 import torch
 from torch import Tensor
@@ -11,11 +11,12 @@ _CLOSE = 1e-6  # of the whole mass, which is 1
 def transport_plan(cost: Tensor, rows: Tensor, columns: Tensor, epsilon: float) -> Tensor:
     """The plan P that minimises ⟨P, cost⟩ + epsilon · Σ P (log P − 1) with these sums of rows and columns.
 
-    cost (B, S, N); rows (B or 1, S), all above 0, and columns (B or 1, N), 0 or more, each row of either summing to 1.
-    -> (B, S, N) in float32, or in float64 for a float64 cost. Sinkhorn's iteration on logarithms (Cuturi, arXiv
-    1306.0895) until the rows are met within 1e-6 of the whole mass, or for ROUNDS; columns are met in any case.
-    The gradient is that of the exact plan, by differentiating the marginals' equations, not of the iterations: it costs
-    one system of size S and keeps no round in memory. ValueError for an epsilon that is not above 0.
+    cost (B, S, N); rows (B or 1, S), all above 0, and columns (B or 1, N), 0 or more, each row of either
+    summing to 1. -> (B, S, N) in float32, or in float64 for a float64 cost. Sinkhorn's iteration on
+    logarithms (Cuturi, arXiv 1306.0895) until the rows are met within 1e-6 of the whole mass, or for
+    `_ROUNDS`. Columns are met in any case. The gradient is that of the exact plan, by differentiating the
+    marginals' equations, not of the iterations. It costs one system of size S and keeps no round in memory.
+    ValueError for an epsilon that is not above 0.
     """
     if not epsilon > 0:
         raise ValueError(f"epsilon is {epsilon}; needed above 0")
@@ -35,8 +36,8 @@ class _Plan(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, wanted: Tensor):
-        """With P = exp(f + g − C/ε) and both marginals fixed: dC = −P (G − α − β) / ε, where the α of rows and the β of
-        columns take out of G what only a change of marginals could follow."""
+        """Gradient at P = exp(f + g − C/ε), both marginals fixed: dC = −P (G − α − β) / ε. The α of rows and
+        the β of columns take out of G what only a change of marginals could follow."""
         (plan,) = ctx.saved_tensors
         rows, columns = plan.sum(2), plan.sum(1)
         moved = plan * wanted

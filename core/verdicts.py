@@ -1,5 +1,5 @@
-"""Verdicts of races between attentions (`kernels.race`), kept by the machine they were held on, so that a seed keeps its
-bits there."""
+"""Verdicts of races between attentions (`kernels.race`), kept by the machine they were held on, so that a
+seed keeps its bits there."""
 
 import json
 import logging
@@ -42,8 +42,8 @@ Said = dict[str, dict[str, Any]]  # machine: kind of call: what is said of it
 
 @dataclass(frozen=True)
 class Contest:
-    """Who could make a call: contenders by the name of their path, and the attention of the host among them by a name of
-    its own."""
+    """Contest between those that could make a call: contenders by the name of their path. The attention of
+    the host is among them by a name of its own."""
 
     call: AttentionCall
     contenders: Mapping[str, Contender]
@@ -55,10 +55,11 @@ class Contest:
 
 
 class Verdicts:
-    """What was found on this machine. The folder is the host's to say; a file there holds all machines that share it.
+    """Verdicts of races on this machine. The folder is the host's to say; a file there holds all machines
+    that share it.
 
-    `versions` of what the host brings itself enter a machine's name, beside its GPU, driver and packages. Nothing is
-    raced but on a CUDA device, and not where torch was told to be deterministic.
+    `versions` of what the host brings itself enter a machine's name, beside its GPU, driver and packages.
+    Nothing is raced but on a CUDA device, and not where torch was told to be deterministic.
     """
 
     def __init__(self, folder: Callable[[], Path], versions: Callable[[], str] = lambda: ""):
@@ -66,8 +67,8 @@ class Verdicts:
         self._known: dict[tuple[str, str], Verdict | None] = {}
 
     def choose(self, need: Need, name: str, contest: Contest | None, hold: bool = True) -> PathChoice:
-        """The path that runs and why: what is asked for; else what a race says, which is held where none was; `hold`
-        False: not now."""
+        """The path that runs and why: what is asked for; else what a race says, which is held where none was;
+        `hold` False: not now."""
         among = {} if contest is None or attention_asked(name) != ANY_ATTENTION else _among(need, contest)
         if contest is None or not among:
             return choose_path(need, name)
@@ -80,7 +81,7 @@ class Verdicts:
     def _verdict(
         self, contest: Contest, among: dict[str, Contender], hold: bool
     ) -> tuple[Verdict | None, bool]:
-        """What a race said, None where memory was short; and whether one was asked."""
+        """Verdict of a race, None where memory was short; and whether a race was asked."""
         place = (self._machine(contest.call.device), f"{contest.kind}: {', '.join(among)}")
         if place not in self._known:
             said = self._entry(place)
@@ -124,7 +125,8 @@ class Verdicts:
         return found
 
     def _lives(self, place: tuple[str, str], died: str | None) -> bool:
-        """Whether the process that a mark was found of has ended its race since, and took the mark away."""
+        """True where the process that a mark was found of has ended its race since, and took the mark
+        away."""
         return died is not None and self._file is not None and TRYING not in self._entry(place)
 
     def _entry(self, place: tuple[str, str]) -> dict[str, Any]:
@@ -157,7 +159,7 @@ class Verdicts:
             return {}
 
     def _write(self, place: tuple[str, str], entry: dict[str, Any] | None) -> None:
-        """Put an entry beside the others, which another process may have written meanwhile, or take it out."""
+        """Put an entry beside the others, which another process may have written since, or take it out."""
         if self._file is None:
             return
         said, (machine, kind) = self._read(), place
@@ -172,7 +174,7 @@ class Verdicts:
 
 
 def _among(need: Need, contest: Contest) -> dict[str, Contender]:
-    """Who races: nobody where there is nothing to choose."""
+    """Contenders of a race: none where there is nothing to choose."""
     if contest.call.dense or not _can_race(contest.call.device):
         return {}
     who = {p.name: contest.contenders[p.name] for p in rivals(need) if p.name in contest.contenders}
@@ -184,7 +186,7 @@ def _can_race(device: torch.device) -> bool:
 
 
 def _checked(said: Any) -> Said:
-    """What a file says, as it is written here. ValueError for anything else."""
+    """Check what a file says, as it is written here. ValueError for anything else."""
     if not isinstance(said, dict) or not all(isinstance(one, dict) for one in said.values()):
         raise ValueError("it is no table of machines")
     for kinds in said.values():
@@ -216,7 +218,7 @@ def _verdict_of(entry: dict[str, Any]) -> Verdict:
 
 
 def nvidia_driver() -> str | None:
-    """The version of the driver of NVIDIA's GPUs; slim machines have no nvidia-smi, which is what torch asks."""
+    """Version of the driver of NVIDIA's GPUs. Slim machines have no nvidia-smi, which is what torch asks."""
     if LOADED.is_file():
         found = re.search(r"\b\d{3,}\.\d+(\.\d+)?\b", LOADED.read_text("utf-8", "replace"))
         return None if found is None else found[0]
@@ -244,7 +246,7 @@ def _packages() -> list[str]:
 
 @cache
 def _kernels() -> str:
-    """Of this package's own sources: a verdict holds for one state of them."""
+    """Digest of this package's own sources: a verdict holds for one state of them."""
     folder = Path(next(iter(kernels.__path__)))
     digest = sha256()
     for file in sorted(one for one in folder.rglob("*") if one.suffix in (".py", ".json")):

@@ -1,5 +1,6 @@
-"""Who sees whom in one evaluation of the model. Every rule that hides keys from queries is kept by removal: queries that
-see the same keys share one attention call over those keys alone (`kernels.grouped`), so that any kernel stays exact."""
+"""Visibility in one evaluation of the model: who sees whom. Every rule that hides keys from queries is kept
+by removal. Queries that see the same keys share one attention call over those keys alone (`kernels.grouped`),
+so that any kernel stays exact."""
 
 import math
 from collections import defaultdict
@@ -17,7 +18,7 @@ VIDEO = 0  # the segment before the references; reference k is segment k + 1
 
 @dataclass(frozen=True)
 class Turn:
-    """What one evaluation does with the references.
+    """Turn of the references: what one evaluation does with them.
 
     kept    columns of the kept tokens that act, (n,) int64; None: all of them
     bias    added to the logits of their keys, (1 or B, n) fp32; None: nothing
@@ -47,10 +48,11 @@ def reference_turn(
     frames: int,
     device: torch.device,
 ) -> Turn | None:
-    """What the references of a layout do at a share of the schedule; None where none acts.
+    """Turn of a layout's references at a share of the schedule; None where none acts.
 
-    cells (F, h, w) int64, bit k where reference k acts, or None for everywhere; soft (1 or B, kept), log of the share
-    of each kept token that its mask covers, or None; video, tokens of the video, in so many latent frames.
+    cells (F, h, w) int64, bit k where reference k acts, or None for everywhere. soft (1 or B, kept), log of
+    the share of each kept token that its mask covers, or None. video, tokens of the video, in so many latent
+    frames.
     """
     levels = [stream.controls.log_strength(share) for stream in layout.streams]
     acting = tuple(index for index, level in enumerate(levels) if level > -math.inf)
@@ -122,8 +124,8 @@ def _frame_spans(video: int, frames: int) -> list[Span]:
 
 
 def _several(results: int, one_by_one: list[Span], frames: int) -> tuple[Tensor, Tensor]:
-    """Rows (R,) that read frame by frame, and where their `frames` results each stand (R, frames): their parts come last, reference by
-    reference, frame by frame."""
+    """Rows (R,) that read frame by frame, and where their `frames` results each stand (R, frames). Their
+    parts come last, reference by reference, frame by frame."""
     sizes = [stop - start for start, stop in one_by_one]
     begins = results - frames * sum(sizes)
     places = []
@@ -160,10 +162,12 @@ def text_groups(
     patch: int,
     device: torch.device,
 ) -> Groups | None:
-    """Who reads which identity in cross-attention, whose keys are `text` tokens, then each identity's `sizes` of them.
+    """Groups of queries by the identities that they read in cross-attention. Its keys are `text` tokens, then
+    each identity's `sizes` of them.
 
-    cells (F, h, w) int64, bit k where identity k acts, or None for everywhere; queries are the video's tokens, `patch` cells on a side, then those of
-    references `beside` it, which read the identities that act everywhere. None where everyone reads all.
+    cells (F, h, w) int64, bit k where identity k acts, or None for everywhere. Queries are the video's
+    tokens, `patch` cells on a side, then those of references `beside` it, which read the identities that act
+    everywhere. None where everyone reads all.
     """
     if cells is None:
         return None

@@ -1,4 +1,4 @@
-"""What is said of the demo world: captions of clips, and every word that a caption or an instruction can hold."""
+"""Captions of the demo world's clips, and every word that a caption or an instruction can hold."""
 
 from __future__ import annotations
 
@@ -24,10 +24,12 @@ _INSTRUCTIONS = ("make", "the", "remove", "add", "change", "to", "of", "with", "
 
 
 def captions(cast: Cast, named: Tensor | None = None, stride: int | None = None) -> list[str]:
-    """One sentence per clip: "a toy moving right on dark background", "two toys …", with "at stride 4" where given.
+    """One sentence per clip: "a toy moving right on dark background", "two toys …", with "at stride 4" where
+    given.
 
-    Where named (N,) bool is True each toy is called by its shape, and by its dynamics if it has any: "a spinning star
-    and a ring …". The stride is a word of the text because Wan's embedding of time has no place for it (our choice).
+    Each toy where named (N,) bool is True is called by its shape, and its dynamics if it has any: "a
+    spinning star and a ring …". The stride is a word of the text because Wan's embedding of time has no place
+    for it [choice: stride-words].
     """
     scenes = cast[0][1]
     spoken = torch.zeros(len(scenes), dtype=torch.bool) if named is None else named
@@ -40,7 +42,7 @@ def captions(cast: Cast, named: Tensor | None = None, stride: int | None = None)
 
 
 def names(toys: Looks) -> list[str]:
-    """What a caption that names them calls each toy, without its article: "spinning star"."""
+    """Names of the toys in captions that name them, without their article: "spinning star"."""
     return [_name(toys[row : row + 1]) for row in range(len(toys))]
 
 

@@ -1,4 +1,5 @@
-"""Paired edits with known truth: a clip, an instruction, and exactly the clip it asks for. Nothing else changes."""
+"""Paired edits with known truth: a clip, an instruction, and exactly the clip it asks for. Nothing else
+changes."""
 
 from __future__ import annotations
 
@@ -18,8 +19,8 @@ _TEXTURE_WORDS = ("plain", "halved", "striped", "spotted")  # as an instruction 
 
 @dataclass(frozen=True)
 class Edits:
-    """N pairs: source and target (N, 3, F, H, W) in [-1, 1], region (N, 1, F, H, W) bool of the pixels that differ by
-    more than 1/255 anywhere, and what was asked for."""
+    """N pairs: source and target (N, 3, F, H, W) in [-1, 1], region (N, 1, F, H, W) bool of the pixels that
+    differ by more than 1/255 anywhere, and what was asked for."""
 
     source: Tensor
     target: Tensor

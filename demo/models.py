@@ -1,4 +1,5 @@
-"""The shipped demo model: three files in Wan's own formats, and adapters for it, in folders named as ComfyUI's."""
+"""The shipped demo model: three files in Wan's own formats, and adapters for it, in folders named as
+ComfyUI's."""
 
 from pathlib import Path
 

@@ -1,5 +1,5 @@
-"""Outlines and textures of the demo world's toys, as fields over the toy's own upright coordinates (x right, y down;
-a toy reaches about 1). All of it is ours."""
+"""Outlines and textures of the demo world's toys, as fields over the toy's own upright coordinates (x right,
+y down; a toy reaches about 1)."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _Field = Callable[[Tensor, Tensor], Tensor]
 
 
 def outline_distance(shape: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Distance to the outline in toy units, negative inside. shape (N,) index into SHAPES; x, y (N, F, H, W)."""
+    """Distance to the outline in toy units, negative inside. shape (N,) indexes SHAPES; x, y (N, F, H, W)."""
     return _per_kind(shape, _DISTANCE, x, y)
 
 
 def secondary_depth(shape: Tensor, texture: Tensor, axis: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """How deep a point lies in the texture's second colour, in toy units: (N, F, H, W).
+    """Depth of a point in the texture's second colour, in toy units: (N, F, H, W).
 
     texture (N,) index into TEXTURES; axis (N,): the texture runs down the toy (0) or across it (1).
     """

@@ -1,8 +1,9 @@
-"""A procedural world of moving toys: references say who a toy is, captions say what it does.
+"""World of moving toys, procedural [choice: demo-world]: references say who a toy is, captions what it does.
 
-The whole world is ours. Positions are in [-1, 1] across the picture, right and down positive; angles are in
-radians; colours are RGB in [0, 1]. A scene is played over t in [-1, 1] and its toy is mid-way at t = 0; a clip is any
-set of moments of a scene, so that key pictures and what lies between them come from one and the same scene.
+Positions are in [-1, 1] across the picture, right and down
+positive; angles are in radians; colours are RGB in [0, 1]. A scene is played over t in [-1, 1] and its toy is
+mid-way at t = 0. A clip is any set of moments of a scene: key pictures and what lies between them
+come from one and the same scene.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from .shapes import SHAPES, TEXTURES, outline_distance, secondary_depth
 
 DIRECTIONS: tuple[str, ...] = ("right", "left", "down", "up", "still")
 BACKGROUNDS: tuple[str, ...] = ("light", "dark", "sunset", "meadow")
-# How a toy moves in itself; the words are what a caption may call it. A picture does not show it, a clip does.
+# How a toy moves in itself; captions may call it so. A picture does not show it, a clip does.
 DYNAMICS: tuple[str, ...] = ("steady", "hopping", "spinning", "pulsing", "squashing")
 WORLD_SIZE = 80  # pixels: five tokens of 16 a side
 WORLD_LENGTH = 97  # pictures of a whole scene at stride 1: 9 at stride 12, 25 at stride 4
@@ -37,9 +38,9 @@ _STEP = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0], [0.0, 0.
 _SWING = torch.tensor(
     [[0.0, 0, 0, 0], [0.16, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0.22, 0.22], [0, 0, 0.22, -0.22]]
 )
-# Toys of a video stand on a grid of 16 pixels of 80, which is one token, and travel one token to either side: a small
-# model then draws the same pieces wherever a toy stands. In order: across the path, from the middle to either end of
-# it, from the middle to a pair's lanes.
+# Toys of a video stand on a grid of 16 pixels of 80, which is one token, and travel one token to either side:
+# a small model then draws the same pieces wherever a toy stands. In order: across the path, from the middle to
+# either end of it, from the middle to a pair's lanes.
 _GRID = _TRAVEL = _LANE = 0.4
 _ALONE, _BESIDE = 0.5, 0.36  # half a toy's extent alone and in pairs
 _CHUNK = 64  # clips rendered together: the planes stay small, whatever the number of clips asked for
@@ -60,7 +61,7 @@ class _Rows:
 
 @dataclass(frozen=True)
 class Looks(_Rows):
-    """Who N toys are: what a reference shows and a caption need not say."""
+    """Looks of N toys: what a reference shows and a caption need not say."""
 
     shape: Tensor  # (N,) int64, index into SHAPES
     texture: Tensor  # (N,) int64, index into TEXTURES
@@ -73,7 +74,7 @@ class Looks(_Rows):
 
 @dataclass(frozen=True)
 class Scenes(_Rows):
-    """What N toys do, and where."""
+    """Scenes of N toys: what they do, and where."""
 
     direction: Tensor  # (N,) int64, index into DIRECTIONS
     background: Tensor  # (N,) int64, index into BACKGROUNDS
@@ -88,8 +89,8 @@ Cast = Sequence[
 
 
 def sample_identities(n: int, generator: Generator, dynamic_share: float = 0.0) -> Looks:
-    """N toys with a vivid first colour and a second one, a third of them near-white, the others of another hue; this
-    share of them moves in itself, the others are steady."""
+    """Looks of N toys with a vivid first colour and a second one, a third of them near-white, the others of
+    another hue. This share of them moves in itself, the others are steady."""
 
     def vivid(hue: Tensor) -> Tensor:
         saturation, value = torch.rand(2, n, generator=generator)
@@ -114,8 +115,8 @@ def sample_identities(n: int, generator: Generator, dynamic_share: float = 0.0) 
 
 
 def sample_scenes(n: int, generator: Generator) -> Scenes:
-    """N scenes of videos, every direction and background equally likely: upright toys of one size, on a coarse grid
-    across their path (our choice: a small model must be able to learn to draw what it is asked for)."""
+    """N scenes of videos, every direction and background equally likely: upright toys of one size, on a
+    coarse grid across their path [choice: toy-grid]."""
     direction, background = _choices(len(DIRECTIONS), n, generator), _choices(len(BACKGROUNDS), n, generator)
     grid = torch.randint(-1, 2, (n, 2), generator=generator) * _GRID
     zero = torch.zeros(n)
@@ -123,7 +124,8 @@ def sample_scenes(n: int, generator: Generator) -> Scenes:
 
 
 def places(scenes: Scenes) -> list[Scenes]:
-    """The same scenes with their toys at every place of the grid that their paths leave open: what a caption does not say."""
+    """Scenes with their toys at every place of the grid that their paths leave open: what a caption does not
+    say."""
     steps = torch.tensor([-1.0, 0.0, 1.0]) * _GRID
     blocked = _STEP[scenes.direction] != 0
     return [
@@ -145,21 +147,21 @@ def sample_photographs(n: int, generator: Generator) -> Scenes:
 
 
 def other_scenes(scenes: Scenes, generator: Generator) -> Scenes:
-    """As many photographs, each on another background than the scene it stands in for."""
+    """Scenes of as many photographs, each on another background than the scene it stands in for."""
     step = 1 + _choices(len(BACKGROUNDS) - 1, len(scenes), generator)
     fresh = sample_photographs(len(scenes), generator)
     return replace(fresh, background=(scenes.background + step) % len(BACKGROUNDS))
 
 
 def sample_cast(n: int, generator: Generator, duet: bool = False, dynamic_share: float = 0.25) -> Cast:
-    """What a model is trained on: N single toys, or N pairs, in scenes of videos."""
+    """Cast that a model is trained on: N single toys, or N pairs, in scenes of videos."""
     scenes = sample_scenes(n, generator)
     places = duets(scenes) if duet else (scenes,)
     return [(sample_identities(n, generator, dynamic_share), place) for place in places]
 
 
 def duets(scenes: Scenes) -> tuple[Scenes, Scenes]:
-    """The same scenes for two smaller toys side by side across their path: the left or upper one, and the other."""
+    """Scenes of two smaller toys side by side across their path: the left or upper one, and the other."""
     across = torch.where(
         _STEP[scenes.direction][:, :1] != 0, torch.tensor([0.0, 1.0]), torch.tensor([1.0, 0.0])
     )
@@ -168,8 +170,9 @@ def duets(scenes: Scenes) -> tuple[Scenes, Scenes]:
 
 
 def moments(frames: int, stride: int | None = None, start: int | Tensor = 0) -> Tensor:
-    """Times of `frames` pictures `stride` apart from picture `start` of a scene of LENGTH: (F,), or (N, F) for a start
-    (N,) each. Without a stride they span the scene; a single one is its middle. ValueError past the scene's end."""
+    """Times of `frames` pictures `stride` apart from picture `start` of a scene of LENGTH: (F,), or (N, F)
+    for a start (N,) each. Without a stride they span the scene; a single one is its middle. ValueError past
+    the scene's end."""
     if stride is None:
         return torch.linspace(-1, 1, frames) if frames > 1 else torch.zeros(1)
     pictures = torch.as_tensor(start)[..., None] + stride * torch.arange(frames)
@@ -186,15 +189,15 @@ def render(
 ) -> tuple[Tensor, Tensor]:
     """Clips of toy i in scene i: video (N, 3, F, H, W) in [-1, 1], toy alpha (N, 1, F, H, W) in [0, 1].
 
-    frames: a number, spread over the whole scene (a single one shows t = 0), or times as `moments` gives them.
-    No randomness. ValueError if there are not as many toys as scenes.
+    frames: a number, spread over the whole scene (a single one shows t = 0), or times as `moments` gives
+    them. No randomness. ValueError if there are not as many toys as scenes.
     """
     return render_cast([(identities, scenes)], frames, size)
 
 
 def render_cast(cast: Cast, frames: int | Tensor = 9, size: int = WORLD_SIZE) -> tuple[Tensor, Tensor]:
-    """Several toys in every picture, later ones in front: video (N, 3, F, H, W), alpha (N, toys, F, H, W) of what is
-    seen of each. An empty cast cannot be rendered (its background is the first toy's)."""
+    """Several toys in every picture, later ones in front: video (N, 3, F, H, W), alpha (N, toys, F, H, W) of
+    what is seen of each. An empty cast cannot be rendered (its background is the first toy's)."""
     for identities, scenes in cast:
         if len(identities) != len(cast[0][1]) or len(scenes) != len(cast[0][1]):
             raise ValueError(
@@ -236,7 +239,8 @@ def _choices(options: int, n: int, generator: Generator) -> Tensor:
 
 
 def _paint(cast: Cast, times: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Pictures (N, 3, F, H, W) in [0, 1] of a cast at times (N, F), and what is seen of each toy (N, toys, F, H, W)."""
+    """Pictures (N, 3, F, H, W) in [0, 1] of a cast at times (N, F), and what is seen of each toy (N, toys, F,
+    H, W)."""
     pictures = backdrop(cast[0][1].background, size).unsqueeze(2)
     seen: list[Tensor] = []
     for identities, scenes in cast:

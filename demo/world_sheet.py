@@ -1,5 +1,5 @@
-"""`python -m refvid.demo.world_sheet FOLDER`: the world and its edits on two sheets, world.jpg and edits.jpg, for the
-docs."""
+"""`python -m refvid.demo.world_sheet FOLDER`: the world and its edits on two sheets, world.jpg and edits.jpg,
+for the docs."""
 
 import sys
 from dataclasses import replace

@@ -1,4 +1,5 @@
-"""Masked attention in plain torch, written to be read: the oracle for token removal and for every faster path."""
+"""Masked attention in plain torch, written to be read: the oracle for token removal and for every faster
+path."""
 
 import torch
 from torch import Tensor
@@ -11,9 +12,10 @@ def masked_attention(
 ) -> Tensor:
     """softmax(query keyᵀ / √D + key_bias) value over the kept keys only.
 
-    query (B, N, L, D), key and value (B, N, S, D); `keep` (B or 1, S), or (B or 1, L, S) where queries see different
-    keys, bool, True = may be seen; `key_bias` (B or 1, S) added to the logits of a key for every query. A query that may see nothing returns zeros, never NaN
-    (our choice: a masked-out reference contributes nothing). Computed in fp32 or wider, returned in query's dtype.
+    query (B, N, L, D), key and value (B, N, S, D). `keep` bool, True = may be seen: (B or 1, S), or (B or 1,
+    L, S) where queries see different keys. `key_bias` (B or 1, S) is added to the logits of a key for every
+    query. A query that may see nothing returns zeros, never NaN [choice: nothing-seen]. Computed in fp32 or
+    wider, returned in query's dtype.
     """
     wide = torch.promote_types(query.dtype, torch.float32)
     logits = query.to(wide) @ key.to(wide).transpose(-1, -2) / query.shape[-1] ** 0.5

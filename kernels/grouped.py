@@ -1,4 +1,5 @@
-"""Attention in parts: queries that see the same keys, over those keys alone, by whatever attention the host has."""
+"""Attention in parts: queries that see the same keys, over those keys alone, by whatever attention the host
+has."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,11 +15,12 @@ Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 class Groups:
     """Queries of a sequence in parts that see the same keys. The video's tokens come first.
 
-    keys     spans [start, stop) of the keys of each part: hashable, so that a compiled model is guarded by them
+    keys     spans [start, stop) of the keys of each part: hashable, so that a compiled model is guarded by
+             them
     queries  (n,) int64 each; every query is in one part, or in several
     order    (L,) int64: where each query's result stands in the parts, joined; the first of several
-    video    tokens of the video
-    averaged rows (R,) of queries that are in several parts and take the mean, and where in the parts those stand (R, m); or None
+    video    tokens of the video averaged rows (R,) of queries that are in several parts and take the mean,
+             and where in the parts those stand (R, m). None: there are none
     """
 
     keys: tuple[tuple[Span, ...], ...]
@@ -28,12 +30,12 @@ class Groups:
     averaged: tuple[Tensor, Tensor] | None = None
 
     def sees_references(self, part: int) -> bool:
-        """Whether the keys of a part reach beyond the video."""
+        """True where the keys of a part reach beyond the video."""
         return self.keys[part][-1][1] > self.video
 
     def dense(self, rows: Tensor | None = None) -> Tensor:
-        """(L, L) bool, True = query sees key; for a query that takes a mean, in any of its parts. rows (n,) int64: of these
-        queries alone, (n, L)."""
+        """(L, L) bool, True = query sees key; for a query that takes a mean, in any of its parts. rows (n,)
+        int64: of these queries alone, (n, L)."""
         length, device = len(self.order), self.order.device
         rows = torch.arange(length, device=device) if rows is None else rows
         seen = torch.zeros(len(rows), length, dtype=torch.bool, device=device)
@@ -54,11 +56,11 @@ def grouped_attention(
     axis: int = -2,
     out_axis: int | None = None,
 ) -> Tensor:
-    """What `attend(query, key, value, key_bias)` says where every query sees its group's keys only.
+    """Run `attend(query, key, value, key_bias)` where every query sees its group's keys only.
 
-    query, key, value with their tokens at `axis`, the result's tokens at `out_axis` (the same where not given); key_bias
-    (B or 1, S), handed on as the part's (B or 1, s); a part that sees the video alone gets none. Exact: keys that a
-    query may not see are not in its call.
+    query, key, value with their tokens at `axis`, the result's tokens at `out_axis` (`axis` where not given).
+    key_bias (B or 1, S), handed on as the part's (B or 1, s); a part that sees the video alone gets none.
+    Exact: keys that a query may not see are not in its call.
     """
     parts = []
     for part, (spans, rows) in enumerate(zip(groups.keys, groups.queries, strict=True)):

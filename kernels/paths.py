@@ -1,5 +1,5 @@
-"""Which attention runs, and why: every path says what it cannot take; of the others the winner of a race is chosen where
-one was held (`kernels.race`), else the first in their order."""
+"""Paths of attention, and why one runs. Every path says what it cannot take. Of the others the winner of a
+race is chosen where one was held (`kernels.race`), else the first in their order."""
 
 import logging
 import os
@@ -15,7 +15,7 @@ ASKED = "REFVID_ATTENTION"  # environment variable: what auto means
 
 @dataclass(frozen=True)
 class Need:
-    """What an evaluation asks of its self-attention, and of whom.
+    """Need of an evaluation: what it asks of its self-attention, and of whom.
 
     bias         log weights on the keys of references (a strength, a fade, a soft mask)
     drops_masks  why a mask would be lost in the attention that the host has, or None
@@ -48,8 +48,8 @@ class PathChoice:
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a race ended: the path that won, None where none was left; medians in milliseconds; why others were left out; and whether it
-    holds for later processes: not where memory ran out."""
+    """Verdict of a race: the path that won, None where none was left; medians in milliseconds; why others
+    were left out. lasting says whether it holds for later processes: not where memory ran out."""
 
     path: str | None
     milliseconds: dict[str, float] = field(default_factory=dict)
@@ -90,7 +90,8 @@ ALL = {path.name: path for path in (*PATHS, *PATHS_BY_NAME.values())}
 
 
 def attention_asked(name: str) -> str:
-    """What a user asks for: `name`, in whose place the environment may say what auto means. ValueError lists the names."""
+    """Attention that a user asks for: `name`, in whose place the environment may say what auto means.
+    ValueError lists the names."""
     said = os.environ.get(ASKED) or ANY_ATTENTION
     for given, where in ((name, "attention"), (said, f"the environment's {ASKED}")):
         if given not in ATTENTION_NAMES:
@@ -99,15 +100,15 @@ def attention_asked(name: str) -> str:
 
 
 def rivals(need: Need) -> tuple[Path, ...]:
-    """The paths that say the same for a need, in their order. Where no key has a weight, torch's own has no part in it:
-    the host's attention runs without a mask."""
+    """The paths that say the same for a need, in their order. Where no key has a weight, torch's own has no
+    part in it: the host's attention runs without a mask."""
     among = (BIAS, SDPA, TRITON) if need.bias else (REMOVAL, TRITON)
     return tuple(path for path in among if path.why_not(need) is None)
 
 
 def choose_path(need: Need, name: str = ANY_ATTENTION, verdict: Verdict | None = None) -> PathChoice:
-    """The path that is asked for where it takes what is needed, or that won a race; else the first of PATHS that does, with
-    the reasons why the ones before it do not. ValueError lists the names."""
+    """Choose the path that is asked for where it takes what is needed, or that won a race. Else it is the
+    first of PATHS that does, with the reasons why the ones before it do not. ValueError lists the names."""
     name = attention_asked(name)
     refused = []
     for path, reason in _order(name, verdict):

@@ -1,5 +1,6 @@
-"""A race between attentions that are exact for the same call: each is held against float64, then they are timed side by
-side on random tensors. Who wins is a property of a GPU and its software, so hosts keep the verdict (`core.verdicts`)."""
+"""Race between attentions that are exact for the same call. Each is held against float64, then they are timed
+side by side on random tensors. Who wins is a property of a GPU and its software, so hosts keep the verdict
+(`core.verdicts`)."""
 
 import math
 import statistics
@@ -29,8 +30,9 @@ Stopwatch = Callable[[Callable[[], object], torch.device], float]
 
 @dataclass(frozen=True)
 class AttentionCall:
-    """One block's self-attention: batch, heads of `size` features, tokens of which the last `references` are not the video's;
-    bias (1 or B, references) on the logits of their keys, and who sees whom, each None where nothing is asked for."""
+    """Call of one block's self-attention: batch, heads of `size` features, tokens of which the last
+    `references` are not the video's. bias (1 or B, references) on the logits of their keys, and who sees
+    whom, each None where nothing is asked for."""
 
     batch: int
     heads: int
@@ -44,8 +46,8 @@ class AttentionCall:
 
     @property
     def kind(self) -> str:
-        """Its class, by all that decides who is fastest: sizes in steps of half an octave, pairs that see each other in
-        tenths. The batch is left out: a host splits it as memory allows."""
+        """Kind of call, by all that decides who is fastest: sizes in steps of half an octave, pairs that see
+        each other in tenths. The batch is left out: a host splits it as memory allows."""
         parts = [
             f"{str(self.dtype).removeprefix('torch.')}, {self.heads} heads of {self.size}",
             f"about {_step(self.tokens)} tokens, {_step(self.references)} of references",
@@ -66,8 +68,8 @@ class AttentionCall:
         return torch.nn.functional.pad(self.bias, (self.tokens - self.bias.shape[-1], 0))
 
     def draw(self) -> QueryKeyValue:
-        """query, key, value (B, N, L, D), tokens before heads in memory. The values of references are as much larger as they
-        are fewer, so that one that is wrongly seen, or not, shows in every query."""
+        """query, key, value (B, N, L, D), tokens before heads in memory. The values of references are as much
+        larger as they are fewer, so that one that is wrongly seen, or not, shows in every query."""
         generator = torch.Generator(self.device).manual_seed(0)  # nobody else's random numbers are used up
         shape = (self.batch, self.tokens, self.heads, self.size)
         query, key, value = (
@@ -87,15 +89,15 @@ class AttentionCall:
 
 @dataclass(frozen=True)
 class Contender:
-    """An attention that says what a call asks for; and, where a user chose it, the same with nothing asked for: what
-    that is off by is allowed."""
+    """Contender: an attention that says what a call asks for. Where a user chose it, plain is the attention
+    with nothing asked for: what that is off by is allowed."""
 
     attend: Attend
     plain: Attend | None = None
 
 
 def milliseconds(call: Callable[[], object], device: torch.device) -> float:
-    """How long a call takes, on the GPU's own clock where it runs on one."""
+    """Time of a call, on the GPU's own clock where it runs on one."""
     if device.type != "cuda":
         started = time.perf_counter()
         call()
@@ -115,9 +117,9 @@ def race(
     clock: Stopwatch = milliseconds,
     tried: Callable[[str], None] = lambda name: None,
 ) -> Verdict:
-    """Who is fastest of those that are right. contenders in the order they are taken in without a race, whose first one
-    of those that are right keeps its place against a gain under GAIN; `tried` is told of each before it runs.
-    Raises what is `out_of_memory` where there is no room to begin."""
+    """Fastest of the contenders that are right. They come in the order they are taken in without a race. The
+    first of those that are right keeps its place against a gain under GAIN; `tried` is told of each before it
+    runs. Raises what is `out_of_memory` where there is no room to begin."""
     values, row, check = call.draw(), call.row(), _Check(call)
     taken: dict[str, list[float]] = {name: [] for name in contenders}
     left_out: dict[str, str] = {}
@@ -141,7 +143,8 @@ def race(
 
 
 def _failure(trial: Callable[[], str | None]) -> str | None:
-    """What a trial says against a contender, or what it raises: that is not for the run for which it is held."""
+    """Reason of a trial against a contender, or what it raises: that is not for the run for which it is
+    held."""
     try:
         return trial()
     except Exception as error:  # noqa: BLE001 - an attention may raise anything
@@ -152,7 +155,7 @@ def _failure(trial: Callable[[], str | None]) -> str | None:
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Whether it says so: torch's own, or another of CUDA's ("Triton Error [CUDA]: out of memory")."""
+    """True where it says so: torch's own, or another of CUDA's ("Triton Error [CUDA]: out of memory")."""
     return isinstance(error, torch.cuda.OutOfMemoryError) or OUT_OF_MEMORY in str(error).lower()
 
 
@@ -178,7 +181,7 @@ class _Check:
         self.keep = None if groups is None else groups.dense(rows)[None]
 
     def why_not(self, contender: Contender, values: QueryKeyValue, row: Tensor | None) -> str | None:
-        """Why a contender is not right; None where it is."""
+        """Reason why a contender is not right; None where it is."""
         off, most = self._error(contender.attend, values, row, self.keep), self.most
         if not off <= most and contender.plain is not None:
             most = max(most, AS_HOST * self._error(contender.plain, values, None, None))

@@ -1,5 +1,5 @@
-"""Masked attention by this package's Triton kernels, as operators of torch: one graph under torch.compile, gradients of
-queries, keys, values and bias."""
+"""Masked attention by this package's Triton kernels, as operators of torch: one graph under torch.compile,
+gradients of queries, keys, values and bias."""
 
 import importlib.util
 import math
@@ -22,7 +22,7 @@ OLDEST = (8, 0)  # compute capability: bf16 products
 
 
 def why_not(device: torch.device, dtype: torch.dtype, head_size: int = HEAD_SIZES[-1]) -> str | None:
-    """Why the kernels cannot run here, or None where they can."""
+    """Reason why the kernels cannot run here, or None where they can."""
     if dtype not in _TYPES:
         return f"the Triton kernel takes bf16, fp16 or fp32, not {str(dtype).removeprefix('torch.')}"
     if head_size > HEAD_SIZES[-1]:
@@ -73,7 +73,7 @@ def attention_over(segments: Segments) -> Attend:
 
 
 def _planned(segments_for: Callable[[Tensor, Tensor], Segments]) -> Attend:
-    """What is seen is worked out at the first call, which gives the lengths, and serves all layers."""
+    """Table of what is seen, worked out at the first call, which gives the lengths; it serves all layers."""
     known: list[tuple[Segments, Tensor]] = []
 
     def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
@@ -94,13 +94,13 @@ def segment_attention(
     bias: Tensor | None = None,
     table: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """softmax(query keyᵀ / √D + bias) value over the keys that each query sees -> the result (B, N, L, D) and the natural
-    log-sum-exp of its logits (B, N, L) fp32.
+    """softmax(query keyᵀ / √D + bias) value over the keys that each query sees -> the result (B, N, L, D) and
+    the natural log-sum-exp of its logits (B, N, L) fp32.
 
-    query (B, N, L, D), key and value (B, N, S, D), of any strides, bf16, fp16 or fp32; bias (B or 1, S); table, the
-    blocks to visit, where known from a call with the same segments. A query that sees nothing gets 0 and -inf. Under
-    autocast query, key and value are taken in its type.
-    ValueError where shapes do not fit or the kernels cannot run.
+    query (B, N, L, D), key and value (B, N, S, D), of any strides, bf16, fp16 or fp32. bias (B or 1, S);
+    table, the blocks to visit, where known from a call with the same segments. A query that sees nothing gets
+    0 and -inf. Under autocast query, key and value are taken in its type. ValueError where shapes do not fit
+    or the kernels cannot run.
     """
     query, key, value = _of_autocast(query, key, value)
     _check(query, key, value, segments, bias)
@@ -117,8 +117,8 @@ def segment_attention(
 
 
 def _of_autocast(*tensors: Tensor) -> list[Tensor]:
-    """In the type of an autocast, as torch's own attention takes them: on CUDA it hands on normalised queries and keys in
-    fp32, beside values in halves."""
+    """Tensors in the type of an autocast, as torch's own attention takes them. On CUDA an autocast hands on
+    normalised queries and keys in fp32, beside values in halves."""
     device = tensors[0].device.type
     if not torch.is_autocast_enabled(device):
         return list(tensors)
@@ -262,5 +262,5 @@ def _bias(bias: Tensor | None, query: Tensor) -> Tensor:
 
 
 def _row(tensor: Tensor) -> int:
-    """How far it is to the next row of a batch: 0 where one row serves all."""
+    """Stride to the next row of a batch: 0 where one row serves all."""
     return tensor.stride(0) if tensor.shape[0] > 1 else 0

@@ -1,5 +1,6 @@
-"""Who sees whom as a few numbers: keys lie in segments, queries hold a word of the segments they see. Blocks of queries
-and keys are sorted from these into seen whole, in part and not at all, without a table of queries by keys."""
+"""Segments: who sees whom as a few numbers. Keys lie in segments, queries hold a word of the segments they
+see. Blocks of queries and keys are sorted from these into seen whole, in part and not at all, without a table
+of queries by keys."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,8 +17,8 @@ NOBODY = -1  # the segment of keys that nobody sees
 
 @dataclass(frozen=True)
 class Segments:
-    """sees (B or 1, L) int32: bit s of a query's word says that it sees segment s. of (B or 1, S) int32: the segment of
-    each key, or NOBODY."""
+    """sees (B or 1, L) int32: bit s of a query's word says that it sees segment s. of (B or 1, S) int32: the
+    segment of each key, or NOBODY."""
 
     sees: Tensor
     of: Tensor
@@ -43,7 +44,7 @@ def kept_keys(keep: Tensor, queries: int) -> Segments:
 
 
 def too_many(groups: Groups) -> str | None:
-    """Why the segments of a sequence in groups are more than the kernels take, or None."""
+    """Reason why the segments of a sequence in groups are more than the kernels take, or None."""
     count = len(_cuts(groups)) - 1
     if count <= MOST:
         return None
@@ -54,7 +55,8 @@ def too_many(groups: Groups) -> str | None:
 
 
 def segments_of(groups: Groups) -> Segments:
-    """The segments of a sequence in groups: pieces of it that no group's keys cut. ValueError for more than MOST."""
+    """The segments of a sequence in groups: pieces of it that no group's keys cut. ValueError for more than
+    MOST."""
     length, device, cuts, reason = len(groups.order), groups.order.device, _cuts(groups), too_many(groups)
     if reason is not None:
         raise ValueError(f"references: {reason}")
@@ -77,20 +79,22 @@ def _cuts(groups: Groups) -> list[int]:
 
 
 def visits(segments: Segments, rows: int, columns: int) -> Tensor:
-    """What each block of `rows` queries visits: (B or 1, query blocks, 2 + key blocks) int32, the number of blocks of
-    `columns` keys of which it sees every pair, the number of those it sees in part, and their numbers in this order."""
+    """Blocks of keys that each block of `rows` queries visits: (B or 1, query blocks, 2 + key blocks) int32.
+    First the number of blocks of `columns` keys of which it sees every pair. Then the number of those it sees
+    in part, and their numbers in this order."""
     return _table(*_seen(segments, rows, columns))
 
 
 def visitors(segments: Segments, rows: int, columns: int) -> Tensor:
-    """The same the other way round, for each block of keys: (B or 1, key blocks, 2 + query blocks) int32."""
+    """Blocks of queries that visit each block of keys: (B or 1, key blocks, 2 + query blocks) int32, as
+    `visits` has them."""
     whole, part = _seen(segments, rows, columns)
     return _table(whole.transpose(1, 2), part.transpose(1, 2))
 
 
 def _seen(segments: Segments, rows: int, columns: int) -> tuple[Tensor, Tensor]:
-    """Blocks seen whole and in part: (B or 1, query blocks, key blocks) bool each. A last block of keys that is not
-    full is seen in part, so that only such blocks are read with a bounds check."""
+    """Blocks seen whole and in part: (B or 1, query blocks, key blocks) bool each. A last block of keys that
+    is not full is seen in part, so that only such blocks are read with a bounds check."""
     bits = torch.arange(MOST, device=segments.of.device, dtype=torch.int32)
     queries, keys = segments.sees.shape[1], segments.of.shape[1]
     real = F.pad(torch.ones(queries, dtype=torch.bool, device=bits.device), (0, -queries % rows))

@@ -1,5 +1,6 @@
-"""Sizes of the kernels' tiles, by architecture and head size: `tiles.json`. Each entry is compiled ahead of time in the
-tests: no spills, shared memory within limits. docs/gpu.md says which were tuned on a GPU; bench/gpu_run.py tunes them."""
+"""Sizes of the kernels' tiles, by architecture and head size: `tiles.json`. Each entry is compiled ahead of
+time in the tests: no spills, shared memory within limits. docs/gpu.md says which were tuned on a GPU;
+bench/gpu_run.py tunes them."""
 
 import json
 from collections.abc import Mapping
@@ -36,8 +37,8 @@ KERNELS = tuple(field.name for field in fields(TilePlan))
 
 
 def read_table(text: str) -> TileTable:
-    """The table that a text of JSON holds: {architecture: {head size: {kernel: [rows, columns, warps, stages]}}}.
-    ValueError names the entry that is broken."""
+    """The table that a text of JSON holds: {architecture: {head size: {kernel: [rows, columns, warps,
+    stages]}}}. ValueError names the entry that is broken."""
     try:
         held = json.loads(text)
     except ValueError as error:
@@ -49,7 +50,7 @@ def read_table(text: str) -> TileTable:
 
 
 def table_text(table: Mapping[Architecture, Mapping[int, TilePlan]]) -> str:
-    """What `read_table` reads, a line a head size."""
+    """Text that `read_table` reads, a line a head size."""
     parts = []
     for name, sizes in table.items():
         lines = [
@@ -100,7 +101,7 @@ INTERPRETER_TILES = TilePlan(*3 * (Tiles(64, 64, 4, 1),))
 
 
 def plan_for(capability: tuple[int, int], size: int, wide: bool) -> TilePlan:
-    """Tiles on a device of this compute capability for heads of `size` features, 64 or 128; `wide`, for fp32."""
+    """Tiles on a device of this compute capability for heads of `size` features, 64 or 128; `wide`: fp32."""
     if wide:
         return WIDE_TILES
     return ARCHITECTURES.get(10 * capability[0] + capability[1], ARCHITECTURES[SMALLEST])[size]

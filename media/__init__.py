@@ -1,4 +1,5 @@
-"""Pictures, masks, films and their sound on disk: one reader and one writer for every option, without ComfyUI.
+"""Pictures, masks, films and their sound on disk: one reader and one writer for every option, without
+ComfyUI.
 
 docs/reading.md says what is read how.
 """

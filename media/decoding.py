@@ -1,4 +1,5 @@
-"""What FFmpeg and Pillow make of a film's file: pictures with their times, upright, with the transparency that was stored."""
+"""Decoding of a film's file by FFmpeg and Pillow: pictures with their times, upright, with the transparency
+that was stored."""
 
 import logging
 import struct
@@ -22,7 +23,8 @@ from .pictures import Unreadable, opened, oriented, require_pixels, values_of
 
 logger = logging.getLogger(__name__)
 MOST_FILM_PIXELS = 1_000_000_000  # of a film's pictures together: 12 GB of numbers
-# Containers of films. Lists of other files (concat, HLS, DASH, SDP) and devices are not among them: a file could name any other.
+# Containers of films. Lists of other files (concat, HLS, DASH, SDP) and devices are not among them: a file
+# could name any other.
 _CONTAINERS = (
     "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,obu,ivf,flv,asf,ogg,mxf,nut,yuv4mpegpipe,dv,apng,gif,"
     "wav,mp3,aac,flac"  # those without a picture are opened to be told so
@@ -52,8 +54,9 @@ _EIGHT_BIT = (
 
 @dataclass
 class Decoded:
-    """Pictures (H, W, 3 or 4) in [0, 1] in the order they are shown; when each begins, in seconds, or None where the file does not
-    say; when the last ends; rates that the file declares, in pictures a second."""
+    """Decoded pictures (H, W, 3 or 4) in [0, 1] in the order they are shown. starts says when each begins, in
+    seconds, or None where the file does not say; end, when the last ends. rates are those that the file
+    declares, in pictures a second."""
 
     pictures: list[Tensor] = field(default_factory=list)
     times: list[Fraction | None] = field(default_factory=list)
@@ -70,8 +73,8 @@ Limit = Callable[[int, int, int], None]  # (pictures so far, height, width); rai
 
 
 def decode_animation(path: Path, what: str, limit: Limit) -> Decoded:
-    """A GIF, an animated PNG or WebP, or a picture as a film of one: by Pillow, which knows where their pictures stand and what stays.
-    ValueError as `pictures.opened` says."""
+    """Decode a GIF, an animated PNG or WebP, or a picture as a film of one. Pillow does it, which knows where
+    their pictures stand and what stays. ValueError as `pictures.opened` says."""
     decoded, now = Decoded(), Fraction(0)
     with opened(path, what) as image:
         hidden = getattr(image, "default_image", False)  # of a PNG: shown by who knows no animations
@@ -89,8 +92,9 @@ def decode_animation(path: Path, what: str, limit: Limit) -> Decoded:
 
 
 def decode_film(path: Path, what: str, limit: Limit) -> Decoded:
-    """The first moving picture of a file that FFmpeg reads. ValueError where there is none, and for a file that is cut short or damaged in
-    a way that FFmpeg notices; pictures it had to guess at are counted in `damaged`."""
+    """Decode the first moving picture of a file that FFmpeg reads. ValueError where there is none, and for a
+    file that is cut short or damaged in a way that FFmpeg notices. Pictures it had to guess at are counted in
+    `damaged`."""
     try:
         with av.open(str(path.resolve()), container_options=OPENING_OPTIONS) as container:
             stream = _picture_stream(container, path, what)
@@ -139,7 +143,7 @@ def _take(frame: Any, stream: Any, decoded: Decoded) -> None:
 
 
 def _step(decoded: Decoded, stream: Any) -> Fraction:
-    """How long a picture lasts that does not say so: as long as the one before it."""
+    """Length of a picture that does not say its own: as long as the one before it."""
     times = [one for one in decoded.times[-2:] if one is not None]
     return times[1] - times[0] if len(times) == 2 else 1 / (stream.average_rate or Fraction(25))
 
@@ -165,7 +169,7 @@ def _require_whole(container: Any, stream: Any, decoded: Decoded, path: Path, wh
 
 
 def _declared_seconds(container: Any, stream: Any) -> Fraction | None:
-    """How long a file says that its picture lasts: of the stream, or Matroska's own word."""
+    """Length of a picture as the file says it: of the stream, or Matroska's own word."""
     if stream.duration:
         return stream.duration * stream.time_base
     text = stream.metadata.get("DURATION")
@@ -177,8 +181,8 @@ def _declared_seconds(container: Any, stream: Any) -> Fraction | None:
 
 
 def pixels_of(frame: Any) -> Tensor:
-    """A frame as (H, W, 3 or 4) in [0, 1]. Colours of half size are interpolated, as ComfyUI does; straight to 8 bits they would be repeated,
-    which leaves steps at every edge."""
+    """A frame as (H, W, 3 or 4) in [0, 1]. Colours of half size are interpolated, as ComfyUI does; straight
+    to 8 bits they would be repeated, which leaves steps at every edge."""
     name = frame.format.name
     alpha = name == "pal8" or any(component.is_alpha for component in frame.format.components)
     if name in _EIGHT_BIT:
@@ -192,7 +196,8 @@ def pixels_of(frame: Any) -> Tensor:
 
 
 def _is_torn(frame: Any) -> bool:
-    """Whether FFmpeg's padding tears a frame: narrow, of odd sides, with colours of a quarter's width, or of two fields of odd height."""
+    """True where FFmpeg's padding tears a frame: narrow, of odd sides, with colours of a quarter's width, or
+    of two fields of odd height."""
     fields = frame.interlaced_frame and frame.height % 4
     return bool(
         frame.width < NARROW or frame.width % 2 or frame.height % 2 or fields or "yuv41" in frame.format.name
@@ -200,15 +205,15 @@ def _is_torn(frame: Any) -> bool:
 
 
 def _whole_numbers(frame: Any, alpha: bool) -> Tensor:
-    """A frame through 8 bits a channel, colours of half size interpolated first: what FFmpeg's padding tears."""
+    """Frame through 8 bits a channel, colours of half size interpolated first: FFmpeg's padding tears it."""
     form = "rgba" if alpha else "rgb24"
     values = frame.reformat(format="yuva444p" if alpha else "yuv444p").to_ndarray(format=form)
     return torch.from_numpy(values.astype(np.float32)) / 255
 
 
 def _widened(frame: Any) -> Any:
-    """With its right column repeated up to a multiple of 32: FFmpeg's conversion to floating numbers reads past the end of other rows, and
-    what it finds there differs from run to run."""
+    """Frame with its right column repeated up to a multiple of 32. FFmpeg's conversion to floating numbers
+    reads past the end of other rows, and what it finds there differs from run to run."""
     more = -frame.width % 32
     if not more:
         return frame
@@ -224,7 +229,8 @@ def _widened(frame: Any) -> Any:
 
 
 def _turned(values: Tensor, frame: Any) -> Tensor:
-    """Upright as the display matrix says (ISO 14496-12, in 16.16 fixed point): x' = a x + c y, y' = b x + d y."""
+    """Upright as the display matrix says (ISO 14496-12, in 16.16 fixed point): x' = a x + c y, y' = b x + d
+    y."""
     matrix = frame.side_data.get(Type.DISPLAYMATRIX)
     if matrix is None:
         return values

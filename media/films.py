@@ -1,4 +1,5 @@
-"""Films and masks of films: files, animations and folders of pictures as numbers in [0, 1], at a constant rate."""
+"""Films and masks of films: files, animations and folders of pictures as numbers in [0, 1], at a constant
+rate."""
 
 import logging
 import re
@@ -26,7 +27,8 @@ class Film:
 
 
 def read_film(path: str | Path, what: str, longest: int) -> Film:
-    """A film's file of no more than `longest` pictures; decoding stops where it has more. ValueError as `read_video` says, and for those."""
+    """A film's file of no more than `longest` pictures; decoding stops where it has more. ValueError as
+    `read_video` says, and for those."""
     if not Path(path).is_file():
         raise ValueError(f"{what}: there is no file {path}")
     pictures, rate = _read(Path(path), what, longest)
@@ -36,18 +38,19 @@ def read_film(path: str | Path, what: str, longest: int) -> Film:
 
 
 def read_video(path: str | Path, what: str) -> Tensor:
-    """-> (F, H, W, 3) float32 in [0, 1]: a film's file, an animation, a picture, or a folder's pictures in the order of the numbers in
-    their names.
+    """-> (F, H, W, 3) float32 in [0, 1]: a film's file, an animation, a picture, or a folder's pictures in
+    the order of the numbers in their names.
 
-    Upright; a variable rate is re-timed to a constant one, which is said. `what` names the input in errors: ValueError for no such
-    file, no moving picture, one that is cut short or damaged, and more than `decoding.MOST_FILM_PIXELS` in all.
+    Upright; a variable rate is re-timed to a constant one, which is said. `what` names the input in errors.
+    ValueError for no such file, no moving picture, one that is cut short or damaged, and more than
+    `decoding.MOST_FILM_PIXELS` in all.
     """
     return _opaque(_read(Path(path), what)[0], path, what)
 
 
 def read_masks(path: str | Path, what: str) -> Tensor:
-    """-> (F, H, W) in [0, 1], a mask for each frame, or (H, W) from a picture: white is the subject; of what is transparent anywhere, what is
-    opaque. Errors as `read_video`'s."""
+    """-> (F, H, W) in [0, 1], a mask for each frame, or (H, W) from a picture: white is the subject; of what
+    is transparent anywhere, what is opaque. Errors as `read_video`'s."""
     masks = mask_of(_read(Path(path), what)[0])
     return masks[0] if _is_picture(Path(path)) else masks
 

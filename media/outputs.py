@@ -1,4 +1,5 @@
-"""Files that a command is to write: looked at before the work, and kept somewhere where they cannot be written after it."""
+"""Files that a command is to write: looked at before the work, and kept somewhere where they cannot be
+written after it."""
 
 import os
 import re
@@ -18,7 +19,8 @@ FRAME_NAME = re.compile(r"\d{5,}\.png")
 
 @dataclass(frozen=True)
 class OutputKind:
-    """What an option writes: the endings it may have, and what a name without one stands for. `says` is for errors."""
+    """Kind of output: the endings it may have, and what a name without one stands for. `says` is for
+    errors."""
 
     says: str
     endings: tuple[str, ...] = ()
@@ -32,8 +34,9 @@ FOLDER = OutputKind("a folder", folder=True)
 
 
 def check_output(path: Path, kind: OutputKind, inputs: Iterable[Path], what: str) -> None:
-    """ValueError, before any work, where `path` cannot become what it is to be: of another ending, a folder or a file where the other is
-    meant, one of the files that are read, or in a place that cannot be written. Nothing is left behind."""
+    """ValueError, before any work, where `path` cannot become what it is to be. It may have another ending,
+    be a folder or a file where the other is meant, or be one of the files that are read. It may also lie in a
+    place that cannot be written. Nothing is left behind."""
     try:
         folder = kind.folder and (path.is_dir() or not path.suffix or not kind.endings)
         if not folder:
@@ -48,7 +51,8 @@ def check_output(path: Path, kind: OutputKind, inputs: Iterable[Path], what: str
 
 
 def require_other(path: Path, inputs: Iterable[Path], what: str) -> None:
-    """ValueError where a file or folder of this name would take the place of a file that is read, or of one in a folder that is."""
+    """ValueError where a file or folder of this name would take the place of what is read: a file, or one in
+    a folder."""
     for one in inputs:
         # a frame of it
         among = path.suffix.lower() in PICTURE_ENDINGS and one.is_dir() and _same(path.parent, one)
@@ -87,7 +91,7 @@ def _endings(kind: OutputKind) -> str:
 
 
 def _holds(folder: Path, file: Path) -> bool:
-    """Whether a file is there and lies in that folder."""
+    """True where a file is there and lies in that folder."""
     return file.is_file() and _same(folder, file.resolve().parent)
 
 
@@ -131,8 +135,8 @@ def written(
     what: str = "--out",
     *plainer: Callable[[Path], Path],
 ) -> None:
-    """`write(path)`. Where that fails, what was made is written to a new folder elsewhere, by `write` or by what is plainer, which says
-    what it wrote; the OSError says where."""
+    """`write(path)`. Where that fails, what was made is written to a new folder elsewhere, by `write` or by
+    what is plainer, which says what it wrote. The OSError says where."""
     try:
         write(path)
         return

@@ -1,4 +1,5 @@
-"""Pictures and masks: a file of any bit depth, palette, orientation or transparency as numbers in [0, 1], and back."""
+"""Pictures and masks: a file of any bit depth, palette, orientation or transparency as numbers in [0, 1], and
+back."""
 
 import logging
 import struct
@@ -31,8 +32,8 @@ class Unreadable(ValueError):
 def read_picture(path: str | Path, what: str) -> Tensor:
     """-> (H, W, 3), or (H, W, 4) where the file has transparency, float32 in [0, 1], upright as EXIF says.
 
-    `what` names the input in errors. Of an animated file the first picture, which is said. ValueError for no such file, no picture,
-    a damaged one, and more pixels than Pillow's limit.
+    `what` names the input in errors. Of an animated file the first picture, which is said. ValueError for no
+    such file, no picture, a damaged one, and more pixels than Pillow's limit.
     """
     with opened(path, what) as picture:
         if count_of(picture) > 1:
@@ -41,12 +42,13 @@ def read_picture(path: str | Path, what: str) -> Tensor:
 
 
 def read_mask(path: str | Path, what: str) -> Tensor:
-    """-> (H, W) in [0, 1]: white is the subject; of a file that is transparent anywhere, what is opaque. Errors as `read_picture`'s."""
+    """-> (H, W) in [0, 1]: white is the subject; of a file that is transparent anywhere, what is opaque.
+    Errors as `read_picture`'s."""
     return mask_of(read_picture(path, what)[None])[0]
 
 
 def mask_of(pictures: Tensor) -> Tensor:
-    """Pictures (F, H, W, 3 or 4) as masks (F, H, W): their alpha where any is below 1, else their luminance."""
+    """Pictures (F, H, W, 3 or 4) as masks (F, H, W): their alpha where any is below 1, else luminance."""
     if pictures.shape[-1] == 4 and bool((pictures[..., 3] < 1).any()):
         return pictures[..., 3]
     return (pictures[..., :3] @ torch.tensor(LUMINANCE)).clamp(0, 1)
@@ -72,7 +74,8 @@ def to_bytes(values: Tensor) -> np.ndarray:
 
 @contextmanager
 def opened(path: str | Path, what: str) -> Iterator[Image.Image]:
-    """An image file, its size checked before anything is decoded; whatever is wrong with it, in the block too, is a ValueError."""
+    """An image file, its size checked before anything is decoded; whatever is wrong with it, in the block
+    too, is a ValueError."""
     if Path(path).is_dir():
         raise Unreadable(f"{what}: {path} is a folder; needed a picture")
     if not Path(path).is_file():
@@ -95,7 +98,7 @@ def opened(path: str | Path, what: str) -> Iterator[Image.Image]:
 
 
 def is_image(path: Path) -> bool:
-    """Whether Pillow knows the file's kind, whatever state it is in."""
+    """True where Pillow knows the file's kind, whatever state it is in."""
     try:
         with Image.open(path, formats=FORMATS):
             return True
@@ -133,7 +136,8 @@ def values_of(picture: Image.Image, path: str | Path, what: str) -> Tensor:
 
 
 def _require_known(picture: Image.Image, path: str | Path, what: str) -> None:
-    """ValueError for what Pillow and OpenCV read wrongly in silence; and its own scale for a grey of few bits that is transparent."""
+    """ValueError for what Pillow and OpenCV read wrongly in silence; and its own scale for a grey of few bits
+    that is transparent."""
     tags, tiles = getattr(picture, "tag_v2", {}), getattr(picture, "tile", ())
     bits, turned = tags.get(_BITS, (8,)), tags.get(_ORIENTATION, 1) > 4
     if len(bits) > 1 and max(bits) > 8 and tags.get(_PLANAR) == 2:
@@ -151,7 +155,7 @@ def _require_known(picture: Image.Image, path: str | Path, what: str) -> None:
 
 
 def has_alpha(picture: Image.Image) -> bool:
-    """Whether an image has a channel of transparency, or a colour that is transparent."""
+    """True where an image has a channel of transparency, or a colour that is transparent."""
     return picture.has_transparency_data
 
 
@@ -162,8 +166,8 @@ def _eight_bit(picture: Image.Image) -> Tensor:
 
 
 def _deep_grey(picture: Image.Image, path: str | Path, what: str) -> Tensor:
-    """Grey of 9 to 16 bits, of 32 bits where a PNG or PGM has 16 (Pillow widens them), or floating; with the one grey that is
-    transparent, if any is."""
+    """Grey of 9 to 16 bits, of 32 bits where a PNG or PGM has 16 (Pillow widens them), or floating. The one
+    grey that is transparent comes with it, if any is."""
     stored = np.asarray(picture)
     values, tags = stored.astype(np.float64), getattr(picture, "tag_v2", {})
     if picture.mode == "F":
@@ -187,7 +191,8 @@ def _deep_grey(picture: Image.Image, path: str | Path, what: str) -> Tensor:
 
 
 def _sixteen_bit_colour(picture: Image.Image, path: str | Path) -> Tensor | None:
-    """All bits of a PNG or TIFF of 16 bits a channel, of which Pillow reads the upper 8, by OpenCV; None for any other."""
+    """All bits of a PNG or TIFF of 16 bits a channel, of which Pillow reads the upper 8, by OpenCV; None for
+    any other."""
     tiles = getattr(picture, "tile", ())
     raw = tiles[0][3] if tiles else ""
     form = raw if isinstance(raw, str) else raw[0] if raw else ""
@@ -223,7 +228,8 @@ def _upright(values: Tensor, picture: Image.Image) -> Tensor:
 
 
 def oriented(values: Tensor, transposed: bool, upside_down: bool, mirrored: bool) -> Tensor:
-    """A picture (H, W, C) with its diagonal as axis, then top and bottom, then left and right changed for each other."""
+    """A picture (H, W, C) with its diagonal as axis, then top and bottom, then left and right changed for
+    each other."""
     values = values.transpose(0, 1) if transposed else values
     flips = [axis for axis, flip in ((0, upside_down), (1, mirrored)) if flip]
     return (values.flip(flips) if flips else values).contiguous()

@@ -1,4 +1,5 @@
-"""A film's sound beside new pictures: as it is where the file holds it, else encoded, from the first picture on."""
+"""A film's sound beside new pictures: as it is where the file holds it, else encoded, from the first picture
+on."""
 
 import logging
 from collections.abc import Iterator
@@ -26,8 +27,9 @@ BIT_RATE = 192_000
 
 
 def sound_packets(film: Any, container: "Container", source: Path, stack: ExitStack) -> list[Iterator[Any]]:
-    """For each sound of `source` a stream in `film`, which is being written, and its packets. Time 0 is the first picture of `source`.
-    `stack` keeps the source open. What nobody can decode is left out, and that is said."""
+    """Streams of sound in `film`, which is being written, one for each of `source`, and their packets. Time 0
+    is the first picture of `source`. `stack` keeps the source open. What nobody can decode is left out, and
+    that is said."""
     if not has_sound(source):
         return []
     with av.open(str(source.resolve()), container_options=OPENING_OPTIONS) as looked_at:
@@ -54,7 +56,7 @@ def sound_packets(film: Any, container: "Container", source: Path, stack: ExitSt
 
 
 def has_sound(source: str | Path) -> bool:
-    """Whether a film has any sound; an animation of Pillow's has none."""
+    """True where a film has any sound; an animation of Pillow's has none."""
     if is_image(Path(source)):
         return False
     with av.open(str(Path(source).resolve()), container_options=OPENING_OPTIONS) as film:
@@ -78,7 +80,7 @@ def _copied(heard: Any, stream: Any, target: Any) -> Iterator[Any]:
 
 
 def _sound_stream(film: Any, stream: Any, encoder: str) -> Any:
-    """At the source's rate, or the next that the encoder has; in its channels, or two."""
+    """Stream at the source's rate, or the next that the encoder has; in its channels, or two."""
     rate = min(RATES[encoder], key=lambda one: (one < stream.rate, abs(one - stream.rate)))
     channels = stream.codec_context.layout.nb_channels
     if channels not in LAYOUTS:
@@ -104,7 +106,7 @@ def _encoded(heard: Any, stream: Any, target: Any, begins: Fraction) -> Iterator
 
 
 def _graph(frame: Any, target: Any) -> Graph:
-    """From frames like this one, which may be of another format than its stream says, to those of an encoder."""
+    """Resampler of frames like this one, which may differ from its stream's word, to those of an encoder."""
     graph = Graph()
     like = {
         "sample_rate": frame.sample_rate,

@@ -12,19 +12,21 @@ FINEST = 1001  # largest denominator of a measured rate: 30000/1001 is televisio
 
 @dataclass(frozen=True)
 class Timed:
-    """Which picture is shown at each of the places of a constant rate, and that rate, in pictures a second."""
+    """Pictures that are shown at the places of a constant rate, and that rate, in pictures a second."""
 
     shown: list[int]
     rate: Fraction
 
 
 def constant_rate(times: Sequence[Fraction], end: Fraction, declared: Iterable[Fraction | None]) -> Timed:
-    """times: when each picture begins to be shown, in seconds, ascending; end: when the last one ceases to be.
+    """times: when each picture begins to be shown, in seconds, ascending; end: when the last one ceases to
+    be.
 
-    Every picture once, at the first of the rates declared, the mean one in whole numbers and the mean one at which each lies less than half a picture from its time.
-    Else re-timed (our choice): a place shows the latest picture whose time rounds to it or earlier, so that the length is kept to half a
-    picture, at the fastest declared rate up to FASTEST, which loses the fewest pictures, or that of the median step. ValueError for
-    times that do not ascend.
+    Every picture once, at the first rate at which each lies less than half a picture from its time. The rates
+    are those declared, the mean one in whole numbers and the mean one. Else re-timed [choice: re-timing]: a
+    place shows the latest picture whose time rounds to it or earlier, so that the length is kept to half a
+    picture. The rate is then the fastest declared up to FASTEST, which loses the fewest pictures, or that of
+    the median step. ValueError for times that do not ascend.
     """
     if any(later <= earlier for earlier, later in itertools.pairwise(times)) or end <= times[-1]:
         raise ValueError("its timestamps do not ascend")

@@ -32,8 +32,8 @@ LIMITED = 1  # and for the range 16…235
 
 @dataclass(frozen=True)
 class Container:
-    """A file that FFmpeg writes: its format, the encoder of pictures with its options, the kinds of sound that it holds, and the encoder
-    for others."""
+    """Container that FFmpeg writes: its format, the encoder of pictures with its options, the kinds of sound
+    that it holds, and the encoder for others."""
 
     format: str
     encoder: str
@@ -61,11 +61,12 @@ _TICKS = {".gif": 100, ".webp": 1000}  # of an animation's clock in a second
 def write_video(
     path: str | Path, video: Tensor, fps: int | Fraction, sound: str | Path | None = None
 ) -> None:
-    """video (3, F, H, W) in [-1, 1], at `fps` pictures a second, as the path's ending says: H.264 (.mp4, .mov, .mkv), VP9 (.webm), .gif,
-    .webp, or without one a folder of PNGs. Sides are even for H.264 and VP9. BT.709, as ComfyUI's SaveVideo.
+    """video (3, F, H, W) in [-1, 1], at `fps` pictures a second, as the path's ending says: H.264 (.mp4,
+    .mov, .mkv), VP9 (.webm), .gif, .webp, or without one a folder of PNGs. Sides are even for H.264 and VP9.
+    BT.709, as ComfyUI's SaveVideo.
 
-    sound: a film whose sound is kept, from its first picture on, where the format holds any. OSError where the file cannot be
-    written: what was made is then kept elsewhere, which the error says.
+    sound: a film whose sound is kept, from its first picture on, where the format holds any. OSError where
+    the file cannot be written: what was made is then kept elsewhere, which the error says.
     """
     frames, path = to_bytes(video.permute(1, 2, 3, 0) / 2 + 0.5), Path(path)
     if sound is not None and path.suffix.lower() not in CONTAINERS and has_sound(sound):
@@ -88,7 +89,7 @@ def _writer(path: Path) -> Callable[[np.ndarray, Fraction, Any, Path], object]:
 
 
 def _folder(frames: np.ndarray, folder: Path) -> Path:
-    """00000.png, 00001.png … in a folder that is ours, in the place of those that were there. -> the folder."""
+    """00000.png, 00001.png … in a folder of this pack's, in place of those that were there. -> it."""
     require_frames(folder, "--out")
     if folder.is_dir():
         release(folder, [one.name for one in folder.iterdir() if one.name != MARK])

@@ -1,1 +1,1 @@
-"""A plain torch Wan 2.1/2.2 backbone with the original key names: DiT, VAE, text encoder, sampler, loading."""
+"""Wan 2.1/2.2 as a plain torch backbone, with original key names: DiT, VAE, text, sampler, loading."""

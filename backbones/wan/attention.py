@@ -15,8 +15,8 @@ EPSILON = 1e-6
 
 @dataclass(frozen=True)
 class Context:
-    """What cross-attention reads: text (B, S, C), its key bias (B, S), image tokens (B, 257, C) where trained, and how
-    the text is read."""
+    """Context of cross-attention: text (B, S, C), its key bias (B, S), image tokens (B, 257, C) where
+    trained, and how the text is read."""
 
     text: Tensor
     text_bias: Tensor | None = None
@@ -25,7 +25,8 @@ class Context:
 
 
 class RMSNorm(nn.RMSNorm):
-    """With the weight in the features' type, which is what the fused kernels ask for under autocast."""
+    """RMS norm with its weight in the features' type, which is what the fused kernels ask for under
+    autocast."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)

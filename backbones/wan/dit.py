@@ -1,7 +1,7 @@
 """The Wan 2.1/2.2 video DiT (arXiv 2503.20314) in plain torch, with the original parameter names.
 
-One safetensors file loads here and in ComfyUI. The forward differs from the published one in a single place: extra
-tokens may follow the video (`Tail`). They share every block and are cut off before the head.
+One safetensors file loads here and in ComfyUI. The forward differs from the published one in a single place:
+extra tokens may follow the video (`Tail`). They share every block and are cut off before the head.
 """
 
 import torch
@@ -47,7 +47,8 @@ class Block(nn.Module):
         attend: Attend = attend_all,
         readers: int | None = None,
     ) -> Tensor:
-        """tokens (B, L, C), modulation (B, 1 or L, 6, C) -> (B, L, C); only the first `readers` tokens read the text, or all"""
+        """tokens (B, L, C), modulation (B, 1 or L, 6, C) -> (B, L, C); only the first `readers` tokens read
+        the text, or all"""
         shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = (
             self.modulation.unsqueeze(0) + modulation
         ).unbind(2)
@@ -147,8 +148,9 @@ class WanDiT(nn.Module):
     ) -> Tensor:
         """Flow velocity.
 
-        latent (B, in_channels, F, H, W), H and W whole tokens; timestep (B,) or, one per frame, (B, F), in 0…1000; context
-        (B, S, text_width); context_bias (B, S); image_features (B, 257, 1280). -> (B, out_channels, F, H, W)
+        latent (B, in_channels, F, H, W), H and W whole tokens; timestep (B,) or, one per frame, (B, F), in
+        0…1000; context (B, S, text_width); context_bias (B, S); image_features (B, 257, 1280). -> (B,
+        out_channels, F, H, W)
         """
         return self.through(latent, timestep, context, context_bias, image_features, tail, identities)[0]
 
@@ -162,7 +164,8 @@ class WanDiT(nn.Module):
         tail: Tail | None = None,
         identities: IdentityTokens | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """What `forward` gives, and the tail's tokens after the last block (B, R, C)."""
+        """Run `forward` with a tail. -> what `forward` gives, and the tail's tokens after the last block (B,
+        R, C)."""
         grid = (latent.shape[2], latent.shape[3], latent.shape[4])
         frames, video = grid[0], self.embed_patches(latent)
         time, modulation = self.embed_time(timestep)
@@ -187,7 +190,8 @@ class WanDiT(nn.Module):
         return self.to_latent(tokens[:, :length], time, grid), tokens[:, length:]
 
     def to_latent(self, tokens: Tensor, time: Tensor, grid: tuple[int, int, int]) -> Tensor:
-        """Tokens after the last block (B, L, C), time (B, 1 or L, C) -> velocity (B, out_channels, F, H, W) of a latent of grid (F, H, W)"""
+        """Tokens after the last block (B, L, C), time (B, 1 or L, C) -> velocity (B, out_channels, F, H, W)
+        of a latent of grid (F, H, W)"""
         frames, rows, columns = self.geometry.tokens(*grid)
         return rearrange(
             self.head(tokens, time),
@@ -219,7 +223,8 @@ class WanDiT(nn.Module):
         return time, self.time_projection(time).unflatten(2, (6, self.config.width))
 
     def _tail_modulation(self, modulation: Tensor, timestep: Tensor, tail: Tail, length: int) -> Tensor:
-        """With a timestep per frame the tail takes the noisiest: replaced frames are clean, the rest is the clock."""
+        """Modulation of the tail. Where the timestep is per frame the tail takes the noisiest: given frames
+        are clean, the rest is the clock."""
         if timestep.ndim == 1 and tail.clock is None:
             return modulation
         noisiest = timestep.amax(dim=1) if timestep.ndim == 2 else timestep

@@ -1,5 +1,5 @@
-"""What Wan's files in original format say of their models' sizes, for both hosts: by shapes and metadata alone, before
-anything is read."""
+"""Sizes of Wan's models, from their files in original format, for both hosts: by shapes and metadata alone,
+before anything is read."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ PREFIXES = (
     "net.",
     "model.",
 )  # of a DiT's keys, as ComfyUI knows them
-# Ends of keys that quantised files hold beside their weights, as ComfyUI knows them; and of the file as a whole.
+# Ends of keys that quantised files hold beside their weights, as ComfyUI knows them; and one key of the file.
 QUANTISED = (
     ".comfy_quant",
     ".weight_scale",
@@ -51,8 +51,8 @@ WAN_2_2_VAE = "decoder.upsamples.0.upsamples.0.residual.2.weight"  # in it, and 
 
 
 def bare_dit(state: Mapping[str, _ValueT], name: str) -> dict[str, _ValueT]:
-    """A DiT's tensors without the prefix that all of them have, SAMA's modules left out. ValueError where some
-    have another prefix than the others: what loads them would lose one kind."""
+    """A DiT's tensors without the prefix that all of them have, SAMA's modules left out. ValueError where
+    some have another prefix than the others: what loads them would lose one kind."""
     mine = [key for key in state if not is_module_key(key)]
     prefix = prefix_of(mine[0]) if mine else ""
     odd = [key for key in mine if prefix_of(key) != prefix]
@@ -94,8 +94,8 @@ class DiTConfig:
 
 
 def dit_config(state: Mapping[str, Tensor], metadata: dict[str, str], name: str) -> DiTConfig:
-    """Sizes from `bare_dit`'s shapes; the number of heads from metadata "config", else width / 128. ValueError
-    for a key that is missing or of another rank, and for metadata that says something else."""
+    """Sizes from `bare_dit`'s shapes; the number of heads from metadata "config", else width / 128.
+    ValueError for a key that is missing or of another rank, and for metadata that says something else."""
     shape = Shapes(state, name)
     width, in_channels = shape.sides("patch_embedding.weight", 5)[:2]
     mark = shape.sides("head.modulation", 3)  # by which core knows a Wan, and its width
@@ -166,7 +166,7 @@ def encoder_weights(state: dict[str, _ValueT]) -> dict[str, _ValueT]:
 
 
 def umt5_sizes(state: Mapping[str, Tensor], name: str) -> UMT5Sizes:
-    """Sizes from the shapes of a text encoder's file. ValueError where it is no UMT5, or holds no tokenizer."""
+    """Sizes from the shapes of a text encoder's file. ValueError where it is no UMT5, or has no tokenizer."""
     shape = Shapes(state, name, UMT5)
     vocabulary, width = shape.sides("shared.weight", 2, MOST_WORDS)
     pieces = shape.sides(TOKENIZER, 1, MOST_TOKENIZER)
@@ -206,7 +206,7 @@ def require_tokenizer(pieces: bytes, vocabulary: int, name: str) -> None:
 
 
 def _layers(state: Mapping[str, Tensor], prefix: str, name: str) -> int:
-    """How many layers a file holds, numbered from 0."""
+    """Number of layers in a file, numbered from 0."""
     numbers = {key.removeprefix(prefix).split(".")[0] for key in state if key.startswith(prefix)}
     if len(numbers) > MOST_LAYERS:
         raise ValueError(f"{name} has {len(numbers)} layers {prefix}…; needed at most {MOST_LAYERS}")
@@ -220,10 +220,12 @@ def _layers(state: Mapping[str, Tensor], prefix: str, name: str) -> int:
 
 
 def vae_width(state: Mapping[str, Tensor], name: str) -> int:
-    """Channels of a Wan VAE's last layer's input, and of a 2.1's first layer; ValueError where it is no Wan VAE."""
+    """Channels of a Wan VAE's last layer's input, and of a 2.1's first layer; ValueError where it is no Wan
+    VAE."""
     return Shapes(state, name, WAN_VAE).sides("decoder.head.0.gamma", 4)[0]
 
 
 def vae22_widths(state: Mapping[str, Tensor], name: str) -> tuple[int, int]:
-    """Channels of a Wan 2.2 VAE's first layer and of its last one's input; ValueError where it is no Wan VAE."""
+    """Channels of a Wan 2.2 VAE's first layer and of its last one's input. ValueError where it is no
+    Wan VAE."""
     return Shapes(state, name, WAN_VAE).sides("encoder.conv1.weight", 5)[0], vae_width(state, name)

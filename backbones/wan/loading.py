@@ -35,10 +35,11 @@ FOREIGN_KEYS = {
 def load_dit(
     path: str | Path, dtype: torch.dtype = torch.float32, device: str = "cpu", what: str = "--dit"
 ) -> tuple[WanDiT, dict[str, str]]:
-    """A Wan DiT in original format: T2V (16 channels), I2V and Fun-InP (36), TI2V (48, of a masked input 100), SAMA's without its
-    modules (`load_modules`).
+    """A Wan DiT in original format: T2V (16 channels), I2V and Fun-InP (36), TI2V (48, of a masked input
+    100), SAMA's without its modules (`load_modules`).
 
-    -> (model in eval mode, the file's metadata). ValueError where the file is another variant or a key is missing.
+    -> (model in eval mode, the file's metadata). ValueError where the file is another variant or a key is
+    missing.
     """
     name = f"{what}: {Path(path).name}"
     shapes, metadata = read_shapes(path, what)
@@ -49,7 +50,8 @@ def load_dit(
 def load_modules(
     path: str | Path, dtype: torch.dtype = torch.float32, device: str = "cpu", what: str = "--dit"
 ) -> SemanticModules | None:
-    """SAMA's modules in a file, in eval mode; None where it holds none. ValueError where it holds some of them only."""
+    """SAMA's modules in a file, in eval mode; None where it holds none. ValueError where it holds some of
+    them only."""
     shapes = semantic_state(read_shapes(path, what)[0])
     if not shapes:
         return None
@@ -78,8 +80,8 @@ def load_vae(
     needed: Geometry | None = None,
     by: str = "this",
 ) -> WanVAE:
-    """A Wan 2.1 or 2.2 VAE in original format, of any width, in eval mode. ValueError for the one where the other is
-    `needed`, `by` something that is named."""
+    """A Wan 2.1 or 2.2 VAE in original format, of any width, in eval mode. ValueError for the one where the
+    other is `needed`, `by` something that is named."""
     name = f"{what}: {Path(path).name}"
     shapes, _ = read_shapes(path, what)
     found = WAN_2_2 if WAN_2_2_VAE in shapes else WAN_2_1

@@ -52,10 +52,10 @@ OTHERS = (
 
 @torch.no_grad()
 def merge_lora(dit: WanDiT, lora: dict[str, Tensor], strength: float = 1.0, what: str = "--lora") -> None:
-    """Add strength · alpha / rank · B A to the weights it names, in place, alpha being the rank where a file
-    has none; or what `diff` and `diff_b` say; with `dora_scale` bring the rows or columns to the norms it
-    gives, as ComfyUI does. ValueError as `changes` says, and for a strength that is no number: nothing is
-    changed then."""
+    """Merge a LoRA in place: add strength · alpha / rank · B A to the weights it names, alpha being the rank
+    where a file has none. `diff` and `diff_b` are added as they are. `dora_scale` brings the rows or columns
+    to the norms it gives, as ComfyUI does. ValueError as `changes` says, and for a strength that is no
+    number: nothing is changed then."""
     if not math.isfinite(strength):
         raise ValueError(f"{what}: strength is {strength}; needed a number")
     weights: dict[str, Tensor] = dict(dit.named_parameters())
@@ -95,7 +95,7 @@ def _changed(weight: Tensor, parts: dict[str, Tensor], strength: float) -> Tenso
 
 
 def _decomposed(weight: Tensor, low: Tensor, norms: Tensor) -> Tensor:
-    """DoRA (arXiv 2402.09353) as ComfyUI computes it: over the outputs the norms are those of the weight as
+    """DoRA (arXiv 2402.09353) as ComfyUI computes it. Over the outputs the norms are those of the weight as
     it was, over the inputs those of the changed one."""
     changed = weight + low
     over_outputs = len(norms) == len(weight)

@@ -1,4 +1,5 @@
-"""Euler steps along the rectified flow, on the schedule that ComfyUI calls "simple" (equal to it at any step count)."""
+"""Euler steps along the rectified flow, on the schedule that ComfyUI calls "simple" (equal to it at any step
+count)."""
 
 import math
 from collections.abc import Callable
@@ -12,7 +13,8 @@ _TICKS = WAN_2_1.clock  # of the schedule a model was trained on, one to a times
 
 
 def flow_sigmas(steps: int, shift: float) -> Tensor:
-    """Noise levels of a run, 1 … 0, (steps + 1,): shift·t / (1 + (shift - 1)·t) (SD3, arXiv 2403.03206, eq. 23)."""
+    """Noise levels of a run, 1 … 0, (steps + 1,): shift·t / (1 + (shift - 1)·t) (SD3, arXiv 2403.03206, eq.
+    23)."""
     if steps < 1:
         raise ValueError(f"steps is {steps}; at least 1 is needed")
     if not 0 < shift < math.inf:
@@ -30,7 +32,8 @@ def sample_euler(
     sigmas: Tensor,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """Integrate dx/dσ = velocity(x, σ) from noise. velocity takes (latent, sigma scalar); noise (B, C, F, H, W)."""
+    """Integrate dx/dσ = velocity(x, σ) from noise. velocity takes (latent, sigma scalar); noise (B, C, F, H,
+    W)."""
     latent, steps = noise * sigmas[0], len(sigmas) - 1
     for i in range(steps):
         latent = latent + (sigmas[i + 1] - sigmas[i]) * velocity(latent, sigmas[i])

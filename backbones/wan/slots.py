@@ -7,20 +7,20 @@ from .geometry import WAN_2_1, WAN_2_2
 
 
 def slots_1_3b() -> SlotsConfig:
-    """For Wan 2.1 1.3B."""
+    """Sizes for Wan 2.1 1.3B."""
     return SlotsConfig(channels=WAN_2_1.channels, context=1536)
 
 
 def slots_14b() -> SlotsConfig:
-    """For Wan 2.1 and 2.2 14B."""
+    """Sizes for Wan 2.1 and 2.2 14B."""
     return replace(slots_1_3b(), context=5120)
 
 
 def slots_5b() -> SlotsConfig:
-    """For Wan 2.2 TI2V-5B."""
+    """Sizes for Wan 2.2 TI2V-5B."""
     return replace(slots_1_3b(), channels=WAN_2_2.channels, context=3072)
 
 
 def slots_demo() -> SlotsConfig:
-    """For the demo model: less than 1 MB in fp16."""
+    """Sizes for the demo model: less than 1 MB in fp16."""
     return SlotsConfig(channels=WAN_2_1.channels, context=256, width=128, place_width=16, frames=17, size=80)

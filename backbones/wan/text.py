@@ -1,4 +1,5 @@
-"""UMT5 of any size (transformers), in the file format ComfyUI uses: encoder weights and `spiece_model` in one file."""
+"""UMT5 of any size (transformers), in the file format ComfyUI uses: encoder weights and `spiece_model` in one
+file."""
 
 from dataclasses import astuple
 from pathlib import Path
@@ -37,7 +38,8 @@ class TextEncoder:
         self.tokenizer = SentencePieceProcessor(model_proto=spiece_model)
 
     def tokenize(self, prompts: list[str]) -> Tensor:
-        """-> token ids (B, S) int64, each row ending with </s>, padded with 0 to the longest. ValueError for bytes that are no text."""
+        """-> token ids (B, S) int64, each row ending with </s>, padded with 0 to the longest. ValueError for
+        bytes that are no text."""
         for prompt in prompts:
             if not prompt.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in prompt):
                 raise ValueError(f"prompt: {prompt!r} is no text in UTF-8")
@@ -58,7 +60,7 @@ class TextEncoder:
         return states * attended.unsqueeze(-1)
 
     def tensors(self) -> dict[str, Tensor]:
-        """What its file holds: every weight once, and the tokenizer."""
+        """Tensors of its file: every weight once, and the tokenizer."""
         weights = {k: v for k, v in self.model.state_dict().items() if k != "encoder.embed_tokens.weight"}
         return {**weights, "spiece_model": torch.frombuffer(bytearray(self.spiece_model), dtype=torch.uint8)}
 
@@ -85,10 +87,15 @@ def load_text_encoder(
 
 
 def fold_padding(states: Tensor, tokens: Tensor, length: int = CONTEXT_LENGTH) -> tuple[Tensor, Tensor]:
-    """The same cross-attention over fewer tokens: `length - n` equal padding tokens are one token counted that often.
+    """Fold the padding of cross-attention's text: `length - n` equal padding tokens are one token counted
+    that often.
 
-    states (B, S, C), zero on padding; tokens (B, S) -> context (B, S + 1, C) and key bias (B, S + 1): 0 for a word,
-    log(length - n) for the one padding token, -inf for the rest. Exact (softmax over repeated keys).
+    states (B, S, C), zero on padding; tokens (B, S) -> context (B, S + 1, C) and key bias (B, S + 1). The
+    bias is 0 for a word, log(length - n) for the one padding token, -inf for the rest. Exact (softmax over
+    repeated keys).
+
+    states (B, S, C), zero on padding; tokens (B, S) -> context (B, S + 1, C) and key bias (B, S + 1): 0 for a
+    word, log(length - n) for the one padding token, -inf for the rest. Exact (softmax over repeated keys).
     """
     words = tokens.ne(PADDING)
     context = nn.functional.pad(states, (0, 0, 0, 1))

@@ -1,4 +1,5 @@
-"""The Wan 2.1 video VAE in plain torch, with the original parameter names: causal in time, 8x8 in space, 4 in time.
+"""The Wan 2.1 video VAE in plain torch, with the original parameter names: causal in time, 8x8 in space, 4 in
+time.
 
 Frame 0 stands alone, every later latent frame covers four pictures.
 """
@@ -33,7 +34,8 @@ class VAEEncoder(nn.Module):
         )
 
     def stages(self, width: int) -> list[nn.Module]:
-        """From `width` channels to four times as many, on an eighth of the rows and columns and a quarter of the frames."""
+        """From `width` channels to four times as many, on an eighth of the rows and columns and a quarter of
+        the frames."""
         stages: list[nn.Module] = [Residual(width, width), Residual(width, width), Downsample(width, False)]
         stages += [Residual(width, 2 * width), Residual(2 * width, 2 * width), Downsample(2 * width, True)]
         stages += [
@@ -111,8 +113,9 @@ class WanVAE(nn.Module):
         return self.conv1.weight.device
 
     def encode(self, video: Tensor, chunk: int = WAN_2_1.group) -> Tensor:
-        """video (B, 3, F, H, W) in [-1, 1], F = 4k + 1, H and W multiples of the stride; `chunk` pictures at a time, a
-        multiple of 4: more is faster and takes more memory. -> latent (B, channels, k + 1, H/stride, W/stride), normalised."""
+        """video (B, 3, F, H, W) in [-1, 1], F = 4k + 1, H and W multiples of the stride. `chunk` pictures go
+        at a time, a multiple of 4: more is faster and takes more memory. -> latent (B, channels, k + 1,
+        H/stride, W/stride), normalised."""
         _check_clip(video, chunk, self.geometry)
         past: Past = {}
         seen = rearrange(video, "b c f (h q) (w r) -> b (c r q) f h w", q=self.fold, r=self.fold)
@@ -122,8 +125,8 @@ class WanVAE(nn.Module):
         return (latent - self.mean.to(latent)) / self.deviation.to(latent)
 
     def decode(self, latent: Tensor, chunk: int = 1) -> Tensor:
-        """latent (B, channels, k + 1, h, w), normalised; `chunk` latent frames at a time. -> video (B, 3, 4k + 1, H, W),
-        stride times as high and wide, unclamped."""
+        """latent (B, channels, k + 1, h, w), normalised; `chunk` latent frames at a time. -> video (B, 3, 4k
+        + 1, H, W), stride times as high and wide, unclamped."""
         raw = self.conv2(latent * self.deviation.to(latent) + self.mean.to(latent), {})
         past: Past = {}
         pieces = [raw[:, :, :1], *raw[:, :, 1:].split(chunk, dim=2)] if raw.shape[2] > 1 else [raw]

@@ -1,8 +1,8 @@
-"""The Wan 2.2 video VAE (TI2V-5B's) in plain torch, with the original parameter names: causal in time, 16x16 in space, of
-which 2x2 are pixels folded into channels, 4 in time, 48 channels.
+"""Wan 2.2's video VAE (TI2V-5B's) in plain torch, with the original parameter names. It is causal in time and
+has 48 channels: 16x16 in space, of which 2x2 are pixels folded into channels, and 4 in time.
 
-It differs from Wan 2.1's by that fold, and by shortcuts around every stage: means of the cells that a stage makes one of,
-and copies of the cell that it makes many of.
+It differs from Wan 2.1's by that fold, and by shortcuts around every stage. They are means of the cells that
+a stage makes one of, and copies of the cell that it makes many of.
 """
 
 from typing import ClassVar
@@ -32,8 +32,8 @@ LATENT_DEVIATION_48 = (0.4765, 1.0364, 0.4514, 1.1677, 0.5313, 0.4990, 0.4818, 0
 
 
 class AverageDown(nn.Module):
-    """Cells of `frames` x `side` x `side` as one; its channels are means of theirs, of neighbours among (channel, frame,
-    row, column) in this order. A first frame alone has zeros before it."""
+    """Cells of `frames` x `side` x `side` as one; its channels are means of theirs, of neighbours among
+    (channel, frame, row, column) in this order. A first frame alone has zeros before it."""
 
     def __init__(self, channels_out: int, frames: int, side: int):
         super().__init__()
@@ -49,8 +49,8 @@ class AverageDown(nn.Module):
 
 
 class CopyUp(Remembers, nn.Module):
-    """A cell as `frames` x `side` x `side`: channels are repeated, then dealt over (channel, frame, row, column) in this
-    order. The first frame stays one, the last of its copies."""
+    """A cell as `frames` x `side` x `side`: channels are repeated, then dealt over (channel, frame, row,
+    column) in this order. The first frame stays one, the last of its copies."""
 
     def __init__(self, channels_out: int, frames: int, side: int):
         super().__init__()
@@ -69,7 +69,8 @@ class CopyUp(Remembers, nn.Module):
 
 
 class DownStage(Remembers, nn.Module):
-    """Residual blocks, then half the rows and columns where `in_space` and half the frames where `in_time`, beside a mean."""
+    """Residual blocks, then half the rows and columns where `in_space` and half the frames where `in_time`,
+    beside a mean."""
 
     def __init__(self, channels_in: int, channels_out: int, in_time: bool, in_space: bool):
         super().__init__()
@@ -82,8 +83,8 @@ class DownStage(Remembers, nn.Module):
 
 
 class UpStage(Remembers, nn.Module):
-    """Residual blocks, then twice the rows and columns where `in_space` and twice the frames where `in_time`, beside copies;
-    a stage that keeps its size has no shortcut."""
+    """Residual blocks, then twice the rows and columns where `in_space` and twice the frames where `in_time`,
+    beside copies. A stage that keeps its size has no shortcut."""
 
     def __init__(self, channels_in: int, channels_out: int, in_time: bool, in_space: bool):
         super().__init__()
@@ -125,7 +126,8 @@ class Decoder22(VAEDecoder):
 
 
 class Wan22VAE(WanVAE):
-    """The same with 48 channels and a stride of 16; the published one is 160 wide and its decoder 256."""
+    """VAE of Wan 2.2, with 48 channels and a stride of 16; the published one is 160 wide and its decoder
+    256."""
 
     statistics = (LATENT_MEAN_48, LATENT_DEVIATION_48)
     parts = (Encoder22, Decoder22)

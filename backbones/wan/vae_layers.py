@@ -1,7 +1,7 @@
-"""What the Wan VAEs are built of, in plain torch, with the original parameter names: layers that are causal in time.
+"""Layers of the Wan VAEs, causal in time, in plain torch, with the original parameter names.
 
-A clip is coded in chunks; what a layer must remember of the past travels in a dict keyed by layer, so that a clip in
-any chunking gives the same numbers.
+A clip is coded in chunks; what a layer must remember of the past travels in a dict keyed by layer. A clip in
+any chunking then gives the same numbers.
 """
 
 from collections.abc import Iterable
@@ -43,8 +43,8 @@ class CausalConv(Remembers, nn.Conv3d):
         super().__init__(
             channels_in, channels_out, kernel, (frame_stride, 1, 1), (0, kernel[1] // 2, kernel[2] // 2)
         )
-        # True: only the tap of the present frame is used (the others must be zero), which makes the layer a picture
-        # convolution and training on a CPU three times cheaper. See training/base/vae.py.
+        # True: only the tap of the present frame is used (the others must be zero), which makes the layer a
+        # picture convolution and training on a CPU three times cheaper. See training/base/vae.py.
         self.present_only = False
 
     def forward(self, x: Tensor, past: Past) -> Tensor:

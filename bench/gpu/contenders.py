@@ -26,9 +26,9 @@ PROBED = 2  # heads that are held against float64
 
 @dataclass(frozen=True)
 class Contender:
-    """A way to attend. make, what it prepares once for a scene; of, the scenes it is for; module, the package it needs;
-    error, how far it may be off; on_cpu, whether it runs there forward, and backward; removes, that it is given the kept
-    tokens alone."""
+    """Contender: a way to attend. make, what it prepares once for a scene; of, the scenes it is for; module,
+    the package it needs. error, how far it may be off; on_cpu, whether it runs there forward, and backward.
+    removes, that it is given the kept tokens alone."""
 
     name: str
     make: Callable[[Scene], Attend]
@@ -40,7 +40,7 @@ class Contender:
     removes: bool = False
 
     def why_not(self, dry: bool, backward: bool) -> str | None:
-        """Why it cannot be asked here, or None."""
+        """Reason why it cannot be asked here, or None."""
         if backward and not self.gradients:
             return "it has no gradients"
         if self.module is not None and importlib.util.find_spec(self.module) is None:
@@ -104,7 +104,8 @@ def groups(scene: Scene) -> Attend:
 
 
 def flex(scene: Scene) -> Attend:
-    """FlexAttention, compiled, with block lists from the same segments: `create_block_mask` would hold a whole table."""
+    """FlexAttention, compiled, with block lists from the same segments: `create_block_mask` would hold a
+    whole table."""
     from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
     sees, of = scene.segments.sees[0], scene.segments.of[0]
@@ -171,7 +172,8 @@ CONTENDERS = (
 
 
 def given(contender: Contender, scene: Scene, values: list[Tensor]) -> list[Tensor]:
-    """query, key and value as a contender is handed them; removal happens once a generation, not in a call."""
+    """query, key and value as a contender is handed them. Removal happens once a generation, not in a
+    call."""
     if not contender.removes:
         return values
     assert scene.kept is not None
@@ -179,8 +181,8 @@ def given(contender: Contender, scene: Scene, values: list[Tensor]) -> list[Tens
 
 
 def error(contender: Contender, attend: Attend, scene: Scene, values: list[Tensor], backward: bool) -> float:
-    """Of some queries against float64; backward, the largest error of the three gradients that these queries alone would
-    have, which are exact without a table of queries by keys."""
+    """Error of some queries against float64. backward, the largest error of the three gradients that these
+    queries alone would have, which are exact without a table of queries by keys."""
     rows = scene.rows()
     own = [value.detach().requires_grad_(backward) for value in given(contender, scene, values)]
     out = attend(*own)

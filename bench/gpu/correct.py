@@ -18,7 +18,8 @@ FOLDERS = ("tests/kernels", "tests/gpu")
 TAIL = 6000  # characters of the output that are kept
 LOUD = "!! NOT RUN"
 ENDS = 15  # seconds left to write what was found
-# Slim machines lack pytest-timeout, whose setting pyproject.toml has; what torch warns of on a GPU is not judged here.
+# Slim machines lack pytest-timeout, whose setting pyproject.toml has.
+# What torch warns of on a GPU is not judged here.
 PLAIN = ("-o", "addopts=--import-mode=importlib", "-W", "default", "-p", "no:cacheprovider", "-ra")
 
 
@@ -56,11 +57,11 @@ def _no_comfyui() -> str | None:
 
 
 def run_tests(command: list[str], until: float) -> dict:
-    """What became of the tests: counts, names of those that passed and failed, the end of the output. failed: why that
-    is no success."""
+    """Run the tests. -> counts, names of those that passed and failed, the end of the output. failed: why
+    that is no success."""
     with tempfile.TemporaryDirectory() as folder:
         report, log = Path(folder, "report.xml"), Path(folder, "log")
-        # Safe path: `python -m pytest` would put our folder on the import path, where rooms shadow others' modules.
+        # Safe path: `python -m pytest` would put our folder on the import path, where rooms shadow others'.
         environment = {**os.environ, "PYTHONSAFEPATH": "1"}
         with log.open("wb") as output:
             code = run_group(

@@ -1,4 +1,5 @@
-"""The device that is measured: a CUDA GPU, or in a dry run the CPU with stand-ins for its events and its memory."""
+"""The device that is measured: a CUDA GPU, or in a dry run the CPU with stand-ins for its events and its
+memory."""
 
 import gc
 import hashlib
@@ -20,7 +21,7 @@ Call = Callable[[], object]
 
 
 class StandIn:
-    """What is used of `torch.cuda`, where there is none."""
+    """Stand-in for `torch.cuda`, of what is used of it, where there is none."""
 
     class Event:
         def __init__(self, enable_timing: bool) -> None:
@@ -39,8 +40,8 @@ class StandIn:
 
 @dataclass(frozen=True)
 class Patience:
-    """How long two calls are measured side by side: seconds of warming up, rounds, and seconds after which `least` are
-    enough."""
+    """Patience of a measurement of two calls side by side: seconds of warming up, rounds, and seconds after
+    which `least` are enough."""
 
     warm: float = 0.2
     least: int = 5
@@ -49,7 +50,7 @@ class Patience:
 
 
 class Device:
-    """Where everything of a part runs."""
+    """Device on which everything of a part runs."""
 
     def __init__(self, dry: bool, until: float) -> None:
         """until: the time of `time.monotonic` at which the part ends."""
@@ -62,7 +63,8 @@ class Device:
         self.cuda: Any = StandIn if dry else torch.cuda
         self.at = torch.device("cpu" if dry else "cuda")
         self.patience = Patience(0.0, 1, 1, 0.0) if dry else Patience()
-        # Written between two runs: nothing is left of the last one in the cache. The H200's is 50 MB, a B200's 126 MB.
+        # Written between two runs: nothing is left of the last one in the cache.
+        # The H200's is 50 MB, a B200's 126 MB.
         self._cache = torch.empty(1 << (4 if dry else 26), dtype=torch.int32, device=self.at)
 
     def normal(self, *shape: int, seed: int = 0, dtype: torch.dtype = torch.bfloat16) -> Tensor:
@@ -70,7 +72,7 @@ class Device:
         return torch.randn(shape, generator=generator, device=self.at, dtype=dtype)
 
     def seconds(self, call: Call) -> float:
-        """What a call takes on the device."""
+        """Seconds that a call takes on the device."""
         begin, end = (self.cuda.Event(enable_timing=True) for _ in range(2))
         self._cache.zero_()
         begin.record()
@@ -80,8 +82,8 @@ class Device:
         return begin.elapsed_time(end) / 1e3
 
     def pair(self, first: Call, second: Call, least: int | None = None) -> Ratio:
-        """Seconds of `first` / seconds of `second`, in turns, which of them begins in turns too, over `least` rounds or more.
-        Both have run before, so that all is compiled."""
+        """Seconds of `first` / seconds of `second`, in turns, which of them begins in turns too, over `least`
+        rounds or more. Both have run before, so that all is compiled."""
         patience, pairs = self.patience, []
         enough = patience.least if self.dry or least is None else least
         self._warm(first, second)
@@ -97,7 +99,7 @@ class Device:
         return ratio_of(pairs)
 
     def rounds(self, calls: list[Callable[[], float]]) -> list[list[float]]:
-        """What every call says of itself, round by round. All have run before."""
+        """Results of every call, round by round. All have run before."""
         self._warm(*calls)
         return [[call() for call in calls] for _ in range(self.patience.most)]
 
@@ -124,7 +126,7 @@ class Device:
         self.cuda.empty_cache()
 
     def broken(self) -> bool:
-        """Whether an error has left the device unusable to this process."""
+        """True where an error has left the device unusable to this process."""
         try:
             self.cuda.synchronize()
             self._cache.zero_()
@@ -134,7 +136,7 @@ class Device:
         return False
 
     def machine(self) -> dict:
-        """What results depend on, and would be told of them."""
+        """Facts that results depend on, and would be told of them."""
         cuda = not self.dry
         return {
             **machine(),
@@ -150,6 +152,6 @@ def wants_dry() -> bool:
 
 
 def _digest(folder: Path) -> str:
-    """Of the code that is measured."""
+    """Digest of the code that is measured."""
     files = sorted(file for end in ("py", "json") for file in folder.rglob(f"*.{end}"))
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]

@@ -1,5 +1,5 @@
-"""What of this pack could run otherwise on a GPU than where it was tested, how a GPU's results show it, and what stands behind
-it as long as they do not."""
+"""Features of this pack that could run otherwise on a GPU than where they were tested. Each says how a GPU's
+results show it, and what stands behind it as long as they do not."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,8 @@ INTERPRETER = "Triton's interpreter on the CPU (`tests/kernels`)"
 
 @dataclass(frozen=True)
 class Feature:
-    """part, whose results would show it; named, a pattern of the tests or cases that do; instead, what there is without."""
+    """part, whose results would show it; named, a pattern of the tests or cases that do; instead, what there
+    is without."""
 
     name: str
     part: str

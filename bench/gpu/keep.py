@@ -1,4 +1,5 @@
-"""Results of a run into the tree: the files themselves, lines of bench/results.csv, tiles, plots, docs/gpu.md. Imports no torch."""
+"""Results of a run into the tree: the files themselves, lines of bench/results.csv, tiles, plots,
+docs/gpu.md. Imports no torch."""
 
 import importlib.util
 import json
@@ -19,8 +20,8 @@ TILES, RESULTS = "kernels/tiles.json", "bench/results.csv"
 
 
 def keep(folder: Path, root: Path) -> None:
-    """Take what a folder holds into the tree at `root`. ValueError where it holds nothing, something broken, or what a dry
-    run made: nothing is then changed."""
+    """Take what a folder holds into the tree at `root`. ValueError where it holds nothing, something broken,
+    or what a dry run made: nothing is then changed."""
     sheets = read_folder(folder)
     dry = [part for part, sheet in sheets.items() if sheet.dry]
     if dry:
@@ -36,7 +37,7 @@ def keep(folder: Path, root: Path) -> None:
 
 
 def rehearse(folder: Path, root: Path) -> None:
-    """The same with what a dry run made, into a copy of what it changes."""
+    """Keep what a dry run made in a copy of what it changes."""
     with tempfile.TemporaryDirectory() as place:
         tree = Path(place)
         for name in (TILES, "kernels/tiles.py", RESULTS):

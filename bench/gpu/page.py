@@ -1,4 +1,5 @@
-"""docs/gpu.md, made from the results that are kept in the tree: what ran on which GPU, and what no GPU stands behind."""
+"""docs/gpu.md, made from the results that are kept in the tree: what ran on which GPU, and what no GPU stands
+behind."""
 
 import re
 from collections import Counter
@@ -61,7 +62,8 @@ def render(root: Path) -> str:
 
 
 def covered(feature: Feature, kept: list[Kept]) -> bool:
-    """Whether some GPU stands behind a feature: tests of it passed and none failed, or figures of it are there."""
+    """True where some GPU stands behind a feature: tests of it passed and none failed, or figures of it are
+    there."""
     for one in kept:
         sheet = one.sheets.get(feature.part)
         if sheet is not None and _stands(feature, sheet):
@@ -113,7 +115,7 @@ def _device(one: Kept, root: Path) -> list[str]:
 
 
 def plots_of(device: str) -> dict[str, str]:
-    """What a GPU's plots show, and their files' names."""
+    """Plots of a GPU: what they show, and their files' names."""
     return {
         "Times of others over ours, with quartiles": f"gpu_{slug(device)}_ratios.png",
         "Milliseconds of a call by tokens": f"gpu_{slug(device)}_times.png",
@@ -177,7 +179,7 @@ def _tiles(sheet: Sheet) -> str:
 
 
 def _rest(sheet: Sheet) -> str:
-    """What came to nothing, and what was not run."""
+    """Lines on what came to nothing, and what was not run."""
     lines = [f"- failed: {name}: {reason}" for name, reason in sheet.failed.items()]
     reasons = Counter(
         (split(name)[1], found["left_out"]) for name, found in sheet.cases.items() if "left_out" in found

@@ -16,7 +16,7 @@ MOST = 60  # bars: the first cases are those of most value
 
 
 def draw_all(kept: list[Kept], root: Path) -> int:
-    """The two plots of every GPU that has figures."""
+    """Draw both plots of every GPU that has figures."""
     drawn = 0
     for one in kept:
         timed = timed_of(one)

@@ -1,4 +1,5 @@
-"""What is measured: sequences of video and reference tokens at Wan's sizes, and who sees whom in them."""
+"""Scenes that are measured: sequences of video and reference tokens at Wan's sizes, and who sees whom in
+them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ LEVELS = (-0.75, 0.5, -0.25, 0.25)  # log strengths of references in turn; exact
 
 @dataclass(frozen=True)
 class Sizes:
-    """Latent frames, token rows and columns by name; models by name; references beside the first, usual number."""
+    """Latent frames, token rows and columns by name; models by name; references beside the first, usual
+    number."""
 
     grids: dict[str, tuple[int, int, int]]
     models: dict[str, DiTConfig]
@@ -71,14 +73,14 @@ def removed(device: Device, grid: Grid, count: int) -> Scene:
 
 
 def strength(device: Device, grid: Grid, count: int) -> Scene:
-    """The same, every reference with a strength of its own."""
+    """Scene in which every reference has a strength of its own."""
     scene, one = removed(device, grid, count), kept_tokens(grid)
     levels = [0.0] * scene.video + [LEVELS[k % len(LEVELS)] for k in range(count) for _ in range(one)]
     return Scene(scene.video, scene.segments, torch.tensor([levels], device=device.at))
 
 
 def regions(device: Device, grid: Grid, count: int) -> Scene:
-    """The same, every reference seen by its own columns of the video."""
+    """Scene in which every reference is seen by its own columns of the video."""
     video, one = video_tokens(grid), kept_tokens(grid)
     owner = torch.arange(video) % grid[2] * count // grid[2]
     of = torch.cat([torch.zeros(video), torch.arange(1, count + 1).repeat_interleave(one)])
@@ -120,12 +122,12 @@ def video_tokens(grid: Grid) -> int:
 
 
 def kept_tokens(grid: Grid) -> int:
-    """Of one reference."""
+    """Kept tokens of one reference."""
     return int(KEPT * grid[1] * grid[2])
 
 
 def groups_of(seen: Segments) -> Groups:
-    """The same as groups of queries that see the same keys, each over those alone: the pack's way without a kernel."""
+    """Groups of queries that see the same keys, each over those alone: the pack's way without a kernel."""
     words, of = seen.sees[0].cpu(), seen.of[0].cpu()
     cuts = [0, *((of[1:] != of[:-1]).nonzero()[:, 0] + 1).tolist(), len(of)]
     keys, queries = [], []

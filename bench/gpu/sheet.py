@@ -21,7 +21,7 @@ class Case:
 
 @dataclass
 class Sheet:
-    """What a part has found: by case, in the order of the run.
+    """Sheet of a part's results: by case, in the order of the run.
 
     machine  what it was run on and with
     dry      run on a CPU with stand-ins: figures that mean nothing
@@ -38,12 +38,12 @@ class Sheet:
 
     @property
     def done(self) -> bool:
-        """Whether no case is left."""
+        """True where no case is left."""
         return self.left == []
 
     @property
     def failed(self) -> dict[str, str]:
-        """Why cases came to nothing, by name."""
+        """Reasons why cases came to nothing, by name."""
         return {name: found["failed"] for name, found in self.cases.items() if "failed" in found}
 
     def write(self, folder: Path) -> None:
@@ -73,7 +73,7 @@ def read_sheet(file: Path) -> Sheet:
 
 
 def found_sheet(folder: Path, part: str) -> Sheet | None:
-    """The part's results so far, or None where there are none; a broken file is told of, and as good as none."""
+    """Results of the part so far, or None where there are none; a broken file is told of, as good as none."""
     file = file_of(folder, part)
     try:
         return read_sheet(file) if file.exists() else None
@@ -83,8 +83,8 @@ def found_sheet(folder: Path, part: str) -> Sheet | None:
 
 
 def begin_sheet(folder: Path, part: str, machine: dict, dry: bool) -> Sheet:
-    """`found_sheet`, or a fresh one. ValueError where the results are of another machine, other versions or other kernels:
-    figures of two are not mixed."""
+    """`found_sheet`, or a fresh one. ValueError where the results are of another machine, other versions or
+    other kernels: figures of two are not mixed."""
     sheet = found_sheet(folder, part)
     if sheet is None:
         return Sheet(part, machine, dry)
@@ -104,8 +104,8 @@ def work(
     clock: Callable[[], float] = time.monotonic,
     broken: Callable[[], bool] = lambda: False,
 ) -> bool:
-    """Run the cases that the sheet does not hold, in their order; none is started after `until`. -> True where the device
-    is broken, so that the cases left need a new process."""
+    """Run the cases that the sheet does not hold, in their order; none is started after `until`. -> True
+    where the device is broken, so that the cases left need a new process."""
     sheet.left = [case.name for case in cases if case.name not in sheet.cases]
     for case in cases:
         if case.name in sheet.cases:
@@ -129,7 +129,7 @@ def work(
 
 
 def settle(sheet: Sheet, found: dict, folder: Path) -> None:
-    """What came of the case that ran."""
+    """Record what came of the case that ran."""
     assert sheet.now is not None and sheet.left is not None
     sheet.cases[sheet.now] = found
     sheet.left.remove(sheet.now)
@@ -138,7 +138,7 @@ def settle(sheet: Sheet, found: dict, folder: Path) -> None:
 
 
 def brief(found: dict) -> str:
-    """What a case has found, in a few words."""
+    """Result of a case, in a few words."""
     if reason := found.get("failed") or found.get("left_out"):
         return reason
     if "ratio" in found:

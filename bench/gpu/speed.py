@@ -1,5 +1,5 @@
-"""The part `speed`: attention calls and whole steps at Wan's sizes, this pack's kernel against everything else that masks
-attention. What is not within its error of float64 gets no speed."""
+"""The part `speed`: attention calls and whole steps at Wan's sizes, this pack's kernel against everything
+else that masks attention. What is not within its error of float64 gets no speed."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -24,8 +24,8 @@ SHOWN = ("a strength each", "a region each", "masked-out tokens hidden")
 
 @dataclass(frozen=True)
 class Call:
-    """An attention call: what is seen, heads and their size, whether with gradients; errors, ours against float64, once it
-    is known."""
+    """An attention call: what is seen, heads and their size, whether with gradients; errors, ours against
+    float64, once it is known."""
 
     make: Callable[[], Scene]
     heads: int
@@ -35,8 +35,8 @@ class Call:
 
 
 def speed(device: Device) -> list[Case]:
-    """In order of value: what is asked first of the largest model, its steps, gradients, the smaller model, other numbers
-    of references, larger videos."""
+    """Cases in order of value: the largest model first, then its steps, gradients and the smaller model.
+    Other numbers of references and larger videos come last."""
     sizes = TINY if device.dry else REAL
     smallest, *larger = sizes.grids
     cases: list[Case] = []
@@ -85,7 +85,7 @@ def _steps(device: Device, sizes: Sizes, size: str, model: str) -> list[Case]:
 
 
 def compare(device: Device, call: Call, contender: Contender) -> dict:
-    """One contender beside ours: the error of both, times, peak memory in MiB. left_out, why it got no speed."""
+    """Contender beside ours: the error of both, times, peak memory in MiB. left_out, why it got no speed."""
     backward = call.backward
     reason = contender.why_not(device.dry, backward)
     if reason is not None:

@@ -14,7 +14,8 @@ from .device import Device
 from .scenes import KINDS, Scene, groups_of
 
 TEXT = 512  # tokens, as Wan pads every prompt
-# How far two ways may be apart after all layers, relative to the result; each call was held against float64 before.
+# How far two ways may be apart after all layers, relative to the result.
+# Each call was held against float64 before.
 APART = 0.1
 # What torch's attention is called in a kind of scene, without the kernel.
 STEPS = {"a strength each": "one bias per key", "a region each": "groups", "nothing masked": "removal"}
@@ -53,7 +54,7 @@ def compare_steps(
 
 
 def torchs(scene: Scene) -> Attend:
-    """What the pack does without its kernel: one call where a bias says everything, else groups."""
+    """Attention of the pack without its kernel: one call where a bias says everything, else groups."""
     seen = scene.segments
     whole = bool((seen.sees == 1).all() and (seen.of == 0).all())
     return attend_all if whole else in_groups(attend_all, groups_of(seen))

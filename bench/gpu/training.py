@@ -1,6 +1,7 @@
-"""The part `training`: one step of masked training at the size of Wan 1.3B, LoRA on self-attention, forward and backward, by this
-pack's kernel and by a key bias of minus infinity. Small as long as the trainer is the demo's: without gradient checkpointing a
-whole clip fits no card, so shorter ones are tried too. To be filled in with the trainer's own peaks and speed."""
+"""The part `training`: one step of masked training at the size of Wan 1.3B, LoRA on self-attention, forward
+and backward. It is timed by this pack's kernel and by a key bias of minus infinity. Small as long as the
+trainer is the demo's: without gradient checkpointing a whole clip fits no card, so shorter ones are tried
+too. To be filled in with the trainer's own peaks and speed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,7 +41,7 @@ def training(device: Device) -> list[Case]:
 
 
 class Words:
-    """In place of a text encoder: the same states for every prompt."""
+    """Stand-in for a text encoder: equal states for every prompt."""
 
     def __init__(self, states: Tensor) -> None:
         self._states = states

@@ -1,5 +1,5 @@
-"""The part `tiles`: sizes of the kernels' tiles, tried on this GPU. What spills registers, does not fit or is wrong is
-dropped and named; the fastest over all shapes is taken where it gains enough."""
+"""The part `tiles`: sizes of the kernels' tiles, tried on this GPU. What spills registers, does not fit or is
+wrong is dropped and named; the fastest over all shapes is taken where it gains enough."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -95,7 +95,8 @@ def tiles(device: Device) -> list[Case]:
 
 
 def tune(device: Device, kernel: str, size: int) -> dict:
-    """The candidates of one kernel on all shapes: gains over the tiles in use, why some were dropped, and the one to take."""
+    """The candidates of one kernel on all shapes: gains over the tiles in use, why some were dropped, and the
+    one to take."""
     device.settle()
     plan = segment_attention._plan(device.normal(1, 1, 1, size))
     used: Tiles = getattr(plan, kernel)
@@ -177,7 +178,8 @@ def planned(plan: TilePlan, spy: Callable = LAUNCH) -> Iterator[None]:
 def _why_not(
     device: Device, kernel: str, plan: TilePlan, scene: Scene, values: list[Tensor], candidate: bool
 ) -> str | None:
-    """Why these tiles are dropped: they do not fit, are wrong, or spill; the tiles in use may, what gains on them shows."""
+    """Reason why these tiles are dropped: they do not fit, are wrong, or spill. The tiles in use may; what
+    gains on them shows."""
     backward = kernel != "forward"
     try:
         spills = launch(device, kernel, plan, scene, values).spills

@@ -1,1 +1,2 @@
-"""The Triton kernels. Importing this package needs Triton; `kernels.segment_attention` asks first whether it can run."""
+"""The Triton kernels. Importing this package needs Triton; `kernels.segment_attention` asks first whether it
+can run."""

@@ -1,6 +1,7 @@
-"""Attention over segments, backward: FlashAttention-2 (arXiv 2307.08691, algorithm 2) in two kernels, one for queries and
-one for keys, values and the keys' bias. Each result is summed by one program in one order: no atomics, the same bits
-every time. The gradient of the log-sum-exp enters through `Delta` = rowsum(dOut Out) - dLse."""
+"""Attention over segments, backward: FlashAttention-2 (arXiv 2307.08691, algorithm 2) in two kernels, one for
+queries and one for keys, values and the keys' bias. Each result is summed by one program in one order: no
+atomics, the same bits every time. The gradient of the log-sum-exp enters through `Delta` = rowsum(dOut Out) -
+dLse."""
 
 import triton
 import triton.language as tl
@@ -10,7 +11,7 @@ from .common import LOG2_E, dot, load_inside, seen_pairs
 
 @triton.jit
 def _logs(at, inside):
-    """Log-sum-exp of queries, of base 2. What saw nothing gets +inf, which makes its weights 0 and not a NaN."""
+    """Log-sum-exp of queries, of base 2. What saw nothing gets +inf, which makes its weights 0, not a NaN."""
     lse = tl.load(at, mask=inside, other=float("inf"))
     return tl.where(lse == float("-inf"), float("inf"), lse)
 
@@ -112,7 +113,8 @@ def backward_keys(
     heads, queries, keys, visitors_row, scale,
     HAS_BIAS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, D: tl.constexpr,
 ):  # fmt: skip
-    """Gradients of one block of keys of one head; GradKey, GradValue (B, N, S, D) and GradBias (B, N, S) contiguous."""
+    """Gradients of one block of keys of one head; GradKey, GradValue (B, N, S, D) and GradBias (B, N, S)
+    contiguous."""
     block, b, n = tl.program_id(0), tl.program_id(1) // heads, tl.program_id(1) % heads
     b, n = b.to(tl.int64), n.to(tl.int64)
     column, row, feature = block * COLUMNS + tl.arange(0, COLUMNS), tl.arange(0, ROWS), tl.arange(0, D)

@@ -1,4 +1,5 @@
-"""What the kernels share. Triton's interpreter, which runs them without a GPU, takes no bf16 products."""
+"""Parts that the kernels share. Triton's interpreter, which runs them without a GPU, takes no bf16
+products."""
 
 import os
 
@@ -14,7 +15,8 @@ UNSEEN = tl.constexpr(
 
 @triton.jit
 def dot(a, b, acc):
-    """acc + a b in fp32; fp32 operands are not rounded to tf32. The interpreter would multiply the bits of bf16."""
+    """acc + a b in fp32; fp32 operands are not rounded to tf32. The interpreter would multiply the bits of
+    bf16."""
     if _INTERPRETED:
         a = a.to(tl.float32)
         b = b.to(tl.float32)
@@ -32,5 +34,6 @@ def load_inside(pointer, inside, BOUNDED: tl.constexpr):
 
 @triton.jit
 def seen_pairs(words, segments):
-    """Which queries (rows) see which keys (columns): words and segments shaped to broadcast."""
+    """Pairs of queries (rows) and keys (columns) that see each other: words and segments shaped to
+    broadcast."""
     return ((words >> tl.maximum(segments, 0)) & 1 != 0) & (segments >= 0)

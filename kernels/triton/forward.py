@@ -1,5 +1,5 @@
-"""Attention over segments, forward: FlashAttention-2's online softmax (arXiv 2307.08691, algorithm 1) over the blocks of
-keys that a block of queries sees; blocks seen whole need no test of their pairs."""
+"""Attention over segments, forward: FlashAttention-2's online softmax (arXiv 2307.08691, algorithm 1) over
+the blocks of keys that a block of queries sees. Blocks seen whole need no test of their pairs."""
 
 import triton
 import triton.language as tl
@@ -45,8 +45,8 @@ def forward(
     heads, queries, keys, visits_row, scale,
     HAS_BIAS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, D: tl.constexpr,
 ):  # fmt: skip
-    """One block of queries of one head. Out in its own type, Lse (B, N, L) fp32, of base 2; 0 and -inf where a query sees
-    nothing."""
+    """One block of queries of one head. Out in its own type, Lse (B, N, L) fp32, of base 2; 0 and -inf where
+    a query sees nothing."""
     block, b, n = tl.program_id(0), tl.program_id(1) // heads, tl.program_id(1) % heads
     b, n = b.to(tl.int64), n.to(tl.int64)
     row, column, feature = block * ROWS + tl.arange(0, ROWS), tl.arange(0, COLUMNS), tl.arange(0, D)
