@@ -30,7 +30,7 @@ class Ratio:
 
 
 def ratio_of(pairs: Sequence[tuple[float, float]]) -> Ratio:
-    """From the seconds of A and B, measured side by side."""
+    """Ratio of the seconds of A and B, measured side by side."""
     ratios = [first / second for first, second in pairs]
     spread = quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else None
     own, others = (1e3 * median(side) for side in zip(*pairs, strict=True))

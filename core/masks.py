@@ -1,4 +1,4 @@
-"""From pixel masks to what the DiT can express. 1 = belongs to the reference, 0 = background."""
+"""Masks of pixels as what the DiT can express. 1 = belongs to the reference, 0 = background."""
 
 import torch
 import torch.nn.functional as F

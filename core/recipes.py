@@ -36,7 +36,7 @@ class Recipe:
     fill        what stands where a picture is masked out or padded, 0…1
     keeps_padding  tokens of the padding stay in the sequence, because the weights were trained with them
     masked_input   the recipe fills a (latent, mask, latent) patch embedding, 36 channels on Wan 2.1
-    own_source  each reference is a stream with the video's positions and a source id of its own; otherwise
+    own_source  each reference is a stream with the video's positions and a source id of its own. Otherwise
                 reference k stands at frame F + k, right after a video of F latent frames
     null_pass   what the negative conditioning has of the references, for samplers that do not build their
                 passes. It keeps them, drops them, or has zero latents in their places

@@ -39,8 +39,8 @@ _SWING = torch.tensor(
     [[0.0, 0, 0, 0], [0.16, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0.22, 0.22], [0, 0, 0.22, -0.22]]
 )
 # Toys of a video stand on a grid of 16 pixels of 80, which is one token, and travel one token to either side:
-# a small model then draws the same pieces wherever a toy stands. In order: across the path, from the middle to
-# either end of it, from the middle to a pair's lanes.
+# a small model then draws the same pieces wherever a toy stands. In order: across the path, from the middle
+# to either end of it, from the middle to a pair's lanes.
 _GRID = _TRAVEL = _LANE = 0.4
 _ALONE, _BESIDE = 0.5, 0.36  # half a toy's extent alone and in pairs
 _CHUNK = 64  # clips rendered together: the planes stay small, whatever the number of clips asked for

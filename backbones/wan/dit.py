@@ -64,7 +64,7 @@ class Block(nn.Module):
 
 
 class Head(nn.Module):
-    """From tokens to the values of their patch."""
+    """Head of the DiT: from tokens to the values of their patch."""
 
     def __init__(self, config: DiTConfig):
         super().__init__()

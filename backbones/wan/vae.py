@@ -34,8 +34,8 @@ class VAEEncoder(nn.Module):
         )
 
     def stages(self, width: int) -> list[nn.Module]:
-        """From `width` channels to four times as many, on an eighth of the rows and columns and a quarter of
-        the frames."""
+        """Stages from `width` channels to four times as many, on an eighth of the rows and columns and a
+        quarter of the frames."""
         stages: list[nn.Module] = [Residual(width, width), Residual(width, width), Downsample(width, False)]
         stages += [Residual(width, 2 * width), Residual(2 * width, 2 * width), Downsample(2 * width, True)]
         stages += [
