@@ -66,9 +66,9 @@ class Controls:
 
     strength  weight of its keys in every attention: 1 untouched, its limit at 0 is removal
     sees      what its own tokens read. "all": the video and the other references. "video": the video and
-              itself. "itself": itself alone. "frames": itself and one latent frame of the video in turn, whose
-              results it averages (VideoMaker, arXiv 2412.19645 §3). Two references read each other only where
-              both see "all"
+              itself. "itself": itself alone. "frames": itself and one latent frame of the video in turn,
+              whose results it averages (VideoMaker, arXiv 2412.19645 §3). Two references read each other only
+              where both see "all"
     soft      a token that its mask covers by a share counts by that share, not fully
     """
 

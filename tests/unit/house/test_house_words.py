@@ -1,4 +1,4 @@
-"""How docstrings are written: a noun or verb of the field first, and short sentences."""
+"""How docstrings are written: a noun or verb of the field first, short sentences, choices by name."""
 
 import ast
 import re
@@ -19,6 +19,8 @@ NO_SUBJECT = re.compile(
 )
 WORD = re.compile(r"[^\W_][\w'’.,/×-]*")
 COMMAND = re.compile(r"\n {4}python .*")
+CITED = re.compile(r"\[choice:\s+([\w-]+)\]")
+ROW = re.compile(r"^\| `([\w-]+)` \|.*\| `([\w/.]+)` \|$", re.MULTILINE)
 ITEM = re.compile(r"\n(?=\w[\w, ]*?  +\S)")  # of a list: a name, two spaces or more, what it is
 
 
@@ -80,3 +82,39 @@ def test_a_subject_comes_first():
 )
 def test_sentences_end_where_they_end(said, long):
     assert bool(faults(f'"""{said}"""')) == long
+
+
+def cited(texts: dict[str, str]) -> dict[str, set[str]]:
+    """Names of choices, and the files that cite them."""
+    found: dict[str, set[str]] = {}
+    for file, text in texts.items():
+        for name in CITED.findall(text):
+            found.setdefault(name, set()).add(file)
+    return found
+
+
+def pack() -> dict[str, str]:
+    """Python files of the pack, without tests."""
+    rooms = [place.parent for place in ROOT.glob("*/__init__.py")] + [ROOT / "bench"]
+    files = [file for room in rooms for file in room.rglob("*.py")] + list(ROOT.glob("*.py"))
+    return {file.relative_to(ROOT).as_posix(): file.read_text("utf-8") for file in files}
+
+
+def test_every_choice_is_in_code_and_on_the_page_once():
+    rows = ROW.findall((ROOT / "docs" / "choices.md").read_text("utf-8"))
+    assert len(rows) == len(dict(rows)) > 0
+    found = cited(pack())
+    assert found.keys() == dict(rows).keys()
+    assert {name: file for name, file in rows if file not in found[name]} == {}
+
+
+def test_rooms_that_are_done_call_no_choice_theirs():
+    said = re.compile(r'(?<!")\bour\s+choice', re.IGNORECASE)  # a recipe's source may be one, in quotes
+    done = {name for name in pack() if name.startswith(tuple(f"{room}/" for room in ROOMS)) or name in FILES}
+    assert [name for name, text in pack().items() if name in done and said.search(text)] == []
+
+
+def test_a_choice_is_found_over_the_end_of_a_line():
+    assert cited({"a.py": "x [choice:\n    so-it-is]", "b.py": "[choice: so-it-is]"}) == {
+        "so-it-is": {"a.py", "b.py"}
+    }
