@@ -22,6 +22,7 @@ def rope_angles(positions: Tensor, split: tuple[int, int, int], source_id: int =
     (`core.geometry.Geometry.split`). A source id other than 0 adds source_id·θ^(-2j/d) over the whole head
     (Bernini's in-context streams). Streams which share a grid can so be told apart.
     """
+    # (L, 1) positions along an axis x (size/2,) frequencies of its share of the head, side by side
     angles = torch.cat([positions[:, i : i + 1] * _frequencies(size) for i, size in enumerate(split)], dim=1)
     return angles + source_id * _frequencies(sum(split))
 
@@ -34,7 +35,7 @@ def sinusoid(value: Tensor, width: int) -> Tensor:
     """value (...,) -> (..., width): cosines, then sines, of frequencies from 1 down to 1 / 10000."""
     half = torch.arange(width // 2, device=value.device, dtype=torch.float32)
     angles = value.float()[..., None] * 10000.0 ** (-half / (width // 2))
-    return torch.cat([angles.cos(), angles.sin()], dim=-1)
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)  # (..., width)
 
 
 def reference_angles(layout: Layout, video_frames: int, head_size: int) -> Tensor:

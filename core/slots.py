@@ -111,9 +111,9 @@ class SlotEncoder(nn.Module):
         """clip (B, channels, F, H, W); cover (B, F, rows, columns) in [0, 1], how much of each token is the
         subject. anchor (B, channels, 1, H, W), a single picture of it, and its cover (B, 1, rows,
         columns)."""
-        slots, plans = self._read(self._tokens(clip), cover.flatten(2))
-        picture = self._look(anchor, anchor_cover)
-        gates = self._gates(slots, picture)
+        slots, plans = self._read(self._tokens(clip), cover.flatten(2))  # (B, S, width), (B, F, S, N)
+        picture = self._look(anchor, anchor_cover)  # (B, A, width)
+        gates = self._gates(slots, picture)  # (B, S, 1)
         return Encoded(self.anchor_out(picture), gates * self.slot_out(slots), gates[..., 0], plans)
 
     def nobody(self) -> Tensor:
@@ -165,15 +165,17 @@ class SlotReader(nn.Module):
         """slots (B, S, width) and what each of them began as, own (B, S, width); tokens (B, N, width),
         weights (B, N) in [0, 1]. -> slots, and what each read of the tokens (B, S, N). A frame whose weights
         are all zero changes nothing."""
-        mass = weights.sum(1, keepdim=True)
+        mass = weights.sum(1, keepdim=True)  # (B, 1)
         shows = mass > 0
+        # (B, N), each row summing to 1; an even one where the frame shows nobody, which keeps the plan finite
         share = torch.where(shows, weights / mass.clamp_min(1e-6), 1 / weights.shape[1])
         key, value = F.normalize(self.key(tokens), dim=-1), self.value(tokens)
-        even = torch.full((1, slots.shape[1]), 1 / slots.shape[1])
+        even = torch.full((1, slots.shape[1]), 1 / slots.shape[1])  # (1, S): every slot reads alike
         before, plan = slots, torch.zeros(0)
         for _ in range(self.rounds):
             # The unit forgets what a slot began as, and slots that forget it read the same (docs/log.md).
             query = F.normalize(self.query(self.norm_slots(slots) + own), dim=-1)
+            # (B, S, N) at cosine costs; times S, so that what a slot reads sums to 1
             plan = transport_plan(-(query @ key.mT), even, share, self.epsilon) * slots.shape[1]
             slots = gated(self.read(plan.to(value.dtype) @ value), self.kept(slots), slots)
             slots = slots + self.mlp(self.norm_mlp(slots))
@@ -194,11 +196,12 @@ def place_tokens(latent: Tensor, patch: int, width: int) -> Tensor:
     """Patches of a latent with where and when they are: (B, C, F, H, W) -> (B, F, tokens, patch² C + 3
     width)."""
     patches = latent.unflatten(4, (-1, patch)).unflatten(3, (-1, patch))  # (B, C, F, h, patch, w, patch)
-    patches = patches.permute(0, 2, 3, 5, 1, 4, 6).flatten(4)
+    patches = patches.permute(0, 2, 3, 5, 1, 4, 6).flatten(4)  # (B, F, h, w, C patch²)
     frames, rows, columns = patches.shape[1:4]
     axes = torch.meshgrid(
         *(torch.arange(n, device=latent.device) for n in (frames, rows, columns)), indexing="ij"
     )
+    # (F, h, w, 3 width): frame, row and column, one sinusoid each
     place = sinusoid(torch.stack(axes, dim=-1), width).flatten(3).to(latent.dtype)
     return torch.cat([patches, place.expand(len(latent), -1, -1, -1, -1)], dim=-1).flatten(2, 3)
 

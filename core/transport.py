@@ -39,8 +39,9 @@ class _Plan(torch.autograd.Function):
         """Gradient at P = exp(f + g − C/ε), both marginals fixed: dC = −P (G − α − β) / ε. The α of rows and
         the β of columns take out of G what only a change of marginals could follow."""
         (plan,) = ctx.saved_tensors
-        rows, columns = plan.sum(2), plan.sum(1)
-        moved = plan * wanted
+        rows, columns = plan.sum(2), plan.sum(1)  # (B, S), (B, N)
+        moved = plan * wanted  # P G
+        # Where β is solved from the columns' equation and put into the rows', S unknowns are left.
         shares = plan / columns.clamp_min(torch.finfo(plan.dtype).tiny)[:, None]  # of a column, by row
         right = moved.sum(2) - (shares * moved.sum(1)[:, None]).sum(2)
         # A constant may move from α to β: the outer product asks for the α whose mean is 0.
@@ -52,9 +53,9 @@ class _Plan(torch.autograd.Function):
 
 def _sinkhorn(logits: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     log_rows, log_columns = rows.log(), columns.log()
-    across, down = torch.zeros_like(log_rows), torch.zeros_like(log_columns)
+    across, down = torch.zeros_like(log_rows), torch.zeros_like(log_columns)  # f / ε (B, S), g / ε (B, N)
     for done in range(_ROUNDS):
-        across = log_rows - (logits + down[:, None]).logsumexp(2)
+        across = log_rows - (logits + down[:, None]).logsumexp(2)  # rows are met, then columns
         down = log_columns - (logits + across[:, :, None]).logsumexp(1)
         if done % _CHECKED_EVERY == 0:
             plan = (logits + across[:, :, None] + down[:, None]).exp()

@@ -34,8 +34,8 @@ class RMSNorm(nn.RMSNorm):
 
 def rotate(features: Tensor, rotation: Tensor) -> Tensor:
     """Turn feature pairs by an angle. features (B, L, N, D), rotation (B or 1, L, 1, D/2, 2) = (cos, sin)."""
-    even, odd = features.float().unflatten(-1, (-1, 2)).unbind(-1)
-    cos, sin = rotation.unbind(-1)
+    even, odd = features.float().unflatten(-1, (-1, 2)).unbind(-1)  # (B, L, N, D/2) each, in fp32
+    cos, sin = rotation.unbind(-1)  # (B or 1, L, 1, D/2)
     return torch.stack([even * cos - odd * sin, even * sin + odd * cos], -1).flatten(-2).type_as(features)
 
 
@@ -52,7 +52,7 @@ class SelfAttention(nn.Module):
         self, tokens: Tensor, rotation: Tensor, key_bias: Tensor | None = None, attend: Attend = attend_all
     ) -> Tensor:
         """tokens (B, L, C), rotation (B or 1, L, 1, D/2, 2), key_bias (B or 1, L) -> (B, L, C)"""
-        query, key = (
+        query, key = (  # (B, L, N, D), normed over all heads together, then turned
             rotate(self._split(t), rotation)
             for t in (self.norm_q(self.q(tokens)), self.norm_k(self.k(tokens)))
         )
@@ -75,7 +75,7 @@ class CrossAttention(SelfAttention):
         return self.o(self._read(self.norm_q(self.q(tokens)), context))
 
     def _read(self, query: Tensor, context: Context) -> Tensor:
-        key, value = self.norm_k(self.k(context.text)), self.v(context.text)
+        key, value = self.norm_k(self.k(context.text)), self.v(context.text)  # (B, S, C)
         return self._attend(
             self._split(query),
             self._split(key),
@@ -97,5 +97,6 @@ class ImageCrossAttention(CrossAttention):
         seen = super()._read(query, context)
         if context.image is None:
             return seen
+        # A softmax of its own, over (B, 257, C): text and picture do not compete for a token's attention.
         key, value = self.norm_k_img(self.k_img(context.image)), self.v_img(context.image)
         return seen + self._attend(self._split(query), self._split(key), self._split(value), None)

@@ -49,14 +49,14 @@ class Block(nn.Module):
     ) -> Tensor:
         """tokens (B, L, C), modulation (B, 1 or L, 6, C) -> (B, L, C); only the first `readers` tokens read
         the text, or all"""
-        shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = (
+        shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = (  # each (B, 1 or L, C)
             self.modulation.unsqueeze(0) + modulation
         ).unbind(2)
         modulated = self.norm1(tokens) * (1 + scale) + shift
         tokens = tokens + self.self_attn(modulated, rotation, key_bias, attend) * gate
         if readers is None:
             tokens = tokens + self.cross_attn(self.norm3(tokens), context)
-        else:
+        else:  # what is behind the readers stays as it is
             reading = tokens[:, :readers]
             read = reading + self.cross_attn(self.norm3(reading), context)
             tokens = torch.cat([read, tokens[:, readers:]], dim=1)
@@ -167,21 +167,22 @@ class WanDiT(nn.Module):
         """Run `forward` with a tail. -> what `forward` gives, and the tail's tokens after the last block (B,
         R, C)."""
         grid = (latent.shape[2], latent.shape[3], latent.shape[4])
-        frames, video = grid[0], self.embed_patches(latent)
-        time, modulation = self.embed_time(timestep)
+        frames, video = grid[0], self.embed_patches(latent)  # (B, L, C), L tokens of the video
+        time, modulation = self.embed_time(timestep)  # (B, 1 or F, C), (B, 1 or F, 6, C)
         text = Context(self.text_embedding(context), context_bias, self._embed_image(image_features))
         if identities is not None:
             text = _with_identities(text, identities)
         positions = grid_positions(*self.geometry.tokens(*grid))
         angles = rope_angles(positions, self.geometry.split(self.head_size)).to(latent.device)[None]
         tokens, bias, length = video, None, video.shape[1]
-        if timestep.ndim == 2:
+        if timestep.ndim == 2:  # a level per frame: (B, F, …) -> (B, L, …), tokens of a frame alike
             time, modulation = (t.repeat_interleave(length // frames, dim=1) for t in (time, modulation))
-        if tail is not None:
+        if tail is not None:  # tokens (B, L + R, C), angles (B or 1, L + R, D/2), bias (B or 1, L + R)
             tokens, angles, bias = _append(video, angles, tail)
             modulation = self._tail_modulation(modulation, timestep, tail, length)
+        # (B or 1, L + R, 1, D/2, 2): one axis for the heads
         rotation = torch.stack([angles.cos(), angles.sin()], dim=-1).float().unsqueeze(2)
-        if tail is not None and tail.unturned is not None:
+        if tail is not None and tail.unturned is not None:  # cos = sin = 0: queries and keys become zero
             rotation[:, length:][:, tail.unturned] = 0
         attend = attend_all if tail is None or tail.attend is None else tail.attend
         readers = length if tail is not None and not tail.reads_text else None
@@ -218,7 +219,7 @@ class WanDiT(nn.Module):
 
     def embed_time(self, timestep: Tensor) -> tuple[Tensor, Tensor]:
         """timestep (B,) or (B, F) -> (B, 1 or F, C) and its six modulation vectors (B, 1 or F, 6, C)"""
-        waves = sinusoid(timestep.reshape(timestep.shape[0], -1), self.config.time_width)
+        waves = sinusoid(timestep.reshape(timestep.shape[0], -1), self.config.time_width)  # (B, 1 or F, 256)
         time = self.time_embedding(waves.to(self.head.modulation.dtype))
         return time, self.time_projection(time).unflatten(2, (6, self.config.width))
 

@@ -118,8 +118,10 @@ class WanVAE(nn.Module):
         H/stride, W/stride), normalised."""
         _check_clip(video, chunk, self.geometry)
         past: Past = {}
+        # (B, 3 fold², F, H/fold, W/fold); the first picture is a latent frame of its own
         seen = rearrange(video, "b c f (h q) (w r) -> b (c r q) f h w", q=self.fold, r=self.fold)
         pieces = [seen[:, :, :1], *seen[:, :, 1:].split(chunk, dim=2)] if seen.shape[2] > 1 else [seen]
+        # (B, 2 channels, k + 1, h, w), means and log-variances; the means are the latent: nothing is drawn
         moments = torch.cat([self.encoder(piece, past) for piece in pieces], dim=2)
         latent = self.conv1(moments, {})[:, : self.geometry.channels]
         return (latent - self.mean.to(latent)) / self.deviation.to(latent)
