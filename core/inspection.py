@@ -87,8 +87,8 @@ def inspect(
 ) -> Inspection:
     """Look at a layout over its whole schedule.
 
-    keep (kept,), cells (F, h, w) or None and soft as in `visibility.reference_turn`; latent, its frames, rows and
-    columns. `choose` says which path runs what references do at a moment.
+    keep (kept,), cells (F, h, w) or None and soft as in `visibility.reference_turn`; latent, its frames, rows
+    and columns. `choose` says which path runs what references do at a moment.
     """
     grid, video = layout.geometry.tokens(*latent), layout.geometry.count(*latent)
     shares = [step / SCHEDULE_SHARES for step in range(SCHEDULE_SHARES + 1)]

@@ -38,9 +38,10 @@ def smoke_vae() -> VAETraining:
 def demo_dit() -> SaberTraining:
     """The demo's DiT: 6 M parameters, 80 x 80 pixels.
 
-    It learns to draw named toys in single pictures, then to copy and recognise them in references, then everything:
-    mostly whole scenes in 9 pictures, beside 25 of them, 17 in a row for what lies between two key pictures 12 apart
-    of a long video, and pictures. Everything at once from the start leaves blobs for silhouettes (docs/log.md).
+    It learns to draw named toys in single pictures, then to copy and recognise them in references, then
+    everything. That is mostly whole scenes in 9 pictures, but also in 25, and single pictures. Clips of 17 in
+    a row show what lies between two key pictures 12 apart of a long video. Everything at once from the start leaves
+    blobs for silhouettes (docs/log.md).
     """
     run = Settings(width=WORLD_SIZE, height=WORLD_SIZE, frames=9, steps=20, scale=2.0, shift=3.0, fps=8)
     kinds = (
@@ -50,8 +51,8 @@ def demo_dit() -> SaberTraining:
         ClipKind("between", 17, 1, 2048, 40, patterns=(0.25, 0.1, 0.05, 0.5, 0.1)),
         ClipKind("picture", 1, 12, 2048, 128),
     )
-    # Where a toy stands is decided at high noise, and what is given decides it instead: direction is learned from
-    # such steps.
+    # Where a toy stands is decided at high noise, and what is given decides it instead: direction is learned
+    # from such steps.
     everything = Drawing((0.7, 0.2, 0.05, 0.05), (0.75, 0.1, 0.05, 0.05, 0.05), shift=4.0)
     stages = (
         Stage(2000, (1, 0, 0, 0, 0), Drawing(named_share=1.0, reference_dropout=1.0)),

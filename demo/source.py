@@ -31,34 +31,34 @@ class WorldFootage:
     def film(
         self, size: int, frames: int, stride: int | None = None, start: int | Tensor = 0
     ) -> tuple[Tensor, Tensor]:
-        """As `data.source.Footage`."""
+        """Film of the clips, as `data.source.Footage` has it."""
         times = frames if stride is None else world.moments(frames, stride, start)
         return world.render_cast(self.cast, times, size)
 
     def elsewhere(self, subject: int, size: int, frames: int, generator: Generator) -> tuple[Tensor, Tensor]:
-        """As `data.source.Footage`: photographed, in another place, on another background."""
+        """Subject photographed in another place, on another background (`data.source.Footage`)."""
         toys, scenes = self.cast[subject]
         return world.render(toys, world.other_scenes(scenes, generator), frames, size)
 
     def captions(self, named: bool = False, stride: int | None = None) -> list[str]:
-        """As `data.source.Footage`."""
+        """Captions of the clips, as `data.source.Footage` has them."""
         every = torch.ones(len(self.cast[0][1]), dtype=torch.bool)
         return captions.captions(self.cast, every if named else None, stride)
 
     def names(self, subject: int) -> list[str]:
-        """As `data.source.Footage`."""
+        """Names of a subject, as `data.source.Footage` has them."""
         return captions.names(self.cast[subject][0])
 
 
 class WorldSource:
-    """As `data.source.Source`; the world has no place to be found at."""
+    """Demo world as a `data.source.Source`; it has no place to be found at."""
 
     longest_caption = captions.LONGEST_CAPTION
     edit_kinds: Sequence[str] = edits.EDIT_KINDS
 
     @property
     def name(self) -> str:
-        """By a few of its clips and edits: another world has others."""
+        """Name by a few of its clips and edits: another world has others."""
         return _name()
 
     @property
@@ -68,14 +68,14 @@ class WorldSource:
     def footage(
         self, count: int, generator: Generator, subjects: int = 1, moving: float | None = None
     ) -> WorldFootage:
-        """As `data.source.Source`. ValueError for more than two subjects."""
+        """Footage of toys, as `data.source.Source` has it. ValueError for more than two subjects."""
         if subjects not in (1, 2):
             raise ValueError(f"subjects is {subjects}; the demo world has clips of 1 or 2")
         share = {} if moving is None else {"dynamic_share": moving}
         return WorldFootage(world.sample_cast(count, generator, subjects == 2, **share))
 
     def edits(self, kind: str, count: int, generator: Generator, frames: int, size: int) -> PairedEdits:
-        """As `data.source.Source`."""
+        """Paired edits of toys, as `data.source.Source` has them."""
         found = edits.sample_edits(kind, count, generator, frames, size)
         return PairedEdits(found.source, found.target, found.region.float(), found.instructions)
 
@@ -89,7 +89,7 @@ def open_world(place: str) -> WorldSource:
 
 @cache
 def _name() -> str:
-    """Of a few clips and edits."""
+    """Digest of a few clips and edits."""
     source, draws = WorldSource(), Generator().manual_seed(0)
     footage = source.footage(4, draws, subjects=2, moving=0.5)
     pictures = [footage.film(24, 5, stride=12)[0]]
