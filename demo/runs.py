@@ -40,8 +40,8 @@ def demo_dit() -> SaberTraining:
 
     It learns to draw named toys in single pictures, then to copy and recognise them in references, then
     everything. That is mostly whole scenes in 9 pictures, but also in 25, and single pictures. Clips of 17 in
-    a row show what lies between two key pictures 12 apart of a long video. Everything at once from the start leaves
-    blobs for silhouettes (docs/log.md).
+    a row show what lies between two key pictures 12 apart of a long video. Everything at once from the start
+    leaves blobs for silhouettes (docs/log.md).
     """
     run = Settings(width=WORLD_SIZE, height=WORLD_SIZE, frames=9, steps=20, scale=2.0, shift=3.0, fps=8)
     kinds = (
