@@ -138,7 +138,7 @@ def _demo(options: argparse.Namespace) -> None:
     with ProgressBar("steps, with and without the reference") as progress:
         shown = showcase.show(backbone, options.out, progress)
     print(f"prompt         {showcase.PROMPT}")
-    print(f"reference      {showcase.PICTURE}")
+    print(f"reference      {showcase.SAMPLE_PICTURE}")
     print(f"clip           {shown.video.resolve()}   ({shown.seconds:.1f} s)")
     print(f"contact sheet  {shown.sheet.resolve()}")
     print(

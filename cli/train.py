@@ -60,9 +60,9 @@ def add_train(commands) -> None:
 
 
 def _vae(options: argparse.Namespace):
-    from ..training.base.vae import VAE
+    from ..training.base.vae import VAETrainer
 
-    return VAE(options.from_)
+    return VAETrainer(options.from_)
 
 
 def _dit(options: argparse.Namespace):

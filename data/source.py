@@ -50,7 +50,7 @@ class PairedEdits:
     instructions: list[str]
 
 
-class Source(Protocol):
+class ClipSource(Protocol):
     """Clips with captions and subject masks. What is drawn depends on the generator alone.
 
     name            tells its contents from those of every other source: encoded clips are kept by it
@@ -83,7 +83,7 @@ class Source(Protocol):
         ...
 
 
-Open = Callable[[str], Source]
+Open = Callable[[str], ClipSource]
 _SCHEMES: dict[str, Open] = {}
 
 
@@ -92,7 +92,7 @@ def register_source(scheme: str, open_: Open) -> None:
     _SCHEMES[scheme] = open_
 
 
-def open_source(address: str, what: str = "--data") -> Source:
+def open_source(address: str, what: str = "--data") -> ClipSource:
     """The source at `scheme:PLACE`. ValueError, naming `what`, where no such scheme is known."""
     scheme, _, place = address.partition(":")
     if scheme not in _SCHEMES:

@@ -51,7 +51,7 @@ class WorldFootage:
 
 
 class WorldSource:
-    """Demo world as a `data.source.Source`; it has no place to be found at."""
+    """Demo world as a `data.source.ClipSource`; it has no place to be found at."""
 
     longest_caption = captions.LONGEST_CAPTION
     edit_kinds: Sequence[str] = edits.EDIT_KINDS
@@ -68,14 +68,14 @@ class WorldSource:
     def footage(
         self, count: int, generator: Generator, subjects: int = 1, moving: float | None = None
     ) -> WorldFootage:
-        """Footage of toys, as `data.source.Source` has it. ValueError for more than two subjects."""
+        """Footage of toys, as `data.source.ClipSource` has it. ValueError for more than two subjects."""
         if subjects not in (1, 2):
             raise ValueError(f"subjects is {subjects}; the demo world has clips of 1 or 2")
         share = {} if moving is None else {"dynamic_share": moving}
         return WorldFootage(world.sample_cast(count, generator, subjects == 2, **share))
 
     def edits(self, kind: str, count: int, generator: Generator, frames: int, size: int) -> PairedEdits:
-        """Paired edits of toys, as `data.source.Source` has them."""
+        """Paired edits of toys, as `data.source.ClipSource` has them."""
         found = edits.sample_edits(kind, count, generator, frames, size)
         return PairedEdits(found.source, found.target, found.region.float(), found.instructions)
 

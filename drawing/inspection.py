@@ -13,7 +13,7 @@ WIDTH, MARGIN, LINE = 1024, 16, 18
 _PICTURE = 160  # height of a reference's picture
 PLOT = 120  # height of the schedule's plot and the table
 _MOST_FRAMES = 8  # latent frames that are shown of a video, evenly spaced
-INK, FAINT, GROUND = (25, 25, 30), (150, 150, 158), (255, 255, 255)
+INK, FAINT, _GROUND = (25, 25, 30), (150, 150, 158), (255, 255, 255)
 # Told apart by people who see colours differently (Okabe and Ito, 2008), and a grey for the eighth.
 REFERENCE_COLOURS = ((0, 114, 178), (230, 159, 0), (0, 158, 115), (204, 121, 167), (213, 94, 0), (86, 180, 233), (240, 228, 66), (120, 120, 120))  # fmt: skip
 
@@ -26,7 +26,7 @@ def draw_inspection(inspection: Inspection, pictures: Sequence[Tensor]) -> Tenso
         _side_by_side(_schedule(inspection), _table(inspection)),
         _text(inspection_report(inspection)),
     ]
-    sheet = Image.new("RGB", (WIDTH, sum(part.height for part in parts) + MARGIN), GROUND)
+    sheet = Image.new("RGB", (WIDTH, sum(part.height for part in parts) + MARGIN), _GROUND)
     top = MARGIN
     for part in parts:
         sheet.paste(part, (0, top))
@@ -120,7 +120,7 @@ def _table(inspection: Inspection) -> Image.Image:
         pen.text((left + q * side + 4, top - 16), reader[:3], fill=INK, font=_font())
         for k in range(len(names)):
             share = float(inspection.table[q, k])
-            fill = tuple(round(245 - share * (245 - ink)) for ink in (0, 114, 178)) if share else GROUND
+            fill = tuple(round(245 - share * (245 - ink)) for ink in (0, 114, 178)) if share else _GROUND
             box = [left + k * side, top + q * side, left + (k + 1) * side - 2, top + (q + 1) * side - 2]
             pen.rectangle(box, fill=fill, outline=FAINT)
             if 0 < share < 1:
@@ -129,7 +129,7 @@ def _table(inspection: Inspection) -> Image.Image:
 
 
 def _frame_of_plot(title: str, axes: bool = True):
-    image = Image.new("RGB", (WIDTH // 2, PLOT + 4 * LINE), GROUND)
+    image = Image.new("RGB", (WIDTH // 2, PLOT + 4 * LINE), _GROUND)
     pen = ImageDraw.Draw(image)
     pen.text((MARGIN, 0), title, fill=INK, font=_font(14))
     box = (MARGIN + 44, 2 * LINE, WIDTH // 2 - MARGIN, 2 * LINE + PLOT - LINE)
@@ -139,7 +139,7 @@ def _frame_of_plot(title: str, axes: bool = True):
 
 
 def _side_by_side(*parts: Image.Image) -> Image.Image:
-    image = Image.new("RGB", (WIDTH, max(part.height for part in parts)), GROUND)
+    image = Image.new("RGB", (WIDTH, max(part.height for part in parts)), _GROUND)
     left = 0
     for part in parts:
         image.paste(part, (left, 0))
@@ -157,7 +157,7 @@ def _flow(title: str, cells: list[Image.Image], titles: list[str]) -> Image.Imag
             line = 0
         places.append((left, top))
         left, line = left + width + MARGIN, max(line, cell.height)
-    image = Image.new("RGB", (WIDTH, top + line + LINE + MARGIN), GROUND)
+    image = Image.new("RGB", (WIDTH, top + line + LINE + MARGIN), _GROUND)
     pen = ImageDraw.Draw(image)
     pen.text((MARGIN, 0), title, fill=INK, font=_font(14))
     for (x, y), cell, words in zip(places, cells, titles, strict=True):
@@ -168,7 +168,7 @@ def _flow(title: str, cells: list[Image.Image], titles: list[str]) -> Image.Imag
 
 def _text(words: str) -> Image.Image:
     lines = words.splitlines()
-    image = Image.new("RGB", (WIDTH, LINE * len(lines) + MARGIN), GROUND)
+    image = Image.new("RGB", (WIDTH, LINE * len(lines) + MARGIN), _GROUND)
     pen = ImageDraw.Draw(image)
     for index, line in enumerate(lines):
         pen.text((MARGIN, index * LINE), line, fill=INK, font=_font(13))

@@ -16,7 +16,7 @@ from ..core.files import write_text
 from ..core.references import make_reference
 from ..drawing.sheet import contact_sheet
 from .clip import SHEET_TITLES, Figures, ReadClip, Scored, Target, score_clip, sheet_row
-from .folder import OWN, Row, read_rows
+from .folder import OWN_VARIANT, Row, read_rows
 from .statistics import paired_interval, retrieval
 
 _SHEET_ROWS = 12
@@ -149,7 +149,7 @@ def _report(rows: list[Row], references: list[Path], table: Tensor, scored: list
         scored = [
             ClipScore(**{**vars(clip), "other": other}) for clip, other in zip(scored, others, strict=True)
         ]
-    names = sorted({row.variant for row in rows}, key=lambda name: (name != OWN, name))
+    names = sorted({row.variant for row in rows}, key=lambda name: (name != OWN_VARIANT, name))
     variants = []
     for name in names:
         chosen = [index for index, row in enumerate(rows) if row.variant == name]

@@ -9,7 +9,7 @@ from typing import Any
 
 MANIFEST = "manifest.json"
 VIDEOS = (".mp4", ".webm", ".mkv", ".mov", ".gif")
-OWN = "own"  # the variant that the others are compared with, where there is one
+OWN_VARIANT = "own"  # the variant that the others are compared with, where there is one
 _WITHOUT = "none"  # the variant without a reference: the baseline of the others' leak
 _FILES = ("video", "reference", "mask", "subject_mask", "baseline")
 _KEYS = (*_FILES, "prompt", "variant", "seed")
@@ -29,7 +29,7 @@ class Row:
     subject_mask: Path | None = None
     baseline: Path | None = None
     prompt: str | None = None
-    variant: str = OWN
+    variant: str = OWN_VARIANT
     seed: int | None = None
 
     @property

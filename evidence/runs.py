@@ -14,7 +14,7 @@ import torch
 from ..core.files import claim, clear_left, write_text
 from ..demo.source import WorldSource
 from ..hosts.plain.pipeline import Pipeline, load_pipeline
-from ..training.engine.method import Method, Preview, Setting, train
+from ..training.engine.method import MakePreview, Method, Setting, train
 from ..training.engine.models import Models
 from ..training.engine.state import RunFiles, difference, plain
 from .tables import FigureValues, Runs
@@ -88,7 +88,7 @@ class Ablation:
         config: Any,
         measure: Callable[[], FigureValues],
         *asked: Any,
-        previews: Sequence[Preview] = (),
+        previews: Sequence[MakePreview] = (),
     ) -> FigureValues:
         """Figures of an adapter's run, trained in its folder and measured unless that is there. They depend on the
         configuration, the base, the clips, and on what else is `asked`."""

@@ -15,9 +15,12 @@ from ..hosts.plain.pipeline import Pipeline, Request, generate
 from .toy_figures import toy_similarity
 
 SAMPLES = models.DEMO_SAMPLES
-PICTURE, MASK = SAMPLES / "refvid_toy.png", SAMPLES / "refvid_toy_mask.png"
+SAMPLE_PICTURE, MASK = SAMPLES / "refvid_toy.png", SAMPLES / "refvid_toy_mask.png"
 SECOND = SAMPLES / "refvid_toy_2.png"  # for workflows with two subjects
-FILM, FILM_MASK = SAMPLES / "refvid_film.mp4", SAMPLES / "refvid_film_mask.mp4"  # a toy that moves in itself
+SAMPLE_FILM, FILM_MASK = (
+    SAMPLES / "refvid_film.mp4",
+    SAMPLES / "refvid_film_mask.mp4",
+)  # a toy that moves in itself
 FIRST, LAST = SAMPLES / "refvid_first.png", SAMPLES / "refvid_last.png"  # of a clip of the shipped toy
 FILM_LENGTH, FILM_FPS = 33, 16
 SCENE = SAMPLES / "refvid_scene.mp4"  # a toy in a scene, to be edited
@@ -56,19 +59,19 @@ def sample_toy(seed: int = SEED) -> tuple[world.Looks, world.Scenes, world.Scene
 def write_samples(folder: Path = SAMPLES) -> None:
     """The toys' pictures with their masks as alpha, the first one's mask on its own, how a clip of it begins and ends, a film with its mask,
     and a scene. The colours under the mask stay in the file."""
-    for path, seed in ((PICTURE, SEED), (SECOND, SECOND_SEED)):
+    for path, seed in ((SAMPLE_PICTURE, SEED), (SECOND, SECOND_SEED)):
         toy, scene, _ = sample_toy(seed)
         video, alpha = world.render(toy, scene, 1)
         picture, cut = video[0, :, 0].permute(1, 2, 0) / 2 + 0.5, alpha[0, 0, 0].gt(0.5).float().unsqueeze(-1)
         media.write_picture(folder / path.name, torch.cat([picture, cut], dim=-1))
-        if path is PICTURE:
+        if path is SAMPLE_PICTURE:
             media.write_picture(folder / MASK.name, cut.expand(-1, -1, 3))
     toy, _, moving = sample_toy()
     clip, _ = world.render(toy, moving, 2)
     for path, frame in zip((FIRST, LAST), clip[0].unbind(1), strict=True):
         media.write_picture(folder / path.name, frame.movedim(0, -1) / 2 + 0.5)
     film, alpha = sample_film()
-    media.write_video(folder / FILM.name, film, FILM_FPS)
+    media.write_video(folder / SAMPLE_FILM.name, film, FILM_FPS)
     media.write_video(folder / FILM_MASK.name, alpha.gt(0.5).expand(3, -1, -1, -1) * 2.0 - 1, FILM_FPS)
     media.write_video(folder / SCENE.name, sample_scene(), SCENE_FPS)
 
@@ -90,7 +93,7 @@ def sample_scene() -> Tensor:
 
 def sample_reference() -> Reference:
     """The shipped picture, masked by its alpha channel."""
-    return make_reference(media.read_picture(PICTURE, "sample"))
+    return make_reference(media.read_picture(SAMPLE_PICTURE, "sample"))
 
 
 def show(backbone: Pipeline, folder: Path, progress=None) -> Shown:

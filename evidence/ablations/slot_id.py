@@ -22,18 +22,20 @@ from ..trials.clips import CODED, TRUTH
 from .slot_baselines import ENCODERS
 from .slot_probe import probe_lines
 
-OWN, SLOTS = "own video", "slots"
+OWN_VIDEO, SLOTS = "own video", "slots"
 _MOST_ROWS = 8  # of the sheet
-SHEET_READINGS = (OWN, "slots alone", "anchor alone", "another's video", "nobody")
-_WHOLE = Side(SLOTS, OWN)
+SHEET_READINGS = (OWN_VIDEO, "slots alone", "anchor alone", "another's video", "nobody")
+_WHOLE = Side(SLOTS, OWN_VIDEO)
 
 SLOT_CLAIMS = (
-    Claim("slots tell more than mean pooling", _WHOLE, Side("mean pooling", OWN), "dynamics"),
-    Claim("a video tells more than one picture", _WHOLE, Side("one picture", OWN), "dynamics"),
+    Claim("slots tell more than mean pooling", _WHOLE, Side("mean pooling", OWN_VIDEO), "dynamics"),
+    Claim("a video tells more than one picture", _WHOLE, Side("one picture", OWN_VIDEO), "dynamics"),
     Claim("the slots alone bring it too", Side(SLOTS, "slots alone"), Side(SLOTS, "nobody"), "own"),
     Claim("the slots carry it, not the anchor", _WHOLE, Side(SLOTS, "anchor alone"), "dynamics"),
     Claim("the order of frames matters", _WHOLE, Side(SLOTS, "own video, frames shuffled"), "dynamics"),
-    Claim("a learned gate is better than a fixed one", _WHOLE, Side("gate fixed open", OWN), "dynamics"),
+    Claim(
+        "a learned gate is better than a fixed one", _WHOLE, Side("gate fixed open", OWN_VIDEO), "dynamics"
+    ),
     Claim("the identity reaches the video", _WHOLE, Side(SLOTS, "nobody"), "own"),
     Claim("it is this identity", _WHOLE, Side(SLOTS, "another's video"), "own"),
     Claim("the prompt is still followed", _WHOLE, Side(SLOTS, "nobody"), "direction", margin=0.05),
@@ -70,7 +72,7 @@ def slot_run(ablation: Ablation, config: SlotTraining, folder: Path) -> FigureVa
 
 def _readings(encoder: Callable[[SlotsConfig, int], SlotEncoder]) -> list[str]:
     """Readings that an encoder is measured with: only the slots are read in other ways too."""
-    return list(identity.READINGS) if encoder is ENCODERS[SLOTS] else [OWN]
+    return list(identity.READINGS) if encoder is ENCODERS[SLOTS] else [OWN_VIDEO]
 
 
 def _trained_model(ablation: Ablation, config: SlotTraining, folder: Path) -> tuple[Pipeline, SlotEncoder]:

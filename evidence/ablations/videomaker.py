@@ -34,28 +34,28 @@ from ..tables import (
 from ..trials.clips import TRUTH, seeds_of
 from ..trials.references import Trial, Variant
 
-ALL, FRAMES, ALONE, PLAIN = "joint", "frame_mean", "ref_only", "joint without GIRL"
+JOINT_SOFTMAX, FRAMES, REF_ONLY, PLAIN = "joint", "frame_mean", "ref_only", "joint without GIRL"
 VIDEOMAKER_ARMS: dict[str, Callable[[VideoMakerTraining], VideoMakerTraining]] = {
-    ALL: lambda config: config,
+    JOINT_SOFTMAX: lambda config: config,
     FRAMES: lambda config: replace(config, sees="frames"),
-    ALONE: lambda config: replace(config, sees="itself"),
+    REF_ONLY: lambda config: replace(config, sees="itself"),
     PLAIN: lambda config: replace(config, noise_ratio=0.0, recognition_weight=0.0),
 }
-OWN, OTHER = "own reference", "another's reference"
+OWN_REFERENCE, OTHER = "own reference", "another's reference"
 VIDEOMAKER_FIGURES = ("own", "retrieval", "shape", "texture", "direction", "background", "leak", "confusion")
 _MOST_ROWS = 8  # of the sheet
 GREY_WITHIN = 0.18  # in RGB, as `toy_figures` finds toys; no colour of a toy is as near to grey
 
 VIDEOMAKER_CLAIMS = (
-    Claim("the adapter brings more of the reference", Side(ALL, OWN), Side(BASE_ALONE, OWN), "own"),
-    Claim("it is this reference", Side(ALL, OWN), Side(ALL, OTHER), "own"),
-    Claim("the prompt is still followed", Side(ALL, OWN), Side(BASE_ALONE, OWN), "direction", margin=0.05),
-    Claim("GIRL keeps identity better", Side(ALL, OWN), Side(PLAIN, OWN), "own"),
-    Claim("without GIRL the reference leaks more as a frame", Side(PLAIN, OWN), Side(ALL, OWN), "confusion"),
+    Claim("the adapter brings more of the reference", Side(JOINT_SOFTMAX, OWN_REFERENCE), Side(BASE_ALONE, OWN_REFERENCE), "own"),
+    Claim("it is this reference", Side(JOINT_SOFTMAX, OWN_REFERENCE), Side(JOINT_SOFTMAX, OTHER), "own"),
+    Claim("the prompt is still followed", Side(JOINT_SOFTMAX, OWN_REFERENCE), Side(BASE_ALONE, OWN_REFERENCE), "direction", margin=0.05),
+    Claim("GIRL keeps identity better", Side(JOINT_SOFTMAX, OWN_REFERENCE), Side(PLAIN, OWN_REFERENCE), "own"),
+    Claim("without GIRL the reference leaks more as a frame", Side(PLAIN, OWN_REFERENCE), Side(JOINT_SOFTMAX, OWN_REFERENCE), "confusion"),
     Claim("read frame by frame it keeps identity better than in one softmax",
-          Side(FRAMES, OWN), Side(ALL, OWN), "own"),
+          Side(FRAMES, OWN_REFERENCE), Side(JOINT_SOFTMAX, OWN_REFERENCE), "own"),
     Claim("a reference that reads the video keeps identity better than one that does not",
-          Side(ALL, OWN), Side(ALONE, OWN), "own"),
+          Side(JOINT_SOFTMAX, OWN_REFERENCE), Side(REF_ONLY, OWN_REFERENCE), "own"),
 )  # fmt: skip
 
 
@@ -68,7 +68,7 @@ def ablate_videomaker(config: VideoMakerTraining, ablation: Ablation) -> list[st
         f"{ablation.toys} unseen toys, {config.steps} steps a run, {ablation.seeds} training seeds, "
         f"{ablation.noises} noises a toy; recipe {config.recipe}. In brackets 95 % intervals over the toys."
     )
-    seeds = by_seed("own with the own reference", runs, lambda values: values[OWN]["own"])
+    seeds = by_seed("own with the own reference", runs, lambda values: values[OWN_REFERENCE]["own"])
     lines = [head, "", *_table(runs), "", seeds, "", *(sentence(one, runs) for one in VIDEOMAKER_CLAIMS)]
     _sheet(ablation, config)
     return ablation.written("videomaker", lines)
@@ -109,9 +109,9 @@ def _sheet(ablation: Ablation, config: VideoMakerTraining) -> None:
     models[BASE_ALONE] = _model(ablation, config)
     columns = {"reference": trial.pictures * trial.masks}
     for name, model in models.items():
-        asked = VIDEOMAKER_ARMS.get(name, VIDEOMAKER_ARMS[ALL])(config)
+        asked = VIDEOMAKER_ARMS.get(name, VIDEOMAKER_ARMS[JOINT_SOFTMAX])(config)
         columns[name] = clips_with(model, asked, trial, own, 0)
-    columns[OTHER] = clips_with(models[ALL], config, trial, own.roll(1), 0)
+    columns[OTHER] = clips_with(models[JOINT_SOFTMAX], config, trial, own.roll(1), 0)
     columns[TRUTH] = trial.truth
     column_sheet(columns, ablation.folder / "videomaker.jpg", trial.prompts, scale=1)
 
@@ -122,7 +122,7 @@ def measured(backbone: Pipeline, config: VideoMakerTraining, toys: int, noises: 
     clips = config.clips
     trial, straight = Trial(toys, clips.frames, clips.size), torch.arange(toys)
     values = {TRUTH: _figures(trial, straight, trial.truth)}
-    for name, given in ((OWN, straight), (OTHER, straight.roll(1))):
+    for name, given in ((OWN_REFERENCE, straight), (OTHER, straight.roll(1))):
 
         def measure(noise: int, given: Tensor = given) -> dict[str, Tensor]:
             found = _figures(trial, given, clips_with(backbone, config, trial, given, noise))
@@ -177,6 +177,6 @@ def _table(runs: Runs) -> list[str]:
     def cells(name: str, variant: str) -> list[str]:
         return [interval_cell(mean_over_seeds(runs[name], variant, figure)) for figure in VIDEOMAKER_FIGURES]
 
-    rows = [[TRUTH, "", *cells(ALL, TRUTH)]]
-    rows += [[name, variant, *cells(name, variant)] for name in runs for variant in (OWN, OTHER)]
+    rows = [[TRUTH, "", *cells(JOINT_SOFTMAX, TRUTH)]]
+    rows += [[name, variant, *cells(name, variant)] for name in runs for variant in (OWN_REFERENCE, OTHER)]
     return markdown(["run", "given", *VIDEOMAKER_FIGURES], rows)

@@ -21,7 +21,7 @@ from refvid.demo.runs import smoke_dit, smoke_vae
 from refvid.evidence.runs import kept, run_mark
 from refvid.hosts.plain.long_video import FinishedParts
 from refvid.training.base.dit import Start, begun_dit
-from refvid.training.base.vae import VAE
+from refvid.training.base.vae import VAETrainer
 from refvid.training.engine.cache import PART, Rows, cached_rows
 from refvid.training.methods.saber.method import Saber
 
@@ -107,7 +107,7 @@ def test_weights_to_start_from_are_refused_and_nothing_is_begun(files, tmp_path,
 
     def begin(path: Path) -> None:
         if kind == "vae":
-            trained(VAE(path), smoke_vae(), tmp_path / "run")
+            trained(VAETrainer(path), smoke_vae(), tmp_path / "run")
         else:
             begun_dit(SIZES, text, Start(*(path if kind == one else files[one] for one in ("dit", "text"))))
 
@@ -120,7 +120,7 @@ def test_weights_to_start_from_are_refused_and_nothing_is_begun(files, tmp_path,
 def test_a_vae_of_48_channels_is_refused_where_the_demos_is_trained_or_trained_on(files, tmp_path):
     says = r"is the Wan 2.2 VAE \(48 channels\); this needs the Wan 2.1 VAE \(16 channels\)"
     with pytest.raises(ValueError, match=rf"^--from: vae22.safetensors {says}"):
-        trained(VAE(files["vae22"]), smoke_vae(), tmp_path / "run")
+        trained(VAETrainer(files["vae22"]), smoke_vae(), tmp_path / "run")
     shutil.copy(files["vae22"], tmp_path / "vae.safetensors")
     with pytest.raises(ValueError, match=rf"vae.safetensors {says}"):
         Saber().backbone(smoke_dit(), setting(tmp_path))

@@ -23,7 +23,7 @@ from refvid.evidence.ablations import videomaker as videomaker_ablation
 from refvid.evidence.runs import Ablation
 from refvid.evidence.trials.frames import GUIDED_FIGURES, JOINT, TEXT
 from refvid.training.base import vae
-from refvid.training.base.vae import VAE, VAEStage, VAETraining, View
+from refvid.training.base.vae import VAEStage, VAETrainer, VAETraining, View
 from refvid.training.engine import loop
 from refvid.training.engine.models import Models
 from refvid.training.methods.saber.config import Stage
@@ -81,7 +81,7 @@ def runs(base: Models) -> dict[str, Callable[[Path], object]]:
         return Ablation(base, folder, 2, 1, 1)
 
     return {
-        "vae": lambda folder: trained(VAE(), TINY_VAE, folder, resume=True),
+        "vae": lambda folder: trained(VAETrainer(), TINY_VAE, folder, resume=True),
         "dit": lambda folder: (with_vae(folder), trained(Saber(), DIT, folder, resume=True)),
         "slot_id": lambda folder: trained(SlotId(), SLOTS, folder, base, resume=True),
         "sama": lambda folder: trained(Sama(), SAMA, folder, base, resume=True),

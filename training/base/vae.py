@@ -16,7 +16,7 @@ from ...backbones.wan.loading import load_vae
 from ...backbones.wan.vae import WanVAE
 from ...backbones.wan.vae_layers import CausalConv, FrameAttention
 from ...core.checkpoint import save_model
-from ...data.source import Source
+from ...data.source import ClipSource
 from ..engine.loop import Losses
 from ..engine.method import Setting
 from ..engine.noise import Draws
@@ -62,7 +62,7 @@ class VAETraining:
 class Crops:
     """Clips and masked references in bytes, and crops of them near the subject."""
 
-    def __init__(self, config: VAETraining, source: Source):
+    def __init__(self, config: VAETraining, source: ClipSource):
         self.source = source
         generator = Generator().manual_seed(config.seed)
         video, alpha = varied_clips(config, source, config.clips, generator)
@@ -85,7 +85,7 @@ class Crops:
 
 
 def varied_clips(
-    config: VAETraining, source: Source, clips: int, generator: Generator
+    config: VAETraining, source: ClipSource, clips: int, generator: Generator
 ) -> tuple[Tensor, Tensor]:
     """Three quarters of one subject, one quarter of pairs: video (N, 3, F, H, W), alpha (N, 1, F, H, W) of all
     subjects."""
@@ -120,7 +120,7 @@ class CropBatch:
 
 
 @dataclass(frozen=True)
-class VAE:
+class VAETrainer:
     """A `Method`: a VAE from nothing, or from the weights of `initial`, which keeps its width."""
 
     initial: Path | None = None
@@ -234,7 +234,7 @@ def reconstruction_loss(vae: WanVAE, batch: CropBatch, noise: float) -> Tensor:
 
 
 @torch.no_grad()
-def quality(vae: WanVAE, config: VAETraining, source: Source, clips: int = 32) -> tuple[float, float]:
+def quality(vae: WanVAE, config: VAETraining, source: ClipSource, clips: int = 32) -> tuple[float, float]:
     """Peak signal-to-noise ratio in dB on clips never trained on: the whole picture, and inside the subject."""
     generator = Generator().manual_seed(config.seed + 1000)
     video, alpha = varied_clips(config, source, clips, generator)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from ...backbones.wan.text import TextEncoder
 from ...backbones.wan.vae import WanVAE
 from ...core.geometry import Geometry
-from ...data.source import Source
+from ...data.source import ClipSource
 from .cache import PART, RowsT, cached_rows
 
 
@@ -24,7 +24,7 @@ class ClipEncoder:
 
     vae: WanVAE
     text: TextEncoder
-    source: Source
+    source: ClipSource
     folder: Path
 
     def rows(

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from ...data.source import Source
+from ...data.source import ClipSource
 from .average import Average
 from .learner import Learner
 from .loop import Callback, Losses, Run, take_steps
@@ -29,7 +29,7 @@ class Setting:
     clips   encoded clips; None: `folder`. They are the same for every seed
     """
 
-    source: Source
+    source: ClipSource
     folder: Path
     models: Models | None = None
     clips: Path | None = None
@@ -103,7 +103,7 @@ class Method(Protocol):
         ...
 
 
-Preview = Callable[[Any, Any], Callback]  # of a method's backbone and trainee
+MakePreview = Callable[[Any, Any], Callback]  # of a method's backbone and trainee
 _METHODS: dict[str, Method] = {}
 
 
@@ -122,7 +122,7 @@ def method_named(name: str) -> Method:
     return _METHODS[name]
 
 
-def train(method: Method, config: Any, setting: Setting, previews: Sequence[Preview] = ()) -> nn.Module:
+def train(method: Method, config: Any, setting: Setting, previews: Sequence[MakePreview] = ()) -> nn.Module:
     """Train, and leave the method's files in the folder. -> the averaged module. ValueError, before any work, as
     `RunState` and the method say."""
     ranks = join(setting.device)

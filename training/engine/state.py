@@ -18,7 +18,7 @@ from ...core.files import clear_left
 from .learner import Learner
 
 logger = logging.getLogger(__name__)
-STEP, MADE_BY = "step", "made_by"  # metadata of a state; those of 0.1.0 say the step alone
+STEP, _MADE_BY = "step", "made_by"  # metadata of a state; those of 0.1.0 say the step alone
 _DIGEST_BYTES = 1 << 24  # read at once
 _Read = Callable[[Path, str], tuple[dict[str, Tensor], dict[str, str]]]
 
@@ -134,7 +134,7 @@ class RunState:
         """Keep the run as it is after so many steps. OSError where that cannot be written; the states are
         then as they were."""
         (newest, before), fresh = self.files.states(self.folder), self.files.fresh(self.folder)
-        said = {STEP: json.dumps(step), MADE_BY: json.dumps(self.made_by)}
+        said = {STEP: json.dumps(step), _MADE_BY: json.dumps(self.made_by)}
         write_tensors(learner.tensors(generator), fresh, said)
         if self._newest_is_whole:  # a broken one does not take the place of a whole one
             newest.replace(before)
@@ -170,12 +170,12 @@ def _whole(path: Path, read: _Read) -> tuple[dict[str, Tensor], int, dict | None
         raise ValueError(f"state: there is no {path.name}")
     tensors, said = read(path, "state")
     try:
-        step, made_by = json.loads(said[STEP]), json.loads(said.get(MADE_BY, "null"))
+        step, made_by = json.loads(said[STEP]), json.loads(said.get(_MADE_BY, "null"))
     except (KeyError, ValueError, RecursionError) as error:
         raise ValueError(f"state: {path.name} does not say its step; needed a state of a run") from error
     if type(step) is not int or step < 0 or not isinstance(made_by, dict | None):
         raise ValueError(
-            f"state: {path.name} says {STEP} {reprlib.repr(step)}, {MADE_BY} {reprlib.repr(made_by)}; needed a number "
+            f"state: {path.name} says {STEP} {reprlib.repr(step)}, {_MADE_BY} {reprlib.repr(made_by)}; needed a number "
             "of steps, and what it was made by, as an object"
         )
     return tensors, step, made_by

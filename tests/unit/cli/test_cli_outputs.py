@@ -132,7 +132,7 @@ def test_comfyui_files_are_copied_whole_or_not_at_all(tmp_path, monkeypatch):
 
 def test_files_are_compared_by_what_they_hold(tmp_path):
     cli.main(["comfyui-files", "--dest", str(tmp_path)])
-    file = tmp_path / "input" / showcase.PICTURE.name
+    file = tmp_path / "input" / showcase.SAMPLE_PICTURE.name
     stat = file.stat()
     data = bytearray(file.read_bytes())
     data[-1] ^= 1
@@ -261,7 +261,7 @@ def test_comfyui_files_leaves_what_is_another_file_and_takes_what_is_there(tmp_p
     copy = ("comfyui-files", "--dest", tmp_path)
     cli.main([str(one) for one in copy])
     cli.main([str(one) for one in copy])  # all of it is there
-    changed = tmp_path / "input" / showcase.PICTURE.name
+    changed = tmp_path / "input" / showcase.SAMPLE_PICTURE.name
     changed.write_bytes(b"painted over")
     (tmp_path / "input" / showcase.SECOND.name).unlink()
     with pytest.raises(SystemExit, match="2"):
@@ -271,4 +271,4 @@ def test_comfyui_files_leaves_what_is_another_file_and_takes_what_is_there(tmp_p
         changed.read_bytes() == b"painted over" and not (tmp_path / "input" / showcase.SECOND.name).exists()
     )
     cli.main([str(one) for one in (*copy, "--replace")])
-    assert changed.read_bytes() == showcase.PICTURE.read_bytes()
+    assert changed.read_bytes() == showcase.SAMPLE_PICTURE.read_bytes()

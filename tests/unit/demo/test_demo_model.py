@@ -43,14 +43,14 @@ def test_the_caption_moves_the_toy_and_paints_the_background(backbone):
 
 def test_the_sample_picture_is_what_the_world_renders(tmp_path):
     showcase.write_samples(tmp_path)
-    for path in (showcase.PICTURE, showcase.SECOND, showcase.MASK, showcase.FIRST, showcase.LAST):
+    for path in (showcase.SAMPLE_PICTURE, showcase.SECOND, showcase.MASK, showcase.FIRST, showcase.LAST):
         fresh, shipped = (media.read_picture(file, "sample") for file in (tmp_path / path.name, path))
         assert torch.equal(fresh, shipped)
 
 
 def test_the_sample_film_is_what_the_world_renders_up_to_a_video_codec():
     film, alpha = showcase.sample_film()
-    shipped = media.read_video(showcase.FILM, "sample").movedim(-1, 0)
+    shipped = media.read_video(showcase.SAMPLE_FILM, "sample").movedim(-1, 0)
     assert (shipped - (film / 2 + 0.5)).abs().mean() < 0.02
     masks = media.read_masks(showcase.FILM_MASK, "sample")
     assert ((masks > 0.5) == (alpha[0] > 0.5)).float().mean() > 0.995

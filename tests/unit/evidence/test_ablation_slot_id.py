@@ -38,7 +38,7 @@ def runs(**dynamics: float) -> dict:
     made = {}
     for name in ENCODERS:
         level = dynamics.get(name.replace(" ", "_"), 0.5)
-        read = measured.READINGS if name == ablation.SLOTS else (ablation.OWN,)
+        read = measured.READINGS if name == ablation.SLOTS else (ablation.OWN_VIDEO,)
         readings = {reading: figures(dynamics.get(reading.split()[0], level)) for reading in read}
         made[name] = [{"truth": figures(1.0), **readings}] * 2
     return {**made, BASE_ALONE: [{CODED: figures(0.9), measured.NAMED_BY_CAPTION: figures(0.5)}]}
@@ -105,7 +105,7 @@ def test_one_command_trains_and_measures_each_run_once(tmp_path, monkeypatch):
     assert trained == [f"{name}-{seed}" for name in names for seed in range(2)]
     assert [kind for kind, _, _ in seen] == [*(kind for kind in ENCODERS.values() for _ in range(2)), None]
     for kind, readings, _ in seen[:-1]:
-        assert readings == (list(measured.READINGS) if kind is SlotEncoder else [ablation.OWN])
+        assert readings == (list(measured.READINGS) if kind is SlotEncoder else [ablation.OWN_VIDEO])
     assert len({state for _, _, state in seen}) == 9, "every run is a model of its own"
     assert lines[-1] == "told by a probe"
     with Image.open(folder / "slots.jpg") as sheet:

@@ -17,9 +17,9 @@ from refvid.demo import world
 from refvid.evidence import runs, toy_figures
 from refvid.evidence.ablations import videomaker as ablation
 from refvid.evidence.ablations.videomaker import (
-    ALL,
+    JOINT_SOFTMAX,
     OTHER,
-    OWN,
+    OWN_REFERENCE,
     VIDEOMAKER_ARMS,
     VIDEOMAKER_CLAIMS,
     VIDEOMAKER_FIGURES,
@@ -83,7 +83,7 @@ def made_up(**own: float) -> dict:
     for name in (*VIDEOMAKER_ARMS, BASE_ALONE):
         level = own.get(name.replace(" ", "_"), 0.5)
         wanted = {**same, "own": same["own"] + level - 0.5, "confusion": 1 - same["own"].flip(0) - level}
-        runs[name] = [{TRUTH: same, OWN: wanted, OTHER: {**same, "own": same["own"] - 0.4}}] * 2
+        runs[name] = [{TRUTH: same, OWN_REFERENCE: wanted, OTHER: {**same, "own": same["own"] - 0.4}}] * 2
     return runs
 
 
@@ -127,7 +127,7 @@ def test_one_command_trains_and_measures_each_run_once(models, tmp_path, monkeyp
         weight = backbone.dit.blocks[0].self_attn.q.weight
         measured.append(weight.detach().numpy().tobytes())
         row = {figure: torch.rand(toys) for figure in VIDEOMAKER_FIGURES}
-        return {TRUTH: row, OWN: {**row, "leak": torch.full((toys,), torch.nan)}, OTHER: row}
+        return {TRUTH: row, OWN_REFERENCE: {**row, "leak": torch.full((toys,), torch.nan)}, OTHER: row}
 
     monkeypatch.setattr(runs, "train", note)
     monkeypatch.setattr(ablation, "measured", figures)
@@ -154,7 +154,7 @@ def test_the_measured_model_carries_what_was_trained(models, tmp_path, monkeypat
     seen = []
     monkeypatch.setattr(ablation, "measured", lambda backbone, *_: seen.append(backbone.dit) or {})
     asked = Ablation(models, tmp_path, 2, 1, 1)
-    ablation.videomaker_run(asked, CONFIG, asked.place(ALL, 0))
+    ablation.videomaker_run(asked, CONFIG, asked.place(JOINT_SOFTMAX, 0))
     base = load_dit(models.dit)[0].state_dict()
     changed = {name for name, value in seen[0].state_dict().items() if not torch.equal(value, base[name])}
     assert changed == {f"blocks.0.self_attn.{projection}.weight" for projection in "qkvo"}
@@ -176,8 +176,8 @@ def test_the_sheet_shows_every_run_with_the_own_reference_then_anothers(models, 
     rows, titles = list(zip(*columns.values(), strict=True)), list(columns)
     trial = Trial(3, 5, 32)
     assert titles == ["reference", *VIDEOMAKER_ARMS, BASE_ALONE, OTHER, TRUTH] and said == trial.prompts
-    joint = ablation._model(asked, CONFIG, asked.place(ALL, 0))
-    for name, given in ((ALL, torch.arange(3)), (OTHER, torch.tensor([2, 0, 1]))):
+    joint = ablation._model(asked, CONFIG, asked.place(JOINT_SOFTMAX, 0))
+    for name, given in ((JOINT_SOFTMAX, torch.arange(3)), (OTHER, torch.tensor([2, 0, 1]))):
         wanted = ablation.clips_with(joint, CONFIG, trial, given, 0)
         assert all(torch.equal(row[titles.index(name)], clip) for row, clip in zip(rows, wanted, strict=True))
     assert all(torch.equal(row[-1], clip) for row, clip in zip(rows, trial.truth, strict=True))

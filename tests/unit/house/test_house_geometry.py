@@ -53,7 +53,7 @@ LEFT = {
         "coherence = ((xx - yy).square() + 4 * xy.square()).sqrt() / (xx + yy + _NOISE**2)": "a root of a square",
     },
     "drawing/inspection.py": {
-        'image = Image.new("RGB", (WIDTH // 2, PLOT + 4 * LINE), GROUND)': "four lines of a drawing",
+        'image = Image.new("RGB", (WIDTH // 2, PLOT + 4 * LINE), _GROUND)': "four lines of a drawing",
     },
     "core/files.py": {
         '_TOKEN = "[0-9a-f]" * 8  # a pattern: between a name and PARTIAL': "letters of a name"

@@ -59,9 +59,9 @@ def no_work(monkeypatch):
 GENERATE = ("generate", "--prompt", "a toy")
 LONG = ("long", "--prompt", "a toy", "--keys", "3", "--stride", "4")
 EDIT = ("edit", "--video", showcase.SCENE, "--instruction", "make it red")
-IDENTITY = ("identity", "make", "--video", showcase.FILM)
+IDENTITY = ("identity", "make", "--video", showcase.SAMPLE_FILM)
 ENDINGS = {"identity": ".safetensors", "inspect": ".png"}
-INSPECT = ("inspect", "--reference", showcase.PICTURE)
+INSPECT = ("inspect", "--reference", showcase.SAMPLE_PICTURE)
 
 
 @pytest.mark.parametrize("command", [GENERATE, LONG, EDIT, INSPECT, IDENTITY], ids=lambda one: one[0])

@@ -17,7 +17,7 @@ from refvid.cli import train as cli_train
 from refvid.cli.train import PARTS
 from refvid.core.checkpoint import read_safetensors
 from refvid.demo.runs import DEMO_RUNS, smoke_dit, smoke_slots
-from refvid.training.base.vae import VAE
+from refvid.training.base.vae import VAETrainer
 from refvid.training.engine import method
 from refvid.training.engine.models import Models
 from refvid.training.engine.parallel import ALONE, Ranks
@@ -153,7 +153,13 @@ def test_a_digest_is_of_the_weights_and_not_of_what_is_said_beside_them(tmp_path
 # ---- every trainer
 
 
-TRAINERS = {"vae": VAE(), "dit": Saber(), "slot_id": SlotId(), "videomaker": VideoMaker(), "sama": Sama()}
+TRAINERS = {
+    "vae": VAETrainer(),
+    "dit": Saber(),
+    "slot_id": SlotId(),
+    "videomaker": VideoMaker(),
+    "sama": Sama(),
+}
 
 
 @pytest.mark.parametrize("name", TRAINERS)
@@ -205,7 +211,7 @@ def test_what_a_part_cannot_do_is_refused_before_any_work(tmp_path):
             TRAINERS[name].made_by(DEMO_RUNS[name].smoke(), setting(tmp_path), two)
     for ranks, how in ((two, {}), (ALONE, {"device": "cuda"}), (ALONE, {"compiled": True})):
         with pytest.raises(ValueError, match="a VAE trains in one process, on the CPU, not compiled"):
-            VAE().made_by(DEMO_RUNS["vae"].smoke(), setting(tmp_path, **how), ranks)
+            VAETrainer().made_by(DEMO_RUNS["vae"].smoke(), setting(tmp_path, **how), ranks)
     assert not list(tmp_path.iterdir())
 
 

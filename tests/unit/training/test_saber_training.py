@@ -15,7 +15,7 @@ from refvid.core.checkpoint import read_safetensors, save_model, write_tensors
 from refvid.demo.runs import demo_dit, smoke_dit, smoke_vae
 from refvid.training.base import vae as vae_training
 from refvid.training.base.dit import Start, begun_dit, fresh_dit
-from refvid.training.base.vae import VAE, VAEStage, View
+from refvid.training.base.vae import VAEStage, VAETrainer, View
 from refvid.training.engine import loop
 from refvid.training.engine.optimise import Optimiser
 from refvid.training.engine.state import RunState
@@ -287,12 +287,12 @@ def test_an_interrupted_vae_training_resumes_to_the_same_files_and_stays_causal(
     small = (VAEStage(1, 1e-3, (View(1, 32, 2),)), VAEStage(3, 1e-3, (View(5, 32, 2), View(1, 32, 2))))
     config = replace(smoke_vae(), width=4, clips=4, stages=small)
     monkeypatch.setattr(vae_training, "quality", lambda *_: (0.0, 0.0))
-    whole = trained(VAE(), config, tmp_path / "whole")
+    whole = trained(VAETrainer(), config, tmp_path / "whole")
     hasty(monkeypatch, stop_at=2)
     with pytest.raises(Interrupted):
-        trained(VAE(), config, tmp_path / "parts")
+        trained(VAETrainer(), config, tmp_path / "parts")
     hasty(monkeypatch, stop_at=None)
-    trained(VAE(), config, tmp_path / "parts", resume=True)
+    trained(VAETrainer(), config, tmp_path / "parts", resume=True)
     for name in ("vae-run", "vae"):
         same_files(tmp_path / "whole" / f"{name}.safetensors", tmp_path / "parts" / f"{name}.safetensors")
     stays_causal(whole)

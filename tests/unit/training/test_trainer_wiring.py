@@ -110,7 +110,7 @@ def test_a_vae_s_file_holds_the_average_of_the_weights_after_its_steps(record, t
     config = replace(smoke_vae(), stages=(stage,))
     monkeypatch.setattr(vae_training, "quality", lambda *_: (0.0, 0.0))
     monkeypatch.setattr(vae_training, "centre_latents", lambda *_: None)  # which changes weights once more
-    trained(vae_training.VAE(), config, tmp_path)
+    trained(vae_training.VAETrainer(), config, tmp_path)
     made, wanted = load_file(tmp_path / "vae.safetensors"), record.averaged()
     assert made.keys() == wanted.keys()
     for key, value in wanted.items():

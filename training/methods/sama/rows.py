@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 
 from ....core.editing import edit_prompt
 from ....core.motion import PRETEXTS, perturb
-from ....data.source import PairedEdits, Source
+from ....data.source import ClipSource, PairedEdits
 from ...engine.cache import PART, Rows
 from ...engine.encode import ClipEncoder, cell_coverage, encode_clips
 from .config import PairSet
@@ -59,7 +59,7 @@ def _encode_part(
     )
 
 
-def _edits(source: Source, pairs: PairSet, _group: int, index: int, generator: Generator) -> PairedEdits:
+def _edits(source: ClipSource, pairs: PairSet, _group: int, index: int, generator: Generator) -> PairedEdits:
     """One kind of edit in a part, the kinds in turn. ValueError where the source has none."""
     if not source.edit_kinds:
         raise ValueError(f"--data: {source.name} has no paired edits; needed a source that has them")
@@ -69,7 +69,9 @@ def _edits(source: Source, pairs: PairSet, _group: int, index: int, generator: G
     return PairedEdits(made.source, made.target, made.region, prompts)
 
 
-def _pretexts(source: Source, pairs: PairSet, group: int, index: int, generator: Generator) -> PairedEdits:
+def _pretexts(
+    source: ClipSource, pairs: PairSet, group: int, index: int, generator: Generator
+) -> PairedEdits:
     """Clips with pretexts in SAMA's mixture, for latent frames of `group` pictures. The target is never touched; the
     region is that of its subjects."""
     footage = source.footage(PART, generator, subjects=2 if index % 4 == 3 else 1)
