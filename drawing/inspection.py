@@ -1,5 +1,5 @@
-"""An inspection as one picture, understood at a glance: what is kept of each reference, where and when it acts, who sees
-whom, and what it costs."""
+"""Picture of an inspection: what is kept of each reference, where and when it acts, who sees whom, its
+cost."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,8 @@ REFERENCE_COLOURS = ((0, 114, 178), (230, 159, 0), (0, 158, 115), (204, 121, 167
 
 
 def draw_inspection(inspection: Inspection, pictures: Sequence[Tensor]) -> Tensor:
-    """pictures (H, W, 3) in [0, 1], prepared, one for each reference -> (height, 1024, 3) in [0, 1]."""
+    """Draw an inspection with its prepared pictures (H, W, 3) in [0, 1], one for each reference: (height,
+    1024, 3) in [0, 1]."""
     parts = [
         _references(inspection, pictures),
         _places(inspection),
@@ -65,7 +66,8 @@ def _tokens_of(picture: Tensor, view: ReferenceView, colour: tuple[int, int, int
 
 
 def _places(inspection: Inspection) -> Image.Image:
-    """The video's tokens in a few of its latent frames, a stripe of colour for every reference that acts there."""
+    """The video's tokens in a few of its latent frames, a stripe of colour for every reference that acts
+    there."""
     frames, _rows, columns = inspection.grid
     chosen = sorted({round(step * (frames - 1) / max(1, _MOST_FRAMES - 1)) for step in range(_MOST_FRAMES)})
     side = max(3, min(24, (WIDTH - 2 * MARGIN) // len(chosen) // columns - 1))
@@ -111,7 +113,7 @@ def _schedule(inspection: Inspection) -> Image.Image:
 
 
 def _table(inspection: Inspection) -> Image.Image:
-    """Who sees whom: a row reads, a column is read; the darker, the more of the row's tokens."""
+    """Table of who sees whom: a row reads, a column is read; the darker, the more of the row's tokens."""
     image, pen, (left, top, _right, bottom) = _frame_of_plot("Who (row) sees whom (column)", axes=False)
     names = ["video", *(str(k + 1) for k in range(len(inspection.references)))]
     side = min(28, (bottom - top + 16) // len(names))

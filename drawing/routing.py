@@ -1,4 +1,4 @@
-"""What each slot looked at, drawn over the pictures it was read from."""
+"""Routing of slots: the places each slot looked at, drawn over the pictures it was read from."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,8 +12,11 @@ DIM = 0.15  # brightness of what a slot did not look at
 def routing_rows(
     video: ReferenceVideo, encoded: Encoded, group: int
 ) -> tuple[list[list[Tensor]], list[str], list[str]]:
-    """A contact sheet's cells (3, S, S) in [-1, 1], its column titles and its row captions: the pictures as read, the first of every latent
-    frame, which holds `group` of them, then a row for each slot, bright where it read most, relative to the slots' strongest in that picture."""
+    """Cells (3, S, S) in [-1, 1], column titles and row captions of a contact sheet.
+
+    The first row holds the pictures as read, the first of every latent frame, which holds `group` of them. A
+    row for each slot follows, bright where it read most, relative to the slots' strongest in that picture.
+    """
     frames = encoded.plans.shape[1]
     firsts = [0, *range(1, len(video.pictures), group)][:frames]
     shown = video.pictures[firsts].movedim(-1, 1)  # (F, 3, S, S)

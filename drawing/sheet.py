@@ -34,8 +34,8 @@ def column_sheet(
     scale: int = 3,
     most: int | None = None,
 ) -> None:
-    """Write a contact sheet whose columns, by title, hold as many cells each; of `most` rows, the first. ValueError as
-    `draw_sheet` says, and for columns of different lengths."""
+    """Write a contact sheet whose columns, by title, hold as many cells each; of `most` rows, the first.
+    ValueError as `draw_sheet` says, and for columns of different lengths."""
     rows = [list(row) for row in zip(*columns.values(), strict=True)]
     contact_sheet(rows[:most], list(columns), path, captions and captions[:most], scale)
 
@@ -50,7 +50,7 @@ def draw_sheet(
 ) -> Image.Image:
     """Rows of cells, with a title over each column and a caption under each row.
 
-    A cell is a picture (3, H, W) or a clip (3, F, H, W) in [-1, 1], clamped; of a clip the first, middle and
+    A cell is a picture (3, H, W) or a clip (3, F, H, W) in [-1, 1], clamped. Of a clip the first, middle and
     last frames are shown. Every cell is fitted to the tallest's height, times scale, by nearest neighbour.
     ValueError where titles do not match the longest row, or captions the rows.
     """

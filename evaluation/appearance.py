@@ -1,7 +1,7 @@
-"""What a subject looks like, as numbers that two pictures can be compared by: colours, texture, outline.
+"""Appearance of a subject as numbers that two pictures can be compared by: colours, texture, outline.
 
-A clip is (F, H, W, 3) in [0, 1], a picture a clip of one frame; a mask is (F, H, W) in [0, 1], 1 = subject. Nothing is
-trained and nothing is known of what is shown. All of it is our choice.
+A clip is (F, H, W, 3) in [0, 1], a picture a clip of one frame. A mask is (F, H, W) in [0, 1], 1 = subject.
+Nothing is trained and nothing is known of what is shown [choice: appearance-by-arithmetic].
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Knots in CIE Lab: lightness coarser than colour, for shading moves it most. Neighbours share a pixel linearly, so a
-# small shift of colour costs a small share of the overlap.
+# Knots in CIE Lab: lightness coarser than colour, for shading moves it most. Neighbours share a pixel
+# linearly, so a small shift of colour costs a small share of the overlap.
 COLOUR_KNOTS = (4, 9, 9)
 COLOUR_BINS = prod(COLOUR_KNOTS)
 PATCH = 96  # side of the patch that texture and outline are read in
@@ -30,13 +30,15 @@ _LEAST = 4.0  # pixels: a frame with less of the subject has none
 
 @dataclass(frozen=True)
 class Colours:
-    """Where the pixels of a clip lie among the knots: index and weight (8, F, H, W); weights of a pixel sum to 1."""
+    """Places of a clip's pixels among the knots: index and weight (8, F, H, W); weights of a pixel sum to
+    1."""
 
     index: Tensor
     weight: Tensor
 
     def histogram(self, mask: Tensor) -> Tensor:
-        """Share of the masked pixels at each knot: (324,), summing to 1; all 0 for an empty mask. mask (F, H, W)."""
+        """Share of the masked pixels at each knot: (324,), summing to 1; all 0 for an empty mask. mask (F, H,
+        W)."""
         counts = self.counts(mask)
         return counts / counts.sum().clamp_min(1e-9)
 
@@ -50,7 +52,7 @@ class Colours:
 
 
 def colours(clip: Tensor) -> Colours:
-    """clip (F, H, W, 3) in [0, 1] -> its pixels among 4 x 9 x 9 knots of CIE Lab (D65)."""
+    """Colours of a clip (F, H, W, 3) in [0, 1]: its pixels among 4 x 9 x 9 knots of CIE Lab (D65)."""
     import kornia  # slow to import, and only scores need it
 
     light, a, b = kornia.color.rgb_to_lab(clip.movedim(-1, 1).float().clamp(0, 1)).unbind(1)
@@ -65,11 +67,13 @@ def overlap(one: Tensor, other: Tensor) -> float:
 
 
 def texture(clip: Tensor, mask: Tensor) -> Tensor:
-    """Share of the subject's pixels at each strength and coherence of slope, at two scales: (36,), summing to 1.
+    """Share of the subject's pixels at each strength and coherence of slope, at two scales: (36,), summing to
+    1.
 
-    The subject is centred and brought to one size first. Slopes are of brightness, smoothed inside the mask only
-    (normalised convolution), so what lies behind it does not count; strength and coherence (of the structure tensor)
-    do not change when the subject turns. All 0 where no frame shows the subject. ValueError as `normalised`.
+    The subject is centred and brought to one size first. Slopes are of brightness, smoothed inside the mask
+    only (normalised convolution), so what lies behind it does not count. Strength and coherence (of the
+    structure tensor) do not change when the subject turns. All 0 where no frame shows the subject. ValueError
+    as `normalised`.
     """
     patches, inside = normalised(clip, mask)
     weight = clip.new_tensor([0.2126, 0.7152, 0.0722])
@@ -85,7 +89,8 @@ def texture(clip: Tensor, mask: Tensor) -> Tensor:
 
 
 def outline(mask: Tensor) -> Tensor:
-    """Masks (F, H, W) of a subject at one place and one size: (F, 96, 96) in [0, 1]; 0 for a frame without it."""
+    """Masks (F, H, W) of a subject at one place and one size: (F, 96, 96) in [0, 1]; 0 for a frame without
+    it."""
     return normalised(mask.unsqueeze(-1), mask)[1][:, 0]
 
 
@@ -111,10 +116,12 @@ def agreement(outlines: Tensor, turned: Tensor) -> float:
 def normalised(
     clip: Tensor, mask: Tensor, angle: Tensor | float = 0.0, mirrored: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """The subject in the middle of a patch, its area the same in every frame: (F, C, 96, 96) and its mask (F, 1, ...).
+    """Centre the subject in a patch, its area the same in every frame: (F, C, 96, 96), and its mask (F, 1,
+    96, 96).
 
-    clip (F, H, W, C), mask (F, H, W); turned by `angle` radians about its centre, mirrored before that. A frame
-    with under 4 pixels of the subject gets an empty mask. ValueError where clip and mask differ in size.
+    It is turned by `angle` radians about its centre, mirrored before that; clip (F, H, W, C), mask (F, H, W).
+    A frame with under 4 pixels of the subject gets an empty mask. ValueError where clip and mask differ in
+    size.
     """
     if clip.shape[:3] != mask.shape:
         raise ValueError(
@@ -136,7 +143,7 @@ def normalised(
 
 
 def _view(mask: Tensor, side: Tensor, angle: Tensor, mirrored: bool) -> Tensor:
-    """Where grid_sample reads every pixel of the patch: (F, 96, 96, 2)."""
+    """Grid that grid_sample reads the patch's pixels at: (F, 96, 96, 2)."""
     height, width = mask.shape[-2:]
     down, across = torch.arange(height).to(mask), torch.arange(width).to(mask)
     area = side.square().clamp_min(1e-6)
@@ -151,7 +158,8 @@ def _view(mask: Tensor, side: Tensor, angle: Tensor, mirrored: bool) -> Tensor:
 
 
 def _slopes(light: Tensor, inside: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
-    """Strength (log scale, 1 = steepest knot) and coherence of the slope of light (F, 1, P, P) inside the mask."""
+    """Strength (log scale, 1 = steepest knot) and coherence of the slope of light (F, 1, P, P) inside the
+    mask."""
     smooth = _blurred(light * inside, sigma) / _blurred(inside, sigma).clamp_min(1e-3)
     padded = F.pad(smooth, (1, 1, 1, 1), mode="replicate")
     across = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2

@@ -29,16 +29,17 @@ class Figures:
 
     @classmethod
     def names(cls) -> list[str]:
-        """In the order of the node's outputs and of every table."""
+        """Names, in the order of the node's outputs and of every table."""
         return [field.name for field in fields(cls)]
 
 
 @dataclass(frozen=True)
 class Scored:
-    """A clip's figures, the reasons for those that are None, and what was looked at.
+    """Figures of a clip, the reasons for those that are None, and the pictures that were looked at.
 
-    frames (f, h, w, 3) and subject (f, h, w): the frames that appearance was read on, and the subject's mask in them.
-    notes: how to read the figures (whose mask, which baseline).
+    frames   those that appearance was read on (f, h, w, 3)
+    subject  its mask in them (f, h, w)
+    notes    how to read the figures: whose mask, which baseline
     """
 
     figures: Figures
@@ -64,8 +65,10 @@ class Target:
 class ReadClip:
     """A clip, checked and read once: the frames for appearance, their colours, and all of it for motion.
 
-    video (F, H, W, 3 or more) in [0, 1]; subject (F or 1, H, W), 1 = subject, or None: then it is looked for by the
-    reference's colours. ValueError names `what` (or "subject mask"), what came and what is needed.
+    video    (F, H, W, 3 or more) in [0, 1]
+    subject  (F or 1, H, W), 1 = subject, or None: then it is looked for by the reference's colours
+
+    ValueError names `what` (or "subject mask"), what came and what is needed.
     """
 
     def __init__(self, video: Tensor, subject: Tensor | None = None, what: str = "clip"):
@@ -77,12 +80,13 @@ class ReadClip:
         self.colours = appearance.colours(self.frames)
 
     def subject(self, target: Target) -> Tensor:
-        """Its mask (f, h, w): the one that was given, else what has the target's colours."""
+        """Mask of the subject (f, h, w): the one that was given, else by the target's colours."""
         if self.mask is not None:
             return self.mask
         return figures.find_subject(self.colours, target.foreground, target.background)
 
     def similarity(self, target: Target) -> float:
+        """Overlap of the subject's colours with the target's, in [0, 1]."""
         return appearance.overlap(self.colours.histogram(self.subject(target)), target.foreground)
 
 
@@ -187,7 +191,7 @@ def _small_mask(mask: Tensor) -> Tensor:
 
 
 def sheet_row(target: Target, scored: Scored) -> list[Tensor]:
-    """Cells for a contact sheet: the reference, what its mask leaves, the clip, the subject in it. In [-1, 1]."""
+    """Cells for a contact sheet, in [-1, 1]: the reference, its subject, the clip, the subject in it."""
     cut = _on_grey(target.picture, target.mask)
     cells = [target.picture[0], cut[0], scored.frames, _on_grey(scored.frames, scored.subject)]
     return [cell.movedim(-1, 0) * 2 - 1 for cell in cells]

@@ -1,4 +1,4 @@
-"""A folder's clips scored, variants compared pair by pair, and what is written of it: table, JSON, contact sheet."""
+"""Comparison of a folder's clips: each scored, variants compared pair by pair; table, JSON, contact sheet."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ CELL_HEIGHT = 128
 
 @dataclass(frozen=True)
 class ClipScore:
-    """One clip's row of the report. other: mean colour similarity to the references that are not its own."""
+    """One clip's row of the report; `other` is its mean colour similarity to references that are not its
+    own."""
 
     video: str
     variant: str
@@ -39,8 +40,11 @@ class ClipScore:
 
 @dataclass(frozen=True)
 class VariantScore:
-    """Means over one variant's clips that were measured; None where none was. retrieval: share of clips nearest to
-    their own reference in colours; chance: 1 / references."""
+    """Means over one variant's clips that were measured; None where none was.
+
+    retrieval  share of clips nearest to their own reference in colours
+    chance     1 / references
+    """
 
     name: str
     clips: int
@@ -74,9 +78,11 @@ class FolderReport:
 
 
 def score_folder(folder: Path, out: Path, progress: Callable[[int, int], None] | None = None) -> FolderReport:
-    """Score every clip of a folder (`folder.read_rows`), any model's; write score.json and score.png into `out`.
+    """Score every clip of a folder (`folder.read_rows`), any model's; write score.json and score.png into
+    `out`.
 
-    One clip is in memory at a time. ValueError names the row or file that is wrong, before anything is written.
+    One clip is in memory at a time. ValueError names the row or file that is wrong, before anything is
+    written.
     """
     rows = read_rows(folder)
     for name in REPORT:
@@ -228,7 +234,8 @@ def _mean(values: list[float | None]) -> float | None:
 
 
 def _fitted(cell: Tensor) -> Tensor:
-    """A cell (3, H, W) or (3, F, H, W) at the sheet's height, so that one large clip does not enlarge every other."""
+    """A cell (3, H, W) or (3, F, H, W) at the sheet's height, so that one large clip does not enlarge every
+    other."""
     planes = cell.unsqueeze(1) if cell.ndim == 3 else cell
     width = max(1, round(planes.shape[-1] * CELL_HEIGHT / planes.shape[-2]))
     mode = "nearest-exact" if planes.shape[-2] <= CELL_HEIGHT else "area"

@@ -1,8 +1,10 @@
-"""Does a clip show the subject of a reference, and only that? Figures for any model's clips, without a trained scorer.
+"""Figures of any model's clips, without a trained scorer: whether they show a reference's subject, and only
+that.
 
-A clip is (F, H, W, 3) in [0, 1], a picture a clip of one frame; a mask is (F, H, W) in [0, 1], 1 = subject. What is
-not from a paper named beside it is our choice. "Ceiling" is the best a figure can be; a floor depends on what is
-shown, so report what clips of other references score (`other`) beside every figure.
+A clip is (F, H, W, 3) in [0, 1], a picture a clip of one frame. A mask is (F, H, W) in [0, 1], 1 = subject.
+Figures without a paper beside them are [choice: figures-without-a-scorer]. "Ceiling" is the best a figure can
+be. A floor depends on what is shown, so report what clips of other references score (`other`) beside every
+figure.
 """
 
 from __future__ import annotations
@@ -29,8 +31,9 @@ class Unmeasurable(ValueError):
 def similarity(clip: Tensor, subject: Tensor, picture: Tensor, mask: Tensor) -> float:
     """Overlap of the colours of two subjects: intersection of their soft CIE Lab histograms, in [0, 1].
 
-    clip (F, H, W, 3), subject (F, H, W), picture (1, h, w, 3), mask (1, h, w). 1 (ceiling) is the same colours in the
-    same shares, 0 is none in common or an empty mask. It says nothing of where the colours are.
+    1 (ceiling) is the same colours in the same shares, 0 is none in common or an empty mask. It says nothing
+    of where the colours are. Shapes: clip (F, H, W, 3), subject (F, H, W), picture (1, h, w, 3), mask (1, h,
+    w).
     """
     return overlap(colours(clip).histogram(subject), colours(picture).histogram(mask))
 
@@ -38,19 +41,20 @@ def similarity(clip: Tensor, subject: Tensor, picture: Tensor, mask: Tensor) -> 
 def texture_agreement(clip: Tensor, subject: Tensor, picture: Tensor, mask: Tensor) -> float:
     """Overlap of the local texture of two subjects, in [0, 1]; arguments as `similarity`.
 
-    Intersection of histograms of slope and coherence (`appearance.texture`): place, size and rotation do not count.
-    1 (ceiling) is the same mixture of flat, striped and speckled. The floor is high: two plain subjects agree whatever
-    their colours, and unlike ones still share some of the mixture.
+    Intersection of histograms of slope and coherence (`appearance.texture`): place, size and rotation do not
+    count. 1 (ceiling) is the same mixture of flat, striped and speckled. The floor is high. Two plain
+    subjects agree whatever their colours, and unlike ones still share some of the mixture.
     """
     return overlap(texture(clip, subject), texture(picture, mask))
 
 
 def shape_agreement(subject: Tensor, mask: Tensor) -> float:
-    """Overlap of two outlines, in [0, 1]: intersection over union after centring, scaling by area, and turning.
+    """Overlap of two outlines, in [0, 1]: intersection over union after centring, scaling by area, and
+    turning.
 
-    subject (F, H, W), mask (1, h, w). Mean over the frames of the best of 24 rotations, plain and mirrored; a frame
-    without the subject counts 0. 1 (ceiling) is the same outline. The floor is high: a disc and a square of one area
-    share 0.83. A subject seen from another side, or walking, has another outline.
+    Mean over the frames of the best of 24 rotations, plain and mirrored; a frame without the subject counts
+    0. subject (F, H, W), mask (1, h, w). 1 (ceiling) is the same outline. The floor is high: a disc and a
+    square of one area share 0.83. A subject seen from another side, or walking, has another outline.
     """
     return agreement(outline(subject), turned_outlines(mask))
 
@@ -58,14 +62,19 @@ def shape_agreement(subject: Tensor, mask: Tensor) -> float:
 def background_leak(
     clip: Colours, subject: Tensor, picture: Colours, mask: Tensor, baseline: Colours | None = None
 ) -> float:
-    """How much of the reference's background is behind the clip's subject and has no other explanation: [0, 1].
+    """Leak of the reference's background: what of it is behind the clip's subject without other explanation.
 
-    subject (F, H, W), mask (1, h, w). With b the share of the clip's pixels that the baseline explains at each colour,
-    s the share that is not subject, r the colours of the reference's background and c those of the clip's, weighted by
-    s: leak = sum min((c - b)+, (s r - b)+) / sum (s r - b)+. 0 (best) for the baseline itself, 1 for a clip on the
-    reference's background. The baseline is the same prompt without the reference; without one the colours of the
-    reference's own subject stand in, and a background that the prompt asks for then counts as leaked.
-    Unmeasurable where the mask hides nothing, the subject fills the clip, or no colour could tell.
+    leak = sum min((c - b)+, (s r - b)+) / sum (s r - b)+, in [0, 1], over the colours, with
+
+    b  share of the clip's pixels that the baseline explains
+    s  share of the clip that is not subject
+    r  colours of the reference's background
+    c  colours of the clip's background, weighted by s
+
+    0 (best) is the baseline itself, 1 a clip on the reference's background. The baseline is the same prompt
+    without the reference. Without one the colours of the reference's own subject stand in: a background that
+    the prompt asks for counts as leaked. Shapes: subject (F, H, W), mask (1, h, w). Unmeasurable where the
+    mask hides nothing, the subject fills the clip, or no colour could tell.
     """
     hidden = 1 - mask
     if hidden.gt(0.5).sum() == 0:
@@ -88,13 +97,13 @@ def background_leak(
 
 
 def find_subject(clip: Colours, foreground: Tensor, background: Tensor | None) -> Tensor:
-    """Where a clip has the reference's colours rather than those of its border: (F, H, W), 0 or 1.
+    """Find a subject by back-projection: pixels in its reference's colours rather than its clip's border's.
 
-    foreground, background (324,): colours of the reference inside and outside its mask (None: the mask is full).
-    Back-projection: a pixel is the subject's where f > max(g, border) + 0.01, with f and g the shares of its colour in
-    the reference and `border` in a ring around every frame. A stand-in for a mask, with a bias: pixels of other
-    colours are never found, so a subject with the right colours and others too scores as if it had only the right
-    ones, and a clip scores higher than with its true mask. A mask that is given is always better.
+    foreground, background (324,): colours of the reference inside and outside its mask (None: the mask is
+    full). -> (F, H, W), 1 where f > max(g, border) + 0.01. There f and g are the shares of a pixel's colour
+    inside and outside the reference's mask, `border` that in a ring around every frame. It stands in for a
+    mask, with a bias. Pixels of other colours are never found, so a clip scores higher than with its true
+    mask. A mask that is given is always better.
     """
     ring = torch.ones_like(clip.weight[0])
     wide = max(1, min(ring.shape[1:]) // _RING)
@@ -106,11 +115,12 @@ def find_subject(clip: Colours, foreground: Tensor, background: Tensor | None) -
 
 
 def dynamic_degree(clip: Tensor) -> float:
-    """How much moves: mean over frame pairs of the fastest 5 % of the optical flow, in picture diagonals per frame.
+    """Motion of a clip (F, H, W, 3) in [0, 1], in picture diagonals per frame.
 
-    clip (F, H, W, 3) in [0, 1]. VBench's dynamic degree (arXiv 2311.17982) before its threshold; RAFT is replaced by
-    OpenCV's DIS flow (our choice: nothing to download), and the unit is ours, so sizes compare. 0: nothing moves. A
-    moving camera counts too. Unmeasurable for one frame, and where OpenCV is not installed.
+    Mean over frame pairs of the fastest 5 % of the optical flow: VBench's dynamic degree (arXiv 2311.17982)
+    before its threshold. RAFT is replaced by OpenCV's DIS flow, and the unit lets sizes compare [choice:
+    dynamic-degree-by-dis]. 0: nothing moves. A moving camera counts too. Unmeasurable for one frame, and
+    where OpenCV is not installed.
     """
     if len(clip) < 2:
         raise Unmeasurable("the clip has one frame: motion needs two")
@@ -139,7 +149,8 @@ def _flow() -> Callable:
 
 
 def _grey(clip: Tensor) -> list:
-    """Brightness of every frame as uint8 (h, w), enlarged where the flow's 8-pixel patches would see too little."""
+    """Brightness of every frame as uint8 (h, w), enlarged where the flow's 8-pixel patches would see too
+    little."""
     weight = clip.new_tensor([0.299, 0.587, 0.114])
     grey = (clip.float().clamp(0, 1) @ weight.float()).unsqueeze(1)
     scale = _FLOW_SIDE / min(clip.shape[1:3])

@@ -1,4 +1,4 @@
-"""What a folder of clips says about itself: a manifest, or names that pair a clip with its reference."""
+"""Rows of a folder of clips: from its manifest, or from names that pair a clip with its reference."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ _KEYS = (*_FILES, "prompt", "variant", "seed")
 
 @dataclass(frozen=True)
 class Row:
-    """One clip and what it is compared with. reference: the subject asked for, whatever the clip was made with.
+    """One clip, and the files that it is compared with.
 
-    mask: the reference's, white = subject; None: its alpha channel, else all of it. subject_mask: a clip, white =
-    subject; None: looked for by colour. baseline: the same prompt without the reference.
+    reference     the subject asked for, whatever the clip was made with
+    mask          the reference's, white = subject; None: its alpha channel, else all of it
+    subject_mask  a clip, white = subject; None: looked for by colour
+    baseline      the same prompt without the reference
     """
 
     video: Path
@@ -44,11 +46,12 @@ class Row:
 
 
 def read_rows(folder: Path) -> list[Row]:
-    """The rows of folder/manifest.json; without one NAME.mp4 (webm, mkv, mov, gif, or a folder NAME of PNGs) goes
-    with NAME.png and, where there is one, NAME_mask.png and NAME_subject.mp4.
+    """Read the rows of folder/manifest.json.
 
-    A clip of the variant "none" becomes the baseline of every clip it pairs with that names none, and of itself, so that
-    all leaks of a pair are read alike. ValueError says which row or file, what came and what is needed.
+    Without one NAME.mp4 (webm, mkv, mov, gif, or a folder NAME of PNGs) goes with NAME.png and, where there
+    is one, NAME_mask.png and NAME_subject.mp4. A clip of the variant "none" becomes the baseline of
+    itself and of its pairs that name none. So leaks of a pair are read alike. ValueError says which row or
+    file, what came and what is needed.
     """
     if not folder.is_dir():
         raise ValueError(f"FOLDER: {folder} is not a folder; give the one that holds the clips")

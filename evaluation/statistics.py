@@ -5,17 +5,19 @@ from torch import Generator, Tensor
 
 
 def retrieval(table: Tensor, own: Tensor) -> tuple[float, float]:
-    """Share of clips whose own reference is the most similar of all (the mean of `hits`), and the share by chance,
-    1 / references."""
+    """Share of clips whose own reference is the most similar of all (the mean of `hits`), and the share by
+    chance, 1 / references."""
     return hits(table, own).mean().item(), 1 / table.shape[1]
 
 
 def hits(table: Tensor, own: Tensor) -> Tensor:
-    """Whether each clip's own reference is the most similar of all, (N,) float64 in [0, 1].
+    """Hits of clips whose own reference is the most similar of all, (N,) float64 in [0, 1].
 
-    table (N, M): similarity of clip n to reference m. own (N,) int64: which reference is clip n's. A tie at the top
-    counts as the chance of drawing the own one, so the order of references does not matter. ValueError for fewer
-    than two references.
+    table  similarity of clip n to reference m, (N, M)
+    own    index of clip n's reference, (N,) int64
+
+    A tie at the top counts as the chance of drawing the own one, so the order of references does not matter.
+    ValueError for fewer than two references.
     """
     if table.ndim != 2 or table.shape[1] < 2 or own.shape != table.shape[:1]:
         raise ValueError(
@@ -27,8 +29,8 @@ def hits(table: Tensor, own: Tensor) -> Tensor:
 
 
 def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
-    """Spearman's rank correlation of each row, (N,) in [-1, 1]; ties share their mean rank. first, second (N, M). A row
-    in which either is constant has no order to agree with: 0."""
+    """Spearman's rank correlation of each row, (N,) in [-1, 1]; ties share their mean rank. first, second (N,
+    M). A row in which either is constant has no order to agree with: 0."""
 
     def ranks(values: Tensor) -> Tensor:
         column, row = values.double().unsqueeze(2), values.double().unsqueeze(1)
@@ -42,8 +44,9 @@ def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
 def paired_interval(difference: Tensor, seed: int = 0, resamples: int = 10_000) -> tuple[float, float, float]:
     """Mean and 95 % bootstrap percentile interval (mean, low, high) of paired differences (N,).
 
-    One difference per clip (own minus other, with minus without). An interval that holds 0 claims nothing, and one of
-    a handful of clips is too narrow. ValueError for another shape, no difference, or one that is not finite.
+    One difference per clip (own minus other, with minus without). An interval that holds 0 claims nothing,
+    and one of a handful of clips is too narrow. ValueError for another shape, no difference, or one that is
+    not finite.
     """
     if difference.ndim != 1 or not len(difference):
         raise ValueError(f"difference has shape {tuple(difference.shape)}; give one number per clip, (N,)")

@@ -1,1 +1,1 @@
-"""What is claimed of the methods, measured on the demo world: trials, ablations, their tables and sheets."""
+"""Evidence for the methods on the demo world: trials, ablations, their claims, tables and sheets."""

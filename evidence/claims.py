@@ -1,5 +1,8 @@
-"""Claims on the demo world: a figure of one side of an ablation against that of another, and the verdict of a paired
-interval over unseen toys. They are directions of effect; the papers' figures are never presented as ours."""
+"""Claims of the ablations: a figure of one side against that of another, decided by a paired interval over
+toys.
+
+They are directions of effect on the demo world; the papers' figures are never presented as ours.
+"""
 
 from dataclasses import dataclass
 from math import nan
@@ -18,10 +21,10 @@ class Side:
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement about `figure`: it is larger for the first side than for the second.
+    """A statement: `figure` is larger for the first side than for the second.
 
-    sign    -1: it is smaller
-    margin  the claim also holds where it is larger by no less than minus this much, so that "no worse" can be said
+    sign    1, or -1 where it is smaller
+    margin  how much worse the first side may be, for claims that say "no worse"
     """
 
     says: str
@@ -45,8 +48,8 @@ class Wording:
 
 @dataclass(frozen=True)
 class Decision:
-    """Outcome of a claim: mean and 95 % interval of first minus second; `holds` is None where the interval does not
-    decide."""
+    """Outcome of a claim: mean and 95 % interval of first minus second; `holds` is None where the interval
+    does not decide."""
 
     mean: float
     low: float
@@ -55,8 +58,8 @@ class Decision:
 
 
 def decide(claim: Claim, runs: Runs) -> Decision:
-    """Compare the sides toy by toy, each a mean over the training seeds. Toys to which the figure does not apply are
-    left out; with none left nothing is decided, and the numbers are NaN."""
+    """Compare the sides toy by toy, each a mean over the training seeds. Toys to which the figure does not
+    apply are left out; with none left nothing is decided, and the numbers are NaN."""
     first, second = (
         mean_over_seeds(runs[side.run], side.variant, claim.figure) for side in (claim.first, claim.second)
     )

@@ -1,4 +1,5 @@
-"""How a toy moves in itself, read from a clip: which of the world's dynamics explains it best. Ours, for the demo world."""
+"""Dynamics of a toy, read from a clip: how it moves in itself, by the world's dynamics that explains it
+best."""
 
 from dataclasses import replace
 
@@ -24,9 +25,10 @@ def kind_of(toys: world.Looks) -> Tensor:
 def dynamics_of(clips: Tensor, toys: world.Looks, scenes: world.Scenes) -> Tensor:
     """Row of MOTIONS whose rendering of the same toys in the same scenes is nearest to each clip: (N,) int64.
 
-    clips (N, 3, F, H, W) in [-1, 1] that span a scene. A caption does not say where across its path a toy goes, so every place on the
-    world's grid is tried. Nearest by the mean square difference. Ceiling: 1 on rendered clips of toys whose dynamics shows (a
-    spinning circle of one colour is a steady one). Floor: 1 / 9 by chance; a clip without a toy is what moves least.
+    Nearest by the mean square difference; clips (N, 3, F, H, W) in [-1, 1] span a scene. A caption does not
+    say where across its path a toy goes, so every place on the world's grid is tried. Ceiling: 1 on rendered
+    clips of toys whose dynamics shows (a spinning circle of one colour is a steady one). Floor: 1 / 9 by
+    chance; a clip without a toy is what moves least. [choice: dynamics-by-rendering]
     """
     frames, size = clips.shape[2], clips.shape[-1]
     best = torch.full((len(MOTIONS), len(clips)), torch.inf)

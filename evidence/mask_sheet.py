@@ -1,4 +1,5 @@
-"""`python -m refvid.evidence.mask_sheet FILE.jpg`: random masks and augmented references on one sheet, for the docs."""
+"""Sheet of random masks and augmented references, for the docs: `python -m refvid.evidence.mask_sheet
+FILE.jpg`."""
 
 import sys
 
@@ -15,8 +16,8 @@ COLUMNS, SIZE = 10, 64
 
 
 def sheet(path: str, seed: int = 0) -> None:
-    """One row per family and interval with the shares of the picture, the mixture in both modes, then references of
-    toys: subjects in place, subjects moved, random masks moved."""
+    """Draw a row per family and interval with the shares of the picture, and the mixture in both modes. Below
+    stand references of toys: subjects in place, subjects moved, random masks moved."""
     generator = Generator().manual_seed(seed)
     rows, captions = [], []
     makers = {

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..core.slots import SlotEncoder, SlotsConfig
+from ..core.slots import SlotEncoder
 from ..drawing.sheet import column_sheet
 from ..hosts.plain.pipeline import Pipeline
 from ..training.engine.loop import Losses
@@ -22,34 +22,25 @@ _TOYS = 4
 _READINGS = ("own video", "another's video", "nobody")  # of `identity.READINGS`
 
 
-class Preview:
-    """Draws the same toys at the same noises every time, so that two sheets differ by what was learned between them."""
-
-    def __init__(self, backbone: Pipeline, slots: SlotsConfig, folder: Path):
-        """`backbone` carries the LoRA that learns; sheets go into `folder`."""
-        self._backbone, self._folder = backbone, folder
-        self._trial = identity.IdentityTrial(_TOYS, backbone.settings, slots)
-
-    def draw(self, encoder: SlotEncoder, step: int) -> Path:
-        """The toys as the adapter stands."""
-        path = self._folder / f"slot_id-{step:05}.png"
-        return identity_sheet(self._backbone, self._trial, encoder, _READINGS, path)
-
-
 class SlotPreviews:
-    """Callback of a run of Slot-ID: a sheet every `preview_every` steps, in the size and length of the clips that are
-    learned."""
+    """Callback of a run of Slot-ID: a sheet every `preview_every` steps, in the size and length of its clips.
+
+    The same toys are drawn at the same noises: two sheets differ by what was learned between them.
+    """
 
     def __init__(self, config: SlotTraining, folder: Path, backbone: Pipeline, trainee: SlotTrainee):
+        """`backbone` carries the LoRA that learns; sheets go into `folder`."""
         size = {"width": config.size, "height": config.size, "frames": config.meetings[0].frames}
-        shown_on = replace(backbone, settings=replace(backbone.settings, **size))
-        self._preview = Preview(shown_on, config.slots, folder)
-        self._every, self._trainee = config.preview_every, trainee
+        self._backbone = replace(backbone, settings=replace(backbone.settings, **size))
+        self._trial = identity.IdentityTrial(_TOYS, self._backbone.settings, config.slots)
+        self._every, self._trainee, self._folder = config.preview_every, trainee, folder
 
     def after(self, done: int, losses: Losses) -> None:
-        """Draw, if it is time."""
+        """Draw the toys as the adapter stands, if it is time."""
         if done % self._every == 0:
-            logger.info("slot_id preview: %s", self._preview.draw(self._trainee.encoder, done))
+            path = self._folder / f"slot_id-{done:05}.png"
+            identity_sheet(self._backbone, self._trial, self._trainee.encoder, _READINGS, path)
+            logger.info("slot_id preview: %s", path)
 
 
 def slot_previews(config: SlotTraining, folder: Path) -> Callable[[Pipeline, SlotTrainee], SlotPreviews]:
@@ -65,8 +56,8 @@ def identity_sheet(
     shown: Sequence[str],
     path: Path,
     scale: int = 3,
-) -> Path:
-    """Sheet with a row per toy: its own video as it was read, a clip for each of `shown` (names of READINGS), the
+) -> None:
+    """Draw a row per toy: its own video as read, a clip for each of `shown` (names of READINGS), and the
     truth. `backbone` carries the LoRA."""
     columns: dict[str, Tensor | Sequence[Tensor]] = {
         "reference video": [video.pictures.movedim(-1, 0) * 2 - 1 for video in trial.videos]
@@ -75,4 +66,3 @@ def identity_sheet(
         tokens = identity.read_tokens(trial, backbone.vae, encoder, identity.READINGS[name])
         columns[name] = identity.clips_of_identity(backbone, trial, tokens, encoder.nobody(), noise=0)
     column_sheet({**columns, TRUTH: trial.truth}, path, trial.prompts, scale)
-    return path

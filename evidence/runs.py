@@ -29,8 +29,12 @@ ConfigT = TypeVar("ConfigT")
 
 @dataclass(frozen=True)
 class Ablation:
-    """How an ablation makes and measures its runs: on a base, in `folder`, each with so many training seeds, on so
-    many unseen toys (or edits of a kind), so many clips of each."""
+    """Settings of an ablation: its base, where its runs are kept, and how many of each it makes and measures.
+
+    toys    unseen toys of a run; of sama edits of each kind
+    seeds   training seeds of a run
+    noises  clips of each toy or edit
+    """
 
     models: Models
     folder: Path
@@ -59,7 +63,7 @@ class Ablation:
         return replace(loaded, settings=replace(loaded.settings, **given))
 
     def setting(self, folder: Path) -> Setting:
-        """How a run in a folder is trained: on with what is there, on the demo world."""
+        """Setting of a run in a folder: it goes on with what is there, on the demo world."""
         how = {"resume": True, "device": self.device, "compiled": self.compiled}
         return Setting(WorldSource(), folder, self.models, self.clips, **how)
 
@@ -90,8 +94,8 @@ class Ablation:
         *asked: Any,
         previews: Sequence[MakePreview] = (),
     ) -> FigureValues:
-        """Figures of an adapter's run, trained in its folder and measured unless that is there. They depend on the
-        configuration, the base, the clips, and on what else is `asked`."""
+        """Figures of an adapter's run, trained in its folder and measured unless that is there. They depend
+        on the configuration, the base, the clips, and on what else is `asked`."""
 
         said = asdict(config)
 
@@ -117,8 +121,8 @@ class Ablation:
 
 
 def trained(folder: Path, made_by: dict[str, Any], files: RunFiles, work: Callable[[], None]) -> None:
-    """Train a run in its folder, on from where it was cut off, unless results made by the same are there. Figures of
-    other results are removed. ValueError where the folder holds a run that was made otherwise."""
+    """Train a run in its folder, on from where it was cut off, unless results made by the same are there.
+    Figures of other results are removed. ValueError where the folder holds a run that was made otherwise."""
     made = plain(made_by)
     if run_mark(folder / ENDED) == made and all((folder / name).exists() for name in files.results):
         return
@@ -130,7 +134,8 @@ def trained(folder: Path, made_by: dict[str, Any], files: RunFiles, work: Callab
 
 
 def run_folder(folder: Path, name: str) -> Path:
-    """Folder of one run in a folder of ablations, both ours from here on. ValueError where either is somebody's."""
+    """Folder of one run in a folder of ablations, both ours from here on. ValueError where either is
+    somebody's."""
     own = folder / name.replace(" ", "-")
     claim(folder, "ablations", "refvid ablate", "--out")
     claim(own, "a run of an ablation", name, "--out")
@@ -138,9 +143,11 @@ def run_folder(folder: Path, name: str) -> Path:
 
 
 def begin(folder: Path, made_by: Any, files: RunFiles) -> None:
-    """Make sure that a run in a folder of ours goes on from what was made by the same; results without a
-    state are made again. ValueError where the folder holds a run that was made otherwise. Without its mark a
-    state says itself what it was made by."""
+    """Require that a run in a folder of ours goes on from what was made by the same.
+
+    Results without a state are made again. Without its mark a state says itself what it was made by.
+    ValueError where the folder holds a run that was made otherwise.
+    """
     made, begun = plain(made_by), folder / BEGUN
     states, said = files.found_states(folder), run_mark(begun)
     found = None if said is None else difference(made, said)

@@ -1,4 +1,4 @@
-"""Showcase of `make demo`: one toy, cut out of one scene, generated in another; and the samples that are shipped."""
+"""Showcase of `make demo`: one toy, cut out of one scene, generated in another; and the shipped samples."""
 
 import time
 from dataclasses import dataclass, replace
@@ -31,7 +31,8 @@ PROMPT = "a toy moving right on dark background"
 
 @dataclass(frozen=True)
 class Shown:
-    """Files written, and similarity of the clip's toy to the reference: with it, without it, and of the truth."""
+    """Files written, and similarity of the clip's toy to the reference, with it, without it, and of the
+    truth."""
 
     video: Path
     sheet: Path
@@ -57,8 +58,8 @@ def sample_toy(seed: int = SEED) -> tuple[world.Looks, world.Scenes, world.Scene
 
 
 def write_samples(folder: Path = SAMPLES) -> None:
-    """The toys' pictures with their masks as alpha, the first one's mask on its own, how a clip of it begins and ends, a film with its mask,
-    and a scene. The colours under the mask stay in the file."""
+    """Write the toys' pictures with their masks as alpha, whose hidden colours stay in the file. Beside them
+    stand the first one's mask, how a clip of it begins and ends, a film with its mask, and a scene."""
     for path, seed in ((SAMPLE_PICTURE, SEED), (SECOND, SECOND_SEED)):
         toy, scene, _ = sample_toy(seed)
         video, alpha = world.render(toy, scene, 1)
@@ -77,7 +78,7 @@ def write_samples(folder: Path = SAMPLES) -> None:
 
 
 def sample_film() -> tuple[Tensor, Tensor]:
-    """A reference video (3, F, H, W) in [-1, 1] of a toy that moves in itself, and where the toy is (1, F, H, W)."""
+    """Reference video (3, F, H, W) in [-1, 1] of a toy that moves in itself, and its mask (1, F, H, W)."""
     generator = Generator().manual_seed(FILM_SEED)
     toy, scene = world.sample_identities(1, generator, dynamic_share=1.0), world.sample_scenes(1, generator)
     film, alpha = world.render(toy, scene, FILM_LENGTH)

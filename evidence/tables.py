@@ -1,4 +1,5 @@
-"""Tables of evidence: means over noises and training seeds, cells with 95 % intervals, Markdown, and reports as JSON."""
+"""Tables of evidence: means over noises and training seeds, cells with 95 % intervals, Markdown, and reports
+as JSON."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -74,8 +75,8 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def by_seed(label: str, runs: Runs, figure: Callable[[FigureValues], Tensor]) -> str:
-    """Means of a figure for every training seed of every run: intervals over toys do not say how far seeds lie
-    apart."""
+    """Means of a figure for every training seed of every run: intervals over toys do not say how far seeds
+    lie apart."""
     told = [
         f"{name} " + ", ".join(f"{figure(values).nanmean():.3f}" for values in seeds)
         for name, seeds in runs.items()

@@ -1,8 +1,9 @@
-"""How well a generated clip keeps the identity of a reference picture and does what its caption says.
+"""Figures of clips of the demo world: how well they keep a reference's identity and do what their caption
+says.
 
-Every figure is made for the demo world alone: it knows the four backdrops and the six shapes, so it needs no
-trained scorer. All of it is ours. Clips are (N, 3, F, H, W) in [-1, 1]; masks are 1 on the toy. "Ceiling" is
-what rendered clips score, "floor" what a model that ignores its condition scores: report both beside it.
+They know the four backdrops and the six shapes, so they need no trained scorer [choice: toy-figures]. Clips
+are (N, 3, F, H, W) in [-1, 1]; masks are 1 on the toy. "Ceiling" is the score of rendered clips, "floor" that
+of a model that ignores its condition: report both beside it.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def segment(video: Tensor) -> Tensor:
 def colour_histogram(video: Tensor, mask: Tensor) -> Tensor:
     """Share of the masked pixels in each of 4 x 4 x 4 RGB bins: (N, 64), summing to 1 (0 if no mask).
 
-    video (N, 3, F, H, W), mask (N, 1, F, H, W), weights in [0, 1]. Bins run red slowest, blue fastest.
+    Bins run red slowest, blue fastest; video (N, 3, F, H, W), mask (N, 1, F, H, W), weights in [0, 1].
     """
     red, green, blue = (_unit(video) * _LEVELS).long().clamp(0, _LEVELS - 1).unbind(1)
     bins = ((red * _LEVELS + green) * _LEVELS + blue).flatten(1)
@@ -50,8 +51,8 @@ def colour_histogram(video: Tensor, mask: Tensor) -> Tensor:
 def toy_similarity(video: Tensor, picture: Tensor, mask: Tensor) -> Tensor:
     """Histogram intersection of every clip's toy with every masked picture: (N, M) in [0, 1].
 
-    picture (M, 3, H, W) in [-1, 1], mask (M, 1, H, W). 1 is the same colours in the same shares, 0 none in
-    common. Ceiling: the diagonal on rendered clips, about 0.73 (soft edges mix with the backdrop). Floor: the
+    1 is the same colours in the same shares, 0 none in common; picture (M, 3, H, W) in [-1, 1], mask (M, 1,
+    H, W). Ceiling: the diagonal on rendered clips, about 0.73 (soft edges mix with the backdrop). Floor: the
     mean off the diagonal, about 0.07, which is what another toy's reference scores.
     """
     toys = colour_histogram(video, segment(video))
@@ -80,13 +81,13 @@ def background_of(video: Tensor) -> Tensor:
 
 
 def grey_share(video: Tensor) -> Tensor:
-    """Share of pixels in the grey that stands where references are masked out, within 6/255: (N,). The world has no
-    such colour, so rendered clips (ceiling) have none but a few on blurred edges."""
+    """Share of pixels in the grey that stands where references are masked out, within 6/255: (N,). The world
+    has no such colour, so rendered clips (ceiling) have none but a few on blurred edges."""
     return ((_unit(video) - GREY).abs().amax(1) <= 6 / 255).float().mean((1, 2, 3))
 
 
 def backdrop_leak(video: Tensor, own: Tensor, other: Tensor) -> Tensor:
-    """How far the clip's backdrop went from its own towards the reference's: (N,), not clamped.
+    """Leak of the reference's backdrop: how far the clip's went from its own towards it, (N,), not clamped.
 
     own, other (N,) int64: the background the caption asks for, and the one the reference was cut out of. The
     border profile is projected on the line between the two: 0 = own (ceiling), 1 = the reference's (worst).
@@ -118,9 +119,9 @@ def shape_of(video: Tensor) -> Tensor:
 def texture_of(video: Tensor, toys: world.Looks) -> Tensor:
     """Texture of the toy in the middle frame, given its two colours: (N,) int64, index into TEXTURES.
 
-    How far each pixel of the toy is from the first colour towards the second, against that of its own shape in every
-    texture and axis; the nearest wins. Ceiling: about 0.9 on rendered clips. Floor: 1/4 by chance; a toy in other
-    colours is mostly plain.
+    Each pixel of the toy lies some way from the first colour towards the second. That is held against its own
+    shape in every texture and axis, and the nearest wins. Ceiling: about 0.9 on rendered clips. Floor: 1/4 by
+    chance; a toy in other colours is mostly plain.
     """
     middle = video.shape[2] // 2
     patches = _normalised(segment(video)[:, :, middle].float(), _unit(video)[:, :, middle])
@@ -132,7 +133,8 @@ def texture_of(video: Tensor, toys: world.Looks) -> Tensor:
 
 
 def agreements(clips: Tensor, toys: world.Looks, scenes: world.Scenes) -> dict[str, Tensor]:
-    """Whether each clip shows its toy's shape and texture, the scene's direction and background: (N,) 0 or 1 each."""
+    """Agreement of each clip with its toy's shape and texture, the scene's direction and background: (N,) 0
+    or 1."""
     pairs = {
         "shape": (shape_of(clips), toys.shape),
         "texture": (texture_of(clips, toys), toys.texture),
@@ -155,7 +157,7 @@ def _known_profiles(video: Tensor) -> Tensor:
 def _border_profile(video: Tensor) -> Tensor:
     """Colour per row of the clip's own backdrop: (N, 3, H) in [0, 1].
 
-    The median over the two outermost columns of either side, then over the frames: toys seldom touch the
+    The median over the two outermost columns of either side, then over the frames. Toys seldom touch the
     border, and never for most of a clip.
     """
     border = _unit(video[..., [0, 1, -2, -1]])
@@ -172,8 +174,8 @@ def _centre_and_area(mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _normalised(mask: Tensor, plane: Tensor | None = None) -> Tensor:
-    """Masks (N, 1, H, W) of any toy at one place and one size: (N, P, P); or `plane` (N, C, H, W) instead of the mask,
-    looked at through its toy's window: (N, P, P), or (N, C, P, P) of several channels."""
+    """Masks (N, 1, H, W) of any toy at one place and one size, (N, P, P). With `plane` (N, C, H, W) that is
+    looked at through its toy's window instead: (N, P, P), or (N, C, P, P) of several channels."""
     x, y, area = _centre_and_area(mask[:, 0])
     # 0.8 of the side of a square of the toy's area: the widest shape, the cross, just fits.
     reach = 0.8 * (4 * area / mask.shape[-2:].numel()).sqrt() + 0.02
@@ -195,7 +197,8 @@ def _templates(size: int) -> tuple[Tensor, Tensor]:
 
 @lru_cache(maxsize=4)
 def _texture_templates(size: int) -> tuple[Tensor, Tensor]:
-    """Of every shape, texture and axis, upright: the second colour's share (6, 8, P, P), and the mask (6, 8, P, P)."""
+    """Templates of every shape, texture and axis, upright: the second colour's share, and the mask, (6, 8, P,
+    P)."""
     shape, texture, axis = torch.cartesian_prod(
         torch.arange(len(SHAPES)), torch.arange(len(TEXTURES)), torch.arange(2)
     ).unbind(1)

@@ -1,5 +1,7 @@
-"""STIV's claims about guidance by a first frame (arXiv 2412.07730, §3.3) on the demo world: the same short training
-with and without image dropout, each guided jointly and by the prompt alone."""
+"""STIV's claims about guidance by a first frame (arXiv 2412.07730, §3.3) on the demo world.
+
+The same short training with and without image dropout, each guided jointly and by the prompt alone.
+"""
 
 from dataclasses import asdict, replace
 from functools import partial
@@ -39,8 +41,8 @@ def frame_run(steps: int, dropout: float) -> SaberTraining:
 
 
 def ablate_frames(ablation: Ablation, steps: int, pretraining: int) -> list[str]:
-    """Train both runs, measure them, and say what holds; what is there already is kept. Writes frames.md; -> its
-    lines."""
+    """Train both runs, measure them, and say what holds; what is there already is kept. Writes frames.md; ->
+    its lines."""
     before, runs = pretraining_run(pretraining), {}
     dit_run(ablation, PRETRAINED, before)
     for name, dropout in DROPOUT.items():
@@ -49,8 +51,8 @@ def ablate_frames(ablation: Ablation, steps: int, pretraining: int) -> list[str]
         made_by = [asdict(config), ablation.toys, ablation.noises]
         runs[name] = [kept(folder, made_by, partial(_measured, ablation, folder))]
     head = (
-        f"{ablation.toys} unseen toys, {steps} steps a run after {pretraining} of text to video, one training seed, "
-        f"{ablation.noises} noises a toy."
+        f"{ablation.toys} unseen toys, {steps} steps a run after {pretraining} of text to video, "
+        f"one training seed, {ablation.noises} noises a toy."
     )
     lines = [head, "", *_table(runs), "", *(sentence(claim, runs, FRAME_WORDING) for claim in FRAME_CLAIMS)]
     return ablation.written("frames", lines)

@@ -1,7 +1,7 @@
 """Saber's ablations (arXiv 2512.06905, §4.3) on the demo world: the same small run with one thing changed.
 
-As in the paper every run starts from a text-to-video model. A claim is reproduced, contradicted or undecided by a
-paired interval over unseen toys [choice: saber-ablation-runs].
+As in the paper every run starts from a text-to-video model. A claim is reproduced, contradicted or undecided
+by a paired interval over unseen toys [choice: saber-ablation-runs].
 """
 
 import logging
@@ -41,7 +41,8 @@ PAPER_WORDING = Wording(
 
 @dataclass(frozen=True)
 class Arm:
-    """One change of the whole method, and what the paper says happens to `figure`: it falls (-1) or rises (+1)."""
+    """One change of the whole method, and what the paper says happens to `figure`: it falls (-1) or rises
+    (+1)."""
 
     name: str
     says: str
@@ -75,8 +76,8 @@ SABER_FIGURES = ("own", "retrieval", "shape", "texture", "leak", "halo", "copy")
 
 
 def ablate_saber(ablation: Ablation, steps: int, pretraining: int) -> list[str]:
-    """Train and measure the whole method and every arm; what is there already is kept. Writes evidence.md and a sheet,
-    ablations.jpg; -> the lines of evidence.md. ValueError under torchrun."""
+    """Train and measure the whole method and every arm; what is there already is kept. Writes evidence.md and
+    a sheet, ablations.jpg; -> the lines of evidence.md. ValueError under torchrun."""
     if "WORLD_SIZE" in os.environ:
         raise ValueError(
             "refvid ablate was started by torchrun: it trains small runs in one process; run it alone"
@@ -115,7 +116,8 @@ def _measured(ablation: Ablation, config: SaberTraining, folder: Path) -> Figure
 
 
 def _sheet_clips(folder: Path) -> Tensor:
-    """A run's first toys (rows, 3, F, H, W), as the sheet shows them. ValueError where the file is not whole."""
+    """A run's first toys (rows, 3, F, H, W), as the sheet shows them. ValueError where the file is not
+    whole."""
     held, _ = read_safetensors(folder / CLIPS_FILE, "--out")
     if "clips" not in held:
         raise ValueError(f"--out: {folder / CLIPS_FILE} holds no clips")
@@ -123,7 +125,7 @@ def _sheet_clips(folder: Path) -> Tensor:
 
 
 def _pictured(trial: references.Trial, clips: Tensor) -> dict[str, Tensor]:
-    """Figures for what the paper shows in pictures [choice: halo-and-copy-figures], (N,) each.
+    """Figures (N,) for what the paper shows in pictures [choice: halo-and-copy-figures].
 
     halo  share of pixels in the grey of masked-out references
     copy  overlap of the toy's mask in the middle frame with the reference's, where it stands

@@ -1,5 +1,5 @@
-"""SAMA's ablation (arXiv 2603.19228) on the demo world: semantic anchoring and motion alignment, each alone and
-together, at equal steps. Every figure is over unseen edits, averaged over training and sampling seeds
+"""SAMA's ablation (arXiv 2603.19228) on the demo world: semantic anchoring and motion alignment, each alone
+and together, at equal steps. Every figure is over unseen edits, averaged over training and sampling seeds
 [choice: sama-ablation-runs]."""
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ SHEET_ARMS, ROWS_OF_KIND = (BARE, BOTH), 2  # of the sheet
 
 
 def of_length(config: SamaTraining, steps: int) -> SamaTraining:
-    """The same with so many steps in all, shared out between pretexts and edits as they are."""
+    """Change the length of a run to so many steps, shared out between pretexts and edits as they are."""
     first = round(steps * config.motion_steps / (config.motion_steps + config.steps))
     return replace(config, motion_steps=first, steps=steps - first)
 
@@ -43,13 +43,14 @@ def _edits_only(config: SamaTraining) -> SamaTraining:
 
 
 def ablate_sama(config: SamaTraining, ablation: Ablation) -> list[str]:
-    """Train every one of SAMA_ARMS with every seed, measure each on unseen edits of every kind, and tabulate; what is there
-    already is kept. Writes sama.md and a sheet, sama.jpg; -> the lines of sama.md."""
+    """Train every one of SAMA_ARMS with every seed, measure each on unseen edits of every kind, and tabulate;
+    what is there already is kept. Writes sama.md and a sheet, sama.jpg; -> the lines of sama.md."""
     trained = ablation.runs({name: change(config) for name, change in SAMA_ARMS.items()}, sama_run)
     runs = trained | {name: [_without_model(name, ablation, config)] for name in WITHOUT_MODEL}
+    steps = config.motion_steps + config.steps
     head = (
-        f"{ablation.toys} unseen edits of each of {len(EDIT_KINDS)} kinds, {config.motion_steps + config.steps} steps a run, "
-        f"of which +MA and both spend {config.motion_steps} on pretexts first, {ablation.seeds} training seeds, "
+        f"{ablation.toys} unseen edits of each of {len(EDIT_KINDS)} kinds, {steps} steps a run, of which +MA and both "
+        f"spend {config.motion_steps} on pretexts first, {ablation.seeds} training seeds, "
         f"{ablation.noises} noises an edit. In brackets 95 % intervals over the edits."
     )
     seeds = by_seed("way", trained, lambda values: _of_kinds([values], "way"))

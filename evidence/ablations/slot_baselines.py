@@ -1,4 +1,4 @@
-"""What Slot-ID's encoder is held against: the same size, the same features, one thing changed (our choice)."""
+"""Baselines of Slot-ID's encoder: the same size and features, one thing changed [choice: slot-baselines]."""
 
 import torch
 from torch import Tensor

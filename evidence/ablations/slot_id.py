@@ -1,5 +1,6 @@
-"""Slot-ID's claims (arXiv 2601.01352) on the demo world: slots against a mean and against one picture, order, the
-gate. Every figure is a difference paired over unseen toys and averaged over training and sampling seeds."""
+"""Slot-ID's claims (arXiv 2601.01352) on the demo world: slots against a mean and against one picture, order,
+the gate. Every figure is a difference paired over unseen toys and averaged over training and sampling
+seeds."""
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -43,8 +44,8 @@ SLOT_CLAIMS = (
 
 
 def ablate_slots(config: SlotTraining, ablation: Ablation) -> list[str]:
-    """Train every encoder with every seed, measure each, and say what holds; what is there already is kept. Writes
-    slots.md and a sheet, slots.jpg; -> the lines of slots.md."""
+    """Train every encoder with every seed, measure each, and say what holds; what is there already is kept.
+    Writes slots.md and a sheet, slots.jpg; -> the lines of slots.md."""
     arms = {name: replace(config, encoder=encoder) for name, encoder in ENCODERS.items()}
     runs = ablation.runs(arms, slot_run)
     runs[BASE_ALONE] = [_base_alone(ablation, config)]

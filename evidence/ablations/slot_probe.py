@@ -1,5 +1,7 @@
-"""Linear probe of an encoder's tokens for how a toy moves in itself [choice: linear-probe]: a base that cannot show
-a motion hides what an adapter knows of it."""
+"""Linear probe of an encoder's tokens for how a toy moves in itself [choice: linear-probe].
+
+A base that cannot show a motion hides what an adapter knows of it.
+"""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -33,8 +35,8 @@ UNTRAINED = "untrained slots"
 
 @dataclass(frozen=True)
 class Probe:
-    """Tokens of an encoder that are looked at; `ordered`, or with the latent frames of every clip in an order of
-    their own."""
+    """Tokens of an encoder that are looked at; `ordered`, or with the latent frames of every clip in an order
+    of their own."""
 
     encoder: str
     tokens: Callable[[Encoded], Tensor]
@@ -67,8 +69,8 @@ COMPARED = (
 
 
 def probe_lines(config: SlotTraining, ablation: Ablation) -> list[str]:
-    """Table of what each of PROBES tells, and paired differences, with 95 % intervals over the toys; means over the
-    training seeds."""
+    """Table of what each of PROBES tells, and paired differences, with 95 % intervals over the toys; means
+    over the training seeds."""
     clips = cache(partial(_clips, config, ablation))  # made where a probe is not kept yet, once
     told = {name: _told(config, ablation, name, clips) for name in PROBES}
     most = torch.bincount(next(iter(told.values()))["moves"].long()).max().item() / UNSEEN_CLIPS
@@ -96,8 +98,8 @@ def _clips(config: SlotTraining, ablation: Ablation) -> tuple[Meetings, Tensor]:
 def _told(
     config: SlotTraining, ablation: Ablation, name: str, clips: Callable[[], tuple[Meetings, Tensor]]
 ) -> dict[str, Tensor]:
-    """Share of training seeds whose tokens tell a toy's motion, "right" (UNSEEN_CLIPS,), and its row of DYNAMICS,
-    "moves" (UNSEEN_CLIPS,)."""
+    """Share of training seeds whose tokens tell a toy's motion, "right" (UNSEEN_CLIPS,), and its row of
+    DYNAMICS, "moves" (UNSEEN_CLIPS,)."""
     probe = PROBES[name]
 
     def measured(seed: int) -> FigureValues:
@@ -123,8 +125,8 @@ def _encoder(config: SlotTraining, ablation: Ablation, name: str, seed: int) -> 
 
 
 def motion_of(data: Meetings, text: TextEncoder) -> Tensor:
-    """Motion in itself of the first of each clip's toys, (N,): its row of DYNAMICS, which the first word of its name
-    says; 0 where none does."""
+    """Row of DYNAMICS of the first of each clip's toys, (N,), which the first word of its name says; 0 where
+    none does."""
     words = text.tokenize(list(DYNAMICS))[:, 0]
     return (data.phrases[:, 0, :1] == words).int().argmax(1)
 
@@ -148,8 +150,8 @@ def read_all(encoder: SlotEncoder, data: Meetings, probe: Probe) -> Tensor:
 
 
 def told_by_probe(features: Tensor, kinds: Tensor) -> Tensor:
-    """Whether a ridge regression on the others' features (N, D), in folds, finds each one's kind (N,) int64: (N,)
-    bool."""
+    """Test features (N, D) by ridge regression in folds: whether the others' find each one's kind (N,) int64,
+    (N,) bool."""
     wanted, right = F.one_hot(kinds).double(), torch.zeros(len(kinds), dtype=torch.bool)
     folds = torch.arange(len(kinds)) % _FOLDS
     for fold in range(_FOLDS):

@@ -1,5 +1,5 @@
-"""Text-to-video runs of the demo world, which the ablations of Saber and of first frames start from, and what is
-trained from them."""
+"""Text-to-video runs of the demo world, which the ablations of Saber and of first frames start from, and what
+is trained from them."""
 
 import shutil
 from dataclasses import asdict, replace
@@ -21,8 +21,8 @@ PRETRAINED = "text-to-video"
 
 
 def ablation_run(steps: int) -> SaberTraining:
-    """The run that ablations of Saber change: the paper's masks and augmentation (no subject masks), one kind of
-    clip, one reference, no replaced frames."""
+    """The run that ablations of Saber change: the paper's masks and augmentation (no subject masks), one kind
+    of clip, one reference, no replaced frames."""
     base = demo_dit()
     drawing = Drawing(reference_counts=(1.0,), patterns=(1.0, 0, 0, 0, 0))
     return replace(

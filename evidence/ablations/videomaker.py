@@ -1,5 +1,5 @@
-"""VideoMaker's claims (arXiv 2412.19645, §4) on the demo world: what the reference reads, and guidance-recognition
-loss (GIRL). Every figure is over unseen toys, averaged over training and sampling seeds
+"""VideoMaker's claims (arXiv 2412.19645, §4) on the demo world: what the reference reads, and
+guidance-recognition loss (GIRL). Every figure is over unseen toys, averaged over training and sampling seeds
 [choice: videomaker-ablation-runs]."""
 
 from collections.abc import Callable
@@ -60,8 +60,8 @@ VIDEOMAKER_CLAIMS = (
 
 
 def ablate_videomaker(config: VideoMakerTraining, ablation: Ablation) -> list[str]:
-    """Train every one of VIDEOMAKER_ARMS with every seed, measure each, and say what holds; what is there already is kept. Writes
-    videomaker.md and a sheet, videomaker.jpg; -> the lines of videomaker.md."""
+    """Train every one of VIDEOMAKER_ARMS with every seed, measure each, and say what holds; what is there
+    already is kept. Writes videomaker.md and a sheet, videomaker.jpg; -> the lines of videomaker.md."""
     runs = ablation.runs({name: change(config) for name, change in VIDEOMAKER_ARMS.items()}, videomaker_run)
     runs[BASE_ALONE] = [_base_alone(ablation, config)]
     head = (
@@ -101,8 +101,8 @@ def _model(ablation: Ablation, config: VideoMakerTraining, folder: Path | None =
 
 
 def _sheet(ablation: Ablation, config: VideoMakerTraining) -> None:
-    """The first unseen toys, unselected: with their own reference in the first run of every arm and in the base, then
-    with another's."""
+    """The first unseen toys, unselected: with their own reference in the first run of every arm and in the
+    base, then with another's."""
     trial = Trial(min(_MOST_ROWS, ablation.toys), config.clips.frames, config.clips.size)
     own = torch.arange(len(trial))
     models = {name: _model(ablation, config, ablation.place(name, 0)) for name in VIDEOMAKER_ARMS}
@@ -117,8 +117,11 @@ def _sheet(ablation: Ablation, config: VideoMakerTraining) -> None:
 
 
 def measured(backbone: Pipeline, config: VideoMakerTraining, toys: int, noises: int) -> FigureValues:
-    """Figures of every toy with its own reference and with another's, means over the noises, and of the true clips.
-    `backbone` carries the adapter already, and is set to the size and length of the clips that were learned."""
+    """Figures of every toy with its own reference and with another's, means over the noises, and of the true
+    clips.
+
+    `backbone` carries the adapter already, and is set to the size and length of the clips that were learned.
+    """
     clips = config.clips
     trial, straight = Trial(toys, clips.frames, clips.size), torch.arange(toys)
     values = {TRUTH: _figures(trial, straight, trial.truth)}
@@ -136,8 +139,8 @@ def measured(backbone: Pipeline, config: VideoMakerTraining, toys: int, noises: 
 def clips_with(
     backbone: Pipeline, config: VideoMakerTraining, trial: Trial, given: Tensor, noise: int
 ) -> Tensor:
-    """Clips (N, 3, F, H, W) of what the toys' captions ask for with the references of the toys `given` (N,), at the
-    backbone's settings, guided against a pass without words and as the recipe's null pass is."""
+    """Clips (N, 3, F, H, W) of the toys' captions with the references of the toys `given` (N,), at the
+    backbone's settings. They are guided against a pass without words, and as the recipe's null pass is."""
     dit, masks = backbone.dit, trial.masks[given]
     pictures = torch.where(masks > 0.5, trial.pictures[given], GROUND)
     keep = F.max_pool2d(masks, dit.geometry.token).flatten(1).gt(0.5)
@@ -156,11 +159,12 @@ def _figures(trial: Trial, given: Tensor, clips: Tensor) -> dict[str, Tensor]:
 
 
 def confusion(trial: Trial, given: Tensor, clips: Tensor) -> Tensor:
-    """Overlap of the toy in a clip's last picture with the reference's mask, less that of the true clip, (N,).
+    """Overlap of the toy in a clip's last picture with the reference's mask, less that of the true clip,
+    (N,).
 
-    `given` (N,): whose reference, where it stands. 0: no more than chance; a reference that leaks as a frame, with
-    its grey ground or without, adds what is left to 1. Colours do not count, so a better likeness is no confusion
-    [choice: confusion-figure].
+    The reference is that of the toy `given` (N,), where it stands. 0 is no more than chance. A reference that
+    leaks as a frame, with its grey ground or without, adds what is left to 1. Colours do not count, so a
+    better likeness is no confusion [choice: confusion-figure].
     """
     stands = trial.masks[given]
 

@@ -1,4 +1,5 @@
-"""Clips that trials make and hold theirs against: the noise of each toy, and what the VAE alone does to the truth."""
+"""Clips that trials make and hold theirs against: the noise of each toy, and what the VAE alone does to the
+truth."""
 
 from dataclasses import replace
 

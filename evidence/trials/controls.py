@@ -25,8 +25,8 @@ _MOST_ROWS = 8  # of a sheet
 
 @dataclass(frozen=True)
 class ControlReport:
-    """Everything one evaluation says: mean similarity to the own reference at each of STRENGTHS, and 95 % intervals
-    over the toys."""
+    """Everything one evaluation says: mean similarity to the own reference at each of STRENGTHS, and 95 %
+    intervals over the toys."""
 
     toys: int
     strengths: dict[str, float]
@@ -108,7 +108,8 @@ def _first_halves(first: world.Scenes, second: world.Scenes, size: int) -> Tenso
 
 
 def _regions(backbone: Pipeline, toys: int, folder: Path, progress: Callable[[int], None]) -> list[Interval]:
-    """Each toy in its own half: colours of a half against its own reference less those against the other's."""
+    """Each toy in its own half: colours of a half against its own reference less those against the
+    other's."""
     settings = replace(backbone.settings, scale=1.0)
     pairs = sample_duets(toys, settings.height)
     made: dict[str, list[Tensor]] = {"without": [], "with": []}

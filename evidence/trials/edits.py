@@ -44,16 +44,16 @@ class EditTrial:
         return len(self.prompts)
 
     def measure(self, clips: Tensor) -> dict[str, Tensor]:
-        """One value per edit of every one of EDIT_FIGURES, (N,), of clips (N, 3, F, H, W); NaN where one does not
-        apply.
+        """One value per edit of every one of EDIT_FIGURES, (N,), of clips (N, 3, F, H, W); NaN where one does
+        not apply.
 
-        way     1 - d(clip, truth) / d(source, truth), d the mean absolute difference in the region. 1 for the truth,
-                0 for the source, a for the blend with a share a of the truth, below 0 for what is further off
+        way     1 - d(clip, truth) / d(source, truth), d the mean absolute difference in the region. 1 for the
+                truth, 0 for the source, a for the blend with a share a of the truth. Below 0: further off
         nearer  d(clip, truth) < d(clip, source)
         kept    peak signal to noise ratio outside of the region, of a range of 2, MOST_DECIBELS at most
-        motion  Pearson's correlation, over pixels and steps in time, of how much pictures change from one to the
-                next: norm over the colours, so that another colour is no other motion. 0 for a clip that stands
-                still, none where the truth does
+        motion  Pearson's correlation, over pixels and steps in time, of how much pictures change from one to
+                the next. The change is a norm over the colours, so that another colour is no other motion. 0
+                for a clip that stands still, none where the truth does
         """
         missed = _distance(clips, self.truth, self.region)
         error = _mean((clips - self.source).square(), ~self.region)
@@ -68,8 +68,8 @@ class EditTrial:
 
 
 def evaluate_edits(backbone: Pipeline, recipe: Recipe, count: int, noises: int) -> FigureValues:
-    """Figures of `count` unseen edits of every kind, means over the noises, in the size and length of the backbone's
-    settings. `backbone` carries an editing adapter's LoRA and modules."""
+    """Figures of `count` unseen edits of every kind, means over the noises. `backbone` carries an editing
+    adapter's LoRA and modules; its settings give size and length."""
     values, settings = {}, backbone.settings
     for kind in edits.EDIT_KINDS:
         trial = EditTrial(kind, count, settings.frames, settings.height)
@@ -91,8 +91,8 @@ def without_model(
 
 @torch.no_grad()
 def edited(backbone: Pipeline, recipe: Recipe, trial: EditTrial, noise: int) -> Tensor:
-    """The trial's clips (N, 3, F, H, W), as `hosts.plain.edit_film.edit_film` makes each by itself with the seed
-    that `clips.seed_of` gives."""
+    """The trial's clips (N, 3, F, H, W), as `hosts.plain.edit_film.edit_film` makes each by itself with the
+    seed that `clips.seed_of` gives."""
 
     def source(rows: slice) -> tuple[SourceRider, ...]:
         vae, modules = backbone.vae, backbone.modules if recipe.types else None

@@ -1,5 +1,5 @@
-"""Trial of given frames: guidance by the frame too or by the prompt alone, what lies between two pictures, a long
-video.
+"""Trial of given frames: guidance by the frame too or by the prompt alone, what lies between two pictures, a
+long video.
 
 Directions of effect only; they say nothing about STIV's figures (arXiv 2412.07730).
 """
@@ -54,8 +54,8 @@ class FrameReport:
 def evaluate_frames(
     backbone: Pipeline, toys: int, seeds: int, folder: Path, progress: Progress, long: bool = True
 ) -> FrameReport:
-    """Measure all three; write frames.json and the sheets into `folder`. Every toy is made with `seeds` noises, the
-    same for all variants."""
+    """Measure all three; write frames.json and the sheets into `folder`. Every toy is made with `seeds`
+    noises, the same for all variants."""
     folder.mkdir(parents=True, exist_ok=True)
     whole = 3 * toys * seeds
     rows, first = _first_frame(backbone, toys, seeds, folder, lambda done: progress(done, whole))
@@ -71,9 +71,12 @@ def evaluate_frames(
 def guided_both_ways(
     backbone: Pipeline, toys: int, seeds: int, progress: Callable[[int], None] = lambda _: None
 ) -> tuple[FigureValues, dict[str, Tensor]]:
-    """Guidance on a true first frame and the prompt against guidance on the prompt, whose null pass keeps the frame.
-    -> figures, means over the noises, also of the true clips, as they are and through the VAE; and the last noise's
-    clips."""
+    """Guidance on a true first frame and the prompt against guidance on the prompt, whose null pass keeps the
+    frame.
+
+    -> figures, means over the noises, also of the true clips, as they are and through the VAE; the last
+    noise's clips
+    """
     settings = backbone.settings
     trial, scale = Trial(toys, settings.frames, settings.height), Scale(settings.scale)
     guidances = {JOINT: joint(scale), TEXT: Guidance(image=Scale(1.0), text=scale)}
@@ -117,8 +120,8 @@ def _first_frame(
 def _between(
     backbone: Pipeline, toys: int, seeds: int, folder: Path, progress: Callable[[int], None]
 ) -> tuple[dict[str, dict[str, float]], list[Interval]]:
-    """Pictures between two true ones of a toy that moves, against the truth: the model's, blended ones, and the first
-    picture held."""
+    """Pictures between two true ones of a toy that moves, against the truth: the model's, blended ones, and
+    the first picture held."""
     plan, settings = LongVideo(GROUP, 2, APART), backbone.settings
     generator = Generator().manual_seed(UNSEEN_SEED + 2)
     scenes = world.sample_scenes(toys, generator)
@@ -161,8 +164,8 @@ def _between(
 def _long(
     backbone: Pipeline, seeds: int, folder: Path, plan: LongVideo = LONG
 ) -> tuple[dict[str, list[float]], list[Interval]]:
-    """Long videos of a few toys with their reference in every segment, or for the keys alone: whether a toy stays who
-    it is, and how pictures differ at joins and inside segments."""
+    """Long videos of a few toys with their reference in every segment, or for the keys alone. -> similarity
+    along them; intervals of it, and of how pictures differ at joins and inside segments."""
     trial = Trial(LONG_TOYS, backbone.settings.frames, backbone.settings.height)
     runs: dict[str, list[Tensor]] = {EVERY: [], KEYS_ALONE: []}
     videos, shown = [], []
@@ -194,7 +197,7 @@ def _long_clip(
 
 
 def _joins(videos: list[Tensor], plan: LongVideo) -> list[Interval]:
-    """How pictures differ from the ones before them at joins, against inside segments."""
+    """Differences of pictures from the ones before them, at joins against inside segments."""
     steps = torch.stack([video.diff(dim=1).abs().mean((0, 2, 3)).double() for video in videos])
     at_join = torch.arange(1, plan.length) % (plan.stride // plan.keep) == 0
     join, inside = steps[:, at_join], steps[:, ~at_join]

@@ -1,4 +1,5 @@
-"""Trial of identities: whether a reference video reaches the video, on unseen toys that mostly motion tells apart.
+"""Trial of identities: whether a reference video reaches the video, on unseen toys that mostly motion tells
+apart.
 
 Directions of effect on the demo world only; they say nothing about the paper's figures.
 """
@@ -80,7 +81,8 @@ class IdentityTrial:
 
 @dataclass(frozen=True)
 class IdentityReading:
-    """Tokens that a variant reads: of whom (`turn` toys further), which, frames in order or not; nobody at all."""
+    """Tokens that a variant reads: of whom (`turn` toys further), which, frames in order or not; nobody at
+    all."""
 
     turn: int = 0
     slots: bool = True
@@ -107,7 +109,7 @@ def evaluate_identity(
     noises: int = 1,
     readings: Iterable[str] = READINGS,
 ) -> FigureValues:
-    """Figures of every toy in each of `readings` (names of READINGS), means over the same noises, and of the true
+    """Figures of every toy in each of `readings` (names of READINGS), means over the noises, and of the true
     clips. `backbone` carries the adapter's LoRA already."""
     trial = IdentityTrial(toys, backbone.settings, slots)
     values = {TRUTH: trial.measure(trial.truth)}
@@ -119,8 +121,8 @@ def evaluate_identity(
 
 @torch.no_grad()
 def evaluate_base(backbone: Pipeline, slots: SlotsConfig, toys: int, noises: int = 1) -> FigureValues:
-    """Figures of a base without an adapter: of the truth through its VAE, and of words alone where captions name the
-    toys, means over the noises."""
+    """Figures of a base without an adapter, means over the noises. They are of the truth through its VAE, and
+    of words alone where captions name the toys."""
     trial = IdentityTrial(toys, backbone.settings, slots, named=True)
     named = _measured(backbone, trial, None, None, noises)
     return {CODED: trial.measure(through(backbone.vae, trial.truth)), NAMED_BY_CAPTION: named}
@@ -168,8 +170,8 @@ def read_tokens(
 def clips_of_identity(
     backbone: Pipeline, trial: IdentityTrial, tokens: Tensor | None, nobody: Tensor | None, noise: int
 ) -> Tensor:
-    """Clips (N, 3, F, H, W) with joint guidance, whose null pass has no words and nobody, or without identities.
-    Noise depends on the toy and the number of the noise alone."""
+    """Clips (N, 3, F, H, W) with joint guidance, whose null pass has no words and nobody, or without
+    identities. Noise depends on the toy and the number of the noise alone."""
 
     def people(rows: slice) -> tuple[PeopleRider, ...]:
         return () if tokens is None or nobody is None else (PeopleRider((Person(tokens[rows]),), nobody),)

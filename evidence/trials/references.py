@@ -49,8 +49,8 @@ class Variant:
 
 @dataclass(frozen=True)
 class ReferenceReport:
-    """Everything one evaluation says: means over the toys by row and figure, and the toys' own values; None where a
-    figure does not apply."""
+    """Everything one evaluation says: means over the toys by row and figure, and the toys' own values; None
+    where a figure does not apply."""
 
     toys: int
     rows: dict[str, dict[str, float | None]]
@@ -126,8 +126,9 @@ def evaluate_references(
     progress: Progress | None = None,
     seeds: int = 1,
 ) -> ReferenceReport:
-    """Generate every toy with its own reference, another toy's, none, and with another's caption, at the same noise;
-    write score.json and score.png into `folder`. With several seeds a toy's value is the mean over its noises."""
+    """Generate every toy with its own reference, another toy's, none, and with another's caption, at the same
+    noise; write score.json and score.png into `folder`. With several seeds a toy's value is the mean over its
+    noises."""
     choose_recipe(AUTO_RECIPE, backbone.recipe)  # refused before anything is rendered
     settings = backbone.settings
     trial = Trial(toys, settings.frames, settings.height)

@@ -1,4 +1,4 @@
-"""What the evidence commands say: `refvid ablate` of every system and `refvid score --frames`, in small."""
+"""Evidence commands in small: tables, sheets and figures of `refvid ablate` and `refvid score --frames`."""
 
 import dataclasses
 import functools
@@ -14,7 +14,7 @@ from refvid_golden_inputs import PROMPT
 from refvid_golden_record import PACKAGE, Record, command, said_without_files, vaes
 from torch import Tensor, nn
 
-# No option makes these smaller. Fields of the package's dataclasses, by name, and the most that they may hold:
+# No option makes these smaller. Fields of the package's dataclasses, by name, and the most that they hold:
 # clips that are encoded, steps of training and of sampling, keys of a long video.
 MOST = {"clips": 64, "count": 64, "steps": 2, "motion_steps": 1, "keys": 3}
 SYSTEMS = {
@@ -72,8 +72,8 @@ def _keep_values(record: Record, name: str, file: Path) -> None:
 
 @contextmanager
 def _small() -> Iterator[None]:
-    """Every dataclass of the package that is defined from here on holds at most MOST. Its modules are read when
-    a command runs, whatever their names."""
+    """Every dataclass of the package that is defined from here on holds at most MOST. Its modules are read
+    when a command runs, whatever their names."""
     made = dataclasses.dataclass
 
     def small(cls: type | None = None, /, **options: Any) -> Any:
@@ -109,7 +109,7 @@ def _held(cls: type) -> type:
 
 @contextmanager
 def _encoded_once() -> Iterator[None]:
-    """What a VAE of the package has encoded it does not encode again: runs of an ablation learn the same clips."""
+    """Have the package's VAEs encode each video once: runs of an ablation learn the same clips."""
     known = [one for one in vaes() if "encode" in vars(one)]
     before = {one: one.encode for one in known}
     seen: dict[tuple, Tensor] = {}

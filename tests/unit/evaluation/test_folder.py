@@ -1,4 +1,5 @@
-"""Scoring a folder of clips: how it is read, what it says, what it refuses, and that the node says the same."""
+"""Scoring a folder of clips: how it is read, what it says, what it refuses, and that the node says the
+same."""
 
 from __future__ import annotations
 
@@ -50,7 +51,8 @@ def test_own_clips_beat_those_of_others_and_none_with_intervals_off_zero(scored)
 
 
 def test_a_leak_is_seen_against_the_clip_without_the_reference(scored) -> None:
-    """Clip 0 lies on its reference's background, the others on grounds of their own; `none` is their baseline."""
+    """Clip 0 lies on its reference's background, the others on grounds of their own; `none` is their
+    baseline."""
     leaks = {one.video: one.figures.leak for one in scored.clips}
     assert leaks["own_0.mp4"] > 0.8
     assert max(leaks[f"own_{index}.mp4"] for index in range(1, len(SUBJECTS))) < 0.1
@@ -210,7 +212,8 @@ def test_a_folder_and_a_model_together_are_refused(folder, capsys) -> None:
 
 @pytest.mark.parametrize("name", ["score.png", "score.json"])
 def test_a_report_never_takes_the_place_of_what_is_scored(tmp_path, name):
-    """NAME.mp4 goes with NAME.png: clips named score, reported into their own folder, lost their reference."""
+    """NAME.mp4 goes with NAME.png: clips named score, reported into their own folder, lost their
+    reference."""
     media.write_picture(tmp_path / "toy.png", picture(0))
     media.write_video(tmp_path / "toy.mp4", clip(0, 1).movedim(-1, 0) * 2 - 1, 8)
     out = tmp_path / "report" / "out"

@@ -1,4 +1,5 @@
-"""Runs of ablations, kept and found again: marks that were cut short, folders and files that are somebody's."""
+"""Runs of ablations, kept and found again: marks that were cut short, folders and files that are
+somebody's."""
 
 import json
 import logging
@@ -193,7 +194,8 @@ def test_a_run_of_an_adapter_is_trained_and_measured_once_and_measured_again_whe
 
 
 def test_runs_that_earlier_versions_left_are_taken_up(tmp_path):
-    """Saber's has a mark of its end and figures that do not name the base; an adapter's has figures alone, which do."""
+    """Saber's has a mark of its end and figures that do not name the base; an adapter's has figures alone,
+    which do."""
     made, files = (
         {"config": {"steps": 2}, "vae": "sha256 1", "before": None},
         [tmp_path / "base.safetensors"] * 3,

@@ -1,4 +1,5 @@
-"""SAMA's ablation: which arms differ in what, the tables from made-up figures; nothing trained or measured twice."""
+"""SAMA's ablation: which arms differ in what, the tables from made-up figures; nothing trained or measured
+twice."""
 
 from dataclasses import asdict, replace
 

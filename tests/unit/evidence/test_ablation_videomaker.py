@@ -1,4 +1,5 @@
-"""VideoMaker's claims: which runs differ in what, what is measured, the verdicts; nothing trained or measured twice."""
+"""VideoMaker's claims: which runs differ in what, what is measured, the verdicts; nothing trained or measured
+twice."""
 
 from dataclasses import asdict, replace
 

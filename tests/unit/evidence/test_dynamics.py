@@ -1,4 +1,5 @@
-"""Reading a toy's dynamics from a clip: rendered ones are read right, wherever the toy goes, and a still one is steady."""
+"""Reading a toy's dynamics from a clip: rendered ones are read right, wherever the toy goes, and a still one
+is steady."""
 
 from dataclasses import replace
 

@@ -1,4 +1,5 @@
-"""What a linear probe tells of tokens: all of what lies in them, nothing of what does not; and which tokens it is given."""
+"""What a linear probe tells of tokens: all of what lies in them, nothing of what does not; and which tokens
+it is given."""
 
 from dataclasses import replace
 

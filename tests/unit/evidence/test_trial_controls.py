@@ -1,4 +1,5 @@
-"""Controls measured: clips that obey by construction reach the ends of the scale, clips that do not stay in the middle."""
+"""Controls measured: clips that obey by construction reach the ends of the scale, clips that do not stay in
+the middle."""
 
 import json
 from types import SimpleNamespace

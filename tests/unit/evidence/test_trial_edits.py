@@ -1,4 +1,5 @@
-"""Edits measured: clips that are the truth, the source or a known way between them score as what they are; many clips at once are the users'."""
+"""Edits measured: clips that are the truth, the source or a known way between them score as what they are;
+many clips at once are the users'."""
 
 from dataclasses import replace
 

@@ -1,4 +1,5 @@
-"""How an identity is measured: clips are those that users make, readings what they say, and the truth scores as the truth."""
+"""How an identity is measured: clips are those that users make, readings what they say, and the truth scores
+as the truth."""
 
 from dataclasses import replace
 
