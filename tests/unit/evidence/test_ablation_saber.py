@@ -125,6 +125,26 @@ def test_one_command_trains_each_run_once_and_writes_the_evidence(tmp_path, monk
     assert held == {file: file.read_bytes() for file in (tmp_path / "runs").rglob("*") if file.is_file()}
 
 
+def test_a_run_is_trained_again_for_another_start_and_not_for_the_same(tmp_path, monkeypatch):
+    trained = []
+
+    def work(_ablation, _config, folder, pretrained):
+        trained.append((folder.name, pretrained))
+        for name in ("dit", "text_encoder"):
+            (folder / f"{name}.safetensors").touch()
+
+    monkeypatch.setattr(text_to_video, "_train", work)
+    asked = ablation_of(tmp_path, tiny.save_vae(tmp_path, "vae.safetensors", width=2))
+    config, before = ablation_run(1), pretraining_run(1)
+    for _ in range(2):
+        text_to_video.dit_run(asked, "saber", config, before)
+    assert trained == [("saber", True)]
+    with pytest.raises(
+        ValueError, match=r"saber holds a run .*: before.stages\[0\].steps is 1 there and 2 here"
+    ):
+        text_to_video.dit_run(asked, "saber", config, pretraining_run(2))
+
+
 def test_pretraining_sees_the_clips_of_the_runs_and_never_a_reference():
     run, before = ablation_run(7), pretraining_run(7)
     (during,), (only,) = run.stages, before.stages
