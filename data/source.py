@@ -20,9 +20,10 @@ class Footage(Protocol):
     def film(
         self, size: int, frames: int, stride: int | None = None, start: int | Tensor = 0
     ) -> tuple[Tensor, Tensor]:
-        """Pictures (N, 3, F, size, size) in [-1, 1] of the clips, and masks (N, S, F, size, size) of what is seen
-        of each subject: `frames` of them, `stride` apart from picture `start`, a number or one a clip (N,).
-        Without a stride they are spread over the whole clip. ValueError past the clip's end."""
+        """Pictures (N, 3, F, size, size) in [-1, 1] of the clips, and masks (N, S, F, size, size) of what is
+        seen of each subject. There are `frames` of them, `stride` apart from picture `start`: a number, or
+        one a clip (N,). Without a stride they are spread over the whole clip. ValueError past the clip's
+        end."""
         ...
 
     def elsewhere(self, subject: int, size: int, frames: int, generator: Generator) -> tuple[Tensor, Tensor]:
@@ -31,18 +32,19 @@ class Footage(Protocol):
         ...
 
     def captions(self, named: bool = False, stride: int | None = None) -> list[str]:
-        """A sentence a clip: subjects by a general word, or by their names; the stride in words where given."""
+        """Captions of the N clips, a sentence each: subjects by a general word, or by their names; the stride
+        in words where given."""
         ...
 
     def names(self, subject: int) -> list[str]:
-        """What the captions of the N clips call a subject."""
+        """Words by which the captions of the N clips call a subject."""
         ...
 
 
 @dataclass(frozen=True)
 class PairedEdits:
-    """N clips before and after an edit: source and target (N, 3, F, H, W) in [-1, 1]; region (N, 1, F, H, W) of 0
-    and 1, outside of which they are the same; the instructions."""
+    """N clips before and after an edit: source and target (N, 3, F, H, W) in [-1, 1], and the instructions.
+    Outside of the region (N, 1, F, H, W), of 0 and 1, source and target are the same."""
 
     source: Tensor
     target: Tensor
@@ -51,12 +53,12 @@ class PairedEdits:
 
 
 class ClipSource(Protocol):
-    """Clips with captions and subject masks. What is drawn depends on the generator alone.
+    """Source of clips with captions and subject masks. What is drawn depends on the generator alone.
 
-    name            tells its contents from those of every other source: encoded clips are kept by it
-    vocabulary      every word of its texts
-    longest_caption no caption has more tokens: texts are padded to it, so that parts of clips can be joined
-    edit_kinds      kinds of paired edits that it has; none, where it has no pairs
+    name             tells its contents from those of every other source: encoded clips are kept by it
+    vocabulary       every word of its texts
+    longest_caption  no caption has more tokens: texts are padded to it, so that parts of clips can be joined
+    edit_kinds       kinds of paired edits that it has; none, where it has no pairs
     """
 
     @property
@@ -74,16 +76,16 @@ class ClipSource(Protocol):
     def footage(
         self, count: int, generator: Generator, subjects: int = 1, moving: float | None = None
     ) -> Footage:
-        """`count` clips of so many subjects each, of whom the share `moving` changes in itself, not in place
-        alone; None: as many as the source likes to show."""
+        """Clips that are drawn together, `count` of them, of so many subjects each. The share `moving` of the
+        subjects changes in itself, not in place alone; None: as many as the source likes to show."""
         ...
 
     def edits(self, kind: str, count: int, generator: Generator, frames: int, size: int) -> PairedEdits:
-        """`count` pairs of one kind, of so many pictures and pixels a side."""
+        """Pairs of one kind, `count` of them, of so many pictures and pixels a side."""
         ...
 
 
-Open = Callable[[str], ClipSource]
+Open = Callable[[str], ClipSource]  # opens the place behind a scheme
 _SCHEMES: dict[str, Open] = {}
 
 

@@ -20,8 +20,9 @@ class Start:
 
 
 def fresh_dit(model: DiTConfig) -> WanDiT:
-    """Wan's initialisation: xavier for projections, zero for the output of the head."""
+    """A DiT with Wan's initialisation: xavier for projections, zero for the output of the head."""
     dit = WanDiT(model)
+    # Projections of attention and feed-forward; embeddings and modulation stay as `WanDiT` makes them.
     for name, module in dit.named_modules():
         if isinstance(module, nn.Linear) and ("_attn." in name or "ffn." in name):
             nn.init.xavier_uniform_(module.weight)

@@ -10,7 +10,8 @@ from ...backbones.wan.text import TextEncoder, umt5
 
 
 def word_pieces(words: list[str]) -> bytes:
-    """A sentencepiece model with one piece per word, case folded; </s> is 1, padding 0, unknown 2 as in UMT5."""
+    """A sentencepiece model with one piece per word, case folded; </s> is 1, padding 0, unknown 2 as in
+    UMT5."""
     from sentencepiece import SentencePieceTrainer
 
     model = io.BytesIO()
@@ -34,8 +35,9 @@ def fresh_text_encoder(width: int, vocabulary: Sequence[str]) -> TextEncoder:
 
 @torch.no_grad()
 def take_over(text: TextEncoder, other: TextEncoder, what: str) -> None:
-    """Give `text` the weights of `other`; words that `other` does not know keep their own row. ValueError, naming
-    `what`, where the two are not of one size."""
+    """Give `text` the weights of `other`; words that `other` does not know keep their own row. ValueError,
+    naming `what`, where the two are not of one size."""
+    # piece -> row of the table: each vocabulary counts its words in its own order
     known, rows = (
         {one.tokenizer.id_to_piece(row): row for row in range(one.tokenizer.get_piece_size())}
         for one in (other, text)
@@ -49,11 +51,12 @@ def take_over(text: TextEncoder, other: TextEncoder, what: str) -> None:
         )
     for piece in rows.keys() & known.keys():
         table[rows[piece]] = weights["shared.weight"][known[piece]]
+    # One table under two names, as UMT5 ties them.
     tables = {"shared.weight": table, "encoder.embed_tokens.weight": table}
     text.model.load_state_dict({**weights, **tables})
 
 
 def _sizes(weights: dict[str, Tensor]) -> dict[str, list[int]]:
-    """Shapes, but for how many words the tables have."""
+    """Shapes of an encoder's weights, but for how many words its tables have."""
     tables = ("shared.weight", "encoder.embed_tokens.weight")
     return {key: list(value.shape[1:] if key in tables else value.shape) for key, value in weights.items()}

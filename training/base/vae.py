@@ -1,5 +1,5 @@
-"""A small Wan VAE from nothing. Every 3x3x3 kernel but two uses its present frame only, so that it trains as a picture
-network; time is mixed by the time convolutions, the decoder's first and the encoder's last layer
+"""A small Wan VAE from nothing. Every 3x3x3 kernel but two uses its present frame only, so that it trains as
+a picture network. Time is mixed by the time convolutions, the decoder's first and the encoder's last layer
 [choice: vae-of-pictures]."""
 
 import logging
@@ -39,7 +39,7 @@ class View:
 
 @dataclass(frozen=True)
 class VAEStage:
-    """A leg of the training: batches of these kinds in turn, for so many steps."""
+    """Stage of the training: batches of these kinds in turn, for so many steps."""
 
     steps: int
     rate: float
@@ -48,7 +48,11 @@ class VAEStage:
 
 @dataclass(frozen=True)
 class VAETraining:
-    """Everything a VAE run depends on."""
+    """Configuration of a VAE run: everything that it depends on.
+
+    width                of the VAE, in channels
+    clips, frames, size  of the source: how many, pictures of each, pixels a side
+    """
 
     width: int
     clips: int
@@ -71,12 +75,13 @@ class Crops:
         self.where, self.reference_where = alpha.gt(0.5)[:, 0], masks.gt(0.5)[:, 0]
 
     def batch(self, view: View, generator: Generator) -> Tensor:
-        """-> (B, 3, frames, size, size) in [-1, 1]; a third of single pictures are masked references."""
+        """Crops (B, 3, frames, size, size) in [-1, 1]; a third of single pictures are masked references."""
         rows = torch.randint(0, len(self.video), (view.batch,), generator=generator)
         start = torch.randint(0, self.video.shape[2] - view.frames + 1, (view.batch,), generator=generator)
         times = start[:, None] + torch.arange(view.frames)
+        # Indices on both sides of a slice put their own axes first: (B, frames, 3, H, W).
         crops = self.video[rows[:, None], :, times].movedim(1, 2)
-        where = self.where[rows[:, None], times].float().mean(1)
+        where = self.where[rows[:, None], times].float().mean(1)  # (B, H, W): share of the time
         if view.frames == 1:
             reference = torch.rand(view.batch, generator=generator) < 1 / 3
             crops = torch.where(reference.view(-1, 1, 1, 1, 1), self.references[rows].unsqueeze(2), crops)
@@ -87,8 +92,8 @@ class Crops:
 def varied_clips(
     config: VAETraining, source: ClipSource, clips: int, generator: Generator
 ) -> tuple[Tensor, Tensor]:
-    """Three quarters of one subject, one quarter of pairs: video (N, 3, F, H, W), alpha (N, 1, F, H, W) of all
-    subjects."""
+    """Clips, three quarters of one subject, one quarter of pairs: video (N, 3, F, H, W) and alpha
+    (N, 1, F, H, W) of all subjects."""
     pairs = clips // 4
     parts = [
         source.footage(count, generator, subjects).film(config.size, config.frames)
@@ -99,8 +104,10 @@ def varied_clips(
 
 
 def _crop(clips: Tensor, where: Tensor, size: int, generator: Generator) -> Tensor:
-    """Windows centred on a random pixel of the subject, jittered so that borders and ground are seen too."""
+    """Windows (N, 3, F, size, size) of clips, centred on a random pixel of the subject by `where` (N, H, W).
+    They are jittered so that borders and ground are seen too."""
     n, _, _, height, width = clips.shape
+    # A pixel off the subject has a small chance of its own.
     pixel = torch.multinomial(where.flatten(1) + 0.07, 1, generator=generator)[:, 0]
     jitter = torch.randint(-14, 15, (2, n), generator=generator) - size // 2
     top = (pixel // width + jitter[0]).clamp(0, height - size)
@@ -113,7 +120,7 @@ def _crop(clips: Tensor, where: Tensor, size: int, generator: Generator) -> Tens
 
 @dataclass(frozen=True)
 class CropBatch:
-    """One step: crops (B, 3, frames, H, W) in [-1, 1], and noise of their latents' shape."""
+    """Batch of one step: crops (B, 3, frames, H, W) in [-1, 1], and noise of their latents' shape."""
 
     video: Tensor
     shake: Tensor
@@ -121,7 +128,7 @@ class CropBatch:
 
 @dataclass(frozen=True)
 class VAETrainer:
-    """A `Method`: a VAE from nothing, or from the weights of `initial`, which keeps its width."""
+    """Method `vae`: a VAE from nothing, or from the weights of `initial`, which keeps its width."""
 
     initial: Path | None = None
     name = "vae"
@@ -129,21 +136,22 @@ class VAETrainer:
     average = 0.99
 
     def made_by(self, config: VAETraining, setting: Setting, ranks: Ranks) -> dict[str, Any]:
-        """As `Method`. ValueError where several processes, another device or compiling are asked for."""
+        """Configuration, and the weights that the run begins with. ValueError where several processes,
+        another device or compiling are asked for."""
         if ranks.count > 1 or setting.device != "cpu" or setting.compiled:
             raise ValueError("a VAE trains in one process, on the CPU, not compiled; leave the others out")
         begun = None if self.initial is None else weights_digest(self.initial, "--from")
         return {"config": asdict(config), "--from": begun}
 
     def backbone(self, config: VAETraining, setting: Setting) -> None:
-        """Nothing is there before."""
+        """Nothing: no model is there before."""
 
     def data(self, config: VAETraining, backbone: None, setting: Setting, ranks: Ranks) -> "Crops":
         """Clips in bytes: they are not encoded."""
         return Crops(config, setting.source)
 
     def trainee(self, config: VAETraining, backbone: None, data: "Crops") -> WanVAE:
-        """Whose past is not seen yet."""
+        """A VAE whose kernels do not see the past yet."""
         fresh = self.initial is None
         vae = (
             WanVAE(config.width)
@@ -154,28 +162,28 @@ class VAETrainer:
         return vae
 
     def optimiser(self, config: VAETraining, trainee: WanVAE, ranks: Ranks) -> Optimiser:
-        """Muon for kernels; the rate is the stage's."""
+        """Muon for kernels, Adam for those from or to the three colours; the rate is the stage's."""
         return Optimiser(trainee, lambda _, p: p.ndim > 3 and min(p.shape[:2]) > 3, rate=1.0)
 
     def compile(self, backbone: None, trainee: WanVAE) -> None:
-        """Refused by `made_by`."""
+        """Nothing: `made_by` refuses it."""
 
     def steps(self, config: VAETraining) -> int:
-        """Of all stages."""
+        """Steps of all stages."""
         return sum(stage.steps for stage in config.stages)
 
     def rate(self, config: VAETraining, step: int) -> float:
-        """The stage's, from its own start: warm, hold, decay."""
+        """Rate of a step: its stage's, from the stage's own start: warm, hold, decay."""
         stage, inside = _stage(config.stages, step)
         return stage.rate * warm_hold_decay(inside, stage.steps, warm=40, hold=0.3, floor=0.05)
 
     def seed(self, config: VAETraining, draws: Draws, step: int, ranks: Ranks) -> None:
-        """Once: later steps draw on, and the state keeps the generator."""
+        """Seed the generator once: later steps draw on, and the state keeps it."""
         if not step:
             draws.own.manual_seed(config.seed + 1)
 
     def draw(self, config: VAETraining, data: "Crops", draws: Draws, step: int, ranks: Ranks) -> CropBatch:
-        """Crops of the stage's kinds in turn."""
+        """Crops of the stage's views in turn."""
         stage, inside = _stage(config.stages, step)
         video = data.batch(stage.views[inside % len(stage.views)], draws.own)
         batch, _, *size = video.shape
@@ -184,7 +192,7 @@ class VAETrainer:
         )
 
     def losses(self, config: VAETraining, backbone: None, trainee: WanVAE, batch: CropBatch) -> Losses:
-        """`reconstruction_loss`."""
+        """Loss by `reconstruction_loss`."""
         return {"loss": (1.0, reconstruction_loss(trainee, batch, config.noise))}
 
     def export(
@@ -199,31 +207,35 @@ class VAETrainer:
 
 
 def start_as_pictures(vae: WanVAE, fresh: bool = True) -> None:
-    """Zero the taps of the past; of a fresh VAE start the time convolutions as copies, so that picture training
-    carries over."""
+    """Zero the taps of the past; of a fresh VAE start the time convolutions as copies, so that picture
+    training carries over."""
     timed = {vae.decoder.conv1, vae.encoder.head[2]}
     with torch.no_grad():
         for module in vae.modules():
             if isinstance(module, CausalConv) and module.kernel_size[0] == 3 and module not in timed:
                 if module.kernel_size[1] == 3:
-                    module.weight[:, :, :2] = 0
+                    module.weight[:, :, :2] = 0  # (out, in, 3, 3, 3): the two frames before
                     module.present_only = True
                 elif fresh:
                     _start_as_copy(module)
+        # Attention of the middle adds nothing at first.
         for middle in (vae.encoder.middle, vae.decoder.middle) if fresh else ():
             nn.init.zeros_(cast(FrameAttention, middle[1]).proj.weight)
 
 
 def _start_as_copy(convolution: CausalConv) -> None:
+    """Let a time convolution hand its present frame on, with little of its random taps."""
     convolution.weight.mul_(0.3)
     convolution.bias.zero_()
     identity = torch.eye(convolution.in_channels)
+    # Upsampling has twice as many outputs as inputs, for two pictures: each begins as a copy.
     for copy in convolution.weight[:, :, 2, 0, 0].split(convolution.in_channels):
         copy.add_(identity)
 
 
 def reconstruction_loss(vae: WanVAE, batch: CropBatch, noise: float) -> Tensor:
-    """L1 + L2 + half the L1 of the picture's gradients, with `noise` deviations on the latent [choice: vae-loss]."""
+    """Loss of a reconstruction: L1 + L2 + half the L1 of the picture's gradients, with `noise` deviations on
+    the latent [choice: vae-loss]. A little of the latent's square keeps it from growing."""
     video = batch.video.contiguous(memory_format=torch.channels_last_3d)
     latent = vae.encode(video, chunk=2 * vae.geometry.group)
     deviation = latent.detach().float().std((0, 2, 3, 4), keepdim=True)
@@ -235,9 +247,11 @@ def reconstruction_loss(vae: WanVAE, batch: CropBatch, noise: float) -> Tensor:
 
 @torch.no_grad()
 def quality(vae: WanVAE, config: VAETraining, source: ClipSource, clips: int = 32) -> tuple[float, float]:
-    """Peak signal-to-noise ratio in dB on clips never trained on: the whole picture, and inside the subject."""
+    """Peak signal-to-noise ratios in dB on clips never trained on: of the whole picture, and inside the
+    subject."""
     generator = Generator().manual_seed(config.seed + 1000)
     video, alpha = varied_clips(config, source, clips, generator)
+    # Over the square of the peak, which is 2 in [-1, 1].
     error = (vae.decode(vae.encode(video)).clamp(-1, 1) - video).pow(2).mean(1, keepdim=True) / 4
     whole, inside = error.mean(), (error * alpha).sum() / alpha.sum()
     return -10 * math.log10(whole), -10 * math.log10(inside)
@@ -245,22 +259,25 @@ def quality(vae: WanVAE, config: VAETraining, source: ClipSource, clips: int = 3
 
 @torch.no_grad()
 def centre_latents(vae: WanVAE, video: Tensor) -> None:
-    """Fold the data's latent statistics into the two 1x1x1 convolutions, so that each latent channel has mean 0 and
-    deviation 1 under Wan's constants. Exact: reconstructions stay."""
+    """Fold the data's latent statistics into the two 1x1x1 convolutions. Each latent channel then has mean 0
+    and deviation 1 under Wan's constants. Exact: reconstructions stay."""
     latent = torch.cat([vae.encode(part) for part in video.split(32)])
     mean, spread = latent.mean((0, 2, 3, 4)), latent.std((0, 2, 3, 4))
     wan_mean, wan_deviation = vae.mean.flatten(), vae.deviation.flatten()
-    # raw' = gain · raw + offset, from (raw' - wan_mean) / wan_deviation = ((raw - wan_mean) / wan_deviation - mean) / spread
+    # raw' = gain · raw + offset, from
+    # (raw' - wan_mean) / wan_deviation = ((raw - wan_mean) / wan_deviation - mean) / spread
     gain = 1 / spread
     offset = wan_mean - gain * (wan_mean + mean * wan_deviation)
-    channels = len(mean)
+    channels = len(mean)  # the encoder's other half is the logarithm of a variance, which nothing reads
     vae.conv1.weight[:channels] *= gain.view(-1, 1, 1, 1, 1)
     vae.conv1.bias[:channels] = vae.conv1.bias[:channels] * gain + offset
+    # The decoder undoes it: raw = (raw' - offset) / gain.
     vae.conv2.bias.sub_(vae.conv2.weight[:, :, 0, 0, 0] @ (offset / gain))
     vae.conv2.weight.div_(gain.view(1, -1, 1, 1, 1))
 
 
 def _stage(stages: tuple[VAEStage, ...], step: int) -> tuple[VAEStage, int]:
+    """Stage that a step belongs to, and the step's number in it. ValueError past the last stage."""
     for stage in stages:
         if step < stage.steps:
             return stage, step
@@ -269,4 +286,5 @@ def _stage(stages: tuple[VAEStage, ...], step: int) -> tuple[VAEStage, int]:
 
 
 def _bytes(video: Tensor) -> Tensor:
+    """Video in [-1, 1] -> 0 to 255 in uint8, a quarter of its memory."""
     return ((video + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)

@@ -1,4 +1,4 @@
-"""What methods share that add to a frozen backbone: its files, its seeds, its rate."""
+"""Adapter: what methods share that add to a frozen backbone, as its files, seeds and rate."""
 
 from dataclasses import asdict
 from typing import Any
@@ -16,13 +16,13 @@ from .parallel import Ranks
 
 
 class Adapter:
-    """The half of a `Method` that is the same for every adapter. One process trains it."""
+    """Half of a `Method` that is the same for every adapter. One process trains it."""
 
     average = 0.995
     dynamic: bool | None = True  # sizes in compiled blocks, as `compile_blocks` takes it
 
     def made_by(self, config: Any, setting: Setting, ranks: Ranks) -> dict[str, Any]:
-        """The configuration, the base, the kind of device, and `besides`. ValueError for several processes."""
+        """Configuration, base, kind of device, and `besides`. ValueError for several processes."""
         if ranks.count > 1:
             raise ValueError(f"{ranks.count} processes were started; an adapter trains in one: run it alone")
         base = required_models(setting).digests()
@@ -30,33 +30,33 @@ class Adapter:
         return {"config": asdict(config), "base": base, "device": device, **self.besides()}
 
     def besides(self) -> dict[str, Any]:
-        """What else a method's result depends on."""
+        """Further things that a method's result depends on, by name."""
         return {}
 
     def backbone(self, config: Any, setting: Setting) -> Pipeline:
-        """The frozen files, loaded."""
+        """Frozen models, loaded. ValueError where the setting has none."""
         models = required_models(setting)
         return load_pipeline(models.dit, models.vae, models.text_encoder, device=setting.device)
 
     def compile(self, backbone: Pipeline, trainee: nn.Module) -> None:
-        """The blocks of the frozen DiT, with what is added to them."""
+        """Compile the blocks of the frozen DiT, with what is added to them."""
         compile_blocks(backbone.dit, self.dynamic)
 
     def steps(self, config: Any) -> int:
-        """Of a run."""
+        """Steps of a run."""
         return config.steps
 
     def rate(self, config: Any, step: int) -> float:
-        """Warm, hold, decay."""
+        """Factor of a step's rate: warm, hold, decay."""
         return warm_hold_decay(step, self.steps(config))
 
     def seed(self, config: Any, draws: Draws, step: int, ranks: Ranks) -> None:
-        """By the run's seed and the step alone."""
+        """Seed the generator by the run's seed and the step alone."""
         draws.own.manual_seed(config.seed * self.steps(config) + step)
 
 
 def required_models(setting: Setting) -> Models:
-    """The frozen files. ValueError where none are given."""
+    """Frozen files of a setting. ValueError where none are given."""
     if setting.models is None:
         raise ValueError("models is None; an adapter needs the DiT, VAE and text encoder that it is for")
     return setting.models

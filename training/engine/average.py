@@ -5,7 +5,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 
 class Average:
-    """Of a module's weights, with this decay: the first step's as they are, then a decaying mean."""
+    """Moving average of a module's weights: the first step's as they are, then a mean with this decay."""
 
     def __init__(self, module: nn.Module, decay: float):
         self._module = module

@@ -33,17 +33,20 @@ class Rows:
         return type(self)(**{name: getattr(self, name)[index] for name in _names(self)})
 
     def to(self: RowsT, device: torch.device | str) -> RowsT:
-        """The same on a device."""
+        """Rows on a device."""
         return type(self)(**{name: getattr(self, name).to(device) for name in _names(self)})
 
 
 def cached_rows(
     rows: type[RowsT], folder: Path, name: str, count: int, made_by: str, encode_part: Callable[[int], RowsT]
 ) -> RowsT:
-    """`count` rows in files of SHARD each: read what was `made_by` the same before, make the rest by
-    `encode_part(index)`, PART rows each. A run that is cut off loses one file at most; a longer one adds to what
-    is there; a file of ours that is cut short is made again. ValueError where count is no multiple of PART, or
-    a file is there that is not of ours."""
+    """Rows, `count` of them, in files of SHARD each. What was `made_by` the same before is read, the rest is
+    made by `encode_part(index)`, PART rows each.
+
+    A run that is cut off loses one file at most, and a longer one adds to what is there. A file of ours that
+    is cut short is made again. ValueError where count is no multiple of PART, or a file is there that is not
+    of ours.
+    """
     if count % PART:
         raise ValueError(f"clips is {count}; clips are rendered in parts of {PART}: give a multiple")
     starts = range(0, count, SHARD)
@@ -53,13 +56,13 @@ def cached_rows(
     shards = []
     for start, path in zip(starts, paths, strict=True):
         stop = min(start + SHARD, count)
-        told = f"{made_by} {stop - start}"
-        found = _read(rows, path, told)
-        if found is None:
-            found = _joined(rows, [encode_part(part) for part in range(start // PART, stop // PART)])
-            _write(found, path, told)
+        origin = f"{made_by} {stop - start}"  # the last file may hold fewer rows than a longer run needs
+        shard = _read(rows, path, origin)
+        if shard is None:
+            shard = _joined(rows, [encode_part(part) for part in range(start // PART, stop // PART)])
+            _write(shard, path, origin)
             logger.info("%s: %d clips encoded", path.name, stop - start)
-        shards.append(found)
+        shards.append(shard)
     return _joined(rows, shards)
 
 
@@ -71,9 +74,9 @@ def _joined(rows: type[RowsT], parts: list[RowsT]) -> RowsT:
     return rows(**{name: torch.cat([getattr(part, name) for part in parts]) for name in _names(rows)})
 
 
-def _write(made: Any, path: Path, told: str) -> None:
+def _write(rows: Any, path: Path, origin: str) -> None:
     clear_left(path)
-    write_tensors({name: getattr(made, name) for name in _names(made)}, path, {MADE_BY: told})
+    write_tensors({name: getattr(rows, name) for name in _names(rows)}, path, {MADE_BY: origin})
 
 
 def _require_ours(path: Path) -> None:
@@ -92,8 +95,8 @@ def _require_ours(path: Path) -> None:
 
 
 def _begins(path: Path) -> bytes | None:
-    """What follows a file's first eight bytes, as long as `OURS` at most; None where that is nothing, or no
-    file."""
+    """Bytes behind a file's first eight, as many as `OURS` has at most. None where there are none, or no
+    file; an empty file counts as one of ours."""
     found = path.stat()
     if not stat.S_ISREG(found.st_mode):  # a pipe would never end
         return None
@@ -101,14 +104,14 @@ def _begins(path: Path) -> bytes | None:
         return file.read(8 + len(OURS))[8:] or (None if found.st_size else OURS)
 
 
-def _read(rows: type[RowsT], path: Path, told: str) -> RowsT | None:
-    """What a file of ours holds; None where it is not there, cut short (which is said), or made by something
+def _read(rows: type[RowsT], path: Path, origin: str) -> RowsT | None:
+    """Rows in a file of ours; None where it is not there, cut short (which is said), or made by something
     else."""
     if not path.exists():
         return None
     try:
         held, metadata = read_shapes(path, "clips")
-        if metadata.get(MADE_BY) != told or held.keys() != set(_names(rows)):
+        if metadata.get(MADE_BY) != origin or held.keys() != set(_names(rows)):
             return None
         return rows(**read_safetensors(path, "clips")[0])
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""torch.compile of a DiT that trains, or that an adapter trains on."""
+"""Compilation (torch.compile) of a DiT that trains, or that an adapter trains on."""
 
 from ...backbones.wan.dit import WanDiT
 

@@ -19,8 +19,8 @@ from .cache import PART, RowsT, cached_rows
 
 @dataclass(frozen=True)
 class ClipEncoder:
-    """What turns a source's clips into rows that are kept in a folder: the VAE, and the text encoder whose token
-    ids they hold."""
+    """Encoder of a source's clips into rows that are kept in a folder: the VAE, and the text encoder whose
+    token ids they hold."""
 
     vae: WanVAE
     text: TextEncoder
@@ -30,15 +30,16 @@ class ClipEncoder:
     def rows(
         self, rows: type[RowsT], name: str, count: int, numbers: object, encode_part: Callable[[int], RowsT]
     ) -> RowsT:
-        """`cached_rows`, read only where this encoder and source made them before by the same `numbers`."""
+        """Rows of `cached_rows`, read only where this encoder and source made them before by the same
+        `numbers`."""
         made_by = f"{self._digests} {self.source.name} {numbers}"
         return cached_rows(rows, self.folder, name, count, made_by, encode_part)
 
     def tokens(self, texts: list[str], prefix: str = "") -> Tensor:
-        """Token ids (len(texts), S), all as long as the source's longest caption behind `prefix`, so that parts
-        can be joined."""
+        """Token ids (len(texts), S), all as long as the source's longest caption behind `prefix`, so that
+        parts can be joined."""
         longest = f"{prefix} {self.source.longest_caption}" if prefix else self.source.longest_caption
-        return self.text.tokenize([*texts, longest])[:-1]
+        return self.text.tokenize([*texts, longest])[:-1]  # the longest pads the others, and goes again
 
     def captions(self, *columns: list[str]) -> Tensor:
         """Token ids (N, columns, S) of several captions a clip."""
@@ -47,32 +48,34 @@ class ClipEncoder:
 
     @cached_property
     def _digests(self) -> str:
-        """Of the VAE's weights and of the tokenizer."""
+        """Digests of the VAE's weights and of the tokenizer."""
         weights = b"".join(value.cpu().numpy().tobytes() for value in self.vae.state_dict().values())
         return f"{sha256(weights).hexdigest()} {sha256(self.text.spiece_model).hexdigest()}"
 
 
 def encode_clips(vae: WanVAE, video: Tensor) -> Tensor:
     """Latents of clips (N, 3, pictures, H, W) in [-1, 1], in fp16 on the CPU."""
-    chunk = 2 * vae.geometry.group
+    chunk = 2 * vae.geometry.group  # pictures at once
     with torch.autocast(vae.device.type, dtype=torch.bfloat16):
         parts = [vae.encode(part.to(vae.device), chunk=chunk) for part in video.split(PART)]
     return torch.cat([part.half().cpu() for part in parts])
 
 
 def cell_coverage(alpha: Tensor, geometry: Geometry) -> Tensor:
-    """alpha (N, 1, pictures, H, W) -> (N, F, h, w): the most any of a latent frame's pictures covers a cell."""
+    """Coverage of latent cells (N, F, h, w) by alpha (N, 1, pictures, H, W): the most that any of a latent
+    frame's pictures covers."""
     cells = F.avg_pool3d(alpha, (1, geometry.stride, geometry.stride))[:, 0]
+    # The first latent frame is of one picture, every other of `group`.
     return torch.cat([cells[:, :1], cells[:, 1:].unflatten(1, (-1, geometry.group)).amax(2)], dim=1)
 
 
 def tokens_kept(masks: Tensor, geometry: Geometry) -> Tensor:
-    """Masks (N, 1, H, W) -> (N, tokens) bool: tokens of a picture that hold some of the mask."""
+    """Tokens (N, tokens) bool of a picture that hold some of its mask (N, 1, H, W)."""
     return F.max_pool2d(masks, geometry.token).flatten(1).gt(0.5)
 
 
 def no_words(tokens: Tensor) -> Tensor:
     """Token ids (B, S) of an empty prompt: </s> and padding."""
     empty = torch.zeros_like(tokens)
-    empty[:, 0] = 1
+    empty[:, 0] = 1  # </s>; padding is 0
     return empty

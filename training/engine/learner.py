@@ -1,4 +1,4 @@
-"""What a run changes, as tensors and back: the module that learns, its optimiser, and its average."""
+"""Learner: what a run changes, as tensors and back: a module, its optimiser, and its average."""
 
 from dataclasses import dataclass
 from itertools import chain
@@ -37,8 +37,8 @@ class Learner:
     def restore(
         self, tensors: dict[str, Tensor], generator: Generator | None = None, what: str = "state"
     ) -> None:
-        """Take back what `tensors` gave. Without a generator its state is left alone. ValueError, and nothing is
-        changed, where the tensors are not all there or are another module's; `what` names them."""
+        """Take back what `tensors` gave. Without a generator its state is left alone. ValueError, and
+        nothing is changed, where the tensors are not all there or are another module's; `what` names them."""
         self.require(tensors, generator, what)
         groups: dict[str, dict] = {"module": {}, "average": {}, "muon": {}, "adam": {}, "generator": {}}
         for key, value in tensors.items():
@@ -58,8 +58,8 @@ class Learner:
             generator.set_state(tensors["generator"])
 
     def require(self, tensors: dict[str, Tensor], generator: Generator | None, what: str) -> None:
-        """ValueError where a state's tensors, of which shapes and types alone are looked at, are not all there or
-        are another run's; `what` names them."""
+        """ValueError where a state's tensors are not all there or are another run's; `what` names them.
+        Shapes and types alone are looked at."""
         needed, known = self._expected(tensors, generator)
         for key, wanted in needed.items():
             if key not in tensors:
@@ -80,15 +80,16 @@ class Learner:
     def _expected(
         self, tensors: dict[str, Tensor], generator: Generator | None
     ) -> tuple[dict[str, Tensor], set[str]]:
-        """What has to be there, as tensors of the shapes and types needed, and all that may be."""
+        """Tensors that have to be there, of the shapes and types needed, and names of all that may be."""
         needed = {f"module.{key}": value for key, value in self.module.state_dict().items()}
         needed |= {f"average.{key}": value for key, value in self.average.model.state_dict().items()}
         known = {*needed, "generator"}
-        if generator is not None:  # that of a GPU is another
+        if generator is not None:  # a GPU's state has another size
             needed["generator"] = generator.get_state()
         for name, inner in self._optimisers().items():
             parameters = chain.from_iterable(group["params"] for group in inner.param_groups)
             for index, parameter in enumerate(parameters):
+                # Moments have the shape of their parameter; Adam counts its steps in a number.
                 fields = {f"{name}.{index}.{field}": parameter for field in _FIELDS[name]}
                 fields = {
                     key: torch.ones(()) if key.endswith(".step") else value for key, value in fields.items()

@@ -1,4 +1,4 @@
-"""The one loop in which everything is trained, and its callbacks: average, log, save, and what a run brings."""
+"""Loop in which everything is trained, and its callbacks: average, log, save, and what a run brings."""
 
 import logging
 import time
@@ -20,7 +20,7 @@ Losses = dict[str, tuple[float, Tensor]]  # by name: the weight in what is minim
 
 
 class Callback(Protocol):
-    """What is done after every step."""
+    """Work after every step: a preview, an average, a log, a state."""
 
     def after(self, done: int, losses: Losses) -> None:
         """`done` steps are taken; `losses` are those of the last one."""
@@ -29,11 +29,11 @@ class Callback(Protocol):
 
 @dataclass(frozen=True)
 class Run:
-    """One run of `steps`.
+    """Run of `steps`.
 
     rate    of a step: its factor of the optimiser's rate
-    seed    sets the generators of a step. What it draws depends on its seed and the step alone where a run that
-            goes on has to end in the same file
+    seed    sets the generators of a step. What it draws depends on its seed and the step alone where a run
+            that goes on has to end in the same file
     losses  of a step. What is minimised is the sum of its parts, each by its weight
     """
 
@@ -47,8 +47,8 @@ class Run:
 
 
 def take_steps(run: Run, device: str = "cpu", callbacks: Sequence[Callback] = ()) -> None:
-    """Take every step that its state has not taken. `callbacks` come before the state is saved, in the process
-    that writes files alone: what a kill kept from being made is made again."""
+    """Take every step of a run that its state has not taken. `callbacks` come before the state is saved, in
+    the process that writes files alone: what a kill kept from being made is made again."""
     learner, draws = run.learner, Draws.on(device)
     first = run.state.first_step(learner, draws.own, run.steps)
     after: list[Callback] = [_Averaging(learner)]
@@ -66,6 +66,8 @@ def take_steps(run: Run, device: str = "cpu", callbacks: Sequence[Callback] = ()
 
 
 class _Averaging:
+    """Average of the weights, moved in every process."""
+
     def __init__(self, learner: Learner):
         self._average = learner.average
 
@@ -74,7 +76,7 @@ class _Averaging:
 
 
 class _Every:
-    """True once in SAVE_EVERY seconds, and after the last step."""
+    """Clock of log and states: due once in SAVE_EVERY seconds, and after the last step."""
 
     def __init__(self, steps: int):
         self._steps, self._before = steps, time.monotonic()
@@ -103,6 +105,8 @@ class _Log:
 
 
 class _Save:
+    """State of the run, saved now and then."""
+
     def __init__(self, run: Run, draws: Draws):
         self._run, self._draws, self._every = run, draws, _Every(run.steps)
 

@@ -8,7 +8,7 @@ from ...core.lora import CROSS, PROJECTIONS, lora_key
 
 
 class LowRank(nn.Module):
-    """A frozen linear layer with a learned change B A; zero at the start."""
+    """Frozen linear layer with a learned change B A (`up`, `down`), which is zero at the start."""
 
     def __init__(self, base: nn.Linear, rank: int):
         super().__init__()
@@ -22,8 +22,8 @@ class LowRank(nn.Module):
 
 
 def add_lora(dit: WanDiT, rank: int, attention: str = CROSS) -> nn.ModuleDict:
-    """Freeze the DiT and put a LowRank around q, k, v and o of that attention of every block. -> what learns, by a name of its own;
-    the base layers are shared with the DiT."""
+    """Freeze the DiT and put a LowRank around q, k, v and o of that attention of every block. -> what learns,
+    by a name of its own; the base layers are shared with the DiT."""
     for name, parameter in dit.named_parameters():
         parameter.requires_grad_(".down." in name or ".up." in name)  # another LoRA on it goes on learning
     layers = nn.ModuleDict()
@@ -37,7 +37,8 @@ def add_lora(dit: WanDiT, rank: int, attention: str = CROSS) -> nn.ModuleDict:
 
 
 def lora_state(layers: nn.ModuleDict, attention: str = CROSS) -> dict[str, Tensor]:
-    """The learned changes under the names of ComfyUI's LoRA files; alpha is the rank, so that strength 1 is what was trained."""
+    """Learned changes under the names of ComfyUI's LoRA files; alpha is the rank, so that strength 1 is what
+    was trained."""
     parts = {"down": "lora_A.weight", "up": "lora_B.weight"}
     found: dict[str, Tensor] = {}
     for name, weight in layers.named_parameters():
@@ -45,6 +46,6 @@ def lora_state(layers: nn.ModuleDict, attention: str = CROSS) -> dict[str, Tenso
         index, projection = place.split("_")
         found[lora_key(int(index), projection, parts[part], attention)] = weight.detach()
         if part == "down":
-            rank = torch.tensor(float(len(weight)))
+            rank = torch.tensor(float(len(weight)))  # down is (rank, in)
             found[lora_key(int(index), projection, "alpha", attention)] = rank
     return found

@@ -1,4 +1,4 @@
-"""A method as the engine sees it: what it learns, from which clips, by which losses; and those known by name."""
+"""Method as the engine sees it: what it learns, from which clips, by which losses; and a register by name."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,12 +21,14 @@ from .state import RunFiles, RunState
 
 @dataclass(frozen=True)
 class Setting:
-    """Where a run works, and on what.
+    """Setting of a run: where it works, and on what.
 
-    source  where its clips come from
-    folder  its states and results
-    models  the frozen files of an adapter; None where everything is trained
-    clips   encoded clips; None: `folder`. They are the same for every seed
+    source    where its clips come from
+    folder    its states and results
+    models    the frozen files of an adapter; None where everything is trained
+    clips     encoded clips; None: `folder`. They are the same for every seed
+    resume    go on from the state in the folder
+    compiled  steps are made faster by torch.compile
     """
 
     source: ClipSource
@@ -44,7 +46,7 @@ class Setting:
 
 
 class Method(Protocol):
-    """One way to train. Types of its own (configuration, backbone, data, batch) are handed on as they are:
+    """Method of training. Types of its own (configuration, backbone, data, batch) are handed on as they are:
 
     config    a dataclass with at least `seed`, the one of a run
     backbone  what is there before anything learns: loaded models
@@ -63,20 +65,24 @@ class Method(Protocol):
         ...
 
     def made_by(self, config: Any, setting: Setting, ranks: Ranks) -> dict[str, Any]:
-        """All that a run's result depends on, by name. ValueError where a file is missing."""
+        """Everything that a run's result depends on, by name. ValueError where a file is missing."""
         ...
 
-    def backbone(self, config: Any, setting: Setting) -> Any: ...
+    def backbone(self, config: Any, setting: Setting) -> Any:
+        """Loaded models, before anything learns."""
+        ...
 
     def data(self, config: Any, backbone: Any, setting: Setting, ranks: Ranks) -> Any:
         """Encoded clips, made or read."""
         ...
 
     def trainee(self, config: Any, backbone: Any, data: Any) -> nn.Module:
-        """What learns."""
+        """Module that learns."""
         ...
 
-    def optimiser(self, config: Any, trainee: Any, ranks: Ranks) -> Optimiser: ...
+    def optimiser(self, config: Any, trainee: Any, ranks: Ranks) -> Optimiser:
+        """Optimiser of the trainee's parameters."""
+        ...
 
     def compile(self, backbone: Any, trainee: Any) -> None:
         """Make steps faster by torch.compile."""
@@ -96,7 +102,9 @@ class Method(Protocol):
         """A batch. Everything random about a step is drawn here."""
         ...
 
-    def losses(self, config: Any, backbone: Any, trainee: Any, batch: Any) -> Losses: ...
+    def losses(self, config: Any, backbone: Any, trainee: Any, batch: Any) -> Losses:
+        """Parts of a batch's loss by name, each with its weight."""
+        ...
 
     def export(self, config: Any, backbone: Any, data: Any, averaged: Any, folder: Path) -> None:
         """Write the averaged module's files."""
@@ -123,8 +131,8 @@ def method_named(name: str) -> Method:
 
 
 def train(method: Method, config: Any, setting: Setting, previews: Sequence[MakePreview] = ()) -> nn.Module:
-    """Train, and leave the method's files in the folder. -> the averaged module. ValueError, before any work, as
-    `RunState` and the method say."""
+    """Train by a method, and leave its files in the folder. -> the averaged module. ValueError, before any
+    work, as `RunState` and the method say."""
     ranks = join(setting.device)
     made_by = method.made_by(config, setting, ranks)
     state = RunState(method.files, setting.folder, made_by, setting.resume)

@@ -15,5 +15,7 @@ class Models:
     text_encoder: Path
 
     def digests(self) -> dict[str, str]:
-        """Of the weights of each, by name. ValueError where one is missing."""
-        return {one.name: weights_digest(getattr(self, one.name), f"base {one.name}") for one in fields(self)}
+        """Digests of the weights of each, by name. ValueError where one is missing."""
+        return {
+            file.name: weights_digest(getattr(self, file.name), f"base {file.name}") for file in fields(self)
+        }

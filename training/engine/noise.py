@@ -1,4 +1,4 @@
-"""Everything random about a step: its noise levels, and the generators that draw it."""
+"""Randomness of a step: its noise levels, and the generators that draw it."""
 
 from dataclasses import dataclass
 
@@ -21,6 +21,6 @@ class Draws:
 
 
 def sample_sigma(size: int, shift: float, generator: Generator) -> Tensor:
-    """Logit-normal noise levels (B,) with Wan's shift."""
+    """Noise levels (B,) from 0 to 1: logit-normal of deviation 1.1, with Wan's shift."""
     clock = torch.sigmoid(1.1 * torch.randn(size, generator=generator, device=generator.device))
     return shift * clock / (1 + (shift - 1) * clock)

@@ -11,11 +11,11 @@ GENTLE = 1 / 7  # of Muon's rate: 1e-3 at the 7e-3 of every run here [choice: ge
 
 
 class Optimiser:
-    """One step of Muon and Adam together, with clipping.
+    """Muon and Adam together in one step, with clipping.
 
-    `hidden(name, parameter)` says which parameters are matrices of the hidden layers (Muon, arXiv 2502.16982; a
-    convolution kernel is the matrix of its outputs by all its inputs). Adam runs at `adam_share` of Muon's rate;
-    what `gentle(name)` names is Adam's too, at GENTLE of Muon's rate.
+    `hidden(name, parameter)` says which parameters are matrices of the hidden layers (Muon, arXiv 2502.16982;
+    a convolution kernel is the matrix of its outputs by all its inputs). Adam runs at `adam_share` of Muon's
+    rate; what `gentle(name)` names is Adam's too, at GENTLE of Muon's rate.
     Several processes make matrices orthogonal in turns, which is most of a step; momentum is kept by all.
     """
 
@@ -51,6 +51,7 @@ class Optimiser:
             weight_decay=weight_decay,
             adjust_lr_fn="match_rms_adamw",
         )
+        # Newton-Schulz steps are the cost of Muon: none for matrices that another process works out.
         for group in self.muon.param_groups:
             group["ns_steps"] *= group["mine"]
         shares = [{"params": rest, "share": adam_share}, {"params": slow, "share": GENTLE}]
@@ -63,6 +64,7 @@ class Optimiser:
         for matrix, kernel in zip(self.matrices, self.kernels, strict=True):
             matrix.grad = None if kernel.grad is None else kernel.grad.flatten(1)
         for optimiser in (self.muon, self.adam):
+            # Matrices of another process do not move here: they come by `share_out`.
             for group in optimiser.param_groups:
                 group["lr"] = self.rate * factor * group.get("mine", True) * group.get("share", 1.0)
             optimiser.step()

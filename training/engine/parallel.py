@@ -1,4 +1,4 @@
-"""One run in several processes, started by torchrun: each takes its share of every batch, gradients are averaged."""
+"""Processes of one run, started by torchrun: each takes its share of every batch, gradients are averaged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Ranks:
-    """Which process this is, of how many."""
+    """Rank of this process, and how many there are."""
 
     rank: int = 0
     count: int = 1
@@ -30,11 +30,11 @@ class Ranks:
         return batch // self.count
 
     def owns(self, index: int) -> bool:
-        """Whether the thing of this number is this process's to work out."""
+        """True where the thing of this number is this process's to work out."""
         return index % self.count == self.rank
 
     def wait(self) -> None:
-        """Until every process is here."""
+        """Wait until every process is here."""
         if self.count > 1:
             dist.barrier()
 
@@ -43,7 +43,8 @@ ALONE = Ranks()
 
 
 def join(device: str) -> Ranks:
-    """The process group of torchrun's environment (gloo on a CPU, nccl on GPUs); a run of its own without one."""
+    """Join the process group of torchrun's environment (gloo on a CPU, nccl on GPUs); a run of its own
+    without one."""
     if "WORLD_SIZE" not in os.environ:
         return Ranks()
     if not dist.is_initialized():
@@ -63,7 +64,8 @@ def average_gradients(parameters: Sequence[Tensor], ranks: Ranks) -> None:
 
 
 def share_out(tensors: Sequence[Tensor], ranks: Ranks) -> None:
-    """Give every process what each has worked out of `tensors`, in place: number k is right where `owns(k)`."""
+    """Give every process what each has worked out of `tensors`, in place: number k is right where
+    `owns(k)`."""
     for owner in range(ranks.count if ranks.count > 1 else 0):
         parts = tensors[owner :: ranks.count]
         flat = torch.cat([part.detach().flatten() for part in parts])

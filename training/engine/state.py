@@ -1,4 +1,4 @@
-"""The state of a run on disk: begun only where nothing is lost by it, kept twice, gone on from by the same
+"""State of a run on disk: begun only where nothing is lost by it, kept twice, gone on from by the same
 run alone."""
 
 import json
@@ -25,24 +25,26 @@ _Read = Callable[[Path, str], tuple[dict[str, Tensor], dict[str, str]]]
 
 @dataclass(frozen=True)
 class RunFiles:
-    """What a run of this name writes into its folder: its states, its results, and what else, by pattern."""
+    """Files that a run of this name writes into its folder: states, results, and what else, by pattern."""
 
     name: str
     results: tuple[str, ...]
     beside: tuple[str, ...] = ()
 
     def states(self, folder: Path) -> tuple[Path, Path]:
-        """The newest and the one before."""
+        """Paths of the newest state and the one before."""
         return folder / f"{self.name}-run.safetensors", folder / f"{self.name}-run-before.safetensors"
 
     def fresh(self, folder: Path) -> Path:
-        """A state that is not yet the newest."""
+        """Path of a state that is not yet the newest."""
         return folder / f"{self.name}-run-fresh.safetensors"
 
     def found_states(self, folder: Path) -> list[Path]:
+        """States that are there, the newest first."""
         return [path for path in self.states(folder) if path.exists()]
 
     def found_results(self, folder: Path) -> list[Path]:
+        """Results that are there, and what else the run writes."""
         return [path for pattern in (*self.results, *self.beside) for path in sorted(folder.glob(pattern))]
 
     def clear_left(self, folder: Path) -> None:
@@ -53,19 +55,19 @@ class RunFiles:
             clear_left(folder / pattern)
 
     def remove(self, folder: Path) -> None:
-        """Everything of this run from a folder of ours."""
+        """Remove everything of this run from a folder of ours."""
         for path in (*self.states(folder), self.fresh(folder), *self.found_results(folder)):
             path.unlink(missing_ok=True)
 
 
 class RunState:
-    """Where a run's state is kept, and what it must be made by. Newest and the one before: whatever happens
-    at any moment, one is whole."""
+    """State of a run in its folder, and what it must be made by. Two are kept, the newest and the one before:
+    whatever happens at any moment, one is whole."""
 
     def __init__(self, files: RunFiles, folder: Path, made_by: dict[str, Any], resume: bool = False):
-        """Comes before any work. ValueError where the run would begin anew over another's state or results,
-        or with `resume` go on from what was not made by the same: `made_by` is all that a run depends on, by
-        name."""
+        """Check the folder, before any work; `made_by` is all that a run depends on, by name. ValueError
+        where the run would begin anew over another's state or results, or with `resume` go on from what was
+        not made by the same."""
         self.files, self.folder, self.resume = files, folder, resume
         self.made_by = plain(made_by)
         self._newest_is_whole = False
@@ -125,8 +127,8 @@ class RunState:
                 wrong.append(str(error))
                 continue
             self._newest_is_whole = not wrong
-            for one in wrong:
-                logger.warning("%s; %s is used, of step %d", one, path.name, step)
+            for problem in wrong:
+                logger.warning("%s; %s is used, of step %d", problem, path.name, step)
             return step
         raise ValueError(self._none(wrong))
 
@@ -134,8 +136,8 @@ class RunState:
         """Keep the run as it is after so many steps. OSError where that cannot be written; the states are
         then as they were."""
         (newest, before), fresh = self.files.states(self.folder), self.files.fresh(self.folder)
-        said = {STEP: json.dumps(step), _MADE_BY: json.dumps(self.made_by)}
-        write_tensors(learner.tensors(generator), fresh, said)
+        metadata = {STEP: json.dumps(step), _MADE_BY: json.dumps(self.made_by)}
+        write_tensors(learner.tensors(generator), fresh, metadata)
         if self._newest_is_whole:  # a broken one does not take the place of a whole one
             newest.replace(before)
         fresh.replace(newest)
@@ -168,9 +170,9 @@ def _whole(path: Path, read: _Read) -> tuple[dict[str, Tensor], int, dict | None
     is not there, cut short, or says no step."""
     if not path.exists():
         raise ValueError(f"state: there is no {path.name}")
-    tensors, said = read(path, "state")
+    tensors, metadata = read(path, "state")
     try:
-        step, made_by = json.loads(said[STEP]), json.loads(said.get(_MADE_BY, "null"))
+        step, made_by = json.loads(metadata[STEP]), json.loads(metadata.get(_MADE_BY, "null"))
     except (KeyError, ValueError, RecursionError) as error:
         raise ValueError(f"state: {path.name} does not say its step; needed a state of a run") from error
     if type(step) is not int or step < 0 or not isinstance(made_by, dict | None):
@@ -182,7 +184,7 @@ def _whole(path: Path, read: _Read) -> tuple[dict[str, Tensor], int, dict | None
 
 
 def plain(value: Any) -> Any:
-    """As JSON gives it back; a class by its name."""
+    """Value as JSON gives it back; a class by its name."""
     return json.loads(json.dumps(value, default=lambda one: one.__name__))
 
 
@@ -205,14 +207,14 @@ def _short(value: Any) -> str:
 
 
 def weights_digest(path: Path, what: str) -> str:
-    """Of the weights of a safetensors file, whatever is said beside them, which comes in another order each
-    time. ValueError where there is no file; `what` names the input."""
+    """Digest of the weights of a safetensors file, whatever is said beside them, which comes in another order
+    each time. ValueError where there is no file; `what` names the input."""
     if not path.is_file():
         raise ValueError(f"{what}: there is no file {path}; give a .safetensors file")
     digest = sha256()
     try:
         with path.open("rb") as file:
-            header = int.from_bytes(file.read(8), "little")
+            header = int.from_bytes(file.read(8), "little")  # how many bytes say what follows
             file.seek(min(8 + header, path.stat().st_size))
             while part := file.read(_DIGEST_BYTES):
                 digest.update(part)
