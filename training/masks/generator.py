@@ -18,10 +18,12 @@ RING = ((-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1))
 
 @dataclass(frozen=True)
 class MaskGenerator:
-    """Draws masks: a family with equal chance, an interval (weight, (lo, hi)) of the share of the picture by weight.
+    """Generator of masks: each family has an equal chance, each interval (weight, (lo, hi)) of the share of
+    the picture its weight.
 
-    `first_hit` stops at the first scale whose area lies in the interval, as published: it favours small shares (of
-    [0.1, 0.5] it reaches half at about 0.2). `uniform` draws the share and meets it within 1 % of the picture.
+    `first_hit` stops at the first scale whose area lies in the interval, as published: it favours small
+    shares (of [0.1, 0.5] it reaches half at about 0.2). `uniform` draws the share and meets it within 1 % of
+    the picture.
     ValueError for a family or mode that does not exist, weights or intervals that are none.
     """
 
@@ -48,9 +50,10 @@ class MaskGenerator:
             raise ValueError(f"intervals is {self.intervals}; at least one weight has to be above 0")
 
     def __call__(self, n: int, height: int, width: int, generator: Generator) -> Tensor:
-        """-> n masks (n, 1, H, W) float of 0 and 1, each one 8-connected piece of at least one pixel.
+        """Masks (n, 1, H, W) float of 0 and 1, each one 8-connected piece of at least one pixel.
 
-        Where no number of pixels lies in an interval, the nearest one is met. ValueError where n < 0 or a side < 1.
+        Where no number of pixels lies in an interval, the nearest one is met. ValueError where n < 0 or a
+        side < 1.
         """
         for name, value, least in (("n", n, 0), ("height", height, 1), ("width", width, 1)):
             if value < least:
@@ -61,6 +64,7 @@ class MaskGenerator:
         chosen = torch.multinomial(torch.tensor(weights), n, replacement=True, generator=generator)
         fewest, most = MODES[self.mode](torch.tensor(bounds)[chosen].double(), height * width, generator)
         family = torch.randint(len(self.families), (n,), generator=generator)
+        # Each family makes its masks together: far fewer calls than one a mask.
         gauge = torch.empty(n, height, width)
         for index, name in enumerate(self.families):
             rows = family.eq(index).nonzero()[:, 0]
@@ -70,7 +74,7 @@ class MaskGenerator:
 
 
 def _allowed(bounds: Tensor, pixels: int) -> tuple[Tensor, Tensor]:
-    """Bounds (n, 2) of a share -> the fewest and most pixels (n,) that it allows, at least one."""
+    """Fewest and most pixels (n,) that bounds (n, 2) of a share allow, at least one."""
     # The shares come from floats: 0.1 of 6400 pixels is 640 of them, not 641.
     fewest = (bounds[:, 0] * pixels - 1e-3).ceil().clamp_min(1)
     most = (bounds[:, 1] * pixels + 1e-3).floor()
@@ -80,7 +84,7 @@ def _allowed(bounds: Tensor, pixels: int) -> tuple[Tensor, Tensor]:
 
 
 def _uniform(bounds: Tensor, pixels: int, generator: Generator) -> tuple[Tensor, Tensor]:
-    """The same within SLACK of a share drawn from the interval."""
+    """Fewest and most pixels (n,) within SLACK of a share that is drawn from bounds (n, 2)."""
     fewest, most = _allowed(bounds, pixels)
     luck = torch.rand(len(bounds), generator=generator, dtype=torch.float64)
     share = bounds[:, 0] + (bounds[:, 1] - bounds[:, 0]) * luck
@@ -93,8 +97,9 @@ MODES = {"first_hit": lambda bounds, pixels, generator: _allowed(bounds, pixels)
 
 
 def one_piece(gauge: Tensor) -> Tensor:
-    """Raise a gauge (n, H, W) > 0 as little as keeps every {gauge <= s} in one 8-connected piece around its lowest
-    pixel, which gets 0 (our choice: pixels tear thin arms off a shape, and a small shape can miss them all).
+    """Raise a gauge (n, H, W) > 0 as little as keeps every {gauge <= s} in one 8-connected piece around its
+    lowest pixel, which gets 0 [choice: one-piece]. Pixels tear thin arms off a shape, and a small shape can
+    miss them all.
 
     A pixel joins after its parent, the lowest of its neighbours that lie nearer to the root.
     """
@@ -102,6 +107,7 @@ def one_piece(gauge: Tensor) -> Tensor:
     flat = gauge.flatten(1)
     root = flat.argmin(1, keepdim=True)
     flat = flat.scatter(1, root, 0.0)
+    # Offsets from the root: (n, H, 1) and (n, 1, W).
     down = torch.arange(height).view(1, -1, 1) - (root // width).view(-1, 1, 1)
     right = torch.arange(width).view(1, 1, -1) - (root % width).view(-1, 1, 1)
     padded = F.pad(flat.view(n, height, width), (1, 1, 1, 1), value=math.inf)
@@ -113,7 +119,7 @@ def one_piece(gauge: Tensor) -> Tensor:
         better = nearer & (other < lowest)
         lowest = torch.where(better, other, lowest)
         parent.masked_fill_(better, step_down * width + step_right)
-    parent = torch.arange(height * width) + parent.flatten(1)
+    parent = torch.arange(height * width) + parent.flatten(1)  # from steps to places (n, H * W)
     while not parent.eq(root).all():  # doubling: after k rounds a pixel knows the highest of 2^k forebears
         flat = torch.maximum(flat, flat.gather(1, parent))
         parent = parent.gather(1, parent)
@@ -121,9 +127,9 @@ def one_piece(gauge: Tensor) -> Tensor:
 
 
 def mask_of_size(gauge: Tensor, fewest: Tensor, most: Tensor, generator: Generator) -> Tensor:
-    """gauge (n, H, W) -> masks (n, H, W) bool {gauge <= s} of `fewest` to `most` (n,) pixels: s from 1 doubled, then
-    halved between what is too small and too large, until the first hit; where 48 rounds find none, the nearer end is
-    grown or shrunk."""
+    """Masks (n, H, W) bool {gauge <= s} of `fewest` to `most` (n,) pixels. s is doubled from 1, then halved
+    between what is too small and too large, until the first hit. Where ROUNDS (48) find none, the nearer end
+    is grown or shrunk."""
     scale, low, high = (torch.full((len(gauge),), value) for value in (1.0, 0.0, math.inf))
     for _ in range(ROUNDS):
         area = _area(gauge, scale)
@@ -135,6 +141,7 @@ def mask_of_size(gauge: Tensor, fewest: Tensor, most: Tensor, generator: Generat
         scale = torch.where(small | large, middle, scale)
     area = _area(gauge, scale)
     missed = (area < fewest) | (area > most)
+    # Pixels that the lower end lacks, against those that the upper has too many.
     grow = fewest - _area(gauge, low) <= _area(gauge, high) - most
     scale = torch.where(missed, torch.where(grow, low, high), scale)
     mask = gauge <= scale.view(-1, 1, 1)
@@ -145,21 +152,26 @@ def mask_of_size(gauge: Tensor, fewest: Tensor, most: Tensor, generator: Generat
 
 
 def _area(gauge: Tensor, scale: Tensor) -> Tensor:
+    """Pixels (n,) of {gauge <= scale}."""
     return (gauge <= scale.view(-1, 1, 1)).sum((1, 2))
 
 
 def resized(mask: Tensor, pixels: Tensor, generator: Generator) -> Tensor:
-    """Grow or shrink masks (n, H, W) bool to so many pixels (n,), in one piece and without opening or closing a hole.
+    """Grow or shrink masks (n, H, W) bool to so many pixels (n,), in one piece and without opening or closing
+    a hole.
 
-    Growth adds random simple 8-neighbours. Shrinking removes random pixels with 2 to 6 neighbours and one change from
-    0 to 1 around them, as published; where a mask is too thin to have any, simple pixels (our choice). Pixels that
-    change together never touch, so that each is judged in the picture it changes. Stops short where none is left.
+    Growth adds random simple 8-neighbours. Shrinking removes random pixels with 2 to 6 neighbours and one
+    change from 0 to 1 around them, as published. Where a mask is too thin to have any, simple pixels go
+    [choice: thin-masks]. Pixels that change together never touch, so that each is judged in the picture it
+    changes. Stops short where none is left.
     """
     for _ in range(mask[0].numel()):
         need = (pixels - mask.sum((1, 2))).view(-1, 1, 1)
+        # (8, n, H, W): neighbours of every pixel, in the order of RING
         around = torch.stack([_shifted(F.pad(mask, (1, 1, 1, 1)), *step) for step in RING])
         candidates = torch.where(need > 0, ~mask & _simple(around), _removable(mask, around)) & (need != 0)
         luck = torch.rand(mask.shape, generator=generator, dtype=torch.float64) * candidates
+        # Of candidates that touch, the luckiest one changes, and no more of them than are needed.
         peaks = luck * luck.eq(F.max_pool2d(luck, 3, 1, 1))
         ranked = peaks.flatten(1).sort(1, descending=True).values
         last = ranked.gather(1, (need.abs().flatten(1) - 1).clamp_min(0))
@@ -171,19 +183,22 @@ def resized(mask: Tensor, pixels: Tensor, generator: Generator) -> Tensor:
 
 
 def _simple(around: Tensor) -> Tensor:
-    """Where a change of the pixel changes no piece and no hole: Yokoi's number for 8-connected pieces is 1.
-    around (8, n, H, W) bool -> (n, H, W) bool."""
+    """Pixels (n, H, W) bool whose change changes no piece and no hole: Yokoi's number for 8-connected pieces
+    is 1. around (8, n, H, W) bool are their neighbours."""
+    # An edge of the background counts, unless the corner and the edge after it are background too.
     edge, corner = ~around[::2], ~around[1::2]
     return (edge & ~(corner & edge.roll(-1, 0))).sum(0).eq(1)
 
 
 def _removable(mask: Tensor, around: Tensor) -> Tensor:
+    """Pixels (n, H, W) bool of masks that shrinking may take: the published ones, or simple ones where a mask
+    has none of those."""
     neighbours, changes = around.sum(0), (~around & around.roll(-1, 0)).sum(0)
     published = mask & (neighbours >= 2) & (neighbours <= 6) & changes.eq(1)
     return torch.where(published.any(2).any(1).view(-1, 1, 1), published, mask & _simple(around))
 
 
 def _shifted(padded: Tensor, down: int, right: int) -> Tensor:
-    """What lies one step away: (n, H + 2, W + 2) -> (n, H, W)."""
+    """Values that lie one step away: (n, H + 2, W + 2) -> (n, H, W)."""
     height, width = padded.shape[1] - 2, padded.shape[2] - 2
     return padded[:, 1 + down : 1 + down + height, 1 + right : 1 + right + width]

@@ -1,4 +1,5 @@
-"""References without reference data: a masked, augmented frame of the very clip (Saber, arXiv 2512.06905, §3.1)."""
+"""References without reference data: a masked, augmented frame of the very clip (Saber, arXiv 2512.06905,
+§3.1)."""
 
 import math
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from torch import Generator, Tensor
 from ...core.recipes import GREY
 from .generator import MaskGenerator
 
-GROUND = 2 * GREY - 1
+GROUND = 2 * GREY - 1  # in [-1, 1]
 TRIES = 64  # turns and shears drawn before a mask stays where it is
 
 
@@ -17,10 +18,14 @@ TRIES = 64  # turns and shears drawn before a mask stays where it is
 class Augmentation:
     """Ranges of the random affine map of a reference; the defaults are the paper's.
 
-    `rotation` and `shear` (in x and in y, independent) in degrees to either side, `scale` from and to, `flip` the
-    chance of a mirror image; `translate` puts the mask's bounding box anywhere inside the frame. The box never leaves
-    the frame: where the largest scale does not fit, the scale is drawn up to what does (our choice).
-    ValueError for a range that is none.
+    rotation   degrees to either side
+    scale      from and to
+    shear      degrees to either side, in x and in y, independent
+    flip       chance of a mirror image
+    translate  the mask's bounding box is put anywhere inside the frame
+
+    The box never leaves the frame: where the largest scale does not fit, the scale is drawn up to what does
+    [choice: largest-scale]. ValueError for a range that is none.
     """
 
     rotation: float = 10.0
@@ -40,7 +45,8 @@ class Augmentation:
     def __call__(self, picture: Tensor, mask: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         """Move pictures (N, 3, H, W), bilinear, and masks (N, 1, H, W), nearest, by the same matrix each.
 
-        A mask for which nothing feasible is found, or of which no pixel would be left, stays as it is, bit for bit.
+        A mask for which nothing feasible is found, or of which no pixel would be left, stays as it is, bit
+        for bit.
         """
         from kornia.geometry.transform import warp_affine  # nothing else that learns needs it
 
@@ -53,17 +59,19 @@ class Augmentation:
         return torch.where(still, picture, moved), torch.where(still, mask, seen)
 
     def matrices(self, mask: Tensor, generator: Generator) -> Tensor:
-        """Maps (N, 2, 3) of pixel coordinates (right, down), from the picture to what becomes of it, that keep the box
-        around each mask (N, 1, H, W) inside the frame. The same matrix is tested here and warps there."""
+        """Maps (N, 2, 3) of pixel coordinates (right, down), from the picture to what becomes of it. They
+        keep the box around each mask (N, 1, H, W) inside the frame. The same matrix is tested here and warps
+        there."""
         n, _, height, width = mask.shape
         frame, box = torch.tensor([width, height]), boxes(mask)
         matrix = torch.eye(2, 3).repeat(n, 1, 1)
-        open_rows = torch.arange(n)
+        open_rows = torch.arange(n)  # masks for which no map fits yet
         for _ in range(TRIES):
             low, high = box[open_rows].unbind(2)
             linear = self._linear(len(open_rows), generator)
             side = (linear.abs() @ (high - low)[:, :, None])[:, :, 0]  # of the box at scale 1
             least, most = self.scale
+            # Largest scale (rows,) at which the box fits; below `least` this draw does not count.
             fitting = (frame / side).amin(1).clamp_max(most)
             luck = torch.rand(len(open_rows), 3, generator=generator)
             scale = least + (fitting - least) * luck[:, 0]
@@ -71,6 +79,7 @@ class Augmentation:
             # About the middle of the frame; pixels are squares around whole numbers.
             middle = (frame - 1) / 2
             centre = (linear @ ((low + high) / 2 - middle)[:, :, None])[:, :, 0] + middle
+            # Shifts (rows, 2) between which the box touches neither border.
             first, last = side / 2 - 0.5 - centre, frame - 0.5 - side / 2 - centre
             shift = first + (last - first) * luck[:, 1:] if self.translate else torch.zeros_like(first)
             fits = (fitting >= least) & (first <= shift).all(1) & (shift <= last).all(1)
@@ -86,22 +95,22 @@ class Augmentation:
         """Shear · rotation · flip, (n, 2, 2)."""
         luck = torch.rand(n, 4, generator=generator)
         turn, right, down = ((2 * luck[:, :3] - 1) * torch.tensor([self.rotation, *2 * (self.shear,)])).T
-        turn, one = turn.deg2rad(), torch.ones(n)
-        mirror = torch.where(luck[:, 3] < self.flip, -one, one)
+        turn, ones = turn.deg2rad(), torch.ones(n)
+        mirror = torch.where(luck[:, 3] < self.flip, -ones, ones)
 
         def square(*values: Tensor) -> Tensor:
             return torch.stack(values, 1).view(n, 2, 2)
 
-        shear = square(one, right.deg2rad().tan(), down.deg2rad().tan(), one)
+        shear = square(ones, right.deg2rad().tan(), down.deg2rad().tan(), ones)
         rotation = square(mirror * turn.cos(), turn.sin(), -mirror * turn.sin(), turn.cos())
         return shear @ rotation
 
 
 @dataclass(frozen=True)
 class MaskedFrames:
-    """How references are made. `subject_share` of the masks are the subject itself (our choice: the paper has none, but
-    in use a reference is a cut-out subject), the others come from the generator. `augmentation` None: left in place.
-    ValueError where subject_share is no share."""
+    """Making of references: which masks, and how the masked frame is moved. `subject_share` of the masks are
+    the subject itself [choice: subject-masks], the others come from the generator. `augmentation` None: left
+    in place. ValueError where subject_share is no share."""
 
     generator: MaskGenerator = field(default_factory=MaskGenerator)
     subject_share: float = 0.75
@@ -118,7 +127,7 @@ DEFAULT = MaskedFrames()
 def masked_frames(
     video: Tensor, alpha: Tensor, generator: Generator, how: MaskedFrames = DEFAULT
 ) -> tuple[Tensor, Tensor]:
-    """One reference per clip. video (N, 3, F, H, W) in [-1, 1], alpha (N, 1, F, H, W) of the subject
+    """References, one per clip. video (N, 3, F, H, W) in [-1, 1], alpha (N, 1, F, H, W) of the subject
     -> pictures (N, 3, H, W), grey outside the mask, and masks (N, 1, H, W) of 0 and 1, never empty.
 
     A subject that is not to be seen in the chosen frame (no alpha above 0.5) gives way to a random mask.
@@ -140,7 +149,7 @@ def masked_frames(
 
 
 def boxes(mask: Tensor) -> Tensor:
-    """The box around each mask (N, 1, H, W), none empty -> (N, 2, 2): right and down, first and last edge in pixels; a
+    """Boxes (N, 2, 2) around masks (N, 1, H, W), none empty: right and down, first and last edge in pixels. A
     pixel reaches 0.5 to each side of its number."""
     edges = []
     for axis in (2, 3):  # rows away: right; columns away: down
