@@ -107,7 +107,7 @@ HELD = (
     ),
     Fault(
         "target-sign", "training learns the velocity backwards", "training/methods/saber/losses.py",
-        "(said.float() - (batch.noise - batch.latent))", "(said.float() - (batch.latent - batch.noise))",
+        "(predicted.float() - (batch.noise - batch.latent))", "(predicted.float() - (batch.latent - batch.noise))",
         ("saber_training",),
     ),
     Fault(
@@ -129,8 +129,8 @@ HELD = (
     ),
     Fault(
         "semantic-noise", "the shares of semantic tokens and their noise are swapped", "training/methods/sama/losses.py",
-        "(1 - level[..., 0, 0]) * meant + level[..., 0, 0] * batch.semantic_noise",
-        "level[..., 0, 0] * meant + (1 - level[..., 0, 0]) * batch.semantic_noise",
+        "(1 - level[..., 0, 0]) * semantic + level[..., 0, 0] * batch.semantic_noise",
+        "level[..., 0, 0] * semantic + (1 - level[..., 0, 0]) * batch.semantic_noise",
         ("sama_training::test_both_losses_are_those_of_the_published_sequence",),
     ),
     Fault(

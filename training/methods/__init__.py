@@ -1,5 +1,5 @@
-"""The methods that can be trained, each in a folder of its own: config, rows, batch, losses, export, and the `method`
-that the engine is given. No method knows another."""
+"""Methods that can be trained, each in a folder of its own: config, rows, batch, losses, export, and
+`method`, which the engine is given. No method knows another."""
 
 from ..engine.method import register
 from .saber.method import Saber

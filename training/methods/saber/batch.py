@@ -1,5 +1,5 @@
-"""A step's batch: clips, their references, and which frames are given. Everything random is drawn here, on the
-generator's device."""
+"""Batch of a step of Saber: clips, their references, and which frames are given. Everything random is drawn
+here, on the generator's device."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,8 @@ from ...engine.noise import sample_sigma
 from .config import Drawing
 from .rows import MaskedClips
 
-# Which latent frames of F are replaced by clean ones (STIV, arXiv 2412.07730, §3.2 and §3.5), given a draw n >= 2.
+# Which latent frames of F are replaced by clean ones, given a draw n >= 2 (STIV, arXiv 2412.07730, §3.2 and
+# §3.5).
 PATTERNS: dict[str, Callable[[int, int], list[int]]] = {
     "none": lambda frames, n: [],
     "first": lambda frames, n: [0],
@@ -24,7 +25,7 @@ PATTERNS: dict[str, Callable[[int, int], list[int]]] = {
 
 @dataclass(frozen=True)
 class MaskedBatch:
-    """One step.
+    """Batch of one step.
 
     latent, noise  (B, 16, F, h, w)
     sigma          (B,)
@@ -50,8 +51,9 @@ class MaskedBatch:
 def draw_batch(
     data: MaskedClips, size: int, drawing: Drawing, generator: Generator, common: Generator | None = None
 ) -> MaskedBatch:
-    """`size` clips with their references, texts and replaced frames. `common` draws what all rows share, the pattern
-    and the number of references: seeded alike in several processes it gives them batches of one cost."""
+    """Draw `size` clips with their references, texts and replaced frames. `common` draws what all rows share,
+    the pattern and the number of references. Seeded alike in several processes, it gives them batches of one
+    cost."""
     device, common = generator.device, common or generator
 
     def chance(share: float) -> Tensor:
@@ -63,9 +65,11 @@ def draw_batch(
     given = _given(latent, data.last[rows].float(), chance(drawing.held_share))
     cached = data.reference.shape[1]
     order = torch.rand(size, cached, generator=generator, device=device).argsort(1)
+    # (B, K): different references for each row, in any order
     pick = order[:, : _reference_count(cached, drawing, common)]
     keep = data.keep[rows[:, None], pick] & ~chance(drawing.reference_dropout)[:, None, None]
     tokens = torch.where(chance(drawing.named_share)[:, None], data.tokens[rows, 1], data.tokens[rows, 0])
+    # (B, F, h, w): given frames are clean, and nothing is learned of them.
     weight = (1 + drawing.subject_weight * data.coverage[rows].float()) * ~replaced[:, :, None, None]
     return MaskedBatch(
         latent=latent,
@@ -81,24 +85,26 @@ def draw_batch(
 
 
 def _replaced(frames: int, drawing: Drawing, generator: Generator) -> Tensor:
-    """(1, F) bool: one pattern for all rows, so that most steps need no timestep per frame. A single frame stays."""
+    """Replaced frames (1, F) bool: one pattern for all rows, so that most steps need no timestep per frame. A
+    single frame stays."""
     draw = torch.rand(2, generator=generator, device=generator.device).tolist()
     shares = torch.tensor(drawing.patterns).cumsum(0) / sum(drawing.patterns)
     pattern = list(PATTERNS.values())[int((shares <= draw[0]).sum())]
     chosen = torch.zeros(1, frames, dtype=torch.bool, device=generator.device)
     if frames > 1:
-        chosen[0, pattern(frames, 2 + int(draw[1] * 2))] = True
+        chosen[0, pattern(frames, 2 + int(draw[1] * 2))] = True  # n is 2 or 3
     return chosen
 
 
 def _given(latent: Tensor, last: Tensor, held: Tensor) -> Tensor:
-    """The clip itself; its last frame, for half of the rows, as one picture held still: a generated key picture is
-    known as that, and a latent frame covers four pictures."""
+    """Latent (B, 16, F, h, w) of given frames: the clip itself. Where `held` (B,) is true its last frame is
+    `last` (B, 16, h, w), one picture held still. A generated key picture is known as that, and a latent
+    frame covers four pictures."""
     end = torch.where(held[:, None, None, None], last, latent[:, :, -1])
     return torch.cat([latent[:, :, :-1], end.unsqueeze(2)], dim=2) if latent.shape[2] > 1 else latent
 
 
 def _reference_count(cached: int, drawing: Drawing, generator: Generator) -> int:
-    """How many different references each clip shows, of those that are cached."""
+    """Number of different references that each clip shows, of those that are cached."""
     shares = torch.tensor(drawing.reference_counts[:cached], dtype=torch.float32, device=generator.device)
     return 1 + int(torch.multinomial(shares, 1, generator=generator))

@@ -1,5 +1,5 @@
-"""What a run of Saber depends on: the model, the clips, and in which stages they are seen (arXiv 2512.06905, §3;
-replaced frames: STIV, arXiv 2412.07730, §3.2)."""
+"""Configuration of a run of Saber: the model, the clips, and the stages in which they are seen
+(arXiv 2512.06905, §3; replaced frames: STIV, arXiv 2412.07730, §3.2)."""
 
 from dataclasses import dataclass, field, replace
 
@@ -14,12 +14,12 @@ from ...masks.references import Augmentation, MaskedFrames
 class ClipKind:
     """Clips of one length.
 
-    stride   pictures of the scene between two pictures of the clip; where they do not fill the scene, the clip starts
-             at any multiple of it
-    batch    clips in a step; a step holds one kind
-    easy     to begin with: one steady subject each, every other reference left in place, where it can be copied; else
-             every fourth part shows pairs and a quarter of the subjects moves in itself
-    patterns chances of the frames that are given, instead of the stage's (`batch.PATTERNS`)
+    stride    pictures of the scene between two pictures of the clip. Where they do not fill the scene, the
+              clip starts at any multiple of it
+    batch     clips in a step; a step holds one kind
+    easy      to begin with: one steady subject each, every other reference left in place, where it can be
+              copied. Else every fourth part shows pairs, and a quarter of the subjects moves in itself
+    patterns  chances of the frames that are given, instead of the stage's (`batch.PATTERNS`)
     """
 
     name: str
@@ -62,18 +62,19 @@ class Stage:
     drawing: Drawing = field(default_factory=Drawing)
 
     def drawing_of(self, kind: ClipKind) -> Drawing:
-        """How steps of a kind are drawn: a kind may have patterns of its own."""
+        """Drawing of a kind's steps: a kind may have patterns of its own."""
         return self.drawing if kind.patterns is None else replace(self.drawing, patterns=kind.patterns)
 
 
 @dataclass(frozen=True)
 class SaberTraining:
-    """Everything a run depends on.
+    """Configuration of a run of Saber: everything that it depends on.
 
+    recipe          by which references enter the model (`core.recipes`)
     size            of clips, in pixels a side
     references      masked frames that are kept with a clip; a step draws one to four of them
-    how             they are cut. Not mirrored, unlike the paper's: which side a second colour is on may belong to who
-                    it is [choice: no-mirrored-references]
+    how             they are cut. Not mirrored, unlike the paper's: which side a second colour is on may
+                    belong to who it is [choice: no-mirrored-references]
     attention_mask  False: masked-out reference tokens stay visible, as grey (an ablation)
     hold            share of the run before the rate decays
     settings        how the result likes to be run; kept in its file
@@ -97,7 +98,7 @@ class SaberTraining:
         return sum(stage.steps for stage in self.stages)
 
     def stage_of(self, step: int) -> Stage:
-        """The stage that a step belongs to."""
+        """Stage that a step belongs to. ValueError past the run's end."""
         for stage in self.stages:
             if step < stage.steps:
                 return stage
@@ -106,7 +107,8 @@ class SaberTraining:
 
 
 def turn(shares: tuple[float, ...], step: int) -> int:
-    """Which kind a step sees: each by its share, spread evenly, from the step alone, so that a resumed run agrees."""
+    """Number of the kind that a step sees: each by its share, spread evenly. It follows from the step alone,
+    so that a resumed run agrees."""
     whole = torch.tensor(shares, dtype=torch.float64)
     place = (step * 0.6180339887498949) % 1 * whole.sum()  # the golden ratio's multiples fill [0, 1) evenly
     return int((whole.cumsum(0) <= place).sum().clamp_max(len(shares) - 1))

@@ -1,4 +1,4 @@
-"""The flow-matching loss with masked references and replaced frames."""
+"""Flow-matching loss of Saber, with masked references and replaced frames."""
 
 from collections.abc import Callable
 
@@ -22,17 +22,18 @@ def masked_reference_loss(
 ) -> Callable[[MaskedBatch], Tensor]:
     """Weighted squared error of the velocity on the frames that are not replaced.
 
-    Masked-out reference tokens are seen by nobody, though rows of a batch keep different ones (`hosts.plain.tail`).
-    Replaced frames are clean and have timestep 0 (Wan2.2-TI2V's choice). With `attention_mask` False every token of
-    a reference that is not dropped stays visible.
+    Masked-out reference tokens are seen by nobody, though rows of a batch keep different ones
+    (`hosts.plain.tail`). Replaced frames are clean and have timestep 0 (Wan2.2-TI2V's choice). With
+    `attention_mask` False every token of a reference that is not dropped stays visible.
     """
     method = recipe_named(recipe)
 
     def riders(batch: MaskedBatch) -> list[Rider]:
+        """References and given frames of a batch, where it has any."""
         found: list[Rider] = []
         if bool(batch.keep.any()):
             _, rows, columns = dit.geometry.tokens(*batch.reference.shape[2:])
-            keep = batch.keep
+            keep = batch.keep  # (B, K * tokens)
             seen = keep if attention_mask else keep.any(1, keepdim=True).expand_as(keep)
             stream = Stream(rows, columns, rows * columns)
             found.append(references_in_rows(batch.reference, seen, stream, method, dit.geometry))
@@ -43,11 +44,12 @@ def masked_reference_loss(
 
     def loss(batch: MaskedBatch) -> Tensor:
         words = Text(*fold_padding(text.states(batch.tokens), batch.tokens))
+        # At level σ a sample is (1 - σ) x + σ ε, and its velocity ε - x.
         level = batch.sigma[:, None, None, None, None]
         noisy = (1 - level) * batch.latent + level * batch.noise
         condition = Condition({CONDITIONED.text: words}, tuple(riders(batch)))
-        said = velocity(dit, noisy, batch.sigma, condition, CONDITIONED)
-        error = (said.float() - (batch.noise - batch.latent)).pow(2)
+        predicted = velocity(dit, noisy, batch.sigma, condition, CONDITIONED)
+        error = (predicted.float() - (batch.noise - batch.latent)).pow(2)
         return (error * batch.weight).mean()
 
     return loss

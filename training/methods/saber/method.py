@@ -1,5 +1,5 @@
 """Saber as the engine trains it: a whole DiT and its text encoder, from nothing or from the weights of a run
-before, on the VAE in the run's folder; in one process or several."""
+before. The VAE is the one in the run's folder; one process trains, or several."""
 
 import logging
 from dataclasses import asdict, dataclass
@@ -38,7 +38,7 @@ Data = list[tuple[ClipKind, MaskedClips]]
 
 
 class SaberTrainee(nn.Module):
-    """The DiT and the text model, trained as one."""
+    """Trainee of Saber: the DiT and the text model, trained as one."""
 
     def __init__(self, dit: WanDiT, text: TextEncoder):
         super().__init__()
@@ -48,7 +48,8 @@ class SaberTrainee(nn.Module):
 
 @dataclass(frozen=True)
 class Parts:
-    """What is there before the DiT learns: the VAE, the text encoder, and the DiT that it begins with, if any."""
+    """Parts that are there before the DiT learns: the VAE, the text encoder, and the DiT that it begins with,
+    if any."""
 
     vae: WanVAE
     text: TextEncoder
@@ -57,7 +58,7 @@ class Parts:
 
 @dataclass(frozen=True)
 class Saber:
-    """A `Method`; `start` are the weights that the run begins with."""
+    """Method `saber`; `start` are the weights that the run begins with."""
 
     start: Start | None = None
     name = "saber"
@@ -65,7 +66,7 @@ class Saber:
     average = 0.997
 
     def made_by(self, config: SaberTraining, setting: Setting, ranks: Ranks) -> dict[str, Any]:
-        """As `Method`: the number of processes too."""
+        """Everything that a run depends on, by name: the number of processes too."""
         start = self.start
         return {
             "config": asdict(config),
@@ -77,7 +78,7 @@ class Saber:
         }
 
     def backbone(self, config: SaberTraining, setting: Setting) -> Parts:
-        """The VAE in the run's folder, and a text encoder for the source's words."""
+        """Models before training: the VAE in the run's folder, and a text encoder for the source's words."""
         text = fresh_text_encoder(config.model.text_width, setting.source.vocabulary)
         begun = None if self.start is None else begun_dit(config.model, text, self.start)
         vae = load_vae(setting.folder / VAE_FILE, device=setting.device, what=VAE_NEEDED, needed=WAN_2_1)
@@ -86,7 +87,7 @@ class Saber:
     def data(self, config: SaberTraining, backbone: Parts, setting: Setting, ranks: Ranks) -> Data:
         """Clips of every kind, made by the first process and read by the others."""
         if not ranks.first:
-            ranks.wait()
+            ranks.wait()  # until the files are there
         encoder = ClipEncoder(backbone.vae, backbone.text, setting.source, setting.encoded)
         data = [(kind, cached_clips(encoder, kind, config).to(setting.device)) for kind in config.kinds]
         if ranks.first:
@@ -103,25 +104,26 @@ class Saber:
         return Optimiser(trainee, _hidden, config.rate, adam_share=0.5, weight_decay=0.02, ranks=ranks)
 
     def compile(self, backbone: Parts, trainee: SaberTrainee) -> None:
-        """The DiT's blocks."""
+        """Compile the DiT's blocks."""
         compile_blocks(trainee.dit)
 
     def steps(self, config: SaberTraining) -> int:
-        """Of all stages."""
+        """Steps of all stages."""
         return config.steps
 
     def rate(self, config: SaberTraining, step: int) -> float:
-        """Warm, hold, decay."""
+        """Factor of a step's rate: warm, hold, decay."""
         return warm_hold_decay(step, config.steps, hold=config.hold)
 
     def seed(self, config: SaberTraining, draws: Draws, step: int, ranks: Ranks) -> None:
-        """By the run's seed and the step; `own` by the process too."""
+        """Seed the generators by the run's seed and the step; `own` by the process too."""
+        # Each step has a seed in common and one for each process: no two are the same.
         seed = (config.seed * config.steps + step) * (ranks.count + 1)
         draws.common.manual_seed(seed)
         draws.own.manual_seed(seed + 1 + ranks.rank)
 
     def draw(self, config: SaberTraining, data: Data, draws: Draws, step: int, ranks: Ranks) -> MaskedBatch:
-        """This process's share of a batch of one kind."""
+        """Batch of one kind, of which this process draws its share."""
         stage = config.stage_of(step)
         kind, clips = data[turn(stage.shares, step)]
         return draw_batch(clips, ranks.share(kind.batch), stage.drawing_of(kind), draws.own, draws.common)
@@ -129,20 +131,20 @@ class Saber:
     def losses(
         self, config: SaberTraining, backbone: Parts, trainee: SaberTrainee, batch: MaskedBatch
     ) -> Losses:
-        """`losses.masked_reference_loss`."""
+        """Loss by `losses.masked_reference_loss`."""
         loss = masked_reference_loss(trainee.dit, backbone.text, config.recipe, config.attention_mask)
         return {"loss": (1.0, loss(batch))}
 
     def export(
         self, config: SaberTraining, backbone: Parts, data: Data, averaged: SaberTrainee, folder: Path
     ) -> None:
-        """`export.export`."""
+        """Write files by `export.export`."""
         export(averaged.dit, TextEncoder(averaged.text, backbone.text.spiece_model), config, folder)
 
 
 def export_run(config: SaberTraining, setting: Setting) -> None:
-    """Write the averaged weights of a run that has not ended as training writes those of one that has. ValueError
-    where there is no whole state of this configuration."""
+    """Write the averaged weights of a run that has not ended as training writes those of one that has.
+    ValueError where there is no whole state of this configuration."""
     method, folder = Saber(), setting.folder
     if not method.files.found_states(folder):
         raise ValueError(
@@ -159,4 +161,5 @@ def export_run(config: SaberTraining, setting: Setting) -> None:
 
 
 def _hidden(name: str, parameter: Tensor) -> bool:
+    """True for Muon's: matrices of the DiT's blocks; the text model goes to Adam."""
     return name.startswith("dit.blocks.") and parameter.ndim == 2

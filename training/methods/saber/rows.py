@@ -20,8 +20,8 @@ class MaskedClips(Rows):
     """N clips with R references each.
 
     latent     (N, 16, F, h, w)
-    last       (N, 16, h, w): a latent frame that holds one picture still, the last of the latent frame before. A clip
-               that ends in a given picture arrives there, and then rests
+    last       (N, 16, h, w): a latent frame that holds one picture still, the last of the latent frame
+               before. A clip that ends in a given picture arrives there, and then rests
     reference  (N, R, 16, h, w)
     keep       (N, R, tokens) bool: the tokens their masks keep
     coverage   (N, F, h, w): the share of each latent cell that subjects cover
@@ -37,7 +37,8 @@ class MaskedClips(Rows):
 
 
 def cached_clips(encoder: ClipEncoder, kind: ClipKind, config: SaberTraining) -> MaskedClips:
-    """`kind.clips` clips, read where the same were made before, else rendered and encoded."""
+    """Clips of a kind, `kind.clips` of them, read where the same were made before, else rendered and
+    encoded."""
     numbers = (kind.frames, kind.stride, kind.easy, config.references, config.size, config.seed, config.how)
     make = partial(_encode_part, encoder, kind, config)
     return encoder.rows(MaskedClips, kind.name, kind.clips, numbers, make)
@@ -47,14 +48,18 @@ def cached_clips(encoder: ClipEncoder, kind: ClipKind, config: SaberTraining) ->
 def _encode_part(encoder: ClipEncoder, kind: ClipKind, config: SaberTraining, index: int) -> MaskedClips:
     generator = Generator().manual_seed(config.seed + 10_000 * kind.frames + index)
     footage = _footage(encoder, kind, index, generator)
+    # Pictures 0, stride, 2 stride, … of the scene: at how many of them such a clip can begin.
     starts = (footage.length - 1) // kind.stride - (kind.frames - 1) + 1
     start = kind.stride * torch.randint(0, starts, (PART,), generator=generator)
     video, alpha = footage.film(config.size, kind.frames, kind.stride, start)
     frames = _references(footage, kind, config, generator)
     pictures, masks = (torch.stack(part, 1) for part in zip(*frames, strict=True))
     vae, geometry = encoder.vae, encoder.vae.geometry
+    # The last picture of the latent frame before the last, (N, 3, 1, H, W).
     rest = video[:, :, [max(0, kind.frames - 1 - geometry.group)]]
+    # Encoded as two latent frames, of which the second is kept: a clip's first holds one picture alone.
     still = rest.expand(-1, -1, geometry.pictures(2), -1, -1)
+    # Each reference is a clip of one picture, (N * R, 3, 1, H, W).
     cut = encode_clips(vae, pictures.flatten(0, 1).unsqueeze(2))[:, :, 0]
     return MaskedClips(
         latent=encode_clips(vae, video),
@@ -67,6 +72,7 @@ def _encode_part(encoder: ClipEncoder, kind: ClipKind, config: SaberTraining, in
 
 
 def _footage(encoder: ClipEncoder, kind: ClipKind, index: int, generator: Generator) -> Footage:
+    """PART clips of a kind: steady single subjects where it is easy, else pairs in every fourth part."""
     if kind.easy:
         return encoder.source.footage(PART, generator, moving=0.0)
     return encoder.source.footage(PART, generator, subjects=2 if index % 4 == 3 else 1)
@@ -75,7 +81,8 @@ def _footage(encoder: ClipEncoder, kind: ClipKind, index: int, generator: Genera
 def _references(
     footage: Footage, kind: ClipKind, config: SaberTraining, generator: Generator
 ) -> list[tuple[Tensor, Tensor]]:
-    """Masked frames of the whole scene, of each of its subjects in turn: pictures (N, 3, H, W), masks (N, 1, H, W)."""
+    """Masked frames of the whole scene, of each of its subjects in turn: pictures (N, 3, H, W), masks
+    (N, 1, H, W)."""
     scene, layers = footage.film(config.size, SCENE_PICTURES)
     in_place = replace(config.how, augmentation=None)
     return [
@@ -90,10 +97,12 @@ def _references(
 
 
 def _captions(encoder: ClipEncoder, footage: Footage, kind: ClipKind, generator: Generator) -> Tensor:
-    """(N, 2, S), general and named; half of the clips say their stride. A picture has none."""
-    told = (torch.rand(PART, generator=generator) < 0.5) & (kind.frames > 1)
+    """Token ids (N, 2, S) of captions, general and named; half of the clips say their stride. A picture has
+    none."""
+    says_stride = (torch.rand(PART, generator=generator) < 0.5) & (kind.frames > 1)
     columns = []
     for named in (False, True):
         bare, tagged = footage.captions(named), footage.captions(named, kind.stride)
-        columns.append([b if tell else a for a, b, tell in zip(bare, tagged, told.tolist(), strict=True)])
+        choices = zip(bare, tagged, says_stride.tolist(), strict=True)
+        columns.append([with_stride if says else without for without, with_stride, says in choices])
     return encoder.captions(*columns)

@@ -1,1 +1,2 @@
-"""SAMA (arXiv 2603.19228): editing a source video by an instruction, with semantic anchoring and motion alignment."""
+"""SAMA (arXiv 2603.19228): a source video edited by an instruction, with semantic anchoring and motion
+alignment."""

@@ -1,4 +1,4 @@
-"""A step's batch: pairs of clips. Everything random is drawn here."""
+"""Batch of a step of SAMA: pairs of clips. Everything random is drawn here."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from .rows import EditPairs
 
 @dataclass(frozen=True)
 class PairBatch:
-    """One step.
+    """Batch of one step.
 
     rows            B pairs
     noise           (B, 16, F, h, w) for targets
@@ -32,10 +32,12 @@ class PairBatch:
 
 
 def draw_pairs(data: EditPairs, config: SamaTraining, prefix: Tensor, generator: Generator) -> PairBatch:
-    """`config.batch` pairs; the same whatever the loss is. `prefix` (P,) is what every prompt begins with."""
+    """Draw `config.batch` pairs; the same whatever the loss is. `prefix` (P,) is what every prompt begins
+    with."""
     size, device = config.batch, generator.device
     rows = data[torch.randint(0, len(data.target), (size,), generator=generator, device=device)]
     dropped = torch.rand(size, generator=generator, device=device) < config.text_dropout
+    # (S,): the prefix alone, padded
     mute = nn.functional.pad(prefix, (0, rows.tokens.shape[1] - len(prefix)), value=PADDING)
     weight = 1 + config.region_weight * rows.coverage.float()
     return PairBatch(

@@ -1,4 +1,5 @@
-"""What a run of SAMA depends on (arXiv 2603.19228; sizes and rates are ours [choice: sama-training])."""
+"""Configuration of a run of SAMA (arXiv 2603.19228), with sizes and rates of its own [choice:
+sama-training]."""
 
 from dataclasses import dataclass, replace
 
@@ -7,7 +8,7 @@ from ....core.recipes import Recipe, sama
 
 @dataclass(frozen=True)
 class PairSet:
-    """Which pairs: "edits" or "pretexts", how many, and the pictures and pixels a side of their clips."""
+    """Set of pairs: "edits" or "pretexts", how many, and the pictures and pixels a side of their clips."""
 
     name: str
     count: int
@@ -17,7 +18,7 @@ class PairSet:
 
 @dataclass(frozen=True)
 class SamaTraining:
-    """Everything an adapter's run depends on.
+    """Configuration of a run of SAMA: everything that it depends on.
 
     motion_steps     of motion alignment come first (stage 0, on pretexts), then `steps` of edits (stage 1)
     semantic_weight  λ of semantic anchoring; 0 leaves the tokens out
@@ -41,5 +42,5 @@ class SamaTraining:
 
     @property
     def recipe(self) -> Recipe:
-        """`sama`, without its semantic tokens where they are not learned."""
+        """Recipe `sama`, without its semantic tokens where they are not learned."""
         return sama() if self.semantic_weight else replace(sama(), semantic_tokens=0)

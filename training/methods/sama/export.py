@@ -1,4 +1,4 @@
-"""The file of a SAMA adapter: modules under the released file's names, and a LoRA of ComfyUI's."""
+"""File of a SAMA adapter: modules under the released file's names, and a LoRA of ComfyUI's."""
 
 import json
 from collections.abc import Mapping

@@ -31,8 +31,8 @@ HAND_MADE = HandMade()
 
 
 class SamaTrainee(nn.Module):
-    """What learns: SAMA's modules, for semantic tokens of so many features, and the LoRA on both attentions of a
-    frozen DiT."""
+    """Trainee of SAMA: its modules, for semantic tokens of so many features, and the LoRA on both attentions
+    of a frozen DiT."""
 
     def __init__(self, config: SamaTraining, dit: WanDiT, features: int):
         super().__init__()
@@ -43,14 +43,15 @@ class SamaTrainee(nn.Module):
 
 @dataclass(frozen=True)
 class Lessons:
-    """Pairs of both stages, pretexts where there are steps for them; token ids (P,) of the prompts' prefix."""
+    """Pairs of both stages, pretexts where there are steps for them; token ids (P,) of the prompts'
+    prefix."""
 
     pretexts: EditPairs | None
     edits: EditPairs
     prefix: Tensor
 
     def of(self, config: SamaTraining, step: int) -> EditPairs:
-        """The pairs that a step sees."""
+        """Pairs that a step sees."""
         if self.pretexts is not None and step < config.motion_steps:
             return self.pretexts
         return self.edits
@@ -58,14 +59,14 @@ class Lessons:
 
 @dataclass(frozen=True)
 class Sama(Adapter):
-    """A `Method`; semantic tokens are the extractor's features."""
+    """Method `sama`; semantic tokens are the extractor's features."""
 
     extractor: Extractor = HAND_MADE
     name = "sama"
     files = RunFiles("sama", ("sama.safetensors",))
 
     def besides(self) -> dict[str, Any]:
-        """The extractor."""
+        """Name of the extractor, whose features the run learns."""
         return {"features": self.extractor.name}
 
     def data(self, config: SamaTraining, backbone: Pipeline, setting: Setting, ranks: Ranks) -> Lessons:
@@ -79,32 +80,32 @@ class Sama(Adapter):
         return Lessons(pretexts, edits, prefix)
 
     def trainee(self, config: SamaTraining, backbone: Pipeline, data: Lessons) -> SamaTrainee:
-        """The modules, and a LoRA that is put on the DiT."""
+        """Modules of SAMA, and a LoRA that is put on the DiT."""
         return SamaTrainee(config, backbone.dit, data.edits.semantic.shape[2])
 
     def optimiser(self, config: SamaTraining, trainee: SamaTrainee, ranks: Ranks) -> Optimiser:
-        """Muon for matrices."""
+        """Muon for matrices, Adam for the rest."""
         return Optimiser(trainee, _matrix, config.rate, adam_share=0.3, weight_decay=0.01)
 
     def steps(self, config: SamaTraining) -> int:
-        """Of both stages."""
+        """Steps of both stages."""
         return config.motion_steps + config.steps
 
     def draw(self, config: SamaTraining, data: Lessons, draws: Draws, step: int, ranks: Ranks) -> PairBatch:
-        """`batch.draw_pairs`, of the step's stage."""
+        """Batch by `batch.draw_pairs`, of the step's stage."""
         return draw_pairs(data.of(config, step), config, data.prefix, draws.own)
 
     def losses(
         self, config: SamaTraining, backbone: Pipeline, trainee: SamaTrainee, batch: PairBatch
     ) -> Losses:
-        """`losses.sama_losses`."""
+        """Losses by `losses.sama_losses`."""
         video, semantic = sama_losses(backbone.dit, trainee.semantics, backbone.text, config.recipe, batch)
         return {"video": (1.0, video), "semantic": (config.semantic_weight, semantic)}
 
     def export(
         self, config: SamaTraining, backbone: Pipeline, data: Lessons, averaged: SamaTrainee, folder: Path
     ) -> None:
-        """`export.export`."""
+        """Write the file by `export.export`."""
         path = folder / "sama.safetensors"
         export(averaged.semantics, dict(averaged.lora.items()), config, self.extractor.name, path)
 

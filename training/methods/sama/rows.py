@@ -1,5 +1,5 @@
-"""Pairs of clips for SAMA as latents: a source, an instruction, and what it asks for. Paired edits with known truth,
-and motion pretexts."""
+"""Pairs of clips for SAMA as latents: a source, an instruction, and what it asks for. They are paired edits
+with known truth, or motion pretexts."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +15,7 @@ from ...engine.encode import ClipEncoder, cell_coverage, encode_clips
 from .config import PairSet
 from .targets import Extractor, semantic_tokens
 
-BLACK = -1.0
+BLACK = -1.0  # in [-1, 1]
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class EditPairs(Rows):
     """N pairs.
 
     source, target  (N, 16, F, h, w)
-    coverage        (N, F, h, w) of the target's cells by what the loss looks at more closely: the region that an edit
-                    changes, or the subjects
+    coverage        (N, F, h, w) of the target's cells by what the loss looks at more closely: the region that
+                    an edit changes, or the subjects
     tokens          (N, S) of the prompt
     semantic        (N, 65, features) of the target's first picture
     """
@@ -37,7 +37,7 @@ class EditPairs(Rows):
 
 
 def cached_pairs(encoder: ClipEncoder, extractor: Extractor, pairs: PairSet, seed: int = 0) -> EditPairs:
-    """The pairs, read where the same were made before, else rendered and encoded."""
+    """Pairs of a set, read where the same were made before, else rendered and encoded."""
     numbers = (pairs.frames, pairs.size, seed, extractor.name)
     make = partial(_encode_part, encoder, extractor, pairs, seed)
     return encoder.rows(EditPairs, pairs.name, pairs.count, numbers, make)
@@ -49,35 +49,37 @@ def _encode_part(
 ) -> EditPairs:
     generator = Generator().manual_seed(seed + 400_000 + index)
     vae = encoder.vae
-    made = _MAKE[pairs.name](encoder.source, pairs, vae.geometry.group, index, generator)
+    films = _MAKE[pairs.name](encoder.source, pairs, vae.geometry.group, index, generator)
     return EditPairs(
-        source=encode_clips(vae, made.source),
-        target=encode_clips(vae, made.target),
-        coverage=cell_coverage(made.region, vae.geometry).half(),
-        tokens=encoder.tokens(made.instructions, PRETEXTS["shuffle"].instruction),
-        semantic=semantic_tokens(extractor(made.target[:, :, 0])).half(),
+        source=encode_clips(vae, films.source),
+        target=encode_clips(vae, films.target),
+        coverage=cell_coverage(films.region, vae.geometry).half(),
+        # the longest instruction before a caption, so that all parts have tokens of one length
+        tokens=encoder.tokens(films.instructions, PRETEXTS["shuffle"].instruction),
+        semantic=semantic_tokens(extractor(films.target[:, :, 0])).half(),
     )
 
 
 def _edits(source: ClipSource, pairs: PairSet, _group: int, index: int, generator: Generator) -> PairedEdits:
-    """One kind of edit in a part, the kinds in turn. ValueError where the source has none."""
+    """Edits of one kind in a part, the kinds in turn. ValueError where the source has none."""
     if not source.edit_kinds:
         raise ValueError(f"--data: {source.name} has no paired edits; needed a source that has them")
     kind = source.edit_kinds[index % len(source.edit_kinds)]
-    made = source.edits(kind, PART, generator, pairs.frames, pairs.size)
-    prompts = [edit_prompt(one) for one in made.instructions]
-    return PairedEdits(made.source, made.target, made.region, prompts)
+    edits = source.edits(kind, PART, generator, pairs.frames, pairs.size)
+    prompts = [edit_prompt(text) for text in edits.instructions]
+    return PairedEdits(edits.source, edits.target, edits.region, prompts)
 
 
 def _pretexts(
     source: ClipSource, pairs: PairSet, group: int, index: int, generator: Generator
 ) -> PairedEdits:
-    """Clips with pretexts in SAMA's mixture, for latent frames of `group` pictures. The target is never touched; the
-    region is that of its subjects."""
+    """Clips with pretexts in SAMA's mixture, for latent frames of `group` pictures. The target is never
+    touched; the region is that of its subjects."""
     footage = source.footage(PART, generator, subjects=2 if index % 4 == 3 else 1)
     target, alpha = footage.film(pairs.size, pairs.frames)
     chosen = _mixture(PART, pairs.frames, group, generator)
     perturbed = [
+        # of pictures (F, H, W, 3), and back
         perturb(name, clip.movedim(0, -1), generator, group, BLACK).movedim(-1, 0)
         for name, clip in zip(chosen, target, strict=True)
     ]

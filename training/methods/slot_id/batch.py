@@ -1,4 +1,5 @@
-"""A step's batch: clips, and what is read of the identities that are in them. Everything random is drawn here."""
+"""Batch of a step of Slot-ID: clips, and what is read of the identities in them. Everything random is drawn
+here."""
 
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from .rows import Meetings
 
 @dataclass(frozen=True)
 class MeetingBatch:
-    """One step.
+    """Batch of one step.
 
     rows     B clips, and who is in them
     noise    (B, 16, F, h, w)
@@ -37,19 +38,20 @@ class MeetingBatch:
 
 
 def draw_meeting(data: Meetings, size: int, config: SlotTraining, generator: Generator) -> MeetingBatch:
-    """`size` clips with those who are in them."""
+    """Draw `size` clips with those who are in them."""
     device = generator.device
     index = torch.randint(0, len(data.latent), (size,), generator=generator, device=device)
     rows = data[index]
     latent = rows.latent.float()
-    left_out, named, told, part = torch.rand(4, size, generator=generator, device=device)
+    left_out, named, phrased, part = torch.rand(4, size, generator=generator, device=device)
+    # Of 0 to 1 the beginning leaves out the text, then both, then the identity.
     mute = left_out < config.text_dropout + config.both_dropout
     nobody = (left_out >= config.text_dropout) & (
         left_out < config.text_dropout + config.both_dropout + config.identity_dropout
     )
     spoken = named < config.named_share
     tokens = torch.where(spoken[:, None], rows.tokens[:, 1], rows.tokens[:, 0])
-    by_name = spoken & (told < config.phrase_share) & ~mute & (rows.clip.shape[1] > 1)
+    by_name = spoken & (phrased < config.phrase_share) & ~mute & (rows.clip.shape[1] > 1)
     weight = 1 + config.subject_weight * rows.coverage.float()
     return MeetingBatch(
         rows=rows,
@@ -64,7 +66,8 @@ def draw_meeting(data: Meetings, size: int, config: SlotTraining, generator: Gen
 
 
 def _reads(part: Tensor, config: SlotTraining) -> Tensor:
-    """(B, A + S): without the anchors, without the slots, or all of the tokens, by `part` (B,) in 0…1."""
+    """Tokens (B, A + S) that rows read, anchors first: without the anchors, without the slots, or all of
+    them, by `part` (B,) in 0…1."""
     anchor = torch.arange(config.slots.tokens, device=part.device) < config.slots.anchors
     slots_alone = (part < config.slots_alone)[:, None]
     anchor_alone = (part > 1 - config.anchor_alone)[:, None]

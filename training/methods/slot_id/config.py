@@ -1,4 +1,5 @@
-"""What a run of Slot-ID depends on (arXiv 2601.01352; numbers are ours [choice: slot-training])."""
+"""Configuration of a run of Slot-ID (arXiv 2601.01352), of which no number is public [choice:
+slot-training]."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,7 +9,8 @@ from ....core.slots import SlotEncoder, SlotsConfig
 
 @dataclass(frozen=True)
 class Meeting:
-    """Which clips: one subject or a pair in each, how many, how many in a step; `frames` pictures, `stride` apart."""
+    """Clips with one subject or a pair in each: how many, how many in a step; `frames` pictures, `stride`
+    apart."""
 
     name: str
     people: int
@@ -20,14 +22,14 @@ class Meeting:
 
 @dataclass(frozen=True)
 class SlotTraining:
-    """Everything an adapter's run depends on.
+    """Configuration of a run of Slot-ID: everything that it depends on.
 
     size           of clips, in pixels a side
     ..._dropout    chances of leaving out the identity, the text, or both: they exclude each other
     named_share    captions that name the subjects
     phrase_share   of pairs that are named: each is told by its name which it is
-    slots_alone, anchor_alone  of all rows. Where both are read, the anchor alone decides the loss, and slots learn
-                   nothing (docs/log.md)
+    slots_alone, anchor_alone  of all rows. Where both are read, the anchor alone decides the loss, and slots
+                   learn nothing (docs/log.md)
     shift          above a noise level of 0.7 lies nearly all that an identity changes (docs/log.md)
     preview_every  steps
     encoder        what is trained; ablations have others

@@ -1,4 +1,4 @@
-"""The file of a Slot-ID adapter."""
+"""File of a Slot-ID adapter: the encoder and its LoRA."""
 
 from pathlib import Path
 

@@ -1,5 +1,5 @@
-"""Slot-ID as the engine trains it: the slot encoder and a LoRA on cross-attention learn; the DiT and the text stay
-as they are."""
+"""Slot-ID as the engine trains it: the slot encoder and a LoRA on cross-attention learn; the DiT and the text
+stay as they are."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ from .rows import Meetings, cached_meetings
 
 
 class SlotTrainee(nn.Module):
-    """What learns: the encoder and the LoRA of a frozen DiT."""
+    """Trainee of Slot-ID: the encoder and the LoRA of a frozen DiT."""
 
     def __init__(self, config: SlotTraining, dit: WanDiT):
         super().__init__()
@@ -37,7 +37,7 @@ class SlotTrainee(nn.Module):
 
 @dataclass(frozen=True)
 class SlotId(Adapter):
-    """A `Method`."""
+    """Method `slot_id`: an adapter on cross-attention."""
 
     name = "slot_id"
     files = RunFiles("slot_id", ("slot_id.safetensors",), ("slot_id-[0-9]*.png",))  # previews too
@@ -53,7 +53,7 @@ class SlotId(Adapter):
         ]
 
     def trainee(self, config: SlotTraining, backbone: Pipeline, data: list[Meetings]) -> SlotTrainee:
-        """The encoder, and a LoRA that is put on the DiT."""
+        """Slot encoder, and a LoRA that is put on the DiT."""
         return SlotTrainee(config, backbone.dit)
 
     def optimiser(self, config: SlotTraining, trainee: SlotTrainee, ranks: Ranks) -> Optimiser:
@@ -71,23 +71,23 @@ class SlotId(Adapter):
     def losses(
         self, config: SlotTraining, backbone: Pipeline, trainee: SlotTrainee, batch: MeetingBatch
     ) -> Losses:
-        """`losses.identity_loss`."""
+        """Loss by `losses.identity_loss`."""
         return {"loss": (1.0, identity_loss(backbone.dit, trainee.encoder, backbone.text, batch))}
 
     def export(
         self, config: SlotTraining, backbone: Pipeline, data: object, averaged: SlotTrainee, folder: Path
     ) -> None:
-        """`export.export`."""
+        """Write the file by `export.export`."""
         export(averaged.encoder, averaged.lora, config, folder / "slot_id.safetensors")
 
 
 def _matrix(name: str, parameter: Tensor) -> bool:
-    """Muon's: matrices between features; tables and the gate go to Adam."""
+    """True for Muon's: matrices between features; tables and the gate go to Adam."""
     table = any(part in name for part in ("queries", "null"))
     return parameter.ndim == 2 and min(parameter.shape) > 1 and not table
 
 
 def _recurrent(name: str) -> bool:
-    """Parts that run once a picture, on what they made themselves: Muon's rate takes out of the slots what they held
-    (docs/log.md)."""
+    """True for parts that run once a picture, on what they made themselves: Muon's rate takes out of the
+    slots what they held (docs/log.md)."""
     return name.startswith(("encoder.reader.", "encoder.first_slots."))

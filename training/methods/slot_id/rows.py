@@ -43,7 +43,7 @@ class Meetings(Rows):
 def cached_meetings(
     encoder: ClipEncoder, slots: SlotsConfig, meeting: Meeting, size: int, seed: int = 0
 ) -> Meetings:
-    """The clips of a meeting, read where the same were made before, else rendered and encoded."""
+    """Clips of a meeting, read where the same were made before, else rendered and encoded."""
     numbers = (replace(meeting, clips=0, batch=0), slots.frames, slots.size, size, seed, MOVING)
     make = partial(_encode_part, encoder, slots, meeting, size, seed)
     return encoder.rows(Meetings, meeting.name, meeting.clips, numbers, make)
@@ -57,35 +57,38 @@ def _encode_part(
     footage = encoder.source.footage(PART, generator, meeting.people, MOVING)
     video, alpha = footage.film(size, meeting.frames, meeting.stride)
     people = range(footage.subjects)
-    seen = [_reference_videos(encoder.vae, slots, footage, one, generator) for one in people]
-    clip, shown, anchor, anchor_cover = (torch.stack(part, 1) for part in zip(*seen, strict=True))
-    phrases = encoder.tokens([name for one in people for name in footage.names(one)])
+    videos = [_reference_videos(encoder.vae, slots, footage, person, generator) for person in people]
+    clip, covers, anchor, anchor_covers = (torch.stack(part, 1) for part in zip(*videos, strict=True))
+    # Names of all clips for the first person, then for the second: (K * N, P).
+    phrases = encoder.tokens([name for person in people for name in footage.names(person)])
     return Meetings(
         latent=encode_clips(encoder.vae, video),
         coverage=cell_coverage(alpha.sum(1, keepdim=True), encoder.vae.geometry).half(),
         tokens=encoder.captions(footage.captions(), footage.captions(named=True)),
         phrases=phrases.unflatten(0, (len(people), PART)).movedim(0, 1).contiguous(),
         clip=clip,
-        cover=shown.half(),
+        cover=covers.half(),
         anchor=anchor,
-        anchor_cover=anchor_cover.half(),
+        anchor_cover=anchor_covers.half(),
     )
 
 
 def _reference_videos(
     vae: WanVAE, slots: SlotsConfig, footage: Footage, subject: int, generator: Generator
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The same subjects filmed elsewhere, read as a user's clip is: latents and covers of clip and anchor."""
+    """Reference videos of a subject, filmed elsewhere and read as a user's clip is. -> latents and covers of
+    clip and anchor, as `Meetings` has them, without the axis of people."""
     film, alpha = footage.elsewhere(subject, slots.size, slots.frames, generator)
-    read = [
-        make_reference_video((one / 2 + 0.5).movedim(0, -1), mask[0], slots.frames, slots.size, vae.geometry)
-        for one, mask in zip(film, alpha, strict=True)
+    # A user's pictures are (f, H, W, 3) in [0, 1].
+    videos = [
+        make_reference_video((clip / 2 + 0.5).movedim(0, -1), mask[0], slots.frames, slots.size, vae.geometry)
+        for clip, mask in zip(film, alpha, strict=True)
     ]
-    pictures = torch.stack([one.pictures for one in read]).movedim(-1, 1) * 2 - 1
-    masks = [one.masks for one in read]
-    anchors = torch.stack([pictures[row, :, [one.anchor]] for row, one in enumerate(read)])
+    pictures = torch.stack([video.pictures for video in videos]).movedim(-1, 1) * 2 - 1
+    masks = [video.masks for video in videos]
+    anchors = torch.stack([pictures[row, :, [video.anchor]] for row, video in enumerate(videos)])
     covers = torch.stack([cover(mask, vae.geometry) for mask in masks])
     anchor_covers = torch.stack(
-        [cover(mask[[one.anchor]], vae.geometry) for mask, one in zip(masks, read, strict=True)]
+        [cover(mask[[video.anchor]], vae.geometry) for mask, video in zip(masks, videos, strict=True)]
     )
     return encode_clips(vae, pictures), covers, encode_clips(vae, anchors), anchor_covers

@@ -1,1 +1,2 @@
-"""VideoMaker (arXiv 2412.19645): the video model reads a clean picture behind the video, as its own encoder."""
+"""VideoMaker (arXiv 2412.19645): the video model reads a clean picture behind the video, as its own
+encoder."""

@@ -1,4 +1,4 @@
-"""A step's batch: clips with their photographs. Everything random is drawn here."""
+"""Batch of a step of VideoMaker: clips with their photographs. Everything random is drawn here."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from .rows import Photographed
 
 @dataclass(frozen=True)
 class PhotographedBatch:
-    """One step.
+    """Batch of one step.
 
     rows             B clips with their photographs
     noise            (B, 16, F, h, w) for the clips
@@ -36,10 +36,11 @@ class PhotographedBatch:
 def draw_photographed(
     data: Photographed, config: VideoMakerTraining, generator: Generator
 ) -> PhotographedBatch:
-    """`config.batch` clips with their photographs; the same whatever the loss and the recipe are."""
+    """Draw `config.batch` clips with their photographs; the same whatever the loss and the recipe are."""
     size, device = config.batch, generator.device
     rows = data[torch.randint(0, len(data.latent), (size,), generator=generator, device=device)]
     left_out, named = torch.rand(2, size, generator=generator, device=device)
+    # Of 0 to 1 the beginning leaves out the text, then both, then the picture.
     mute = left_out < config.text_dropout + config.both_dropout
     until = config.text_dropout + config.both_dropout + config.image_dropout
     tokens = torch.where((named < config.named_share)[:, None], rows.tokens[:, 1], rows.tokens[:, 0])

@@ -1,12 +1,12 @@
-"""What a run of VideoMaker depends on (arXiv 2412.19645, on Wan's attention over all frames; numbers without a source
-are ours [choice: videomaker-training])."""
+"""Configuration of a run of VideoMaker (arXiv 2412.19645), on Wan's attention over all frames. Numbers
+without a source: [choice: videomaker-training]."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class PhotographedClips:
-    """Which clips: how many, their side in pixels, `frames` pictures that are `stride` apart."""
+    """Clips with photographs: how many, their side in pixels, `frames` pictures that are `stride` apart."""
 
     count: int
     size: int
@@ -16,14 +16,15 @@ class PhotographedClips:
 
 @dataclass(frozen=True)
 class VideoMakerTraining:
-    """Everything an adapter's run depends on.
+    """Configuration of a run of VideoMaker: everything that it depends on.
 
-    recipe         `videomaker`, the reference's own clock, or `videomaker_shared`, the video's
-    sees           what the reference reads, as `core.controls.Controls` says: "all" in one softmax with the video,
-                   "frames" as published, "itself" alone
-    noise_ratio, recognition_weight  α and β of guidance-recognition loss, as published; both 0: without it
-    ..._dropout    chances of leaving out the picture, the text, or both: they exclude each other
-    named_share    captions that name the subjects
+    recipe              `videomaker`, the reference's own clock, or `videomaker_shared`, the video's
+    sees                what the reference reads, as `core.controls.Controls` says: "all" in one softmax with
+                        the video, "frames" as published, "itself" alone
+    noise_ratio         α of guidance-recognition loss, as published
+    recognition_weight  β of it, as published; both 0: without it
+    ..._dropout         chances of leaving out the picture, the text, or both: they exclude each other
+    named_share         captions that name the subjects
     """
 
     steps: int

@@ -1,4 +1,4 @@
-"""The file of a VideoMaker adapter: a plain LoRA of ComfyUI's, which says what it was trained for."""
+"""File of a VideoMaker adapter: a plain LoRA of ComfyUI's, which says what it was trained for."""
 
 import json
 from dataclasses import asdict

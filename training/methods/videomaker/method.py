@@ -25,7 +25,7 @@ from .rows import Photographed, cached_photographed
 
 @dataclass(frozen=True)
 class VideoMaker(Adapter):
-    """A `Method`."""
+    """Method `videomaker`: an adapter on self-attention."""
 
     name = "videomaker"
     files = RunFiles("videomaker", ("videomaker.safetensors",))
@@ -39,7 +39,7 @@ class VideoMaker(Adapter):
         return cached_photographed(encoder, config.clips).to(setting.device)
 
     def trainee(self, config: VideoMakerTraining, backbone: Pipeline, data: Photographed) -> nn.ModuleDict:
-        """A LoRA that is put on the DiT."""
+        """LoRA that is put on the DiT."""
         return add_lora(backbone.dit, config.rank, SELF)
 
     def optimiser(self, config: VideoMakerTraining, trainee: nn.ModuleDict, ranks: Ranks) -> Optimiser:
@@ -49,13 +49,13 @@ class VideoMaker(Adapter):
     def draw(
         self, config: VideoMakerTraining, data: Photographed, draws: Draws, step: int, ranks: Ranks
     ) -> PhotographedBatch:
-        """`batch.draw_photographed`."""
+        """Batch by `batch.draw_photographed`."""
         return draw_photographed(data, config, draws.own)
 
     def losses(
         self, config: VideoMakerTraining, backbone: Pipeline, trainee: nn.ModuleDict, batch: PhotographedBatch
     ) -> Losses:
-        """`losses.videomaker_losses`."""
+        """Losses by `losses.videomaker_losses`."""
         video, recognition = videomaker_losses(backbone.dit, backbone.text, config)(batch)
         return {"video": (1.0, video), "recognition": (config.recognition_weight, recognition)}
 
@@ -63,9 +63,10 @@ class VideoMaker(Adapter):
         self, config: VideoMakerTraining, backbone: Pipeline, data: object, averaged: nn.ModuleDict,
         folder: Path,
     ) -> None:  # fmt: skip
-        """`export.export`."""
+        """Write the file by `export.export`."""
         export(averaged, config, folder / "videomaker.safetensors")
 
 
 def _up(name: str, parameter: Tensor) -> bool:
+    """True for Muon's: B of each change, which begins at zero."""
     return parameter.ndim == 2 and ".up." in name

@@ -32,7 +32,7 @@ class Photographed(Rows):
 
 
 def cached_photographed(encoder: ClipEncoder, clips: PhotographedClips, seed: int = 0) -> Photographed:
-    """The clips, read where the same were made before, else rendered and encoded."""
+    """Clips with photographs, read where the same were made before, else rendered and encoded."""
     numbers = (clips.frames, clips.stride, clips.size, seed)
     make = partial(_encode_part, encoder, clips, seed)
     return encoder.rows(Photographed, "photographed", clips.count, numbers, make)
@@ -54,8 +54,8 @@ def _encode_part(encoder: ClipEncoder, clips: PhotographedClips, seed: int, inde
 
 
 def photographs(footage: Footage, size: int, generator: Generator) -> tuple[Tensor, Tensor]:
-    """The first subject of each clip elsewhere, cut out: pictures (N, 3, H, W) in [-1, 1], grey outside, and masks
-    (N, 1, H, W) of 0 and 1."""
+    """Photographs of the first subject of each clip elsewhere, cut out: pictures (N, 3, H, W) in [-1, 1],
+    grey outside, and masks (N, 1, H, W) of 0 and 1."""
     film, alpha = footage.elsewhere(0, size, 1, generator)
     mask = alpha[:, :, 0].gt(0.5).float()
     return torch.where(mask > 0.5, film[:, :, 0], GROUND), mask
