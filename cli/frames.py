@@ -1,8 +1,12 @@
 """Given frames on the command line: `--given FILE@AT` of `refvid generate`."""
 
 import argparse
+from typing import TYPE_CHECKING
 
-from ..core.frames import CLOCKS, Placed, read_places
+from ..core.controls import CLOCKS
+
+if TYPE_CHECKING:
+    from ..core.frames import Placed
 
 
 def add_frames(command: argparse.ArgumentParser) -> None:
@@ -23,11 +27,12 @@ def add_frames(command: argparse.ArgumentParser) -> None:
     )
 
 
-def read_frames(options: argparse.Namespace) -> Placed | None:
+def read_frames(options: argparse.Namespace) -> "Placed | None":
     """What is given, or None. ValueError names the option that is wrong."""
     import torch
 
     from .. import media
+    from ..core.frames import Placed, read_places
 
     pictures, indices = [], []
     for said in options.given:

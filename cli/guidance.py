@@ -2,11 +2,14 @@
 
 import argparse
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..core.guidance import RENORMS, Guidance, Scale
+from ..core.controls import RENORMS
 from .applies import refuse
 from .reference import step_window
+
+if TYPE_CHECKING:
+    from ..core.guidance import Guidance
 
 _GUIDED = ("negative", "guidance_window", "renorm")  # options that act through guidance
 
@@ -33,9 +36,11 @@ def add_guidance(command: argparse.ArgumentParser) -> None:
     )
 
 
-def read_guidance(options: argparse.Namespace, settings: Any) -> Guidance:
+def read_guidance(options: argparse.Namespace, settings: Any) -> "Guidance":
     """Checked guidance; ValueError names the option that is wrong, and one that says how to guide where
     nothing is guided."""
+    from ..core.guidance import Guidance, Scale
+
     window = _checked("--guidance-window", step_window, options.guidance_window or "0:1")
     text = _checked("--scale", Scale, settings.scale, window)
     image = (

@@ -4,8 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..core.controls import MOST_STRENGTH
-from ..core.identity import IDENTITY_PARTS
+from ..core.controls import IDENTITY_PARTS, MOST_STRENGTH
 from .applies import refuse
 from .model import add_files, load_files, runs_on
 from .outputs import add_output

@@ -5,8 +5,8 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from ..core.controls import CLOCKS
 from ..core.files import clear_left
-from ..core.frames import CLOCKS
 from .applies import refuse, refuse_without
 from .generate import GENERATE_NEEDS, RUN, add_request, read_request, tell_unknown_words
 from .model import ProgressBar, add_run, runs_on

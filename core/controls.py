@@ -7,6 +7,9 @@ from typing import Literal, get_args
 
 Sees = Literal["all", "video", "itself", "frames"]
 SEES: tuple[str, ...] = get_args(Sees)
+CLOCKS = ("own", "shared")  # timestep of given frames: that of clean ones, or the video's (`core.frames`)
+IDENTITY_PARTS = ("both", "slots", "anchor")  # of an identity that a model reads (`core.identity`)
+RENORMS = ("off", "clip", "frames")  # over what a guided velocity keeps its norm (`core.guidance`)
 MOST_STRENGTH = 10.0
 
 

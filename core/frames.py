@@ -8,9 +8,9 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
+from .controls import CLOCKS
 from .geometry import Geometry
 
-CLOCKS = ("own", "shared")
 VIEWS = 6  # latent frames of the task "multi-view" behind its first
 
 

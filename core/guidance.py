@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from .controls import StepWindow
+from .controls import RENORMS, StepWindow
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,6 @@ class Scale:
         """The scale at a share of the schedule, 0 to 1."""
         factor = self.steps.factor(share)
         return self.value if factor == 1 else 1 + (self.value - 1) * factor
-
-
-RENORMS = ("off", "clip", "frames")
 
 
 @dataclass(frozen=True)

@@ -4,17 +4,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from .checkpoint import KIND, VERSION, Shapes, read_safetensors, read_shapes, require_kind, save_model
-from .controls import MOST_STRENGTH
+from .controls import IDENTITY_PARTS, MOST_STRENGTH
 from .header import shown
 
-IdentityParts = Literal["both", "slots", "anchor"]
-IDENTITY_PARTS: tuple[str, ...] = get_args(IdentityParts)
 IDENTITY, _FORMAT = "identity", "1"
 _MOST_PIXELS = 8192  # on a side of a preview
 _ADAPTER = "refvid.adapter"

@@ -2,7 +2,8 @@
 
 from comfy_api.latest import io
 
-from ..core.frames import CLOCKS, TASKS, Placed, indices_of, read_places
+from ..core.controls import CLOCKS
+from ..core.frames import TASKS, Placed, indices_of, read_places
 from ..hosts.comfy.families import wan
 from ..hosts.comfy.frames import length_of, replace_frames
 from .sockets import CATEGORY, Node

@@ -2,8 +2,8 @@
 
 from comfy_api.latest import io
 
-from ..core.controls import StepWindow
-from ..core.guidance import RENORMS, Guidance, Scale, joint
+from ..core.controls import RENORMS, StepWindow
+from ..core.guidance import Guidance, Scale, joint
 from ..hosts.comfy.guiders import renorm_guidance, table_guider
 from .sockets import CATEGORY, Node
 

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from comfy_api.latest import io, ui
 
-from ..core.identity import IDENTITY_PARTS, blend, load_identity, save_identity
+from ..core.controls import IDENTITY_PARTS
+from ..core.identity import blend, load_identity, save_identity
 from ..drawing.routing import routing_rows
 from ..drawing.sheet import draw_sheet
 from ..hosts.comfy.adapters import encode_comfy_identity, encode_phrase, input_file, load_comfy_adapter

@@ -3,7 +3,7 @@
 from comfy_api.latest import io
 
 from ..backbones.wan.geometry import GROUP
-from ..core.frames import CLOCKS
+from ..core.controls import CLOCKS
 from ..core.long_video import LongVideo
 from ..hosts.comfy.long_video import between
 from .sockets import CATEGORY, LongVideoSocket, Node

@@ -29,7 +29,7 @@ from .wire import Conditioning
 @dataclass(frozen=True)
 class AttachedFrames:
     """Given frames as they travel: latents (1, C, F, h, w) that stand on them, as the VAE made them; which
-    those are, (F,) bool; and their clock, of `core.frames.CLOCKS`."""
+    those are, (F,) bool; and their clock, of `core.controls.CLOCKS`."""
 
     latent: Tensor
     replaced: Tensor

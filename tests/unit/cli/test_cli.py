@@ -1,5 +1,10 @@
 """The command line on tiny random files: what it writes, and what it refuses in one line."""
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import av
 import pytest
 import refvid_tiny as tiny
@@ -7,6 +12,41 @@ import torch
 
 from refvid import cli, media
 
+ROOT = Path(__file__).parents[3]
+# Every command's --help in a process of its own: what it prints and how it ends; and, of each, what Python did not bring.
+HELP = """
+import argparse, contextlib, io, json, sys
+from pathlib import Path
+
+python = set(sys.modules) | sys.stdlib_module_names | {"refvid", "refvid_folder"}
+root = Path(sys.argv[1])
+sys.path.append(str(root / "tests" / "support"))
+from refvid_folder import import_folder
+
+import_folder("refvid", root)
+from refvid import cli
+
+def strangers():
+    return sorted({name.partition(".")[0] for name in sys.modules} - python)
+
+def commands(parser, path=()):
+    yield path
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, command in action.choices.items():
+                yield from commands(command, (*path, name))
+
+found = {"import": [0, "usage: refvid", strangers()]}
+for path in commands(cli._parser()):
+    said, code = io.StringIO(), None
+    with contextlib.redirect_stdout(said):
+        try:
+            cli.main([*path, "--help"])
+        except SystemExit as stopped:
+            code = stopped.code
+    found[" ".join(path)] = [code, said.getvalue(), strangers()]
+print(json.dumps(found))
+"""
 OTHERS = {"ti2v": tiny.config(48, 48), "plain": tiny.config(), "control": tiny.config(48)}
 BACKBONES = {"t2v": tiny.config(), "fun-inp": tiny.config(36), "i2v": tiny.config(36, image_width=1280)}
 
@@ -256,6 +296,18 @@ def test_comfyui_files_needs_a_folder(tmp_path, capsys):
     with pytest.raises(SystemExit):
         cli.main(["comfyui-files", "--dest", str(tmp_path / "nowhere")])
     assert "is not a folder" in capsys.readouterr().err
+
+
+def test_the_command_line_is_imported_and_every_help_answers_with_pythons_own_modules_alone():
+    ran = subprocess.run(
+        [sys.executable, "-c", HELP, str(ROOT)], capture_output=True, text=True, check=True, timeout=120
+    )
+    found = json.loads(ran.stdout)
+    parts = ["generate", "long", "edit", "inspect", "demo", "identity", "identity make", "train", "score"]
+    assert found.keys() >= {"import", "", *parts, "ablate", "comfyui-files"}
+    for command, (code, said, strangers) in found.items():
+        assert strangers == [], f"refvid {command} brings {', '.join(strangers)}"
+        assert code == 0 and said.startswith("usage: refvid"), (command, code, said)
 
 
 def test_a_folder_takes_none_of_the_demo_worlds_options(tmp_path, capsys):
