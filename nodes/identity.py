@@ -15,7 +15,7 @@ from ..hosts.comfy.adapters import encode_comfy_identity, encode_phrase, input_f
 from ..hosts.comfy.files import INPUT, model_file, stamp
 from ..hosts.comfy.identities import apply_identity
 from ..hosts.comfy.outputs import new_file
-from .sockets import CATEGORY, AdapterSocket, IdentitySocket, Node
+from .sockets import CATEGORY, LOW_NOISE, LOW_NOISE_OUT, AdapterSocket, IdentitySocket, Node
 
 ENDING = ".safetensors"
 
@@ -27,8 +27,8 @@ class RefVidLoadAdapter(Node):
             node_id="RefVidLoadAdapter",
             display_name="Load Slot-ID Adapter",
             category=CATEGORY,
-            description="An encoder that reads who is in a video, and the LoRA that lets Wan use what it read. Apply Identity puts the LoRA "
-            "on the model; core's LoRA loaders can read it from the same file.",
+            description="Loads an encoder that reads who is in a video, and the LoRA with which Wan understands what was read. Apply "
+            "Identity puts the LoRA on the model by itself.",
             inputs=[
                 io.Combo.Input("adapter", options=folder_paths.get_filename_list("loras"),
                                tooltip="A Slot-ID adapter (.safetensors) in models/loras, trained for the model you use."),
@@ -53,21 +53,21 @@ class RefVidEncodeIdentity(Node):
             node_id="RefVidEncodeIdentity",
             display_name="Encode Slot Identity",
             category=CATEGORY,
-            description="Reads who is in a short video: how they look from the sharpest, most frontal picture, how they move from all "
-            "pictures in order.",
+            description="Reads who is in a short video, as a few tokens. The sharpest, most frontal picture says how they look; all "
+            "pictures in order say how they move.",
             inputs=[
-                io.Image.Input("clip", tooltip="Frames of a video of one subject, 2 or more; a second or two is plenty."),
+                io.Image.Input("clip", tooltip="A video of one subject, 2 frames or more; a second or two is plenty."),
                 io.Mask.Input("mask", optional=True,
-                              tooltip="Where the subject is, white: one mask a frame, or one for all. From SAM, BiRefNet or the face mask of "
-                              "MediaPipe. Without it whole pictures count."),
-                io.Vae.Input("vae", tooltip="The VAE of the model's family."),
+                              tooltip="Where the subject is, in white: one mask a frame, or one for all. From SAM, BiRefNet or the face "
+                              "mask of MediaPipe. Without it whole pictures count."),
+                io.Vae.Input("vae", tooltip="The VAE that belongs to the model."),
                 AdapterSocket.Input("adapter", tooltip="From Load Slot-ID Adapter."),
                 io.Int.Input("anchor_frame", optional=True, default=-1, min=-1, max=100000, advanced=True,
-                             tooltip="The frame that shows the subject best; -1 looks for a sharp and symmetric one."),
+                             tooltip="The frame that shows the subject best. Start with -1, which looks for a sharp and symmetric one."),
             ],
             outputs=[
                 IdentitySocket.Output(display_name="identity", tooltip="For Apply Identity, Save Identity and Blend Identities."),
-                io.Image.Output(display_name="routing", tooltip="What each slot looked at, over the frames."),
+                io.Image.Output(display_name="routing", tooltip="What each of the identity's tokens looked at, over the frames."),
             ],
         )  # fmt: skip
 
@@ -87,29 +87,31 @@ class RefVidApplyIdentity(Node):
             node_id="RefVidApplyIdentity",
             display_name="Apply Identity",
             category=CATEGORY,
-            description="Lets the model read an identity beside the prompt. Use the model and the conditioning it gives back together. For several "
-            "people, chain one node for each, and say of each what the prompt calls them or where they are.",
+            description="Lets the model read an identity beside the prompt. Use the model and the conditioning that it gives back together. "
+            "For several people chain one node each; tell them apart by phrase or region.",
             inputs=[
-                io.Model.Input("model", tooltip="The Wan model the adapter was trained for; from any loader, with any LoRA."),
-                io.Model.Input("low_noise_model", optional=True, tooltip="Wan 2.2's second expert, patched alike."),
+                io.Model.Input("model", tooltip="The Wan model that the adapter was trained for, from any loader, with any other LoRA."),
+                io.Model.Input("low_noise_model", optional=True, tooltip=LOW_NOISE),
                 io.Conditioning.Input("positive", tooltip="The prompt."),
-                io.Conditioning.Input("negative", tooltip="The negative prompt: it gets the adapter's learned nobody."),
-                AdapterSocket.Input("adapter", tooltip="From Load Slot-ID Adapter: the one the identity was read with."),
+                io.Conditioning.Input("negative", tooltip="The negative prompt. It gets tokens that the adapter learned to stand for nobody."),
+                AdapterSocket.Input("adapter", tooltip="From Load Slot-ID Adapter: the one that read the identity."),
                 IdentitySocket.Input("identity", tooltip="From Encode Slot Identity, Load Identity or Blend Identities."),
                 io.Float.Input("strength", default=1.0, min=0.0, max=10.0, step=0.05,
-                               tooltip="How much attention it gets: 1 leaves it untouched, at 0 nothing changes at all."),
+                               tooltip="How much attention the identity gets. Start with 1; raise it towards 2 where the likeness is weak. "
+                               "0 changes nothing at all."),
                 io.Combo.Input("parts", options=list(IDENTITY_PARTS), default=IDENTITY_PARTS[0], advanced=True,
-                               tooltip="both; slots: what was read from the motion alone; anchor: the best picture alone."),
+                               tooltip="Which tokens to use; start with both. slots: what was read over time. anchor: what was read from the "
+                               "best picture."),
                 io.String.Input("phrase", optional=True, default="",
-                                tooltip="What the prompt calls this person, such as: the woman in red. Needs clip."),
+                                tooltip="The words by which the prompt names this person, such as: the woman in red. Needs clip."),
                 io.Clip.Input("clip", optional=True, tooltip="The text encoder, for the phrase."),
                 io.Mask.Input("region", optional=True,
-                              tooltip="Where in the video this person is: white, one mask or one for each frame. Needs latent."),
+                              tooltip="Where in the video this person is, in white: one mask, or one for each frame. Needs latent."),
                 io.Latent.Input("latent", optional=True, tooltip="The empty video latent, for the region."),
             ],
             outputs=[
                 io.Model.Output(display_name="model", tooltip="Patched; unchanged at strength 0."),
-                io.Model.Output(display_name="low_noise_model", tooltip="The second expert, patched; empty where none came in."),
+                io.Model.Output(display_name="low_noise_model", tooltip=LOW_NOISE_OUT),
                 io.Conditioning.Output(display_name="positive", tooltip="The prompt with the identity."),
                 io.Conditioning.Output(display_name="negative", tooltip="The negative prompt with nobody."),
             ],
@@ -135,7 +137,7 @@ class RefVidSaveIdentity(Node):
             node_id="RefVidSaveIdentity",
             display_name="Save Identity",
             category=CATEGORY,
-            description="Writes an identity as a small file with its picture, to be used again and shared.",
+            description="Writes an identity as a small file with its picture, to use again and to share.",
             is_output_node=True,
             inputs=[
                 IdentitySocket.Input("identity", tooltip="From Encode Slot Identity or Blend Identities."),
@@ -159,7 +161,7 @@ class RefVidLoadIdentity(Node):
             node_id="RefVidLoadIdentity",
             display_name="Load Identity",
             category=CATEGORY,
-            description="An identity from its file, with the picture that was kept in it.",
+            description="Loads an identity from its file, with the picture that was kept in it.",
             inputs=[io.Combo.Input("file", options=sorted(files), tooltip="An identity file (.safetensors) in ComfyUI's input folder.")],
             outputs=[
                 IdentitySocket.Output(display_name="identity", tooltip="For Apply Identity and Blend Identities."),
@@ -185,12 +187,12 @@ class RefVidBlendIdentities(Node):
             node_id="RefVidBlendIdentities",
             display_name="Blend Identities",
             category=CATEGORY,
-            description="Someone between two people, both read with the same adapter.",
+            description="Makes someone between two people, both read with the same adapter.",
             inputs=[
-                IdentitySocket.Input("first", tooltip="An identity."),
-                IdentitySocket.Input("second", tooltip="Another one."),
+                IdentitySocket.Input("first", tooltip="The identity of one person."),
+                IdentitySocket.Input("second", tooltip="The identity of another person, read with the same adapter."),
                 io.Float.Input("share", default=0.5, min=0.0, max=1.0, step=0.01,
-                               tooltip="Share of the second: 0 is the first alone, 1 the second."),
+                               tooltip="Share of the second person: 0 is the first alone, 1 the second. Start with 0.5."),
             ],
             outputs=[IdentitySocket.Output(display_name="identity", tooltip="For Apply Identity and Save Identity.")],
         )  # fmt: skip

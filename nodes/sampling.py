@@ -19,28 +19,30 @@ class RefVidDenoiseSteps(Node):
             node_id="RefVidDenoiseSteps",
             display_name="Denoise Steps",
             category=CATEGORY,
-            description="Runs the steps of a schedule with any guider, all of them or a range, in the words of "
-            "KSampler (Advanced). Two ranges equal one run with samplers that keep no history, such as euler.",
+            description="Runs the sampling steps of any guider, all of them or a range, with the inputs of KSampler (Advanced). "
+            "Two ranges equal one run with samplers that keep no history, such as euler.",
             inputs=[
-                io.Guider.Input("guider", tooltip="Joint Guider, or any guider of core; its model and conditioning from the same of our nodes."),
+                io.Guider.Input("guider", tooltip="Joint Guider, Separate Guider, or any guider of ComfyUI. Its model and conditioning come "
+                                "from one and the same of our nodes."),
                 io.Latent.Input("latent", tooltip="Empty latent, or what an earlier range left."),
                 io.Combo.Input("add_noise", options=["enable", "disable"], advanced=True,
-                               tooltip="Disable for every range but the first."),
+                               tooltip="enable for the first range, disable for every other."),
                 io.Int.Input("noise_seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True,
-                             tooltip="Seed of the noise."),
-                io.Int.Input("steps", default=20, min=1, max=MOST_STEPS, tooltip="Steps of the whole schedule."),
+                             tooltip="Seed of the noise. Another seed makes another video."),
+                io.Int.Input("steps", default=20, min=1, max=MOST_STEPS, tooltip="Steps of the whole schedule, the same in every range."),
                 io.Combo.Input("sampler_name", options=comfy.samplers.KSampler.SAMPLERS, default="euler",
-                               tooltip="euler keeps no history: ranges equal one run. uni_pc, dpmpp_2m and others do not."),
+                               tooltip="Start with euler, which keeps no history: ranges equal one run. uni_pc, dpmpp_2m and others keep "
+                               "one."),
                 io.Combo.Input("scheduler", options=comfy.samplers.KSampler.SCHEDULERS, default="simple",
-                               tooltip="How noise levels are spaced; simple is Wan's."),
+                               tooltip="How noise levels are spaced. simple is what Wan uses."),
                 step("start_at_step", 0, "First step to run."),
                 step("end_at_step", MOST_STEPS, "Step to stop before."),
                 io.Combo.Input("return_with_leftover_noise", options=["disable", "enable"], advanced=True,
-                               tooltip="Enable for every range but the last."),
+                               tooltip="disable for the last range, enable for every other."),
             ],
             outputs=[
-                io.Latent.Output(display_name="latent", tooltip="Where the range ended."),
-                io.Latent.Output(display_name="denoised", tooltip="The model's clean estimate at its last step."),
+                io.Latent.Output(display_name="latent", tooltip="The latent at the end of the range."),
+                io.Latent.Output(display_name="denoised", tooltip="The model's guess of the clean video at its last step."),
             ],
         )  # fmt: skip
 

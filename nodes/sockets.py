@@ -14,6 +14,9 @@ AdapterSocket = io.Custom("REFVID_ADAPTER")  # hosts.comfy.adapters.LoadedAdapte
 IdentitySocket = io.Custom("REFVID_IDENTITY")  # core.identity.Identity
 LongVideoSocket = io.Custom("REFVID_LONG_VIDEO")  # core.long_video.LongVideo
 CATEGORY = "refvid"
+# Tooltips of what several nodes have
+LOW_NOISE = "The second model of Wan 2.2 14B, for low noise levels. It is patched in the same way."
+LOW_NOISE_OUT = "The second model, patched; empty where none came in."
 
 
 class Node(io.ComfyNode):
