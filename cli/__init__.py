@@ -1,4 +1,8 @@
-"""`refvid generate | long | edit | inspect | identity | demo | train | score | ablate | comfyui-files`: everything without ComfyUI, on the files ComfyUI uses."""
+"""The command line `refvid`: everything without ComfyUI, on the files that ComfyUI uses.
+
+One command a file: generate, long, edit, identity, train, score, ablate, comfyui-files; inspect and demo are
+here.
+"""
 
 import argparse
 import logging
@@ -27,7 +31,7 @@ class Terminated(BaseException):
     """SIGTERM came."""
 
 
-# How a command ends that does not end well: one line on stderr, and an exit code (128 + n for signal n, as shells say it).
+# Endings that are not good: one line on stderr, and an exit code (128 + n for signal n, as shells say it).
 _ENDINGS: tuple[tuple[type[BaseException], str, int], ...] = (
     (ValueError, "{}", 2),
     (OSError, "{}", 1),
@@ -37,7 +41,8 @@ _ENDINGS: tuple[tuple[type[BaseException], str, int], ...] = (
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point. Bad input, and a file that cannot be written, end in one line on stderr, as signals do."""
+    """The entry point. Bad input, and a file that cannot be written, end in one line on stderr, as signals
+    do."""
     options = _parser().parse_args(arguments)
     logger = logging.getLogger("refvid")
     logger.setLevel(logging.INFO)
@@ -55,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 @contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM raises, so that whatever is being written is cleared away."""
+    """A block in which SIGTERM raises, so that whatever is being written is cleared away."""
 
     def raise_it(*_: object) -> None:
         raise Terminated

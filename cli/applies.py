@@ -1,12 +1,12 @@
-"""Options that have nothing to act on are refused by name, before anything is read."""
+"""Refusals of options that have nothing to act on: by name, before anything is read."""
 
 import argparse
 from collections.abc import Mapping, Sequence
 
 
 def is_given(options: argparse.Namespace, name: str) -> bool:
-    """Whether a command line says something by this option, whose default says nothing: None, False, auto, or
-    empty."""
+    """True where a command line says something by this option. Its default says nothing: None, False, auto,
+    or empty."""
     value = getattr(options, name, None)
     return not (value is None or value is False or value in ([], "", "auto"))
 
@@ -27,6 +27,6 @@ def refuse(options: argparse.Namespace, reasons: Mapping[str, str]) -> None:
 
 
 def spelled(name: str) -> str:
-    """An option as it is typed: its name in a namespace may end in _, where Python has the word for
+    """An option as it is typed. Its name in a namespace may end in _, where Python has the word for
     itself."""
     return "--" + name.strip("_").replace("_", "-")

@@ -9,7 +9,7 @@ from ..core.files import replacing
 
 
 def add_comfyui_files(commands) -> None:
-    """The command."""
+    """Add the command `refvid comfyui-files`."""
     command = commands.add_parser(
         "comfyui-files", help="copy the demo model and its sample pictures into a ComfyUI"
     )

@@ -23,7 +23,7 @@ _NEEDS = {
 
 
 def add_edit(commands) -> None:
-    """The command."""
+    """Add the command `refvid edit`."""
     command = commands.add_parser("edit", help="change a video by an instruction; its sound is kept")
     command.set_defaults(run=_edit)
     add = command.add_argument
@@ -91,7 +91,7 @@ def _edit(options: argparse.Namespace) -> None:
 
 
 def _tell_one_window(options: argparse.Namespace, pictures: int, window: int) -> None:
-    """On stderr, which options of windows do nothing for a film that one window holds."""
+    """Tell on stderr which options of windows do nothing, for a film that one window holds."""
     idle = [spelled(name) for name in ("window", "overlap") if is_given(options, name) and pictures <= window]
     if idle:
         print(

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def add_frames(command: argparse.ArgumentParser) -> None:
-    """`--given` and its clock."""
+    """Add `--given` and `--clock`."""
     group = command.add_argument_group("frames", "pictures that the video is to have")
     group.add_argument(
         "--given",
@@ -28,7 +28,7 @@ def add_frames(command: argparse.ArgumentParser) -> None:
 
 
 def read_frames(options: argparse.Namespace) -> "Placed | None":
-    """What is given, or None. ValueError names the option that is wrong."""
+    """Given frames, or None. ValueError names the option that is wrong."""
     import torch
 
     from .. import media

@@ -29,7 +29,7 @@ OF_FRAMES = {"clock": ("given",), "image_scale": ("reference", "identity", "give
 
 
 def add_generate(commands) -> None:
-    """The command."""
+    """Add the command `refvid generate`."""
     command = commands.add_parser("generate", help="a video from reference pictures and a prompt")
     command.set_defaults(run=_generate)
     add_request(command)
@@ -38,7 +38,7 @@ def add_generate(commands) -> None:
 
 
 def add_request(command: argparse.ArgumentParser) -> None:
-    """What every command that generates is asked with."""
+    """Add the options of every command that generates."""
     add = command.add_argument
     add_reference_options(command)
     add("--prompt", required=True)
@@ -78,7 +78,7 @@ def read_request(options: argparse.Namespace) -> tuple[Any, Any]:
 
 
 def tell_unknown_words(text: Any, prompt: str) -> None:
-    """On stderr, which words of a prompt the text encoder does not know."""
+    """Tell on stderr which words of a prompt the text encoder does not know."""
     unknown = text.unknown_words(prompt)
     if unknown:
         print(f"refvid: the text encoder has no word for {', '.join(unknown)}", file=sys.stderr)

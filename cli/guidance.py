@@ -1,4 +1,4 @@
-"""Guidance on the command line: `--scale` for prompt and references together, and what may be said beside it."""
+"""Guidance on the command line: `--scale` for prompt and references together, and options beside it."""
 
 import argparse
 from collections.abc import Callable
@@ -15,7 +15,7 @@ _GUIDED = ("negative", "guidance_window", "renorm")  # options that act through 
 
 
 def add_guidance(command: argparse.ArgumentParser) -> None:
-    """Options of `refvid generate`; `--scale` is the run's."""
+    """Add the options of guidance; `--scale` is one of the run's."""
     group = command.add_argument_group("guidance", "joint (JIT-CFG) at --scale, unless said otherwise")
     group.add_argument(
         "--image-scale",
@@ -37,7 +37,7 @@ def add_guidance(command: argparse.ArgumentParser) -> None:
 
 
 def read_guidance(options: argparse.Namespace, settings: Any) -> "Guidance":
-    """Checked guidance; ValueError names the option that is wrong, and one that says how to guide where
+    """Checked guidance. ValueError names the option that is wrong, and one that says how to guide where
     nothing is guided."""
     from ..core.guidance import Guidance, Scale
 

@@ -13,7 +13,7 @@ IDENTITY_NEEDS = dict.fromkeys(("identity_strength", "identity_parts", "adapter"
 
 
 def add_identity(commands) -> None:
-    """`refvid identity make`."""
+    """Add the command `refvid identity make`."""
     command = commands.add_parser("identity", help="read who is in a video, and keep it as a small file")
     actions = command.add_subparsers(required=True, metavar="action")
     make = actions.add_parser("make", help="a video of one subject to an identity file")
@@ -39,7 +39,7 @@ def add_identity(commands) -> None:
 
 
 def add_identity_options(command: argparse.ArgumentParser) -> None:
-    """`--identity` and what may be said of it."""
+    """Add `--identity` and its options."""
     group = command.add_argument_group("identity", "who is in the video, beside or instead of references")
     group.add_argument("--identity", type=Path, metavar="FILE", help="made by `refvid identity make`")
     group.add_argument(
@@ -53,7 +53,8 @@ def add_identity_options(command: argparse.ArgumentParser) -> None:
 
 
 def read_people(options: argparse.Namespace, backbone: Any) -> Any:
-    """The identity of a run, with the adapter's LoRA put on the backbone; None where none is asked for or its strength is 0."""
+    """The identity of a run, with the adapter's LoRA put on the backbone. None where none is asked for, or
+    its strength is 0."""
     if options.identity is None:
         return None
     from ..backbones.wan.geometry import WAN

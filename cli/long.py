@@ -1,4 +1,4 @@
-"""`refvid long`: key pictures, and what lies between them, as one video."""
+"""`refvid long`: key pictures, and the frames between them, as one video."""
 
 import argparse
 import json
@@ -16,7 +16,7 @@ NOT_THE_VIDEO = ("run", "out", "outputs", "device", "fps")  # options that chang
 
 
 def add_long(commands) -> None:
-    """The command."""
+    """Add the command `refvid long`."""
     command = commands.add_parser(
         "long",
         help="a long video: key pictures far apart, then what lies between; a run that was stopped goes on",
@@ -89,7 +89,8 @@ def _long(options: argparse.Namespace) -> None:
 
 
 def _made_by(options: argparse.Namespace) -> str:
-    """All that a run depends on: its options, and of every file among them, in folders too, how long it is and when it was written."""
+    """A text of all that a run depends on: its options, and every file among them, in folders too, by length
+    and time of writing."""
     said = {name: value for name, value in vars(options).items() if name not in NOT_THE_VIDEO}
     named = [*read_files(options, NOT_THE_VIDEO), *shipped()]
     held = [one for path in named for one in (path.iterdir() if path.is_dir() else [path])]

@@ -1,4 +1,4 @@
-"""The model on the command line: its files, and how far its work has come."""
+"""The model on the command line: its files, and the progress of its work."""
 
 import argparse
 import logging
@@ -15,7 +15,7 @@ _AUTO = "auto"  # of --recipe and --attention
 
 
 def add_attention(command: argparse.ArgumentParser) -> None:
-    """`--attention`."""
+    """Add `--attention`."""
     command.add_argument(
         "--attention",
         choices=ATTENTION_NAMES,
@@ -26,7 +26,7 @@ def add_attention(command: argparse.ArgumentParser) -> None:
 
 
 def add_files(command: argparse.ArgumentParser) -> None:
-    """`--dit`, `--vae`, `--text-encoder`, `--dtype`, `--device`."""
+    """Add `--dit`, `--vae`, `--text-encoder`, `--lora`, `--dtype` and `--device`."""
     group = command.add_argument_group("model", "the files ComfyUI uses; without them the demo model")
     group.add_argument(
         "--dit", type=Path, metavar="FILE", help="Wan T2V, I2V, Fun-InP or TI2V (.safetensors)"
@@ -69,8 +69,8 @@ def load_files(options: argparse.Namespace):
 
 
 def runs_on(options: argparse.Namespace) -> tuple[str, Any]:
-    """Device and dtype asked for; else the GPU where there is one, and fp32. ValueError where the device is
-    not there, or cannot run the attention that is asked for by name."""
+    """Device and dtype that are asked for; else the GPU where there is one, and fp32. ValueError where the
+    device is not there, or cannot run the attention that is asked for by name."""
     import torch
 
     from ..kernels.paths import Need, choose_path
@@ -115,8 +115,8 @@ def _lora(said: str) -> tuple[str, float]:
 
 
 def _with_loras(backbone: Any, loras: list[tuple[str, float]], recipe: str) -> Any:
-    """The backbone with each merged, and the recipe that those that act were trained for. ValueError where
-    that is more than one and none is chosen."""
+    """The backbone with each LoRA merged, and the recipe that those that act were trained for. ValueError
+    where that is more than one and none is chosen."""
     from ..backbones.wan.lora import merge_lora_file
 
     trained = {}
@@ -134,14 +134,14 @@ def _with_loras(backbone: Any, loras: list[tuple[str, float]], recipe: str) -> A
 
 
 def add_run(command: argparse.ArgumentParser, settings: Sequence[tuple[str, type]]) -> None:
-    """Options for some of `hosts.plain.pipeline.Settings`."""
+    """Add options for some of `hosts.plain.pipeline.Settings`."""
     group = command.add_argument_group("run", "defaults come from the DiT's file, else Wan 2.1's")
     for name, kind in settings:
         group.add_argument(f"--{name}", type=kind)
 
 
 def read_settings(options: argparse.Namespace, own: Any) -> Any:
-    """The model's own settings with what the command line says instead. ValueError as `Settings` says."""
+    """Settings of the model, with what the command line says instead. ValueError as `Settings` says."""
     given = {field.name: getattr(options, field.name, None) for field in fields(own)}
     try:
         return replace(own, **{name: value for name, value in given.items() if value is not None})

@@ -1,4 +1,5 @@
-"""What a command writes: declared where its option is, looked at before any work, never one of the files that it reads."""
+"""Outputs of a command: declared where their option is, and checked before any work. None is ever a file that
+the command reads."""
 
 import argparse
 from collections.abc import Container, Iterator
@@ -12,14 +13,15 @@ NOTHING = "-"  # said of a reference, where there is nothing to say
 
 
 def add_output(parser: Any, name: str, kind: str, **how: Any) -> None:
-    """An option that names what is written; `kind` is the name of one in `media.outputs`."""
+    """Add an option that names an output; `kind` is the name of one in `media.outputs`."""
     parser.add_argument(name, type=Path, **how)
     declared = parser.get_default("outputs") or {}
     parser.set_defaults(outputs={**declared, name.strip("-"): kind})
 
 
 def check_outputs(options: argparse.Namespace) -> None:
-    """ValueError, before any work, for an output that cannot be written or would take the place of a file that is read."""
+    """ValueError, before any work, for an output that cannot be written or would take the place of a file
+    that is read."""
     from ..media import outputs
 
     declared: dict[str, str] = getattr(options, "outputs", {})
@@ -32,7 +34,7 @@ def check_outputs(options: argparse.Namespace) -> None:
 
 
 def read_files(options: argparse.Namespace, leave_out: Container[str]) -> Iterator[Path]:
-    """Every file and folder that is there and named by an option, FILE@… included."""
+    """Files and folders that are there and named by an option, FILE@… included."""
     for name, value in vars(options).items():
         for one in value if isinstance(value, list) else [value]:
             if name in leave_out or not isinstance(one, str | Path) or str(one) in ("", NOTHING):

@@ -1,4 +1,4 @@
-"""Reference pictures on the command line: `--reference` and what may be said of each, in the same order."""
+"""Reference pictures on the command line: `--reference`, and options for each, in the same order."""
 
 import argparse
 from collections.abc import Callable
@@ -12,7 +12,7 @@ _NONE = "-"
 
 @dataclass(frozen=True)
 class Option:
-    """One thing that may be said of every reference; NONE, or leaving it out, says nothing."""
+    """An option for every reference; NONE, or leaving it out, says nothing."""
 
     name: str
     metavar: str
@@ -22,7 +22,7 @@ class Option:
 
 
 def add_reference_options(command: argparse.ArgumentParser) -> None:
-    """`--reference` and its options."""
+    """Add `--reference` and its options."""
     add = command.add_argument
     add("--reference", action="append", default=[], metavar="FILE",
         help="picture of the subject; repeat for more references")  # fmt: skip
@@ -37,7 +37,7 @@ def add_reference_options(command: argparse.ArgumentParser) -> None:
 
 
 def read_references(options: argparse.Namespace) -> list:
-    """Checked references. ValueError names the option that is wrong."""
+    """References, checked. ValueError names the option that is wrong."""
     from .. import media
     from ..core.references import make_reference
 
@@ -88,7 +88,7 @@ def _region(text: str):
 
 
 def step_window(text: str) -> StepWindow:
-    """START:END[:IN:OUT]"""
+    """A step window from START:END[:IN:OUT]."""
     return StepWindow(*_numbers(text, float, 4))
 
 

@@ -1,1 +1,2 @@
-"""Translation only: a host's words to core's words and back. The hosts never meet."""
+"""Hosts: each translates the words of one place to run in (ComfyUI, plain torch) to core's words and back.
+They never meet."""

@@ -1,4 +1,4 @@
-"""Loading a Wan backbone: DiT, text encoder and VAE in one place."""
+"""The node that loads a Wan backbone: DiT, text encoder and VAE in one place."""
 
 import folder_paths
 from comfy_api.latest import io, ui

@@ -1,4 +1,4 @@
-"""Editing a video by an instruction (SAMA)."""
+"""Nodes for editing a video by an instruction (SAMA)."""
 
 import folder_paths
 from comfy_api.latest import io

@@ -1,4 +1,4 @@
-"""Frames of a video that are given as pictures."""
+"""The node for given frames: frames of a video that are given as pictures."""
 
 from comfy_api.latest import io
 

@@ -1,4 +1,4 @@
-"""Guidance: which passes a step has, and how they are weighed."""
+"""Guidance nodes: which passes a step has, and how they are weighed."""
 
 from comfy_api.latest import io
 
@@ -27,7 +27,7 @@ def _scale(name: str, default: float, tooltip: str) -> io.Float.Input:
 
 
 def _window() -> list:
-    """When the scale acts, in the words of Masked Reference."""
+    """Inputs for when the scale acts, in the words of Masked Reference."""
 
     def share(name: str, default: float, tooltip: str) -> io.Float.Input:
         return io.Float.Input(

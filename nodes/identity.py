@@ -1,4 +1,4 @@
-"""Who someone is, from a reference video: reading, keeping, blending and applying identities (Slot-ID)."""
+"""Identity nodes (Slot-ID): who someone is, read from a reference video, kept, blended and applied."""
 
 from pathlib import Path
 

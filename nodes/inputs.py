@@ -1,6 +1,9 @@
-"""What arrives at a node, checked by its schema. ComfyUI's server looks at the types of links and the bounds of
-literals; it lets any literal onto a socket, any value through a link of type *, NaN into every number, and an option
-that a dynamic input does not have disappear."""
+"""Checks of what arrives at a node, by its schema.
+
+ComfyUI's server looks at the types of links and the bounds of literals. It lets any literal onto a socket,
+any value through a link of type *, and NaN into every number. An option that a dynamic input does not have
+disappears.
+"""
 
 import reprlib
 import sys
@@ -23,7 +26,7 @@ MOST_CHOICES = 20  # that a message lists
 
 
 def _has(*names: str) -> Callable[[Any], bool]:
-    """By what it does: other packs bring their own."""
+    """A test of a value by what it does: other packs bring classes of their own."""
     return lambda value: all(hasattr(value, name) for name in names)
 
 
@@ -76,8 +79,11 @@ SOCKETS: dict[str, Callable[[Any], bool]] = {
 
 
 def literal_refusal(schema: io.Schema, given: dict[str, Any]) -> str | None:
-    """What is wrong with a prompt's literals before it runs, or None. `given`: of the sockets, what stands on them, None
-    for a link; of the dynamic combos, what they hold where an option of theirs was chosen."""
+    """A message of what is wrong with a prompt's literals before it runs, or None.
+
+    given  of the sockets, what stands on them, None for a link; of the dynamic combos, what they hold where
+           one of their options was chosen
+    """
     for one in schema.inputs:
         if isinstance(one, io.DynamicCombo.Input) and not isinstance(given.get(one.id), dict):
             return f"{one.id} is missing or has no such option; {schema.display_name} needs {_needed(one)}"
@@ -88,7 +94,8 @@ def literal_refusal(schema: io.Schema, given: dict[str, Any]) -> str | None:
 
 
 def require_inputs(schema: io.Schema, given: dict[str, Any]) -> None:
-    """ValueError where an input is missing, not one of the node's, or of another kind than its schema says."""
+    """ValueError where an input is missing, not one of the node's, or of another kind than its schema
+    says."""
     known = {one.id: one for one in schema.inputs}
     for name in given.keys() - known.keys():
         group = known.get(name.partition(".")[0])
@@ -102,7 +109,8 @@ def require_inputs(schema: io.Schema, given: dict[str, Any]) -> None:
 
 
 def checked_names(schema: io.Schema) -> list[str]:
-    """The inputs that `literal_refusal` looks at. The server leaves the bounds of all others to itself."""
+    """Names of the inputs that `literal_refusal` looks at. The server leaves the bounds of all others to
+    itself."""
     return [
         one.id
         for one in schema.inputs
@@ -111,7 +119,7 @@ def checked_names(schema: io.Schema) -> list[str]:
 
 
 def _rows(schema: io.Schema, value: Any) -> list[Any]:
-    """The values of an input, which some nodes are given as a list."""
+    """Values of an input, which some nodes are given as a list."""
     return list(value) if schema.is_input_list and value is not None else [value]
 
 
@@ -125,7 +133,8 @@ def _require(schema: io.Schema, one: io.Input, label: str, value: Any) -> None:
 
 
 def _parts(one: io.Input, value: Any) -> Iterator[tuple[str, io.Input, Any]] | None:
-    """The inputs inside a dynamic one, each with its value; None where it is no such input, or not filled as one."""
+    """Inputs inside a dynamic one, each with its value; None where it is no such input, or not filled as
+    one."""
     if not isinstance(value, dict):
         return None
     if isinstance(one, io.Autogrow.Input):

@@ -1,4 +1,4 @@
-"""What references do, as a picture."""
+"""The inspection node: what references do, as a picture."""
 
 from comfy_api.latest import io, ui
 

@@ -1,4 +1,4 @@
-"""Long video: key pictures, what lies between neighbours, and one clip of it all."""
+"""Nodes for long video: key frames, the segments between neighbours, and one clip of them all."""
 
 from comfy_api.latest import io
 

@@ -1,4 +1,4 @@
-"""Perturbed clips whose undoing is a task of motion."""
+"""The node for motion pretexts: spoiled clips whose mending is a task of motion."""
 
 import torch
 from comfy_api.latest import io

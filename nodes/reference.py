@@ -1,4 +1,4 @@
-"""Reference pictures, and putting them in front of a model."""
+"""Reference nodes: a picture with its mask as a reference, and references put into a model."""
 
 from comfy_api.latest import io
 

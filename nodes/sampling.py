@@ -1,4 +1,4 @@
-"""Denoising."""
+"""The node for denoising steps."""
 
 import comfy.samplers
 from comfy_api.latest import io

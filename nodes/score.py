@@ -1,4 +1,4 @@
-"""How well a clip keeps to its reference."""
+"""The score node: figures of how well a clip keeps to its reference."""
 
 from math import nan
 
@@ -79,6 +79,6 @@ def _only(references: list[Reference]) -> Reference:
 
 
 def _sheet(target: Target, scored: Scored) -> Tensor:
-    """(1, H, W, 3)"""
+    """A sheet (1, H, W, 3) of the reference, the clip, and what was taken for the subject."""
     drawn = draw_sheet([sheet_row(target, scored)], SHEET_TITLES, scale=SHEET_SCALE)
     return torch.from_numpy(np.asarray(drawn, dtype=np.float32) / 255)[None]

@@ -1,4 +1,4 @@
-"""What the nodes of this pack share: their base class, and socket types, one per domain object."""
+"""The base class of this pack's nodes, and their socket types, one per domain object."""
 
 import functools
 from collections.abc import Callable
@@ -20,9 +20,12 @@ LOW_NOISE_OUT = "The second model, patched; empty where none came in."
 
 
 class Node(io.ComfyNode):
-    """A node whose inputs are what its schema says: literals where links belong are refused before a prompt
-    runs, everything else before the node does, by a ValueError that names the input, what came and what is
-    needed. Of an optional input that is empty, `execute` gets its own default."""
+    """A node whose inputs are what its schema says. Of an optional input that is empty, `execute` gets its
+    own default.
+
+    Literals where links belong are refused before a prompt runs, everything else before the node does. The
+    ValueError names the input, what came and what is needed.
+    """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -1,4 +1,4 @@
-"""refvid inside ComfyUI: everything that knows ModelPatcher, conditioning or a sampler."""
+"""ComfyUI's host: everything that knows ModelPatcher, conditioning or a sampler."""
 
 from .evaluation import register_rider
 from .frames import Frames

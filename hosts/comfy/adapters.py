@@ -1,5 +1,5 @@
-"""Slot-ID's adapters in ComfyUI: one from its file, and an identity that its encoder reads from a reference
-video."""
+"""Slot-ID's adapters in ComfyUI: an adapter from its file, and an identity that its encoder reads from a
+reference video."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from .families import wan
 
 @dataclass(frozen=True)
 class LoadedAdapter:
-    """An adapter with its encoder where ComfyUI moves and casts its weights."""
+    """An adapter, with its encoder where ComfyUI moves and casts its weights."""
 
     adapter: SlotAdapter
     encoder: CoreModelPatcher
@@ -43,8 +43,14 @@ def load_comfy_adapter(path: str, what: str = "adapter") -> LoadedAdapter:
 def encode_comfy_identity(
     loaded: LoadedAdapter, vae, clip: Tensor, masks: Tensor | None, anchor: int | None
 ) -> tuple[Identity, ReferenceVideo, Encoded]:
-    """Who is in a clip (F, H, W, 3) with masks (F or 1, H, W) or none -> the identity, the clip as it was
-    read, and what each slot read."""
+    """Read the identity in a clip. ValueError for a VAE whose latents the adapter does not read.
+
+    clip    (F, H, W, 3) in [0, 1]
+    masks   (F or 1, H, W), 1 = subject; None: all of the pictures
+    anchor  the frame that shows the subject best; None: it is looked for
+
+    -> the identity, the clip as it was read, and what each slot read.
+    """
     config, geometry = loaded.adapter.config, loaded.adapter.geometry
     if vae.latent_channels != geometry.channels:
         raise ValueError(

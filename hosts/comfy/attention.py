@@ -1,4 +1,4 @@
-"""Self-attention of a block that holds references, through whatever attention ComfyUI and other packs have set."""
+"""Self-attention of a block with references, through whatever attention ComfyUI and other packs have set."""
 
 import contextlib
 import functools
@@ -26,14 +26,14 @@ _known: dict[tuple[Any, torch.device, torch.dtype], str | None] = {}
 
 @dataclass(frozen=True)
 class Rule:
-    """What one evaluation asks of every block's self-attention.
+    """The rule of one evaluation for every block's self-attention.
 
     bias    (1 or B, R), added to the logits of the reference tokens, which come last
     groups  queries that see different keys
     name    of the attention a user chose
     path    of `kernels.paths`, chosen for the attention that the model's options hold
-    whole   attention in place of the host's where the path is one of `kernels.whole`; one for all blocks, since what they see is
-            worked out once
+    whole   attention in place of the host's where the path is one of `kernels.whole`. One for all blocks:
+            what they see is worked out once
     behind  the override of other packs that the path was chosen for
     """
 
@@ -59,7 +59,8 @@ class Rule:
         args,
         kwargs,
     ):
-        # An override that another pack set since, for this block alone perhaps, is passed over only by whom a user named.
+        # Another pack may have set an override since, for this block alone perhaps.
+        # Only a path that a user named passes over it.
         if self.whole is not None and (self.name == self.path or previous is self.behind):
             return _run_whole(self.path, self.whole, query, key, value, self._mask_row(key), args, kwargs)
         path = self.path
@@ -93,8 +94,12 @@ class Rule:
 
 @dataclass(frozen=True)
 class TextReading:
-    """What one evaluation asks of every block's reading of the text: identities' tokens (B, n, C) behind it, added to the logits of
-    their keys (1, n), queries that read different ones."""
+    """The rule of one evaluation for every block's reading of the text.
+
+    tokens  (B, n, C), of identities, read behind the text
+    bias    (1, n), added to the logits of their keys
+    groups  queries that read different tokens
+    """
 
     tokens: Tensor
     bias: Tensor | None = None
@@ -135,7 +140,8 @@ class TextReading:
 
 @dataclass(frozen=True)
 class Muted:
-    """Reading by all but the last `count` tokens, which get nothing; the others read as they would."""
+    """A reading of the text by all but the last `count` tokens. These get nothing; the others read as they
+    would."""
 
     count: int
     reading: TextReading | None
@@ -160,7 +166,8 @@ class Muted:
 
 
 def _with_bias(run: Callable, biased: Callable, args, kwargs) -> Attend:
-    """`run` where keys have no bias; else `biased`, with the bias (1 or B, S) added to the mask there is."""
+    """Attention by `run` where keys have no bias; else by `biased`, with the bias (1 or B, S) added to the
+    mask there is."""
 
     def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
         if bias is None:
@@ -174,9 +181,11 @@ def _with_bias(run: Callable, biased: Callable, args, kwargs) -> Attend:
 def block_override(
     references: Rule | None, identities: TextReading | Muted | None, text_call: int, previous: Callable | None
 ) -> Callable | None:
-    """An attention override for one block, or None where nothing asks for one. A block's first call is its self-attention, which follows
-    the references' rule; call number `text_call` reads the text; others are left alone. Calls the override that was there, or
-    the user's kernel."""
+    """An attention override for one block; None where no rule asks for one.
+
+    A block's first call is its self-attention, which follows the references' rule. Call number `text_call`
+    reads the text; others are left alone. The override calls the one that was there, or the user's kernel.
+    """
     rules = [references, *[None] * (text_call - 1), identities]
     if all(rule is None or rule.neutral for rule in rules):
         return None
@@ -194,7 +203,8 @@ def block_override(
 def _run_whole(
     path: str, attend: Attend, query: Tensor, key: Tensor, value: Tensor, row: Tensor | None, args, kwargs
 ) -> Tensor:
-    """`attend` takes (B, N, L, D); ComfyUI hands (B, L, N * D) unless told otherwise."""
+    """Run `attend`, which takes (B, N, L, D), on ComfyUI's (B, L, N * D), or on (B, N, L, D) where
+    `skip_reshape` says so."""
     if kwargs.get("mask") is not None:
         raise RuntimeError(
             f"refvid: attention {path} was asked for, but another pack masks Wan's self-attention"
@@ -209,7 +219,7 @@ def _run_whole(
 def need_of(
     bias: bool, groups: Groups | None, override: Callable | None, device: torch.device, dtype: torch.dtype
 ) -> Need:
-    """What an evaluation asks of the attention behind this override."""
+    """The needs of an evaluation, from the attention behind this override."""
     lost = drops_masks(override, device, dtype) if bias else None
     no_triton = _no_triton(device, dtype)
     if groups is None:
@@ -224,13 +234,16 @@ def _no_triton(device: torch.device, dtype: torch.dtype) -> str | None:
 
 
 def is_cores(override: Callable) -> bool:
-    """Whether an override is a mere kernel that a user chose by core's own node for that."""
+    """True for an override that is a mere kernel, chosen by a user with core's own node for that."""
     return getattr(override, "__qualname__", "").startswith(_CORES_NODE)
 
 
 def drops_masks(override: Callable | None, device: torch.device, dtype: torch.dtype) -> str | None:
-    """Why a mask would be lost on the way to the keys, or None: found by two small calls, since overrides of other packs
-    do not say (several hand `mask` to a kernel that ignores it). Remembered for each kind of override."""
+    """The reason why a mask would be lost on the way to the keys, or None.
+
+    Two small calls find it out, since overrides of other packs do not say: several hand `mask` to a kernel
+    that ignores it. The answer is remembered for each kind of override.
+    """
     place = (_kind(override), device, dtype)
     if place not in _known:
         _known[place] = None if _masks_act(override, device, dtype) else _says(override)
@@ -238,8 +251,8 @@ def drops_masks(override: Callable | None, device: torch.device, dtype: torch.dt
 
 
 def _kind(override: Any, depth: int = 4) -> Any:
-    """What an override is made of: its code and the callables it holds on to, a few levels deep. Packs make new functions
-    of one kind at every step, or in every block."""
+    """The kind of an override: its code and the callables it holds, a few levels deep. Packs make new
+    functions of one kind at every step, or in every block."""
     if isinstance(override, functools.partial):
         held, made = (override.func, *override.args, *override.keywords.values()), functools.partial
     else:
@@ -249,7 +262,7 @@ def _kind(override: Any, depth: int = 4) -> Any:
 
 
 def held_by(function: Any) -> list[Any]:
-    """What a function's closure holds; a cell that was never filled raises ValueError."""
+    """The values in a function's closure. A cell that was never filled is left out."""
     held = []
     for cell in getattr(function, "__closure__", None) or ():
         with contextlib.suppress(ValueError):
@@ -259,8 +272,8 @@ def held_by(function: Any) -> list[Any]:
 
 @torch.no_grad()
 def _masks_act(override: Callable | None, device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether values behind a mask stay out of the result. What else an override does to attention is its own affair:
-    one that silences it lets no value through, masked or not."""
+    """True where values behind a mask stay out of the result. An override that silences attention altogether
+    passes too: it lets no value through, masked or not."""
     batch, tokens, width = _PROBE
     generator = torch.Generator().manual_seed(0)  # nobody else's random numbers are used up
     query, key, value = torch.randn(3, batch, tokens, width, generator=generator).to(device, dtype)

@@ -25,14 +25,14 @@ DIT_DTYPES = {
     "fp16": torch.float16,
     "fp8_e4m3fn": torch.float8_e4m3fn,
 }
-# Core recognises UMT5-XXL, the only size it knows, by the shape of this tensor of its last layer; a smaller encoder is
-# given an empty one, which is not loaded.
+# Core recognises UMT5-XXL, the only size it knows, by the shape of this tensor of its last layer. A smaller
+# encoder is given an empty one, which is not loaded.
 UMT5_MARK = "encoder.block.23.layer.1.DenseReluDense.wi_1.weight"
 
 
 @dataclass(frozen=True)
 class LoadedBackbone:
-    """The three parts, and one line that says what they are."""
+    """A loaded Wan: model, text encoder and VAE, and one line that says what they are."""
 
     model: ModelPatcher
     clip: comfy.sd.CLIP
@@ -43,7 +43,7 @@ class LoadedBackbone:
 def load_backbone(
     diffusion_model: str, text_encoder: str, vae: str, weight_dtype: str, shift: float
 ) -> LoadedBackbone:
-    """Load by file name. ValueError names the input whose file is not what is needed."""
+    """Load a backbone by file names. ValueError names the input whose file is not what is needed."""
     model = load_model(
         model_file("diffusion_models", diffusion_model, "diffusion_model"), DIT_DTYPES[weight_dtype]
     )
@@ -77,7 +77,8 @@ def load_comfy_vae(path: str) -> comfy.sd.VAE:
 
 
 def load_comfy_text_encoder(path: str) -> comfy.sd.CLIP:
-    """UMT5 of any size: core's loader knows the published one, the sizes of others are read from their tensors."""
+    """UMT5 of any size. Core's loader knows the published one; the sizes of others are read from their
+    tensors."""
     sizes = require_umt5(path)
     embeddings, wan = folder_paths.get_folder_paths("embeddings"), comfy.sd.CLIPType.WAN
     if sizes.layers == XXL.layers:

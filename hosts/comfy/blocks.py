@@ -1,9 +1,10 @@
-"""Inside the blocks: the video with its tail behind it, the text with what stands behind that, and the patch
-that takes both through.
+"""Inside the blocks: the video with its tail behind it, the text with identities behind it, and the patch
+that takes both through a block.
 
 Outside of the blocks the sequence keeps its own length, so VACE, GGUF, LoRA and other packs see what they
 know. Nothing here holds on to a module longer than an evaluation: under DynamicVRAM the weights of a clone
-may be another instance."""
+may be another instance.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -21,8 +22,8 @@ from .families import wan
 
 
 class Sequence:
-    """What riders put behind video (a `TailInBlocks`, or `recall.Recalled`) and text in one evaluation. Lives as long
-    as it."""
+    """The sequence of one evaluation: what riders put behind the video (a `TailInBlocks`, or `recall.Recalled`) and
+    behind the text."""
 
     def __init__(self, inside: Inside, riders: list[Rider]):
         self.tail, self._embedded = _tail(inside, riders)
@@ -31,12 +32,12 @@ class Sequence:
 
     @property
     def empty(self) -> bool:
-        """True where nothing stands there."""
+        """True where riders put nothing there."""
         return self.tail is None and self.reading is None
 
     def through(self, run: Callable, args: dict[str, Any]) -> dict[str, Any]:
-        """What a block says of the video, with its tail and with what stands behind the text. `args` stays as
-        it is."""
+        """Run a block on the video with its tail, and on the text with what stands behind it. -> the block's
+        result for the video. `args` stays as it is."""
         self.ran = True
         given = args if self.tail is None else self.tail.join(args)
         if self.reading is not None:
@@ -61,7 +62,7 @@ class Sequence:
 
 
 class TailInBlocks:
-    """Tokens behind the video in one evaluation of the model. Lives as long as that."""
+    """The tail of one evaluation: tokens behind the video."""
 
     def __init__(self, inside: Inside, tail: TailRule, embedded: list[Embedded], rule: Rule):
         layout, keep, call = tail.layout, tail.keep, inside.call
@@ -76,8 +77,8 @@ class TailInBlocks:
         self.tokens = torch.take_along_dim(torch.cat(tokens, dim=1), keep.unsqueeze(-1), dim=1)
         self._pe = torch.cat(turned, dim=1)[0][keep]
         self.rule, self._sizes = rule, [stream.kept for stream in layout.streams]
-        self.keep_in: Callable | None = None  # makes of a rule one that also keeps keys and values
-        # With a timestep per frame (TI2V) the tail takes the clock of the noisiest frame: the others are clean.
+        self.keep_in: Callable | None = None  # turns a rule into one that keeps keys and values
+        # With a timestep per frame (TI2V) the tail takes that of the noisiest frame: the others are clean.
         self._noisiest = call.timestep.argmax(dim=1) if call.timestep.ndim == 2 else None
         self._clean = wan.clean_modulation(inside.module, call) if layout.recipe.clock == "own" else None
         self._reads_text, self._module = layout.recipe.reads_text, inside.module
@@ -96,7 +97,7 @@ class TailInBlocks:
         }
 
     def rule_of(self, options: dict[str, Any]) -> Any:
-        """What a block's self-attention follows."""
+        """The rule that a block's self-attention follows."""
         if self.keep_in is None:
             return self.rule
         return self.keep_in(rule=self.rule, block=options[wan.RAN], count=self.tokens.shape[1])
@@ -104,8 +105,8 @@ class TailInBlocks:
     def unread(
         self, reading: TextReading | None, options: dict[str, Any]
     ) -> tuple[TextReading | Muted | None, dict[str, Any]]:
-        """How this block reads the text where the tail does not, and the patch that takes back what its
-        output layer adds to nothing."""
+        """The rule by which a block reads the text, where the tail does not read it. With it comes the patch
+        that takes back what the output layer adds to nothing."""
         if self._reads_text:
             return reading, {}
         count = self.tokens.shape[1]
@@ -117,8 +118,12 @@ class TailInBlocks:
         return {**out, "img": out["img"][:, :length]}
 
     def own(self, streams: list[int], which: int) -> Tensor:
-        """Of its tokens (B, R, C) those of one rider, by the streams of each. All of its own act; of what
-        comes before some may not."""
+        """One rider's own tokens (B, R, C) of the tail. All of its own act; of the tokens before them some
+        may not.
+
+        streams  number of streams of each rider
+        which    the rider's place among them
+        """
         ends = list(accumulate(streams))
         sizes = [sum(self._sizes[end - count : end]) for end, count in zip(ends, streams, strict=True)]
         first = max(0, self.tokens.shape[1] - sum(sizes[which:]))
@@ -138,7 +143,7 @@ class TailInBlocks:
 
 
 def _reading(inside: Inside, riders: list[Rider]) -> TextReading | None:
-    """How the text is read with what riders put behind it; None where none does."""
+    """The rule by which the text is read with what riders put behind it; None where no rider does."""
     found = [rider.embed_text(inside) for rider in riders]
     tokens = [one for one in found if one is not None]
     if not tokens:
@@ -148,8 +153,8 @@ def _reading(inside: Inside, riders: list[Rider]) -> TextReading | None:
 
 
 def _tail(inside: Inside, riders: list[Rider]) -> tuple[Any, list[tuple[Rider, Embedded]]]:
-    """What riders put behind the video, and each of those with its tokens; nothing where all of it is known
-    from an earlier step."""
+    """The tail that riders put behind the video, and each of those with its tokens. Nothing is embedded where
+    all of it is known from an earlier step."""
     known, rule, kept = inside.tail, None, None
     if known is not None:
         rule = _rule(known, inside.call.options)
@@ -173,7 +178,7 @@ def _rule(tail: TailRule, options: dict[str, Any]) -> Rule:
 
 
 class BlockPatch:
-    """Runs a block, or the patch that was there before, with all that travels with the video."""
+    """A patch that runs a block, or the patch that was there before, with all that travels with the video."""
 
     def __init__(self, previous: Callable | None):
         self.previous = previous

@@ -1,4 +1,4 @@
-"""One evaluation of ComfyUI's model, what travels with it (its riders), and what these may put to it."""
+"""One evaluation of ComfyUI's model, the riders that travel with it, and what these may put to it."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,9 +21,12 @@ Options = dict[str, Any]  # of a condition, or all that a condition of a run has
 
 @dataclass(frozen=True)
 class StreamsBehindVideo:
-    """Streams of tokens behind the video: their layout, which of the tokens are kept (B, n) and soft masks;
-    cells (F, h, w) int64 of the video's latent, bit k where stream k acts, or None for everywhere; the
-    attention that is asked for, by name."""
+    """Streams of tokens behind the video.
+
+    arranged   their layout, which tokens are kept (B, n), and soft masks
+    cells      (F, h, w) int64 of the video's latent, bit k where stream k acts; None: everywhere
+    attention  that is asked for, by name
+    """
 
     arranged: Arranged
     cells: Tensor | None = None
@@ -32,9 +35,12 @@ class StreamsBehindVideo:
 
 @dataclass(frozen=True)
 class GroupsBehindText:
-    """Tokens behind the text: the sizes of groups of them that are read apart; bias (1, n), added to the
-    logits of their keys; cells (F, h, w) int64 of the video's latent, bit k where group k is read, or None
-    for everywhere."""
+    """Tokens behind the text.
+
+    sizes  of the groups of tokens that are read apart
+    bias   (1, n), added to the logits of their keys
+    cells  (F, h, w) int64 of the video's latent, bit k where group k is read; None: everywhere
+    """
 
     sizes: tuple[int, ...]
     bias: Tensor | None = None
@@ -43,7 +49,7 @@ class GroupsBehindText:
 
 @dataclass(frozen=True)
 class Embedded:
-    """The tokens of what stands behind the video, before removal.
+    """A rider's tokens behind the video, before removal.
 
     tokens     (B, n, C), of each stream
     rotations  (1, n, 1, D/2, 2, 2), of each stream
@@ -57,14 +63,15 @@ class Embedded:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One call of the model, of rows that one condition or several of a batch have. Its parts are found by
-    their type.
+    """One call of the model, for rows of one condition or of several in a batch. Its parts are found by their
+    type.
 
-    model  a `BaseModel`
-    x      (B, C, F + k, h, w), what the sampler holds: the video's latent, and behind it frames of a rider's own
-    t      (B,), noise levels
-    text   tokens of the text
-    behind, behind_text   what riders put there
+    model                a `BaseModel`
+    x                    (B, C, F + k, h, w), what the sampler holds: the video's latent, and behind it frames
+                         of a rider's own
+    t                    (B,), noise levels
+    text                 number of tokens of the text
+    behind, behind_text  what riders put there
     """
 
     model: Any
@@ -77,29 +84,29 @@ class Evaluation:
 
     @property
     def riders(self) -> list["Rider"]:
-        """Those of its parts, as they act."""
+        """Riders among its parts, in the order in which they act."""
         return _in_order(self.parts)
 
     @property
     def video(self) -> Tensor:
-        """(B, C, F, h, w), what the sampler holds of the video."""
+        """The video's part (B, C, F, h, w) of what the sampler holds."""
         return self.x[:, :, : self.x.shape[2] - spare(self.parts, self.x)]
 
     def having(self, part: Any) -> "Evaluation":
-        """With this part in the place of the one of its type."""
+        """A copy with this part in the place of the one of its type."""
         return replace(self, parts=(*(one for one in self.parts if type(one) is not type(part)), part))
 
 
 @dataclass(frozen=True)
 class TailRule:
-    """What stands behind the video in one evaluation.
+    """The tail of one evaluation: which tokens act, and who sees whom.
 
     keep       (B, n) int64, the tokens that act of all that the layout has
-    layout     of all that stand there
+    layout     of all streams behind the video
     attention  that was asked for, by name
     path       that runs, of `kernels.paths`
     bias       (1 or B, n), added to the logits of their keys
-    groups     who sees whom
+    groups     queries that see different keys
     """
 
     keep: Tensor
@@ -112,8 +119,8 @@ class TailRule:
 
 @dataclass(frozen=True)
 class TextRule:
-    """What stands behind the text in one evaluation: bias (1, n), added to the logits of its keys, and who
-    reads what."""
+    """The rule for what stands behind the text: bias (1, n), added to the logits of its keys, and groups of
+    queries that read different tokens."""
 
     bias: Tensor | None = None
     groups: Groups | None = None
@@ -121,9 +128,13 @@ class TextRule:
 
 @dataclass(frozen=True)
 class Inside:
-    """An evaluation inside of the model: the module whose forward is called, the call, all that the sampler
-    holds (B, C, F + k, h, w), and what was worked out for the video's tail and for the text, or None where
-    nothing acts there."""
+    """An evaluation inside of the model.
+
+    module      whose forward is called
+    call        its arguments
+    state       (B, C, F + k, h, w), all that the sampler holds
+    tail, text  what was worked out for the video's tail and for the text; None where nothing acts there
+    """
 
     module: Any
     call: wan.ForwardCall
@@ -133,24 +144,26 @@ class Inside:
 
     @property
     def layout(self) -> Layout:
-        """Of what stands behind the video. RuntimeError where that was not worked out."""
+        """The layout of what stands behind the video. RuntimeError where it was not worked out."""
         if self.tail is None:
             raise past_apply_model()
         return self.tail.layout
 
     @property
     def spare(self) -> Tensor:
-        """(B, C, k, h, w), what the sampler holds behind the video."""
+        """Frames (B, C, k, h, w) that the sampler holds behind the video."""
         return self.state[:, :, self.call.x.shape[2] :]
 
 
 class Rider:
-    """A feature that travels with a run: references, identities, given frames, a source video. An instance is
-    its part of one evaluation, a frozen dataclass that `wire` packs. What it is not asked to do, it leaves as
-    it is.
+    """A feature that travels with a run: references, identities, given frames, a source video.
+
+    An instance is its part of one evaluation, a frozen dataclass that `wire` packs. A rider leaves as it is
+    what it is not asked to do.
 
     attached  the dataclass that a conditioning carries of it
-    name      in words, and `nodes`, which give a model and a conditioning with it
+    name      in words, as messages have it
+    nodes     that give a model and a conditioning with it, in words
     experts   whether these take Wan 2.2's second expert
     guided    whether an image scale acts on it: passes without conditions are without it
     unseen    why it cannot be inspected, or None
@@ -167,17 +180,17 @@ class Rider:
 
     @classmethod
     def carried(cls, options: Options) -> bool:
-        """Whether a condition has it."""
+        """True where a condition has it."""
         return wire.read(cls.attached, options) is not None
 
     @classmethod
     def takes(cls, model: ModelPatcher) -> bool:
-        """Whether a model on which our hooks are runs it."""
+        """True where a model that has our hooks runs it."""
         return True
 
     @classmethod
     def unlike(cls, model: ModelPatcher, sides: Any) -> Iterator[str]:
-        """What a model has otherwise than the conditions of its sides, in words."""
+        """Differences between a model and the conditions of its sides, in words."""
         return iter(())
 
     @classmethod
@@ -187,25 +200,24 @@ class Rider:
 
     @classmethod
     def null(cls, options: Options, positive: Sequence[Options]) -> Options:
-        """A condition of a negative as it is in guiders' pass without conditions, beside the positive
-        ones."""
+        """A negative condition as the guiders' pass without conditions has it, beside the positive ones."""
         return options
 
     @classmethod
     def tell_scale(cls, positive: Sequence[Options]) -> None:
-        """Log why an image scale does nothing to it, where it does not."""
+        """Log the reason where an image scale does nothing to it."""
 
     # ---- a run
 
     @classmethod
     def conds(cls, cond: Options, model: ModelPatcher, grid: tuple[int, ...]) -> "Rider | None":
-        """Its part of the evaluations of one condition, for a video latent of grid (frames, rows, columns);
-        None without."""
+        """The rider's part of the evaluations of one condition; None where the condition does not carry it.
+        grid: (frames, rows, columns) of the video latent."""
         return None
 
     @classmethod
     def model_conds(cls, cond: Options, model: ModelPatcher) -> Options:
-        """What the model itself has to be given with a condition, by core's names."""
+        """Arguments that the model itself needs with a condition, by core's names."""
         return {}
 
     @classmethod
@@ -214,7 +226,7 @@ class Rider:
 
     @classmethod
     def run(cls, given: SamplerRun, execute: Callable[[SamplerRun], Any]) -> Any:
-        """The whole run. -> its samples."""
+        """Run all steps. -> the samples."""
         return execute(given)
 
     @classmethod
@@ -225,35 +237,38 @@ class Rider:
     # ---- an evaluation
 
     def spare(self, x: Tensor) -> int:
-        """Frames of its own behind the video's of what a sampler holds (B, C, F + k, h, w)."""
+        """Number of its own frames behind the video's, in what a sampler holds (B, C, F + k, h, w)."""
         return 0
 
     def count(self, geometry: Geometry) -> int:
-        """Tokens that it adds to the sequence, for ComfyUI's estimate of memory."""
+        """Number of tokens that it adds to the sequence, for ComfyUI's estimate of memory."""
         return 0
 
     def now(self, evaluation: Evaluation) -> Evaluation:
-        """The evaluation with what is its own: outside of the module that may be compiled."""
+        """The evaluation with what is its own, worked out outside of the module that may be compiled."""
         return evaluation
 
     def called(self, call: wan.ForwardCall) -> None:
-        """Changes the call of the module."""
+        """Change the call of the module."""
 
     def embed(self, inside: Inside) -> Embedded | None:
-        """The tokens of what it put behind the video."""
+        """Tokens of what it put behind the video."""
         return None
 
     def embed_text(self, inside: Inside) -> Tensor | None:
-        """The tokens of what it put behind the text, (B, n, C) in the module's width."""
+        """Tokens of what it put behind the text, (B, n, C) in the module's width."""
         return None
 
     def finish(self, out: Tensor, after: Tensor | None) -> Tensor:
-        """The velocity that the module says, from what it made of the video (B, C, F, h, w) and of the
-        rider's own tokens behind it, after the last block (B, R, C), which are None where no block ran."""
+        """The velocity, from what the module made of the video.
+
+        out    (B, C, F, h, w), the module's result for the video
+        after  (B, R, C), the rider's own tokens after the last block; None where no block ran
+        """
         return out
 
     def estimate(self, denoised: Tensor) -> Tensor:
-        """A clean estimate (B, C, F + k, h, w), of a pass that has it, and after guidance."""
+        """A clean estimate (B, C, F + k, h, w), of a pass that has the rider, and after guidance."""
         return denoised
 
 
@@ -267,28 +282,29 @@ def register_rider(kind: type[Rider]) -> None:
 
 
 def kinds() -> tuple[type[Rider], ...]:
-    """All that are registered, as they act."""
+    """Kinds of riders that are registered, in the order in which they act."""
     return tuple(_kinds)
 
 
 def _in_order(parts: Iterable[Any]) -> list[Rider]:
-    """The riders among the parts of an evaluation, as they act."""
+    """Riders among the parts of an evaluation, in the order in which they act."""
     by_kind = {type(part): part for part in parts}
     return [by_kind[kind] for kind in _kinds if kind in by_kind]
 
 
 def spare(parts: Iterable[Any], x: Tensor) -> int:
-    """Frames behind the video's of what a sampler holds."""
+    """Number of frames behind the video's, in what a sampler holds."""
     return sum(rider.spare(x) for rider in _in_order(parts))
 
 
 def recipe_carried(options: Options) -> str | None:
-    """The name of the recipe that what a condition carries is for, whichever rider's."""
+    """The name of the recipe that a condition's riders follow, whichever rider names it."""
     return next((name for kind in _kinds if (name := kind.recipe_of(options)) is not None), None)
 
 
 def past_apply_model() -> RuntimeError:
-    """Strengths, windows and regions would be lost without a word."""
+    """An error for a model that is called past `apply_model`: strengths, windows and regions would be lost in
+    silence."""
     return RuntimeError(
         "refvid: the diffusion model was called past ComfyUI's apply_model, where the controls of references are worked "
         "out; another pack does that. Remove it"

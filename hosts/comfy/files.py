@@ -1,5 +1,8 @@
-"""Model files before ComfyUI's loaders see them: core loads what it finds, and leaves what is missing as it was in
-memory, so what a file has to hold is asked of core's own classes first."""
+"""Model files, checked before ComfyUI's loaders see them.
+
+Core loads what it finds, and leaves what is missing as it was in memory. So core's own classes say first what
+a file has to hold.
+"""
 
 import json
 import logging
@@ -123,9 +126,15 @@ def model_file(folder: str, name: str, what: str) -> str:
 
 
 def stamp(folder: str, name: str | None) -> tuple[str, int, int] | None:
-    """Path, size in bytes and time of writing in nanoseconds of a file in one of ComfyUI's folders, `INPUT` or that of
-    a kind of model: a node whose file has another stamp is run anew. None for a file that is not there, and for a
-    name that comes by a link, which the server does not know before the node runs."""
+    """Path, size in bytes and time of writing in nanoseconds of a file; a node whose file has another stamp
+    is run anew.
+
+    folder  one of ComfyUI's: `INPUT`, or that of a kind of model
+    name    of the file
+
+    -> None for a file that is not there. None too for a name that comes by a link, which the server learns
+    only when the node runs.
+    """
     if name is None:
         return None
     find = (
@@ -144,8 +153,8 @@ def stamp(folder: str, name: str | None) -> tuple[str, int, int] | None:
 def _require_whole(
     held: Mapping[str, Tensor], model: torch.nn.Module, name: str, quantised: Set[str] | None = None
 ) -> None:
-    """ValueError unless a file's tensors are the model's parameters. Beside them may be what says how these layers
-    are quantised; nothing where core unpacks none."""
+    """ValueError unless a file's tensors are the model's parameters. Tensors that say how layers of
+    `quantised` are packed may stand beside them; None: core unpacks none."""
     wanted, plain = dict(model.named_parameters()), {}
     for key, value in held.items():
         packed = quantised is not None and key in wanted and key.removesuffix(".weight") in quantised
@@ -157,8 +166,8 @@ def _require_whole(
 
 
 def file_recipe(model: ModelPatcher) -> str | None:
-    """The recipe in the metadata of the last LoRA that core's loader put on the model, else of the file it
-    was read from by a loader of core's or ours."""
+    """The recipe that a model was trained for, by the metadata of the last LoRA that core's loader put on it.
+    Else by the file that a loader of core's or ours read it from."""
     lora = (model.get_attachment(LORA_METADATA) or {}).get(TRAINED_FOR)
     return lora or _own_recipe(model)
 

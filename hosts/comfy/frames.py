@@ -1,13 +1,15 @@
-"""Given frames (STIV): what a conditioning carries of them, a run in which every pass that carries them sees
-the clean pictures, the others the noised ones, and which ends in the clean ones, and the node half that puts
-them there.
+"""Given frames (STIV) in ComfyUI: what a conditioning carries of them, their part in a run, and the node
+half.
 
-Each in the hook that ComfyUI has for it:
-  OUTER_SAMPLE     conditioning becomes grids over the video, which ComfyUI crops with areas and slices with context windows
+Every pass that carries them sees the clean pictures, every other pass sees noise there, and the run ends in
+the clean ones. Each stage has the hook that ComfyUI has for it:
+
+  OUTER_SAMPLE     conditioning becomes grids over the video, which ComfyUI crops with areas and slices with
+                   context windows
   APPLY_MODEL      a pass that carries frames is shown them, and says of them what they are
   DIFFUSION_MODEL  with a clock of their own they have the timestep 0
-  PREDICT_NOISE    whatever guidance and its hooks made of them, they are what was given
-  OUTER_SAMPLE     and in the result, if it is clean: uni_pc stops a thousandth short of it
+  PREDICT_NOISE    they are what was given, whatever guidance and its hooks made of them
+  OUTER_SAMPLE     a clean result ends in them: uni_pc stops a thousandth short of it
 """
 
 from collections.abc import Sequence
@@ -28,8 +30,12 @@ from .wire import Conditioning
 
 @dataclass(frozen=True)
 class AttachedFrames:
-    """Given frames as they travel: latents (1, C, F, h, w) that stand on them, as the VAE made them; which
-    those are, (F,) bool; and their clock, of `core.controls.CLOCKS`."""
+    """Given frames as a conditioning carries them.
+
+    latent    (1, C, F, h, w) that stands on them, as the VAE made it
+    replaced  (F,) bool: the frames that are given
+    clock     of `core.controls.CLOCKS`
+    """
 
     latent: Tensor
     replaced: Tensor
@@ -37,15 +43,19 @@ class AttachedFrames:
 
     @property
     def given(self) -> GivenFrames:
-        """The same as the core has them."""
+        """Given frames in core's form."""
         return GivenFrames(self.latent, self.replaced, self.clock)
 
 
 @dataclass(frozen=True)
 class Frames(Rider):
-    """Given frames of one evaluation: clean latents (B, C, F, h, w) as the model sees them, where they stand
-    (B, 1, F, h, w), their clock, and with one of their own, once that is worked out, which frames are still,
-    (B, F) int64."""
+    """Given frames of one evaluation.
+
+    latent  (B, C, F, h, w), clean, as the model sees it
+    places  (B, 1, F, h, w), above 0 where frames are given
+    clock   of `core.controls.CLOCKS`
+    still   (B, F) int64, the frames at timestep 0; None until that is worked out, and with a shared clock
+    """
 
     latent: Annotated[Tensor, wire.GRID]
     places: Annotated[Tensor, wire.GRID]
@@ -76,7 +86,7 @@ class Frames(Rider):
 
     @classmethod
     def check(cls, conditions: Sequence[Options]) -> None:
-        """A frame can end in one picture only."""
+        """ValueError where conditions carry different frames: a frame can end in one picture only."""
         carried = [one for cond in conditions if (one := wire.of_conds(cls, cond)) is not None]
         for other in carried[1:]:
             pairs = ((carried[0].latent, other.latent), (carried[0].places, other.places))
@@ -103,15 +113,15 @@ class Frames(Rider):
             call.timestep = clock * (1 - self.still)
 
     def estimate(self, denoised: Tensor) -> Tensor:
-        """With the given frames in it; what stands behind the video's frames stays."""
+        """A clean estimate with the given frames in it. Frames behind the video's stay."""
         frames, places = self.latent.shape[2], self.places.to(denoised.device) > 0
         video = torch.where(places, self.latent.to(denoised), denoised[:, :, :frames])
         return video if denoised.shape[2] == frames else torch.cat([video, denoised[:, :, frames:]], dim=2)
 
 
 def attach(conditioning: Conditioning, given: GivenFrames) -> Conditioning:
-    """A copy that carries these frames beside those it has. ValueError where one is given already, or with
-    another clock."""
+    """A copy that carries these frames beside those it has. ValueError for a frame that is given twice, and
+    for two clocks."""
     return [
         [text, wire.onto(options, _joined(given, wire.read(AttachedFrames, options)))]
         for text, options in conditioning
@@ -132,7 +142,7 @@ def _joined(given: GivenFrames, before: AttachedFrames | None) -> AttachedFrames
 
 
 def length_of(latent: dict[str, Tensor], model: ModelPatcher) -> int:
-    """Pictures of a video latent; ValueError where it is not a video's, and for a model that is no Wan."""
+    """Pictures of a video latent. ValueError where it is not a video's, and for a model that is no Wan."""
     wan.require(model)
     return wan.geometry(model).pictures(wan.video_latent(latent, model).shape[2])
 
@@ -145,9 +155,11 @@ def replace_frames(
     latent: dict[str, Tensor],
     placed: Placed,
 ) -> tuple[list[ModelPatcher], Conditioning, Conditioning, dict[str, Tensor]]:
-    """Pictures onto the video. -> models, positive, negative, and the latent with the pictures in it, where a
-    run that begins below full noise finds them. Everything that may be refused is refused before anything is
-    encoded."""
+    """Put pictures onto the video. Everything that may be refused is refused before anything is encoded.
+
+    -> models, positive, negative, and the latent with the pictures in it: a run that begins below full noise
+    finds them there.
+    """
     for given, what in zip(models, ("model", "low_noise_model"), strict=False):
         wan.require(given, what)
         _require_frames(given, what, placed.clock)

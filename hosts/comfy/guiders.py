@@ -18,13 +18,13 @@ _NAMES = {CONDITIONED: "positive", MIDDLE: "middle", NULL: "negative"}
 
 
 class TableGuider(comfy.samplers.CFGGuider):
-    """Weighs the passes of a `core.guidance.Guidance` anew at every step."""
+    """A guider that weighs the passes of a `core.guidance.Guidance` anew at every step."""
 
     def set_guidance(self, guidance: Guidance) -> None:
         self._guidance = guidance
 
     def table(self, sigma: float) -> GuidanceTable:
-        """The passes at a noise level."""
+        """Passes and weights at a noise level."""
         return self._guidance.table(share_of(sigma, self.inner_model.model_sampling.percent_to_sigma))
 
     def predict_noise(self, x: Tensor, timestep: Tensor, model_options: dict = {}, seed: int | None = None):  # noqa: B006
@@ -41,8 +41,7 @@ class TableGuider(comfy.samplers.CFGGuider):
         return self._three(table, x, timestep, model_options)
 
     def _three(self, table: GuidanceTable, x: Tensor, timestep: Tensor, model_options: dict) -> Tensor:
-        """What `sampling_function` does, for three passes: hooks see the first and the last of them, as
-        ever."""
+        """Three passes, as `sampling_function` does two: hooks see the first and the last of them."""
         if "sampler_cfg_function" in model_options:
             raise ValueError(
                 "model carries a CFG function of another node (RescaleCFG, for one), which combines two passes; these scales make "
@@ -71,9 +70,11 @@ class TableGuider(comfy.samplers.CFGGuider):
 def table_guider(
     model: ModelPatcher, positive: Conditioning, negative: Conditioning, guidance: Guidance
 ) -> TableGuider:
-    """JIT-CFG or SIT-CFG: the null pass has neither the prompt nor the conditions (references, frames),
-    whatever `negative` carries; of references it has what `null_of` says. ValueError where model and
-    conditioning do not belong together."""
+    """A guider for JIT-CFG or SIT-CFG (STIV, arXiv 2412.07730, §3.3).
+
+    Its null pass has neither the prompt nor the conditions (references, frames), whatever `negative` carries.
+    Of references it has what `null_of` says. ValueError where model and conditioning do not belong together.
+    """
     given = {"positive": positive, "negative": negative}
     require_halves(model, {side: [options for _, options in words] for side, words in given.items()})
     guider = TableGuider(model)
@@ -98,7 +99,7 @@ def _tell_nothing_carried(positive: Conditioning) -> None:
 
 
 def null_of(negative: Conditioning, positive: Conditioning) -> Conditioning:
-    """The unconditional pass of guiders: `negative` without the conditions, but for what a rider has there of
+    """The null pass of guiders: `negative` without the conditions, but for what a rider has there of
     `positive`. Identities stay: the negative side carries the learned nobody."""
     carried = [options for _, options in positive]
     found = []
@@ -126,8 +127,8 @@ def carrying(text: Conditioning, conditions: Conditioning) -> Conditioning:
 
 
 def renorm_guidance(model: ModelPatcher, per_frame: bool) -> ModelPatcher:
-    """A clone whose guided velocity has the norm of the conditioned one (`core.guidance.renormed`), with any
-    guider and after the hooks that are there."""
+    """A clone whose guided velocity has the norm of the conditioned one (`core.guidance.renormed`). It works
+    with any guider, after the hooks that are there."""
 
     def renorm(args: dict) -> Tensor:
         x, sigma = args["input"], args["sigma"].reshape(-1, *[1] * (args["input"].ndim - 1))

@@ -1,6 +1,8 @@
-"""What a node gives in two halves, a patched model and conditioning, belongs together: a mark on the model
-says what was put there, and a half without the other is refused by name where we build or run a guider, and
-said in the log where core's samplers run it."""
+"""Nodes give in two halves, a patched model and conditioning; here is checked that both came.
+
+A mark on the model says what was put there. A half without the other is refused by name where we build or run
+a guider. Where core's samplers run it, the log says so.
+"""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,20 +19,20 @@ Sides = Mapping[str, Sequence[Options]]  # conditions of a run, by the side that
 
 
 def marked_with(model: ModelPatcher, kind: type[Rider]) -> ModelPatcher:
-    """The model itself, on which a rider of this kind is from now on said to be."""
+    """The model itself, marked as having a rider of this kind."""
     model.set_attachments(wire.HALVES, model.attachments.get(wire.HALVES, frozenset()) | {kind.name})
     return model
 
 
 def require_halves(model: ModelPatcher, sides: Sides, what: str = "") -> None:
-    """ValueError where conditions carry what was not put on the model, or the model has what the positive
-    ones do not carry; `what` names the input that holds both, as "guider: "."""
+    """ValueError where one half came without the other: conditions carry what was not put on the model, or
+    the positive ones lack what was. `what` names the input that holds both, as "guider: "."""
     for said in _apart(model, sides):
         raise ValueError(what + said)
 
 
 def tell_halves(model: ModelPatcher, sides: Sides) -> None:
-    """The same in the log, once for a run of core's samplers."""
+    """Log what `require_halves` would refuse, once for a run of core's samplers."""
     said = list(_apart(model, sides))
     if said:
         logger.warning("refvid: %s", "; and ".join(said))
@@ -43,7 +45,7 @@ def require_patched(model: ModelPatcher, kind: type[Rider], side: str) -> None:
 
 
 def _apart(model: ModelPatcher, sides: Sides) -> Iterator[str]:
-    """What is wrong, in words."""
+    """Messages of what is wrong."""
     for kind in kinds():
         there = [side for side, conditions in sides.items() if _carried(kind, conditions)]
         if there and not _takes(model, kind):
@@ -67,7 +69,7 @@ def _carried(kind: type[Rider], conditions: Sequence[Options]) -> bool:
 
 
 def _takes(model: ModelPatcher, kind: type[Rider]) -> bool:
-    """Whether what conditions carry would act. Any of our nodes lets the model read all that conditions
+    """True where what conditions carry would act. Any of our nodes lets the model read all that conditions
     carry."""
     hooked = bool(model.wrappers.get(WrappersMP.DIFFUSION_MODEL, {}).get(wire.PACK))
     return hooked and kind.takes(model)

@@ -1,5 +1,5 @@
-"""Identities (Slot-ID): what a conditioning carries of them, their tokens behind the text, and the node half
-that puts them there."""
+"""Identities (Slot-ID) in ComfyUI: what a conditioning carries of them, their tokens behind the text, and the
+node half."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -26,13 +26,13 @@ from .wire import Conditioning
 
 @dataclass(frozen=True)
 class AttachedIdentities:
-    """Identities as they travel.
+    """Identities as a conditioning carries them.
 
     tokens   (1, n, C) of each, read behind the text
-    bound    of each: how many they are, the weight of their keys, and whether a phrase names it
+    bound    of each: number of tokens, weight of their keys, and whether a phrase names it
     reach    (F or 1, h or 1, w or 1) bool of each: cells of the video that read it
     phrases  states (1, p, text width) of the words that name each of those that are named
-    adapter  the fingerprint of the adapter that read them; none where a version before it was kept saved them
+    adapter  fingerprint of the adapter that read them; empty in files of versions that did not keep it
     """
 
     tokens: tuple[Tensor, ...]
@@ -44,9 +44,13 @@ class AttachedIdentities:
 
 @dataclass(frozen=True)
 class People(Rider):
-    """Identities of one evaluation: tokens (B, n, C) of all, how each is bound, phrases (B, p, text width) of
-    those that are named, and the cells (B, 1, F, h, w) int64 that read each, which are gone when it is worked
-    out who reads what."""
+    """Identities of one evaluation.
+
+    tokens   (B, n, C) of all
+    bound    how each is bound
+    phrases  (B, p, text width) of those that are named
+    cells    (B, 1, F, h, w) int64, bit k where identity k is read; None once it is worked out who reads what
+    """
 
     tokens: Tensor
     bound: Annotated[tuple[Bound, ...], wire.CONSTANT]
@@ -90,7 +94,8 @@ class People(Rider):
         return replace(left, behind_text=(*evaluation.behind_text, mine))
 
     def embed_text(self, inside: Inside) -> Tensor:
-        """Tokens, each with the mean of its phrase's words added, embedded as the text is (our choice)."""
+        """Tokens of the identities, each with the mean of its phrase's words added, embedded as the text is
+        [choice: phrase-mean-on-identity]."""
         weighed = inside.text is not None and inside.text.bias is not None
         if self.cells is not None or (any(one.strength != 1 for one in self.bound) and not weighed):
             raise past_apply_model()
@@ -136,9 +141,10 @@ def apply_identity(
     identity: Identity, strength: float = 1.0, parts: str = "both", phrase: Tensor | None = None,
     region: Tensor | None = None, latent: dict[str, Tensor] | None = None,
 ) -> tuple[list[ModelPatcher], Conditioning, Conditioning]:  # fmt: skip
-    """The models with the adapter's LoRA, and conditioning that carries the identity: in the positive after
-    those it has, in the negative as the learned nobody. Strength 0 gives everything back as it came.
-    Everything that may be refused is refused first.
+    """Put an identity on models and conditioning. Everything that may be refused is refused first.
+
+    The models get the adapter's LoRA. The positive carries the identity after those it has, the negative the
+    learned nobody. Strength 0 gives everything back as it came.
 
     phrase  states (1, S, text width) of the words that name this person, from the model's text encoder
     region  (H, W) or (pictures, H, W), where in the video of `latent` the identity is read
@@ -166,8 +172,8 @@ def apply_identity(
 
 
 def phrase_states(states: Tensor) -> Tensor:
-    """States (1, S, C) of a phrase alone, without the padding, which is zero, and without the closing token.
-    ValueError where nothing is left."""
+    """States (1, S, C) of a phrase alone, without padding (which is zero) and the closing token. ValueError
+    where nothing is left."""
     spoken = states[:, states[0].ne(0).any(-1)][:, :-1]
     if not spoken.shape[1]:
         raise ValueError("phrase has no words; name the person as the prompt does, or leave it empty")

@@ -1,4 +1,4 @@
-"""What a patched model and its conditioning would do, without running it."""
+"""Inspection of a patched model and its conditioning: what they would do, without running them."""
 
 from __future__ import annotations
 
@@ -24,9 +24,11 @@ from .rivals import ComfyAttentionNeed, choose_comfy_attention
 def inspect_comfy_references(
     model: ModelPatcher, conditioning: wire.Conditioning, latent: dict[str, Tensor], vae=None
 ) -> tuple[Inspection, list[Tensor]]:
-    """The references of a conditioning, as this model would run them on this latent; and their pictures (H,
-    W, 3) as the VAE gives them back, or without one their masks. ValueError where there are none, or the
-    model would leave them out."""
+    """Inspect the references of a conditioning, as this model would run them on this latent.
+
+    -> the inspection, and their pictures (H, W, 3): as the VAE gives them back, or without a VAE their masks.
+    ValueError where there are none, and where the model would leave them out.
+    """
     wan.require(model)
     for kind in kinds():
         if kind.unseen is not None and any(kind.carried(options) for _, options in conditioning):
@@ -59,7 +61,7 @@ def inspect_comfy_references(
 
 
 def _choice(model: ModelPatcher, name: str, layout: Layout, now: Turn, samples: Tensor) -> PathChoice:
-    """Of a race what is known: nothing is timed here."""
+    """The attention path for what acts now. A race that was held is known; nothing is timed here."""
     override = model.model_options["transformer_options"].get(OVERRIDE)
     count = now.count(layout)
     device = comfy.model_management.get_torch_device()
@@ -69,7 +71,7 @@ def _choice(model: ModelPatcher, name: str, layout: Layout, now: Turn, samples: 
 
 
 def _memory(model: ModelPatcher, shape, tokens: int) -> tuple[float, float]:
-    """What ComfyUI itself expects, for one evaluation of both passes."""
+    """Bytes that ComfyUI expects for one evaluation of both passes: with the tokens, and without."""
     handler = model.model_options.get(wire.WINDOWS)
     wide = [shape[0] * 2, *shape[1:]]
     more = with_tokens(wide, tokens, wan.geometry(model), handler)

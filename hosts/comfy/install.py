@@ -1,13 +1,14 @@
 """The pack's hooks on ComfyUI's own Wan, through ModelPatcher alone. They loop over the riders that are
 registered.
 
-A run goes through five stages, each in the hook that ComfyUI has for it:
+A run goes through these stages, each in the hook that ComfyUI has for it:
+
   OUTER_SAMPLE      plain conditioning becomes `model_conds`, which ComfyUI batches, repeats, crops and moves
   PREPARE_SAMPLING  the added tokens enter the memory estimate
   APPLY_MODEL       what riders do at this step is worked out, outside of what may be compiled
-  DIFFUSION_MODEL   their parts become tokens with positions; those that may not be seen are left out
-  every block       video and its tail, text and what stands behind it are joined inside the block only (`blocks`)
-and PREDICT_NOISE: riders see the guided estimate.
+  DIFFUSION_MODEL   their parts become tokens with positions; tokens that nobody may see are left out
+  every block       the tail joins the video, identities join the text, inside the block only (`blocks`)
+  PREDICT_NOISE     riders see the guided estimate
 """
 
 from functools import partial
@@ -28,7 +29,7 @@ from .tail import tail_rule, text_rule
 
 
 def install(model: ModelPatcher, kind: type[Rider]) -> ModelPatcher:
-    """A clone in which conditioning takes effect that carries any rider, marked with the one it is for."""
+    """A clone in which the conditioning of every rider takes effect, marked with the kind that it is for."""
     model = marked_with(model.clone(), kind)
     if model.wrappers.get(WrappersMP.DIFFUSION_MODEL, {}).get(wire.PACK):
         return model
@@ -71,7 +72,8 @@ def _outer_sample(executor, noise, latent_image, sampler, sigmas, mask=None, cal
 
 
 def model_conds(cond: Options, model: ModelPatcher, grid: tuple[int, ...]) -> dict[str, Any]:
-    """What the evaluations of one condition need, for a video latent of grid (frames, rows, columns)."""
+    """Conditions that the evaluations of one condition need. grid: (frames, rows, columns) of the video
+    latent."""
     found = {}
     for kind in kinds():
         found |= kind.model_conds(cond, model)
@@ -91,20 +93,20 @@ def _prepare_sampling(executor, model, noise_shape, conds, *args, **kwargs):
 
 
 def parts_of(cond: Options) -> list[Rider]:
-    """The riders that a condition of a run has for its evaluations."""
+    """Riders that a condition of a run has for its evaluations."""
     return [part for kind in kinds() if (part := wire.of_conds(kind, cond)) is not None]
 
 
 def with_tokens(noise_shape, tokens: int, geometry: Geometry, windows) -> list[float]:
-    """A latent's shape whose area counts these tokens too, by their cells: the estimate is proportional to
-    the area. The width takes them, as context windows shorten the frames."""
+    """A latent's shape whose area counts these tokens too, by their cells: the memory estimate is
+    proportional to the area. The width takes them, since context windows shorten the frames."""
     *outer, frames, rows, columns = noise_shape
     shown = frames if windows is None else min(frames, windows.context_length)
     return [*outer, frames, rows, columns + geometry.patch**2 * tokens / (shown * rows)]
 
 
 def _riders(arguments: dict[str, Any]) -> list[Rider]:
-    """Those of an evaluation, whose arguments are taken out."""
+    """Riders of an evaluation; its arguments lose what is theirs."""
     found = [wire.unpack(kind, arguments) for kind in kinds()]
     return [part for part in found if part is not None]
 

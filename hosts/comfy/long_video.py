@@ -1,4 +1,4 @@
-"""One segment of a long video, ready to be sampled."""
+"""Long video in ComfyUI: one segment, ready to be sampled."""
 
 import torch
 from comfy.model_patcher import ModelPatcher
@@ -19,9 +19,12 @@ def between(
     pair: Tensor,
     clock: str,
 ) -> tuple[list[ModelPatcher], Conditioning, Conditioning, dict[str, Tensor]]:
-    """Two neighbouring key frames (2, H, W, 3) in the segment between them -> models, positive, negative,
-    latent. ValueError for pictures that are no whole number of tokens, for a model that is no Wan, and as
-    `replace_frames` says."""
+    """Put two neighbouring key frames (2, H, W, 3) on the segment between them. -> models, positive,
+    negative, latent.
+
+    ValueError for pictures that are no whole number of tokens, for a model that is no Wan, and as
+    `replace_frames` says.
+    """
     wan.require(models[0])
     geometry, (height, width) = wan.geometry(models[0]), pair.shape[1:3]
     if height % geometry.token or width % geometry.token:

@@ -18,7 +18,7 @@ from .wire import Conditioning
 
 @dataclass(frozen=True)
 class AttachedImage:
-    """Of a condition that carries such a video. blank: the image features of the model are zero."""
+    """The mark of a condition that carries a grey video. blank: the model's image features are zero."""
 
     blank: bool
 
@@ -26,8 +26,8 @@ class AttachedImage:
 def on_grey(
     model: ModelPatcher, sides: tuple[Conditioning, Conditioning], vae, samples: Tensor
 ) -> tuple[Conditioning, Conditioning]:
-    """Conditions of a model, as they are or, for a masked input, with a grey video of the latent's size
-    (Wan-I2V pads so, Saber draws it grey). ValueError where they carry a start image."""
+    """Conditions of a model, for a masked input with a grey video of the latent's size; else as they are.
+    Wan-I2V pads with grey, Saber draws it grey. ValueError where they carry a start image."""
     geometry = wan.geometry(model)
     if wan.input_channels(model) == geometry.channels:
         return sides
@@ -65,8 +65,7 @@ def require_input(models: list[ModelPatcher], recipe: Recipe) -> None:
 
 
 def _grey_video(vae, samples: Tensor, geometry: Geometry) -> dict[str, Tensor]:
-    """The condition part of the video itself: an unknown grey video, as Wan-I2V pads (Saber draws it
-    grey)."""
+    """Condition channels of the video itself: an unknown grey video, as Wan-I2V pads."""
     (frames, rows, columns), stride = samples.shape[2:], geometry.stride
     grey = torch.full((geometry.pictures(frames), rows * stride, columns * stride, 3), 0.5)
     return {

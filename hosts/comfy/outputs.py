@@ -15,9 +15,12 @@ _DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
 def new_file(prefix: str, ending: str, what: str) -> Path:
-    """A file that is not there yet, `prefix` and a number below the output folder, as core's Save nodes number theirs; its
-    folder is made. ValueError, which names the input `what`, for what is no name of a file on every system, and for one
-    that lies elsewhere."""
+    """A path that is not there yet: `prefix` and a number below the output folder, as core's Save nodes
+    number theirs. Its folder is made.
+
+    ValueError, which names the input `what`, for a name that some system cannot have, and for one outside the
+    output folder.
+    """
     needed = _needed(prefix.replace("\\", "/"))
     if needed is not None:
         raise ValueError(f"{what} is {reprlib.repr(prefix)}; needed {needed}")
@@ -28,7 +31,7 @@ def new_file(prefix: str, ending: str, what: str) -> Path:
 
 
 def _needed(prefix: str) -> str | None:
-    """What a prefix lacks, or None."""
+    """The words for what a prefix lacks, or None."""
     *folders, name = posixpath.normpath(prefix).split("/")
     if _ODD.search(prefix):
         return 'a name without control characters and < > : " | ? *'

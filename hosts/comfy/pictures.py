@@ -1,4 +1,4 @@
-"""IMAGE and MASK to references."""
+"""References from ComfyUI's IMAGE and MASK."""
 
 import torch
 from torch import Tensor
@@ -8,15 +8,19 @@ from ...core.recipes import GREY
 from ...core.references import Reference, make_reference
 
 MASK_SENSES = ("subject", "background")
-# Load Image's mask for a picture without transparency has this size and is all zero, whatever the picture's size.
+# Load Image's mask for a picture without transparency has this size and is all zero, whatever the picture's.
 PLACEHOLDER = (64, 64)
 
 
 def make_references(
     image: Tensor, mask: Tensor | None, marks: str, controls: Controls, region: Tensor | None = None
 ) -> list[Reference]:
-    """image (K, H, W, 3 or 4), mask (K or 1, H, W) of the subject or the background -> K references, which all act in
-    the same region (1 or frames, H', W') of the video."""
+    """References (K of them) from a batch of pictures, with the same controls and region.
+
+    image   (K, H, W, 3 or 4) in [0, 1]
+    mask    (K or 1, H, W); `marks` says whether it is of the subject or of the background
+    region  (1 or frames, H', W') of the video, where they act
+    """
     masks = None if mask is None else _subject_masks(image, mask, marks)
     return [
         make_reference(
@@ -43,5 +47,5 @@ def _says_nothing(mask: Tensor) -> bool:
 
 
 def preview(references: list[Reference]) -> Tensor:
-    """(K, H, W, 3): the pictures with their ground filled grey; they come from one batch, so sizes agree."""
+    """Pictures (K, H, W, 3) with their background grey. They come from one batch, so sizes agree."""
     return torch.stack([r.picture * r.mask[..., None] + GREY * (1 - r.mask[..., None]) for r in references])

@@ -1,5 +1,7 @@
-"""Quantised model files as core unpacks them: it drops a scale that belongs to no layer it unpacks, without an error,
-and a video of noise is what is left."""
+"""Quantised model files, checked as core unpacks them.
+
+Core drops a scale that belongs to no layer it unpacks, without an error. What is left is a video of noise.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,8 +25,8 @@ MOST_MARK = 1 << 12  # bytes of JSON
 def quantised_layers(
     path: str, what: str, held: Mapping[str, Tensor], metadata: dict[str, str], name: str
 ) -> set[str]:
-    """The layers of a file that core unpacks. `held`: its tensors by their bare names. ValueError for a format
-    that core does not know, a layer without a scale, and a scale without a layer."""
+    """The layers of a file that core unpacks. `held`: its tensors by their bare names. ValueError for a
+    format that core does not know, a layer without a scale, and a scale without a layer."""
     formats = _formats(path, what, held, metadata, name)
     for layer, one in formats.items():
         if one not in QUANT_ALGOS:
@@ -46,8 +48,8 @@ def quantised_layers(
 
 
 def require_packed(key: str, came: Tensor, needed: Tensor, name: str) -> None:
-    """ValueError where a quantised weight has another shape than the layer's; of whole numbers also half of its
-    columns, two numbers a byte."""
+    """ValueError where a quantised weight has another shape than the layer's. Whole numbers may have half of
+    its columns: two numbers a byte."""
     packed = not came.is_floating_point() and came.shape == (*needed.shape[:-1], needed.shape[-1] // 2)
     if came.shape != needed.shape and not packed:
         raise ValueError(
@@ -58,7 +60,7 @@ def require_packed(key: str, came: Tensor, needed: Tensor, name: str) -> None:
 def _formats(
     path: str, what: str, held: Mapping[str, Tensor], metadata: dict[str, str], name: str
 ) -> dict[str, Any]:
-    """By layer, what it says its format is: where core looks for it."""
+    """The format that each layer names, from where core looks for it."""
     formats = {}
     if QUANTISED_METADATA in metadata:
         layers = read_object(metadata, QUANTISED_METADATA, name).get("layers")

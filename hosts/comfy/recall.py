@@ -1,8 +1,10 @@
-"""Keys and values of references that read only themselves, kept over the steps of a run: with a timestep of
-their own nothing about them changes, so later steps need neither their tokens nor their queries.
+"""Keys and values of references that read only themselves, kept over the steps of a run.
 
-Kept for the conditions of one batch together, by ComfyUI's own names for them. Not where it would not be
-exact: hooks that change weights over steps, references that come and go, regions, and compiled models."""
+With a timestep of their own nothing about such references changes, so later steps need neither their tokens
+nor their queries. They are kept for the conditions of one batch together, by ComfyUI's own names for these.
+They are not kept where it would not be exact: hooks that change weights over steps, references that come and
+go, regions, and compiled models.
+"""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,20 +20,20 @@ from .families.wan import RAN
 
 @dataclass
 class KeptBlocks:
-    """Keys and values (B, R, C) of the references by block."""
+    """Keys and values (B, R, C) of the references, by block."""
 
     blocks: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
 
 class Store:
-    """What a run keeps, by the conditions of a batch. No dict: ComfyUI copies those at every step."""
+    """Keys and values of a run, by the conditions of a batch. No dict: ComfyUI copies those at every step."""
 
     def __init__(self):
         self.kept: dict[tuple, KeptBlocks] = {}
 
 
 def kept_for(options: dict[str, Any], layout: Layout, rule: Rule, x: Tensor) -> KeptBlocks | None:
-    """Where this batch's keys and values are kept; None where they may not be."""
+    """The place for this batch's keys and values; None where they may not be kept."""
     store, names = options.get(wire.RECALL), options.get("uuids")
     if store is None or names is None or torch.compiler.is_compiling() or not layout.constant:
         return None
@@ -42,7 +44,7 @@ def kept_for(options: dict[str, Any], layout: Layout, rule: Rule, x: Tensor) -> 
 
 @dataclass(frozen=True)
 class Recording:
-    """References' rule in one block, which also keeps the keys and values of their `count` tokens."""
+    """The references' rule in one block, which also keeps the keys and values of their `count` tokens."""
 
     rule: Rule
     kept: KeptBlocks
@@ -58,7 +60,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class Recalling:
-    """Attention of the video's tokens over themselves and what is kept of one block."""
+    """Attention of the video's tokens over themselves and the kept keys of one block."""
 
     rule: Rule
     kept: tuple[Tensor, Tensor]
@@ -72,14 +74,14 @@ class Recalling:
 
 @dataclass(frozen=True)
 class Recalled:
-    """References of an evaluation that are all known: nothing travels beside the video, whose tokens all see
-    them."""
+    """A tail whose keys and values are all known: no token travels behind the video, and all of its tokens
+    see them."""
 
     kept: KeptBlocks
     rule: Rule
 
     def rule_of(self, options: dict[str, Any]) -> Recalling:
-        """For one block."""
+        """The rule of one block."""
         return Recalling(replace(self.rule, groups=None), self.kept.blocks[options[RAN]])
 
     def unread(self, reading, options: dict[str, Any]):

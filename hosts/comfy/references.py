@@ -1,5 +1,5 @@
-"""References: what a conditioning carries of them, their tokens behind the video, and the node half that puts
-them there."""
+"""References in ComfyUI: what a conditioning carries of them, their tokens behind the video, and the node
+half."""
 
 import logging
 from collections.abc import Sequence
@@ -33,16 +33,16 @@ _told: set[str] = set()
 
 @dataclass(frozen=True)
 class AttachedReferences:
-    """References as they travel.
+    """References as a conditioning carries them.
 
     recipe     its name
     latents    (1, C, 1, h, w) of each, as the VAE made them
     masks      (H, W) of each in [0, 1], prepared
     controls   of each
     reach      (F or 1, h or 1, w or 1) bool of each: cells of the video latent that it acts on
-    attention  which attention runs
-    zero       they are there with zero latents
-    null_pass  a word of `NULL_PASSES` for each; none where all are the first
+    attention  that is asked for, by name
+    zero       whether their latents are zeros in their places
+    null_pass  a word of `NULL_PASSES` for each; None where all are the first
     """
 
     recipe: str
@@ -60,11 +60,12 @@ class AttachedReferences:
 
     @property
     def null_words(self) -> tuple[str, ...]:
-        """What guiders' null pass has of each, as it was said."""
+        """Words of `NULL_PASSES`, one for each reference, as they were asked for."""
         return (AS_RECIPE,) * len(self.latents) if self.null_pass is None else self.null_pass
 
     def null_passes(self) -> list[str]:
-        """The same: "keep", "drop" or "zero". ValueError for other words, or of another number."""
+        """Null passes, one for each reference: "keep", "drop" or "zero". ValueError for other words, or
+        another number of them."""
         said, recipe = self.null_words, recipe_named(self.recipe)
         if len(said) != len(self.latents) or not set(said) <= set(NULL_PASSES):
             raise ValueError(
@@ -74,17 +75,22 @@ class AttachedReferences:
         return [recipe.guider_null if null == AS_RECIPE else null for null in said]
 
     def chosen(self, which: Sequence[int]) -> "AttachedReferences":
-        """Some of them."""
+        """A copy with some of the references."""
         lists = {name: tuple(getattr(self, name)[index] for index in which) for name in EACH}
         return replace(self, null_pass=tuple(self.null_words[index] for index in which), **lists)
 
 
 @dataclass(frozen=True)
 class References(Rider):
-    """References of one evaluation: inputs of the patch embedding (B, channels, 1, h, w). The rest is what
-    they put behind the video: kept tokens (B, n), layout, log of the shares that soft masks cover (B, n),
-    cells (B, 1, F, h, w) int64 that each acts on, and the attention that is asked for; it is gone when that
-    is worked out."""
+    """References of one evaluation. All but `inputs` is gone once their streams stand behind the video.
+
+    inputs     of the patch embedding, (B, channels, 1, h, w) each
+    keep       (B, n) int64, the tokens that are kept
+    layout     of their streams
+    soft       (B, n), log of the shares that soft masks cover
+    cells      (B, 1, F, h, w) int64, bit k where reference k acts
+    attention  that is asked for, by name
+    """
 
     inputs: tuple[Tensor, ...]
     keep: Tensor | None = None
@@ -119,8 +125,11 @@ class References(Rider):
 
     @classmethod
     def null(cls, options: Options, positive: Sequence[Options]) -> Options:
-        """Without references, but for those of `positive` that their null pass keeps, or has at zero latents;
-        where one of them is zero, all that are left are, as in the negative that core's samplers get."""
+        """A condition of the null pass: without references, but for those of `positive` that stay there.
+
+        References whose null pass keeps them stay, and those whose null pass has zero latents. One zero makes
+        all that stay zero, as in the negative that core's samplers get.
+        """
         bare = wire.without(AttachedReferences, options)
         given = next((one for of in positive if (one := wire.read(AttachedReferences, of))), None)
         nulls = [] if given is None else given.null_passes()
@@ -131,7 +140,7 @@ class References(Rider):
 
     @classmethod
     def tell_scale(cls, positive: Sequence[Options]) -> None:
-        """The null pass of references that it keeps is the pass that an image scale compares it with."""
+        """Log where the null pass keeps all references: an image scale then compares it with itself."""
         carried = [one for of in positive if (one := wire.read(AttachedReferences, of))]
         if carried and all(null == "keep" for one in carried for null in one.null_passes()):
             logger.warning(
@@ -161,8 +170,8 @@ class References(Rider):
 
 
 def attach(conditioning: Conditioning, added: AttachedReferences, null_pass: str = AS_RECIPE) -> Conditioning:
-    """A copy that carries these references after those it has, and what guiders' null pass has of them
-    (`NULL_PASSES`). ValueError on another recipe, or too many."""
+    """A copy that carries these references after those it has. `null_pass` (`NULL_PASSES`): what guiders'
+    null pass has of them. ValueError on another recipe, or too many."""
     return [[text, _appended(options, added, null_pass)] for text, options in conditioning]
 
 
@@ -190,7 +199,7 @@ def _appended(options: Options, added: AttachedReferences, null_pass: str) -> Op
 
 @dataclass(frozen=True)
 class Applied:
-    """What ApplyReferences gives back."""
+    """The result of `apply_references`: patched models, and conditioning that carries the references."""
 
     model: ModelPatcher
     low_noise_model: ModelPatcher | None
@@ -210,10 +219,13 @@ def apply_references(
     null_pass: str = AS_RECIPE,
     attention: str = ANY_ATTENTION,
 ) -> Applied:
-    """Everything that may be refused is refused before anything is encoded. Without an active reference the
-    inputs come back as they are, so that nothing of the graph changes. `null_pass` (`NULL_PASSES`) is what
-    the negative has of them, and what the null pass of our guiders has, where it is not the recipe's to
-    say."""
+    """Put references on models and conditioning. Everything that may be refused is refused before anything is
+    encoded.
+
+    Without an active reference the inputs come back as they are, so nothing of the graph changes. `null_pass`
+    (`NULL_PASSES`) says what the negative has of them, and what our guiders' null pass has, where it is not
+    left to the recipe.
+    """
     models = [model] if low_noise_model is None else [model, low_noise_model]
     for given, what in zip(models, ("model", "low_noise_model"), strict=False):
         wan.require(given, what)
@@ -247,7 +259,7 @@ def _zeroed(options: Options) -> Options:
 
 
 def _recipe(name: str, model: ModelPatcher) -> Recipe:
-    """The recipe to use; says once per recipe where the model's file does not claim to be trained for it."""
+    """The recipe to use. Logs once per recipe where the model's file does not claim to be trained for it."""
     trained = file_recipe(model)
     recipe = choose_recipe(name, trained)
     if trained is None and recipe.name not in _told:

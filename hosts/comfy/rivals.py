@@ -1,4 +1,5 @@
-"""Which attention runs references: what the host offers for it, and the races between those that say the same."""
+"""The attention that runs references: paths that ComfyUI offers, and races between those that give the same
+result."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,8 +37,14 @@ COMFY_VERDICTS = Verdicts(lambda: Path(folder_paths.get_user_directory()) / _FOL
 
 @dataclass(frozen=True)
 class ComfyAttentionNeed:
-    """One evaluation of a model (a `BaseModel`) with references: their layout and what they do now, rows of the batch,
-    tokens of which the last `references` are theirs, and the override that other packs have set."""
+    """One evaluation of a model with references, for which an attention path is chosen.
+
+    model               a `BaseModel`
+    layout, now         of the references, and what they do at this step
+    batch               number of rows
+    tokens, references  number of tokens in all, of which the last are the references'
+    override            that other packs have set
+    """
 
     model: Any
     layout: Layout
@@ -57,10 +64,10 @@ class ComfyAttentionNeed:
 
 
 def choose_comfy_attention(asked: ComfyAttentionNeed, name: str, hold: bool = True) -> PathChoice:
-    """The path that runs, and why; `hold` False: no race is held for it.
+    """The path that runs, and why. `hold` False: no race is held for it.
 
-    No race either where another pack has set an override, which may do more than attention and is called as ever; nor
-    where references' keys are kept over the steps (`recall`), for which the host's attention has to run.
+    Two more cases hold no race. An override of another pack may do more than attention, and is called as
+    ever. Keys of references that are kept over the steps (`recall`) need the host's attention.
     """
     now, override = asked.now, asked.override
     dtype = asked.model.get_dtype_inference()
@@ -81,7 +88,8 @@ def _contest(call: AttentionCall, override: Callable | None) -> Contest:
 
 
 def _name(kernel: Any) -> str:
-    """Of a function, or of what a partial one or an object is made by: their names are not unique."""
+    """The name of a function, or of what a partial one or an object is made by: their own names are not
+    unique."""
     named = kernel if hasattr(kernel, "__qualname__") else getattr(kernel, "func", type(kernel))
     return f"{named.__module__}.{getattr(named, '__qualname__', type(named).__qualname__)}"
 

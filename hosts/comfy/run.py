@@ -23,7 +23,7 @@ class SamplerRun:
 
     @property
     def conditions(self) -> list[dict[str, Any]]:
-        """All of the run, of every side."""
+        """Conditions of the run, of all sides."""
         return [cond for conds in self.guider.conds.values() for cond in conds]
 
     @property
@@ -33,15 +33,15 @@ class SamplerRun:
 
     @property
     def seed(self) -> int | None:
-        """As core passes it: last, after whether a progress bar is wanted."""
+        """The seed. Core passes it last, after whether a progress bar is wanted."""
         return self.named.get("seed", self.rest[1] if len(self.rest) > 1 else None)
 
     def video(self) -> Tensor:
-        """The video's noise (B, C, F, h, w)."""
+        """Noise of the video (B, C, F, h, w)."""
         noise = self.latents[0]
         return comfy.utils.unpack_latents(noise, self.named["latent_shapes"])[0] if self.nested else noise
 
     def through(self, executor: Callable) -> Any:
-        """Its samples, by core's own run or the wrapper behind this one."""
+        """Run core's sampler, or the wrapper behind this one. -> samples."""
         given = (*self.latents, self.sampler, self.sigmas, self.mask, self.callback, *self.rest)
         return executor(*given, **self.named)

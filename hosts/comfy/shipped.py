@@ -1,8 +1,9 @@
-"""What the pack ships, where ComfyUI looks for it: its models are offered, its samples lie among the inputs.
+"""Models and samples that the pack ships, where ComfyUI looks for them.
 
-Models stay in the pack. Their folders come after every folder of the user's, so that a file of the user's with the
-same name is the one that is loaded, and what saves or downloads models, into the first folder of a kind, never writes
-here. Samples are copied: Load Image and Load Video look into one folder, and follow no link that leads out of it.
+Models stay in the pack. Their folders come after every folder of the user's, so a user's file of the same
+name is the one that is loaded. Whatever saves or downloads models writes into the first folder of a kind,
+never here. Samples are copied: Load Image and Load Video look into one folder, and follow no link that leads
+out of it.
 """
 
 import logging
@@ -19,14 +20,15 @@ DEMO = Path(__file__).parents[2] / "demo"
 
 
 def offer_models() -> None:
-    """Register each folder below `demo/models`, named as ComfyUI names its kind, behind those that are there."""
+    """Register each folder below `demo/models`, named as ComfyUI names its kind, behind those that are
+    there."""
     for folder in sorted({file.parent for file in DEMO.glob("models/*/*.safetensors")}):
         folder_paths.add_model_folder_path(folder.name, str(folder))
 
 
 def lay_out_samples() -> None:
-    """Copy what is missing of `demo/samples` into ComfyUI's input folder. A name that is taken stays as it is,
-    whatever it is; where nothing can be written, a warning says what to do."""
+    """Copy what is missing of `demo/samples` into ComfyUI's input folder. A name that is taken stays as it
+    is. A folder that cannot be written gives a warning that says what to do."""
     inputs = Path(folder_paths.get_input_directory())
     wanted = [(sample, inputs / sample.name) for sample in sorted(DEMO.glob("samples/refvid_*"))]
     try:

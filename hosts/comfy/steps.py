@@ -1,4 +1,4 @@
-"""Denoising steps in KSampler (Advanced)'s words, for any guider."""
+"""Denoising steps for any guider, in the words of KSampler (Advanced)."""
 
 import logging
 from dataclasses import dataclass
@@ -51,8 +51,11 @@ WITH_HISTORY = frozenset(
 
 @dataclass(frozen=True)
 class Finished:
-    """What a guider made, so that a list of runs of which one failed does not begin anew: ComfyUI keeps the guiders of the others, and
-    forgets what they made. A guider whose model, conditioning or scale was changed is another one."""
+    """A finished run, left on its guider, so that a list of runs of which one failed does not begin anew.
+
+    ComfyUI keeps the guiders of the others, and forgets what they made. A guider whose model, conditioning or
+    scale was changed is another one.
+    """
 
     asked: tuple
     latent: dict[str, Tensor]
@@ -65,7 +68,8 @@ class Finished:
 
 @dataclass(frozen=True)
 class StepRange:
-    """Steps start…end of a schedule of `steps`, in KSampler (Advanced)'s words. ValueError for a range without a step."""
+    """Steps start…end of a schedule of `steps`, in the words of KSampler (Advanced). ValueError for a range
+    without a step."""
 
     steps: int
     sampler_name: str
@@ -81,7 +85,7 @@ class StepRange:
             )
 
     def sigmas(self, model: ModelPatcher) -> Tensor:
-        """The noise levels of the range. ValueError where it begins behind the schedule."""
+        """Noise levels of the range. ValueError where it begins behind the schedule."""
         schedule = comfy.samplers.KSampler(
             model, self.steps, torch.device("cpu"), self.sampler_name, self.scheduler, denoise=1.0
         ).sigmas
@@ -104,8 +108,8 @@ class StepRange:
 def denoise_steps(
     guider: comfy.samplers.CFGGuider, latent: dict[str, Tensor], part: StepRange, seed: int, add_noise: bool
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Run a part of a schedule. -> (latent, its clean estimate at the last step). ValueError where the guider's model and conditioning do
-    not belong together."""
+    """Run a part of a schedule. -> (latent, its clean estimate at the last step). ValueError where the
+    guider's model and conditioning do not belong together."""
     require_halves(guider.model_patcher, getattr(guider, "original_conds", {}), "guider: ")
     sigmas = part.sigmas(guider.model_patcher)
     samples = comfy.sample.fix_empty_latent_channels(
@@ -141,8 +145,8 @@ def _noise(samples: Tensor, seed: int, batch_index, add_noise: bool) -> Tensor:
 
 
 def _video(shown, samples) -> Tensor:
-    """The video of what a sampler shows of a latent: between two ranges of an edit that is nested with semantic tokens, and
-    an older ComfyUI (0.30) shows it packed."""
+    """The video of what a sampler shows of a latent. Between two ranges of an edit it is nested with semantic
+    tokens; an older ComfyUI (0.30) shows it packed."""
     if getattr(shown, "is_nested", False):
         return shown.unbind()[0]
     if getattr(samples, "is_nested", False):

@@ -1,7 +1,9 @@
-"""From what riders put behind the video and behind the text to what the module is given: which tokens act at
-this noise level, and who sees whom. Worked out before the module, which torch.compile may hold: core's node
-drops its guards on transformer_options, while arguments are guarded, so a step that differs in more than
-values is compiled for itself."""
+"""The tail of an evaluation, from what riders put behind the video and the text: which tokens act now, and
+who sees whom.
+
+It is worked out before the module, which torch.compile may hold. Core's compile node drops guards on
+transformer_options but guards arguments. So a step that differs in more than values is compiled for itself.
+"""
 
 from functools import reduce
 from typing import Any
@@ -20,8 +22,11 @@ from .rivals import ComfyAttentionNeed, choose_comfy_attention
 
 
 def tail_rule(evaluation: Evaluation, options: dict[str, Any], rest: dict[str, Any]) -> TailRule | None:
-    """The rule of this evaluation; None where nothing acts behind the video. `options`, the model's, are told
-    what the path was chosen for; `rest`, the arguments that are not ours."""
+    """The rule of this evaluation's tail; None where nothing acts behind the video.
+
+    options  the model's: told what the path was chosen for
+    rest     arguments that are not ours
+    """
     if not evaluation.behind:
         return None
     model, video = evaluation.model, evaluation.video
@@ -48,8 +53,8 @@ def tail_rule(evaluation: Evaluation, options: dict[str, Any], rest: dict[str, A
 
 
 def text_rule(evaluation: Evaluation, tail: TailRule | None, rest: dict[str, Any]) -> TextRule | None:
-    """Who reads what stands behind the text: the video's tokens, and those of its tail where they read at
-    all. None where nothing does."""
+    """The rule for what stands behind the text; None where nothing does. Readers are the video's tokens, and
+    those of the tail where these read text at all."""
     if not evaluation.behind_text:
         return None
     whole, video = reduce(_joined_text, evaluation.behind_text), evaluation.video

@@ -1,17 +1,17 @@
-"""Names on ComfyUI's wires, all of them: what conditioning carries, what an evaluation is handed, and what is
+"""Names on ComfyUI's wires, all of them: of conditioning, of an evaluation's arguments, and of what is
 attached to models.
 
-Both wires are flat, since ComfyUI saves, combines and crops what is there by itself, batches conditions by
-the type of each value, and guards what is compiled by each argument. Everything else of the pack sees frozen
-dataclasses, from which names and types follow:
+Both wires are flat. ComfyUI saves, combines and crops each value by itself, batches conditions by the type of
+each, and guards compiled code by each argument. The rest of the pack sees frozen dataclasses, from which
+names and types follow:
 
-  class AttachedReferences:                     refvid.attached_references.recipe     str
-      recipe: str                               refvid.attached_references.latents    list of tensors
-      latents: tuple[Tensor, ...]               refvid.attached_references.controls.strength    (K,) float64
-      controls: tuple[Controls, ...]            refvid.attached_references.controls.sees        "all video", words
+  class AttachedReferences:            refvid.attached_references.recipe             str
+      recipe: str                      refvid.attached_references.latents            list of tensors
+      latents: tuple[Tensor, ...]      refvid.attached_references.controls.strength  (K,) float64
+      controls: tuple[Controls, ...]   refvid.attached_references.controls.sees      "all video", words
 
 A field that is its default stays out. Conditioning holds tensors, lists of tensors, numbers and words alone,
-so that core's nodes for saving keep working; what it carries has no other fields."""
+so that core's nodes for saving keep working. What it carries has no other fields."""
 
 import math
 import re
@@ -52,12 +52,12 @@ GRID = comfy.conds.CONDNoiseShape  # over the video; `Cells` is one too
 
 
 def key(kind: type, name: str) -> str:
-    """The name of a field."""
+    """The key of a field on the wire."""
     return f"{PACK}.{re.sub(r'(?<!^)(?=[A-Z])', '_', kind.__name__).lower()}.{name}"
 
 
 def pack(part: Any) -> dict[str, Any]:
-    """A part's fields that are not their defaults, flat, by their names."""
+    """Fields of a part that are not their defaults, flat, by their keys."""
     found = {}
     for slot in _slots(type(part)):
         value = getattr(part, slot.name)
@@ -67,8 +67,8 @@ def pack(part: Any) -> dict[str, Any]:
 
 
 def unpack(kind: type[PartT], mapping: dict[str, Any]) -> PartT | None:
-    """What `pack` made a mapping of, whose keys are taken out; None where there is nothing of it. ValueError
-    names what is missing."""
+    """A part of this kind from what `pack` made, whose keys are taken out of the mapping. None where there is
+    nothing of it. ValueError names what is missing."""
     given, missing = {}, []
     for slot in _slots(kind):
         values = [mapping.pop(name, None) for name in slot.keys]
@@ -84,7 +84,8 @@ def unpack(kind: type[PartT], mapping: dict[str, Any]) -> PartT | None:
 
 
 def read(kind: type[PartT], options: dict[str, Any]) -> PartT | None:
-    """What a conditioning's options carry, which stay as they are; also those that 0.1.0 saved."""
+    """A part of this kind from a conditioning's options, which stay as they are. Options that 0.1.0 saved are
+    read too."""
     return unpack(kind, _renewed(options))
 
 
@@ -107,14 +108,14 @@ def with_part(conditioning: Conditioning, part: Any) -> Conditioning:
 
 
 def conds(part: Any) -> dict[str, comfy.conds.CONDRegular]:
-    """A part as conditions of the model, which ComfyUI batches, repeats, crops and moves. Indices are int64:
-    other types are cast to the model's."""
+    """Conditions of the model from a part, which ComfyUI batches, repeats, crops and moves. Indices are
+    int64: other types are cast to the model's."""
     types = {name: slot.cond for slot in _slots(type(part)) for name in slot.keys}
     return {name: (types[name] or _type_of(value))(value) for name, value in pack(part).items()}
 
 
 def of_conds(kind: type[PartT], cond: dict[str, Any]) -> PartT | None:
-    """The part that a condition of a run has for its evaluations."""
+    """A part of this kind, as a condition of a run has it for its evaluations."""
     return unpack(kind, {name: one.cond for name, one in cond.get("model_conds", {}).items()})
 
 
@@ -129,8 +130,12 @@ def _type_of(value: Any) -> type:
 
 @dataclass(frozen=True)
 class _Slot:
-    """A field: its name, its default, the type that it is annotated with, the names of the values that it is
-    on the wire, and the way there and back."""
+    """A field on the wire.
+
+    cond         the type that it is annotated with
+    keys         of the values that it becomes
+    flat, whole  the way to these values, and back
+    """
 
     name: str
     default: Any

@@ -1,4 +1,4 @@
-"""refvid without ComfyUI: the same recipes on the plain torch backbones of `backbones/`."""
+"""The plain host: refvid without ComfyUI, the same recipes on the plain torch backbones of `backbones/`."""
 
 from .evaluation import register_rider
 from .frames import FramesRider

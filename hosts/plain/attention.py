@@ -1,4 +1,4 @@
-"""Which attention runs references without ComfyUI: torch's, or what wins a race against it."""
+"""The attention that runs references without ComfyUI: torch's, or what wins a race against it."""
 
 import os
 import sys
@@ -20,7 +20,8 @@ from ...kernels.whole import WHOLE_ATTENTION
 
 
 def cache_folder() -> Path:
-    """Where this system's programs keep what they can make again. RuntimeError where a user has no home."""
+    """The folder where this system's programs keep what they can make again. RuntimeError where a user has no
+    home."""
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "refvid"
     if sys.platform == "darwin":
@@ -33,8 +34,13 @@ PLAIN_VERDICTS = Verdicts(cache_folder)
 
 @dataclass(frozen=True)
 class PlainAttentionNeed:
-    """One evaluation of a DiT with references: its heads and their size, the references' layout and what they do now, rows of the
-    batch, tokens of the video and of the references that act."""
+    """One evaluation of a DiT with references, for which an attention path is chosen.
+
+    heads, head_size   of its attention
+    layout, now        of the references, and what they do at this step
+    batch              number of rows
+    video, references  number of tokens of the video, and of the references that act
+    """
 
     heads: int
     head_size: int
@@ -54,8 +60,11 @@ class PlainAttentionNeed:
 
 
 def choose_plain_attention(asked: PlainAttentionNeed, name: str, hold: bool = True) -> PathChoice:
-    """The path that runs, and why; `hold` False: no race is held for it. None is where references' keys are kept over
-    the steps (`recall`), which goes by torch's attention."""
+    """The path that runs, and why. `hold` False: no race is held for it.
+
+    No race is held either where references' keys are kept over the steps (`recall`), which goes by torch's
+    attention.
+    """
     groups, call = asked.now.groups, asked.call()
     no_triton = why_not(asked.device, asked.dtype, call.size) or (too_many(groups) if groups else None)
     need = Need(asked.now.bias is not None, no_triton=no_triton, averages=asked.now.averages)
@@ -65,5 +74,6 @@ def choose_plain_attention(asked: PlainAttentionNeed, name: str, hold: bool = Tr
 
 
 def attention(path: str, groups: Groups | None) -> Attend:
-    """Self-attention of the joined sequence on a path, (B, N, L, D), where queries see their groups' keys only."""
+    """Self-attention of the joined sequence on a path, (B, N, L, D), where queries see their groups' keys
+    only."""
     return WHOLE_ATTENTION[path](groups) if path in WHOLE_ATTENTION else in_groups(attend_all, groups)

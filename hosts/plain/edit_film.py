@@ -1,4 +1,4 @@
-"""From a film and an instruction to the edited film, without ComfyUI (SAMA)."""
+"""Film editing without ComfyUI (SAMA): from a film and an instruction to the edited film."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -19,9 +19,12 @@ from .source import SourceRider
 
 
 def with_editing_adapter(backbone: Pipeline, path: str | Path, strength: float, what: str) -> Pipeline:
-    """The backbone with the modules of another file; that file's LoRA, if it holds one, is merged into the
-    DiT; of a whole model only the modules are read. ValueError for a file without the modules, or of another
-    width, or with a LoRA that does not fit, and for a strength without a LoRA; nothing is changed then."""
+    """The backbone with the modules of another file, and with that file's LoRA merged into the DiT, if it
+    holds one.
+
+    Of a whole model only the modules are read. ValueError for a file without the modules, one of another
+    width, and a LoRA that does not fit; also for a strength without a LoRA. Nothing is changed then.
+    """
     dit = backbone.dit
     shapes, metadata = read_shapes(path, what)
     require_editing(metadata, f"{what}: {Path(path).name}")
@@ -50,9 +53,12 @@ def with_editing_adapter(backbone: Pipeline, path: str | Path, strength: float, 
 def edit_film(
     backbone: Pipeline, request: Request, film: Tensor, windows: Windows, progress: Progress | None = None
 ) -> Tensor:
-    """What the request's prompt makes of a film (F, H, W, 3) in [0, 1]: (3, F, h, w) in [-1, 1], of the film's aspect and of about as many
-    pixels as the settings ask for. A request's frames, width and height are not looked at beyond that. ValueError for an empty
-    instruction, for too few or too many pictures, and for a recipe that takes no source video."""
+    """Edit a film (F, H, W, 3) in [0, 1] as the request's prompt says. -> (3, F, h, w) in [-1, 1].
+
+    The result has the film's aspect and about as many pixels as the settings ask for. Beyond that the
+    request's frames, width and height are not looked at. ValueError for an empty instruction, for too few or
+    too many pictures, and for a recipe that takes no source video.
+    """
     geometry = backbone.dit.geometry
     prompt, pictures = edit_prompt(request.prompt), padded(film, geometry)
     recipe = choose_recipe(request.recipe, backbone.recipe, EDITING)

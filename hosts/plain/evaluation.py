@@ -1,4 +1,4 @@
-"""One pass of a backbone at one noise level, what travels with it (its riders), and what these may put to it."""
+"""One pass of a backbone at one noise level, the riders that travel with it, and what these may put to it."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -12,7 +12,11 @@ from ...core.references import Arranged
 
 @dataclass(frozen=True)
 class Text:
-    """What cross-attention reads: states (B or 1, S, text width), and what is added to the logits of their keys (B or 1, S)."""
+    """Text that cross-attention reads.
+
+    states  (B or 1, S, text width)
+    bias    (B or 1, S), added to the logits of their keys
+    """
 
     states: Tensor
     bias: Tensor | None = None
@@ -26,7 +30,8 @@ class TokensBehindVideo:
     tokens    (1 or B, n, C) of one stream or several after the other, before removal
     cells     (F, h, w) int64 of the video's latent, bit k where stream k acts; None: everywhere
     seen      (B, kept) bool, which of the kept tokens a row of the batch has; None: all of them
-    level     (1 or B,), their noise level, where the recipe gives them a timestep of their own; None: they are clean
+    level     (1 or B,), their noise level, where the recipe gives them a timestep of their own; None: they
+              are clean
     types     rows of the model's type embedding, numbers -> (rows, C), where it has one
     """
 
@@ -43,7 +48,7 @@ class TokensBehindText:
     """Tokens behind the text.
 
     tokens  (B or 1, n, C) in the backbone's width
-    sizes   of the groups of them that are read apart
+    sizes   of the groups of tokens that are read apart
     bias    (B or 1, n), added to the logits of their keys
     cells   (F, h, w) int64 of the video's latent, bit k where group k is read; None: everywhere
     """
@@ -58,11 +63,12 @@ class TokensBehindText:
 class Evaluation:
     """One pass at one noise level, of a batch whose rows may differ.
 
-    state   (B, C, F + k, h, w), what a sampler holds: the video's latent, and behind it frames of a rider's own
-    latent  (B, C, F, h, w), the video's as the model is shown it, in the model's type
-    sigma   noise level of the video: one, (B,), or (B, F) for a level per frame
-    clock   the levels that the model is told, of the same forms
-    behind, behind_text   what riders put there
+    state                (B, C, F + k, h, w), what a sampler holds: the video's latent, and behind it frames
+                         of a rider's own
+    latent               (B, C, F, h, w), the video's as the model is shown it, in the model's type
+    sigma                noise level of the video: one, (B,), or (B, F) for a level per frame
+    clock                the levels that the model is told, of the same forms
+    behind, behind_text  what riders put there
     """
 
     dit: Backbone
@@ -76,38 +82,41 @@ class Evaluation:
 
     @property
     def video(self) -> Tensor:
-        """(B, C, F, h, w), what a sampler holds of the video."""
+        """The video's part (B, C, F, h, w) of what a sampler holds."""
         return self.state[:, :, : self.latent.shape[2]]
 
     @property
     def spare(self) -> Tensor:
-        """(B, C, k, h, w), what it holds behind the video."""
+        """Frames (B, C, k, h, w) that a sampler holds behind the video."""
         return self.state[:, :, self.latent.shape[2] :]
 
 
 class Rider:
-    """A feature that travels with a run: references, identities, given frames, a source video. What it is not asked to
-    do, it leaves as it is."""
+    """A feature that travels with a run: references, identities, given frames, a source video. It leaves as
+    it is what it is not asked to do."""
 
     def spare(self, latent: tuple[int, ...]) -> int:
-        """Frames of its own behind a video's latent (B, C, F, h, w), that a sampler takes along."""
+        """Number of its own frames behind a video's latent (B, C, F, h, w), which a sampler takes along."""
         return 0
 
     def begin(self, noise: Tensor, seed: int) -> Tensor:
-        """Noise of a video (B, C, F, h, w) with that of its own frames behind."""
+        """Noise of a video (B, C, F, h, w), with that of its own frames behind."""
         return noise
 
     def over(self, start: int, stop: int) -> "Rider":
-        """The same for the video's latent frames [start, stop) alone."""
+        """A copy for the video's latent frames [start, stop) alone."""
         return self
 
     def now(self, evaluation: Evaluation) -> Evaluation:
-        """The pass with what is its own."""
+        """The pass, with what is its own."""
         return evaluation
 
     def finish(self, evaluation: Evaluation, out: Tensor, after: Tensor) -> Tensor:
-        """The velocity that a pass says, from what the model made of the video (B, C, F, h, w) and of its own tokens behind
-        it, after the last block (B, R, C)."""
+        """The velocity of a pass, from what the model made of the video.
+
+        out    (B, C, F, h, w), the model's result for the video
+        after  (B, R, C), the rider's own tokens behind it, after the last block
+        """
         return out
 
     def guide(self, latent: Tensor, sigma: Tensor, velocity: Tensor) -> Tensor:
@@ -125,7 +134,8 @@ def register_rider(kind: type[Rider]) -> None:
 
 
 def in_order(riders: Iterable[Rider]) -> list[Rider]:
-    """Riders of a run as they act. ValueError for two of a kind, and for a kind that is not registered."""
+    """Riders of a run, in the order in which they act. ValueError for two of a kind, and for a kind that is
+    not registered."""
     riders = list(riders)
     kinds = [type(rider) for rider in riders]
     for kind in kinds:
@@ -138,6 +148,6 @@ def in_order(riders: Iterable[Rider]) -> list[Rider]:
 
 
 def levels(sigma: Tensor) -> Tensor:
-    """The noisiest level of each row of one level, (B,) or (B, F): (1 or B, 1, 1, 1, 1)."""
+    """The noisiest level of each row, (1 or B, 1, 1, 1, 1), of one level, (B,) or (B, F)."""
     rows = 1 if sigma.ndim == 0 else len(sigma)
     return sigma.reshape(rows, -1).amax(1).view(-1, 1, 1, 1, 1)

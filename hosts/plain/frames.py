@@ -1,4 +1,5 @@
-"""Given frames on the plain host (STIV): clean pictures that a pass is shown on the video, and that the video ends in."""
+"""Given frames (STIV) on the plain host: clean pictures that a pass is shown on the video, and in which the
+video ends."""
 
 from dataclasses import dataclass, replace
 
@@ -13,7 +14,8 @@ from .references import encode_pictures
 
 @dataclass(frozen=True)
 class FramesRider(Rider):
-    """Frames of a video that are given. A pass that keeps the conditions is shown them clean, and says of them that they lead there."""
+    """Given frames of a video. A pass that keeps the conditions is shown them clean, and its velocity leads
+    to them."""
 
     given: GivenFrames
 
@@ -32,7 +34,7 @@ class FramesRider(Rider):
         return self.guide(evaluation.video, evaluation.sigma, out.to(evaluation.video))
 
     def guide(self, latent: Tensor, sigma: Tensor, velocity: Tensor) -> Tensor:
-        """The velocity, with that of the given frames: straight to what was given, from where they are."""
+        """The velocity, straight to what was given on the given frames, from where they are."""
         frames = self.given.latent.shape[2]
         straight = (latent[:, :, :frames] - self.given.latent.to(latent)) / levels(sigma.to(latent.device))
         video = torch.where(self.given.mask.to(latent.device), straight, velocity[:, :, :frames])
@@ -48,7 +50,8 @@ class FramesRider(Rider):
 
 
 def encode_frames(vae: VideoVAE, placed: Placed, empty: Tensor) -> FramesRider:
-    """Pictures on the video whose empty latent is given (1, C, F, h, w). ValueError as `core.frames.clips_to_encode` says."""
+    """Encode pictures that stand on a video with this empty latent (1, C, F, h, w). ValueError as
+    `core.frames.clips_to_encode` says."""
     return FramesRider(
         given_frames(placed, lambda pictures: encode_pictures(vae, pictures), empty, vae.geometry)
     )

@@ -1,4 +1,4 @@
-"""Identities on the plain host (Slot-ID): who is in a clip, and their tokens behind the text."""
+"""Identities (Slot-ID) on the plain host: read from a clip, and as tokens behind the text."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,8 +16,13 @@ from .evaluation import Evaluation, Rider, TokensBehindText
 
 @dataclass(frozen=True)
 class Person:
-    """An identity in a run: its tokens (n, C), or (B, n, C) where rows of a batch have different ones; the weight of their keys; states
-    (p, text width) of the words that name it; and which of the tokens a row reads, (B, n) bool, or None for all."""
+    """An identity in a run.
+
+    tokens    (n, C), or (B, n, C) where rows of a batch have different ones
+    strength  weight of their keys
+    phrase    states (p, text width) of the words that name it
+    seen      (B, n) bool, which of the tokens a row reads; None: all of them
+    """
 
     tokens: Tensor
     strength: float = 1.0
@@ -34,8 +39,12 @@ class Person:
 
 @dataclass(frozen=True)
 class PeopleRider(Rider):
-    """The identities of a run, and the learned nobody (n, C) that stands for them in passes without any; cells (F, h, w) int64,
-    bit k where identity k is read, or None for everywhere."""
+    """The identities of a run.
+
+    persons  at least one
+    nobody   (n, C), learned to stand for them in passes without any
+    cells    (F, h, w) int64, bit k where identity k is read; None: everywhere
+    """
 
     persons: tuple[Person, ...]
     nobody: Tensor
@@ -85,8 +94,14 @@ def slot_encoder(
 def encode_identity(
     adapter: SlotAdapter, vae: VideoVAE, clip: Tensor, masks: Tensor | None = None, anchor: int | None = None
 ) -> tuple[Identity, ReferenceVideo, Encoded]:
-    """Who is in a clip (F, H, W, 3) in [0, 1] with masks (F or 1, H, W) or none -> the identity, the clip as it was read, and
-    what each slot read. ValueError for a VAE of other latents than the adapter reads."""
+    """Read the identity in a clip. ValueError for a VAE whose latents the adapter does not read.
+
+    clip    (F, H, W, 3) in [0, 1]
+    masks   (F or 1, H, W), 1 = subject; None: all of the pictures
+    anchor  the frame that shows the subject best; None: it is looked for
+
+    -> the identity, the clip as it was read, and what each slot read.
+    """
     config, geometry = adapter.config, adapter.geometry
     if vae.geometry != geometry:
         raise ValueError(
@@ -105,13 +120,14 @@ def encode_identity(
 
 
 def _side_by_side(parts: list[Tensor]) -> Tensor:
-    """(1 or B, n, C) of all of them."""
+    """Tokens (1 or B, n, C) of all of them."""
     rows = max(1 if part.ndim == 2 else len(part) for part in parts)
     return torch.cat([part.expand(rows, -1, -1) for part in parts], dim=1)
 
 
 def _named(dit: Backbone, person: Person) -> Tensor:
-    """Its tokens with the mean of its phrase's words added, embedded as the text is (our choice)."""
+    """Tokens of a person, with the mean of its phrase's words added, embedded as the text is [choice:
+    phrase-mean-on-identity]."""
     tokens = person.tokens.to(dit.device, dit.dtype)
     if person.phrase is None:
         return tokens

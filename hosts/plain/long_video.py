@@ -1,5 +1,5 @@
-"""Long video without ComfyUI: key pictures, then a run for each pair of neighbours. Finished parts stay in a folder, so that a run that
-was stopped goes on."""
+"""Long video without ComfyUI: key pictures, then a run for each pair of neighbours. Finished parts stay in a
+folder, so that a run that was stopped goes on."""
 
 import logging
 import re
@@ -22,15 +22,18 @@ _PART = re.compile(r"keys|segment-\d{3,}")
 
 
 class FinishedParts:
-    """Finished parts (n, H, W, 3) in [0, 1], in steps of 1/255, in a folder that belongs to one run; `made_by` is all that the run depends on.
-    ValueError where the folder is another run's, or not ours."""
+    """Finished parts (n, H, W, 3) in [0, 1], in steps of 1/255, in a folder that belongs to one run.
+
+    `made_by` is all that the run depends on. ValueError where the folder is another run's, or not ours.
+    """
 
     def __init__(self, folder: Path, made_by: str):
         self.folder, self.made_by = folder, made_by
         is_ours(folder, _PARTS, made_by, "--out")
 
     def kept(self, name: str, make: Callable[[], Tensor]) -> Tensor:
-        """What is there, else what `make` makes: rounded alike, so that a run that goes on makes what one without a stop does."""
+        """The part of this name: from the folder, else made by `make` and kept there. Both are rounded alike,
+        so a run that goes on makes what one without a stop does."""
         file = self.folder / f"{name}.safetensors"
         try:
             pictures = read_safetensors(file, "--out")[0]["pictures"] if file.exists() else None
@@ -50,8 +53,8 @@ class FinishedParts:
 
     @contextmanager
     def kept_on_failure(self) -> Iterator[None]:
-        """A block that says what is left where it does not end well, and removes the parts where it does: with the folder, unless
-        somebody put something else there."""
+        """A block that keeps the parts where it fails, and says so; where it ends well, the parts go. The
+        folder goes too, unless somebody put something else there."""
         try:
             yield
         except BaseException:
@@ -72,9 +75,14 @@ def generate_long(
     progress: Progress | None = None,
     clock: str = "own",
 ) -> Tensor:
-    """`keys`: what to ask for the clip of key pictures, or the pictures (n, H, W, 3); `between`: what to ask for every segment. References,
-    identities and guidance are those of the requests. -> (3, length, H, W) in [-1, 1]. `progress` counts the steps of all runs
-    together."""
+    """Generate a long video. -> (3, length, H, W) in [-1, 1].
+
+    keys      a request for the clip of key pictures, or these pictures (n, H, W, 3)
+    between   the request for every segment
+    progress  counts the steps of all runs together
+
+    References, identities and guidance are those of the requests.
+    """
     runs = _Runs(progress, plan.keys - isinstance(keys, Tensor))
     if isinstance(keys, Request):
         asked = replace(keys, settings=replace(keys.settings, frames=backbone.dit.geometry.whole(plan.keys)))
@@ -89,7 +97,7 @@ def generate_long(
 
 
 class _Runs:
-    """Several runs that tell how far they are as one."""
+    """Several runs that tell their progress as one."""
 
     def __init__(self, progress: Progress | None, count: int):
         self.progress, self.count, self.done = progress, count, 0

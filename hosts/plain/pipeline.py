@@ -1,4 +1,4 @@
-"""From three model files, references and a prompt to a video, without ComfyUI."""
+"""The pipeline without ComfyUI: from three model files, references and a prompt to a video."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ SETTINGS = "refvid.settings"  # metadata of a DiT's file: the Settings it was ma
 
 @dataclass(frozen=True)
 class Settings:
-    """How a model likes to be run; the defaults are Wan 2.1's."""
+    """Settings that a model is run with; the defaults are Wan 2.1's."""
 
     width: int = bounded(1, 8192, 832)
     height: int = bounded(1, 8192, 480)
@@ -57,7 +57,8 @@ class Settings:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """DiT, VAE and text encoder, what the DiT's file says of itself, and SAMA's modules where it holds them."""
+    """A loaded model: DiT, VAE and text encoder, what the DiT's file says of itself, and SAMA's modules where
+    the file holds them."""
 
     dit: WanDiT
     vae: WanVAE
@@ -74,7 +75,7 @@ def load_pipeline(
     dtype: torch.dtype = torch.float32,
     device: str = "cpu",
 ) -> Pipeline:
-    """Load three files in original format; ValueError names the one that does not fit."""
+    """Load three files in original format. ValueError names the one that does not fit."""
     model, metadata = load_dit(dit, dtype, device)
     _require_input(model, f"--dit: {Path(dit).name}")
     text = load_text_encoder(text_encoder, dtype, device)
@@ -91,7 +92,7 @@ def load_pipeline(
 
 
 def _require_input(dit: WanDiT, name: str) -> None:
-    """ValueError for a DiT that is given something beside its latents which no run here has."""
+    """ValueError for a DiT that takes something beside its latents which no run here has."""
     channels, masked = dit.geometry.channels, dit.geometry.masked_channels
     if dit.in_channels not in (channels, masked):
         raise ValueError(
@@ -100,7 +101,7 @@ def _require_input(dit: WanDiT, name: str) -> None:
 
 
 def settings_of(dit: str | Path) -> Settings:
-    """How a DiT's file says it likes to be run."""
+    """Settings that a DiT's file names."""
     return read_record(Settings, read_metadata(dit, "--dit"), SETTINGS, f"--dit: {Path(dit).name}")
 
 
@@ -111,8 +112,10 @@ def inspect_references(
     recipe: str = AUTO_RECIPE,
     attention: str = ANY_ATTENTION,
 ) -> tuple[Inspection, list[Tensor]]:
-    """What references would add to a run on this DiT, of which only the shapes are read; and their prepared pictures
-    (H, W, 3). ValueError without an active reference."""
+    """Inspect references on a DiT, of which only the shapes are read. ValueError without an active reference.
+
+    -> what they would add to a run, and their prepared pictures (H, W, 3).
+    """
     state, metadata = read_shapes(dit, "--dit")
     name = f"--dit: {Path(dit).name}"
     config = known_dit(bare_dit(state, name), metadata, name)
@@ -145,9 +148,14 @@ def inspect_references(
 
 @dataclass(frozen=True)
 class Request:
-    """One video that is asked of a backbone. Where no guidance is asked for: JIT-CFG at the settings' scale. `recipe` by name, or as the
-    DiT's file says; `source`, a video that the prompt is to change, and the `windows` that it is evaluated in; `riders`, what travels with
-    the run besides."""
+    """One video that is asked of a pipeline.
+
+    recipe    by name, or as the DiT's file says
+    guidance  None: JIT-CFG at the settings' scale
+    source    a video that the prompt is to change
+    windows   that a long one is evaluated in
+    riders    that travel with the run besides
+    """
 
     prompt: str
     settings: Settings
@@ -164,8 +172,8 @@ class Request:
 
 
 def generate(backbone: Pipeline, request: Request, progress: Progress | None = None) -> Tensor:
-    """-> (3, frames, height, width) in [-1, 1]. ValueError for a recipe that neither the request nor the DiT's file names, and for what
-    does not fit the DiT."""
+    """Generate a video (3, frames, height, width) in [-1, 1]. ValueError for a recipe that neither the
+    request nor the DiT's file names, and for what does not fit the DiT."""
     dit, settings = backbone.dit, request.settings
     condition, empty = _condition(backbone, request)
     noise = torch.randn(empty.shape, generator=torch.Generator().manual_seed(settings.seed))
@@ -183,7 +191,7 @@ def generate(backbone: Pipeline, request: Request, progress: Progress | None = N
 
 
 def _condition(backbone: Pipeline, request: Request) -> tuple[run.Condition, Tensor]:
-    """What conditions the video, and its empty latent."""
+    """Conditions of the video, and its empty latent."""
     dit, vae, settings = backbone.dit, backbone.vae, request.settings
     grid = dit.geometry.latent(settings.frames, settings.height, settings.width)
     among = RECIPES if request.source is None else EDITING
@@ -210,8 +218,11 @@ def _condition(backbone: Pipeline, request: Request) -> tuple[run.Condition, Ten
 
 
 def grey_padding(vae: VideoVAE, frames: int, height: int, width: int) -> Tensor:
-    """Mask (0, unknown) and condition channels of the video itself for a backbone of masked input: a grey video.
-    frames, height, width in pictures and pixels -> (1, group + channels, F, h, w)."""
+    """Mask (0, unknown) and condition channels of the video itself for a backbone of masked input: a grey
+    video.
+
+    frames, height and width are in pictures and pixels. -> (1, group + channels, F, h, w).
+    """
     grey = encode_pictures(vae, torch.full((frames, height, width, 3), 0.5))
     return torch.cat([torch.zeros_like(grey[:, : vae.geometry.group]), grey], dim=1)
 
@@ -224,9 +235,12 @@ def generate_in_rows(
     riders: Callable[[slice], tuple[Rider, ...]] = lambda rows: (),
     negative: str = "",
 ) -> Tensor:
-    """Clips (N, 3, pictures, height, width) of many prompts, some together: as `generate` makes each by itself, at the backbone's settings,
-    with the noise of its own seed and the riders of its row. `riders` gives those of some rows. The padding of prompts is folded,
-    which is exact."""
+    """Generate many clips (N, 3, pictures, height, width), some together, each as `generate` makes it by
+    itself.
+
+    They have the backbone's settings, and each the noise of its own seed and the riders of its row. `riders`
+    gives those of some rows. The padding of prompts is folded, which is exact.
+    """
     settings, dit, made = backbone.settings, backbone.dit, []
     size = (1, dit.geometry.channels, *dit.geometry.latent(settings.frames, settings.height, settings.width))
     for start in range(0, len(prompts), _TOGETHER):

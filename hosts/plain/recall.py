@@ -1,4 +1,5 @@
-"""Keys and values of references that read only themselves, kept over the steps of a run without ComfyUI (`core.layout.Layout.constant`)."""
+"""Keys and values of references that read only themselves, kept over the steps of a run without ComfyUI
+(`core.layout.Layout.constant`)."""
 
 from dataclasses import replace
 
@@ -12,7 +13,8 @@ KeptKeys = list[tuple[Tensor, Tensor]]  # keys and values (B, N, R, D) of the re
 
 
 def recalling(tail: Tail, kept: KeptKeys) -> Tail:
-    """The tail that does the same: the first time one that fills `kept`, then one without tokens."""
+    """A tail that does the same from kept keys: the first time it fills `kept`, after that it has no
+    tokens."""
     return _recalled(tail, kept) if kept else _remembering(tail, kept)
 
 

@@ -35,7 +35,8 @@ class ReferencesRider(Rider):
         return self if self.cells is None else replace(self, cells=self.cells[start:stop])
 
     def now(self, evaluation: Evaluation) -> Evaluation:
-        """All of them in a pass that keeps the conditions; else what their recipe says of one without (`guider_null`)."""
+        """The pass with all references where it keeps the conditions, else with what their recipe has there
+        (`guider_null`)."""
         null = "keep" if evaluation.entry.conditions else self.arranged.layout.recipe.guider_null
         if null == "drop":
             return evaluation
@@ -52,8 +53,8 @@ def encode_references(
     recipe: Recipe,
     grid: tuple[int, int, int],
 ) -> ReferencesRider | None:
-    """Prepare and encode the references that act, for a video latent of grid (frames, rows, columns); None where none
-    does."""
+    """Prepare and encode the references that act, for a video latent of grid (frames, rows, columns); None
+    where none does."""
     arranged, cells, prepared = arrange_references(references, recipe, grid, dit.geometry)
     if not prepared:
         return None
@@ -67,8 +68,12 @@ def encode_references(
 def arrange_references(
     references: list[Reference], recipe: Recipe, grid: tuple[int, int, int], geometry: Geometry
 ) -> tuple[Arranged, Tensor | None, list[Reference]]:
-    """The references that act, prepared for a video latent of grid (frames, rows, columns) on a backbone of this geometry:
-    their layout, the cells of the latent that each acts on (F, h, w) int64 or None for all, and themselves."""
+    """Prepare the references that act, for a video latent of grid (frames, rows, columns) on a backbone of
+    this geometry.
+
+    -> their layout, the cells (F, h, w) int64 of the latent that each acts on, or None for all, and the
+    prepared references.
+    """
     acting = active(references, recipe)
     reaches = [reach(r.controls.frames, r.region, grid, geometry) for r in acting]
     height, width = (side * geometry.stride for side in grid[1:])
@@ -81,8 +86,12 @@ def arrange_references(
 def references_in_rows(
     latents: Tensor, seen: Tensor, stream: Stream, recipe: Recipe, geometry: Geometry
 ) -> ReferencesRider:
-    """The references of a batch whose rows have different ones: latents (B, channels, K, h, w), and which of their tokens each row's
-    masks keep (B, K * tokens) bool. `stream` says of every reference what is asked of it, all of its tokens kept."""
+    """References of a batch whose rows have different ones.
+
+    latents  (B, channels, K, h, w)
+    seen     (B, K * tokens) bool, which of their tokens each row's masks keep
+    stream   what is asked of every reference, all of its tokens kept
+    """
     count = latents.shape[2]
     layout = Layout(recipe, (stream,) * count, geometry)
     return ReferencesRider(Arranged(layout, torch.arange(layout.kept), None), (latents,), seen=seen)
@@ -90,5 +99,5 @@ def references_in_rows(
 
 @torch.no_grad()
 def encode_pictures(vae: VideoVAE, pictures: Tensor) -> Tensor:
-    """pictures (F, H, W, 3) in [0, 1] -> latent (1, channels, F, h, w), normalised."""
+    """The latent (1, channels, F, h, w), normalised, of pictures (F, H, W, 3) in [0, 1]."""
     return vae.encode((pictures.movedim(-1, 0)[None] * 2 - 1).to(vae.device, vae.dtype))

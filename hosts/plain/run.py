@@ -1,4 +1,4 @@
-"""A run without ComfyUI: what it is conditioned on, the velocity of a pass, of passes under guidance, and their steps to a
+"""A run without ComfyUI: its conditions, the velocity of a pass, of passes under guidance, and the steps to a
 video. Sampling, training and evaluation call the same."""
 
 from collections import defaultdict
@@ -21,11 +21,12 @@ from .tail import Schedule, identities, own_tokens, tail
 
 @dataclass(frozen=True)
 class Condition:
-    """What a run is conditioned on; rows of a batch may differ in all of it.
+    """Conditions of a run; rows of a batch may differ in all of it.
 
     texts      by the names of `core.guidance.Pass.text`
     riders     what travels with it, at most one of a kind (`evaluation.register_rider`)
-    padding    fills the channels a masked-input backbone has beside the latent: (1, group + channels, F, h, w)
+    padding    (1, group + channels, F, h, w), fills the channels that a masked-input backbone has beside the
+               latent
     shift      of the schedule, which step windows are shares of
     attention  by name
     windows    that a longer video is evaluated in
@@ -39,17 +40,17 @@ class Condition:
     windows: Windows | None = None
 
     def spare(self, latent: tuple[int, ...]) -> int:
-        """Frames that riders have behind a video's latent (B, C, F, h, w)."""
+        """Number of frames that riders have behind a video's latent (B, C, F, h, w)."""
         return sum(rider.spare(latent) for rider in self.riders)
 
     def begin(self, noise: Tensor, seed: int) -> Tensor:
-        """Noise of a video (B, C, F, h, w) with that of what riders have behind it."""
+        """Noise of a video (B, C, F, h, w), with that of what riders have behind it."""
         for rider in in_order(self.riders):
             noise = rider.begin(noise, seed)
         return noise
 
     def over(self, start: int, stop: int) -> "Condition":
-        """The same for the video's latent frames [start, stop) alone, in one window."""
+        """A copy for the video's latent frames [start, stop) alone, in one window."""
         riders = tuple(rider.over(start, stop) for rider in self.riders)
         padding = None if self.padding is None else self.padding[:, :, start:stop]
         return replace(self, riders=riders, padding=padding, windows=None)
@@ -63,8 +64,12 @@ def velocity(
     entry: Pass,
     kept: KeptKeys | None = None,
 ) -> Tensor:
-    """One pass. state (B, C, F + k, h, w): the video's latent, and behind it what riders have there; sigma scalar, (B,), or (B, F)
-    for a level per frame; `kept`, what this pass keeps from step to step. -> as state, in the model's type or state's."""
+    """The velocity of one pass, in the form of `state`, in the model's type or the state's.
+
+    state  (B, C, F + k, h, w): the video's latent, and behind it what riders have there
+    sigma  noise level: scalar, (B,), or (B, F) for a level per frame
+    kept   what this pass keeps from step to step
+    """
     windows = condition.windows
     if windows is None or state.shape[2] - condition.spare(tuple(state.shape)) <= windows.frames:
         return evaluate_pass(dit, state, sigma, condition, entry, kept)[0]
@@ -84,7 +89,8 @@ def evaluate_pass(
     entry: Pass,
     kept: KeptKeys | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """One pass in one window, as `velocity` says. -> that, and the tokens behind the video after the last block (B, R, C)."""
+    """The velocity of one pass in one window, as `velocity` says, and the tokens behind the video after the
+    last block (B, R, C)."""
     riders, video = in_order(condition.riders), state.shape[2] - condition.spare(tuple(state.shape))
     latent = state[:, :, :video].to(dit.device, dit.dtype)
     evaluation = Evaluation(dit, entry, state, latent, sigma, sigma)
@@ -116,9 +122,13 @@ def evaluate_pass(
 def _in_windows(
     evaluate: Callable[[Tensor, int, int], Tensor], state: Tensor, spare: int, windows: Windows
 ) -> Tensor:
-    """What `evaluate(state, start, stop)` says of overlapping parts [start, stop) of a video's latent (B, C, F + spare, h, w), put
-    together as ComfyUI does: each part is led by the frame before it, weights are a pyramid, and what riders have behind the
-    video, which goes into every part whole, takes the mean (our choice: SAMA's released code leaves its tokens out)."""
+    """The velocity of a video's latent (B, C, F + spare, h, w), put together from overlapping windows as
+    ComfyUI does.
+
+    `evaluate(state, start, stop)` gives that of the part [start, stop). Each part is led by the frame before
+    it, and weights are a pyramid. Frames that riders have behind the video go into every window whole and
+    take the mean [choice: semantic-tokens-over-windows].
+    """
     frames = state.shape[2] - spare
     video, behind = state[:, :, :frames], state[:, :, frames:]
     total, count, said = torch.zeros_like(video), torch.zeros(frames, 1, 1, device=state.device), []
@@ -135,7 +145,8 @@ def _in_windows(
 def guided_velocity(
     dit: Backbone, condition: Condition, guidance: Guidance
 ) -> Callable[[Tensor, Tensor], Tensor]:
-    """The passes of each noise level, combined, in the latent's type; for the steps of one run, of one batch size."""
+    """A function for the steps of one run: the passes of a noise level, combined, in the latent's type. It
+    keeps keys from step to step, so the batch size stays."""
     kept: dict[Pass, KeptKeys] = defaultdict(list)
 
     def combined(state: Tensor, sigma: Tensor) -> Tensor:
@@ -162,8 +173,14 @@ def run_steps(
     sigmas: Tensor,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """A whole run. noise (B, C, F + k, h, w) as `Condition.begin` makes it, sigmas (steps + 1,) -> video (B, 3, pictures, height, width)
-    in [-1, 1]. The latent is kept in fp32 whatever the weights' type, as in ComfyUI: fifty small steps would round away in bf16."""
+    """Sample a whole run. -> video (B, 3, pictures, height, width) in [-1, 1].
+
+    noise   (B, C, F + k, h, w), as `Condition.begin` makes it
+    sigmas  (steps + 1,)
+
+    The latent is kept in fp32 whatever the weights' type, as in ComfyUI: fifty small steps would round away
+    in bf16.
+    """
     state = sample_euler(guided_velocity(dit, condition, guidance), noise, sigmas.to(noise.device), progress)
     latent = state[:, :, : state.shape[2] - condition.spare(tuple(state.shape))]
     with torch.no_grad():

@@ -14,9 +14,14 @@ from .evaluation import Evaluation, Rider, TokensBehindVideo
 
 @dataclass(frozen=True)
 class SourceRider(Rider):
-    """A source video's latent (1 or B, C, F, h, w), its recipe, and the recipe's modules, in the DiT's type and on its device, or
-    None where it has none. Every pass keeps it. Semantic tokens travel as frames behind the video's latent
-    (`core.semantic.as_frames`)."""
+    """A source video of a run. Every pass keeps it.
+
+    latent   (1 or B, C, F, h, w)
+    recipe   by which it stands beside the video
+    modules  that the recipe needs, in the DiT's type and on its device; None where it needs none
+
+    Semantic tokens travel as frames behind the video's latent (`core.semantic.as_frames`).
+    """
 
     latent: Tensor
     recipe: Recipe
@@ -31,12 +36,12 @@ class SourceRider(Rider):
 
     @property
     def count(self) -> int:
-        """Semantic tokens."""
+        """Number of semantic tokens."""
         return 0 if self.modules is None else self.recipe.semantic_tokens
 
     @property
     def numbers(self) -> int:
-        """Of them all."""
+        """Numbers that all semantic tokens hold."""
         return 0 if self.modules is None else self.count * self.modules.config.features
 
     def spare(self, latent: tuple[int, ...]) -> int:
@@ -64,7 +69,8 @@ class SourceRider(Rider):
         return replace(evaluation, behind=(*evaluation.behind, mine))
 
     def finish(self, evaluation: Evaluation, out: Tensor, after: Tensor) -> Tensor:
-        """With the velocity of the semantic tokens behind the video's, from their tokens after the last block."""
+        """The velocity of the video with that of the semantic tokens behind it, from their tokens after the
+        last block."""
         if not self.count or self.modules is None:
             return out
         said = self.modules.semantic_head(after[:, -self.count :])

@@ -1,4 +1,5 @@
-"""From what riders put behind the video and behind the text to what a backbone is given."""
+"""The tail of an evaluation, from what riders put behind the video and the text, in the form that a backbone
+takes."""
 
 from dataclasses import dataclass
 from functools import lru_cache, reduce
@@ -25,15 +26,16 @@ _angles = lru_cache(maxsize=16)(reference_angles)  # alike at every step of a ru
 
 @dataclass(frozen=True)
 class Schedule:
-    """How a run goes: the shift of its schedule, which step windows are shares of, and the attention that was asked for."""
+    """Choices of a run for its tail: the shift of its schedule, which step windows are shares of, and the
+    attention that was asked for."""
 
     shift: float
     attention: str
 
 
 def tail(evaluation: Evaluation, how: Schedule, kept: KeptKeys | None = None) -> Tail | None:
-    """The tokens behind the video that act at this noise level; None where none does. `kept`, what this pass keeps from step
-    to step."""
+    """The tail of tokens that act behind the video at this noise level; None where none does. `kept`: what
+    this pass keeps from step to step."""
     if not evaluation.behind:
         return None
     whole, dit = reduce(_joined, evaluation.behind), evaluation.dit
@@ -65,15 +67,16 @@ def tail(evaluation: Evaluation, how: Schedule, kept: KeptKeys | None = None) ->
 
 
 def own_tokens(evaluation: Evaluation, which: range, after: Tensor) -> Tensor:
-    """Of the tail's tokens after the last block (B, R, C) those of some of what stands behind the video, whose tokens all act."""
+    """A rider's own tokens, of the tail's after the last block (B, R, C). `which`: its places among what
+    stands behind the video; all of its tokens act."""
     sizes = [one.arranged.layout.kept for one in evaluation.behind]
     first = max(0, after.shape[1] - sum(sizes[which.start :]))  # what comes before may not act now
     return after[:, first : first + sum(sizes[index] for index in which)]
 
 
 def identities(evaluation: Evaluation, text: int, beside: Tail | None) -> IdentityTokens | None:
-    """The tokens behind `text` tokens of text, read by the video's tokens, and by those behind the video where they read at all; None
-    where there are none."""
+    """Identities behind `text` tokens of text; None where there are none. The video's tokens read them, and
+    those behind the video where these read text at all."""
     if not evaluation.behind_text:
         return None
     dit, whole = evaluation.dit, reduce(_joined_text, evaluation.behind_text)
@@ -84,13 +87,13 @@ def identities(evaluation: Evaluation, text: int, beside: Tail | None) -> Identi
 
 
 def _attention(asked: PlainAttentionNeed, seen: Tensor | None, name: str) -> tuple[Tensor | None, Attend]:
-    """What is added to the logits of the tail's keys, and the attention of the joined sequence."""
+    """The bias on the logits of the tail's keys, and the attention of the joined sequence."""
     now = asked.now
     if seen is None:
         choice = choose_plain_attention(asked, name)
         tell_path(choice)
         return now.bias, attention(choice.path.name, now.groups)
-    # Rows keep different tokens. A key bias hides those that a row has not: the same numbers as their removal.
+    # Rows keep different tokens. A key bias hides those that a row has not: same numbers as their removal.
     alone = now.bias is None and now.groups is None
     if alone and why_not(asked.device, asked.dtype, asked.head_size) is None:
         whole = torch.cat([seen.new_ones(len(seen), asked.video), seen], dim=1)
@@ -104,7 +107,7 @@ def _seen(whole: TokensBehindVideo, now: Turn) -> Tensor | None:
 
 
 def _typed(whole: TokensBehindVideo) -> list[Tensor]:
-    """Every stream's tokens with its row of the type embedding."""
+    """Tokens of every stream, with its row of the type embedding."""
     if whole.types is None:
         return whole.tokens
     rows = whole.types(whole.arranged.layout.types())

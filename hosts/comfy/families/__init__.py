@@ -1,1 +1,2 @@
-"""What the host knows of each family of ComfyUI's video models, one file a family, each with the same functions."""
+"""Families of ComfyUI's video models: what the host knows of each. One file a family, each with the same
+functions."""

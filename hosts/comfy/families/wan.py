@@ -1,7 +1,8 @@
-"""All that the ComfyUI host knows of Wan: which of ComfyUI's Wan models references work in (the others are refused by name), their numbers,
-and the parts of their forward that tokens beside the video need.
+"""Wan in ComfyUI: which of its models references work in, their numbers, and the parts of their forward that
+tokens beside the video need.
 
-A `model` is a ModelPatcher, a `module` what it patches: the diffusion model, whose forward runs.
+Other models are refused by name. A `model` is a ModelPatcher, a `module` what it patches: the diffusion
+model, whose forward runs.
 """
 
 import math
@@ -68,7 +69,8 @@ def require_vae(vae, model: ModelPatcher) -> None:
 
 
 def video_latent(latent: dict[str, Tensor], model: ModelPatcher) -> Tensor:
-    """The samples (B, C, F, h, w) of a video latent. ValueError where they are no video's, or not of the model's tokens and channels."""
+    """The samples (B, C, F, h, w) of a video latent. ValueError where they are no video's, or not of the
+    model's tokens and channels."""
     samples = latent["samples"]
     if getattr(samples, "is_nested", False) or samples.ndim != 5:
         raise ValueError(
@@ -90,12 +92,14 @@ def video_latent(latent: dict[str, Tensor], model: ModelPatcher) -> Tensor:
 
 
 def input_channels(model: ModelPatcher) -> int:
-    """Channels its patch embedding takes: the latent's, or, for image-to-video, those of a masked input."""
+    """Channels that the patch embedding takes: the latent's, or, for image-to-video, those of a masked
+    input."""
     return model.model.diffusion_model.in_dim
 
 
 def weights_of(model: ModelPatcher) -> dict[str, Tensor]:
-    """The diffusion model's weights by name, of the sizes they act with: what a GGUF file packs, its `state_dict` says packed."""
+    """Weights of the diffusion model by name, of the sizes they act with. (The `state_dict` of a GGUF file
+    has packed sizes.)"""
     return dict(model.model.diffusion_model.named_parameters())
 
 
@@ -121,7 +125,7 @@ def width(model: ModelPatcher) -> int:
 
 
 def sizes(model: ModelPatcher) -> Sizes:
-    """What its work is counted by."""
+    """Sizes by which the model's work is counted."""
     module = model.model.diffusion_model
     return Sizes(module.dim, module.ffn_dim, blocks(module), module.text_len)
 
@@ -156,11 +160,12 @@ class ForwardCall:
 
     @property
     def reads_text(self) -> int:
-        """Which attention of a block reads the text, its self-attention being number 0: an image's features are read before."""
+        """The number of the attention in a block that reads the text. Self-attention is number 0; an image's
+        features are read before the text."""
         return 1 if self.clip_fea is None else 2
 
     def require_plain_sequence(self) -> None:
-        """As the function of this name."""
+        """ValueError where the call brings tokens of another node into the sequence."""
         require_plain_sequence({"time_dim_concat": self.time_dim_concat, **self.rest})
 
     def run(self, executor) -> Tensor:
@@ -188,12 +193,12 @@ def require_plain_sequence(arguments: dict[str, Any]) -> None:
 
 
 def blocks(module) -> int:
-    """How many blocks it has."""
+    """Number of blocks."""
     return len(module.blocks)
 
 
 def heads(module) -> tuple[int, int]:
-    """Heads of its attention, and features of each."""
+    """Number of attention heads, and features of each."""
     return module.num_heads, module.dim // module.num_heads
 
 
@@ -203,8 +208,12 @@ def embed_text(module, states: Tensor) -> Tensor:
 
 
 def embed(module, call: ForwardCall, latent: Tensor, frame: int, source: int) -> tuple[Tensor, Tensor]:
-    """A latent (B, channels, F, h, w) beside the video: its tokens (B, n, C), and their rotations (1, n, 1, D/2, 2, 2), from a frame on,
-    as a source of this id."""
+    """Tokens (B, n, C) of a latent (B, channels, F, h, w) beside the video, and their rotations (1, n, 1,
+    D/2, 2, 2).
+
+    frame   where it begins
+    source  its source id
+    """
     x = call.x
     latent = comfy.ldm.common_dit.pad_to_patch_size(latent.to(x), module.patch_size)
     tokens = module.patch_embedding(latent.float()).to(x.dtype).flatten(2).transpose(1, 2)
@@ -212,7 +221,8 @@ def embed(module, call: ForwardCall, latent: Tensor, frame: int, source: int) ->
 
 
 def rotations(module, call: ForwardCall, grid: tuple[int, ...], frame: int, source: int) -> Tensor:
-    """Of a latent's tokens beside the video, (1, n, 1, D/2, 2, 2), as `embed` says; grid (frames, rows, columns) in cells."""
+    """Rotations (1, n, 1, D/2, 2, 2) of a latent's tokens beside the video, as `embed` says. grid: (frames,
+    rows, columns) in cells."""
     return module.rope_encode(
         *grid, t_start=frame, device=call.x.device, dtype=call.x.dtype,
         transformer_options=call.options, source_id=source + call.streams if source else 0,
@@ -220,7 +230,7 @@ def rotations(module, call: ForwardCall, grid: tuple[int, ...], frame: int, sour
 
 
 def clean_modulation(module, call: ForwardCall) -> Tensor:
-    """What modulates tokens of timestep 0, (1, 1, 6, C), as the forward makes it."""
+    """The modulation (1, 1, 6, C) of tokens at timestep 0, as the forward makes it."""
     clock = call.timestep.new_zeros(1)
     time = module.time_embedding(sinusoidal_embedding_1d(module.freq_dim, clock).to(call.x.dtype))
     return module.time_projection(time).unflatten(1, (MODULATIONS, module.dim)).unsqueeze(1)
@@ -229,9 +239,15 @@ def clean_modulation(module, call: ForwardCall) -> Tensor:
 def join_modulation(
     vec: Tensor, clean: Tensor | None, noisiest: Tensor | None, video: Tensor, added: int
 ) -> Tensor:
-    """A block's modulation, (B, 6, C) or one for each frame (B, F, 6, C), of a video's tokens (B, n, C) with `added` ones behind: these have
-    the clean one, else that of the noisiest frame (B,). One for all tokens stays; else as many rows as the video and what is
-    added can share evenly, which core's repeat_e spreads over the tokens."""
+    """A block's modulation for a video's tokens (B, n, C) with `added` tokens behind.
+
+    vec       (B, 6, C), or one for each frame (B, F, 6, C)
+    clean     the modulation of the added tokens; None: that of the noisiest frame
+    noisiest  (B,), which frame that is
+
+    One modulation for all tokens stays. Else it has as many rows as the video and what is added share evenly;
+    core's repeat_e spreads these over the tokens.
+    """
     if clean is None and (vec.ndim < 4 or vec.shape[1] == 1 or noisiest is None):
         return vec
     last = clean
@@ -241,7 +257,7 @@ def join_modulation(
     each = math.ceil(length / vec.shape[1])
     if each * vec.shape[1] != length:
         vec, each = vec.repeat_interleave(each, dim=1)[:, :length], 1
-    # Tokens that a row of both stands for. A compiled model takes one: sizes that may change have no divisor yet.
+    # Tokens that a row of both stands for. A compiled model takes one: sizes that may change have no divisor.
     row = 1 if torch.compiler.is_compiling() else math.gcd(each, added)
     both = [vec.repeat_interleave(each // row, dim=1), last.expand(len(vec), added // row, -1, -1)]
     # In the tokens' dtype: core's fused modulation kernel on CUDA takes it for granted.
@@ -249,7 +265,8 @@ def join_modulation(
 
 
 def unread(module, count: int, options: dict[str, Any]) -> dict[str, Any]:
-    """The options of a block whose last `count` tokens read no text, with a patch that takes back what its output layer adds to nothing."""
+    """Options of a block whose last `count` tokens read no text, with a patch that takes back what its output
+    layer adds to nothing."""
     layer, patches = module.blocks[options[RAN]].cross_attn.o, options.get("patches", {})
 
     def take_back(args: dict[str, Any]) -> Tensor:

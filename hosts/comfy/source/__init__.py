@@ -1,2 +1,2 @@
-"""A source video beside the one that is made of it (SAMA): the rider, its semantic tokens and modules, and
+"""A source video beside the video that is made of it (SAMA): the rider, its semantic tokens and modules, and
 the node half."""

@@ -1,5 +1,5 @@
-"""An instruction onto a source video: the model, its conditioning and the latent of the edited video
-(SAMA)."""
+"""An instruction put onto a source video (SAMA): the model, its conditioning and the latent of the edited
+video."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,8 @@ from .rider import Source, attach
 
 @dataclass(frozen=True)
 class Setup:
-    """Everything a sampler needs, and how many pictures the source has: the rest of the result is padding."""
+    """Models and conditioning for a sampler, and the number of pictures of the source: the rest of the result
+    is padding."""
 
     model: ModelPatcher
     positive: Conditioning
@@ -35,8 +36,8 @@ def instruction_edit(
     model: ModelPatcher, clip, vae, source: Tensor, instruction: str, references: list[Reference],
     windows: Windows, recipe_name: str = AUTO_RECIPE,
 ) -> Setup:  # fmt: skip
-    """A source (F, H, W, 3) and what to change in it. Everything that may be refused is refused before
-    anything is encoded."""
+    """Set up the edit of a source (F, H, W, 3). Everything that may be refused is refused before anything is
+    encoded."""
     wan.require(model)
     wan.require_vae(vae, model)
     geometry = wan.geometry(model)
@@ -59,7 +60,7 @@ def instruction_edit(
 
 
 def _recipe(name: str, model: ModelPatcher) -> Recipe:
-    """By name, or sama where the model has its modules, or what its file says."""
+    """The recipe by name; for auto sama where the model has its modules, else what its file says."""
     return choose_recipe(name, recipe_for(modules_of(model), file_recipe(model)), EDITING)
 
 
@@ -80,8 +81,8 @@ def _words(clip, text: str) -> Conditioning:
 
 
 def with_context_windows(model: ModelPatcher, windows: Windows, frames: int) -> ModelPatcher:
-    """With core's context windows where the video is longer than one, and none were put on the model
-    before."""
+    """A model with core's context windows, where the video is longer than one. Windows that are on the model
+    already stay."""
     if frames <= windows.frames or wire.WINDOWS in model.model_options:
         return model
     import comfy.context_windows as core  # newer than the rest of what is needed

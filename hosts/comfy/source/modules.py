@@ -1,4 +1,4 @@
-"""SAMA's modules in ComfyUI: read from a file, beside a model, where ComfyUI moves and casts their
+"""SAMA's modules in ComfyUI: read from a file, and put beside a model, where ComfyUI moves and casts their
 weights."""
 
 import logging
@@ -48,16 +48,18 @@ def require_modules(model: ModelPatcher, recipe: Recipe) -> SemanticModules | No
 
 
 def attach_from_model_file(model: ModelPatcher, path: str) -> ModelPatcher:
-    """The model with the modules that its own file holds, or as it is where that holds none. ValueError where
-    it holds some of them only."""
+    """The model with the modules that its own file holds, or as it is where the file holds none. ValueError
+    where it holds some of them only."""
     state = semantic_state(read_some(path, "diffusion_model", is_module_key))
     return attach_modules(model, state, f"diffusion_model: {Path(path).name}") if state else model
 
 
 def load_editing_adapter(model: ModelPatcher, path: str, strength: float) -> ModelPatcher:
-    """A model with the modules of another file, and with that file's LoRA through ComfyUI's own weight
-    adapters, if it holds one: all that is beside the modules, so that ComfyUI says what it cannot use.
-    ValueError for a file without the modules, or of another width."""
+    """A model with the modules of another file, and with that file's LoRA, if it holds one.
+
+    All that is beside the modules goes through ComfyUI's own weight adapters, so that ComfyUI says what it
+    cannot use. ValueError for a file without the modules, or of another width.
+    """
     wan.require(model)
     name = f"adapter: {Path(path).name}"
     shapes, metadata = read_shapes(path, "adapter")

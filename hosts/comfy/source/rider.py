@@ -1,4 +1,4 @@
-"""A source video while a run goes on: in the conditioning, at every evaluation, in every block."""
+"""A source video as a rider: in the conditioning, at every evaluation, in every block."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -24,8 +24,11 @@ from .modules import modules_of, require_modules
 
 @dataclass(frozen=True)
 class AttachedSource:
-    """A source video as it travels, which every pass keeps: its latent (1, C, F, h, w), as the VAE made it,
-    and the name of its recipe."""
+    """A source video as a conditioning carries it; every pass keeps it.
+
+    latent  (1, C, F, h, w), as the VAE made it
+    recipe  its name
+    """
 
     latent: Tensor
     recipe: str
@@ -33,8 +36,12 @@ class AttachedSource:
 
 @dataclass(frozen=True)
 class Source(Rider):
-    """A source video of one evaluation: its latent (B, C, F, h, w) as the model sees it, which ComfyUI slices
-    with context windows, its recipe, and the modules that this needs, once they are known."""
+    """A source video of one evaluation.
+
+    latent   (B, C, F, h, w) as the model sees it, which ComfyUI slices with context windows
+    recipe   by which it stands beside the video
+    modules  that the recipe needs, once they are known
+    """
 
     latent: Annotated[Tensor, wire.GRID]
     recipe: Annotated[Recipe, wire.CONSTANT]
@@ -69,7 +76,7 @@ class Source(Rider):
 
     @classmethod
     def check(cls, conditions: Sequence[Options]) -> None:
-        """Every pass keeps the source."""
+        """ValueError unless every pass keeps the same source."""
         carried = [wire.of_conds(cls, cond) for cond in conditions]
         first = next((one for one in carried if one is not None), None)
         if first is None:
@@ -81,7 +88,7 @@ class Source(Rider):
 
     @classmethod
     def run(cls, given: SamplerRun, execute: Callable[[SamplerRun], Any]) -> Any:
-        """With semantic tokens where the source's recipe has them."""
+        """Run all steps, with semantic tokens where the source's recipe has them."""
         carried = [one for cond in given.conditions if (one := wire.of_conds(cls, cond)) is not None]
         recipe = carried[0].recipe if carried else None
         modules = None if recipe is None else require_modules(given.guider.model_patcher, recipe)
@@ -94,7 +101,7 @@ class Source(Rider):
         return x.shape[2] - self.latent.shape[2]
 
     def count(self, geometry: Geometry) -> int:
-        """The semantic ones are few."""
+        """Tokens of the source. The semantic ones are few, and not counted."""
         return geometry.count(*self.latent.shape[2:])
 
     def now(self, evaluation: Evaluation) -> Evaluation:
@@ -122,8 +129,8 @@ class Source(Rider):
         return Embedded([source, semantic], [turned, still], self.modules.types)
 
     def finish(self, out: Tensor, after: Tensor | None) -> Tensor:
-        """With the velocity of the semantic tokens behind the video's, from their tokens after the last
-        block."""
+        """The velocity of the video with that of the semantic tokens behind it, from their tokens after the
+        last block."""
         if self.modules is None:
             return out
         if after is None:
@@ -136,8 +143,8 @@ class Source(Rider):
 
 
 def attach(conditioning: Conditioning, source: Tensor, recipe: Recipe) -> Conditioning:
-    """A copy that carries this source video. ValueError where it carries one already, or what is for another
-    recipe."""
+    """A copy that carries this source video. ValueError where it carries one already, or references for
+    another recipe."""
     for _, options in conditioning:
         if Source.carried(options):
             raise ValueError(

@@ -2,8 +2,9 @@
 guidance takes along.
 
 They appear where ComfyUI has taken the latent for a run (OUTER_SAMPLE) and are gone when it gives it back. A
-run that stops above noise 0 hands them on in a nested latent, ComfyUI's own way to hold two tensors, and one
-that begins there takes them from it."""
+run that stops above noise 0 hands them on in a nested latent, ComfyUI's own way to hold two tensors. A run
+that begins there takes them from it.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,7 +21,11 @@ from ..run import SamplerRun
 
 @dataclass(frozen=True)
 class SpareFrames:
-    """What a run takes along: so many numbers for each video, of a batch's video latents (B, C, F, h, w)."""
+    """Semantic tokens that a run takes along, as spare frames behind the video's.
+
+    numbers  of all semantic tokens of one video
+    frames   of the video's latent
+    """
 
     numbers: int
     frames: int
@@ -44,8 +49,8 @@ class SpareFrames:
 
 
 def run_with_spare(spare: SpareFrames, given: SamplerRun, execute: Callable[[SamplerRun], Any]) -> Any:
-    """A whole run with spare frames. -> the video; where the run stops above noise 0, or began with a nested
-    latent, that with the spare frames."""
+    """Run all steps with spare frames. -> the video. Where the run stops above noise 0, or began with a
+    nested latent, the spare frames come with it."""
     guider, shapes, nested = given.guider, given.named.get("latent_shapes"), given.nested
     if nested:
         noise, latent = (torch.cat(comfy.utils.unpack_latents(one, shapes), dim=2) for one in given.latents)
@@ -70,8 +75,8 @@ def run_with_spare(spare: SpareFrames, given: SamplerRun, execute: Callable[[Sam
 
 
 class InWindows:
-    """Core's context windows over the video's frames; the spare frames go into every window whole, and what
-    the windows say of them is averaged (our choice: the released code leaves them out under windows)."""
+    """Core's context windows over the video's frames. The spare frames go into every window whole, and the
+    mean of all windows is theirs [choice: semantic-tokens-over-windows]."""
 
     def __init__(self, handler: Any, frames: int):
         self._handler, self._frames = handler, frames
@@ -103,8 +108,8 @@ def _with_ones(mask: Tensor, latent: Tensor) -> Tensor:
 
 
 def _shown(callback: Callable, frames: int, nested: bool) -> Callable:
-    """Previews and clean estimates of the video alone; of a run that began with a nested latent as core
-    expects them, packed."""
+    """A callback that is shown the video alone. For a run that began with a nested latent it is shown both,
+    packed, as core expects."""
 
     def cut(x: Tensor) -> Tensor:
         return (
