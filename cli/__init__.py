@@ -141,12 +141,12 @@ def _demo(options: argparse.Namespace) -> None:
 
     backbone = models.load_demo()
     with ProgressBar("steps, with and without the reference") as progress:
-        shown = showcase.show(backbone, options.out, progress)
+        result = showcase.show(backbone, options.out, progress)
     print(f"prompt         {showcase.PROMPT}")
     print(f"reference      {showcase.SAMPLE_PICTURE}")
-    print(f"clip           {shown.video.resolve()}   ({shown.seconds:.1f} s)")
-    print(f"contact sheet  {shown.sheet.resolve()}")
+    print(f"clip           {result.video.resolve()}   ({result.seconds:.1f} s)")
+    print(f"contact sheet  {result.sheet.resolve()}")
     print(
-        f"colour similarity to the reference: {shown.with_reference:.2f} with it, {shown.without:.2f} without, "
-        f"{shown.truth:.2f} in the true clip"
+        f"colour similarity to the reference: {result.with_reference:.2f} with it, {result.without:.2f} without, "
+        f"{result.truth:.2f} in the true clip"
     )

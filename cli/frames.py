@@ -35,14 +35,14 @@ def read_frames(options: argparse.Namespace) -> "Placed | None":
     from ..core.frames import Placed, read_places
 
     pictures, indices = [], []
-    for said in options.given:
-        file, sign, at = said.rpartition("@")
+    for text in options.given:
+        file, sign, at = text.rpartition("@")
         if not sign:
-            raise ValueError(f"--given {said}: needed FILE@AT, such as first.png@0")
+            raise ValueError(f"--given {text}: needed FILE@AT, such as first.png@0")
         places = read_places(at)
         shown = media.read_video(file, "--given")[: len(places)]
         if len(shown) < len(places):
-            raise ValueError(f"--given {said}: {len(shown)} pictures for {len(places)} frames")
+            raise ValueError(f"--given {text}: {len(shown)} pictures for {len(places)} frames")
         pictures.append(shown)
         indices += places
     if len({part.shape[1:] for part in pictures}) > 1:

@@ -91,9 +91,9 @@ def _long(options: argparse.Namespace) -> None:
 def _made_by(options: argparse.Namespace) -> str:
     """A text of all that a run depends on: its options, and every file among them, in folders too, by length
     and time of writing."""
-    said = {name: value for name, value in vars(options).items() if name not in NOT_THE_VIDEO}
+    values = {name: value for name, value in vars(options).items() if name not in NOT_THE_VIDEO}
     named = [*read_files(options, NOT_THE_VIDEO), *shipped()]
     held = [one for path in named for one in (path.iterdir() if path.is_dir() else [path])]
     files = sorted({str(one) for one in held if one.is_file()})
     written = [(file, (stat := Path(file).stat()).st_size, stat.st_mtime_ns) for file in files]
-    return json.dumps([said, written], default=str, sort_keys=True)
+    return json.dumps([values, written], default=str, sort_keys=True)

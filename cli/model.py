@@ -103,15 +103,15 @@ def require_device(name: str) -> str:
     return name
 
 
-def _lora(said: str) -> tuple[str, float]:
+def _lora(text: str) -> tuple[str, float]:
     """(file, strength) of FILE or FILE@STRENGTH."""
-    file, sign, strength = said.rpartition("@")
-    if not sign or Path(said).is_file():
-        return said, 1.0
+    file, sign, strength = text.rpartition("@")
+    if not sign or Path(text).is_file():
+        return text, 1.0
     try:
         return file, float(strength)
     except ValueError as error:
-        raise ValueError(f"--lora {said}: {strength!r} is no strength; needed FILE or FILE@0.8") from error
+        raise ValueError(f"--lora {text}: {strength!r} is no strength; needed FILE or FILE@0.8") from error
 
 
 def _with_loras(backbone: Any, loras: list[tuple[str, float]], recipe: str) -> Any:

@@ -36,12 +36,10 @@ def check_outputs(options: argparse.Namespace) -> None:
 def read_files(options: argparse.Namespace, leave_out: Container[str]) -> Iterator[Path]:
     """Files and folders that are there and named by an option, FILE@… included."""
     for name, value in vars(options).items():
-        for one in value if isinstance(value, list) else [value]:
-            if name in leave_out or not isinstance(one, str | Path) or str(one) in ("", NOTHING):
+        for entry in value if isinstance(value, list) else [value]:
+            if name in leave_out or not isinstance(entry, str | Path) or str(entry) in ("", NOTHING):
                 continue
-            yield from (
-                path for path in (Path(one), Path(str(one).rpartition("@")[0] or one)) if _is_there(path)
-            )
+            yield from filter(_is_there, (Path(entry), Path(str(entry).rpartition("@")[0] or entry)))
 
 
 def _is_there(path: Path) -> bool:

@@ -41,31 +41,31 @@ def read_references(options: argparse.Namespace) -> list:
     from .. import media
     from ..core.references import make_reference
 
-    said = {option.name: _values(options, option) for option in _OPTIONS}
+    values = {option.name: _values(options, option) for option in _OPTIONS}
     return [
         make_reference(
             media.read_picture(picture, "--reference"),
-            said["mask"][index],
+            values["mask"][index],
             Controls(
-                said["strength"][index],
-                said["steps-window"][index],
-                said["frames-window"][index],
-                said["sees"][index],
+                values["strength"][index],
+                values["steps-window"][index],
+                values["frames-window"][index],
+                values["sees"][index],
                 options.soft_mask,
             ),
-            said["region"][index],
+            values["region"][index],
         )
         for index, picture in enumerate(options.reference)
     ]
 
 
 def _values(options: argparse.Namespace, option: Option) -> list[Any]:
-    given, count = getattr(options, option.name.replace("-", "_")), len(options.reference)
-    if given and len(given) != count:
+    texts, count = getattr(options, option.name.replace("-", "_")), len(options.reference)
+    if texts and len(texts) != count:
         raise ValueError(
-            f"--{option.name}: {len(given)} given for {count} references; give one for each ({_NONE} says nothing), or none"
+            f"--{option.name}: {len(texts)} given for {count} references; give one for each ({_NONE} says nothing), or none"
         )
-    return [option.default if text == _NONE else _read(option, text) for text in given or [_NONE] * count]
+    return [option.default if text == _NONE else _read(option, text) for text in texts or [_NONE] * count]
 
 
 def _read(option: Option, text: str) -> Any:

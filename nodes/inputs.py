@@ -78,43 +78,43 @@ SOCKETS: dict[str, Callable[[Any], bool]] = {
 }
 
 
-def literal_refusal(schema: io.Schema, given: dict[str, Any]) -> str | None:
+def literal_refusal(schema: io.Schema, values: dict[str, Any]) -> str | None:
     """A message of what is wrong with a prompt's literals before it runs, or None.
 
-    given  of the sockets, what stands on them, None for a link; of the dynamic combos, what they hold where
-           one of their options was chosen
+    values  of the sockets, what stands on them, None for a link; of the dynamic combos, what they hold where
+            one of their options was chosen
     """
-    for one in schema.inputs:
-        if isinstance(one, io.DynamicCombo.Input) and not isinstance(given.get(one.id), dict):
-            return f"{one.id} is missing or has no such option; {schema.display_name} needs {_needed(one)}"
-        for value in _rows(schema, given.get(one.id)):
-            if one.get_io_type() in SOCKETS and value is not None:
-                return _refused(schema, one, one.id, value)
+    for spec in schema.inputs:
+        if isinstance(spec, io.DynamicCombo.Input) and not isinstance(values.get(spec.id), dict):
+            return f"{spec.id} is missing or has no such option; {schema.display_name} needs {_needed(spec)}"
+        for value in _rows(schema, values.get(spec.id)):
+            if spec.get_io_type() in SOCKETS and value is not None:
+                return _refused(schema, spec, spec.id, value)
     return None
 
 
-def require_inputs(schema: io.Schema, given: dict[str, Any]) -> None:
+def require_inputs(schema: io.Schema, values: dict[str, Any]) -> None:
     """ValueError where an input is missing, not one of the node's, or of another kind than its schema
     says."""
-    known = {one.id: one for one in schema.inputs}
-    for name in given.keys() - known.keys():
+    known = {spec.id: spec for spec in schema.inputs}
+    for name in values.keys() - known.keys():
         group = known.get(name.partition(".")[0])
-        parts = [] if group is None else [f"{group.id}.{one.id}" for one in group.get_all()[1:]]
+        parts = [] if group is None else [f"{group.id}.{spec.id}" for spec in group.get_all()[1:]]
         raise ValueError(
             f"{shown(name)} is no input that {schema.display_name} takes here; it has {', '.join(parts or known)}"
         )
-    for one in schema.inputs:
-        for value in _rows(schema, given.get(one.id)):
-            _require(schema, one, one.id, value)
+    for spec in schema.inputs:
+        for value in _rows(schema, values.get(spec.id)):
+            _require(schema, spec, spec.id, value)
 
 
 def checked_names(schema: io.Schema) -> list[str]:
     """Names of the inputs that `literal_refusal` looks at. The server leaves the bounds of all others to
     itself."""
     return [
-        one.id
-        for one in schema.inputs
-        if one.get_io_type() in SOCKETS or isinstance(one, io.DynamicCombo.Input)
+        spec.id
+        for spec in schema.inputs
+        if spec.get_io_type() in SOCKETS or isinstance(spec, io.DynamicCombo.Input)
     ]
 
 
@@ -123,55 +123,55 @@ def _rows(schema: io.Schema, value: Any) -> list[Any]:
     return list(value) if schema.is_input_list and value is not None else [value]
 
 
-def _require(schema: io.Schema, one: io.Input, label: str, value: Any) -> None:
-    parts = _parts(one, value)
+def _require(schema: io.Schema, spec: io.Input, label: str, value: Any) -> None:
+    parts = _parts(spec, value)
     if parts is not None:
         for name, part, inner in parts:
             _require(schema, part, f"{label}.{name}", inner)
-    elif not _fits(one, value) and not (value is None and one.optional):
-        raise ValueError(_refused(schema, one, label, value))
+    elif not _fits(spec, value) and not (value is None and spec.optional):
+        raise ValueError(_refused(schema, spec, label, value))
 
 
-def _parts(one: io.Input, value: Any) -> Iterator[tuple[str, io.Input, Any]] | None:
+def _parts(spec: io.Input, value: Any) -> Iterator[tuple[str, io.Input, Any]] | None:
     """Inputs inside a dynamic one, each with its value; None where it is no such input, or not filled as
     one."""
     if not isinstance(value, dict):
         return None
-    if isinstance(one, io.Autogrow.Input):
+    if isinstance(spec, io.Autogrow.Input):
         # A slot that nothing is linked to may be left out, but for the first ones.
         return (
             (slot.id, slot, value.get(slot.id))
-            for place, slot in enumerate(one.get_all()[1:])
-            if value.get(slot.id) is not None or place < one.template.min
+            for place, slot in enumerate(spec.get_all()[1:])
+            if value.get(slot.id) is not None or place < spec.template.min
         )
-    if isinstance(one, io.DynamicCombo.Input):
-        chosen = [option for option in one.options if option.key == value.get(one.id)]
+    if isinstance(spec, io.DynamicCombo.Input):
+        chosen = [option for option in spec.options if option.key == value.get(spec.id)]
         return ((part.id, part, value.get(part.id)) for part in chosen[0].inputs) if chosen else None
     return None
 
 
-def _fits(one: io.Input, value: Any) -> bool:
-    kind = one.get_io_type()
+def _fits(spec: io.Input, value: Any) -> bool:
+    kind = spec.get_io_type()
     if kind in SOCKETS:
         return SOCKETS[kind](value)
-    if isinstance(one, io.Combo.Input):
-        return isinstance(value, str) and value in one.options
-    if isinstance(one, (io.Int.Input, io.Float.Input)):
-        least, most = _bounds(one)
+    if isinstance(spec, io.Combo.Input):
+        return isinstance(value, str) and value in spec.options
+    if isinstance(spec, (io.Int.Input, io.Float.Input)):
+        least, most = _bounds(spec)
         number: Any = value
-        numbers = Integral if isinstance(one, io.Int.Input) else Real  # numpy's too
+        numbers = Integral if isinstance(spec, io.Int.Input) else Real  # numpy's too
         return isinstance(value, numbers) and not isinstance(value, bool) and bool(least <= number <= most)
-    if isinstance(one, io.Boolean.Input):
+    if isinstance(spec, io.Boolean.Input):
         return isinstance(value, bool)
-    return isinstance(one, io.String.Input) and isinstance(value, str)
+    return isinstance(spec, io.String.Input) and isinstance(value, str)
 
 
-def _bounds(one: io.Int.Input | io.Float.Input) -> tuple[float, float]:
-    return -_MOST_NUMBER if one.min is None else one.min, _MOST_NUMBER if one.max is None else one.max
+def _bounds(spec: io.Int.Input | io.Float.Input) -> tuple[float, float]:
+    return -_MOST_NUMBER if spec.min is None else spec.min, _MOST_NUMBER if spec.max is None else spec.max
 
 
-def _refused(schema: io.Schema, one: io.Input, label: str, value: Any) -> str:
-    return f"{label} is {_came(value)}; {schema.display_name} needs {_needed(one)}"
+def _refused(schema: io.Schema, spec: io.Input, label: str, value: Any) -> str:
+    return f"{label} is {_came(value)}; {schema.display_name} needs {_needed(spec)}"
 
 
 def _came(value: Any) -> str:
@@ -186,17 +186,17 @@ def _came(value: Any) -> str:
     )
 
 
-def _needed(one: io.Input) -> str:
-    if isinstance(one, io.Combo.Input):
-        return _one_of(one.options)
-    if isinstance(one, io.DynamicCombo.Input):
-        return _one_of([option.key for option in one.options])
-    if isinstance(one, io.Autogrow.Input):
-        return f"links on {one.id}.{one.get_all()[1].id} and so on"
-    if isinstance(one, (io.Int.Input, io.Float.Input)):
-        least, most = _bounds(one)
-        return f"{'a whole number' if isinstance(one, io.Int.Input) else 'a number'}, {least} to {most}"
-    kind = one.get_io_type()
+def _needed(spec: io.Input) -> str:
+    if isinstance(spec, io.Combo.Input):
+        return _one_of(spec.options)
+    if isinstance(spec, io.DynamicCombo.Input):
+        return _one_of([option.key for option in spec.options])
+    if isinstance(spec, io.Autogrow.Input):
+        return f"links on {spec.id}.{spec.get_all()[1].id} and so on"
+    if isinstance(spec, (io.Int.Input, io.Float.Input)):
+        least, most = _bounds(spec)
+        return f"{'a whole number' if isinstance(spec, io.Int.Input) else 'a number'}, {least} to {most}"
+    kind = spec.get_io_type()
     return f"a link to an output of type {kind}" if kind in SOCKETS else f"a {kind}"
 
 

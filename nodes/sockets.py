@@ -41,16 +41,16 @@ def _checked(run: Callable[..., io.NodeOutput]) -> Callable[..., io.NodeOutput]:
 
     @functools.wraps(run)
     def execute(cls: type[Node], *args: Any, **kwargs: Any) -> io.NodeOutput:
-        given = dict(zip(names, args, strict=False)) | kwargs
-        require_inputs(cls.define_schema(), given)
-        return run(cls, **{name: value for name, value in given.items() if value is not None})
+        values = dict(zip(names, args, strict=False)) | kwargs
+        require_inputs(cls.define_schema(), values)
+        return run(cls, **{name: value for name, value in values.items() if value is not None})
 
     return execute
 
 
 def _literals_checked(names: list[str]) -> Callable[..., bool | str]:
-    def validate_inputs(cls: type[Node], **given: Any) -> bool | str:
-        return literal_refusal(cls.define_schema(), given) or True
+    def validate_inputs(cls: type[Node], **values: Any) -> bool | str:
+        return literal_refusal(cls.define_schema(), values) or True
 
     # The server hands over what the signature names, and checks the bounds of all others itself.
     taken = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD) for name in ("cls", *names)]

@@ -59,7 +59,7 @@ def encode_comfy_identity(
         )
     video = make_reference_video(clip, masks, config.frames, config.size, geometry, anchor)
     picture, seen = slice(video.anchor, video.anchor + 1), wan.LATENT_FORMATS[geometry.channels]()
-    given = [
+    inputs = [
         seen.process_in(vae.encode(video.pictures)),
         cover(video.masks, geometry)[None],
         seen.process_in(vae.encode(video.pictures[picture])),
@@ -68,7 +68,7 @@ def encode_comfy_identity(
     comfy.model_management.load_models_gpu([loaded.encoder])
     device = loaded.encoder.load_device
     with torch.no_grad():
-        encoded = loaded.encoder.model(*(one.to(device, torch.float32) for one in given))
+        encoded = loaded.encoder.model(*(one.to(device, torch.float32) for one in inputs))
     anchors, slots = (one[0].float().cpu() for one in (encoded.anchors, encoded.slots))
     return Identity(anchors, slots, loaded.adapter.fingerprint, video.pictures[video.anchor]), video, encoded
 

@@ -254,20 +254,20 @@ def _kind(override: Any, depth: int = 4) -> Any:
     """The kind of an override: its code and the callables it holds, a few levels deep. Packs make new
     functions of one kind at every step, or in every block."""
     if isinstance(override, functools.partial):
-        held, made = (override.func, *override.args, *override.keywords.values()), functools.partial
+        captured, maker = (override.func, *override.args, *override.keywords.values()), functools.partial
     else:
         function = getattr(override, "__func__", override)
-        held, made = held_by(function), getattr(function, "__code__", type(override))
-    return (made, *(_kind(one, depth - 1) for one in held if callable(one) and depth))
+        captured, maker = held_by(function), getattr(function, "__code__", type(override))
+    return (maker, *(_kind(one, depth - 1) for one in captured if callable(one) and depth))
 
 
 def held_by(function: Any) -> list[Any]:
     """The values in a function's closure. A cell that was never filled is left out."""
-    held = []
+    captured = []
     for cell in getattr(function, "__closure__", None) or ():
         with contextlib.suppress(ValueError):
-            held.append(cell.cell_contents)
-    return held
+            captured.append(cell.cell_contents)
+    return captured
 
 
 @torch.no_grad()
@@ -294,9 +294,9 @@ def _masks_act(override: Callable | None, device: torch.device, dtype: torch.dty
 
 
 def _says(override: Callable | None) -> str:
-    shown = (
+    label = (
         "ComfyUI's attention"
         if override is None
         else getattr(override, "__qualname__", type(override).__name__)
     )
-    return f"{shown} drops masks"
+    return f"{label} drops masks"

@@ -39,9 +39,9 @@ class Sequence:
         """Run a block on the video with its tail, and on the text with what stands behind it. -> the block's
         result for the video. `args` stays as it is."""
         self.ran = True
-        given = args if self.tail is None else self.tail.join(args)
+        arguments = args if self.tail is None else self.tail.join(args)
         if self.reading is not None:
-            given = {**given, "txt": self.reading.behind(args["txt"])}
+            arguments = {**arguments, "txt": self.reading.behind(args["txt"])}
         options = args["transformer_options"]
         rule, reading, patches = None, self.reading, {}
         if self.tail is not None:
@@ -49,8 +49,8 @@ class Sequence:
             reading, patches = self.tail.unread(reading, options)
         override = block_override(rule, reading, self._text_call, options.get(OVERRIDE))
         if override is not None:
-            given = {**given, "transformer_options": {**options, **patches, OVERRIDE: override}}
-        out = run(given)
+            arguments = {**arguments, "transformer_options": {**options, **patches, OVERRIDE: override}}
+        out = run(arguments)
         return out if self.tail is None else self.tail.split(out, args["img"].shape[1])
 
     def finish(self, out: Tensor) -> Tensor:

@@ -225,9 +225,9 @@ class Rider:
         """ValueError where the conditions of a run do not belong together."""
 
     @classmethod
-    def run(cls, given: SamplerRun, execute: Callable[[SamplerRun], Any]) -> Any:
+    def run(cls, sampler_run: SamplerRun, execute: Callable[[SamplerRun], Any]) -> Any:
         """Run all steps. -> the samples."""
-        return execute(given)
+        return execute(sampler_run)
 
     @classmethod
     def end(cls, conditions: Sequence[Options], samples: Tensor) -> Tensor:

@@ -55,16 +55,16 @@ def require_dit(path: str, what: str = "diffusion_model") -> None:
     """ValueError unless a file is a whole Wan DiT of any variant that core knows."""
     shapes, metadata = read_shapes(path, what)
     name = f"{what}: {Path(path).name}"
-    held = bare_dit(shapes, name)
-    dit_config(held, metadata, name)
-    plain = {key: value for key, value in held.items() if not is_quantised(key)}
+    tensors = bare_dit(shapes, name)
+    dit_config(tensors, metadata, name)
+    plain = {key: value for key, value in tensors.items() if not is_quantised(key)}
     config = comfy.model_detection.model_config_from_unet(plain, "", metadata=metadata)
     if config is None:
         raise ValueError(f"{name} is not a model ComfyUI knows; needed a Wan DiT")
     # Torch's layers: under DynamicVRAM core's have no parameters before they are loaded.
     config.custom_operations = torch.nn
     model = config.get_model(plain, "", device="meta").diffusion_model
-    _require_whole(held, model, name, quantised_layers(path, what, held, metadata, name))
+    _require_whole(tensors, model, name, quantised_layers(path, what, tensors, metadata, name))
     modules = semantic_state(shapes)
     if modules:
         semantic_config(modules, name)
@@ -151,12 +151,12 @@ def stamp(folder: str, name: str | None) -> tuple[str, int, int] | None:
 
 
 def _require_whole(
-    held: Mapping[str, Tensor], model: torch.nn.Module, name: str, quantised: Set[str] | None = None
+    tensors: Mapping[str, Tensor], model: torch.nn.Module, name: str, quantised: Set[str] | None = None
 ) -> None:
     """ValueError unless a file's tensors are the model's parameters. Tensors that say how layers of
     `quantised` are packed may stand beside them; None: core unpacks none."""
     wanted, plain = dict(model.named_parameters()), {}
-    for key, value in held.items():
+    for key, value in tensors.items():
         packed = quantised is not None and key in wanted and key.removesuffix(".weight") in quantised
         if packed:
             require_packed(key, value, wanted[key], name)

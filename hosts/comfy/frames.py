@@ -75,14 +75,14 @@ class Frames(Rider):
         attached = wire.read(AttachedFrames, cond)
         if attached is None:
             return None
-        given = attached.given
-        if tuple(given.latent.shape[2:]) != tuple(grid):
+        frames = attached.given
+        if tuple(frames.latent.shape[2:]) != tuple(grid):
             raise ValueError(
                 f"latent has {grid[0]} frames of {grid[2]}x{grid[1]} cells, but frames were replaced for one of "
-                f"{given.latent.shape[2]} of {given.latent.shape[4]}x{given.latent.shape[3]}; connect the latent that Replace Frames gave"
+                f"{frames.latent.shape[2]} of {frames.latent.shape[4]}x{frames.latent.shape[3]}; connect the latent that Replace Frames gave"
             )
-        places = given.mask.float().expand(-1, -1, *grid)
-        return cls(model.model.process_latent_in(given.latent), places, given.clock)
+        places = frames.mask.float().expand(-1, -1, *grid)
+        return cls(model.model.process_latent_in(frames.latent), places, frames.clock)
 
     @classmethod
     def check(cls, conditions: Sequence[Options]) -> None:
@@ -119,26 +119,26 @@ class Frames(Rider):
         return video if denoised.shape[2] == frames else torch.cat([video, denoised[:, :, frames:]], dim=2)
 
 
-def attach(conditioning: Conditioning, given: GivenFrames) -> Conditioning:
+def attach(conditioning: Conditioning, frames: GivenFrames) -> Conditioning:
     """A copy that carries these frames beside those it has. ValueError for a frame that is given twice, and
     for two clocks."""
     return [
-        [text, wire.onto(options, _joined(given, wire.read(AttachedFrames, options)))]
+        [text, wire.onto(options, _joined(frames, wire.read(AttachedFrames, options)))]
         for text, options in conditioning
     ]
 
 
-def _joined(given: GivenFrames, before: AttachedFrames | None) -> AttachedFrames:
-    latent, replaced = given.latent, given.replaced
+def _joined(frames: GivenFrames, before: AttachedFrames | None) -> AttachedFrames:
+    latent, replaced = frames.latent, frames.replaced
     if before is not None:
         both = before.replaced & replaced if before.replaced.shape == replaced.shape else None
-        if both is None or both.any() or before.clock != given.clock:
+        if both is None or both.any() or before.clock != frames.clock:
             raise ValueError(
                 "frames: the conditioning carries replaced frames already, and these are for another length, share a latent frame with "
                 "them, or have another clock"
             )
-        latent, replaced = given.on(before.latent), before.replaced | replaced
-    return AttachedFrames(latent, replaced, given.clock)
+        latent, replaced = frames.on(before.latent), before.replaced | replaced
+    return AttachedFrames(latent, replaced, frames.clock)
 
 
 def length_of(latent: dict[str, Tensor], model: ModelPatcher) -> int:
@@ -165,12 +165,12 @@ def replace_frames(
         _require_frames(given, what, placed.clock)
     wan.require_vae(vae, models[0])
     samples = wan.video_latent(latent, models[0])
-    made = given_frames(placed, vae.encode, torch.zeros_like(samples[:1]), wan.geometry(models[0]))
+    encoded = given_frames(placed, vae.encode, torch.zeros_like(samples[:1]), wan.geometry(models[0]))
     return (
         [install(model, Frames) for model in models],
-        attach(positive, made),
-        attach(negative, made),
-        {**latent, "samples": made.on(samples)},
+        attach(positive, encoded),
+        attach(negative, encoded),
+        {**latent, "samples": encoded.on(samples)},
     )
 
 

@@ -102,12 +102,12 @@ def null_of(negative: Conditioning, positive: Conditioning) -> Conditioning:
     """The null pass of guiders: `negative` without the conditions, but for what a rider has there of
     `positive`. Identities stay: the negative side carries the learned nobody."""
     carried = [options for _, options in positive]
-    found = []
+    entries = []
     for text, options in negative:
         for kind in kinds():
             options = kind.null(options, carried)
-        found.append([text, dict(options)])
-    return found
+        entries.append([text, dict(options)])
+    return entries
 
 
 def strip(conditioning: Conditioning) -> Conditioning:

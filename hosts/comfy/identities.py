@@ -79,12 +79,12 @@ class People(Rider):
 
     @classmethod
     def conds(cls, cond: Options, model: ModelPatcher, grid: tuple[int, ...]) -> "People | None":
-        given = wire.read(AttachedIdentities, cond)
-        if given is None:
+        attached = wire.read(AttachedIdentities, cond)
+        if attached is None:
             return None
-        cells = words_on(given.reach, grid)
+        cells = words_on(attached.reach, grid)
         words = None if cells is None else cells[None, None]
-        return cls(torch.cat(given.tokens, dim=1), given.bound, given.phrases, words)
+        return cls(torch.cat(attached.tokens, dim=1), attached.bound, attached.phrases, words)
 
     def now(self, evaluation: Evaluation) -> Evaluation:
         sizes = tuple(one.tokens for one in self.bound)

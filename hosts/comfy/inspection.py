@@ -34,29 +34,29 @@ def inspect_comfy_references(
         if kind.unseen is not None and any(kind.carried(options) for _, options in conditioning):
             raise ValueError(kind.unseen)
     carried = [wire.read(AttachedReferences, options) for _, options in conditioning]
-    given = next((one for one in carried if one is not None), None)
-    if given is None:
+    attached = next((one for one in carried if one is not None), None)
+    if attached is None:
         raise ValueError(
             "positive carries no references; connect the conditioning that Apply References gives back"
         )
     require_patched(model, References, "positive")
-    samples, arranged = wan.video_latent(latent, model), given.arranged(wan.geometry(model))
+    samples, arranged = wan.video_latent(latent, model), attached.arranged(wan.geometry(model))
     frames, rows, columns = samples.shape[2:]
     inspection = inspect(
         arranged.layout,
         arranged.keep,
-        words_on(given.reach, (frames, rows, columns)),
+        words_on(attached.reach, (frames, rows, columns)),
         arranged.soft,
         (frames, rows, columns),
         wan.sizes(model),
-        lambda now: _choice(model, given.attention, arranged.layout, now, samples),
+        lambda now: _choice(model, attached.attention, arranged.layout, now, samples),
         _memory(model, samples.shape, arranged.layout.kept),
     )
     if vae is None:
-        return inspection, [mask.unsqueeze(-1).expand(-1, -1, 3) for mask in given.masks]
+        return inspection, [mask.unsqueeze(-1).expand(-1, -1, 3) for mask in attached.masks]
     return inspection, [
         vae.decode(one).reshape(-1, *mask.shape, 3)[0]
-        for one, mask in zip(given.latents, given.masks, strict=True)
+        for one, mask in zip(attached.latents, attached.masks, strict=True)
     ]
 
 

@@ -60,8 +60,8 @@ def _outer_sample(executor, noise, latent_image, sampler, sigmas, mask=None, cal
         guider.model_options = {**guider.model_options, "transformer_options": options}
     clean = bool(sigmas[-1] == 0)  # before the run: uni_pc writes into them
 
-    def execute(given: SamplerRun) -> Any:
-        return given.through(executor)
+    def execute(sampler_run: SamplerRun) -> Any:
+        return sampler_run.through(executor)
 
     for kind in reversed(kinds()):
         execute = partial(kind.run, execute=execute)
@@ -74,13 +74,13 @@ def _outer_sample(executor, noise, latent_image, sampler, sigmas, mask=None, cal
 def model_conds(cond: Options, model: ModelPatcher, grid: tuple[int, ...]) -> dict[str, Any]:
     """Conditions that the evaluations of one condition need. grid: (frames, rows, columns) of the video
     latent."""
-    found = {}
+    conditions = {}
     for kind in kinds():
-        found |= kind.model_conds(cond, model)
+        conditions |= kind.model_conds(cond, model)
         part = kind.conds(cond, model, grid)
         if part is not None:
-            found |= wire.conds(part)
-    return found
+            conditions |= wire.conds(part)
+    return conditions
 
 
 def _prepare_sampling(executor, model, noise_shape, conds, *args, **kwargs):

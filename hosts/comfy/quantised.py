@@ -23,21 +23,21 @@ MOST_MARK = 1 << 12  # bytes of JSON
 
 
 def quantised_layers(
-    path: str, what: str, held: Mapping[str, Tensor], metadata: dict[str, str], name: str
+    path: str, what: str, tensors: Mapping[str, Tensor], metadata: dict[str, str], name: str
 ) -> set[str]:
-    """The layers of a file that core unpacks. `held`: its tensors by their bare names. ValueError for a
+    """The layers of a file that core unpacks. `tensors`: the file's, by their bare names. ValueError for a
     format that core does not know, a layer without a scale, and a scale without a layer."""
-    formats = _formats(path, what, held, metadata, name)
+    formats = _formats(path, what, tensors, metadata, name)
     for layer, one in formats.items():
         if one not in QUANT_ALGOS:
             raise ValueError(
                 f"{name}: {shown(layer)} is quantised as {shown(str(one))}; needed one of {', '.join(QUANT_ALGOS)}"
             )
-        scaled = any(layer + scale in held for scale in SCALES)
-        if not scaled or f"{layer}.weight" not in held:
-            lacks = shown(layer + (SCALES[0] if f"{layer}.weight" in held else ".weight"))
+        scaled = any(layer + scale in tensors for scale in SCALES)
+        if not scaled or f"{layer}.weight" not in tensors:
+            lacks = shown(layer + (SCALES[0] if f"{layer}.weight" in tensors else ".weight"))
             raise ValueError(f"{name} has no {lacks}, and says that {shown(layer)} is quantised; needed both")
-    for key in filter(is_quantised, held):
+    for key in filter(is_quantised, tensors):
         layer = next((key.removesuffix(end) for end in QUANTISED if key.endswith(end)), None)
         if layer not in formats and key != QUANTISED_FILE:
             raise ValueError(
@@ -58,7 +58,7 @@ def require_packed(key: str, came: Tensor, needed: Tensor, name: str) -> None:
 
 
 def _formats(
-    path: str, what: str, held: Mapping[str, Tensor], metadata: dict[str, str], name: str
+    path: str, what: str, tensors: Mapping[str, Tensor], metadata: dict[str, str], name: str
 ) -> dict[str, Any]:
     """The format that each layer names, from where core looks for it."""
     formats = {}
@@ -69,14 +69,16 @@ def _formats(
                 f'{name}: its metadata "{QUANTISED_METADATA}" has no layers; needed {{"layers": {{layer: …}}}}'
             )
         formats |= {_bare(layer): one.get("format") for layer, one in layers.items()}
-    elif QUANTISED_FILE in held:
-        olds = [key for key in held if key.endswith(OLD_SCALE)]
+    elif QUANTISED_FILE in tensors:
+        olds = [key for key in tensors if key.endswith(OLD_SCALE)]
         formats |= dict.fromkeys((key.removesuffix(OLD_SCALE) for key in olds), OLD_FORMAT)
-    marks = [key for key in held if key.endswith(_MARK)]
-    large = [key for key in marks if held[key].dtype != torch.uint8 or not 0 < held[key].numel() <= MOST_MARK]
+    marks = [key for key in tensors if key.endswith(_MARK)]
+    large = [
+        key for key in marks if tensors[key].dtype != torch.uint8 or not 0 < tensors[key].numel() <= MOST_MARK
+    ]
     if large:
         raise ValueError(
-            f"{name}: {shown(large[0])} is {held[large[0]].dtype} of {list(held[large[0]].shape)}; needed up to "
+            f"{name}: {shown(large[0])} is {tensors[large[0]].dtype} of {list(tensors[large[0]].shape)}; needed up to "
             f"{MOST_MARK} bytes of JSON"
         )
     for key, value in read_some(path, what, lambda key: key.endswith(_MARK)).items():

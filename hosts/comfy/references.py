@@ -66,13 +66,13 @@ class AttachedReferences:
     def null_passes(self) -> list[str]:
         """Null passes, one for each reference: "keep", "drop" or "zero". ValueError for other words, or
         another number of them."""
-        said, recipe = self.null_words, recipe_named(self.recipe)
-        if len(said) != len(self.latents) or not set(said) <= set(NULL_PASSES):
+        words, recipe = self.null_words, recipe_named(self.recipe)
+        if len(words) != len(self.latents) or not set(words) <= set(NULL_PASSES):
             raise ValueError(
-                f"positive: {wire.key(AttachedReferences, 'null_pass')} is {' '.join(said)!r}; needed one of "
+                f"positive: {wire.key(AttachedReferences, 'null_pass')} is {' '.join(words)!r}; needed one of "
                 f"{', '.join(NULL_PASSES)} for each of its {len(self.latents)} references: apply them anew"
             )
-        return [recipe.guider_null if null == AS_RECIPE else null for null in said]
+        return [recipe.guider_null if null == AS_RECIPE else null for null in words]
 
     def chosen(self, which: Sequence[int]) -> "AttachedReferences":
         """A copy with some of the references."""
@@ -105,19 +105,19 @@ class References(Rider):
 
     @classmethod
     def conds(cls, cond: Options, model: ModelPatcher, grid: tuple[int, ...]) -> "References | None":
-        given = wire.read(AttachedReferences, cond)
-        if given is None:
+        attached = wire.read(AttachedReferences, cond)
+        if attached is None:
             return None
         geometry, channels = wan.geometry(model), wan.input_channels(model)
-        arranged = given.arranged(geometry)
-        shown = [model.model.process_latent_in(latent) * (not given.zero) for latent in given.latents]
+        arranged = attached.arranged(geometry)
+        shown = [model.model.process_latent_in(latent) * (not attached.zero) for latent in attached.latents]
         inputs = tuple(
             reference_input(latent, mask, channels, arranged.layout.recipe, geometry)
-            for latent, mask in zip(shown, given.masks, strict=True)
+            for latent, mask in zip(shown, attached.masks, strict=True)
         )
-        cells = words_on(given.reach, grid)
+        cells = words_on(attached.reach, grid)
         words = None if cells is None else cells[None, None]
-        return cls(inputs, arranged.keep[None], arranged.layout, arranged.soft, words, given.attention)
+        return cls(inputs, arranged.keep[None], arranged.layout, arranged.soft, words, attached.attention)
 
     @classmethod
     def model_conds(cls, cond: Options, model: ModelPatcher) -> Options:
@@ -131,12 +131,12 @@ class References(Rider):
         all that stay zero, as in the negative that core's samplers get.
         """
         bare = wire.without(AttachedReferences, options)
-        given = next((one for of in positive if (one := wire.read(AttachedReferences, of))), None)
-        nulls = [] if given is None else given.null_passes()
+        attached = next((one for of in positive if (one := wire.read(AttachedReferences, of))), None)
+        nulls = [] if attached is None else attached.null_passes()
         left = [index for index, null in enumerate(nulls) if null != "drop"]
-        if given is None or not left:
+        if attached is None or not left:
             return bare
-        return bare | wire.pack(replace(given.chosen(left), zero=given.zero or "zero" in nulls))
+        return bare | wire.pack(replace(attached.chosen(left), zero=attached.zero or "zero" in nulls))
 
     @classmethod
     def tell_scale(cls, positive: Sequence[Options]) -> None:
@@ -184,7 +184,7 @@ def _appended(options: Options, added: AttachedReferences, null_pass: str) -> Op
         )
     before = wire.read(AttachedReferences, options)
     nulls = (*(() if before is None else before.null_words), *(null_pass,) * len(added.latents))
-    said = None if set(nulls) == {AS_RECIPE} else nulls
+    words = None if set(nulls) == {AS_RECIPE} else nulls
     joined = added
     if before is not None:
         lists = {name: (*getattr(before, name), *getattr(added, name)) for name in EACH}
@@ -194,7 +194,7 @@ def _appended(options: Options, added: AttachedReferences, null_pass: str) -> Op
             f"references: with those already in the conditioning there are {len(joined.latents)}, the recipe {recipe.name} "
             f"takes at most {recipe.max_references}"
         )
-    return wire.onto(options, replace(joined, null_pass=said))
+    return wire.onto(options, replace(joined, null_pass=words))
 
 
 @dataclass(frozen=True)

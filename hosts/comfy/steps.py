@@ -127,14 +127,14 @@ def denoise_steps(
         noise, samples, comfy.samplers.sampler_object(part.sampler_name), sigmas, denoise_mask=latent.get("noise_mask"),
         callback=callback, disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=seed,
     )  # fmt: skip
-    kept = {k: v for k, v in latent.items() if not k.startswith("downscale_ratio")}
+    others = {k: v for k, v in latent.items() if not k.startswith("downscale_ratio")}
     device = comfy.model_management.intermediate_device()
     clean = (
         guider.model_patcher.model.process_latent_out(_video(last["x0"], samples).cpu())
         if "x0" in last
         else out
     )
-    made = {**kept, "samples": out.to(device)}, {**kept, "samples": clean.to(device)}
+    made = {**others, "samples": out.to(device)}, {**others, "samples": clean.to(device)}
     setattr(guider, wire.FINISHED, Finished(asked, latent, made))
     return made
 
@@ -144,11 +144,11 @@ def _noise(samples: Tensor, seed: int, batch_index, add_noise: bool) -> Tensor:
     return comfy.sample.prepare_noise(samples, seed, batch_index) if add_noise else samples * 0
 
 
-def _video(shown, samples) -> Tensor:
+def _video(preview, samples) -> Tensor:
     """The video of what a sampler shows of a latent. Between two ranges of an edit it is nested with semantic
     tokens; an older ComfyUI (0.30) shows it packed."""
-    if getattr(shown, "is_nested", False):
-        return shown.unbind()[0]
+    if getattr(preview, "is_nested", False):
+        return preview.unbind()[0]
     if getattr(samples, "is_nested", False):
-        return comfy.utils.unpack_latents(shown, [one.shape for one in samples.unbind()])[0]
-    return shown
+        return comfy.utils.unpack_latents(preview, [one.shape for one in samples.unbind()])[0]
+    return preview

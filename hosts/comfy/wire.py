@@ -58,29 +58,29 @@ def key(kind: type, name: str) -> str:
 
 def pack(part: Any) -> dict[str, Any]:
     """Fields of a part that are not their defaults, flat, by their keys."""
-    found = {}
+    packed = {}
     for slot in _slots(type(part)):
         value = getattr(part, slot.name)
         if isinstance(value, Tensor) or slot.default is MISSING or value != slot.default:
-            found |= dict(zip(slot.keys, slot.flat(value), strict=True))
-    return {name: value for name, value in found.items() if value is not None}
+            packed |= dict(zip(slot.keys, slot.flat(value), strict=True))
+    return {name: value for name, value in packed.items() if value is not None}
 
 
 def unpack(kind: type[PartT], mapping: dict[str, Any]) -> PartT | None:
     """A part of this kind from what `pack` made, whose keys are taken out of the mapping. None where there is
     nothing of it. ValueError names what is missing."""
-    given, missing = {}, []
+    arguments, missing = {}, []
     for slot in _slots(kind):
         values = [mapping.pop(name, None) for name in slot.keys]
         if any(value is not None for value in values):
-            given[slot.name] = slot.whole(values)
+            arguments[slot.name] = slot.whole(values)
         elif slot.default is MISSING:
             missing.append(slot.keys[0])
-    if given and missing:
+    if arguments and missing:
         raise ValueError(
             f"conditioning: {', '.join(missing)} came not, but other parts of it; apply what it carries anew"
         )
-    return kind(**given) if given else None
+    return kind(**arguments) if arguments else None
 
 
 def read(kind: type[PartT], options: dict[str, Any]) -> PartT | None:
@@ -161,11 +161,11 @@ def _hinted(kind: Any) -> list[tuple[Field, Any]]:
     return [(one, hints[one.name]) for one in fields(kind)]
 
 
-def _slot(kind: type, one: Field, hint: Any) -> _Slot:
+def _slot(kind: type, field: Field, hint: Any) -> _Slot:
     cond = get_args(hint)[1] if get_origin(hint) is Annotated else None
     hint = _some(get_args(hint)[0] if cond else hint)
-    make = partial(_Slot, one.name, one.default, cond)
-    name, item = key(kind, one.name), _item(hint)
+    make = partial(_Slot, field.name, field.default, cond)
+    name, item = key(kind, field.name), _item(hint)
     if cond is CONSTANT or not (item or is_dataclass(hint)):
         return make((name,), lambda value: (value,), lambda values: values[0])
     if is_dataclass(hint):
@@ -207,11 +207,11 @@ def _record(kind: Any, parts: list[_Slot], values: list[Any]) -> Any:
 
 def _leaves(kind: Any, before: str = "") -> Iterator[tuple[str, Any]]:
     """Paths of the plain fields of a dataclass in others, with their types."""
-    for one, hint in _hinted(kind):
+    for field, hint in _hinted(kind):
         if is_dataclass(hint):
-            yield from _leaves(hint, f"{before}{one.name}.")
+            yield from _leaves(hint, f"{before}{field.name}.")
         else:
-            yield before + one.name, _some(hint)
+            yield before + field.name, _some(hint)
 
 
 def _columns(leaves: Sequence[tuple[str, Any]], records: Sequence[Any]) -> list[Any]:
@@ -242,11 +242,11 @@ def _typed(leaf: Any, value: Any) -> Any:
 
 def _built(kind: Any, values: dict[str, Any], before: str = "") -> Any:
     """A dataclass of its leaves' values."""
-    given = {}
-    for one, hint in _hinted(kind):
-        path = before + one.name
-        given[one.name] = _built(hint, values, f"{path}.") if is_dataclass(hint) else values[path]
-    return kind(**given)
+    arguments = {}
+    for field, hint in _hinted(kind):
+        path = before + field.name
+        arguments[field.name] = _built(hint, values, f"{path}.") if is_dataclass(hint) else values[path]
+    return kind(**arguments)
 
 
 # ---- conditioning that 0.1.0 saved
@@ -283,18 +283,18 @@ _SEES = ("all", "video", "itself", "frames")  # by number
 
 def _renewed(options: dict[str, Any]) -> dict[str, Any]:
     """A copy with 0.1.0's names, and rows of numbers, as they are called now."""
-    left = dict(options)
-    if _OLD_BOUND in left:
-        rows, before = left.pop(_OLD_BOUND), f"{PACK}.attached_identities.bound"
-        tokens = [one.shape[1] for one in left["refvid_identities"]]
-        left[f"{before}.tokens"] = torch.tensor(tokens, dtype=torch.float64)
-        left[f"{before}.strength"], left[f"{before}.named"] = (row.clone() for row in rows.T)
-    if _OLD_CONTROLS in left:
+    renewed = dict(options)
+    if _OLD_BOUND in renewed:
+        rows, before = renewed.pop(_OLD_BOUND), f"{PACK}.attached_identities.bound"
+        tokens = [one.shape[1] for one in renewed["refvid_identities"]]
+        renewed[f"{before}.tokens"] = torch.tensor(tokens, dtype=torch.float64)
+        renewed[f"{before}.strength"], renewed[f"{before}.named"] = (row.clone() for row in rows.T)
+    if _OLD_CONTROLS in renewed:
         columns: dict[str, Any] = dict(
-            zip(_CONTROLS, (row.clone() for row in left.pop(_OLD_CONTROLS).T), strict=True)
+            zip(_CONTROLS, (row.clone() for row in renewed.pop(_OLD_CONTROLS).T), strict=True)
         )
         last = columns["frames.last"]
         columns["frames.last"] = last.where(last >= 0, torch.full_like(last, math.nan))
         columns["sees"] = " ".join(_SEES[int(one)] for one in columns["sees"].tolist())
-        left |= {f"{PACK}.attached_references.controls.{name}": one for name, one in columns.items()}
-    return {f"{PACK}.{_OLD[name]}" if name in _OLD else name: value for name, value in left.items()}
+        renewed |= {f"{PACK}.attached_references.controls.{name}": one for name, one in columns.items()}
+    return {f"{PACK}.{_OLD[name]}" if name in _OLD else name: value for name, value in renewed.items()}

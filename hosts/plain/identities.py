@@ -110,11 +110,11 @@ def encode_identity(
         )
     video = make_reference_video(clip, masks, config.frames, config.size, geometry, anchor)
     picture = slice(video.anchor, video.anchor + 1)
-    given = []
+    inputs = []
     for part in (slice(None), picture):
         pictures = (video.pictures[part].movedim(-1, 0)[None] * 2 - 1).to(vae.device, vae.dtype)
-        given += [vae.encode(pictures).float().cpu(), cover(video.masks[part], geometry)[None]]
-    encoded = slot_encoder(adapter)(*given)
+        inputs += [vae.encode(pictures).float().cpu(), cover(video.masks[part], geometry)[None]]
+    encoded = slot_encoder(adapter)(*inputs)
     preview = video.pictures[video.anchor]
     return Identity(encoded.anchors[0], encoded.slots[0], adapter.fingerprint, preview), video, encoded
 

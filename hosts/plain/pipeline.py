@@ -241,7 +241,7 @@ def generate_in_rows(
     They have the backbone's settings, and each the noise of its own seed and the riders of its row. `riders`
     gives those of some rows. The padding of prompts is folded, which is exact.
     """
-    settings, dit, made = backbone.settings, backbone.dit, []
+    settings, dit, clips = backbone.settings, backbone.dit, []
     size = (1, dit.geometry.channels, *dit.geometry.latent(settings.frames, settings.height, settings.width))
     for start in range(0, len(prompts), _TOGETHER):
         rows = slice(start, start + _TOGETHER)
@@ -250,8 +250,10 @@ def generate_in_rows(
         drawn = (torch.randn(size, generator=torch.Generator().manual_seed(seed)) for seed in seeds[rows])
         noise = torch.cat([condition.begin(one, seed) for one, seed in zip(drawn, seeds[rows], strict=True)])
         guidance, sigmas = joint(Scale(settings.scale)), flow_sigmas(settings.steps, settings.shift)
-        made.append(run.run_steps(dit, backbone.vae, condition, guidance, noise.to(dit.device), sigmas).cpu())
-    return torch.cat(made)
+        clips.append(
+            run.run_steps(dit, backbone.vae, condition, guidance, noise.to(dit.device), sigmas).cpu()
+        )
+    return torch.cat(clips)
 
 
 def _folded(backbone: Pipeline, prompts: Sequence[str]) -> Text:

@@ -131,15 +131,15 @@ def _in_windows(
     """
     frames = state.shape[2] - spare
     video, behind = state[:, :, :frames], state[:, :, frames:]
-    total, count, said = torch.zeros_like(video), torch.zeros(frames, 1, 1, device=state.device), []
+    total, count, spare_parts = torch.zeros_like(video), torch.zeros(frames, 1, 1, device=state.device), []
     for start, stop in windows.spans(frames):
         first = max(0, start - 1)
         out = evaluate(torch.cat([video[:, :, first:stop], behind], dim=2), first, stop)
         weight = windows.weights(stop - start)[:, None, None].to(count)
         total[:, :, start:stop] += out[:, :, start - first : stop - first] * weight
         count[start:stop] += weight
-        said.append(out[:, :, stop - first :])
-    return torch.cat([total / count, torch.stack(said).mean(0)], dim=2)
+        spare_parts.append(out[:, :, stop - first :])
+    return torch.cat([total / count, torch.stack(spare_parts).mean(0)], dim=2)
 
 
 def guided_velocity(

@@ -53,7 +53,7 @@ def tail(evaluation: Evaluation, how: Schedule, kept: KeptKeys | None = None) ->
         dit.heads, dit.head_size, layout, now, batch, video, len(keep), dit.device, dit.dtype
     )
     bias, attend = _attention(asked, _seen(whole, now), how.attention)
-    made = Tail(
+    new_tail = Tail(
         tokens if len(keep) == tokens.shape[1] else tokens[:, keep.to(dit.device)],
         _angles(layout, grid[0], dit.head_size)[keep][None].to(dit.device),
         bias,
@@ -63,7 +63,9 @@ def tail(evaluation: Evaluation, how: Schedule, kept: KeptKeys | None = None) ->
         _video_type(whole),
         layout.recipe.reads_text,
     )
-    return recalling(made, kept) if kept is not None and layout.constant and whole.cells is None else made
+    if kept is None or not layout.constant or whole.cells is not None:
+        return new_tail
+    return recalling(new_tail, kept)
 
 
 def own_tokens(evaluation: Evaluation, which: range, after: Tensor) -> Tensor:
@@ -159,12 +161,12 @@ def _joined_text(first: TokensBehindText, second: TokensBehindText) -> TokensBeh
 
 def _padded(parts: tuple[tuple[Tensor | None, int], ...], fill: float | bool) -> Tensor | None:
     """Values (1 or B, n) of both, where either has some."""
-    given = [values for values, _ in parts if values is not None]
-    if not given:
+    present = [values for values, _ in parts if values is not None]
+    if not present:
         return None
-    rows = max(map(len, given))
+    rows = max(map(len, present))
     columns = [
-        given[0].new_full((rows, count), fill) if values is None else values.expand(rows, -1)
+        present[0].new_full((rows, count), fill) if values is None else values.expand(rows, -1)
         for values, count in parts
     ]
     return torch.cat(columns, dim=1)

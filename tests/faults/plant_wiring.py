@@ -114,7 +114,7 @@ WIRING = (
     ),
     Fault(
         "asked-sees", "--sees is ignored", "cli/reference.py",
-        'said["sees"][index]', "SEES[0]",
+        'values["sees"][index]', "SEES[0]",
         ("cli_request",),
     ),
     Fault(
@@ -141,7 +141,7 @@ WIRING = (
     ),
     Fault(
         "edit-last", "semantic tokens are the last window's, not the mean", "hosts/plain/run.py",
-        "torch.stack(said).mean(0)", "said[-1]",
+        "torch.stack(spare_parts).mean(0)", "spare_parts[-1]",
         ("plain_edit",),
     ),
     Fault(

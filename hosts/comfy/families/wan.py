@@ -76,16 +76,16 @@ def video_latent(latent: dict[str, Tensor], model: ModelPatcher) -> Tensor:
         raise ValueError(
             "latent is not a video's: connect EmptyHunyuanLatentVideo (Wan22ImageToVideoLatent for TI2V-5B)"
         )
-    (rows, columns), made = samples.shape[-2:], geometry(model)
-    patch = made.patch
+    (rows, columns), numbers = samples.shape[-2:], geometry(model)
+    patch = numbers.patch
     if rows % patch or columns % patch or not samples.numel():
         raise ValueError(
             f"latent is {columns}x{rows} cells; a token is {patch}x{patch}, so both must be multiples of {patch}: use sizes "
-            f"in steps of {made.token}"
+            f"in steps of {numbers.token}"
         )
-    if samples.shape[1] != made.channels:
+    if samples.shape[1] != numbers.channels:
         raise ValueError(
-            f"latent has {samples.shape[1]} channels, the model makes {made.channels}; connect the empty latent "
+            f"latent has {samples.shape[1]} channels, the model makes {numbers.channels}; connect the empty latent "
             "node of its family (Wan22ImageToVideoLatent for TI2V-5B)"
         )
     return samples

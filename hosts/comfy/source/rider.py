@@ -87,15 +87,17 @@ class Source(Rider):
             )
 
     @classmethod
-    def run(cls, given: SamplerRun, execute: Callable[[SamplerRun], Any]) -> Any:
+    def run(cls, sampler_run: SamplerRun, execute: Callable[[SamplerRun], Any]) -> Any:
         """Run all steps, with semantic tokens where the source's recipe has them."""
-        carried = [one for cond in given.conditions if (one := wire.of_conds(cls, cond)) is not None]
+        carried = [one for cond in sampler_run.conditions if (one := wire.of_conds(cls, cond)) is not None]
         recipe = carried[0].recipe if carried else None
-        modules = None if recipe is None else require_modules(given.guider.model_patcher, recipe)
+        modules = None if recipe is None else require_modules(sampler_run.guider.model_patcher, recipe)
         if recipe is None or modules is None:
-            return execute(given)
+            return execute(sampler_run)
         numbers = recipe.semantic_tokens * modules.config.features
-        return tokens.run_with_spare(tokens.SpareFrames(numbers, given.video().shape[2]), given, execute)
+        return tokens.run_with_spare(
+            tokens.SpareFrames(numbers, sampler_run.video().shape[2]), sampler_run, execute
+        )
 
     def spare(self, x: Tensor) -> int:
         return x.shape[2] - self.latent.shape[2]

@@ -48,25 +48,27 @@ class SpareFrames:
         return torch.cat([noise, drawn], dim=2), torch.cat([latent, behind.to(latent)], dim=2)
 
 
-def run_with_spare(spare: SpareFrames, given: SamplerRun, execute: Callable[[SamplerRun], Any]) -> Any:
+def run_with_spare(spare: SpareFrames, sampler_run: SamplerRun, execute: Callable[[SamplerRun], Any]) -> Any:
     """Run all steps with spare frames. -> the video. Where the run stops above noise 0, or began with a
     nested latent, the spare frames come with it."""
-    guider, shapes, nested = given.guider, given.named.get("latent_shapes"), given.nested
+    guider, shapes, nested = sampler_run.guider, sampler_run.named.get("latent_shapes"), sampler_run.nested
     if nested:
-        noise, latent = (torch.cat(comfy.utils.unpack_latents(one, shapes), dim=2) for one in given.latents)
+        noise, latent = (
+            torch.cat(comfy.utils.unpack_latents(one, shapes), dim=2) for one in sampler_run.latents
+        )
     else:
-        noise, latent = spare.begin(guider, *given.latents, given.sigmas, given.seed)
-    mask = given.mask if nested or given.mask is None else _with_ones(given.mask, latent)
-    if nested and given.mask is not None:
-        mask = torch.cat(comfy.utils.unpack_latents(given.mask, shapes), dim=2)
-    named = {**given.named, **({} if shapes is None else {"latent_shapes": [latent.shape]})}
-    leftover = bool(given.sigmas[-1] > 0)
+        noise, latent = spare.begin(guider, *sampler_run.latents, sampler_run.sigmas, sampler_run.seed)
+    mask = sampler_run.mask if nested or sampler_run.mask is None else _with_ones(sampler_run.mask, latent)
+    if nested and sampler_run.mask is not None:
+        mask = torch.cat(comfy.utils.unpack_latents(sampler_run.mask, shapes), dim=2)
+    named = {**sampler_run.named, **({} if shapes is None else {"latent_shapes": [latent.shape]})}
+    leftover = bool(sampler_run.sigmas[-1] > 0)
     handler = guider.model_options.get(wire.WINDOWS)
     if handler is not None:
         windows = {wire.WINDOWS: InWindows(handler, spare.frames)}
         guider.model_options = {**guider.model_options, **windows}
-    callback = given.callback and _shown(given.callback, spare.frames, nested)
-    longer = replace(given, latents=(noise, latent), mask=mask, callback=callback, named=named)
+    callback = sampler_run.callback and _shown(sampler_run.callback, spare.frames, nested)
+    longer = replace(sampler_run, latents=(noise, latent), mask=mask, callback=callback, named=named)
     samples = execute(longer)
     video, behind = samples[:, :, : spare.frames], samples[:, :, spare.frames :]
     if nested:
@@ -89,15 +91,15 @@ class InWindows:
 
     def execute(self, calc_cond_batch: Callable, model, conds, x_in: Tensor, *args) -> list[Tensor]:
         video, spare = x_in[:, :, : self._frames], x_in[:, :, self._frames :]
-        said: list[list[Tensor]] = []
+        spare_parts: list[list[Tensor]] = []
 
         def in_a_window(model, conds, part: Tensor, *more) -> list[Tensor]:
             out = calc_cond_batch(model, conds, torch.cat([part, spare], dim=2), *more)
-            said.append([one[:, :, part.shape[2] :] for one in out])
+            spare_parts.append([one[:, :, part.shape[2] :] for one in out])
             return [one[:, :, : part.shape[2]] for one in out]
 
         made = self._handler.execute(in_a_window, model, conds, video, *args)
-        means = [torch.stack(windows).mean(0) for windows in zip(*said, strict=True)]
+        means = [torch.stack(windows).mean(0) for windows in zip(*spare_parts, strict=True)]
         return [torch.cat(pair, dim=2) for pair in zip(made, means, strict=True)]
 
 
