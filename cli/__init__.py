@@ -147,6 +147,7 @@ def _demo(options: argparse.Namespace) -> None:
     print(f"clip           {result.video.resolve()}   ({result.seconds:.1f} s)")
     print(f"contact sheet  {result.sheet.resolve()}")
     print(
-        f"colour similarity to the reference: {result.with_reference:.2f} with it, {result.without:.2f} without, "
+        f"colour similarity to the reference: {result.with_reference:.2f} with it, {result.without:.2f} "
+        "without, "
         f"{result.truth:.2f} in the true clip"
     )

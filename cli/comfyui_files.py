@@ -21,14 +21,16 @@ def add_comfyui_files(commands) -> None:
 def _comfyui_files(options: argparse.Namespace) -> None:
     if not options.dest.is_dir():
         raise ValueError(
-            f"--dest: {options.dest} is not a folder; give ComfyUI's base folder, which holds models/ and input/"
+            f"--dest: {options.dest} is not a folder; give ComfyUI's base folder, which holds models/ and "
+            "input/"
         )
     copies = {source: options.dest / folder / source.name for source, folder in _files()}
     wanted = {source: target for source, target in copies.items() if not _same(source, target)}
     others = [target for target in wanted.values() if target.exists()]
     if others and not options.replace:
         raise ValueError(
-            f"--dest: {others[0]} is there and is another file ({len(others)} such files); move it away, or add --replace"
+            f"--dest: {others[0]} is there and is another file ({len(others)} such files); move it away, or "
+            "add --replace"
         )
     for source, target in wanted.items():
         with replacing(target) as beside:

@@ -17,7 +17,8 @@ def add_frames(command: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FILE@AT",
-        help="a.png@0: the video begins with this picture; b.png@-1: it ends with that one; c.mp4@0-4: it goes on from a clip's first "
+        help="a.png@0: the video begins with this picture; b.png@-1: it ends with that one; c.mp4@0-4: it "
+        "goes on from a clip's first "
         "five frames; repeat for more",
     )
     group.add_argument(

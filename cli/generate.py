@@ -99,5 +99,6 @@ def _generate(options: argparse.Namespace) -> None:
     settings = request.settings
     media.write_video(options.out, video, settings.fps)
     print(
-        f"{options.out}: {settings.frames} frames, {settings.width}x{settings.height}, recipe {request.recipe}"
+        f"{options.out}: {settings.frames} frames, {settings.width}x{settings.height}, recipe "
+        f"{request.recipe}"
     )

@@ -21,17 +21,20 @@ def add_guidance(command: argparse.ArgumentParser) -> None:
         "--image-scale",
         type=float,
         metavar="NUMBER",
-        help="a scale of their own for references and identities, beside --scale for the prompt: three passes (SIT-CFG)",
+        help="a scale of their own for references and identities, beside --scale for the prompt: three "
+        "passes (SIT-CFG)",
     )
     group.add_argument(
         "--guidance-window",
         metavar="START:END[:IN:OUT]",
-        help="when it acts, in shares of the schedule from 0 (noise) to 1, and over what shares it fades in and out",
+        help="when it acts, in shares of the schedule from 0 (noise) to 1, and over what shares it fades in "
+        "and out",
     )
     group.add_argument(
         "--renorm",
         choices=RENORMS,
-        help="bring the guided velocity back to the norm it has with the prompt, of the clip or of each latent frame; "
+        help="bring the guided velocity back to the norm it has with the prompt, of the clip or of each "
+        "latent frame; "
         f"default {RENORMS[0]}",
     )
 

@@ -113,5 +113,6 @@ def _make(options: argparse.Namespace) -> None:
         contact_sheet(rows, titles, options.routing, captions, scale=1)
         print(options.routing.resolve())
     print(
-        f"{options.out}: {len(identity.tokens('both'))} tokens, read by adapter {identity.adapter}, anchor at picture {video.anchor} of {len(video.pictures)}"
+        f"{options.out}: {len(identity.tokens('both'))} tokens, read by adapter {identity.adapter}, anchor "
+        f"at picture {video.anchor} of {len(video.pictures)}"
     )

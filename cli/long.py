@@ -84,7 +84,8 @@ def _long(options: argparse.Namespace) -> None:
         clear_left(options.out)  # the parts are this run's alone, so is what a kill left of its film
         media.write_video(options.out, video, request.settings.fps)
     print(
-        f"{options.out}: {plan.length} frames from {plan.keys} key pictures {plan.stride} apart, recipe {request.recipe}"
+        f"{options.out}: {plan.length} frames from {plan.keys} key pictures {plan.stride} apart, recipe "
+        f"{request.recipe}"
     )
 
 

@@ -63,7 +63,8 @@ def _values(options: argparse.Namespace, option: Option) -> list[Any]:
     texts, count = getattr(options, option.name.replace("-", "_")), len(options.reference)
     if texts and len(texts) != count:
         raise ValueError(
-            f"--{option.name}: {len(texts)} given for {count} references; give one for each ({_NONE} says nothing), or none"
+            f"--{option.name}: {len(texts)} given for {count} references; give one for each "
+            f"({_NONE} says nothing), or none"
         )
     return [option.default if text == _NONE else _read(option, text) for text in texts or [_NONE] * count]
 
@@ -102,12 +103,12 @@ def _numbers(text: str, kind: type, most: int) -> list:
 _OPTIONS = (
     Option("mask", "FILE", "its mask, white = subject; else the alpha channel, else all of the picture", _mask),
     Option("strength", "NUMBER", "1 untouched, 0 off", float, 1.0),
-    Option("steps-window", "START:END[:IN:OUT]", "when it acts, in shares of the schedule from 0 (noise) to 1, and over "
-           "what shares it fades in and out", step_window, StepWindow()),
+    Option("steps-window", "START:END[:IN:OUT]", "when it acts, in shares of the schedule from 0 (noise) to 1, "
+           "and over what shares it fades in and out", step_window, StepWindow()),
     Option("frames-window", "FIRST:LAST", "frames of the video that it acts on, counted from 0",
            lambda text: FrameWindow(*_numbers(text, int, 2)), FrameWindow()),
-    Option("region", "FILE", "where in the video it may act: a mask of the video's size, or one for each frame (a video, or "
-           "a folder of PNGs)", _region),
-    Option("sees", "|".join(SEES), "what it reads itself: the video and the other references, the video, only itself, or the video's frames one by one",
-           str, SEES[0]),
+    Option("region", "FILE", "where in the video it may act: a mask of the video's size, or one for each frame "
+           "(a video, or a folder of PNGs)", _region),
+    Option("sees", "|".join(SEES), "what it reads itself: the video and the other references, the video, only "
+           "itself, or the video's frames one by one", str, SEES[0]),
 )  # fmt: skip

@@ -54,7 +54,8 @@ def encode_comfy_identity(
     config, geometry = loaded.adapter.config, loaded.adapter.geometry
     if vae.latent_channels != geometry.channels:
         raise ValueError(
-            f"vae makes latents of {vae.latent_channels} channels, the adapter reads {geometry.channels}; connect the VAE of the model it "
+            f"vae makes latents of {vae.latent_channels} channels, the adapter reads {geometry.channels}; "
+            "connect the VAE of the model it "
             "was trained with"
         )
     video = make_reference_video(clip, masks, config.frames, config.size, geometry, anchor)

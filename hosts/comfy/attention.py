@@ -72,7 +72,8 @@ class Rule:
             path = choice.path.name
         if self.groups is not None and kwargs.get("mask") is not None:
             raise RuntimeError(
-                "refvid: another pack masks Wan's self-attention; references with a region, a frame window or a "
+                "refvid: another pack masks Wan's self-attention; references with a region, a frame window "
+                "or a "
                 "visibility cannot share it. Remove one of the two"
             )
         biased = core_attention.attention_pytorch if path == SDPA.name else run

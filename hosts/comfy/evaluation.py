@@ -306,6 +306,7 @@ def past_apply_model() -> RuntimeError:
     """An error for a model that is called past `apply_model`: strengths, windows and regions would be lost in
     silence."""
     return RuntimeError(
-        "refvid: the diffusion model was called past ComfyUI's apply_model, where the controls of references are worked "
+        "refvid: the diffusion model was called past ComfyUI's apply_model, where the controls of references "
+        "are worked "
         "out; another pack does that. Remove it"
     )

@@ -78,8 +78,10 @@ class Frames(Rider):
         frames = attached.given
         if tuple(frames.latent.shape[2:]) != tuple(grid):
             raise ValueError(
-                f"latent has {grid[0]} frames of {grid[2]}x{grid[1]} cells, but frames were replaced for one of "
-                f"{frames.latent.shape[2]} of {frames.latent.shape[4]}x{frames.latent.shape[3]}; connect the latent that Replace Frames gave"
+                f"latent has {grid[0]} frames of {grid[2]}x{grid[1]} cells, but frames were replaced for one "
+                "of "
+                f"{frames.latent.shape[2]} of {frames.latent.shape[4]}x{frames.latent.shape[3]}; connect the "
+                "latent that Replace Frames gave"
             )
         places = frames.mask.float().expand(-1, -1, *grid)
         return cls(model.model.process_latent_in(frames.latent), places, frames.clock)
@@ -92,7 +94,8 @@ class Frames(Rider):
             pairs = ((carried[0].latent, other.latent), (carried[0].places, other.places))
             if not all(torch.equal(*pair) for pair in pairs):
                 raise ValueError(
-                    "positive and negative carry different replaced frames; connect both from one Replace Frames"
+                    "positive and negative carry different replaced frames; connect both from one Replace "
+                    "Frames"
                 )
 
     @classmethod
@@ -134,7 +137,8 @@ def _joined(frames: GivenFrames, before: AttachedFrames | None) -> AttachedFrame
         both = before.replaced & replaced if before.replaced.shape == replaced.shape else None
         if both is None or both.any() or before.clock != frames.clock:
             raise ValueError(
-                "frames: the conditioning carries replaced frames already, and these are for another length, share a latent frame with "
+                "frames: the conditioning carries replaced frames already, and these are for another length, "
+                "share a latent frame with "
                 "them, or have another clock"
             )
         latent, replaced = frames.on(before.latent), before.replaced | replaced
@@ -177,11 +181,13 @@ def replace_frames(
 def _require_frames(model: ModelPatcher, what: str, clock: str) -> None:
     if wan.input_channels(model) != wan.geometry(model).channels:
         raise ValueError(
-            f"{what} takes {wan.input_channels(model)} input channels: image-to-video weights are given their frames by their own nodes "
+            f"{what} takes {wan.input_channels(model)} input channels: image-to-video weights are given "
+            "their frames by their own nodes "
             "(WanImageToVideo, WanFirstLastFrameToVideo, WanFunInpaintToVideo)"
         )
     if clock == "own" and wan.makes_one_clock(model):
         raise ValueError(
-            f"clock is own, but {what} is a VACE model, whose forward has one timestep for the whole video; choose shared, or give the "
+            f"clock is own, but {what} is a VACE model, whose forward has one timestep for the whole video; "
+            "choose shared, or give the "
             "frames to WanVaceToVideo"
         )

@@ -44,7 +44,8 @@ class TableGuider(comfy.samplers.CFGGuider):
         """Three passes, as `sampling_function` does two: hooks see the first and the last of them."""
         if "sampler_cfg_function" in model_options:
             raise ValueError(
-                "model carries a CFG function of another node (RescaleCFG, for one), which combines two passes; these scales make "
+                "model carries a CFG function of another node (RescaleCFG, for one), which combines two "
+                "passes; these scales make "
                 "three. Remove it, set image_scale equal to text_scale, or use Renorm Guidance"
             )
         order = (CONDITIONED, NULL, MIDDLE)
@@ -120,7 +121,8 @@ def carrying(text: Conditioning, conditions: Conditioning) -> Conditioning:
     one."""
     if len(text) != 1:
         raise ValueError(
-            f"negative has {len(text)} parts, the pass that keeps the references and leaves out the prompt needs one: do not combine "
+            f"negative has {len(text)} parts, the pass that keeps the references and leaves out the prompt "
+            "needs one: do not combine "
             "negative conditionings for this guider"
         )
     return [[text[0][0], dict(options)] for _, options in conditions]

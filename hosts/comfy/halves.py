@@ -56,7 +56,8 @@ def _apart(model: ModelPatcher, sides: Sides) -> Iterator[str]:
         put = kind.name in model.attachments.get(wire.HALVES, ())
         if put and meant and not any(_carried(kind, sides[side]) for side in meant):
             yield (
-                f"no {kind.name} in {' or '.join(meant)}, but the model went through {kind.nodes}: connect the positive "
+                f"no {kind.name} in {' or '.join(meant)}, but the model went through {kind.nodes}: connect "
+                "the positive "
                 "conditioning that node gives back too, or the model from before it"
             )
     for kind in kinds():
@@ -80,6 +81,7 @@ def _unpatched(kind: type[Rider], sides: list[str]) -> str:
         "; Wan 2.2's second expert goes into its low_noise_model, and comes out there" if kind.experts else ""
     )
     return (
-        f"model did not go through {kind.nodes}, whose {kind.name} came in {' and '.join(sides)}, and would run without: connect the "
+        f"model did not go through {kind.nodes}, whose {kind.name} came in {' and '.join(sides)}, and would "
+        "run without: connect the "
         f"model that node gives back{second}"
     )

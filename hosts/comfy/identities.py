@@ -73,7 +73,8 @@ class People(Rider):
             read = {one.adapter for one in carried if one is not None and one.adapter} - {present}
             if present is not None and read:
                 yield (
-                    f"model carries the LoRA of adapter {present}, {side} identities of adapter {', '.join(sorted(read))}: connect the model "
+                    f"model carries the LoRA of adapter {present}, {side} identities of adapter "
+                    f"{', '.join(sorted(read))}: connect the model "
                     "and the conditioning of one Apply Identity"
                 )
 
@@ -119,7 +120,8 @@ def attach(conditioning: Conditioning, added: AttachedIdentities) -> Conditionin
     for one in carried:
         if one is not None and one.adapter not in ("", added.adapter):
             raise ValueError(
-                f"the conditioning carries identities of adapter {one.adapter} already, this is {added.adapter}; use one adapter "
+                f"the conditioning carries identities of adapter {one.adapter} already, this is "
+                f"{added.adapter}; use one adapter "
                 "for all people"
             )
     return [
@@ -200,7 +202,8 @@ def _require_fit(model: ModelPatcher, loaded: LoadedAdapter) -> None:
     present = model.attachments.get(wire.ADAPTER)
     if present not in (None, loaded.adapter.fingerprint):
         raise ValueError(
-            f"model carries adapter {present} already, this is {loaded.adapter.fingerprint}; use one adapter for all people"
+            f"model carries adapter {present} already, this is {loaded.adapter.fingerprint}; use one adapter "
+            "for all people"
         )
 
 

@@ -152,7 +152,8 @@ def _diffusion_model(executor, *args, **kwargs):
     out = call.run(executor)
     if not sequence.ran and wan.RAN in call.options:  # a cache (EasyCache) may leave the whole forward out
         raise RuntimeError(
-            "refvid: the model ran without running any block with the references: another pack replaces the blocks or "
+            "refvid: the model ran without running any block with the references: another pack replaces the "
+            "blocks or "
             "the forward (raylight does). Remove it, or apply refvid's references after it"
         )
     return sequence.finish(out)

@@ -57,7 +57,8 @@ def require_input(models: list[ModelPatcher], recipe: Recipe) -> None:
     channels = [wan.input_channels(model) for model in models]
     if len(set(channels)) > 1:
         raise ValueError(
-            "low_noise_model takes other input channels than model; connect the two experts of one Wan 2.2 model"
+            "low_noise_model takes other input channels than model; connect the two experts of one Wan 2.2 "
+            "model"
         )
     geometry = wan.geometry(models[0])
     latent = torch.zeros(1, geometry.channels, 1, geometry.patch, geometry.patch)

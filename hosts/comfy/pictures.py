@@ -35,7 +35,8 @@ def _subject_masks(image: Tensor, mask: Tensor, marks: str) -> Tensor | None:
         mask = mask[None]
     if len(mask) not in (1, len(image)):
         raise ValueError(
-            f"mask is a batch of {len(mask)}, image one of {len(image)}; give one mask, or one for each picture"
+            f"mask is a batch of {len(mask)}, image one of {len(image)}; give one mask, or one for each "
+            "picture"
         )
     if _says_nothing(mask) and (marks == "background" or tuple(image.shape[1:3]) != PLACEHOLDER):
         return None

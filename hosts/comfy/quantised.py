@@ -31,7 +31,8 @@ def quantised_layers(
     for layer, one in formats.items():
         if one not in QUANT_ALGOS:
             raise ValueError(
-                f"{name}: {shown(layer)} is quantised as {shown(str(one))}; needed one of {', '.join(QUANT_ALGOS)}"
+                f"{name}: {shown(layer)} is quantised as {shown(str(one))}; needed one of "
+                f"{', '.join(QUANT_ALGOS)}"
             )
         scaled = any(layer + scale in tensors for scale in SCALES)
         if not scaled or f"{layer}.weight" not in tensors:
@@ -41,7 +42,8 @@ def quantised_layers(
         layer = next((key.removesuffix(end) for end in QUANTISED if key.endswith(end)), None)
         if layer not in formats and key != QUANTISED_FILE:
             raise ValueError(
-                f"{name} has {shown(key)}, and nothing that tells ComfyUI to use it: it would be dropped; needed "
+                f"{name} has {shown(key)}, and nothing that tells ComfyUI to use it: it would be dropped; "
+                "needed "
                 f"{_MARK} beside it, {QUANTISED_METADATA} among the metadata, or {QUANTISED_FILE}"
             )
     return set(formats)
@@ -53,7 +55,8 @@ def require_packed(key: str, came: Tensor, needed: Tensor, name: str) -> None:
     packed = not came.is_floating_point() and came.shape == (*needed.shape[:-1], needed.shape[-1] // 2)
     if came.shape != needed.shape and not packed:
         raise ValueError(
-            f"{name}: {key} is {list(came.shape)}; needed {list(needed.shape)}, or half as many columns of bytes"
+            f"{name}: {key} is {list(came.shape)}; needed {list(needed.shape)}, or half as many columns of "
+            "bytes"
         )
 
 
@@ -78,7 +81,8 @@ def _formats(
     ]
     if large:
         raise ValueError(
-            f"{name}: {shown(large[0])} is {tensors[large[0]].dtype} of {list(tensors[large[0]].shape)}; needed up to "
+            f"{name}: {shown(large[0])} is {tensors[large[0]].dtype} of {list(tensors[large[0]].shape)}; "
+            "needed up to "
             f"{MOST_MARK} bytes of JSON"
         )
     for key, value in read_some(path, what, lambda key: key.endswith(_MARK)).items():

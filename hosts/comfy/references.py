@@ -69,7 +69,8 @@ class AttachedReferences:
         words, recipe = self.null_words, recipe_named(self.recipe)
         if len(words) != len(self.latents) or not set(words) <= set(NULL_PASSES):
             raise ValueError(
-                f"positive: {wire.key(AttachedReferences, 'null_pass')} is {' '.join(words)!r}; needed one of "
+                f"positive: {wire.key(AttachedReferences, 'null_pass')} is {' '.join(words)!r}; needed one "
+                "of "
                 f"{', '.join(NULL_PASSES)} for each of its {len(self.latents)} references: apply them anew"
             )
         return [recipe.guider_null if null == AS_RECIPE else null for null in words]
@@ -144,7 +145,8 @@ class References(Rider):
         carried = [one for of in positive if (one := wire.read(AttachedReferences, of))]
         if carried and all(null == "keep" for one in carried for null in one.null_passes()):
             logger.warning(
-                "refvid: image_scale: it does nothing to the references, which the null pass keeps (null_pass of Apply References, or the "
+                "refvid: image_scale: it does nothing to the references, which the null pass keeps "
+                "(null_pass of Apply References, or the "
                 "recipe %s); set it to 1, which saves a pass",
                 carried[0].recipe,
             )
@@ -180,7 +182,8 @@ def _appended(options: Options, added: AttachedReferences, null_pass: str) -> Op
     present = recipe_carried(options) or recipe.name
     if present != recipe.name:
         raise ValueError(
-            f"recipe is {recipe.name}, but the conditioning carries references, or a source video, for {present}: use one recipe"
+            f"recipe is {recipe.name}, but the conditioning carries references, or a source video, for "
+            f"{present}: use one recipe"
         )
     before = wire.read(AttachedReferences, options)
     nulls = (*(() if before is None else before.null_words), *(null_pass,) * len(added.latents))
@@ -191,7 +194,8 @@ def _appended(options: Options, added: AttachedReferences, null_pass: str) -> Op
         joined = replace(added, zero=before.zero, **lists)
     if len(joined.latents) > recipe.max_references:
         raise ValueError(
-            f"references: with those already in the conditioning there are {len(joined.latents)}, the recipe {recipe.name} "
+            f"references: with those already in the conditioning there are {len(joined.latents)}, the recipe "
+            f"{recipe.name} "
             f"takes at most {recipe.max_references}"
         )
     return wire.onto(options, replace(joined, null_pass=words))
@@ -265,7 +269,8 @@ def _recipe(name: str, model: ModelPatcher) -> Recipe:
     if trained is None and recipe.name not in _told:
         _told.add(recipe.name)
         logger.info(
-            "refvid: the model's file does not say it was trained for %s references; fine for public weights of that "
+            "refvid: the model's file does not say it was trained for %s references; fine for public weights "
+            "of that "
             "method, plain Wan will mostly ignore them",
             recipe.name,
         )

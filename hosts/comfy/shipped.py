@@ -38,6 +38,7 @@ def lay_out_samples() -> None:
                     shutil.copyfile(sample, beside)
     except OSError as error:
         logger.warning(
-            "refvid: the samples of its templates could not be copied into %s (%s); choose pictures of your own there, "
+            "refvid: the samples of its templates could not be copied into %s (%s); choose pictures of your "
+            "own there, "
             "or copy them from %s", inputs, error, DEMO / "samples",
         )  # fmt: skip

@@ -95,11 +95,13 @@ class StepRange:
         sigmas = sigmas[self.start :]
         if len(sigmas) < 2:
             raise ValueError(
-                f"start_at_step is {self.start}, but the schedule has {self.steps} steps: no step is left to run"
+                f"start_at_step is {self.start}, but the schedule has {self.steps} steps: no step is left to "
+                "run"
             )
         if len(sigmas) < len(schedule) and self.sampler_name in WITH_HISTORY:
             logger.warning(
-                "refvid: %s uses the steps before the present one, so a run in ranges differs from a run in one; euler does not",
+                "refvid: %s uses the steps before the present one, so a run in ranges differs from a run in "
+                "one; euler does not",
                 self.sampler_name,
             )
         return sigmas
@@ -124,8 +126,8 @@ def denoise_steps(
     last: dict[str, Tensor] = {}
     callback = latent_preview.prepare_callback(guider.model_patcher, len(sigmas) - 1, last)
     out = guider.sample(
-        noise, samples, comfy.samplers.sampler_object(part.sampler_name), sigmas, denoise_mask=latent.get("noise_mask"),
-        callback=callback, disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=seed,
+        noise, samples, comfy.samplers.sampler_object(part.sampler_name), sigmas,
+        denoise_mask=latent.get("noise_mask"), callback=callback, disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=seed,
     )  # fmt: skip
     others = {k: v for k, v in latent.items() if not k.startswith("downscale_ratio")}
     device = comfy.model_management.intermediate_device()

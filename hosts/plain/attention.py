@@ -55,7 +55,8 @@ class PlainAttentionNeed:
     def call(self) -> AttentionCall:
         tokens, now = self.video + self.references, self.now
         return AttentionCall(
-            self.batch, self.heads, self.head_size, tokens, self.references, self.dtype, self.device, now.bias, now.groups
+            self.batch, self.heads, self.head_size, tokens, self.references, self.dtype, self.device,
+            now.bias, now.groups,
         )  # fmt: skip
 
 

@@ -33,7 +33,8 @@ def with_editing_adapter(backbone: Pipeline, path: str | Path, strength: float, 
     if modules is None or modules.config.width != width:
         held = "none" if modules is None else f"them for a Wan of width {modules.config.width}"
         raise ValueError(
-            f"{what}: {Path(path).name} holds {held} of segment_embedding, siglip_feat_mlp and semantic_head; the model needs them for "
+            f"{what}: {Path(path).name} holds {held} of segment_embedding, siglip_feat_mlp and "
+            "semantic_head; the model needs them for "
             f"its width {width}"
         )
     others = beside_modules(shapes)

@@ -105,7 +105,8 @@ def encode_identity(
     config, geometry = adapter.config, adapter.geometry
     if vae.geometry != geometry:
         raise ValueError(
-            f"vae makes latents of {vae.geometry.channels} channels, the adapter reads {geometry.channels}; give the VAE of the model it was "
+            f"vae makes latents of {vae.geometry.channels} channels, the adapter reads {geometry.channels}; "
+            "give the VAE of the model it was "
             "trained with"
         )
     video = make_reference_video(clip, masks, config.frames, config.size, geometry, anchor)

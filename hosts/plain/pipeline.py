@@ -96,7 +96,8 @@ def _require_input(dit: WanDiT, name: str) -> None:
     channels, masked = dit.geometry.channels, dit.geometry.masked_channels
     if dit.in_channels not in (channels, masked):
         raise ValueError(
-            f"{name} takes {dit.in_channels} input channels to make {channels}; needed {channels} (T2V, TI2V) or {masked} (I2V, Fun-InP)"
+            f"{name} takes {dit.in_channels} input channels to make {channels}; needed {channels} (T2V, "
+            f"TI2V) or {masked} (I2V, Fun-InP)"
         )
 
 
@@ -200,7 +201,8 @@ def _condition(backbone: Pipeline, request: Request) -> tuple[run.Condition, Ten
     masked = dit.in_channels != dit.geometry.channels
     if masked and request.given is not None:
         raise ValueError(
-            f"--given: the DiT takes {dit.in_channels} input channels (image-to-video), whose frames are given by its input: not supported"
+            f"--given: the DiT takes {dit.in_channels} input channels (image-to-video), whose frames are "
+            "given by its input: not supported"
         )
     empty = torch.zeros(1, dit.geometry.channels, *grid)
     frames = None if request.given is None else encode_frames(vae, request.given, empty)

@@ -30,7 +30,8 @@ class SourceRider(Rider):
     def __post_init__(self) -> None:
         if self.recipe.types is not None and self.modules is None:
             raise ValueError(
-                f"the model has no segment_embedding, siglip_feat_mlp and semantic_head, which the recipe {self.recipe.name} needs: give "
+                "the model has no segment_embedding, siglip_feat_mlp and semantic_head, which the recipe "
+                f"{self.recipe.name} needs: give "
                 "SAMA's file or an editing adapter, or choose in_context"
             )
 

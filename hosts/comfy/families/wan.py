@@ -44,11 +44,13 @@ def require(model: ModelPatcher, what: str = "model") -> None:
     base, diffusion = type(model.model), type(model.model.diffusion_model)
     if not isinstance(model.model, comfy.model_base.WAN21):
         raise ValueError(
-            f"{what} is {base.__name__}, not a Wan model; connect Wan 2.1 or 2.2 (T2V, I2V, Fun-InP, VACE, TI2V)"
+            f"{what} is {base.__name__}, not a Wan model; connect Wan 2.1 or 2.2 (T2V, I2V, Fun-InP, VACE, "
+            "TI2V)"
         )
     if base not in BASE_MODELS or diffusion not in DIFFUSION_MODELS:
         raise ValueError(
-            f"{what} is the Wan variant {base.__name__} ({diffusion.__name__}), whose forward references do not reach; "
+            f"{what} is the Wan variant {base.__name__} ({diffusion.__name__}), whose forward references do "
+            "not reach; "
             "connect Wan T2V, I2V, Fun-InP, VACE or TI2V"
         )
 
@@ -80,12 +82,14 @@ def video_latent(latent: dict[str, Tensor], model: ModelPatcher) -> Tensor:
     patch = numbers.patch
     if rows % patch or columns % patch or not samples.numel():
         raise ValueError(
-            f"latent is {columns}x{rows} cells; a token is {patch}x{patch}, so both must be multiples of {patch}: use sizes "
+            f"latent is {columns}x{rows} cells; a token is {patch}x{patch}, so both must be multiples of "
+            f"{patch}: use sizes "
             f"in steps of {numbers.token}"
         )
     if samples.shape[1] != numbers.channels:
         raise ValueError(
-            f"latent has {samples.shape[1]} channels, the model makes {numbers.channels}; connect the empty latent "
+            f"latent has {samples.shape[1]} channels, the model makes {numbers.channels}; connect the empty "
+            "latent "
             "node of its family (Wan22ImageToVideoLatent for TI2V-5B)"
         )
     return samples
@@ -187,8 +191,10 @@ def require_plain_sequence(arguments: dict[str, Any]) -> None:
     for name in ("time_dim_concat", "context_latents", "reference_latent"):
         if arguments.get(name) is not None:
             raise ValueError(
-                f"the conditioning also carries {name} of another node (Phantom, Bernini, Fun-Control), whose tokens have "
-                "no region, frames, visibility or clock of their own; leave those controls neutral, the clock shared, or that node out"
+                f"the conditioning also carries {name} of another node (Phantom, Bernini, Fun-Control), "
+                "whose tokens have "
+                "no region, frames, visibility or clock of their own; leave those controls neutral, the "
+                "clock shared, or that node out"
             )
 
 

@@ -68,11 +68,13 @@ def _require_plain(model: ModelPatcher, recipe: Recipe) -> None:
     require_modules(model, recipe)
     if wan.input_channels(model) != wan.geometry(model).channels:
         raise ValueError(
-            f"model takes {wan.input_channels(model)} input channels (image-to-video): editing needs a text-to-video model"
+            f"model takes {wan.input_channels(model)} input channels (image-to-video): editing needs a "
+            "text-to-video model"
         )
     if wan.makes_one_clock(model):
         raise ValueError(
-            "model is a VACE model, which edits by its own control video: connect WanVaceToVideo, or a text-to-video model here"
+            "model is a VACE model, which edits by its own control video: connect WanVaceToVideo, or a "
+            "text-to-video model here"
         )
 
 

@@ -41,7 +41,8 @@ def require_modules(model: ModelPatcher, recipe: Recipe) -> SemanticModules | No
     modules = modules_of(model)
     if modules is None:
         raise ValueError(
-            f"model has no segment_embedding, siglip_feat_mlp and semantic_head, which the recipe {recipe.name} needs: load SAMA's file "
+            "model has no segment_embedding, siglip_feat_mlp and semantic_head, which the recipe "
+            f"{recipe.name} needs: load SAMA's file "
             "with Load Wan Backbone, put an editing adapter on the model, or choose in_context"
         )
     return modules
@@ -87,7 +88,8 @@ def attach_modules(model: ModelPatcher, state: dict[str, Tensor], what: str) -> 
     width = wan.width(model)
     if config.width != width:
         raise ValueError(
-            f"{what} was trained for a Wan of width {config.width}, the model has {width}; give the file of its size"
+            f"{what} was trained for a Wan of width {config.width}, the model has {width}; give the file of "
+            "its size"
         )
     load, offload = comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device()
     dtype = state[EMBEDDING].dtype

@@ -52,7 +52,10 @@ class Source(Rider):
     nodes = "Instruction Edit"
     experts = False
     guided = False
-    unseen = "positive carries a source video to edit, which is not shown here; inspect the references without Instruction Edit"
+    unseen = (
+        "positive carries a source video to edit, which is not shown here; inspect the references without "
+        "Instruction Edit"
+    )
 
     @classmethod
     def conds(cls, cond: Options, model: ModelPatcher, grid: tuple[int, ...]) -> "Source | None":
@@ -63,13 +66,15 @@ class Source(Rider):
         source, recipe = given.latent, recipe_named(given.recipe)
         if tuple(source.shape[2:]) != tuple(grid):
             raise ValueError(
-                f"latent has {grid[0]} frames of {grid[2]}x{grid[1]} cells, the source video {source.shape[2]} of "
+                f"latent has {grid[0]} frames of {grid[2]}x{grid[1]} cells, the source video "
+                f"{source.shape[2]} of "
                 f"{source.shape[4]}x{source.shape[3]}; connect the latent that Instruction Edit gave"
             )
         modules = require_modules(model, recipe)
         if modules is not None and ("area" in cond or "mask" in cond):
             raise ValueError(
-                "the conditioning is set to an area or a mask, and semantic tokens belong to the whole video: leave that node out, or edit "
+                "the conditioning is set to an area or a mask, and semantic tokens belong to the whole "
+                "video: leave that node out, or edit "
                 "with the recipe in_context"
             )
         return cls(model.model.process_latent_in(source), recipe)
@@ -83,7 +88,8 @@ class Source(Rider):
             return
         if any(one is None or not torch.equal(one.latent, first.latent) for one in carried):
             raise ValueError(
-                "positive and negative do not carry the same source video; connect both from one Instruction Edit"
+                "positive and negative do not carry the same source video; connect both from one Instruction "
+                "Edit"
             )
 
     @classmethod
@@ -137,7 +143,8 @@ class Source(Rider):
             return out
         if after is None:
             raise RuntimeError(
-                "refvid: a cache left the model out of a step (EasyCache, for one), which semantic tokens need at every step. Put the cache on "
+                "refvid: a cache left the model out of a step (EasyCache, for one), which semantic tokens "
+                "need at every step. Put the cache on "
                 "the model before Instruction Edit, so that it lies around it, or remove it"
             )
         said = self.modules.semantic_head(after[:, -self.recipe.semantic_tokens :])
@@ -155,6 +162,7 @@ def attach(conditioning: Conditioning, source: Tensor, recipe: Recipe) -> Condit
         present = recipe_carried(options) or recipe.name
         if present != recipe.name:
             raise ValueError(
-                f"recipe is {recipe.name}, but the conditioning carries references for {present}: use one recipe"
+                f"recipe is {recipe.name}, but the conditioning carries references for {present}: use one "
+                "recipe"
             )
     return wire.with_part(conditioning, AttachedSource(source, recipe.name))

@@ -38,7 +38,8 @@ class SpareFrames:
         most = guider.model_patcher.get_model_object("model_sampling").sigma_max
         if not noise.any() and not torch.isclose(most.cpu(), sigmas[0].cpu()):
             raise ValueError(
-                "the run goes on at a lower noise level, but its latent does not hold the semantic tokens of the run before: connect the "
+                "the run goes on at a lower noise level, but its latent does not hold the semantic tokens of "
+                "the run before: connect the "
                 "latent of that run itself"
             )
         drawn = first_frames(latent.shape, self.numbers, seed or 0).to(noise)
@@ -126,6 +127,7 @@ def _nest(video: Tensor, behind: Tensor):
         from comfy.nested_tensor import NestedTensor
     except ImportError as error:
         raise ValueError(
-            "this ComfyUI has no nested latents, which a run in two ranges needs with semantic tokens; run all steps in one, or update"
+            "this ComfyUI has no nested latents, which a run in two ranges needs with semantic tokens; run "
+            "all steps in one, or update"
         ) from error
     return NestedTensor([video, behind])
