@@ -18,19 +18,23 @@ class RefVidLoadBackbone(Node):
             node_id="RefVidLoadBackbone",
             display_name="Load Wan Backbone",
             category=CATEGORY,
-            description="Loads a Wan 2.1 or 2.2 video model, its text encoder and its VAE, and sets the flow shift. "
-            "Models from any other loader (GGUF, checkpoints, LoRA) fit at the same places.",
+            description="Loads a Wan 2.1 or 2.2 video model, its text encoder and its VAE, and sets the flow "
+                        "shift. Models from any other loader (GGUF, checkpoints, LoRA) fit at the same "
+                        "places.",
             inputs=[
                 file("diffusion_model", "diffusion_models",
-                     "The video model (.safetensors) in models/diffusion_models: T2V, I2V, Fun-InP, VACE or TI2V."),
-                file("text_encoder", "text_encoders", "UMT5 of any size (.safetensors) in models/text_encoders."),
+                     "The video model (.safetensors) in models/diffusion_models: T2V, I2V, Fun-InP, VACE or "
+                     "TI2V."),
+                file("text_encoder", "text_encoders", "UMT5 of any size (.safetensors) in "
+                                                      "models/text_encoders."),
                 file("vae", "vae", "Wan 2.1 VAE in models/vae; Wan 2.2 VAE for TI2V-5B."),
                 io.Combo.Input("weight_dtype", options=list(DIT_DTYPES), default="default", advanced=True,
-                               tooltip="Type that the model's weights are kept in. Start with default, as in the file; "
-                               "fp8 saves memory."),
+                               tooltip="Type that the model's weights are kept in. Start with default, as in "
+                                       "the file; fp8 saves memory."),
                 io.Float.Input("shift", default=5.0, min=0.01, max=100.0, step=0.01,
-                               tooltip="Flow shift: a larger one spends more steps at high noise, where the layout is decided. "
-                               "Start with 5, Wan's own; 3 for 480p image-to-video and for the demo model."),
+                               tooltip="Flow shift: a larger one spends more steps at high noise, where the "
+                                       "layout is decided. Start with 5, Wan's own; 3 for 480p "
+                                       "image-to-video and for the demo model."),
             ],
             outputs=[
                 io.Model.Output(tooltip="The video model, with the shift set."),
@@ -50,5 +54,6 @@ class RefVidLoadBackbone(Node):
     def fingerprint_inputs(cls, diffusion_model, text_encoder, vae, **_):
         """A file that was written anew is read anew."""
         return [
-            stamp("diffusion_models", diffusion_model), stamp("text_encoders", text_encoder), stamp("vae", vae),
+            stamp("diffusion_models", diffusion_model), stamp("text_encoders", text_encoder),
+            stamp("vae", vae),
         ]  # fmt: skip

@@ -19,15 +19,18 @@ class RefVidLoadEditingAdapter(Node):
             node_id="RefVidLoadEditingAdapter",
             display_name="Load Editing Adapter",
             category=CATEGORY,
-            description="Teaches a Wan model to edit videos: adds SAMA's extra parts and the LoRA that was trained with them. "
-            "SAMA-14B needs no adapter: Load Wan Backbone finds the parts in its file.",
+            description="Teaches a Wan model to edit videos: adds SAMA's extra parts and the LoRA that was "
+                        "trained with them. SAMA-14B needs no adapter: Load Wan Backbone finds the parts in "
+                        "its file.",
             inputs=[
-                io.Model.Input("model", tooltip="The text-to-video Wan that the adapter was trained for, from any loader."),
+                io.Model.Input("model", tooltip="The text-to-video Wan that the adapter was trained for, "
+                                                "from any loader."),
                 io.Combo.Input("adapter", options=folder_paths.get_filename_list("loras"),
-                               tooltip="A file with SAMA's parts (.safetensors) in models/loras. "
-                               "Of a whole SAMA model only these parts are read."),
+                               tooltip="A file with SAMA's parts (.safetensors) in models/loras. Of a whole "
+                                       "SAMA model only these parts are read."),
                 io.Float.Input("strength", default=1.0, min=0.0, max=2.0, step=0.05, advanced=True,
-                               tooltip="Strength of the LoRA. Start with 1, as in training. The extra parts do not depend on it."),
+                               tooltip="Strength of the LoRA. Start with 1, as in training. The extra parts "
+                                       "do not depend on it."),
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="For Instruction Edit.")],
         )  # fmt: skip
@@ -50,35 +53,47 @@ class RefVidInstructionEdit(Node):
             node_id="RefVidInstructionEdit",
             display_name="Instruction Edit",
             category=CATEGORY,
-            description="Changes a video as an instruction says. The model sees the source video beside the new one, which has the "
-            "same size and length (SAMA, arXiv 2603.19228).",
+            description="Changes a video as an instruction says. The model sees the source video beside the "
+                        "new one, which has the same size and length (SAMA, arXiv 2603.19228).",
             inputs=[
-                io.Model.Input("model", tooltip="SAMA-14B through Load Wan Backbone, or a text-to-video Wan with an editing adapter."),
+                io.Model.Input("model", tooltip="SAMA-14B through Load Wan Backbone, or a text-to-video Wan "
+                                                "with an editing adapter."),
                 io.Clip.Input("clip", tooltip="The model's text encoder."),
                 io.Vae.Input("vae", tooltip="The VAE that belongs to the model."),
-                io.Image.Input("source", tooltip="The video to change: 2 to 961 frames, both sides multiples of 16 pixels "
-                               "(32 for TI2V-5B)."),
+                io.Image.Input("source", tooltip="The video to change: 2 to 961 frames, both sides multiples "
+                                                 "of 16 pixels (32 for TI2V-5B)."),
                 io.String.Input("instruction", multiline=True, default="",
-                                tooltip="What to change, such as 'make the car red'. It is put into the form that the model was "
-                                "trained with; the negative prompt is that form without words."),
+                                tooltip="What to change, such as 'make the car red'. It is put into the form "
+                                        "that the model was trained with; the negative prompt is that form "
+                                        "without words."),
                 ReferencesSocket.Input("references", optional=True,
-                                 tooltip="Pictures of what is to appear, from Masked Reference. The released weights never saw one."),
-                io.Int.Input("window", default=Windows.length, min=1 + GROUP, max=LONGEST_EDIT, step=GROUP, advanced=True,
-                             tooltip="A video longer than this many frames is made in overlapping windows. Lower it if memory runs "
-                             "out. Context windows that are on the model already stay."),
-                io.Int.Input("overlap", default=Windows.overlap, min=GROUP, max=LONGEST_EDIT - 1, step=GROUP, advanced=True,
-                             tooltip="Frames that neighbouring windows share. More of them hide the seams better and take longer."),
+                                 tooltip="Pictures of what is to appear, from Masked Reference. The released "
+                                         "weights never saw one."),
+                io.Int.Input("window", default=Windows.length, min=1 + GROUP, max=LONGEST_EDIT, step=GROUP,
+                             advanced=True,
+                             tooltip="A video longer than this many frames is made in overlapping windows. "
+                                     "Lower it if memory runs out. Context windows that are on the model "
+                                     "already stay."),
+                io.Int.Input("overlap", default=Windows.overlap, min=GROUP, max=LONGEST_EDIT - 1, step=GROUP,
+                             advanced=True,
+                             tooltip="Frames that neighbouring windows share. More of them hide the seams "
+                                     "better and take longer."),
                 io.Combo.Input("recipe", options=[AUTO_RECIPE, *EDITING], default=AUTO_RECIPE, advanced=True,
-                               tooltip="auto: sama where the model has SAMA's parts, else what its file says. in_context: the source "
-                               "video alone, without those parts."),
+                               tooltip="auto: sama where the model has SAMA's parts, else what its file "
+                                       "says. in_context: the source video alone, without those parts."),
             ],
             outputs=[
-                io.Model.Output(display_name="model", tooltip="For a guider or KSampler. Use it with positive and negative of this node."),
-                io.Conditioning.Output(display_name="positive", tooltip="The instruction with the source video."),
-                io.Conditioning.Output(display_name="negative", tooltip="No instruction, with the source video: every pass keeps it."),
-                io.Latent.Output(display_name="latent", tooltip="Empty, in the source's size, padded to 4k + 1 frames."),
-                io.Int.Output(display_name="frames", tooltip="Number of frames of the source. Cut the decoded result to it with Get Image "
-                              "from Batch."),
+                io.Model.Output(display_name="model", tooltip="For a guider or KSampler. Use it with "
+                                                              "positive and negative of this node."),
+                io.Conditioning.Output(display_name="positive", tooltip="The instruction with the source "
+                                                                        "video."),
+                io.Conditioning.Output(display_name="negative", tooltip="No instruction, with the source "
+                                                                        "video: every pass keeps it."),
+                io.Latent.Output(display_name="latent", tooltip="Empty, in the source's size, padded to 4k + "
+                                                                "1 frames."),
+                io.Int.Output(display_name="frames", tooltip="Number of frames of the source. Cut the "
+                                                             "decoded result to it with Get Image from "
+                                                             "Batch."),
             ],
         )  # fmt: skip
 

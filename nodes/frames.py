@@ -15,37 +15,45 @@ class RefVidReplaceFrames(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
         at = io.String.Input("frames_at", default="0, -1",
-                             tooltip="The frame of each picture, in order, with commas; counted from 0, negative from the end. "
+                             tooltip="The frame of each picture, in order, with commas; counted from 0, "
+                                     "negative from the end. "
                              "5-8 is four in a row.")  # fmt: skip
         tasks = [io.DynamicCombo.Option(task, []) for task in TASKS]
         return io.Schema(
             node_id="RefVidReplaceFrames",
             display_name="Replace Frames",
             category=CATEGORY,
-            description="Fixes some frames of the video to pictures of yours; the model makes the others (frame replacement, STIV, "
-            "arXiv 2412.07730). Use the model, conditioning and latent that it gives back together.",
+            description="Fixes some frames of the video to pictures of yours; the model makes the others "
+                        "(frame replacement, STIV, arXiv 2412.07730). Use the model, conditioning and latent "
+                        "that it gives back together.",
             inputs=[
-                io.Model.Input("model", tooltip="Wan T2V or TI2V that was trained for given frames: TI2V-5B (first frame), the demo model."),
+                io.Model.Input("model", tooltip="Wan T2V or TI2V that was trained for given frames: TI2V-5B "
+                                                "(first frame), the demo model."),
                 io.Model.Input("low_noise_model", optional=True, tooltip=LOW_NOISE),
-                io.Conditioning.Input("positive", tooltip="The prompt, with references or identities if there are any."),
-                io.Conditioning.Input("negative", tooltip="The negative prompt. Our guiders leave the frames out of its pass; KSampler "
-                                      "keeps them."),
+                io.Conditioning.Input("positive", tooltip="The prompt, with references or identities if "
+                                                          "there are any."),
+                io.Conditioning.Input("negative", tooltip="The negative prompt. Our guiders leave the frames "
+                                                          "out of its pass; KSampler keeps them."),
                 io.Vae.Input("vae", tooltip="The VAE that belongs to the model."),
                 io.Latent.Input("latent", tooltip="The empty video latent."),
-                io.Image.Input("frames", tooltip="Pictures in the video's size, in the order of the task: one, several, or a clip."),
+                io.Image.Input("frames", tooltip="Pictures in the video's size, in the order of the task: "
+                                                 "one, several, or a clip."),
                 io.DynamicCombo.Input("task", options=[*tasks, io.DynamicCombo.Option(FREE, [at])],
-                                      tooltip="Which frames the pictures are. first frame: start from a picture. prediction: go on from "
-                                      "1, 5, 9, … frames. first and last, every n-th: fill in between. multi-view: one view in, six out. "
-                                      "free: anywhere."),
+                                      tooltip="Which frames the pictures are. first frame: start from a "
+                                              "picture. prediction: go on from 1, 5, 9, … frames. first and "
+                                              "last, every n-th: fill in between. multi-view: one view in, "
+                                              "six out. free: anywhere."),
                 io.Combo.Input("clock", optional=True, options=list(CLOCKS), default=CLOCKS[0], advanced=True,
-                               tooltip="Timestep of the given frames. own: that of clean frames, for TI2V-5B and the demo model. shared: "
-                               "the video's, as STIV; VACE takes no other."),
+                               tooltip="Timestep of the given frames. own: that of clean frames, for TI2V-5B "
+                                       "and the demo model. shared: the video's, as STIV; VACE takes no "
+                                       "other."),
             ],
             outputs=[
                 io.Model.Output(display_name="model", tooltip="For a guider or KSampler."),
                 io.Model.Output(display_name="low_noise_model", tooltip=LOW_NOISE_OUT),
                 io.Conditioning.Output(display_name="positive", tooltip="The prompt with the frames."),
-                io.Conditioning.Output(display_name="negative", tooltip="The negative prompt with the frames."),
+                io.Conditioning.Output(display_name="negative", tooltip="The negative prompt with the "
+                                                                        "frames."),
                 io.Latent.Output(display_name="latent", tooltip="The video latent with the frames in it."),
             ],
         )  # fmt: skip

@@ -12,12 +12,14 @@ def _conditions() -> list:
     return [
         io.Model.Input(
             "model",
-            tooltip="From Apply References, or any other node that gives a Wan model, together with positive.",
+            tooltip="From Apply References, or any other node that gives a Wan model, together with "
+            "positive.",
         ),
         io.Conditioning.Input("positive", tooltip="From Apply References: prompt and references."),
         io.Conditioning.Input(
             "negative",
-            tooltip="Negative prompt. null_pass of Apply References says what its pass has of the references.",
+            tooltip="Negative prompt. null_pass of Apply References says what its pass has of the "
+            "references.",
         ),
     ]
 
@@ -35,7 +37,8 @@ def _window() -> list:
         )
 
     return [
-        share("start_percent", 0.0, "When guidance begins, as a share of all steps. Before it the scale is 1, and a step one pass."),
+        share("start_percent", 0.0, "When guidance begins, as a share of all steps. Before it the scale is "
+                                    "1, and a step one pass."),
         share("end_percent", 1.0, "When guidance ends. Steps after it are one pass and take less time."),
         share("fade_in", 0.0, "Share of the steps over which the scale rises from 1 after start_percent."),
         share("fade_out", 0.0, "Share of the steps over which the scale falls to 1 before end_percent."),
@@ -49,12 +52,14 @@ class RefVidJointGuider(Node):
             node_id="RefVidJointGuider",
             display_name="Joint Guider (JIT-CFG)",
             category=CATEGORY,
-            description="Makes the model follow prompt and references more strongly, with one number for both. Each step has a pass "
-            "with both and a null pass without (STIV, arXiv 2412.07730).",
+            description="Makes the model follow prompt and references more strongly, with one number for "
+                        "both. Each step has a pass with both and a null pass without (STIV, arXiv "
+                        "2412.07730).",
             inputs=[
                 *_conditions(),
-                _scale("scale", 5.0, "How strongly prompt and references are followed. Start with 5 for Wan, 2 for the demo model; "
-                       "lower it if colours turn harsh. 1 is no guidance, one pass."),
+                _scale("scale", 5.0, "How strongly prompt and references are followed. Start with 5 for Wan, "
+                                     "2 for the demo model; lower it if colours turn harsh. 1 is no "
+                                     "guidance, one pass."),
                 *_window(),
             ],
             outputs=[io.Guider.Output(tooltip="For Denoise Steps or SamplerCustomAdvanced.")],
@@ -75,14 +80,16 @@ class RefVidSeparateGuider(Node):
             node_id="RefVidSeparateGuider",
             display_name="Separate Guider (SIT-CFG)",
             category=CATEGORY,
-            description="Makes the model follow references and prompt with one number each. It has three passes a step, so it takes "
-            "half as long again as Joint Guider (STIV, arXiv 2412.07730).",
+            description="Makes the model follow references and prompt with one number each. It has three "
+                        "passes a step, so it takes half as long again as Joint Guider (STIV, arXiv "
+                        "2412.07730).",
             inputs=[
                 *_conditions(),
-                _scale("image_scale", 1.5, "How strongly references, identities and given frames are followed. Start with 1.5, STIV's "
-                       "best. 1 leaves guidance to the prompt, in two passes."),
-                _scale("text_scale", 5.0, "How strongly the prompt is followed. Start with 5 for Wan; STIV's best is 7.5. Equal to "
-                       "image_scale it is Joint Guider."),
+                _scale("image_scale", 1.5, "How strongly references, identities and given frames are "
+                                           "followed. Start with 1.5, STIV's best. 1 leaves guidance to the "
+                                           "prompt, in two passes."),
+                _scale("text_scale", 5.0, "How strongly the prompt is followed. Start with 5 for Wan; STIV's "
+                                          "best is 7.5. Equal to image_scale it is Joint Guider."),
                 *_window(),
             ],
             outputs=[io.Guider.Output(tooltip="For Denoise Steps or SamplerCustomAdvanced.")],
@@ -90,8 +97,8 @@ class RefVidSeparateGuider(Node):
 
     @classmethod
     def execute(
-        cls, model, positive, negative, image_scale, text_scale, start_percent=0.0, end_percent=1.0, fade_in=0.0,
-        fade_out=0.0,
+        cls, model, positive, negative, image_scale, text_scale, start_percent=0.0, end_percent=1.0,
+        fade_in=0.0, fade_out=0.0,
     ) -> io.NodeOutput:  # fmt: skip
         window = StepWindow(start_percent, end_percent, fade_in, fade_out)
         guidance = Guidance(Scale(image_scale, window), Scale(text_scale, window))
@@ -105,13 +112,15 @@ class RefVidRenormGuidance(Node):
             node_id="RefVidRenormGuidance",
             display_name="Renorm Guidance",
             category=CATEGORY,
-            description="Keeps high guidance scales from burning colours: brings the guided answer back to the size it has with the "
-            "prompt alone (CFG-Renorm, STIV, arXiv 2412.07730). For any guider and KSampler.",
+            description="Keeps high guidance scales from burning colours: brings the guided answer back to "
+                        "the size it has with the prompt alone (CFG-Renorm, STIV, arXiv 2412.07730). For any "
+                        "guider and KSampler.",
             inputs=[
-                io.Model.Input("model", tooltip="Any model. What other nodes hooked into its guidance runs first."),
+                io.Model.Input("model", tooltip="Any model. What other nodes hooked into its guidance runs "
+                                                "first."),
                 io.Combo.Input("over", options=list(RENORMS[1:]), default="clip",
-                               tooltip="clip: one size for the whole video, as published; start with it. frames: one for each latent "
-                               "frame."),
+                               tooltip="clip: one size for the whole video, as published; start with it. "
+                                       "frames: one for each latent frame."),
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="For a guider or KSampler.")],
         )  # fmt: skip

@@ -27,13 +27,15 @@ class RefVidLoadAdapter(Node):
             node_id="RefVidLoadAdapter",
             display_name="Load Slot-ID Adapter",
             category=CATEGORY,
-            description="Loads an encoder that reads who is in a video, and the LoRA with which Wan understands what was read. Apply "
-            "Identity puts the LoRA on the model by itself.",
+            description="Loads an encoder that reads who is in a video, and the LoRA with which Wan "
+                        "understands what was read. Apply Identity puts the LoRA on the model by itself.",
             inputs=[
                 io.Combo.Input("adapter", options=folder_paths.get_filename_list("loras"),
-                               tooltip="A Slot-ID adapter (.safetensors) in models/loras, trained for the model you use."),
+                               tooltip="A Slot-ID adapter (.safetensors) in models/loras, trained for the "
+                                       "model you use."),
             ],
-            outputs=[AdapterSocket.Output(display_name="adapter", tooltip="For Encode Slot Identity and Apply Identity.")],
+            outputs=[AdapterSocket.Output(display_name="adapter", tooltip="For Encode Slot Identity and Apply "
+                                                                    "Identity.")],
         )  # fmt: skip
 
     @classmethod
@@ -53,21 +55,26 @@ class RefVidEncodeIdentity(Node):
             node_id="RefVidEncodeIdentity",
             display_name="Encode Slot Identity",
             category=CATEGORY,
-            description="Reads who is in a short video, as a few tokens. The sharpest, most frontal picture says how they look; all "
-            "pictures in order say how they move.",
+            description="Reads who is in a short video, as a few tokens. The sharpest, most frontal picture "
+                        "says how they look; all pictures in order say how they move.",
             inputs=[
-                io.Image.Input("clip", tooltip="A video of one subject, 2 frames or more; a second or two is plenty."),
+                io.Image.Input("clip", tooltip="A video of one subject, 2 frames or more; a second or two is "
+                                               "plenty."),
                 io.Mask.Input("mask", optional=True,
-                              tooltip="Where the subject is, in white: one mask a frame, or one for all. From SAM, BiRefNet or the face "
-                              "mask of MediaPipe. Without it whole pictures count."),
+                              tooltip="Where the subject is, in white: one mask a frame, or one for all. "
+                                      "From SAM, BiRefNet or the face mask of MediaPipe. Without it whole "
+                                      "pictures count."),
                 io.Vae.Input("vae", tooltip="The VAE that belongs to the model."),
                 AdapterSocket.Input("adapter", tooltip="From Load Slot-ID Adapter."),
                 io.Int.Input("anchor_frame", optional=True, default=-1, min=-1, max=100000, advanced=True,
-                             tooltip="The frame that shows the subject best. Start with -1, which looks for a sharp and symmetric one."),
+                             tooltip="The frame that shows the subject best. Start with -1, which looks for "
+                                     "a sharp and symmetric one."),
             ],
             outputs=[
-                IdentitySocket.Output(display_name="identity", tooltip="For Apply Identity, Save Identity and Blend Identities."),
-                io.Image.Output(display_name="routing", tooltip="What each of the identity's tokens looked at, over the frames."),
+                IdentitySocket.Output(display_name="identity", tooltip="For Apply Identity, Save Identity and "
+                                                                 "Blend Identities."),
+                io.Image.Output(display_name="routing", tooltip="What each of the identity's tokens looked "
+                                                                "at, over the frames."),
             ],
         )  # fmt: skip
 
@@ -87,26 +94,33 @@ class RefVidApplyIdentity(Node):
             node_id="RefVidApplyIdentity",
             display_name="Apply Identity",
             category=CATEGORY,
-            description="Lets the model read an identity beside the prompt. Use the model and the conditioning that it gives back together. "
-            "For several people chain one node each; tell them apart by phrase or region.",
+            description="Lets the model read an identity beside the prompt. Use the model and the "
+                        "conditioning that it gives back together. For several people chain one node each; "
+                        "tell them apart by phrase or region.",
             inputs=[
-                io.Model.Input("model", tooltip="The Wan model that the adapter was trained for, from any loader, with any other LoRA."),
+                io.Model.Input("model", tooltip="The Wan model that the adapter was trained for, from any "
+                                                "loader, with any other LoRA."),
                 io.Model.Input("low_noise_model", optional=True, tooltip=LOW_NOISE),
                 io.Conditioning.Input("positive", tooltip="The prompt."),
-                io.Conditioning.Input("negative", tooltip="The negative prompt. It gets tokens that the adapter learned to stand for nobody."),
-                AdapterSocket.Input("adapter", tooltip="From Load Slot-ID Adapter: the one that read the identity."),
-                IdentitySocket.Input("identity", tooltip="From Encode Slot Identity, Load Identity or Blend Identities."),
+                io.Conditioning.Input("negative", tooltip="The negative prompt. It gets tokens that the "
+                                                          "adapter learned to stand for nobody."),
+                AdapterSocket.Input("adapter", tooltip="From Load Slot-ID Adapter: the one that read the "
+                                                 "identity."),
+                IdentitySocket.Input("identity", tooltip="From Encode Slot Identity, Load Identity or Blend "
+                                                   "Identities."),
                 io.Float.Input("strength", default=1.0, min=0.0, max=10.0, step=0.05,
-                               tooltip="How much attention the identity gets. Start with 1; raise it towards 2 where the likeness is weak. "
-                               "0 changes nothing at all."),
+                               tooltip="How much attention the identity gets. Start with 1; raise it towards "
+                                       "2 where the likeness is weak. 0 changes nothing at all."),
                 io.Combo.Input("parts", options=list(IDENTITY_PARTS), default=IDENTITY_PARTS[0], advanced=True,
-                               tooltip="Which tokens to use; start with both. slots: what was read over time. anchor: what was read from the "
-                               "best picture."),
+                               tooltip="Which tokens to use; start with both. slots: what was read over "
+                                       "time. anchor: what was read from the best picture."),
                 io.String.Input("phrase", optional=True, default="",
-                                tooltip="The words by which the prompt names this person, such as: the woman in red. Needs clip."),
+                                tooltip="The words by which the prompt names this person, such as: the woman "
+                                        "in red. Needs clip."),
                 io.Clip.Input("clip", optional=True, tooltip="The text encoder, for the phrase."),
                 io.Mask.Input("region", optional=True,
-                              tooltip="Where in the video this person is, in white: one mask, or one for each frame. Needs latent."),
+                              tooltip="Where in the video this person is, in white: one mask, or one for "
+                                      "each frame. Needs latent."),
                 io.Latent.Input("latent", optional=True, tooltip="The empty video latent, for the region."),
             ],
             outputs=[
@@ -119,8 +133,8 @@ class RefVidApplyIdentity(Node):
 
     @classmethod
     def execute(
-        cls, model, positive, negative, adapter, identity, strength, parts, phrase="", clip=None, region=None, latent=None,
-        low_noise_model=None,
+        cls, model, positive, negative, adapter, identity, strength, parts, phrase="", clip=None, region=None,
+        latent=None, low_noise_model=None,
     ) -> io.NodeOutput:  # fmt: skip
         models = [model] if low_noise_model is None else [model, low_noise_model]
         spoken = encode_phrase(clip, phrase)
@@ -162,7 +176,8 @@ class RefVidLoadIdentity(Node):
             display_name="Load Identity",
             category=CATEGORY,
             description="Loads an identity from its file, with the picture that was kept in it.",
-            inputs=[io.Combo.Input("file", options=sorted(files), tooltip="An identity file (.safetensors) in ComfyUI's input folder.")],
+            inputs=[io.Combo.Input("file", options=sorted(files), tooltip="An identity file (.safetensors) "
+                                                                          "in ComfyUI's input folder.")],
             outputs=[
                 IdentitySocket.Output(display_name="identity", tooltip="For Apply Identity and Blend Identities."),
                 io.Image.Output(display_name="preview", tooltip="The picture that shows the subject best."),
@@ -190,11 +205,14 @@ class RefVidBlendIdentities(Node):
             description="Makes someone between two people, both read with the same adapter.",
             inputs=[
                 IdentitySocket.Input("first", tooltip="The identity of one person."),
-                IdentitySocket.Input("second", tooltip="The identity of another person, read with the same adapter."),
+                IdentitySocket.Input("second", tooltip="The identity of another person, read with the same "
+                                                 "adapter."),
                 io.Float.Input("share", default=0.5, min=0.0, max=1.0, step=0.01,
-                               tooltip="Share of the second person: 0 is the first alone, 1 the second. Start with 0.5."),
+                               tooltip="Share of the second person: 0 is the first alone, 1 the second. "
+                                       "Start with 0.5."),
             ],
-            outputs=[IdentitySocket.Output(display_name="identity", tooltip="For Apply Identity and Save Identity.")],
+            outputs=[IdentitySocket.Output(display_name="identity", tooltip="For Apply Identity and Save "
+                                                                      "Identity.")],
         )  # fmt: skip
 
     @classmethod

@@ -101,7 +101,8 @@ def require_inputs(schema: io.Schema, values: dict[str, Any]) -> None:
         group = known.get(name.partition(".")[0])
         parts = [] if group is None else [f"{group.id}.{spec.id}" for spec in group.get_all()[1:]]
         raise ValueError(
-            f"{shown(name)} is no input that {schema.display_name} takes here; it has {', '.join(parts or known)}"
+            f"{shown(name)} is no input that {schema.display_name} takes here; it has "
+            f"{', '.join(parts or known)}"
         )
     for spec in schema.inputs:
         for value in _rows(schema, values.get(spec.id)):

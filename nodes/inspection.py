@@ -15,8 +15,9 @@ class RefVidInspect(Node):
             node_id="RefVidInspect",
             display_name="Inspect References",
             category=CATEGORY,
-            description="Draws what Apply References made of your references, without running the model: which parts are kept, where and "
-            "when each acts. It also says who sees whom, what it costs, and which attention runs.",
+            description="Draws what Apply References made of your references, without running the model: "
+                        "which parts are kept, where and when each acts. It also says who sees whom, what it "
+                        "costs, and which attention runs.",
             is_output_node=True,
             inputs=[
                 io.Model.Input("model", tooltip="From Apply References."),
@@ -25,7 +26,8 @@ class RefVidInspect(Node):
                 io.Vae.Input("vae", optional=True, tooltip="Shows the pictures; without it their masks."),
             ],
             outputs=[
-                io.Image.Output(display_name="picture", tooltip="All of it on one sheet; the help page explains it."),
+                io.Image.Output(display_name="picture", tooltip="All of it on one sheet; the help page "
+                                                                "explains it."),
                 io.String.Output(display_name="report", tooltip="The same in words."),
             ],
         )  # fmt: skip

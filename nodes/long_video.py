@@ -16,20 +16,26 @@ class RefVidKeyframes(Node):
             node_id="RefVidKeyframes",
             display_name="Key Frames",
             category=CATEGORY,
-            description="Begins a long video: takes the pictures of a clip as key frames and gives out neighbours as pairs. Everything after "
-            "it runs once for each pair, up to Join Segments (STIV, arXiv 2412.07730).",
+            description="Begins a long video: takes the pictures of a clip as key frames and gives out "
+                        "neighbours as pairs. Everything after it runs once for each pair, up to Join "
+                        "Segments (STIV, arXiv 2412.07730).",
             inputs=[
-                io.Image.Input("clip", tooltip="A generated clip whose pictures are far apart in time, or pictures of your own."),
-                io.Int.Input("keys", default=20, min=0, max=1000, tooltip="How many pictures of the clip to use, from the first."),
+                io.Image.Input("clip", tooltip="A generated clip whose pictures are far apart in time, or "
+                                               "pictures of your own."),
+                io.Int.Input("keys", default=20, min=0, max=1000, tooltip="How many pictures of the clip to "
+                                                                          "use, from the first."),
                 io.Int.Input("stride", default=20, min=0, max=400, step=GROUP,
-                             tooltip="Frames of the long video from one key frame to the next: a multiple of 4. 20 keys at 20 make 380 "
-                             "frames."),
+                             tooltip="Frames of the long video from one key frame to the next: a multiple of "
+                                     "4. 20 keys at 20 make 380 frames."),
                 io.Int.Input("keep", optional=True, default=1, min=1, max=400, advanced=True,
-                             tooltip="Keep every n-th frame between keys; it must divide the stride. To raise the frame rate of a clip by "
-                             "stride / keep, use all its pictures as keys: 4 and 2 double it."),
+                             tooltip="Keep every n-th frame between keys; it must divide the stride. To "
+                                     "raise the frame rate of a clip by stride / keep, use all its pictures "
+                                     "as keys: 4 and 2 double it."),
             ],
             outputs=[
-                io.Image.Output(display_name="pair", is_output_list=True, tooltip="Two neighbouring key frames, for Between Key Frames."),
+                io.Image.Output(display_name="pair", is_output_list=True, tooltip="Two neighbouring key "
+                                                                                  "frames, for Between Key "
+                                                                                  "Frames."),
                 LongVideoSocket.Output(display_name="plan", tooltip="For Between Key Frames and Join Segments."),
             ],
         )  # fmt: skip
@@ -47,10 +53,11 @@ class RefVidInbetween(Node):
             node_id="RefVidInbetween",
             display_name="Between Key Frames",
             category=CATEGORY,
-            description="Sets up one segment of a long video, from one key frame to the next. Sample it like any other video; ComfyUI runs the "
-            "nodes after this one once for each pair.",
+            description="Sets up one segment of a long video, from one key frame to the next. Sample it like "
+                        "any other video; ComfyUI runs the nodes after this one once for each pair.",
             inputs=[
-                io.Model.Input("model", tooltip="As for Replace Frames. References that were applied before act in every segment."),
+                io.Model.Input("model", tooltip="As for Replace Frames. References that were applied before "
+                                                "act in every segment."),
                 io.Model.Input("low_noise_model", optional=True, tooltip=LOW_NOISE),
                 io.Conditioning.Input("positive", tooltip="The prompt of the segments."),
                 io.Conditioning.Input("negative", tooltip="The negative prompt."),
@@ -64,8 +71,10 @@ class RefVidInbetween(Node):
                 io.Model.Output(display_name="model", tooltip="For a guider or KSampler."),
                 io.Model.Output(display_name="low_noise_model", tooltip=LOW_NOISE_OUT),
                 io.Conditioning.Output(display_name="positive", tooltip="The prompt with the key frames."),
-                io.Conditioning.Output(display_name="negative", tooltip="The negative prompt with the key frames."),
-                io.Latent.Output(display_name="latent", tooltip="The segment's latent, with the key frames in it."),
+                io.Conditioning.Output(display_name="negative", tooltip="The negative prompt with the key "
+                                                                        "frames."),
+                io.Latent.Output(display_name="latent", tooltip="The segment's latent, with the key frames "
+                                                                "in it."),
             ],
         )  # fmt: skip
 
@@ -85,8 +94,9 @@ class RefVidJoinSegments(Node):
             node_id="RefVidJoinSegments",
             display_name="Join Segments",
             category=CATEGORY,
-            description="Puts the decoded segments of a long video together. Each is used up to its second key frame, where the next one "
-            "begins, so no frame comes twice, stands still or jumps.",
+            description="Puts the decoded segments of a long video together. Each is used up to its second "
+                        "key frame, where the next one begins, so no frame comes twice, stands still or "
+                        "jumps.",
             is_input_list=True,
             inputs=[
                 io.Image.Input("segments", tooltip="From VAE Decode, one for each pair."),

@@ -17,22 +17,27 @@ class RefVidMotionPretext(Node):
             node_id="RefVidMotionPretext",
             display_name="Motion Pretext",
             category=CATEGORY,
-            description="Spoils a clip in a way that a model which understands motion can undo, and gives the words that ask for it. For "
-            "training data, or to test an editing model (SAMA, arXiv 2603.19228).",
+            description="Spoils a clip in a way that a model which understands motion can undo, and gives "
+                        "the words that ask for it. For training data, or to test an editing model (SAMA, "
+                        "arXiv 2603.19228).",
             inputs=[
                 io.Image.Input("clip", tooltip="The clip as it should be: what a model is to give back."),
                 io.Combo.Input("pretext", options=[name for name, one in PRETEXTS.items() if one.instruction],
-                               tooltip="inpaint: 30 % of the frames in a row are black. speed: twice as fast, then the last frame stands "
-                               "still. shuffle: boxes of space and time change places."),
+                               tooltip="inpaint: 30 % of the frames in a row are black. speed: twice as "
+                                       "fast, then the last frame stands still. shuffle: boxes of space and "
+                                       "time change places."),
                 io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=False,
-                             tooltip="Which frames are black, or which boxes go where. speed has nothing random."),
+                             tooltip="Which frames are black, or which boxes go where. speed has nothing "
+                                     "random."),
                 io.Int.Input("tubes", optional=True, default=TUBES, min=2, max=MOST_TUBES, advanced=True,
-                             tooltip="For shuffle: into how many parts time, height and width are each cut. Start with 2, as SAMA, which "
-                             "makes 8 boxes."),
+                             tooltip="For shuffle: into how many parts time, height and width are each cut. "
+                                     "Start with 2, as SAMA, which makes 8 boxes."),
             ],
             outputs=[
-                io.Image.Output(display_name="clip", tooltip="The spoiled clip, as long and large as before: the source video."),
-                io.String.Output(display_name="instruction", tooltip="What to ask of the model, in SAMA's words, to stand before the caption."),
+                io.Image.Output(display_name="clip", tooltip="The spoiled clip, as long and large as before: "
+                                                             "the source video."),
+                io.String.Output(display_name="instruction", tooltip="What to ask of the model, in SAMA's "
+                                                                     "words, to stand before the caption."),
             ],
         )  # fmt: skip
 

@@ -36,26 +36,35 @@ class RefVidScore(Node):
             node_id="RefVidScore",
             display_name="Score Against Reference",
             category=CATEGORY,
-            description="Measures a clip of any model: does it show the reference's subject, and only that? Colours, texture, outline, "
-            "leaked background and motion, by plain arithmetic.",
+            description="Measures a clip of any model: does it show the reference's subject, and only that? "
+                        "Colours, texture, outline, leaked background and motion, by plain arithmetic.",
             is_output_node=True,
             inputs=[
-                io.Image.Input("clip", tooltip="The frames of the video, from VAE Decode or Get Video Components."),
-                ReferencesSocket.Input("reference", tooltip="From Masked Reference: one picture, the subject asked for."),
+                io.Image.Input("clip", tooltip="The frames of the video, from VAE Decode or Get Video "
+                                               "Components."),
+                ReferencesSocket.Input("reference", tooltip="From Masked Reference: one picture, the subject asked "
+                                                      "for."),
                 io.Mask.Input("subject_mask", optional=True,
-                              tooltip="Where the subject is in the clip, in white: one mask a frame, or one for all. Without it the "
-                              "subject is looked for by the reference's colours, which flatters."),
+                              tooltip="Where the subject is in the clip, in white: one mask a frame, or one "
+                                      "for all. Without it the subject is looked for by the reference's "
+                                      "colours, which flatters."),
                 io.Image.Input("baseline", optional=True,
-                               tooltip="A clip of the same prompt without the reference: what its background has is not a leak."),
+                               tooltip="A clip of the same prompt without the reference: what its background "
+                                       "has is not a leak."),
             ],
             outputs=[
                 figure("similarity", "Overlap of the subject's colours: 1 the same, 0 none in common."),
-                figure("texture", "Overlap of the subject's local texture: 1 the same; unlike ones share some too."),
-                figure("shape", "Overlap of the outlines, turned and scaled: 1 the same; a disc and a square have 0.83."),
+                figure("texture", "Overlap of the subject's local texture: 1 the same; unlike ones share "
+                                  "some too."),
+                figure("shape", "Overlap of the outlines, turned and scaled: 1 the same; a disc and a square "
+                                "have 0.83."),
                 figure("leak", "The reference's background behind the subject: 0 none, 1 all."),
-                figure("dynamic_degree", "Speed of the fastest 5 %, in picture diagonals per frame: 0 nothing moves."),
-                io.String.Output(display_name="report", tooltip="All figures in words, with the reason for what is missing."),
-                io.Image.Output(display_name="sheet", tooltip="Reference, clip, and what was taken for the subject."),
+                figure("dynamic_degree", "Speed of the fastest 5 %, in picture diagonals per frame: 0 "
+                                         "nothing moves."),
+                io.String.Output(display_name="report", tooltip="All figures in words, with the reason for "
+                                                                "what is missing."),
+                io.Image.Output(display_name="sheet", tooltip="Reference, clip, and what was taken for the "
+                                                              "subject."),
             ],
         )  # fmt: skip
 
@@ -73,7 +82,8 @@ class RefVidScore(Node):
 def _only(references: list[Reference]) -> Reference:
     if len(references) != 1:
         raise ValueError(
-            f"reference: {len(references)} pictures came; a clip is compared with one. Use a Score node for each of them"
+            f"reference: {len(references)} pictures came; a clip is compared with one. Use a Score node for "
+            "each of them"
         )
     return references[0]
 
