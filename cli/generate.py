@@ -41,8 +41,8 @@ def add_request(command: argparse.ArgumentParser) -> None:
     """Add the options of every command that generates."""
     add = command.add_argument
     add_reference_options(command)
-    add("--prompt", required=True)
-    add("--negative", default="", help="negative prompt")
+    add("--prompt", required=True, metavar="TEXT", help="what the video shows")
+    add("--negative", default="", metavar="TEXT", help="what it is not to show")
     add_output(command, "--out", "FILM", required=True, metavar="FILE", help=FILMS)
     add(
         "--recipe",

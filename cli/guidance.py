@@ -21,7 +21,7 @@ def add_guidance(command: argparse.ArgumentParser) -> None:
         "--image-scale",
         type=float,
         metavar="NUMBER",
-        help="a scale of their own for references and identities, beside --scale for the prompt: three "
+        help="a scale for references and identities alone, beside --scale for the prompt: three "
         "passes (SIT-CFG)",
     )
     group.add_argument(

@@ -133,11 +133,23 @@ def _with_loras(backbone: Any, loras: list[tuple[str, float]], recipe: str) -> A
     return replace(backbone, recipe=next(reversed(trained), backbone.recipe))
 
 
+RUN_HELP = {
+    "width": "of the video in pixels, a multiple of 16 (32 for TI2V-5B)",
+    "height": "of the video in pixels, as --width",
+    "frames": "of the video, 4k + 1",
+    "steps": "of sampling: more take longer and may be cleaner",
+    "scale": "guidance: how strongly prompt and references are followed; 1 is none",
+    "shift": "of the flow: a larger one spends more steps at high noise",
+    "fps": "frames a second",
+    "seed": "of the noise: another seed makes another video",
+}
+
+
 def add_run(command: argparse.ArgumentParser, settings: Sequence[tuple[str, type]]) -> None:
     """Add options for some of `hosts.plain.pipeline.Settings`."""
     group = command.add_argument_group("run", "defaults come from the DiT's file, else Wan 2.1's")
     for name, kind in settings:
-        group.add_argument(f"--{name}", type=kind)
+        group.add_argument(f"--{name}", type=kind, help=RUN_HELP[name])
 
 
 def read_settings(options: argparse.Namespace, own: Any) -> Any:

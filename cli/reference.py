@@ -33,7 +33,9 @@ def add_reference_options(command: argparse.ArgumentParser) -> None:
         group.add_argument(
             f"--{option.name}", action="append", default=[], metavar=option.metavar, help=option.help
         )
-    group.add_argument("--soft-mask", action="store_true", help="count tokens by the share their mask covers")
+    group.add_argument(
+        "--soft-mask", action="store_true", help="count tokens at the mask's edge by the share that it covers"
+    )
 
 
 def read_references(options: argparse.Namespace) -> list:
@@ -101,14 +103,15 @@ def _numbers(text: str, kind: type, most: int) -> list:
 
 
 _OPTIONS = (
-    Option("mask", "FILE", "its mask, white = subject; else the alpha channel, else all of the picture", _mask),
-    Option("strength", "NUMBER", "1 untouched, 0 off", float, 1.0),
-    Option("steps-window", "START:END[:IN:OUT]", "when it acts, in shares of the schedule from 0 (noise) to 1, "
-           "and over what shares it fades in and out", step_window, StepWindow()),
+    Option("mask", "FILE", "its mask, white = subject; else the alpha channel, else all of the picture",
+           _mask),
+    Option("strength", "NUMBER", "how much attention it gets: 1 untouched, 2 double, 0 off", float, 1.0),
+    Option("steps-window", "START:END[:IN:OUT]", "when it acts, in shares of the schedule from 0 (noise) to "
+           "1, and over what shares it fades in and out", step_window, StepWindow()),
     Option("frames-window", "FIRST:LAST", "frames of the video that it acts on, counted from 0",
            lambda text: FrameWindow(*_numbers(text, int, 2)), FrameWindow()),
-    Option("region", "FILE", "where in the video it may act: a mask of the video's size, or one for each frame "
-           "(a video, or a folder of PNGs)", _region),
-    Option("sees", "|".join(SEES), "what it reads itself: the video and the other references, the video, only "
-           "itself, or the video's frames one by one", str, SEES[0]),
+    Option("region", "FILE", "where in the video it may act: a mask of the video's size, or one for each "
+           "frame (a video, or a folder of PNGs)", _region),
+    Option("sees", "|".join(SEES), "what it reads itself: the video and the other references, the video, "
+           "only itself, or the video's frames one by one", str, SEES[0]),
 )  # fmt: skip

@@ -15,7 +15,7 @@ than *window* are evaluated in overlapping windows. Each node has a help page: s
 
 const WEIGHTS = `## Which weights
 
-**SAMA-14B** is one file: load it in *Load Wan Backbone*, leave *Load Editing Adapter* out, set *shift* and *scale* to 5 and scale the source to about 832x480.
+**SAMA-14B** is one file: load it in *Load Wan Backbone* and leave *Load Editing Adapter* out. Set *shift* and *scale* to 5, and scale the source to about 832x480.
 On another text-to-video Wan, *Load Editing Adapter* takes SAMA's modules, with or without a LoRA, from \`models/loras\`. Shipped is one for the demo
 model, which knows small toys on plain grounds; \`refvid train sama\` makes it.`;
 

@@ -2,8 +2,8 @@
 
 const START = `## The model as its own reference encoder
 
-The picture is one clean frame behind the video, and the model reads it with its own self-attention (VideoMaker): no encoder of its own, only a
-LoRA that learned to look there.
+The picture is one clean frame behind the video, and the model reads it with its own self-attention (VideoMaker). There is no other encoder,
+only a LoRA that learned to look there.
 
 1. Press **Run**. With the demo model this takes seconds, on a CPU too.
 2. Change the prompt: *a toy moving left on dark background*.
