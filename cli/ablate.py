@@ -95,7 +95,7 @@ def _ablate(options: argparse.Namespace) -> None:
 
 
 def _ablation(options: argparse.Namespace):
-    """Ablation of any system; those of saber and frames take only the VAE of the base."""
+    """Settings of an ablation, whichever it is; those of saber and frames take only the VAE of the base."""
     from ..demo import models
     from ..evidence.runs import Ablation
     from ..training.engine.models import Models

@@ -92,8 +92,12 @@ def _sama(options: argparse.Namespace):
 
 @dataclass(frozen=True)
 class Part:
-    """How a part is trained: the method that its options ask for, and the options it takes besides --out, --smoke and
-    --data; `adapter`: on the demo's frozen files."""
+    """A part that is trained.
+
+    method   that its options ask for
+    takes    options besides --out, --smoke and --data
+    adapter  whether it trains on the demo's frozen files
+    """
 
     method: Callable[[argparse.Namespace], Any]
     takes: tuple[str, ...]
@@ -133,7 +137,7 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _setting(options: argparse.Namespace, part: Part):
-    """Where the run works, and on what."""
+    """The place and the data of a run."""
     from ..data.source import open_source, register_source
     from ..demo import models
     from ..demo.source import SCHEME, open_world
@@ -147,7 +151,7 @@ def _setting(options: argparse.Namespace, part: Part):
 
 
 def _previews(options: argparse.Namespace, config: Any) -> list:
-    """What is drawn while a part trains."""
+    """Previews that are drawn while a part trains."""
     if options.part != "slot_id":
         return []
     from ..evidence.preview import slot_previews

@@ -81,8 +81,8 @@ SOCKETS: dict[str, Callable[[Any], bool]] = {
 def literal_refusal(schema: io.Schema, values: dict[str, Any]) -> str | None:
     """A message of what is wrong with a prompt's literals before it runs, or None.
 
-    values  of the sockets, what stands on them, None for a link; of the dynamic combos, what they hold where
-            one of their options was chosen
+    values  of sockets, what stands on them, None for a link; of dynamic combos, what they hold where an
+            option was chosen
     """
     for spec in schema.inputs:
         if isinstance(spec, io.DynamicCombo.Input) and not isinstance(values.get(spec.id), dict):

@@ -22,8 +22,8 @@ from .families import wan
 
 
 class Sequence:
-    """The sequence of one evaluation: what riders put behind the video (a `TailInBlocks`, or `recall.Recalled`) and
-    behind the text."""
+    """The sequence of one evaluation: what riders put behind the video (a `TailInBlocks`, or
+    `recall.Recalled`) and behind the text."""
 
     def __init__(self, inside: Inside, riders: list[Rider]):
         self.tail, self._embedded = _tail(inside, riders)

@@ -4,12 +4,12 @@ half.
 Every pass that carries them sees the clean pictures, every other pass sees noise there, and the run ends in
 the clean ones. Each stage has the hook that ComfyUI has for it:
 
-  OUTER_SAMPLE     conditioning becomes grids over the video, which ComfyUI crops with areas and slices with
-                   context windows
-  APPLY_MODEL      a pass that carries frames is shown them, and says of them what they are
-  DIFFUSION_MODEL  with a clock of their own they have the timestep 0
-  PREDICT_NOISE    they are what was given, whatever guidance and its hooks made of them
-  OUTER_SAMPLE     a clean result ends in them: uni_pc stops a thousandth short of it
+OUTER_SAMPLE     conditioning becomes grids over the video, which ComfyUI crops with areas and slices with
+                 context windows
+APPLY_MODEL      a pass that carries frames is shown them, and says of them what they are
+DIFFUSION_MODEL  with a clock of their own they have the timestep 0
+PREDICT_NOISE    they are what was given, whatever guidance and its hooks made of them
+OUTER_SAMPLE     a clean result ends in them: uni_pc stops a thousandth short of it
 """
 
 from collections.abc import Sequence

@@ -3,12 +3,12 @@ registered.
 
 A run goes through these stages, each in the hook that ComfyUI has for it:
 
-  OUTER_SAMPLE      plain conditioning becomes `model_conds`, which ComfyUI batches, repeats, crops and moves
-  PREPARE_SAMPLING  the added tokens enter the memory estimate
-  APPLY_MODEL       what riders do at this step is worked out, outside of what may be compiled
-  DIFFUSION_MODEL   their parts become tokens with positions; tokens that nobody may see are left out
-  every block       the tail joins the video, identities join the text, inside the block only (`blocks`)
-  PREDICT_NOISE     riders see the guided estimate
+OUTER_SAMPLE      plain conditioning becomes `model_conds`, which ComfyUI batches, repeats, crops and moves
+PREPARE_SAMPLING  the added tokens enter the memory estimate
+APPLY_MODEL       what riders do at this step is worked out, outside of what may be compiled
+DIFFUSION_MODEL   their parts become tokens with positions; tokens that nobody may see are left out
+every block       the tail joins the video, identities join the text, inside the block only (`blocks`)
+PREDICT_NOISE     riders see the guided estimate
 """
 
 from functools import partial

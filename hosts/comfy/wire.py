@@ -188,7 +188,7 @@ def _some(hint: Any) -> Any:
 
 
 def _item(hint: Any) -> Any:
-    """What a tuple of any length is of, where that is tensors, words or records; else None."""
+    """The type in a tuple of any length, where that is tensors, words or records; else None."""
     item = get_args(hint)[0] if get_origin(hint) is tuple and get_args(hint)[1:] == (...,) else None
     return item if item in (Tensor, str) or is_dataclass(item) else None
 
