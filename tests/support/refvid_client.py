@@ -2,15 +2,33 @@
 
 import copy
 import json
+import subprocess
 import time
 import urllib.error
 import urllib.request
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import refvid_patience as patience
+
 Graph = dict[str, dict[str, Any]]
+LOG = "server.log"  # in the base folder of a server
+SHOWN = 3000  # characters of it, where something went wrong
+PAUSES = 0.02, 0.2  # seconds between two questions whether a prompt has ended, from the first to the longest
+
+
+class Gone(ConnectionError):
+    """A server that is lost: it has ended, answers no more, or holds a prompt for ever.
+
+    From then on every question to it raises the same error at once, and refvid_setups.py reports it once.
+    """
+
+
+def last_words(base: Path) -> str:
+    """The end of what a server logged, with a heading."""
+    return f"The end of its log:\n{(base / LOG).read_text('utf-8', 'replace')[-SHOWN:]}"
 
 
 @dataclass(frozen=True)
@@ -22,15 +40,18 @@ class Failure:
     message: str
 
 
+@dataclass
 class Client:
-    """A ComfyUI at `url` whose inputs and outputs lie in `base`."""
+    """A ComfyUI at `url` whose inputs and outputs lie in `base`, with the pack in `folder` of its custom nodes."""
 
-    def __init__(self, url: str, base: Path, folder: str):
-        self.url, self.base, self.folder = url, base, folder
+    url: str
+    base: Path
+    folder: str
+    process: subprocess.Popen
+    gone: Gone | None = field(default=None, init=False)
 
     def text(self, path: str) -> str:
-        with urllib.request.urlopen(self.url + path, timeout=60) as answer:
-            return answer.read().decode()
+        return self._answer(self.url + path)
 
     def get(self, path: str) -> Any:
         return json.loads(self.text(path))
@@ -41,26 +62,52 @@ class Client:
             self.url + path, json.dumps(value).encode(), {"Content-Type": "application/json"}
         )
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                return answer.status, json.loads(answer.read() or b"{}")
+            return 200, json.loads(self._answer(request) or "{}")
         except urllib.error.HTTPError as error:
             return error.code, json.loads(error.read() or b"{}")
 
-    def run(self, graph: Graph, seconds: float = 120.0) -> dict[str, Any]:
+    def _answer(self, request: str | urllib.request.Request) -> str:
+        """What the server says. HTTPError where it refuses, Gone where it is lost."""
+        if self.gone:
+            raise self.gone
+        try:
+            with urllib.request.urlopen(request, timeout=patience.ANSWER) as answer:
+                return answer.read().decode()
+        except urllib.error.HTTPError:
+            raise
+        except OSError as error:
+            if isinstance(getattr(error, "reason", error), TimeoutError):
+                raise self._lost(f"has not answered for {patience.ANSWER:.0f} s") from error
+            if self._ended():
+                raise self._lost(f"stopped with code {self.process.returncode}") from error
+            raise
+
+    def _ended(self) -> bool:
+        """Whether the server's process is no more; a connection breaks a moment before it ends."""
+        try:
+            return self.process.wait(patience.BREAKS) is not None
+        except subprocess.TimeoutExpired:
+            return False
+
+    def _lost(self, why: str) -> Gone:
+        self.gone = Gone(f"ComfyUI {why}. {last_words(self.base)}")
+        return self.gone
+
+    def run(self, graph: Graph) -> dict[str, Any]:
         """Queue a graph that the server must accept; -> its history entry, once it has ended."""
         status, answer = self.post("/prompt", {"prompt": graph, "client_id": uuid.uuid4().hex})
         assert status == 200, json.dumps(answer, indent=1)
-        return self.ended(answer["prompt_id"], seconds)
+        return self.ended(answer["prompt_id"])
 
-    def ended(self, prompt: str, seconds: float = 120.0) -> dict[str, Any]:
-        """The history entry of a prompt, once it has ended."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            history = self.get(f"/history/{prompt}")
-            if history:
-                return history[prompt]
-            time.sleep(0.02)
-        raise TimeoutError(f"the graph has not ended after {seconds:.0f} s")
+    def ended(self, prompt: str) -> dict[str, Any]:
+        """The history entry of a prompt, once it has ended. Gone where it never does."""
+        until, pause = time.monotonic() + patience.PROMPT, PAUSES[0]
+        while not (history := self.get(f"/history/{prompt}")):
+            if time.monotonic() > until:
+                raise self._lost(f"has not ended a prompt within {patience.PROMPT:.0f} s")
+            time.sleep(pause)
+            pause = min(1.2 * pause, PAUSES[1])
+        return history[prompt]
 
     def outputs(self, graph: Graph, node: str = "save") -> list[Path]:
         """Run a graph that must succeed; -> the files that `node` wrote."""
