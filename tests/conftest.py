@@ -1,5 +1,6 @@
 """Gives the pack its name, seeds torch. Everything else a test needs lies in tests/support."""
 
+import gc
 import importlib.util
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 import torch
 from refvid_device import DRY, missing  # before Triton, which reads the environment
 from refvid_folder import import_folder
+from refvid_setups import pytest_runtest_makereport as pytest_runtest_makereport
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -34,12 +36,25 @@ def pytest_configure(config: pytest.Config) -> None:
     if HAS_COMFYUI and not ON_CUDA:
         options = importlib.import_module("comfy.cli_args").args
         options.cpu = options.use_pytorch_cross_attention = True
+    if HAS_COMFYUI:
+        try:
+            importlib.import_module("comfy.sd")
+        except Exception as error:  # noqa: BLE001  (else every file would tell it)
+            pytest.exit(f"NOT RUN, ComfyUI cannot be imported: {error!r}", 1)
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
     """What imports ComfyUI at the top of its files is left to ComfyUI's interpreter."""
     inside = collection_path in (ROOT / "tests" / "comfy", ROOT / "tests" / "parity")
     return True if inside and not HAS_COMFYUI else None
+
+
+def pytest_collection_finish() -> None:
+    """Takes a quarter off where torch.compile traces: what was imported stays, and is not looked through for garbage
+    again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -60,15 +75,15 @@ def pytest_report_header() -> str | None:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
     """One real server for the tests inside ComfyUI, whose pack lies in a folder with a dash and a dot."""
-    import refvid_comfy
     import refvid_files
-    from refvid_client import Client
+    from refvid_comfy import find_comfyui
+    from refvid_server import serve
 
-    root, base = refvid_comfy.find_comfyui(), tmp_path_factory.mktemp("base")
+    root, base = find_comfyui(), tmp_path_factory.mktemp("base")
     assert root is not None
     refvid_files.fill(base)
-    with refvid_comfy.serve(root, base, folder=SERVED_FOLDER) as url:
-        yield Client(url, base, SERVED_FOLDER)
+    with serve(root, base, folder=SERVED_FOLDER) as client:
+        yield client
 
 
 @pytest.fixture(autouse=True)

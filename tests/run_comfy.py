@@ -12,13 +12,17 @@ A test file among the arguments is run alone; other arguments go to pytest.
 """
 
 import argparse
-import importlib.util
 import json
 import subprocess
 import sys
 import tempfile
-import urllib.request
 from pathlib import Path
+
+sys.path.append(str(Path(__file__).absolute().parent / "support"))
+
+import refvid_comfy
+from refvid_client import LOG
+from refvid_server import serve
 
 TESTS = Path(__file__).absolute().parent
 SHIPPED = [file.name for file in (TESTS.parent / "demo").rglob("refvid_*")]
@@ -27,16 +31,6 @@ PROBE = (
     "import importlib.util as u, sys;"
     f"print(*[m for m in {NEEDED!r} if not u.find_spec(m)], *['python>=3.11'] * (sys.version_info < (3, 11)))"
 )
-
-
-def _support(name: str):
-    """tests/support/NAME.py, which is on the import path inside pytest only."""
-    spec = importlib.util.spec_from_file_location(name, TESTS / "support" / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def _loud(reason: str, advice: str) -> None:
@@ -61,7 +55,7 @@ def _why_not(python: Path) -> tuple[str, str] | None:
     return None
 
 
-def _pytest(support, root: Path, python: Path, arguments: list[str], gpu: bool) -> int:
+def _pytest(root: Path, python: Path, arguments: list[str], gpu: bool) -> int:
     needed = {"mark.comfy", "mark.gpu"} if gpu else {"mark.comfy"}
     said = {file: file.read_text("utf-8") for file in sorted(TESTS.rglob("test_*.py"))}
     marked = [str(file) for file, text in said.items() if all(mark in text for mark in needed)]
@@ -76,19 +70,18 @@ def _pytest(support, root: Path, python: Path, arguments: list[str], gpu: bool) 
     command = [str(python), "-m", "pytest", "-m", marks, "-W", "default", *arguments]
     command += [] if chosen else marked
     print(f"== tests inside ComfyUI: {root}, {python}", flush=True)
-    return subprocess.run(command, cwd=TESTS.parent, env=support.comfy_environment(root) | own).returncode
+    return subprocess.run(
+        command, cwd=TESTS.parent, env=refvid_comfy.comfy_environment(root) | own
+    ).returncode
 
 
-def _object_info(support, root: Path, target: Path) -> int:
-    with tempfile.TemporaryDirectory() as base, support.serve(root, Path(base)) as url:
-        with urllib.request.urlopen(f"{url}/object_info", timeout=60) as answer:
-            every = json.load(answer)
+def _object_info(root: Path, target: Path) -> int:
+    with tempfile.TemporaryDirectory() as base, serve(root, Path(base)) as server:
+        every = server.get("/object_info")
         ours = {name: node for name, node in every.items() if node["python_module"] == "custom_nodes.refvid"}
         if not ours:
-            log = (Path(base) / "server.log").read_text()
-            print(
-                "ComfyUI loaded no node of ours:\n" + "\n".join(x for x in log.splitlines() if "refvid" in x)
-            )
+            said = [line for line in (Path(base) / LOG).read_text().splitlines() if "refvid" in line]
+            print("\n".join(["ComfyUI loaded no node of ours:", *said]))
             return 1
     used = {name: every[name] for name in sorted(_used_by_workflows() & every.keys() - ours.keys())}
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -116,19 +109,17 @@ def _used_by_workflows() -> set[str]:
     return types | {node["class_type"] for prompt in prompts for node in prompt.values()}
 
 
-def _ui_workflows(support, root: Path, target: Path) -> int:
+def _ui_workflows(root: Path, target: Path) -> int:
     script = TESTS / "frontend" / "from_api.mjs"
-    with tempfile.TemporaryDirectory() as base, support.serve(root, Path(base)) as url:
-        return subprocess.run(["node", script, url, target.resolve()], check=False).returncode
+    with tempfile.TemporaryDirectory() as base, serve(root, Path(base)) as server:
+        return subprocess.run(["node", script, server.url, target.resolve()], check=False).returncode
 
 
-def _thumbnails(support, root: Path, target: Path) -> int:
+def _thumbnails(root: Path, target: Path) -> int:
     """WORKFLOW.jpg beside every workflow, from a real run with the shipped model."""
-    client = _support("refvid_client")
-    with tempfile.TemporaryDirectory() as base, support.serve(root, Path(base)) as url:
+    with tempfile.TemporaryDirectory() as base, serve(root, Path(base)) as server:
         for file in sorted((target / "api").glob("*.json")):
             graph = json.loads(file.read_text("utf-8"))
-            server = client.Client(url, Path(base), "refvid")
             shown = _sheets(server, graph) if "sheet" in graph else _frames(server, graph)
             shown.save(target / f"{file.stem}.jpg", quality=90)
     return 0
@@ -198,9 +189,8 @@ def main() -> int:
     )
     parser.add_argument("--gpu", action="store_true")
     options, rest = parser.parse_known_args()
-    support = _support("refvid_comfy")
     try:
-        root = support.find_comfyui()
+        root = refvid_comfy.find_comfyui()
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
@@ -210,18 +200,18 @@ def main() -> int:
             "Name it with COMFYUI_PATH=/path/to/ComfyUI.",
         )
         return 2 if options.object_info or options.ui_workflows or options.thumbnails else 0
-    python = support.comfy_python(root)
+    python = refvid_comfy.comfy_python(root)
     if options.object_info is not None:
-        return _object_info(support, root, options.object_info)
+        return _object_info(root, options.object_info)
     if options.ui_workflows is not None:
-        return _ui_workflows(support, root, options.ui_workflows)
+        return _ui_workflows(root, options.ui_workflows)
     if options.thumbnails is not None:
-        return _thumbnails(support, root, options.thumbnails)
+        return _thumbnails(root, options.thumbnails)
     refusal = _why_not(python)
     if refusal is not None:
         _loud(*refusal)
         return 0
-    return _pytest(support, root, python, rest, options.gpu)
+    return _pytest(root, python, rest, options.gpu)
 
 
 if __name__ == "__main__":

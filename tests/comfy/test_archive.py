@@ -10,6 +10,7 @@ from pathlib import Path
 import folder_paths
 import pytest
 import refvid_archive
+import refvid_patience as patience
 from refvid_comfy import comfy_environment
 
 from refvid.hosts.comfy import shipped
@@ -139,7 +140,7 @@ def test_the_command_runs_from_the_unpacked_folder_with_comfyuis_python(tmp_path
     asked = ["inspect", "--reference", str(folder / "demo/samples/refvid_toy.png"), "--out", str(made)]
     done = subprocess.run(
         [sys.executable, *started, *asked], cwd=folder / below, env=comfy_environment(),
-        capture_output=True, text=True, timeout=250,
+        capture_output=True, text=True, timeout=patience.PROCESS,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     assert made.stat().st_size > 1000

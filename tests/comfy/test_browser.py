@@ -10,8 +10,10 @@ from pathlib import Path
 import av
 import pytest
 import refvid_archive
-from refvid_client import Client, failure
-from refvid_comfy import find_comfyui, serve
+import refvid_patience as patience
+from refvid_client import failure
+from refvid_comfy import find_comfyui
+from refvid_server import serve
 
 pytestmark = [pytest.mark.comfy, pytest.mark.slow]
 
@@ -39,22 +41,28 @@ def missing() -> str | None:
 
 def in_browser(script: str, *arguments: object) -> str:
     """What a script of tests/frontend prints."""
-    if reason := missing():
-        pytest.skip(f"NOT RUN, the frontend was not tested: {reason}")
     command = ["node", str(ROOT / "tests/frontend" / script), *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120 + 60 * len(FILES))
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=patience.FRONTEND)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
 
 @pytest.fixture(scope="module")
-def visits(server):
+def browser():
+    """A browser that opens: where it does not, that is told once."""
+    if reason := missing():
+        pytest.skip(f"NOT RUN, the frontend was not tested: {reason}")
+    assert in_browser("can_open.mjs") == "opened\n"
+
+
+@pytest.fixture(scope="module")
+def visits(browser, server):
     """What tests/frontend/run_workflow.mjs saw of each workflow. Its pictures stay in out/browser."""
     return json.loads(in_browser("run_workflow.mjs", server.url, OUT, *FILES.values()))
 
 
 @pytest.fixture(scope="module")
-def rebuilt(server, tmp_path_factory):
+def rebuilt(browser, server, tmp_path_factory):
     """The folder into which tests/frontend/from_api.mjs built every workflow anew."""
     folder = tmp_path_factory.mktemp("workflows")
     in_browser("from_api.mjs", server.url, folder)
@@ -137,19 +145,19 @@ def files(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory):
+def installed(browser, server, tmp_path_factory):
     """A server with the unpacked archive and nothing else, and what tests/frontend/open_templates.mjs saw there."""
-    if reason := missing() or refvid_archive.missing():
+    if reason := refvid_archive.missing():
         pytest.skip(f"NOT RUN, the archive was not installed: {reason}")
     root, base = find_comfyui(), tmp_path_factory.mktemp("empty")
     assert root is not None
     folder = refvid_archive.install(base / "custom_nodes")
     packed, others = files(folder), [name for name in FILES if name != FIRST]
-    with serve(root, base) as url:
+    with serve(root, base, folder.name) as server:
         said = json.loads(
-            in_browser("open_templates.mjs", url, OUT / "installed", folder.name, FIRST, *others)
+            in_browser("open_templates.mjs", server.url, OUT / "installed", folder.name, FIRST, *others)
         )
-        yield Client(url, base, folder.name), said["seen"], said["errors"], packed
+        yield server, said["seen"], said["errors"], packed
 
 
 @every_workflow

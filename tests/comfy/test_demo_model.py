@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import refvid_comfy
 import torch
 from PIL import Image
-from refvid_client import Client
+from refvid_comfy import find_comfyui
+from refvid_server import serve
 from torch import Tensor
 
 from refvid import cli, media
@@ -31,19 +31,19 @@ Run = Callable[[str, str], np.ndarray]
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory) -> Iterator[Run]:
+def run(tmp_path_factory, server) -> Iterator[Run]:
     """What a workflow made, (F, H, W, 3) of bytes, by the node that gives its pictures: before an MP4's losses."""
     base = tmp_path_factory.mktemp("ComfyUI")
     cli.main(["comfyui-files", "--dest", str(base)])
-    root = refvid_comfy.find_comfyui()
+    root = find_comfyui()
     assert root is not None
-    with refvid_comfy.serve(root, base) as url:
+    with serve(root, base) as server:
 
         def pictures(name: str, node: str) -> np.ndarray:
             graph = json.loads((API / f"{name}.json").read_text("utf-8"))
             inputs = {"images": [node, 0], "filename_prefix": name}
             graph["pictures"] = {"class_type": "SaveImage", "inputs": inputs}
-            made = Client(url, base, "refvid").outputs(graph, "pictures")
+            made = server.outputs(graph, "pictures")
             return np.stack([np.asarray(Image.open(file)) for file in sorted(made)])
 
         yield pictures

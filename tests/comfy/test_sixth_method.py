@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import refvid_comfy
 import refvid_files
 import refvid_run as run
 import refvid_sixth as sixth
@@ -14,7 +13,9 @@ import refvid_tiny as tiny
 import torch
 from PIL import Image
 from refvid_client import Client, edited, node
+from refvid_comfy import find_comfyui
 from refvid_riders import condition, velocity, with_riders
+from refvid_server import serve
 
 from refvid.backbones.wan.loading import load_dit
 from refvid.core import recipes
@@ -79,8 +80,9 @@ def test_a_half_of_it_alone_is_refused_by_name(path):
         table_guider(model, [[run.text(1), {}]], negative, joint(Scale(3.0)))
 
 
+@pytest.mark.usefixtures("server")  # where ComfyUI does not start at all, that is told once
 def test_its_node_runs_in_a_real_server(tmp_path):
-    root = refvid_comfy.find_comfyui()
+    root = find_comfyui()
     assert root is not None
     refvid_files.fill(tmp_path)
     pack = tmp_path / "custom_nodes" / "a_sixth_method"
@@ -104,8 +106,7 @@ def test_its_node_runs_in_a_real_server(tmp_path):
         "decode": node("VAEDecode", samples=["sampler", 0], vae=["backbone", 2]),
         "png": node("SaveImage", images=["decode", 0], filename_prefix="sixth"),
     }  # fmt: skip
-    with refvid_comfy.serve(root, tmp_path) as url:
-        server = Client(url, tmp_path, "refvid")
+    with serve(root, tmp_path) as server:
         with_it, other = (pictures(server, edited(graph, {"sixth.seed": seed})) for seed in (6, 7))
         without = pictures(
             server, edited(graph, {"sampler.model": ["backbone", 0], "sampler.positive": ["positive", 0]})

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import refvid_patience as patience
 import torch
 from refvid_device import DRY
 from refvid_run import empty_latent, picture, sample
@@ -47,7 +48,9 @@ def test_the_tests_of_the_gpu_run_in_tritons_interpreter():
     file = Path(__file__).with_name("test_gpu.py")
     command = [sys.executable, "-m", "pytest", "-q", "-m", "comfy and gpu", "-W", "default", str(file)]
     environment = {**os.environ, "REFVID_DRY": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=250, check=False)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=patience.PROCESS, check=False
+    )
     assert done.returncode == 0 and " passed" in done.stdout, done.stdout[-3000:]
 
 

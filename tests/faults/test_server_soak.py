@@ -1,17 +1,15 @@
 """A server that works long, or is killed: its memory does not grow, and what it makes does not change."""
 
-import os
-import signal
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
-import refvid_comfy
 import refvid_files
 from refvid_client import Client, Graph, edited, node
-from refvid_comfy import PID
+from refvid_comfy import find_comfyui
 from refvid_faults_api import WORKFLOWS, cut, digested, digests, short, watched
+from refvid_server import serve
 from refvid_soak import amount
 
 pytestmark = pytest.mark.comfy
@@ -21,9 +19,9 @@ MOST = amount(24.0, 1.0)  # MiB from one window's least to the next, on average
 MAIN = WORKFLOWS["masked_reference_to_video"]
 
 
-def resident(base: Path) -> float:
+def resident(server: Client) -> float:
     """MiB of memory that the server holds."""
-    said = Path("/proc", (base / PID).read_text("utf-8"), "status").read_text("utf-8")
+    said = Path(f"/proc/{server.process.pid}/status").read_text("utf-8")
     return int(next(line for line in said.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
 
 
@@ -49,7 +47,7 @@ def test_many_prompts_make_the_same_and_take_no_more_memory(server):
         for turn in range(WINDOW):
             assert digests(server.run(graphs[turn % 2])) == made[turn % 2]
             server.post("/history", {"clear": True})  # which core keeps of every prompt
-            held.append(resident(server.base))
+            held.append(resident(server))
         least.append(min(held))
     growth = [after - before for before, after in pairwise(least[1:])]
     assert sum(growth) / len(growth) <= MOST, least
@@ -64,19 +62,18 @@ def gone(server: Client) -> None:
 
 @pytest.mark.skipif(amount(True, False), reason="two servers: make soak")
 def test_a_server_that_was_killed_makes_the_same_when_it_runs_again(tmp_path):
-    root = refvid_comfy.find_comfyui()
+    root = find_comfyui()
     assert root is not None
     refvid_files.fill(tmp_path)
     graph, made = turns()[0], []
     for killed in (True, False):
-        with refvid_comfy.serve(root, tmp_path) as url:
-            server = Client(url, tmp_path, "refvid")
+        with serve(root, tmp_path) as server:
             made.append(digests(server.run(graph)))
             if killed:
                 server.post("/prompt", {"prompt": watched(short(MAIN, steps=500))})
                 while not server.get("/queue")["queue_running"]:
                     pass
-                os.kill(int((tmp_path / PID).read_text("utf-8")), signal.SIGKILL)
+                server.process.kill()
                 gone(server)
     assert made[0] == made[1]
     assert not [*(tmp_path / "output").rglob("*.*"), *tmp_path.rglob("*.partial")]

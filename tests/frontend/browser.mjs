@@ -3,6 +3,7 @@ import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { createRequire } from "node:module";
+import { PATIENCE } from "./patience.mjs";
 
 const CHROMIUM = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
 const FLAGS = [
@@ -16,28 +17,36 @@ const SETTINGS = {
   "Comfy.TutorialCompleted": true, "Comfy.Release.Status": "skipped", "LiteGraph.Canvas.MinFontSizeForLOD": 0,
 };
 
-/** Open the frontend at `url`, call `use(page, errors)`, close. `errors` collects what the page logs as errors. */
-export async function withFrontend(url, use, settings = SETTINGS) {
+/** Open the browser, call `use(page, errors)`, close. `errors` collects what the page logs as errors. */
+export async function withBrowser(use) {
   const { chromium } = createRequire(process.cwd() + path.sep)("playwright-core");
   const executablePath = process.env.CHROMIUM || CHROMIUM.find((file) => fs.existsSync(file));
   if (!executablePath) throw new Error("no Chromium found; name it with CHROMIUM=/path/to/chromium");
   const profile = fs.mkdtempSync(path.join(os.tmpdir(), "refvid-browser-"));
   const context = await chromium.launchPersistentContext(profile, {
-    executablePath, headless: true, viewport: SIZE, args: FLAGS,
+    executablePath, headless: true, viewport: SIZE, args: FLAGS, timeout: PATIENCE,
   });
+  context.setDefaultTimeout(PATIENCE);
   try {
     const page = context.pages()[0] ?? (await context.newPage());
     const errors = [];
     page.on("console", (message) => message.type() === "error" && errors.push(message.text()));
     page.on("pageerror", (error) => errors.push(`uncaught: ${error}`));
-    await post(`${url}/api/settings`, settings);
-    await page.goto(url, { waitUntil: "domcontentloaded" });
-    await ready(page);
     return await use(page, errors);
   } finally {
     await context.close();
     fs.rmSync(profile, { recursive: true, force: true });
   }
+}
+
+/** Open the frontend at `url`, call `use(page, errors)`, close. */
+export function withFrontend(url, use, settings = SETTINGS) {
+  return withBrowser(async (page, errors) => {
+    await post(`${url}/api/settings`, settings);
+    await page.goto(url, { waitUntil: "domcontentloaded" });
+    await ready(page);
+    return use(page, errors);
+  });
 }
 
 /** Load the frontend anew, with nothing kept of what was open before. */
@@ -52,7 +61,6 @@ export async function openFrontend(page, url) {
 async function ready(page) {
   await page.waitForFunction(
     () => window.app?.extensionManager && window.app.graph && window.LiteGraph?.registered_node_types?.RefVidReference,
-    null, { timeout: 120000 },
   );
   await settle(page);
 }

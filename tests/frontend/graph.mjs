@@ -1,7 +1,6 @@
 // What lies on the canvas, and pressing Run.
 import { getJson } from "./browser.mjs";
-
-const TIMEOUT = 120000;
+import { PATIENCE } from "./patience.mjs";
 
 /** Runs in the page: what of the loaded graph is missing, what the frontend says of it, and the prompt that Run would
  * send. */
@@ -27,20 +26,20 @@ export async function look() {
 export async function run(page, url) {
   const before = new Set(Object.keys(await getJson(`${url}/history`)));
   await page.locator('[data-testid="queue-button"]').first().click();
-  const deadline = Date.now() + TIMEOUT;
+  const deadline = Date.now() + PATIENCE;
   while (Date.now() < deadline) {
     const history = await getJson(`${url}/history`);
     const fresh = Object.keys(history).find((key) => !before.has(key));
     if (fresh) return history[fresh];
     await page.waitForTimeout(100);
   }
-  throw new Error(`no history entry ${TIMEOUT / 1000} s after Run was pressed`);
+  throw new Error(`no history entry ${PATIENCE / 1000} s after Run was pressed`);
 }
 
 /** Wait until the graph with this id is the one on the canvas, whole. */
 export async function arrived(page, { id, nodes }) {
   await page.waitForFunction(
     ([wanted, count]) => window.app.graph.id === wanted && window.app.graph.nodes.length === count,
-    [id, nodes.length], { timeout: TIMEOUT },
+    [id, nodes.length],
   );
 }

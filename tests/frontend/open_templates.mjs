@@ -7,6 +7,7 @@ import fs from "node:fs";
 import path from "node:path";
 import { getJson, settle, withFrontend } from "./browser.mjs";
 import { arrived, look, run } from "./graph.mjs";
+import { BY_ITSELF } from "./patience.mjs";
 
 const [url, out, pack, first, ...others] = process.argv.slice(2);
 const template = (name) => getJson(`${url}/api/workflow_templates/${pack}/${name}.json`);
@@ -15,7 +16,7 @@ const shot = (page, name) => page.screenshot({ path: path.join(out, `${name}.png
 /** One template through the template browser, which opens by itself at the very first visit. */
 async function choose(page, name) {
   const dialog = page.getByRole("dialog");
-  await dialog.waitFor({ timeout: 20000 }).catch(
+  await dialog.waitFor({ timeout: BY_ITSELF }).catch(
     () => page.evaluate(() => window.app.extensionManager.command.execute("Comfy.BrowseTemplates")),
   );
   await dialog.getByText(pack, { exact: true }).first().click();

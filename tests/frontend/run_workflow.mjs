@@ -21,7 +21,7 @@ async function enabled(page) {
   if (!at) return null;
   const canvas = await page.locator("#graph-canvas").boundingBox();
   await page.mouse.click(canvas.x + at[0], canvas.y + at[1], { button: "right" });
-  await page.locator(".litemenu-entry", { hasText: "Set Group Nodes to Always" }).click({ timeout: 10000 });
+  await page.locator(".litemenu-entry", { hasText: "Set Group Nodes to Always" }).click();
   return page.evaluate(async () => (await window.app.graphToPrompt()).output);
 }
 

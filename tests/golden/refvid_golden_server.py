@@ -6,12 +6,13 @@ import re
 import sys
 from pathlib import Path
 
-import refvid_comfy
 import torch
 from refvid_client import Client, Graph, failure
+from refvid_comfy import find_comfyui
 from refvid_folder import import_folder
 from refvid_golden_fit import known, shorter
 from refvid_golden_record import NUMBER, PACKAGE, ROOT, Record, read_tensors
+from refvid_server import serve
 from torch import Tensor
 
 if PACKAGE not in sys.modules:  # for the helpers that build graphs; the server has its own
@@ -20,13 +21,12 @@ if PACKAGE not in sys.modules:  # for the helpers that build graphs; the server 
 from refvid_golden_graphs import graphs
 from refvid_kept import DATA, VERSIONS, Kept, tapped
 
-SECONDS = 300.0
 FOLDERS = ("diffusion_models", "text_encoders", "vae", "loras")
 
 
 def record(record: Record, tree: Path, asked: Path, folder: Path) -> None:
     """By graph/node: latents, pictures, sheets, figures."""
-    root = refvid_comfy.find_comfyui()
+    root = find_comfyui()
     if root is None:
         raise ValueError("no ComfyUI found; name it with COMFYUI_PATH=/path/to/ComfyUI")
     for kind in FOLDERS:
@@ -34,8 +34,7 @@ def record(record: Record, tree: Path, asked: Path, folder: Path) -> None:
     (folder / "input").mkdir()
     kept = Kept(DATA / VERSIONS[-1])
     kept.place(folder)
-    with refvid_comfy.serve(root, folder, pack=tree) as url:
-        server = Client(url, folder, PACKAGE)
+    with serve(root, folder, PACKAGE, tree) as server:
         types = server.get("/object_info").keys()
         for file in sorted((asked / "workflows" / "api").glob("*.json")):
             graph = shorter(tapped(json.loads(file.read_text("utf-8"))))
@@ -46,7 +45,7 @@ def record(record: Record, tree: Path, asked: Path, folder: Path) -> None:
 
 def _run(record: Record, server: Client, name: str, graph: Graph) -> None:
     with record.case(name):
-        entry = server.run(graph, SECONDS)
+        entry = server.run(graph)
         if entry["status"]["status_str"] != "success":
             raise RuntimeError(str(failure(entry)))
         for node, said in sorted(entry["outputs"].items()):

@@ -10,6 +10,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+import refvid_patience as patience
+
 ROOT = Path(__file__).absolute().parents[2]
 PACKERS = sorted(ROOT.glob("build/comfy-cli-*"))
 INSIDE = ROOT / ".venv/bin/python"
@@ -39,7 +41,12 @@ def comfy_cli(code: str, *arguments: str) -> str:
         own = {"PYTHONPATH": str(PACKERS[-1]), "HOME": home, "DO_NOT_TRACK": "1", "COLUMNS": "1000"}
         command = [str(python), "-c", code, *arguments]
         done = subprocess.run(
-            command, cwd=ROOT, env={**os.environ, **own}, capture_output=True, text=True, timeout=120
+            command,
+            cwd=ROOT,
+            env={**os.environ, **own},
+            capture_output=True,
+            text=True,
+            timeout=patience.PROCESS,
         )
     if done.returncode:
         raise RuntimeError(f"comfy-cli: {done.stderr[-2000:]}")

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import refvid_comfy
+from refvid_comfy import find_comfyui
 from refvid_folder import import_folder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,6 +26,7 @@ from refvid_kept_conditioning import CORES, OURS, PREFIX, carries_ours, with_sav
 from refvid_kept_graphs import GRAPHS  # noqa: E402
 from refvid_kept_models import make_models  # noqa: E402
 from refvid_kept_parts import IDENTITY  # noqa: E402
+from refvid_server import serve  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
 READS_SOMEONE = "identity_from_video"  # a workflow that saves an identity
@@ -54,7 +55,7 @@ def make(folder: Path) -> None:
 @contextmanager
 def _server(base: Path) -> Iterator[Client]:
     """With the node that saves conditionings, and folders for what is placed."""
-    root = refvid_comfy.find_comfyui()
+    root = find_comfyui()
     if root is None:
         sys.exit("no ComfyUI found; name it with COMFYUI_PATH=/path/to/ComfyUI")
     for kind in ("diffusion_models", "text_encoders", "vae", "loras"):
@@ -62,8 +63,8 @@ def _server(base: Path) -> Iterator[Client]:
     for name in ("input", "custom_nodes"):
         (base / name).mkdir()
     shutil.copy(Path(__file__).with_name("refvid_kept_nodes.py"), base / "custom_nodes")
-    with refvid_comfy.serve(root, base) as url:
-        yield Client(url, base, "refvid")
+    with serve(root, base) as server:
+        yield server
 
 
 def _keep_identity(kept: Kept, server: Client) -> None:

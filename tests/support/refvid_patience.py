@@ -12,4 +12,4 @@ END = 60.0  # a server until it has ended, after which it is killed: 2
 BREAKS = 5.0  # the process of a server whose connections broke until it has ended: 0.1
 PROCESS = 600.0  # a command of its own, such as pytest in pytest: 70
 FRONTEND = 1500.0  # a script of tests/frontend, every workflow: 100
-FILE = 20  # a loader with a small broken file; whole seconds, of a signal: 0.1
+FILE = 20.0  # a loader with a small broken file: 0.3

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import refvid_patience as patience
 import refvid_tiny as tiny
 import torch
 from refvid_malice import SPRUNG, Corpus, Malice
@@ -36,7 +37,6 @@ from refvid.hosts.plain.pipeline import inspect_references, settings_of
 
 SIZES = tiny.config()
 SECONDS, MEBIBYTES = 2.0, 64.0  # of the processor, beyond what was held before
-TOO_LONG = 20  # seconds that go by; a loader that waits for what never comes is stopped then
 NEEDED = re.compile(
     r"need(s|ed)\b|\bgive\b|\bchoose\b|\btakes? (it|both)\b|\bgoes into\b|\bload in ComfyUI\b|\bupdate\b|\bmake one\b|is not an? .*: it has no |in this DiT\b|this run's is\b|\bname the\b"
 )
@@ -203,18 +203,18 @@ def _measured() -> Iterator[Cost]:
     cost, before = Cost(), _used()
     held = _memory("VmRSS", again=True)
     old = signal.signal(signal.SIGALRM, _stop)
-    signal.alarm(TOO_LONG)
+    limit, _ = signal.setitimer(signal.ITIMER_REAL, patience.FILE)  # the timer of pytest's own limit too
     try:
         yield cost
     finally:
-        signal.alarm(0)
         signal.signal(signal.SIGALRM, old)
+        signal.setitimer(signal.ITIMER_REAL, limit)
         cost.seconds = _used() - before
         cost.mebibytes = (_memory("VmHWM") - held) / 1024
 
 
 def _stop(*_: object) -> None:
-    raise Waited(f"it has waited for {TOO_LONG} s")
+    raise Waited(f"it has waited for {patience.FILE:.0f} s")
 
 
 def _used() -> float:

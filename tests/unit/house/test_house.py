@@ -12,6 +12,7 @@ import types
 from pathlib import Path
 
 import pytest
+import refvid_patience as patience
 
 tomllib = pytest.importorskip("tomllib" if sys.version_info >= (3, 11) else "tomli")
 
@@ -65,7 +66,7 @@ def relative(file: Path) -> str:
 def run_python(code: str, folder: Path) -> str:
     """What a fresh interpreter prints, started in a folder that is not ours."""
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=200
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=patience.PROCESS
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout

@@ -74,7 +74,12 @@ SERVERS = {  # main.py, limits that are shorter than usual, what is said of it, 
     "it never starts": (SILENT, "patience.START = 1", "it has not answered for 1 s", "loading for ever"),
     "it does not start": (BROKEN, "", "it stopped with code 1", "no module of that name"),
     "it dies": (DIES, "", "stopped with code 3", "a prompt came"),
-    "a prompt never ends": (HANGS, "patience.PROMPT = 1", "has not ended a prompt within 1 s", "a prompt came"),
+    "a prompt never ends": (
+        HANGS,
+        "patience.PROMPT = 1",
+        "has not ended a prompt within 1 s",
+        "a prompt came",
+    ),
     "it falls silent": (SILENCE, "patience.ANSWER = 1", "has not answered for 1 s", "a prompt came"),
 }
 
@@ -83,9 +88,25 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """pytest over the tests of a folder, in a process of its own."""
     own = {"PYTHONPATH": str(SUPPORT), "COMFYUI_PYTHON": sys.executable, "COLUMNS": "300"}
     own |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # nothing but pytest is asked
-    command = [sys.executable, "-m", "pytest", "-q", "-ra", "-s", "-p", "no:cacheprovider", *arguments, str(folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-ra",
+        "-s",
+        "-p",
+        "no:cacheprovider",
+        *arguments,
+        str(folder),
+    ]
     return subprocess.run(
-        command, cwd=folder, env={**os.environ, **own}, capture_output=True, text=True, timeout=patience.PROCESS
+        command,
+        cwd=folder,
+        env={**os.environ, **own},
+        capture_output=True,
+        text=True,
+        timeout=patience.PROCESS,
     )
 
 
