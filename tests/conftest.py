@@ -30,9 +30,12 @@ def pytest_configure(config: pytest.Config) -> None:
     if HAS_HYPOTHESIS:
         # A busy machine is not a failure, and a gate draws the same examples each time; to draw others:
         # pytest --hypothesis-profile default
-        settings = importlib.import_module("hypothesis").settings
-        settings.register_profile("refvid", deadline=None, derandomize=True)
-        settings.load_profile("refvid")
+        hypothesis = importlib.import_module("hypothesis")
+        slow = [hypothesis.HealthCheck.too_slow]
+        hypothesis.settings.register_profile(
+            "refvid", deadline=None, derandomize=True, suppress_health_check=slow
+        )
+        hypothesis.settings.load_profile("refvid")
     if HAS_COMFYUI and not ON_CUDA:
         options = importlib.import_module("comfy.cli_args").args
         options.cpu = options.use_pytorch_cross_attention = True

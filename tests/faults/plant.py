@@ -17,12 +17,14 @@ import tempfile
 import time
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parents[1] / "support"))
+
+import refvid_patience as patience
 from plant_fault import Fault
 from plant_table import FAULTS, OBVIOUS
 
 ROOT = Path(__file__).resolve().parents[2]
 PASSED, FAILED = 0, 1  # of pytest's exit codes; the others say that it could not run the tests
-LIMIT = 300  # seconds for the tests of one fault
 
 
 def main() -> int:
@@ -99,9 +101,11 @@ def run(copy: Path, tests: list[str]) -> tuple[int, str, float]:
     command = [pytest, "-x", "-q", "-p", "no:cacheprovider", "--durations=0", "--durations-min=2", *tests]
     begun = time.monotonic()
     try:
-        done = subprocess.run(command, cwd=copy, env=env, capture_output=True, text=True, timeout=LIMIT)
+        done = subprocess.run(
+            command, cwd=copy, env=env, capture_output=True, text=True, timeout=patience.PROCESS
+        )
     except subprocess.TimeoutExpired:
-        return -1, f"no end within {LIMIT} s", LIMIT
+        return -1, f"no end within {patience.PROCESS:.0f} s", patience.PROCESS
     return done.returncode, done.stdout[-4000:] + done.stderr[-2000:], time.monotonic() - begun
 
 

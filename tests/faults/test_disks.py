@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import refvid_patience as patience
 import refvid_runs
 import refvid_tiny as tiny
 import torch
@@ -36,7 +37,7 @@ from refvid.training.engine.state import RunFiles
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),  # forks
     pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight"),
-    pytest.mark.timeout(amount(300, 7200)),
+    pytest.mark.timeout(amount(patience.TEST, patience.SOAK)),
 ]
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import refvid_patience as patience
 import refvid_runs
 from refvid_kills import counted, differing, held, killed, killed_again_and_again
 from refvid_soak import amount
@@ -14,7 +15,7 @@ from refvid.core.files import is_left
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),  # forks
     pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight"),
-    pytest.mark.timeout(amount(300, 7200)),
+    pytest.mark.timeout(amount(patience.TEST, patience.SOAK)),
 ]
 TRAINERS = ("vae", "dit", "slot_id", "sama", "videomaker")
 ABLATIONS = tuple(f"ablate {name}" for name in ("saber", "frames", "slot_id", "sama", "videomaker"))

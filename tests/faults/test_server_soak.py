@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import refvid_files
+import refvid_patience as patience
 from refvid_client import Client, Graph, edited, node
 from refvid_comfy import find_comfyui
 from refvid_faults_api import WORKFLOWS, cut, digested, digests, short, watched
@@ -33,7 +34,7 @@ def turns() -> tuple[Graph, Graph]:
     return graph, edited(graph, {"picture.image": "refvid_toy_2.png"})
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(amount(patience.TEST, patience.SOAK))
 @pytest.mark.skipif(
     not Path("/proc/self/status").exists(), reason="this system does not say what a process holds"
 )

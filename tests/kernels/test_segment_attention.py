@@ -37,7 +37,7 @@ pytestmark = pytest.mark.gpu
 # A call takes a second in the interpreter: a failure is reported as it was drawn, not shrunk.
 QUICK = settings(
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 NAMES = ("out", "query", "key", "value", "bias")
 

@@ -10,7 +10,8 @@ import pytest
 import refvid_patience as patience
 from refvid_setups import REASON
 
-SUPPORT = Path(__file__).resolve().parents[2] / "support"
+ROOT = Path(__file__).resolve().parents[3]
+SUPPORT = ROOT / "tests" / "support"
 CONFTEST = """
 from pathlib import Path
 import pytest
@@ -153,3 +154,32 @@ def test_a_shared_set_up_is_told_once_and_every_other_failure_by_itself(tmp_path
     (tmp_path / "test_it.py").write_text(WANTED)
     done = run(tmp_path)
     assert "1 failed, 2 skipped, 3 errors" in done.stdout and done.returncode == 1
+
+
+# ---- limits
+
+
+def number(name: str, text: str) -> float:
+    (found,) = re.findall(rf"^(?:export const )?{name} = (\d+)", text, re.MULTILINE)
+    return float(found)
+
+
+def test_what_waits_for_something_is_more_patient_than_that():
+    """Else it would be told without what the other knows of it."""
+    browser = (ROOT / "tests/frontend/patience.mjs").read_text("utf-8")
+    assert number("timeout", (ROOT / "pyproject.toml").read_text("utf-8")) == patience.TEST
+    assert number("PATIENCE", browser) / 1000 < patience.FRONTEND
+    assert patience.START + max(patience.FRONTEND, patience.PROCESS, patience.PROMPT) < patience.TEST
+    assert patience.TEST < patience.SOAK
+
+
+# A limit that is spelled in its place: of a call, of a mark, or of an option of playwright.
+SPELLED = re.compile(r"timeout(?:=|\(|: ?)(?:amount\()?\d|\.wait\(\d|setTimeout\(\d")
+# It is asked again; and a graph is left alone for a while, so that a picture of it is whole.
+MAY = {"tests/support/refvid_server.py": 1}
+
+
+def test_no_limit_is_spelled_beside_the_two_files_of_limits():
+    files = [file for kind in ("*.py", "*.mjs") for file in (ROOT / "tests").rglob(kind)]
+    found = {str(file.relative_to(ROOT)): len(SPELLED.findall(file.read_text("utf-8"))) for file in files}
+    assert {file: count for file, count in found.items() if count} == MAY

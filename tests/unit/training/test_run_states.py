@@ -109,17 +109,17 @@ def test_killed_at_any_rename_a_run_goes_on_to_the_same_bits(tmp_path, whole, mo
 
 @forks
 def test_ended_by_sigterm_from_outside_a_run_goes_on_to_the_same_bits(tmp_path, whole):
-    def slow() -> None:
-        train_toy(tmp_path, at_step=lambda step: time.sleep(5) if step == 2 else None)
+    def waits() -> None:
+        train_toy(tmp_path, at_step=lambda step: signal.pause() if step == 2 else None)
 
     ended = os.fork()
     if not ended:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         settle()
-        slow()
+        waits()
         os._exit(0)
-    until = time.monotonic() + 5
-    while not (tmp_path / BEFORE).exists() and time.monotonic() < until:
+    while not (tmp_path / BEFORE).exists():
+        assert os.waitpid(ended, os.WNOHANG) == (0, 0), "it ended by itself"
         time.sleep(0.01)
     os.kill(ended, signal.SIGTERM)
     assert os.WTERMSIG(os.waitpid(ended, 0)[1]) == signal.SIGTERM
