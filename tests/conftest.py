@@ -12,6 +12,7 @@ from refvid_folder import import_folder
 from refvid_setups import pytest_runtest_makereport as pytest_runtest_makereport
 
 ROOT = Path(__file__).resolve().parents[1]
+gc.disable()  # until all is imported: pytest_collection_finish
 
 if "refvid" not in sys.modules:  # whatever the clone is called, and whether or not it was installed
     import_folder("refvid", ROOT)
@@ -53,11 +54,12 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
 
 
 def pytest_collection_finish() -> None:
-    """Takes a quarter off where torch.compile traces: what was imported stays, and is not looked through for garbage
-    again and again."""
+    """Modules stay to the end and are not looked through for garbage again and again, which takes a quarter of the
+    time where torch.compile traces."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
+    gc.enable()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
