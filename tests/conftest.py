@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from refvid_device import DRY, missing  # before Triton, which reads the environment
 from refvid_folder import import_folder
+from refvid_gpu import DRY, missing  # before Triton, which reads the environment
 from refvid_setups import pytest_runtest_makereport as pytest_runtest_makereport
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -80,13 +80,13 @@ def pytest_report_header() -> str | None:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
     """One real server for the tests inside ComfyUI, whose pack lies in a folder with a dash and a dot."""
-    import refvid_files
+    import refvid_base_folder
     from refvid_comfy import find_comfyui
     from refvid_server import serve
 
     root, base = find_comfyui(), tmp_path_factory.mktemp("base")
     assert root is not None
-    refvid_files.fill(base)
+    refvid_base_folder.fill(base)
     with serve(root, base, folder=SERVED_FOLDER) as client:
         yield client
 

@@ -41,7 +41,7 @@ FEATURES = (
     Feature(
         "without ComfyUI: every control through every attention (removal, bias, sdpa, triton, eager), in bf16 and fp16",
         "correct", r"tests\.gpu\.test_plain_host::test_every",
-        "the same tests on the CPU in fp32, triton in the interpreter (`tests/gpu`); on a device that is only pretended, no tensor is left on the CPU (`tests/unit/hosts/test_devices.py`)",
+        "the same tests on the CPU in fp32, triton in the interpreter (`tests/gpu`); on a device that is only pretended, no tensor is left on the CPU (`tests/unit/hosts/test_plain_devices.py`)",
     ),
     Feature(
         "inside ComfyUI: every control through every attention, in bf16 and fp16",

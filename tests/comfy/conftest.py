@@ -3,7 +3,7 @@
 import pytest
 import refvid_tiny as tiny
 
-# refvid_run imports ComfyUI, which may not happen before pytest_configure has said whether there is a GPU.
+# refvid_in_process imports ComfyUI, which may not happen before pytest_configure has said whether there is a GPU.
 
 
 @pytest.fixture(scope="module")
@@ -13,14 +13,14 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def vae(folder):
-    from refvid_run import load_vae
+    from refvid_in_process import load_vae
 
     return load_vae(tiny.save_vae(folder))
 
 
 @pytest.fixture(scope="module")
 def t2v(folder):
-    from refvid_run import load_model
+    from refvid_in_process import load_model
 
     sizes = tiny.config()
     return load_model(tiny.save_dit(folder, "t2v.safetensors", sizes, tiny.dit_state(sizes)))

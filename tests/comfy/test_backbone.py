@@ -4,7 +4,7 @@ import comfy_extras.nodes_model_advanced
 import pytest
 import refvid_tiny as tiny
 import torch
-from refvid_run import load_model
+from refvid_in_process import load_model
 from safetensors.torch import save_file
 
 from refvid.hosts.comfy import backbone

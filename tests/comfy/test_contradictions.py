@@ -8,7 +8,7 @@ import pytest
 import refvid_loras as loras
 import refvid_tiny as tiny
 import torch
-from refvid_run import empty_latent, load_model, picture, text
+from refvid_in_process import empty_latent, load_model, picture, text
 
 from refvid.core import recipes
 from refvid.core.checkpoint import save_model

@@ -9,8 +9,8 @@ import pytest
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
-from refvid_run import empty_latent, picture, sample, worst
-from refvid_run import text as text_of
+from refvid_in_process import empty_latent, picture, sample, worst
+from refvid_in_process import text as text_of
 
 from refvid.core.controls import Controls
 from refvid.core.references import make_reference

@@ -9,8 +9,8 @@ import comfy.samplers
 import pytest
 import torch
 from comfy_api.torch_helpers import set_torch_compile_wrapper
-from refvid_run import empty_latent, picture, sample, velocity_at, worst
-from refvid_run import text as text_of
+from refvid_in_process import empty_latent, picture, sample, velocity_at, worst
+from refvid_in_process import text as text_of
 
 from refvid.core.controls import Controls, FrameWindow, StepWindow
 from refvid.core.references import make_reference

@@ -6,12 +6,12 @@ import av
 import comfy.model_patcher
 import numpy as np
 import pytest
-import refvid_run as run
+import refvid_in_process as run
 import refvid_tiny as tiny
 import torch
 from PIL import Image
 from refvid_client import edited, failure, node
-from refvid_edit import FRAMES, SIDE, Editor
+from refvid_sama import FRAMES, SIDE, Editor
 
 from refvid.backbones.wan.loading import load_dit
 from refvid.backbones.wan.lora import merge_lora

@@ -9,7 +9,7 @@ import comfy.text_encoders.t5
 import pytest
 import refvid_tiny as tiny
 import torch
-from refvid_variants import SIZES, make_state
+from refvid_matrix_variants import SIZES, make_state
 from safetensors.torch import load_file, save_file
 
 from refvid.backbones.wan.files import WAN_2_2_VAE, XXL

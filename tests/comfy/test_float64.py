@@ -3,11 +3,11 @@
 import copy
 
 import pytest
+import refvid_in_process as run
 import refvid_riders as plain
-import refvid_run as run
 import refvid_tiny as tiny
 import torch
-from refvid_edit import FRAMES, SIDE, Editor, published
+from refvid_sama import FRAMES, SIDE, Editor, published
 from torch import Tensor
 
 from refvid.backbones.wan.loading import load_dit, load_vae

@@ -6,7 +6,7 @@ import comfy.samplers
 import pytest
 import refvid_tiny as tiny
 import torch
-from refvid_run import empty_latent, load_model, picture, sample, text, worst
+from refvid_in_process import empty_latent, load_model, picture, sample, text, worst
 from refvid_test_nodes import tiny_wan22_vae
 
 from refvid.core.controls import Controls

@@ -6,7 +6,7 @@ from dataclasses import replace
 import folder_paths
 import pytest
 import refvid_gguf
-import refvid_run as run
+import refvid_in_process as run
 import refvid_tiny as tiny
 import torch
 from refvid_folder import import_folder

@@ -15,9 +15,9 @@ import refvid_riders as plain
 import refvid_tiny as tiny
 import torch
 from comfy_api.torch_helpers import set_torch_compile_wrapper
-from refvid_device import DEVICE, DRY, TYPES
-from refvid_run import load_vae, picture, sample
-from refvid_run import text as text_of
+from refvid_gpu import DEVICE, DRY, TYPES
+from refvid_in_process import load_vae, picture, sample
+from refvid_in_process import text as text_of
 from refvid_test_nodes import tiny_wan22_vae
 from torch import Tensor
 

@@ -4,7 +4,7 @@ import comfy.samplers
 import pytest
 import torch
 from comfy_extras.nodes_custom_sampler import Guider_DualCFG
-from refvid_run import empty_latent, picture, sample, text, worst
+from refvid_in_process import empty_latent, picture, sample, text, worst
 
 from refvid.core.controls import StepWindow
 from refvid.core.guidance import Guidance, Scale, joint

@@ -25,7 +25,7 @@ from refvid_halves import (
     denoised,
     through,
 )
-from refvid_run import empty_latent, picture, worst
+from refvid_in_process import empty_latent, picture, worst
 
 import nodes
 from refvid.hosts.comfy import adapters, halves, wire

@@ -7,12 +7,12 @@ from pathlib import Path
 import comfy.sd
 import comfy.utils
 import pytest
-import refvid_run as run
+import refvid_in_process as run
 import refvid_tiny as tiny
 import torch
 from PIL import Image
+from refvid_base_folder import SLOT_ID, TRAP
 from refvid_client import edited, failure, node
-from refvid_files import SLOT_ID, TRAP
 
 from refvid.core.identity import Identity, load_identity
 from refvid.hosts.comfy import adapters, identities, wire

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from refvid_run import empty_latent, picture, text, velocity_at
+from refvid_in_process import empty_latent, picture, text, velocity_at
 
 from refvid.core.controls import Controls, StepWindow
 from refvid.core.inspection import inspection_report

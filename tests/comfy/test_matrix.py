@@ -15,12 +15,12 @@ import pytest
 import torch
 from comfy_api.torch_helpers import set_torch_compile_wrapper
 from comfy_extras.nodes_context_windows import ContextWindowsManualNode
-from refvid_claims import Claim, close, controls, differs, same
-from refvid_edits import REFUSED as NOT_EDITED
-from refvid_edits import edits_act, edits_beside
-from refvid_frames import REFUSED, frames_act, frames_beside
-from refvid_identity import identities_act, identities_beside
-from refvid_variants import FRAMES, KEPT, SIDE, SIZES, STEPS, Case, frames_of, make_case, wrap_blocks
+from refvid_matrix import Claim, close, controls, differs, same
+from refvid_matrix_edits import REFUSED as NOT_EDITED
+from refvid_matrix_edits import edits_act, edits_beside
+from refvid_matrix_frames import REFUSED, frames_act, frames_beside
+from refvid_matrix_identities import identities_act, identities_beside
+from refvid_matrix_variants import FRAMES, KEPT, SIDE, SIZES, STEPS, Case, frames_of, make_case, wrap_blocks
 
 import nodes
 from refvid.hosts.comfy.guiders import strip

@@ -1,10 +1,10 @@
 """Every Wan variant through core's samplers on a real server, with core's own nodes around ours."""
 
 import pytest
-import refvid_files
+import refvid_base_folder
 import refvid_tiny as tiny
 from refvid_client import Graph, failure, node
-from refvid_variants import SIZES, STEPS, make_state
+from refvid_matrix_variants import SIZES, STEPS, make_state
 from safetensors.torch import load_file
 from torch import equal
 
@@ -18,8 +18,8 @@ def around(variant: str) -> Graph:
     vae = ["wan22", 0] if wan22 else ["files", 2]
     graph = {
         "files": node(
-            "RefVidLoadBackbone", diffusion_model=refvid_files.DIT, text_encoder=refvid_files.TEXT,
-            vae=refvid_files.VAE, weight_dtype="default", shift=3.0,
+            "RefVidLoadBackbone", diffusion_model=refvid_base_folder.DIT, text_encoder=refvid_base_folder.TEXT,
+            vae=refvid_base_folder.VAE, weight_dtype="default", shift=3.0,
         ),
         "model": node("UNETLoader", unet_name=f"{variant}.safetensors", weight_dtype="default"),
         "positive": node("CLIPTextEncode", clip=["files", 1], text="a toy moving right"),

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from refvid_run import picture
+from refvid_in_process import picture
 
 from refvid.backbones.wan.geometry import GROUP
 from refvid.core.motion import PRETEXTS, perturb

@@ -8,7 +8,7 @@ import pytest
 import refvid_riders as plain
 import torch
 from comfy_extras.nodes_wan import WanPhantomSubjectToVideo
-from refvid_run import empty_latent, picture, sample, text, with_values, worst
+from refvid_in_process import empty_latent, picture, sample, text, with_values, worst
 
 from refvid.backbones.wan.loading import load_dit, load_vae
 from refvid.backbones.wan.sampler import flow_sigmas, sample_euler

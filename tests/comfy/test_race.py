@@ -9,8 +9,8 @@ import pytest
 import refvid_races
 import torch
 from comfy_api.torch_helpers import set_torch_compile_wrapper
-from refvid_run import empty_latent, picture, sample, worst
-from refvid_run import text as text_of
+from refvid_in_process import empty_latent, picture, sample, worst
+from refvid_in_process import text as text_of
 
 from refvid.core import verdicts
 from refvid.core.controls import Controls

@@ -8,7 +8,7 @@ import pytest
 import torch
 from comfy_extras.nodes_bernini import BerniniConditioning
 from comfy_extras.nodes_wan import WanPhantomSubjectToVideo
-from refvid_run import empty_latent, picture, sample, text, worst
+from refvid_in_process import empty_latent, picture, sample, text, worst
 
 from refvid.core.controls import Controls
 from refvid.core.guidance import Scale, joint

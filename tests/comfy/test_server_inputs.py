@@ -6,10 +6,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from refvid_base_folder import DIT, SAMA, SLOT_ID, TEXT, VAE
 from refvid_client import edited, failure, node
 from refvid_fault_nodes import values
 from refvid_faults_api import IDENTITY, WORKFLOWS, cut, digested, digests, every_node, short
-from refvid_files import DIT, SAMA, SLOT_ID, TEXT, VAE
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 

@@ -6,8 +6,8 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from refvid_base_folder import BACKBONE, TRAP
 from refvid_client import edited, failure, node
-from refvid_files import BACKBONE, TRAP
 
 pytestmark = pytest.mark.comfy
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import refvid_files
-import refvid_run as run
+import refvid_base_folder
+import refvid_in_process as run
 import refvid_sixth as sixth
 import refvid_tiny as tiny
 import torch
@@ -84,15 +84,15 @@ def test_a_half_of_it_alone_is_refused_by_name(path):
 def test_its_node_runs_in_a_real_server(tmp_path):
     root = find_comfyui()
     assert root is not None
-    refvid_files.fill(tmp_path)
+    refvid_base_folder.fill(tmp_path)
     pack = tmp_path / "custom_nodes" / "a_sixth_method"
     pack.mkdir()
     shutil.copy(sixth.__file__, pack / "__init__.py")
     prompt = {"clip": ["backbone", 1], "text": "a toy"}
     graph = {
         "backbone": node(
-            "RefVidLoadBackbone", diffusion_model=refvid_files.DIT, text_encoder=refvid_files.TEXT,
-            vae=refvid_files.VAE, weight_dtype="default", shift=3.0,
+            "RefVidLoadBackbone", diffusion_model=refvid_base_folder.DIT, text_encoder=refvid_base_folder.TEXT,
+            vae=refvid_base_folder.VAE, weight_dtype="default", shift=3.0,
         ),
         "positive": node("CLIPTextEncode", **prompt),
         "negative": node("CLIPTextEncode", **{**prompt, "text": ""}),

@@ -6,10 +6,10 @@ import comfy.sample
 import comfy.samplers
 import comfy.utils
 import pytest
+import refvid_in_process as run
 import refvid_riders as plain
-import refvid_run as run
 import torch
-from refvid_edit import FRAMES, SHIFT, SIDE, Editor
+from refvid_sama import FRAMES, SHIFT, SIDE, Editor
 
 import nodes
 from refvid.backbones.wan.geometry import GROUP

@@ -3,7 +3,7 @@
 import comfy.samplers
 import pytest
 import torch
-from refvid_run import empty_latent, text, worst
+from refvid_in_process import empty_latent, text, worst
 
 import nodes
 from refvid.core.guidance import Scale, joint

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import refvid_patience as patience
 import torch
-from refvid_device import DRY
-from refvid_run import empty_latent, picture, sample
-from refvid_run import text as text_of
+from refvid_gpu import DRY
+from refvid_in_process import empty_latent, picture, sample
+from refvid_in_process import text as text_of
 
 from refvid.core.controls import Controls
 from refvid.core.references import make_reference

@@ -9,7 +9,7 @@ import refvid_tiny as tiny
 import torch
 from comfy_api.torch_helpers import set_torch_compile_wrapper
 from comfy_extras.nodes_easycache import EasyCacheNode
-from refvid_run import empty_latent, load_model, picture, sample, text, worst
+from refvid_in_process import empty_latent, load_model, picture, sample, text, worst
 from safetensors import safe_open
 from safetensors.torch import save_file
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
-from refvid_run import empty_latent, picture, sample, text, worst
+from refvid_in_process import empty_latent, picture, sample, text, worst
 
 from refvid.backbones.wan.geometry import WAN_2_1
 from refvid.core.controls import Controls, StepWindow

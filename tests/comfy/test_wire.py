@@ -7,9 +7,9 @@ from dataclasses import fields, replace
 import comfy.conds
 import pytest
 import torch
+from refvid_in_process import text
 from refvid_kept import DATA, Kept
 from refvid_kept_conditioning import read_conditioning
-from refvid_run import text
 
 from refvid.core import controls
 from refvid.core.controls import SEES, Controls, FrameWindow, StepWindow

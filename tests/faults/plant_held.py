@@ -98,12 +98,12 @@ HELD = (
     Fault(
         "folded-padding", "folded padding counts once", "backbones/wan/text.py",
         ".clamp_min(0).float().log()", ".clamp(0, 1).float().log()",
-        ("text",),
+        ("wan_text",),
     ),
     Fault(
         "null-latent", "the null pass of a zero recipe sees the references", "hosts/plain/references.py",
         "[torch.zeros_like(one) for one in self.inputs]", "[one for one in self.inputs]",
-        ("null_pass",),
+        ("plain_null_pass",),
     ),
     Fault(
         "target-sign", "training learns the velocity backwards", "training/methods/saber/losses.py",

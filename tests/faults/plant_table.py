@@ -7,5 +7,5 @@ from plant_wiring import WIRING
 FAULTS = WIRING + HELD
 OBVIOUS = Fault(
     "obvious", "Euler's steps go nowhere", "backbones/wan/sampler.py",
-    "latent = latent + (", "latent = latent + 0 * (", ("sampler",),
+    "latent = latent + (", "latent = latent + 0 * (", ("wan_sampler",),
 )  # fmt: skip

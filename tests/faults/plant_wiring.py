@@ -16,53 +16,53 @@ WIRING = (
     Fault(
         "steps-unshifted", "step windows are shares of a schedule without its shift", "hosts/plain/tail.py",
         "flow_sigma(part, how.shift)", "flow_sigma(part, 1.0)",
-        ("plain_windows",),
+        ("plain_step_windows",),
     ),
     Fault(
         "guidance-unshifted", "guidance's step windows are shares without the shift", "hosts/plain/run.py",
         "guidance.table(share_of(float(sigma), lambda part: flow_sigma(part, condition.shift)))",
         "guidance.table(share_of(float(sigma), lambda part: flow_sigma(part, 1.0)))",
-        ("plain_windows",),
+        ("plain_step_windows",),
     ),
     Fault(
         "shift-lost", "a request's shift does not reach what its windows are shares of", "hosts/plain/pipeline.py",
         "        shift=settings.shift,\n", "",
-        ("plain_windows",),
+        ("plain_step_windows",),
     ),
     Fault(
         "attention-lost", "the attention that a request names is not asked for", "hosts/plain/pipeline.py",
         "        attention=request.attention,\n", "",
-        ("plain_request",),
+        ("plain_pipeline",),
     ),
     Fault(
         "people-lost", "a request's identities are not read", "hosts/plain/pipeline.py",
         "(encoded, request.people, frames, request.source, *request.riders)", "(encoded, frames, request.source, *request.riders)",
-        ("plain_request",),
+        ("plain_pipeline",),
     ),
     Fault(
         "negative-lost", "the negative prompt is the prompt", "hosts/plain/pipeline.py",
         '"negative": request.negative}', '"negative": request.prompt}',
-        ("plain_request",),
+        ("plain_pipeline",),
     ),
     Fault(
         "seed-lost", "every run begins with one noise", "hosts/plain/pipeline.py",
         "manual_seed(settings.seed)", "manual_seed(0)",
-        ("plain_request",),
+        ("plain_pipeline",),
     ),
     Fault(
         "edit-seed", "semantic tokens begin with one noise", "hosts/plain/pipeline.py",
         "condition.begin(noise, settings.seed)", "condition.begin(noise, 0)",
-        ("plain_request",),
+        ("plain_pipeline",),
     ),
     Fault(
         "edit-negative", "an edit's negative prompt is empty, not the prefix", "hosts/plain/edit_film.py",
         "negative=PREFIX", 'negative=""',
-        ("plain_request",),
+        ("plain_pipeline",),
     ),
     Fault(
         "image-tokens", "a backbone that reads image tokens is given none", "hosts/plain/run.py",
         "image_features=dit.no_image(batch)", "image_features=None",
-        ("plain_request",),
+        ("plain_pipeline",),
     ),
     Fault(
         "long-clock", "key pictures of a long video have a clock of their own, whatever is asked",
@@ -72,8 +72,8 @@ WIRING = (
     ),
     Fault(
         "given-clock", "given frames have a clock of their own, whatever is asked", "core/frames.py",
-        "GivenFrames(latent, replaced, placed.clock)", "GivenFrames(latent, replaced)",
-        ("plain_request::test_each_part_of_a_request_changes_the_video",),
+        "Given(latent, replaced, placed.clock)", "Given(latent, replaced)",
+        ("plain_pipeline::test_each_part_of_a_request_changes_the_video",),
     ),
     Fault(
         "edit-strength", "the strength of an editing adapter's LoRA is ignored", "hosts/plain/edit_film.py",
@@ -84,13 +84,13 @@ WIRING = (
         "anchor-first", "an identity's anchor is the first picture, whichever was chosen",
         "hosts/plain/identities.py",
         "slice(video.anchor, video.anchor + 1)", "slice(0, 1)",
-        ("plain_identity",),
+        ("plain_identities",),
     ),
     Fault(
         "padding-lost", "a masked-input backbone is fed zeros, not a grey video", "hosts/plain/pipeline.py",
         "settings.frames, settings.height, settings.width) if masked",
         "settings.frames, settings.height, settings.width) * 0 if masked",
-        ("plain_request",),
+        ("plain_pipeline",),
     ),
     Fault(
         "asked-identity-strength", "--identity-strength is ignored", "cli/identity.py",
@@ -125,55 +125,55 @@ WIRING = (
     Fault(
         "region-lost", "a reference acts everywhere, whatever its region and its frames",
         "hosts/plain/references.py",
-        "reach_words(reaches, *grid) if limited else None", "None",
-        ("plain_request",),
+        "words(reaches, *grid) if limited else None", "None",
+        ("plain_pipeline",),
     ),
     Fault(
         "half-rounded", "a run in half precision rounds its latent at every step", "hosts/plain/run.py",
         "guided_velocity(dit, condition, guidance), noise, sigmas",
         "guided_velocity(dit, condition, guidance), noise.to(dit.dtype), sigmas",
-        ("plain_request",),
+        ("plain_pipeline",),
     ),
     Fault(
         "edit-unled", "a window of an edit is not led by the frame before it", "hosts/plain/run.py",
         "first = max(0, start - 1)", "first = start",
-        ("plain_edit",),
+        ("plain_edit_windows",),
     ),
     Fault(
         "edit-last", "semantic tokens are the last window's, not the mean", "hosts/plain/run.py",
         "torch.stack(spare_parts).mean(0)", "spare_parts[-1]",
-        ("plain_edit",),
+        ("plain_edit_windows",),
     ),
     Fault(
         "edit-frames", "given frames are not cut to an edit's window", "hosts/plain/frames.py",
         "self.given.over(start, stop)", "self.given.over(0, stop - start)",
-        ("plain_edit",),
+        ("plain_edit_windows",),
     ),
     Fault(
         "edit-cells", "where references act is not cut to an edit's window", "hosts/plain/references.py",
         "self.cells[start:stop]", "self.cells[: stop - start]",
-        ("plain_edit",),
+        ("plain_edit_windows",),
     ),
     Fault(
         "edit-people", "where identities are read is not cut to an edit's window", "hosts/plain/identities.py",
         "self.cells[start:stop]", "self.cells[: stop - start]",
-        ("plain_edit",),
+        ("plain_edit_windows",),
     ),
     Fault(
         "identity-beside", "references beside the video are not counted among who reads",
         "hosts/plain/tail.py",
         "text, video, readers, dit", "text, video, 0, dit",
-        ("plain_identity",),
+        ("plain_identities",),
     ),
     Fault(
         "identity-span", "the last token of every identity is not read", "core/visibility.py",
         "index + 1: (stop - size, stop)", "index + 1: (stop - size, stop - 1)",
-        ("plain_identity", "visibility"),
+        ("plain_identities", "visibility"),
     ),
     Fault(
         "identity-bound", "references read identities that are bound to a region", "core/visibility.py",
         "if (cells >> index & 1).all()", "if (cells >> index & 1).any()",
-        ("plain_identity", "visibility"),
+        ("plain_identities", "visibility"),
     ),
     Fault(
         "recall-strength", "references whose keys are kept lose their strength", "hosts/plain/recall.py",
@@ -279,6 +279,6 @@ WIRING = (
     Fault(
         "riders-cells", "a source behind references in regions acts in no cell", "core/reach.py",
         "return everywhere(one, range(count, count + more))", "return one",
-        ("plain_join",),
+        ("plain_tail",),
     ),
 )  # fmt: skip

@@ -5,7 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-import refvid_files
+import refvid_base_folder
 import refvid_patience as patience
 from refvid_client import Client, Graph, edited, node
 from refvid_comfy import find_comfyui
@@ -65,7 +65,7 @@ def gone(server: Client) -> None:
 def test_a_server_that_was_killed_makes_the_same_when_it_runs_again(tmp_path):
     root = find_comfyui()
     assert root is not None
-    refvid_files.fill(tmp_path)
+    refvid_base_folder.fill(tmp_path)
     graph, made = turns()[0], []
     for killed in (True, False):
         with serve(root, tmp_path) as server:

@@ -1,7 +1,7 @@
 """Graphs on small files: those in which every node and choice occurs, and every recipe with every control."""
 
+from refvid_base_folder import SAMA, VIDEOMAKER
 from refvid_client import Graph, node
-from refvid_files import SAMA, VIDEOMAKER
 from refvid_kept_graphs import GRAPHS, RECIPES, SEES
 from refvid_kept_parts import LENGTH, apply, base, clip, core_run, left_half, reference
 

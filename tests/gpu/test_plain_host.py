@@ -7,8 +7,8 @@ import pytest
 import refvid_riders as plain
 import refvid_tiny as tiny
 import torch
-from refvid_cases import CASES, Case, Host, condition, drawn, evaluated
-from refvid_device import COMPILER, DEVICE, DRY, TYPES
+from refvid_gpu import COMPILER, DEVICE, DRY, TYPES
+from refvid_plain_cases import CASES, Case, Host, condition, drawn, evaluated
 from torch import Tensor
 
 from refvid.backbones.wan.sampler import flow_sigmas

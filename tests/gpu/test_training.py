@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from refvid_device import DEVICE, DRY
+from refvid_gpu import DEVICE, DRY
 from refvid_steps import step_of
 from torch import Tensor
 

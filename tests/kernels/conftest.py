@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from refvid_device import DEVICE
+from refvid_gpu import DEVICE
 
 
 @pytest.fixture(autouse=True)

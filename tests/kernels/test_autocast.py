@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from refvid_device import DEVICE, DRY
+from refvid_gpu import DEVICE, DRY
 from torch import Tensor
 
 from refvid.kernels import segment_attention as kernel

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from refvid_attention import (
+from refvid_gpu import COMPILER, DEVICE, DRY
+from refvid_gpu_attention import (
     CAPS,
     LIKE_TORCH,
     LOOSE,
@@ -23,7 +24,6 @@ from refvid_attention import (
     truth,
     values_of,
 )
-from refvid_device import COMPILER, DEVICE, DRY
 from torch import Tensor
 from torch.library import opcheck
 

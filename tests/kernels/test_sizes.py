@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from refvid_attention import (
+from refvid_gpu import DEVICE, DRY
+from refvid_gpu_attention import (
     CAPS,
     LIKE_TORCH,
     ROUNDINGS,
@@ -15,7 +16,6 @@ from refvid_attention import (
     truth,
     values_of,
 )
-from refvid_device import DEVICE, DRY
 from torch import Tensor
 
 from refvid.kernels.segment_attention import segment_attention

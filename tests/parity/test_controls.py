@@ -4,8 +4,8 @@ from dataclasses import replace
 from itertools import combinations
 
 import pytest
+import refvid_in_process as run
 import refvid_riders as plain
-import refvid_run as run
 import refvid_tiny as tiny
 import torch
 

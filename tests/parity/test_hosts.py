@@ -5,8 +5,8 @@ from dataclasses import replace
 import comfy.conds
 import comfy.sample
 import pytest
+import refvid_in_process as run
 import refvid_riders as plain
-import refvid_run as run
 import refvid_tiny as tiny
 import torch
 

@@ -1,8 +1,8 @@
 """Slot-ID on both hosts: the same identity from the same clip, and the same numbers from it, alone and beside references."""
 
 import pytest
+import refvid_in_process as run
 import refvid_riders as plain
-import refvid_run as run
 import refvid_tiny as tiny
 import torch
 

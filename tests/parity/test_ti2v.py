@@ -4,8 +4,8 @@ from pathlib import Path
 
 import comfy.sample
 import pytest
+import refvid_in_process as run
 import refvid_plain as plain
-import refvid_run as run
 import refvid_tiny as tiny
 import torch
 from comfy_extras.nodes_wan import Wan22ImageToVideoLatent

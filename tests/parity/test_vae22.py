@@ -3,7 +3,7 @@
 import comfy.latent_formats
 import comfy.ldm.wan.vae2_2 as core
 import pytest
-import refvid_run as run
+import refvid_in_process as run
 import refvid_tiny as tiny
 import torch
 

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from refvid_base_folder import SAMA
 from refvid_client import Graph, edited, failure, node
-from refvid_files import SAMA
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS: dict[str, Graph] = {

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from refvid_device import DEVICE, DRY
+from refvid_gpu import DEVICE, DRY
 from torch import Tensor
 
 from refvid.kernels.eager import masked_attention

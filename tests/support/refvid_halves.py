@@ -7,7 +7,7 @@ import comfy.samplers
 import torch
 from comfy_extras.nodes_custom_sampler import Guider_Basic, Guider_DualCFG
 from comfy_extras.nodes_perpneg import Guider_PerpNeg
-from refvid_run import empty_latent, picture, text
+from refvid_in_process import empty_latent, picture, text
 
 import nodes
 from refvid.core.controls import Controls

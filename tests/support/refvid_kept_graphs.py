@@ -1,8 +1,8 @@
 """Small API graphs in which every node, and every choice that a user has, occurs beside those of the shipped
 workflows."""
 
+from refvid_base_folder import SAMA, SLOT_ID, VIDEOMAKER
 from refvid_client import Graph, edited, node
-from refvid_files import SAMA, SLOT_ID, VIDEOMAKER
 from refvid_kept_models import INPAINTING
 from refvid_kept_parts import (
     FIRST,

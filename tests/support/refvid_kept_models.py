@@ -5,7 +5,7 @@ from pathlib import Path
 
 import refvid_tiny as tiny
 import torch
-from refvid_files import DIT, SAMA, SLOT_ID, TEXT, VAE, VIDEOMAKER
+from refvid_base_folder import DIT, SAMA, SLOT_ID, TEXT, VAE, VIDEOMAKER
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor

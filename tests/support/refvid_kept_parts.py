@@ -1,7 +1,7 @@
 """What the small graphs of refvid_kept_graphs.py have in common: files, pictures, references, runs."""
 
+from refvid_base_folder import DIT, TEXT, VAE
 from refvid_client import Graph, node
-from refvid_files import DIT, TEXT, VAE
 
 SIDE, HALF, LENGTH = 48, 24, 9
 IDENTITY = "refvid_kept_identity.safetensors"  # among the inputs

@@ -6,8 +6,8 @@ from typing import Any, Protocol
 
 import torch
 from comfy_api.torch_helpers import set_torch_compile_wrapper
-from refvid_run import worst
-from refvid_variants import FRAMES, Case, wrap_blocks
+from refvid_in_process import worst
+from refvid_matrix_variants import FRAMES, Case, wrap_blocks
 
 from refvid.core.controls import FrameWindow, StepWindow
 

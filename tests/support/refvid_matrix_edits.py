@@ -7,11 +7,11 @@ import comfy.sample
 import refvid_tiny as tiny
 import torch
 from comfy_extras.nodes_context_windows import ContextWindowsManualNode
-from refvid_claims import Claim, close, compiled, differs, differs_at_all, same, with_lora, with_patches
-from refvid_frames import Given
-from refvid_identity import known
-from refvid_run import picture
-from refvid_variants import FRAMES, SIDE, Case, frames_of, references
+from refvid_in_process import picture
+from refvid_matrix import Claim, close, compiled, differs, differs_at_all, same, with_lora, with_patches
+from refvid_matrix_frames import Given
+from refvid_matrix_identities import known
+from refvid_matrix_variants import FRAMES, SIDE, Case, frames_of, references
 from torch import Tensor
 
 from refvid.core.editing import Windows

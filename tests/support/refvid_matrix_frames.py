@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import comfy.sample
 from comfy_extras.nodes_context_windows import ContextWindowsManualNode
-from refvid_claims import Claim, close, compiled, differs, differs_at_all, same, with_lora, with_patches
-from refvid_identity import known
-from refvid_run import picture
-from refvid_variants import FRAMES, SIDE, Case, frames_of
+from refvid_in_process import picture
+from refvid_matrix import Claim, close, compiled, differs, differs_at_all, same, with_lora, with_patches
+from refvid_matrix_identities import known
+from refvid_matrix_variants import FRAMES, SIDE, Case, frames_of
 from torch import Tensor
 
 from refvid.core.frames import Placed

@@ -8,9 +8,9 @@ import refvid_tiny as tiny
 import torch
 from comfy_api.torch_helpers import set_torch_compile_wrapper
 from comfy_extras.nodes_context_windows import ContextWindowsManualNode
-from refvid_claims import Claim, close, differs, differs_at_all, same
-from refvid_run import worst
-from refvid_variants import FRAMES, SIDE, Case, frames_of, wrap_blocks
+from refvid_in_process import worst
+from refvid_matrix import Claim, close, differs, differs_at_all, same
+from refvid_matrix_variants import FRAMES, SIDE, Case, frames_of, wrap_blocks
 from torch import Tensor
 
 from refvid.core.identity import Identity

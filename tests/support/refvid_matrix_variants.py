@@ -8,7 +8,7 @@ from pathlib import Path
 import comfy.sd
 import refvid_tiny as tiny
 import torch
-from refvid_run import load_model, picture, sample, text
+from refvid_in_process import load_model, picture, sample, text
 from refvid_test_nodes import tiny_wan22_vae
 from torch import Tensor
 

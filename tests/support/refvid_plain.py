@@ -1,7 +1,7 @@
 """What tests ask of the host without ComfyUI, by one name each, wherever it lies."""
 
 import refvid_tiny as tiny
-from refvid_cases import Host, drawn
+from refvid_plain_cases import Host, drawn
 from refvid_riders import (
     Condition,
     FramesRider,

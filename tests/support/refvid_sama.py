@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import comfy.sample
-import refvid_run as run
+import refvid_in_process as run
 import refvid_tiny as tiny
 import torch
 from refvid_riders import Condition, SourceRider, guided_velocity, rider

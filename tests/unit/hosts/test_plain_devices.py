@@ -4,7 +4,7 @@ import pytest
 import refvid_riders as plain
 import refvid_tiny as tiny
 import torch
-from refvid_cases import CASES, Case, Host, condition, drawn, evaluated
+from refvid_plain_cases import CASES, Case, Host, condition, drawn, evaluated
 from refvid_pretend import pretended
 from refvid_steps import step_of
 

@@ -5,8 +5,6 @@ from dataclasses import replace
 import pytest
 import refvid_tiny as tiny
 import torch
-from refvid_cases import Case, Host, drawn, edited, people
-from refvid_cases import condition as made
 from refvid_plain import (
     Condition,
     FramesRider,
@@ -20,6 +18,8 @@ from refvid_plain import (
     velocity,
     with_riders,
 )
+from refvid_plain_cases import Case, Host, drawn, edited, people
+from refvid_plain_cases import condition as made
 from torch import Tensor
 
 from refvid.backbones.wan.dit import WanDiT

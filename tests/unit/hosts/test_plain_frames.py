@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from refvid_cases import Host
-from refvid_plain import Condition, GivenFrames, guided_velocity, texts, velocity
+from refvid_plain import Condition, Given, guided_velocity, texts, velocity
 from refvid_plain import condition as conditioned
+from refvid_plain_cases import Host
 from torch import Tensor
 
 from refvid.backbones.wan.sampler import flow_sigmas, sample_euler

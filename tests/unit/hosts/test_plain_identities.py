@@ -5,20 +5,10 @@ import math
 import pytest
 import refvid_tiny as tiny
 import torch
-from refvid_cases import Case, Host, drawn
-from refvid_cases import condition as made
-from refvid_plain import (
-    Condition,
-    PeopleRider,
-    Person,
-    ReferencesRider,
-    encode_identity,
-    rider,
-    tail,
-    texts,
-    velocity,
-)
+from refvid_plain import Condition, People, Person, References, encode_identity, rider, tail, texts, velocity
 from refvid_plain import condition as conditioned
+from refvid_plain_cases import Case, Host, drawn
+from refvid_plain_cases import condition as made
 from torch import Tensor
 
 from refvid.backbones.base import IdentityTokens

@@ -6,7 +6,6 @@ from itertools import pairwise
 import pytest
 import refvid_tiny as tiny
 import torch
-from refvid_cases import drawn
 from refvid_plain import (
     Condition,
     PeopleRider,
@@ -25,6 +24,7 @@ from refvid_plain import (
     velocity,
 )
 from refvid_plain import condition as conditioned
+from refvid_plain_cases import drawn
 from torch import Tensor
 
 from refvid.backbones.wan.dit import WanDiT

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from refvid_cases import Case, Host, condition
 from refvid_plain import Condition, guided_velocity, said, texts, velocity
+from refvid_plain_cases import Case, Host, condition
 from torch import Tensor
 
 from refvid.core.controls import Controls, StepWindow

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from refvid_cases import Host, drawn
+from refvid_plain_cases import Host, drawn
 from refvid_riders import (
     Condition,
     FramesRider,

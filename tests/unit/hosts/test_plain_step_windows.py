@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import refvid_tiny as tiny
 import torch
-from refvid_cases import Case, Host, condition
 from refvid_plain import Request, Settings, generate, guided_velocity, load_pipeline, said, texts, velocity
+from refvid_plain_cases import Case, Host, condition
 from torch import Tensor
 
 from refvid.core.controls import Controls, StepWindow

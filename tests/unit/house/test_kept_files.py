@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from refvid_files import DIT, SAMA, SLOT_ID, VIDEOMAKER
+from refvid_base_folder import DIT, SAMA, SLOT_ID, VIDEOMAKER
 from refvid_kept import DATA, VERSIONS, Kept
 from refvid_kept_graphs import GRAPHS
 from refvid_kept_parts import IDENTITY

@@ -7,7 +7,7 @@ import pytest
 import refvid_riders as plain
 import refvid_tiny as tiny
 import torch
-from refvid_published import Published, patches
+from refvid_sama_published import Published, patches
 from refvid_world import clip_encoder, trained
 from safetensors import safe_open
 from safetensors.torch import load_file
