@@ -48,7 +48,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    """What imports ComfyUI at the top of its files is left to ComfyUI's interpreter."""
+    """Folders whose files import ComfyUI at their top are left to ComfyUI's interpreter."""
     inside = collection_path in (ROOT / "tests" / "comfy", ROOT / "tests" / "parity")
     return True if inside and not HAS_COMFYUI else None
 

@@ -39,7 +39,7 @@ def _loud(reason: str, advice: str) -> None:
 
 
 def _why_not(python: Path) -> tuple[str, str] | None:
-    """What keeps this interpreter from running the tests, and what to do about it."""
+    """Reason why this interpreter cannot run the tests, and what to do about it."""
     if not python.is_file():
         return (
             f"ComfyUI's interpreter {python} does not exist.",
@@ -92,7 +92,7 @@ def _object_info(root: Path, target: Path) -> int:
 
 
 def _without_files(said):
-    """What a server says, without the files it offers: those of the pack, in an empty base folder."""
+    """Answer of a server without the files it offers: those of the pack, in an empty base folder."""
     if isinstance(said, dict):
         return {key: _without_files(value) for key, value in said.items()}
     if isinstance(said, list):
@@ -126,7 +126,7 @@ def _thumbnails(root: Path, target: Path) -> int:
 
 
 def _frames(server, graph):
-    """What a workflow makes: its one or two pictures, cut out, or the first picture of its video, then frames of what it makes, four
+    """Picture of a workflow that makes a video: its one or two pictures, cut out, or the first picture of its video, then frames of what it makes, four
     in all."""
     import numpy as np
     from PIL import Image
@@ -143,7 +143,7 @@ def _frames(server, graph):
 
 
 def _pictures(path: Path) -> list:
-    """Every picture of a file, (H, W, 3)."""
+    """Pictures of a file, (H, W, 3)."""
     import av
 
     with av.open(str(path)) as clip:
@@ -163,7 +163,7 @@ def _cut_out(path: Path, size: tuple[int, int]):
 
 
 def _sheets(server, graph):
-    """What a workflow says: its contact sheets, one under the other."""
+    """Picture of a workflow that makes sheets: its contact sheets, one under the other."""
     from PIL import Image
 
     names = [name for name, one in graph.items() if one["class_type"] == "PreviewImage"]

@@ -1,4 +1,4 @@
-"""What the pack ships, where ComfyUI looks for it, and the command inside the folder that the archive unpacks to. The
+"""Shipped files where ComfyUI looks for them, and the command inside the folder that the archive unpacks to. The
 archive in a real server and its browser: test_browser.py."""
 
 import copy
@@ -68,7 +68,7 @@ def test_a_file_of_the_users_is_loaded_before_ours_of_the_same_name(folders, tmp
 
 
 def test_nothing_is_ever_saved_among_the_shipped_models(folders):
-    """What uploads or downloads a model puts it into the first folder of its kind."""
+    """An upload or a download puts a model into the first folder of its kind."""
     routes = pytest.importorskip("app.assets.services.path_utils", reason="this ComfyUI takes no models")
     before = {kind: routes.resolve_destination_from_tags(["models", f"model_type:{kind}"]) for kind in KINDS}
     shipped.offer_models()
@@ -109,7 +109,7 @@ def test_inputs_that_cannot_be_written_are_said_and_the_pack_loads(inputs, caplo
 
 
 def test_a_sample_is_there_whole_or_not_at_all(inputs, monkeypatch, caplog):
-    """As a second server sees it, or a disk that is full."""
+    """The view of a second server, or of a disk that is full."""
 
     def half(source, target):
         Path(target).write_bytes(Path(source).read_bytes()[:100])
@@ -133,7 +133,7 @@ STARTED = {  # the pack's folder, where the command is started, how
 
 @pytest.mark.parametrize(("name", "below", "started"), STARTED.values(), ids=STARTED)
 def test_the_command_runs_from_the_unpacked_folder_with_comfyuis_python(tmp_path, name, below, started):
-    """Nothing is installed."""
+    """Runs without anything being installed."""
     if reason := refvid_archive.missing():
         pytest.skip(f"NOT RUN, the archive was not packed: {reason}")
     folder, made = refvid_archive.install(tmp_path / "custom_nodes", name), tmp_path / "made.png"

@@ -1,4 +1,4 @@
-"""Every workflow in ComfyUI's own frontend: built there from its API twin, dropped on the canvas, run with Run; and as
+"""Workflows in ComfyUI's own frontend: built there from its API twin, dropped on the canvas, run with Run; and as
 templates of the registry's archive in an empty ComfyUI."""
 
 import json
@@ -29,7 +29,7 @@ FIND = "require('module').createRequire(process.cwd() + '/').resolve('playwright
 
 
 def missing() -> str | None:
-    """What the browser tests lack here, and what to do about it."""
+    """Lack of something that the browser tests need, and what to do about it."""
     if not shutil.which("node"):
         return "no node: install Node.js 20 or newer"
     if not os.environ.get("CHROMIUM") and not any(map(shutil.which, BROWSERS)):
@@ -40,7 +40,7 @@ def missing() -> str | None:
 
 
 def in_browser(script: str, *arguments: object) -> str:
-    """What a script of tests/frontend prints."""
+    """Output of a script of tests/frontend."""
     command = ["node", str(ROOT / "tests/frontend" / script), *map(str, arguments)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=patience.FRONTEND)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -57,7 +57,7 @@ def browser():
 
 @pytest.fixture(scope="module")
 def visits(browser, server):
-    """What tests/frontend/run_workflow.mjs saw of each workflow. Its pictures stay in out/browser."""
+    """Findings of tests/frontend/run_workflow.mjs on each workflow. Its pictures stay in out/browser."""
     return json.loads(in_browser("run_workflow.mjs", server.url, OUT, *FILES.values()))
 
 
@@ -86,7 +86,7 @@ def test_nothing_is_missing_or_marked_red(visits, name):
 
 @every_workflow
 def test_run_sends_the_graph_of_the_api_file(visits, name):
-    """By title, because the canvas counts its nodes; widgets that the file leaves to their default may come on top."""
+    """Compares by title, because the canvas counts its nodes; widgets that the file leaves to their default may come on top."""
     seen, prompt = visits[name], PROMPTS[name]
     titles = {key: node["_meta"]["title"] for key, node in prompt.items()}
     sent_titles = {key: node["_meta"]["title"] for key, node in seen["prompt"].items()}
@@ -170,7 +170,7 @@ def test_a_template_of_the_installed_archive_opens_with_nothing_missing(installe
 
 
 def test_the_first_template_of_the_installed_archive_ends_in_a_film(installed):
-    """As it opens: no widget is touched."""
+    """Runs as it opens: no widget is touched."""
     server, seen, *_ = installed
     ran = seen[FIRST]
     assert ran["after"] is None

@@ -1,4 +1,4 @@
-"""What files and inputs contradict in ComfyUI is logged, and what an adapter holds is not dropped."""
+"""Contradictions of files and inputs in ComfyUI are logged, and no part of an adapter is dropped."""
 
 import logging
 
@@ -45,7 +45,7 @@ def applied(model, vae, recipe: str):
 
 
 def with_lora(model, path):
-    """As core's Load LoRA does it."""
+    """Loads as core's Load LoRA does."""
     state, metadata = comfy.utils.load_torch_file(str(path), safe_load=True, return_metadata=True)
     return comfy.sd.load_lora_for_models(model, None, state, 1.0, 0.0, lora_metadata=metadata)[0]
 

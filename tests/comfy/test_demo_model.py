@@ -32,7 +32,7 @@ Run = Callable[[str, str], np.ndarray]
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, server) -> Iterator[Run]:
-    """What a workflow made, (F, H, W, 3) of bytes, by the node that gives its pictures: before an MP4's losses."""
+    """Pictures of a workflow, (F, H, W, 3) of bytes, by the node that gives its pictures: before an MP4's losses."""
     base = tmp_path_factory.mktemp("ComfyUI")
     cli.main(["comfyui-files", "--dest", str(base)])
     root = find_comfyui()

@@ -150,7 +150,7 @@ def test_a_prefix_is_taken_off_and_two_are_refused(tmp_path):
 
 
 def quantised(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """As published: weights of the blocks' layers in fp8, each with its scale, and a mark."""
+    """State as published: weights of the blocks' layers in fp8, each with its scale, and a mark."""
     made = {"scaled_fp8": torch.zeros(2, dtype=torch.float8_e4m3fn)}
     for key, value in state.items():
         if key.startswith("blocks.") and value.ndim == 2 and key.endswith("weight"):

@@ -136,7 +136,7 @@ PATHS = (
 
 @pytest.fixture(autouse=True)
 def own_verdicts(monkeypatch, tmp_path_factory):
-    """What `auto` finds on this GPU is not kept for its user."""
+    """Verdicts of `auto` on this GPU are not kept for its user."""
     folder = tmp_path_factory.getbasetemp() / "verdicts"
     monkeypatch.setattr(rivals, "COMFY_VERDICTS", Verdicts(lambda: folder))
 

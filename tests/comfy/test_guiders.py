@@ -101,7 +101,7 @@ def test_a_ramp_weighs_every_step_by_its_own_scale(applied):
 
 
 def test_three_passes_run_as_one_batch_where_their_shapes_match(t2v):
-    """Without references all three have the same shapes; the model is called once a step."""
+    """Passes without references are all of one shape; the model is called once a step."""
     conds = [[[text(seed), {}]] for seed in (1, 2)]
     calls, model = [], t2v.clone()
 

@@ -1,4 +1,4 @@
-"""Every Wan variant with every feature of ComfyUI that references must live with: one claim a cell, or several.
+"""Matrix of Wan variants by features of ComfyUI that references must live with: claims in every cell.
 
 A feature is a function of a case. It returns claims: what is said, what came out, what it is held against, and how.
 docs/compatibility.md is the table that comes out; the last test here holds it to the truth.
@@ -264,7 +264,7 @@ SERVER = "KSampler and SamplerCustomAdvanced on a real server"
 
 
 def table() -> str:
-    """Every cell is a test of this file or of test_matrix_server.py that must pass; the others say why there is none."""
+    """Table in which every cell is a test of this file or of test_matrix_server.py that must pass; the others say why there is none."""
     rows = [(name, dict.fromkeys(SIZES, "passed")) for name in (*FEATURES, SERVER)]
     refused = {"Replaced frames": REFUSED, "A source video": NOT_EDITED}
     for name, cells in rows:

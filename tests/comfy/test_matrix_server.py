@@ -1,4 +1,4 @@
-"""Every Wan variant through core's samplers on a real server, with core's own nodes around ours."""
+"""Wan variants through core's samplers on a real server, with core's own nodes around ours."""
 
 import pytest
 import refvid_base_folder
@@ -13,7 +13,7 @@ SIDE, LENGTH = {"width": 64, "height": 64}, {"length": 5, "batch_size": 1}
 
 
 def around(variant: str) -> Graph:
-    """Everything before Apply References: model, VAE, texts, latent, and two references."""
+    """Nodes before Apply References: model, VAE, texts, latent, and two references."""
     wan22 = SIZES[variant].out_channels == 48
     vae = ["wan22", 0] if wan22 else ["files", 2]
     graph = {

@@ -38,7 +38,7 @@ def marked(conf: dict) -> torch.Tensor:
 
 
 def quantised(state: State, kind: str) -> State:
-    """As core's own saving writes it."""
+    """State as core's own saving writes it."""
     made = dict(state)
     for layer in linear(state):
         scale = {"scale": "recalculate"} if kind.startswith("float8") else {}
@@ -67,7 +67,7 @@ def scaled(state: State, marks: int = 2) -> State:
 
 
 def by_metadata(state: State) -> tuple[State, dict[str, str]]:
-    """Without marks, whose words the metadata has."""
+    """State without marks, whose words the metadata has."""
     marks = {key: value for key, value in state.items() if key.endswith(".comfy_quant")}
     layers = {key.removesuffix(".comfy_quant"): json.loads(bytes(one.tolist())) for key, one in marks.items()}
     return {key: value for key, value in state.items() if key not in marks}, {

@@ -19,7 +19,7 @@ SMOOTH = films.pictures(1, 160, 208)[0]
 
 
 def loaded(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
-    """What Load Image gives: pictures, and masks of what is transparent."""
+    """Outputs of Load Image: pictures, and masks of what is transparent."""
     import folder_paths
 
     from nodes import LoadImage

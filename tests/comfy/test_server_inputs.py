@@ -1,4 +1,4 @@
-"""What a prompt may put on our inputs, in a real server: literals where links belong, values that no schema knows, names
+"""Inputs that a prompt may send to a real server: literals where links belong, values that no schema knows, names
 that dynamic inputs do not have, and files that are written anew under their names."""
 
 import json

@@ -18,13 +18,13 @@ SEEDS = count(1000)
 
 
 def other_model(file: str) -> dict:
-    """The same graph with core's loader for the diffusion model."""
+    """Graph with core's loader for the diffusion model."""
     loader = {"unet": node("UNETLoader", unet_name=file, weight_dtype="default")}
     return edited(GOOD, {"apply.model": ["unet", 0]}, loader)
 
 
 def picture(**made: dict) -> dict:
-    """The same graph with another reference picture and no mask."""
+    """Graph with another reference picture and no mask."""
     return edited(GOOD, {"reference.image": [next(iter(made)), 0], "reference.mask": None}, made)
 
 

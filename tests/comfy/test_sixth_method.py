@@ -32,7 +32,7 @@ SIZES = tiny.config()
 
 @pytest.fixture(autouse=True, scope="module")
 def alone():
-    """What other tests find registered is as it was."""
+    """Registries are for other tests as they were."""
     with sixth.left_as_it_was(recipes.RECIPES, plain._kinds, comfy._kinds):
         yield
 

@@ -41,7 +41,7 @@ CASES = {
 
 
 def test_the_tests_of_the_gpu_run_in_tritons_interpreter():
-    """In a process of its own: Triton reads the environment when it is imported."""
+    """Runs in a process of its own: Triton reads the environment when it is imported."""
     if importlib.util.find_spec("triton") is None:
         pytest.skip("Triton is not installed beside ComfyUI: pip install triton==3.7.1 there (Linux)")
     assert not DRY

@@ -1,4 +1,4 @@
-"""What goes over ComfyUI's two wires: dataclasses there and back, by names that follow from them, and those
+"""Values on ComfyUI's two wires: dataclasses there and back, by names that follow from them, and those
 that 0.1.0 saved."""
 
 import math

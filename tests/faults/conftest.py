@@ -1,4 +1,4 @@
-"""What the corpus of broken files begins with: one whole file of each kind, and the loaders without ComfyUI."""
+"""Beginnings of the corpus of broken files: one whole file of each kind, and the loaders without ComfyUI."""
 
 import pytest
 from refvid_refused import plain_readers, whole_files

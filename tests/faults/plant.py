@@ -48,7 +48,7 @@ def main() -> int:
 
 
 def copy_tree(folder: Path) -> None:
-    """What git knows of, and new files that it does not ignore, as they lie in the tree."""
+    """Copy what git knows of, and new files that it does not ignore, as they lie in the tree."""
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     found = subprocess.run(listed, cwd=ROOT, capture_output=True, check=True, text=True).stdout
     for name in filter(None, found.split("\0")):

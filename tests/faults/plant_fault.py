@@ -1,4 +1,4 @@
-"""What a fault is. Where code moves, `file` follows it; where it is written anew, `old` and `new`."""
+"""Fault, as the tables name it. Where code moves, `file` follows it; where it is written anew, `old` and `new`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ TESTS = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True)
 class Fault:
-    """What is replaced in a file, what that breaks, and the tests in tests/unit that have to fail of it: by the
+    """Text that is replaced in a file, what that breaks, and the tests in tests/unit that have to fail of it: by the
     ends of their names, with or without a function."""
 
     id: str
@@ -20,12 +20,12 @@ class Fault:
 
     @property
     def tests(self) -> tuple[str, ...]:
-        """As pytest takes them."""
+        """Names as pytest takes them."""
         ends = (name.partition("::") for name in self.by)
         return tuple(f"{_file(name)}{colons}{test}" for name, colons, test in ends)
 
 
 def _file(name: str) -> str:
-    """Of tests, from the root; every name is in one room. ValueError where there is none."""
+    """File of a name, from the root; every name is in one room. ValueError where there is none."""
     (found,) = TESTS.glob(f"unit/*/test_{name}.py")
     return found.relative_to(TESTS.parent).as_posix()

@@ -130,7 +130,7 @@ def command(*arguments: object) -> Callable[[], None]:
 
 
 def commands(base, clips: Path) -> dict[str, Callable[[Path], object]]:
-    """What the command line writes, as functions of a folder, with the demo's model being a tiny one."""
+    """Writers of the command line, as functions of a folder, with the demo's model being a tiny one."""
     dit = ("--dit", base.dit, "--vae", base.vae, "--text-encoder", base.text_encoder, "--device", "cpu")
     size = ("--width", 32, "--height", 32, "--steps", 1)
     asked = (*dit, *size, "--recipe", "saber", "--prompt", "a toy")

@@ -1,4 +1,4 @@
-"""The same broken files inside ComfyUI: its loaders refuse what those without ComfyUI refuse, and neither host reads what the other does not."""
+"""Broken files inside ComfyUI: its loaders refuse what those without ComfyUI refuse, and neither host reads what the other does not."""
 
 from collections.abc import Callable
 
@@ -34,7 +34,7 @@ def readers(files):
 
 @pytest.fixture(scope="module")
 def twins(files, readers):
-    """By the name of a loader inside ComfyUI, the one that reads the same files without."""
+    """Readers by the name of a loader inside ComfyUI: the one that reads the same files without."""
     from refvid_refused_comfy import TWINS
 
     plain = plain_readers(files)

@@ -19,7 +19,7 @@ SOME = amount(3, 1)  # and of the others
 
 
 def of_metadata(files, name: str) -> Corpus:
-    """What can be wrong in what a file says of itself."""
+    """Kinds of faults in what a file says of itself."""
 
     def said(kind: str, key: str) -> dict:
         return json.loads(unpacked(files[kind])[0][METADATA][key])

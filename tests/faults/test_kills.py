@@ -29,7 +29,7 @@ def base(tmp_path_factory):
 
 @pytest.fixture
 def works(base, monkeypatch) -> dict[str, Callable[[Path], object]]:
-    """What is killed, as functions of a folder."""
+    """Work that is killed, as functions of a folder."""
     refvid_runs.small(monkeypatch)
     return {**refvid_runs.runs(base), LONG: lambda folder: make_long(base, folder / "x.mp4")}
 
@@ -41,7 +41,7 @@ def make_long(base, out: Path) -> None:
 
 
 def whole(work, folder: Path) -> tuple[dict[str, object], int]:
-    """What a folder holds after an undisturbed run, and how often it changes on the way."""
+    """Contents of a folder after an undisturbed run, and how often it changes on the way."""
     folder.mkdir()
     with counted() as seen:
         work(folder)

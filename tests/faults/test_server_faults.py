@@ -32,7 +32,7 @@ def going_wrong(server, at: int, kind: str, block: int | None):
 
 
 def end(entry) -> str:
-    """How a run ended, in a word or with the kind of its error."""
+    """End of a run, in a word or with the kind of its error."""
     said = failure(entry)
     kinds = [kind for kind, _ in entry["status"]["messages"]]
     return "interrupt" if "execution_interrupted" in kinds else "well" if said is None else said.kind

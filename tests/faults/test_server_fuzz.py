@@ -20,7 +20,7 @@ CLEAN = watched(digested(short(WORKFLOWS["complete_graph"], steps=1)))
 
 
 def refused_badly(answer: dict, folder: str) -> list[str]:
-    """What of a refusal came of an error in the pack's folder that nobody meant."""
+    """Parts of a refusal that came of an error in the pack's folder that nobody meant."""
     said = answer.get("node_errors") or {}
     errors = [error["extra_info"] | error for one in said.values() for error in one["errors"]]
     return [

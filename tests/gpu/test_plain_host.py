@@ -1,4 +1,4 @@
-"""Without ComfyUI: all that the plain host is asked for, through every attention, against float64 and a whole
+"""Plain host: all that it is asked for, through every attention, against float64 and a whole
 mask on the CPU."""
 
 import functools

@@ -1,4 +1,4 @@
-"""Every control, alone and in pairs, on both hosts and by both ways to attend: the same numbers."""
+"""Controls, alone and in pairs, on both hosts and by both ways to attend: the same numbers."""
 
 from dataclasses import replace
 from itertools import combinations

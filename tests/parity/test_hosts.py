@@ -1,4 +1,4 @@
-"""The two hosts compute the same: same files, same inputs, same numbers, for every recipe and backbone."""
+"""Parity of the hosts: same files, same inputs, same numbers, for every recipe and backbone."""
 
 from dataclasses import replace
 
@@ -67,7 +67,7 @@ def references():
 
 
 def chosen(recipe):
-    """As many as the recipe takes."""
+    """References, as many as the recipe takes."""
     return references()[: recipe_named(recipe).max_references]
 
 
@@ -145,7 +145,7 @@ def test_every_guidance_agrees(twins, name):
 @pytest.mark.parametrize("indices", [[0], [0, 8], [5, 6, 7, 8]])
 @pytest.mark.parametrize("guidance", [joint(Scale(3.0)), Guidance(Scale(2.0), Scale(6.0), "clip")])
 def test_given_frames_beside_references_agree(twins, clock, indices, guidance):
-    """Every token keeps the clock of its own frame on both hosts, references the video's."""
+    """Tokens keep the clock of its own frame on both hosts, references the video's."""
     twin = twins["t2v"]
     out, condition = applied(twin, "saber")
     placed = Placed(torch.stack([run.picture(40 + index) for index in indices]), indices, clock)

@@ -102,7 +102,7 @@ def applied(twin: Twin, recipe: str):
 
 
 def evaluated(twin: Twin, condition: plain.Condition, model, positive, negative) -> float:
-    """How far one evaluation of the two hosts lies apart."""
+    """Distance of one evaluation on the two hosts."""
     ours = plain.velocity(twin.plain, noisy(), torch.tensor(0.6), condition, CONDITIONED)
     return run.worst(ours, run.velocity_at(model, positive, negative, noisy(), 0.6))
 
@@ -135,7 +135,7 @@ def test_a_masked_input_of_100_channels_agrees(twin, tmp_path):
 @pytest.mark.parametrize("indices", GIVEN)
 @pytest.mark.parametrize("guidance", [joint(Scale(3.0)), Guidance(Scale(2.0), Scale(6.0))])
 def test_given_frames_beside_references_agree(twin, clock, indices, guidance):
-    """Every token has the clock of its own frame on both hosts, references the video's."""
+    """Tokens have the clock of its own frame on both hosts, references the video's."""
     out, condition = applied(twin, "saber")
     asked = placed(indices, clock)
     (model,), positive, negative, latent = replace_frames(

@@ -26,7 +26,7 @@ VALIDATE = "from comfy_cli.command.custom_nodes.command import app; app(['valida
 
 
 def missing() -> str | None:
-    """What packing lacks here, and what to do about it."""
+    """Lack of something that packing needs, and what to do about it."""
     if not PACKERS:
         return "no comfy-cli in build/: make test brings it"
     if not (ROOT / ".git").exists():
@@ -35,7 +35,7 @@ def missing() -> str | None:
 
 
 def comfy_cli(code: str, *arguments: str) -> str:
-    """What comfy-cli prints in the pack's folder. RuntimeError with its words where it fails."""
+    """Output of comfy-cli in the pack's folder. RuntimeError with its words where it fails."""
     python = INSIDE if INSIDE.is_file() else Path(sys.executable)
     with tempfile.TemporaryDirectory() as home:  # for settings of its own
         own = {"PYTHONPATH": str(PACKERS[-1]), "HOME": home, "DO_NOT_TRACK": "1", "COLUMNS": "1000"}

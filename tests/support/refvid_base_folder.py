@@ -21,7 +21,7 @@ TRAP = "trap.pt"  # unpickling it would leave the file `sprung` beside it
 
 
 def fill(base: Path) -> None:
-    """Everything the server tests need."""
+    """Fill a folder with all that the server tests need."""
     dits, texts, vaes, loras = (base / "models" / name for name in FOLDERS)
     for folder in (dits, texts, vaes, loras, base / "input", base / "custom_nodes"):
         folder.mkdir(parents=True, exist_ok=True)

@@ -33,7 +33,7 @@ def last_words(base: Path) -> str:
 
 @dataclass(frozen=True)
 class Failure:
-    """Where a run stopped and what was said about it."""
+    """Failure of a run: where it stopped, and what was said about it."""
 
     node: str
     kind: str
@@ -67,7 +67,7 @@ class Client:
             return error.code, json.loads(error.read() or b"{}")
 
     def _answer(self, request: str | urllib.request.Request) -> str:
-        """What the server says. HTTPError where it refuses, Gone where it is lost."""
+        """Answer of the server. HTTPError where it refuses, Gone where it is lost."""
         if self.gone:
             raise self.gone
         try:
@@ -83,7 +83,7 @@ class Client:
             raise
 
     def _ended(self) -> bool:
-        """Whether the server's process is no more; a connection breaks a moment before it ends."""
+        """True where the server's process is no more; a connection breaks a moment before it ends."""
         try:
             return self.process.wait(patience.BREAKS) is not None
         except subprocess.TimeoutExpired:

@@ -1,4 +1,4 @@
-"""Where ComfyUI is, and which Python runs it."""
+"""Places of ComfyUI and of the Python that runs it."""
 
 import os
 from pathlib import Path

@@ -22,7 +22,7 @@ _WORDS = {"Sees", "Of", "Visits", "Visitors"}
 
 @dataclass(frozen=True)
 class Compiled:
-    """What one program needs. `serial`: a warp group's products wait for each other (ptxas warns of it)."""
+    """Needs of one program. `serial`: a warp group's products wait for each other (ptxas warns of it)."""
 
     registers: int
     spilled: int  # bytes; on AMD registers

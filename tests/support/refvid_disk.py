@@ -28,7 +28,7 @@ def full(after: int) -> Iterator[None]:
 
 
 def writes(work: Callable[[], object]) -> int:
-    """How many files are written in this."""
+    """Count the files that are written in this."""
     with pytest.MonkeyPatch.context() as patch:
         real, count = files.token_hex, []
         patch.setattr(files, "token_hex", lambda size: count.append(1) or real(size))
@@ -37,7 +37,7 @@ def writes(work: Callable[[], object]) -> int:
 
 
 def filled(work: Callable[[], object], at: int) -> tuple[int, str]:
-    """Do this in a process whose disk is full from the file of this number on, counted from 0. -> its exit code, as of the command line, and
+    """Run in a process whose disk is full from the file of this number on, counted from 0. -> its exit code, as of the command line, and
     the last line it says."""
     reading, writing = os.pipe()
     child = os.fork()

@@ -38,7 +38,7 @@ def values():
 
 
 class RefVidTestAnything:
-    """What its name says, through an output of type *."""
+    """Value as its name says, through an output of type *."""
 
     RETURN_TYPES = ("*",)
     FUNCTION = "give"
@@ -53,7 +53,7 @@ class RefVidTestAnything:
 
 
 class RefVidTestAgain:
-    """What it is given, always anew, so that what follows it runs anew too."""
+    """Value that it is given, always anew, so that what follows it runs anew too."""
 
     RETURN_TYPES = ("*",)
     FUNCTION = "give"

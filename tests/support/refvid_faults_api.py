@@ -57,7 +57,7 @@ def short(graph: Graph, steps: int = 2) -> Graph:
 
 
 def digested(graph: Graph) -> Graph:
-    """With digests instead of files: of every latent that is decoded, of every video's pictures and of every
+    """Graph with digests instead of files: of every latent that is decoded, of every video's pictures and of every
     number."""
     kept = {name: one for name, one in graph.items() if one["class_type"] not in ("SaveVideo", "CreateVideo")}
     for name, one in graph.items():
@@ -68,13 +68,13 @@ def digested(graph: Graph) -> Graph:
 
 
 def digests(entry: dict[str, Any]) -> dict[str, str]:
-    """By node, what a run's digests said. AssertionError where it did not end well."""
+    """Digests of a run, by node. AssertionError where it did not end well."""
     assert entry["status"]["status_str"] == "success", failure(entry)
     return {name: said["digest"][0] for name, said in entry["outputs"].items() if "digest" in said}
 
 
 def errors(entry: dict[str, Any]) -> list[dict[str, Any]]:
-    """What a run's history says of the nodes that failed."""
+    """Errors of the nodes that failed, from a run's history."""
     return [said for kind, said in entry["status"]["messages"] if kind == "execution_error"]
 
 
@@ -99,7 +99,7 @@ def _meant(said: dict[str, Any], folder: str) -> bool:
 
 
 def watched(graph: Graph) -> Graph:
-    """With a node behind every model that is loaded, where a run can be made to go wrong, and begins anew."""
+    """Graph with a node behind every model that is loaded, where a run can be made to go wrong, and begins anew."""
     graph = copy.deepcopy(graph)
     for name in [name for name, one in graph.items() if one["class_type"] == "RefVidLoadBackbone"]:
         for one in graph.values():
@@ -111,7 +111,7 @@ def watched(graph: Graph) -> Graph:
 
 
 def evaluations(graph: Graph) -> int:
-    """How many evaluations of its models a graph asks for at least: one a step."""
+    """Evaluations of its models that a graph asks for at least: one a step."""
     samplers = [one["inputs"] for one in graph.values() if "steps" in one["inputs"]]
     return sum(
         min(one["steps"], one.get("end_at_step", one["steps"])) - one.get("start_at_step", 0)

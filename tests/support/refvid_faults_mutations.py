@@ -30,7 +30,7 @@ SLOW = ("sampler_name", "scheduler")  # some of whose choices take many evaluati
 
 
 def mutated(seed: int) -> tuple[str, Graph]:
-    """What was done to which workflow, and the prompt."""
+    """Mutated prompt, with what was done to which workflow."""
     random = Random(seed)
     bases = {
         **{name: digested(short(graph, 1)) for name, graph in WORKFLOWS.items()},

@@ -103,7 +103,7 @@ def heard(path: Path, rate: int = SOUND_RATE) -> np.ndarray:
 
 
 def delay(found: np.ndarray, wanted: np.ndarray) -> tuple[int, float]:
-    """By how many samples `found` comes after `wanted`, and how alike the two are there: 1 is the same but for a factor."""
+    """Delay in samples by which `found` comes after `wanted`, and how alike the two are there: 1 is the same but for a factor."""
     size = 1 << (len(found) + len(wanted)).bit_length()
     product = np.fft.irfft(np.fft.rfft(found, size) * np.fft.rfft(wanted, size).conj(), size)
     shift = int(product.argmax())
@@ -147,7 +147,7 @@ def turn(path: Path, matrix: tuple[int, int, int, int]) -> None:
 
 
 def tags(path: Path) -> tuple[int, int, int, int]:
-    """What a film says of its colours: space, primaries, transfer curve, range."""
+    """Colours as a film declares them: space, primaries, transfer curve, range."""
     with av.open(str(path)) as film:
         said = film.streams.video[0].codec_context
         return tuple(map(int, (said.colorspace, said.color_primaries, said.color_trc, said.color_range)))

@@ -23,7 +23,7 @@ def spans(geometry: Geometry, frames: int) -> list[tuple[int, int]]:
 
 
 def cells_of(latent: Tensor, geometry: Geometry, token: tuple[int, int, int]) -> Tensor:
-    """What of a latent (..., F, h, w) a token holds; fewer cells at the edges."""
+    """Parts of a latent (..., F, h, w) that a token holds; fewer cells at the edges."""
     frame, row, column = token
     patch = geometry.patch
     return latent[..., frame, row * patch : (row + 1) * patch, column * patch : (column + 1) * patch]

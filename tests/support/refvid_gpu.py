@@ -1,4 +1,4 @@
-"""Where the tests marked `gpu` run, and in which types: on a CUDA device; with REFVID_DRY=1 on the CPU, the
+"""Device and types of the tests marked `gpu`: a CUDA device; with REFVID_DRY=1 on the CPU, the
 kernels in Triton's interpreter, at sizes that it can afford. To be imported before Triton is:
 tests/conftest.py sees to it."""
 

@@ -29,7 +29,7 @@ LOOSE = 1 if DRY else 5  # times what two orders of the same sums in fp32 may di
 
 
 def drawn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
-    """The same normal numbers on every device."""
+    """Normal numbers, the same on every device."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(shape, generator=generator).to(DEVICE, dtype)
 
@@ -44,7 +44,7 @@ def values_of(
 
 
 def segments(queries: int, keys: int, seed: int = 0, blind: bool = True) -> Segments:
-    """In order, so that blocks are seen whole, in part and not at all; blind: with keys that nobody sees and
+    """Groups in order, so that blocks are seen whole, in part and not at all; blind: with keys that nobody sees and
     queries that see nothing."""
     generator = torch.Generator().manual_seed(seed)
     of = torch.randint(-1 if blind else 0, 4, (2, keys), generator=generator, dtype=torch.int32)
@@ -84,7 +84,7 @@ def doubled(values: list[Tensor]) -> list[Tensor]:
 
 
 def truth(seen: Segments, values: list[Tensor], bias: Tensor | None, weight: Tensor) -> list[Tensor]:
-    """What `results` should be, in float64."""
+    """Oracle of `results`, in float64."""
     wide = None if bias is None else bias.detach().double().requires_grad_()
     return results(exact(seen), doubled(values), wide, weight)
 

@@ -42,7 +42,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Halves:
-    """What goes into a sampler."""
+    """Inputs of a sampler."""
 
     model: Any
     positive: list

@@ -1,4 +1,4 @@
-"""What a released version leaves in tests/data/VERSION: workflows, API graphs, model files and inputs for
+"""Kept files of a released version, in tests/data/VERSION: workflows, API graphs, model files and inputs for
 them, saved conditionings, and what the graphs make. refvid_kept_make.py writes such a folder."""
 
 import copy
@@ -55,11 +55,11 @@ class Kept:
         return sorted((self.folder / "conditionings").glob("*.safetensors"))
 
     def results(self) -> dict[str, Tensor]:
-        """By graph/node: latents, means of frames' tiles, figures."""
+        """Results by graph/node: latents, means of frames' tiles, figures."""
         return load_file(self.folder / "results.safetensors")
 
     def own(self, name: str) -> str:
-        """What a kept file is called among those of other tests."""
+        """Name of a kept file among those of other tests."""
         return f"{self.folder.name}_{name}"
 
     def place(self, base: Path) -> None:
@@ -142,7 +142,7 @@ def tiles(picture: np.ndarray) -> Tensor:
 
 
 def wrong(found: Tensor, wanted: Tensor, reads_film: bool = False) -> str | None:
-    """What differs by more than rounding; None where nothing does."""
+    """Difference by more than rounding; None where nothing does."""
     if found.shape != wanted.shape:
         return f"has shape {tuple(found.shape)}, had {tuple(wanted.shape)}"
     found, wanted = found.double(), wanted.double()

@@ -50,7 +50,7 @@ def carries_ours(path: Path) -> bool:
 
 
 def read_conditioning(path: Path) -> list[list[Any]]:
-    """As core's Load Conditioning gives it, which is asked where this ComfyUI has it."""
+    """Conditioning as core's Load Conditioning gives it, which is asked where this ComfyUI has it."""
     import comfy_extras.nodes_cond as core
 
     if hasattr(core, "ConditioningLoader"):

@@ -57,7 +57,7 @@ def references() -> Graph:
 
 
 def recipes() -> Graph:
-    """Every recipe with core's sampler and with our guider, and a model with masked input."""
+    """Recipes with core's sampler and with our guider, and a model with masked input."""
     graph = base(shift=3.0) | {"plain": reference(), "plain_2": reference("toy_2")}
     graph |= {
         "lora": node("LoraLoaderModelOnly", model=["backbone", 0], lora_name=VIDEOMAKER, strength_model=1.0)
@@ -100,7 +100,7 @@ def guiders() -> Graph:
 
 
 def frames() -> Graph:
-    """Every task of replaced frames, both clocks, and key frames to a long video."""
+    """Tasks of replaced frames, both clocks, and key frames to a long video."""
     tasks = {
         "first frame": (1, {}), "prediction": (5, {}), "first and last": (2, {}), "every n-th": (3, {}),
         "multi-view": (1, {}),

@@ -49,7 +49,7 @@ def looking_in(kept: Kept) -> Iterator[None]:
 
 
 class Inside:
-    """What the nodes of a graph give, each called once."""
+    """Outputs of the nodes of a graph, each called once."""
 
     def __init__(self, graph: Graph):
         self.graph, self.given = graph, {}

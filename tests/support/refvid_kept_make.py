@@ -54,7 +54,7 @@ def make(folder: Path) -> None:
 
 @contextmanager
 def _server(base: Path) -> Iterator[Client]:
-    """With the node that saves conditionings, and folders for what is placed."""
+    """Server with the node that saves conditionings, and folders for what is placed."""
     root = find_comfyui()
     if root is None:
         sys.exit("no ComfyUI found; name it with COMFYUI_PATH=/path/to/ComfyUI")

@@ -20,7 +20,7 @@ INPAINTING = "refvid_kept_inp.safetensors"  # takes masked latents beside the vi
 
 
 def sizes(in_channels: int = 16) -> DiTConfig:
-    """As small as every feature still shows: two blocks of two heads."""
+    """Sizes as small as every feature still shows: two blocks of two heads."""
     return DiTConfig(48, 64, 2, 2, in_channels, 16, TEXT_WIDTH)
 
 
@@ -61,7 +61,7 @@ def _weight(value: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _halve(path: Path) -> None:
-    """The same file in half precision, as the shipped ones are."""
+    """File in half precision, as the shipped ones are."""
     with safe_open(path, "pt") as file:
         state, metadata = {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118
     halved = {key: one.half() if one.is_floating_point() else one for key, one in state.items()}

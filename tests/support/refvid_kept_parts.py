@@ -1,4 +1,4 @@
-"""What the small graphs of refvid_kept_graphs.py have in common: files, pictures, references, runs."""
+"""Parts that the small graphs of refvid_kept_graphs.py share: files, pictures, references, runs."""
 
 from refvid_base_folder import DIT, TEXT, VAE
 from refvid_client import Graph, node

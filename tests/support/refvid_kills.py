@@ -20,7 +20,7 @@ EVENTS = ("replace", "unlink", "rmdir")  # methods of a Path that change a folde
 
 @contextmanager
 def counted(at: int | None = None) -> Iterator[list[str]]:
-    """What changes folders, noted; at the moment of this number the process is killed: even ones are before an event, odd ones after it."""
+    """Changes of folders, noted; at the moment of this number the process is killed: even ones are before an event, odd ones after it."""
     seen: list[str] = []
 
     def watched(name: str):
@@ -49,7 +49,7 @@ def _die_if(now: bool) -> None:
 
 
 def killed(work: Work, at: int | None, log: Path) -> bool:
-    """Do this in a process that is killed at that moment. -> whether it was; what it raises fails the test."""
+    """Run in a process that is killed at that moment. -> whether it was; what it raises fails the test."""
     child = os.fork()
     if not child:
         code = 1
@@ -71,13 +71,13 @@ def killed(work: Work, at: int | None, log: Path) -> bool:
 
 
 def killed_again_and_again(work: Work, log: Path, most: int = 1000) -> int:
-    """Do this by one process after the other, each killed at one of the first changes that it makes to a folder, later ones a little later,
+    """Run in one process after the other, each killed at one of the first changes that it makes to a folder, later ones a little later,
     until one ends. -> how many were killed."""
     return next(number for number in range(most) if not killed(work, number % (FIRST + number // 2), log))
 
 
 def held(folder: Path) -> dict[str, object]:
-    """What a folder holds, by name; of safetensors what is in them, since their metadata has no order."""
+    """Contents of a folder, by name; of safetensors what is in them, since their metadata has no order."""
     return {
         str(file.relative_to(folder)): _content(file) for file in sorted(folder.rglob("*")) if file.is_file()
     }

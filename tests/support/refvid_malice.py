@@ -97,7 +97,7 @@ def pickled(_whole: Path, where: Path) -> None:
 
 
 def zipped(_whole: Path, where: Path) -> None:
-    """As torch.save writes it."""
+    """File as torch.save writes it."""
     with zipfile.ZipFile(where, "w") as archive:
         archive.writestr("archive/data.pkl", pickle.dumps(Payload(where)))
 

@@ -39,7 +39,7 @@ def telling(key: str, text: str | None, says: str | None = None) -> Malice:
 def record(
     key: str, fields: Mapping[str, Any], needed: tuple[str, ...] = (), floats: tuple[str, ...] = ()
 ) -> Corpus:
-    """Every way in which a record can be no record of these fields, of which some are needed and some may be no whole numbers."""
+    """Ways in which a record can be no record of these fields, of which some are needed and some may be no whole numbers."""
     corpus = {
         f"{key} that is {name}": telling(key, text, "" if name == "a million commas" else None)
         for name, text in RECORDS.items()

@@ -87,7 +87,7 @@ def _rank(attention: str, width: int) -> Corpus:
 
 
 def sizes(kind: str, width: int) -> Corpus:
-    """What can be said to be large in a file of this kind, of a DiT or a text encoder of this width."""
+    """Sizes that can be said to be large in a file of this kind, of a DiT or a text encoder of this width."""
     return {
         "dit": _wan(width),
         "sama": _wan(width) | _editing(width),

@@ -24,7 +24,7 @@ ENDS = (".lora_A.weight", ".lora_B.weight", ".alpha")
 
 
 def named(key: str) -> str:
-    """What a refusal has to say of a key: without the prefixes that loaders take off; of a part of a LoRA the layer."""
+    """Name of a key that a refusal has to say: without the prefixes that loaders take off; of a part of a LoRA the layer."""
     for prefix in PREFIXES:
         key = key.removeprefix(prefix)
     for end in ENDS:
@@ -140,7 +140,7 @@ SIZED = ("anchors", "slots", "preview", "shared.weight")  # a row more of them i
 
 
 def broken_tensors(whole: Path) -> Corpus:
-    """Every way to break a tensor of a file, for every key. A LoRA's alpha may be missing, and of any type that has an order."""
+    """Ways to break a tensor of a file, for every key. A LoRA's alpha may be missing, and of any type that has an order."""
     state, corpus = load_file(whole), Corpus()
     for key, value in state.items():
         alpha = key.endswith(".alpha")

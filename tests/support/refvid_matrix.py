@@ -66,7 +66,7 @@ def differs_at_all(got, wanted) -> bool:
 
 
 class Beside(Protocol):
-    """What a model and its conditioning are given, as the matrix looks at it: `apply` -> (model, *others), `sample` takes those."""
+    """Feature that is given to a model and its conditioning, as the matrix looks at it: `apply` -> (model, *others), `sample` takes those."""
 
     case: Case
 

@@ -94,13 +94,13 @@ class Case:
         )  # fmt: skip
 
     def apply_to(self, model, positive: list, negative: list) -> Applied:
-        """The two references of `apply(1.0, 0.5)` onto a model and conditioning that something else was applied to."""
+        """Apply the two references of `apply(1.0, 0.5)` onto a model and conditioning that something else was applied to."""
         return apply_references(
             model, None, positive, negative, self.vae, self.latent(), references(1.0, 0.5), "saber", "keep"
         )
 
     def controlled(self, region: bool = False, **controls) -> list[Reference]:
-        """The two references, the first under control; its region is the left half of the video."""
+        """References, the first of two under control; its region is the left half of the video."""
         first, second = references(1.0, 1.0)
         side = SIDE * self.vae.spacial_compression_encode()
         half = torch.zeros(side, side).index_fill(1, torch.arange(side // 2), 1.0) if region else None

@@ -1,4 +1,4 @@
-"""What tests ask of the host without ComfyUI, by one name each, wherever it lies."""
+"""Functions that tests ask of the host without ComfyUI, by one name each, wherever it lies."""
 
 import refvid_tiny as tiny
 from refvid_plain_cases import Host, drawn

@@ -1,4 +1,4 @@
-"""Everything that the plain host is asked for, as a table: a condition a case, made alike on every device and
+"""Cases of all that the plain host is asked for, as a table: a condition a case, made alike on every device and
 in every type."""
 
 from collections.abc import Callable
@@ -50,7 +50,7 @@ class Host:
             object.__setattr__(self, name, module)
 
     def put(self, tensor: Tensor) -> Tensor:
-        """Where the host's files would be read to."""
+        """Device to which the host's files would be read."""
         return tensor.to(self.rounded).to(self.device, self.dtype)
 
     def latent(self, seed: int, batch: int = 1, frames: int | None = None) -> Tensor:
@@ -127,7 +127,7 @@ CASES = {
 
 
 def condition(host: Host, case: Case, attention: str) -> plain.Condition:
-    """What a run of this case is conditioned on."""
+    """Condition of a run of this case."""
     rows, columns = (8 * cells for cells in host.grid[1:])
     sides = case.sides or (None,) * len(case.controls)
     given = [

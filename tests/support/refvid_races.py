@@ -27,7 +27,7 @@ def play_gpu(monkeypatch) -> None:
 
 
 class Played:
-    """What a GPU would do: the `races` held as (call, verdict), `calls` of the stand-in since, and the milliseconds that the
+    """Findings of a GPU that is played: the `races` held as (call, verdict), `calls` of the stand-in since, and the milliseconds that the
     contenders are said to take, in their order, of the last of them."""
 
     def __init__(self, *taken: float):
@@ -67,7 +67,7 @@ def play(monkeypatch, host, *taken: float) -> Played:
 
 
 class Said:
-    """In place of a race: ends as it is told to, and remembers who was to race."""
+    """Race that ends as it is told to, and remembers who was to race."""
 
     def __init__(self, end: Verdict | BaseException | None):
         self.end, self.asked = end or Verdict("triton", {"bias": 3.0, "triton": 1.0}), []
@@ -82,7 +82,7 @@ class Said:
 
 
 def holding(monkeypatch):
-    """What makes every race end as it is told to."""
+    """Fixture that makes every race end as it is told to."""
 
     def hold(end=None) -> Said:
         said = Said(end)

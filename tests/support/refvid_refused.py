@@ -1,4 +1,4 @@
-"""What reads files, and what a refusal has to be: a ValueError that names the file, what is wrong in it and what is needed, in little time
+"""Readers of files, and what a refusal has to be: a ValueError that names the file, what is wrong in it and what is needed, in little time
 and memory."""
 
 import ctypes
@@ -85,7 +85,7 @@ class _Model:
 
 
 def plain_readers(files: Mapping[str, Path]) -> dict[str, Reader]:
-    """What reads files without ComfyUI."""
+    """Readers of files without ComfyUI."""
     dit = load_dit(files["dit"])[0]
     before = {key: value.clone() for key, value in dit.named_parameters()}
 
@@ -131,13 +131,13 @@ def plain_readers(files: Mapping[str, Path]) -> dict[str, Reader]:
 
 
 def complaints(corpus: Corpus, names: list[str], whole: Path, reader: Reader, folder: Path) -> list[str]:
-    """What is wrong with how a loader meets each of these; empty where nothing is."""
+    """Faults in how a loader meets each of these; empty where nothing is."""
     found = [complaint(name, corpus[name], whole, reader, folder) for name in names]
     return [one for one in found if one is not None]
 
 
 def complaint(name: str, malice: Malice, whole: Path, reader: Reader, folder: Path) -> str | None:
-    """What is wrong with how a loader meets one way to break a file."""
+    """Fault in how a loader meets one way to break a file."""
     place = folder / "broken"
     place.mkdir()
     path = place / (reader.called or f"{whole.stem}-to-be-refused.safetensors")
@@ -156,7 +156,7 @@ class Waited(BaseException):
 
 
 def outcome(reader: Reader, path: Path) -> tuple[BaseException | None, "Cost"]:
-    """What a loader raises, and what it cost."""
+    """Error that a loader raises, and what it cost."""
     error = None
     with _measured() as cost:
         try:

@@ -1,4 +1,4 @@
-"""What reads files inside ComfyUI, beside what reads the same ones without it."""
+"""Readers of files inside ComfyUI, beside those that read the same ones without it."""
 
 import importlib
 from collections.abc import Mapping

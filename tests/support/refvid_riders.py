@@ -61,8 +61,8 @@ def condition(
     source: SourceRider | None = None,
     **more,
 ) -> Condition:
-    """What a run is conditioned on: states of texts without a bias, and the riders that there are."""
-    frames = FramesRider(frames) if isinstance(frames, GivenFrames) else frames
+    """Condition of a run: states of texts without a bias, and the riders that there are."""
+    frames = Frames(frames) if isinstance(frames, Given) else frames
     riders = tuple(one for one in (references, people, frames, source) if one is not None)
     return Condition(said(texts), riders, padding, **more)
 
@@ -78,7 +78,7 @@ def rider(condition: Condition, kind: type[RiderT]) -> RiderT | None:
 
 
 def with_riders(condition: Condition, *riders) -> Condition:
-    """The same with these, in place of those of their kinds."""
+    """Condition with these, in place of those of their kinds."""
     kinds = {type(rider) for rider in riders}
     kept = tuple(rider for rider in condition.riders if type(rider) not in kinds)
     return Condition(**{**vars(condition), "riders": (*kept, *riders)})
@@ -91,7 +91,7 @@ def tail(
     sigma: float = 1.0,
     source: SourceRider | None = None,
 ) -> Tail | None:
-    """What stands behind a video's latent at a noise level, of which `source`'s semantic tokens are the last frames."""
+    """Tail behind a video's latent at a noise level, of which `source`'s semantic tokens are the last frames."""
     riders = [one for one in (references, source) if one is not None]
     frames = latent.shape[2] - sum(one.spare(tuple(latent.shape)) for one in riders)
     level = torch.tensor(sigma, device=latent.device)

@@ -135,7 +135,7 @@ class Editor:
         return install(self.comfy, Rider)
 
     def condition(self, recipe: str = "sama", **more) -> Condition:
-        """The same for the plain host."""
+        """Condition of the same edit for the plain host."""
         seen = self.comfy.model.process_latent_in(self.source)
         texts = {"positive": run.text(1), "negative": run.text(2)}
         modules = self.modules if recipe == "sama" else None
@@ -154,6 +154,6 @@ class Editor:
         return self.comfy.model.process_latent_out(latent[:, :, :frames])
 
     def longer(self, frames: int) -> "Editor":
-        """With a source of so many latent frames."""
+        """Edit of a source of so many latent frames."""
         made = torch.randn(1, 16, frames, SIDE, SIDE, generator=torch.Generator().manual_seed(6))
         return replace(self, source=made)

@@ -52,7 +52,7 @@ def recipe():
 
 
 def arranged(geometry, rows: tuple[int, ...] = ()):
-    """Every token is kept; `rows` of a batch."""
+    """Keep of every token; `rows` of a batch."""
     from refvid.core.controls import Controls
     from refvid.core.layout import Layout, Stream
     from refvid.core.references import Arranged

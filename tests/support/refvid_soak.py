@@ -1,4 +1,4 @@
-"""How much of a test of faults is run: a small part in every run, all of it in `make soak`."""
+"""Amounts of a test of faults: a small part in every run, all of it in `make soak`."""
 
 import os
 from typing import TypeVar

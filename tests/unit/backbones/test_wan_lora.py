@@ -75,7 +75,7 @@ def test_full_differences_of_weight_and_bias_are_added_at_the_strength(dit, stre
 
 
 def test_modulation_in_the_distilled_files_own_name_is_changed(dit):
-    """Which ComfyUI's LoRA loader does not know, and drops."""
+    """Keys that ComfyUI's LoRA loader does not know, and drops."""
     more = {
         f"diffusion_model.{of}.diff_m": torch.randn(1, rows, WIDTH)
         for of, rows in (("blocks.1", 6), ("head", 2))

@@ -1,4 +1,4 @@
-"""What a LoRA's parts have to be to change a weight: looked at by shape and type alone, so that nothing large is made."""
+"""Shapes and types of a LoRA's parts that can change a weight: looked at by shape and type alone, so that nothing large is made."""
 
 import math
 

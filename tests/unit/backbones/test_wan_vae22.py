@@ -122,7 +122,7 @@ def ended(head: nn.Sequential, x: Tensor) -> Tensor:
 
 
 def test_stages_halve_the_side_three_times_and_time_in_the_last_two_and_double_it_in_the_first_two():
-    """With all but the shortcuts silenced, by their formulas alone."""
+    """Shortcuts with all else silenced, by their formulas alone."""
     vae, video = silenced(tiny.vae22(8, 12).double()), clip(9)
     folded = torch.stack(
         [video[:, c, :, q::2, r::2] for c in range(3) for r in range(2) for q in range(2)], dim=1
@@ -223,7 +223,7 @@ def test_other_clips_and_chunks_are_refused_with_what_fits(vae, video, chunk, me
 
 
 def test_its_statistics_are_the_published_ones():
-    """By sums, which a number that is mistyped or in another place changes; inside ComfyUI they are compared with core's."""
+    """Compares by sums, which a number that is mistyped or in another place changes; inside ComfyUI they are compared with core's."""
     places = torch.arange(1, 49).double()
     for values, sums in (
         (LATENT_MEAN_48, (-0.5589, -7.6248, -303.5958)),

@@ -45,7 +45,7 @@ def refused(capsys, models: Path, out: Path, *more: object) -> str:
 
 @pytest.fixture
 def asked(monkeypatch) -> list[Request]:
-    """What is generated, as it is asked for."""
+    """Videos that are generated, as they are asked for."""
     requests, real = [], plain_long_video.generate
 
     def generate(backbone, request, progress=None):

@@ -22,7 +22,7 @@ FILES = ("--dit", "gone", "--vae", "gone", "--text-encoder", "gone")
 
 @pytest.fixture
 def nothing_is_read(monkeypatch, tmp_path):
-    """In an empty folder, where a model that is read at all fails in another way."""
+    """Runs in an empty folder, where a model that is read at all fails in another way."""
     from refvid.demo import models
     from refvid.hosts.plain import pipeline
 

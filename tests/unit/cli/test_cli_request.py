@@ -1,4 +1,4 @@
-"""Every option of the commands that generate and edit arrives where it is asked for."""
+"""Options of the commands that generate and edit arrives where it is asked for."""
 
 from functools import cache
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a file's tensors and kind have to be: sides, shapes, types and versions, each named where it is not."""
+"""Tensors and kind of a file: sides, shapes, types and versions, each named where it is not."""
 
 import pytest
 import torch

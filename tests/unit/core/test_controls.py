@@ -1,4 +1,4 @@
-"""What a user asks of a reference: windows and fades in closed form, nonsense refused."""
+"""Controls of a reference: windows and fades in closed form, nonsense refused."""
 
 import math
 

@@ -276,7 +276,7 @@ def test_an_adapter_is_read_for_the_geometry_of_its_channels(geometry, tmp_path)
 
 
 def lora() -> dict[str, Tensor]:
-    """Of one projection of a block."""
+    """LoRA of one projection of a block."""
     key = "diffusion_model.blocks.0.cross_attn.q."
     return {key + "lora_A.weight": torch.ones(2, 96), key + "lora_B.weight": torch.ones(96, 2)}
 

@@ -41,7 +41,7 @@ def drawn_cells(seed: int = 0) -> Tensor:
 
 
 def bits_of(cells: Tensor, geometry) -> list[int]:
-    """Of every token, the bits of all its cells."""
+    """Bits of all the cells of every token."""
     found = []
     for token in product(*map(range, geometry.tokens(*LATENT))):
         held = cells_of(cells, geometry, token).flatten().tolist()

@@ -1,4 +1,4 @@
-"""Which latent frames given pictures stand on, and what is encoded for them."""
+"""Latent frames on which given pictures stand, and what is encoded for them."""
 
 import pytest
 import torch

@@ -39,7 +39,7 @@ def adapter(tmp_path):
 
 
 def rewritten(path, change, metadata=None):
-    """The same file with its tensors and its metadata changed."""
+    """File with its tensors and its metadata changed."""
     state, told = read_safetensors(path, "test")
     change(state)
     save_file(state, path, {**told, **(metadata or {})})

@@ -1,4 +1,4 @@
-"""How a long video is taken apart and put together."""
+"""Long videos, taken apart and put together."""
 
 import pytest
 import torch

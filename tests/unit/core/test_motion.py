@@ -1,4 +1,4 @@
-"""What the pretexts of motion do to a clip, and that it can be undone where it can."""
+"""Pretexts of motion: what they do to a clip, undone where it can be."""
 
 from itertools import product
 

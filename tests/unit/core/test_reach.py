@@ -1,4 +1,4 @@
-"""Where a reference acts, from pixels and frames to tokens, against plain loops."""
+"""Reach of a reference, from pixels and frames to tokens, against plain loops."""
 
 import pytest
 import torch

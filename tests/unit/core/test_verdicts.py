@@ -75,7 +75,7 @@ def test_the_machine_is_named_by_gpu_driver_packages_and_our_kernels(tmp_path, h
 
 
 def test_the_driver_is_the_one_that_is_loaded(monkeypatch, tmp_path):
-    """As it says of itself where it is loaded, else as torch finds out."""
+    """Version as it says of itself where it is loaded, else as torch finds out."""
     monkeypatch.setattr(verdicts, "LOADED", tmp_path / "version")
     monkeypatch.setattr("torch.utils.collect_env.get_nvidia_driver_version", lambda run: "570.1")
     assert verdicts.nvidia_driver() == "570.1"
@@ -156,7 +156,7 @@ def test_only_paths_that_take_what_is_needed_race(tmp_path, held):
 
 
 def test_who_raced_before_does_not_keep_out_who_may_now(tmp_path, held):
-    """As after a start with --disable-triton-backend."""
+    """State after a start with --disable-triton-backend."""
     found = held(Verdict("sdpa", {"bias": 2.0, "sdpa": 1.0}))
     Verdicts(lambda: tmp_path).choose(Need(True, None, "no kernel"), ANY_ATTENTION, contest())
     held()

@@ -1,4 +1,4 @@
-"""Who sees whom: groups against a dense table in float64, removal, weights of keys, and the path that is chosen."""
+"""Visibility: groups against a dense table in float64, removal, weights of keys, and the path that is chosen."""
 
 import math
 

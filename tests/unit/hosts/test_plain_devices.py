@@ -1,4 +1,4 @@
-"""Nothing on the CPU meets what lies on a GPU: held on a device that is not there (refvid_pretend)."""
+"""Tensors on the CPU meet none on a GPU: held on a device that is not there (refvid_pretend)."""
 
 import pytest
 import refvid_riders as plain
@@ -87,7 +87,7 @@ def test_a_training_step_on_another_device_is_that_on_the_cpu(replaced):
 
 
 def tables(device: torch.device) -> list[torch.Tensor]:
-    """What the kernels are told of who sees whom."""
+    """Segments that tell the kernels who sees whom."""
     layout = Layout(
         saber(), (Stream(2, 3, 5, Controls(sees="itself")), Stream(2, 3, 6, Controls(0.5))), WAN_2_1
     )

@@ -70,8 +70,8 @@ def long_edit(host: Host, name: str, semantic: bool) -> Condition:
 
 
 def in_window(asked: Condition, first: int, stop: int) -> Condition:
-    """What is asked of latent frames [first, stop), piece by piece."""
-    kinds = (ReferencesRider, PeopleRider, FramesRider, SourceRider)
+    """Parts that are asked of latent frames [first, stop), piece by piece."""
+    kinds = (References, People, Frames, Source)
     references, who, given, edit = (rider(asked, kind) for kind in kinds)
     if references is not None and references.cells is not None:
         references = ReferencesRider(
@@ -132,7 +132,7 @@ def test_an_edit_that_fits_one_window_is_evaluated_at_once(host):
 
 
 def test_windows_take_their_own_part_of_what_fills_a_masked_input():
-    """Without a source: any longer video."""
+    """Windows without a source, over any longer video."""
     dit = WanDiT(tiny.config(36, layers=1))
     dit.load_state_dict(tiny.dit_state(dit.config))
     text, padding = drawn(1, 4, tiny.TEXT_WIDTH, seed=1), drawn(1, 20, FRAMES, SIDE, SIDE, seed=2)

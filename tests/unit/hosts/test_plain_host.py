@@ -74,7 +74,7 @@ def run(dit, references, entry=CONDITIONED, batch: int = 1, sigma: Tensor = SIGM
 
 
 def with_tail(dit, tail: Tail | None) -> Tensor:
-    """The same evaluation with a tail made by hand."""
+    """Evaluation with a tail made by hand."""
     return dit(latent(), SIGMA.expand(1) * 1000, condition().texts["positive"].states, tail=tail)
 
 

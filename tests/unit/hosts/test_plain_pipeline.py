@@ -213,7 +213,7 @@ def test_a_masked_input_backbone_is_fed_a_grey_video(tmp_path):
 
 
 def test_a_backbone_that_reads_image_tokens_reads_those_of_no_picture():
-    """Of 257 zeros: their embedding is not nothing."""
+    """Features of 257 zeros: their embedding is not nothing."""
     sizes = tiny.config(36, image_width=1280, layers=1)
     dit = WanDiT(sizes)
     dit.load_state_dict(tiny.dit_state(sizes))

@@ -48,7 +48,7 @@ def steps(host: Host, given: Condition, kept: list | None) -> list[Tensor]:
 
 @pytest.fixture
 def behind(host, monkeypatch) -> list[int]:
-    """How many tokens stand behind the video, evaluation by evaluation."""
+    """Numbers of tokens that stand behind the video, evaluation by evaluation."""
     found, through = [], host.dit.through
 
     def listen(*given, tail=None, **more):

@@ -169,7 +169,7 @@ def test_rows_have_sources_of_their_own(host):
 
 
 class Unknown(Rider):
-    """Of no registered kind."""
+    """Rider of no registered kind."""
 
 
 def test_riders_act_in_the_order_of_their_kinds_and_strangers_are_refused(host):

@@ -18,7 +18,7 @@ LATENT = torch.randn(1, 16, 3, 8, 8, generator=torch.Generator().manual_seed(7))
 
 @pytest.fixture(autouse=True)
 def alone():
-    """What other tests find registered is as it was."""
+    """Registries are for other tests as they were."""
     with sixth.left_as_it_was(recipes.RECIPES, plain._kinds):
         yield
 

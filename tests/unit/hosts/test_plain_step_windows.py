@@ -23,7 +23,7 @@ def host() -> Host:
 
 
 def level(share: float, shift: float) -> Tensor:
-    """Of Wan's schedule: time t runs from 1 to 0, and shift s makes s t / (1 + (s - 1) t) of it."""
+    """Share of Wan's schedule: time t runs from 1 to 0, and shift s makes s t / (1 + (s - 1) t) of it."""
     time = 1 - share
     return torch.tensor(shift * time / (1 + (shift - 1) * time))
 

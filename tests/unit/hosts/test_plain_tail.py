@@ -1,4 +1,4 @@
-"""What several riders put behind the video and behind the text, joined: bit for bit against loops over streams and cells."""
+"""Streams that several riders put behind the video and behind the text, joined: bit for bit against loops over streams and cells."""
 
 from dataclasses import replace
 from itertools import product
@@ -105,7 +105,7 @@ def test_tokens_of_two_riders_behind_the_text_keep_what_is_theirs(weighed):
 
 
 def test_rows_see_their_own_of_the_references_that_act_now():
-    """Of two references one acts late: before, its columns are nobody's."""
+    """References of which one acts late: before, its columns are nobody's."""
     host = Host(16, GRID, torch.float64, torch.float64, torch.device("cpu"))
     latents, seen = (
         host.latent(11, 2, 2),
@@ -175,7 +175,7 @@ def mood():
 
 
 def test_a_source_finds_its_semantic_tokens_before_those_of_a_rider_behind_it(mood):
-    """The same, in whichever order the two stand in the sequence: attention has no order but positions."""
+    """Results are the same in whichever order the two stand in the sequence: attention has no order but positions."""
     host = Host(16, GRID, torch.float32, torch.float64, torch.device("cpu"))
     source = SourceRider(host.latent(20), sama(), host.semantic)
     texts = {"positive": Text(host.put(drawn(1, 5, 32, seed=2)))}

@@ -80,7 +80,7 @@ def test_links_of_its_pages_lead_somewhere(archive):
 
 
 def headings(page: Path) -> list[str]:
-    """As GitHub names them."""
+    """Anchors as GitHub names them."""
     lines = [
         line.lstrip("# ").lower() for line in page.read_text("utf-8").splitlines() if line.startswith("#")
     ]

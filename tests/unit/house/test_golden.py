@@ -1,4 +1,4 @@
-"""What `make golden` says of two records: what is equal, what moved by how much, what is allowed."""
+"""Verdict of `make golden` on two records: what is equal, what moved by how much, what is allowed."""
 
 import json
 import math
@@ -42,7 +42,7 @@ def records(tmp_path):
 
 
 def one_bit(tensor: torch.Tensor, index: int = 0) -> torch.Tensor:
-    """The same with the last bit of one value turned."""
+    """Tensor with the last bit of one value turned."""
     bits = {torch.float32: torch.int32, torch.bfloat16: torch.int16}[tensor.dtype]
     turned = tensor.clone()
     turned.view(bits)[index] ^= 1

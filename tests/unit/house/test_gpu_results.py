@@ -1,4 +1,4 @@
-"""What bench/gpu_run.py makes of its results: lines of results.csv, the table of tiles, docs/gpu.md."""
+"""Results of bench/gpu_run.py: lines of results.csv, the table of tiles, docs/gpu.md."""
 
 import re
 import shutil
@@ -60,7 +60,7 @@ def results(folder: Path, dry: bool = False, **changed) -> Path:
 
 @pytest.fixture
 def tree(tmp_path) -> Path:
-    """What keeping changes, copied."""
+    """Files that keeping changes, copied."""
     for name in (keep.TILES, "kernels/tiles.py", keep.RESULTS):
         (tmp_path / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / "tree" / name)

@@ -1,4 +1,4 @@
-"""What bench/gpu_run.py does around its measurements: going on after a kill, deadlines, keeping, the page. The measurements themselves
+"""Parts of bench/gpu_run.py around its measurements: going on after a kill, deadlines, keeping, the page. The measurements themselves
 run in its dry run (`make test`)."""
 
 import json
@@ -227,7 +227,7 @@ def test_a_command_out_of_time_ends_with_all_that_it_started(tmp_path, monkeypat
 
 
 def asked_of(monkeypatch, ours: float, other: float, attend=None, broken: bool = False) -> dict:
-    """What `compare` says where ours and another are this far off, on a device that measures nothing."""
+    """Verdict of `compare` where ours and another are this far off, on a device that measures nothing."""
     monkeypatch.setattr(speed, "error", lambda one, *_: ours if one is contenders.THIS else other)
     monkeypatch.setattr(contenders, "attention_over", lambda _: lambda q, k, v, bias: v)
     device = SimpleNamespace(

@@ -49,7 +49,7 @@ FUNCTION_LINES = 50
 
 
 def python_files() -> list[Path]:
-    """Every Python file of the pack, tests and benches included."""
+    """Python files of the pack, tests and benches included."""
     found = []
     for folder, names, files in os.walk(ROOT):
         names[:] = [
@@ -64,7 +64,7 @@ def relative(file: Path) -> str:
 
 
 def run_python(code: str, folder: Path) -> str:
-    """What a fresh interpreter prints, started in a folder that is not ours."""
+    """Output of a fresh interpreter, started in a folder that is not ours."""
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=patience.PROCESS
     )

@@ -1,4 +1,4 @@
-"""What earlier versions left, without ComfyUI: their workflows and graphs fit the nodes, the plain host reads
+"""Files of earlier versions, without ComfyUI: their workflows and graphs fit the nodes, the plain host reads
 their adapters and identities; and what a next version would leave is complete."""
 
 import json
@@ -58,7 +58,7 @@ def inputs_of(kind: str, given: dict[str, Any]) -> dict[str, tuple[str, dict]]:
 
 
 def wrong_values(values: list, labels: list[str], known: dict[str, tuple[str, dict]]) -> list:
-    """What is no value of the widget in its place, or has none. Behind a seed stands what happens to it."""
+    """Values that are none of the widget in its place, or has none. Behind a seed stands what happens to it."""
     wrong = []
     for label in labels:
         options, value = known[label][1], values.pop(0) if values else None
@@ -110,7 +110,7 @@ def test_a_kept_graph_gives_every_node_what_it_takes(kept, name):
 
 @pytest.mark.parametrize("kind", OURS)
 def test_the_next_version_would_keep_every_input_and_choice(kind):
-    """What is missing goes into tests/support/refvid_kept_graphs.py."""
+    """Missing ones go into tests/support/refvid_kept_graphs.py."""
     shipped = [json.loads(file.read_text("utf-8")) for file in (ROOT / "workflows/api").glob("*.json")]
     graphs = [*(build() for build in GRAPHS.values()), *shipped]
     uses = [one["inputs"] for graph in graphs for one in graph.values() if one["class_type"] == kind]
@@ -146,7 +146,7 @@ def test_a_kept_identity_is_who_it_was(kept):
 @every_version
 @pytest.mark.parametrize("name", [VIDEOMAKER, SLOT_ID, SAMA])
 def test_a_kept_lora_changes_the_weights_that_it_names(kept, name):
-    """By strength · alpha / rank · B A."""
+    """Product of strength · alpha / rank · B A."""
     stored = load_file(kept.files[name])
     lora = {key: value for key, value in stored.items() if key.startswith("diffusion_model.")}
     model, before = load_dit(kept.files[DIT])[0], load_dit(kept.files[DIT])[0].state_dict()

@@ -36,7 +36,7 @@ class Slot:
 
     @property
     def choices(self) -> list[str]:
-        """Of a combo; empty for a list of files, which differs from machine to machine."""
+        """Choices of a combo; empty for a list of files, which differs from machine to machine."""
         return self.options.get("choices", [])
 
 

@@ -54,7 +54,7 @@ def torchs(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Te
 
 
 def moved(groups: Groups, device: torch.device) -> Groups:
-    """On another device."""
+    """Groups on another device."""
     averaged = None
     if groups.averaged is not None:
         rows, places = groups.averaged

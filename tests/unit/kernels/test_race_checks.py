@@ -1,4 +1,4 @@
-"""What a race looks at: in calls of one head, of one query, of few references, and how it takes its times."""
+"""Checks of a race: in calls of one head, of one query, of few references, and how it takes its times."""
 
 import math
 
@@ -54,7 +54,7 @@ def test_a_part_of_one_query_is_checked():
 
 
 def test_a_whole_mask_meets_no_tensor_of_another_device():
-    """As `eager` takes it, which may be asked for by name."""
+    """Mask as `eager` takes it, which may be asked for by name."""
     with pretended() as device:
         queries = tuple(rows.to(device) for rows in ALONE.queries)
         there = Groups(ALONE.keys, queries, ALONE.order.to(device), ALONE.video)

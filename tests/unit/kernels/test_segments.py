@@ -1,4 +1,4 @@
-"""Who sees whom as segments and blocks, against whole tables of queries by keys."""
+"""Visibility as segments and blocks, against whole tables of queries by keys."""
 
 import math
 import sys

@@ -62,7 +62,7 @@ def test_the_other_pictures_of_a_camera_are_no_animation(tmp_path, caplog):
 
 
 def test_what_pillow_knows_besides_is_refused(tmp_path):
-    """Of what Pillow knows, what is not among FORMATS is refused."""
+    """Formats that Pillow knows and that are not among FORMATS are refused."""
     for ending in ("ico", "pcx", "tga"):
         Image.fromarray(FRAMES[0]).save(tmp_path / f"x.{ending}")
         with pytest.raises(ValueError, match="is not a picture"):

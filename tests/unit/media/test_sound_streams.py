@@ -1,4 +1,4 @@
-"""Which streams of sound a film gets: rates, channels, copied or encoded, beside a picture that begins later or earlier."""
+"""Streams of sound that a film gets: rates, channels, copied or encoded, beside a picture that begins later or earlier."""
 
 import logging
 from fractions import Fraction
@@ -22,7 +22,7 @@ def source(folder, codec, ending, **how):
 
 
 def stream_for(rate: int, channels: int) -> dict:
-    """What the stream of AAC is asked to be for sound of this rate and so many channels."""
+    """Stream of AAC as it is asked to be for sound of this rate and so many channels."""
     asked = {}
 
     def add_stream(_encoder, **how):
