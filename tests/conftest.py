@@ -24,8 +24,8 @@ ON_CUDA = torch.cuda.is_available() and not DRY
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Properties are drawn alike each time. ComfyUI reads its options when first imported, and takes a GPU for
-    granted."""
+    """Properties are drawn alike each time. ComfyUI reads its options when first imported, and takes a GPU
+    for granted."""
     if ON_CUDA:  # beside versions that are not ours to choose warnings are shown, not raised
         config.addinivalue_line("filterwarnings", "default")
     if HAS_HYPOTHESIS:
@@ -54,8 +54,8 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
 
 
 def pytest_collection_finish() -> None:
-    """Modules stay to the end and are not looked through for garbage again and again, which takes a quarter of the
-    time where torch.compile traces."""
+    """Modules stay to the end and are not looked through for garbage again and again, which takes a quarter
+    of the time where torch.compile traces."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)

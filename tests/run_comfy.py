@@ -1,13 +1,13 @@
 """Run the tests marked `comfy` under ComfyUI's own interpreter, or say loudly why not.
 
 Instead of that:
---object-info FILE      start ComfyUI and write what it says about our nodes and the core nodes our workflows use;
-                        tests/data/object_info.json is made this way
---ui-workflows [FOLDER] start ComfyUI and build workflows/*.json from workflows/api with its own frontend; needs node,
-                        Chromium and playwright-core (tests/frontend/from_api.mjs)
+--object-info FILE      start ComfyUI and write what it says about our nodes and the core nodes that our
+                        workflows use; tests/data/object_info.json is made this way
+--ui-workflows [FOLDER] start ComfyUI and build workflows/*.json from workflows/api with its own frontend;
+                        needs node, Chromium and playwright-core (tests/frontend/from_api.mjs)
 --thumbnails [FOLDER]   run every workflow with the shipped model and write its picture for the template browser
---gpu                   run those that are marked `gpu` too, which are left out otherwise: on a CUDA device, or small on
-                        the CPU with REFVID_DRY=1
+--gpu                   run those that are marked `gpu` too, which are left out otherwise: on a CUDA device, or
+                        small on the CPU with REFVID_DRY=1
 A test file among the arguments is run alone; other arguments go to pytest.
 """
 
@@ -126,8 +126,8 @@ def _thumbnails(root: Path, target: Path) -> int:
 
 
 def _frames(server, graph):
-    """Picture of a workflow that makes a video: its one or two pictures, cut out, or the first picture of its video, then frames of what it makes, four
-    in all."""
+    """Picture of a workflow that makes a video: its one or two pictures, cut out, or the first picture of its
+    video, then frames of what it makes, four in all."""
     import numpy as np
     from PIL import Image
 

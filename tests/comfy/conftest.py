@@ -3,7 +3,8 @@
 import pytest
 import refvid_tiny as tiny
 
-# refvid_in_process imports ComfyUI, which may not happen before pytest_configure has said whether there is a GPU.
+# refvid_in_process imports ComfyUI, which may not happen before pytest_configure has said whether there is a
+# GPU.
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,5 @@
-"""Shipped files where ComfyUI looks for them, and the command inside the folder that the archive unpacks to. The
-archive in a real server and its browser: test_browser.py."""
+"""Shipped files where ComfyUI looks for them, and the command inside the folder that the archive unpacks to.
+The archive in a real server and its browser: test_browser.py."""
 
 import copy
 import logging

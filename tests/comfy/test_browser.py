@@ -1,5 +1,5 @@
-"""Workflows in ComfyUI's own frontend: built there from its API twin, dropped on the canvas, run with Run; and as
-templates of the registry's archive in an empty ComfyUI."""
+"""Workflows in ComfyUI's own frontend: built there from its API twin, dropped on the canvas, run with Run;
+and as templates of the registry's archive in an empty ComfyUI."""
 
 import json
 import os
@@ -86,7 +86,8 @@ def test_nothing_is_missing_or_marked_red(visits, name):
 
 @every_workflow
 def test_run_sends_the_graph_of_the_api_file(visits, name):
-    """Compares by title, because the canvas counts its nodes; widgets that the file leaves to their default may come on top."""
+    """Compares by title, because the canvas counts its nodes; widgets that the file leaves to their default
+    may come on top."""
     seen, prompt = visits[name], PROMPTS[name]
     titles = {key: node["_meta"]["title"] for key, node in prompt.items()}
     sent_titles = {key: node["_meta"]["title"] for key, node in seen["prompt"].items()}
@@ -146,7 +147,8 @@ def files(folder: Path) -> dict[str, tuple[int, int]]:
 
 @pytest.fixture(scope="module")
 def installed(browser, server, tmp_path_factory):
-    """A server with the unpacked archive and nothing else, and what tests/frontend/open_templates.mjs saw there."""
+    """A server with the unpacked archive and nothing else, and what tests/frontend/open_templates.mjs saw
+    there."""
     if reason := refvid_archive.missing():
         pytest.skip(f"NOT RUN, the archive was not installed: {reason}")
     root, base = find_comfyui(), tmp_path_factory.mktemp("empty")

@@ -1,4 +1,5 @@
-"""Controls and the attention of others: masks that would be lost, kinds of overrides, tensors in containers."""
+"""Controls and the attention of others: masks that would be lost, kinds of overrides, tensors in
+containers."""
 
 import functools
 import importlib.util
@@ -171,7 +172,8 @@ def test_whether_masks_act_is_asked_once_of_every_kind_of_override(monkeypatch):
 
 @pytest.mark.parametrize("chained", [False, True])
 def test_tensors_in_containers_reach_the_same_attention(chained):
-    """Newer cores hand Wan's attention containers that a kernel may take apart; another override may know them."""
+    """Newer cores hand Wan's attention containers that a kernel may take apart; another override may know
+    them."""
     core, taken = attention.core_attention, []
 
     def previous(kernel, *args, **kwargs):

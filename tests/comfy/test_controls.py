@@ -1,5 +1,5 @@
-"""Controls inside ComfyUI: neutral is untouched, and compilation, windows of frames and steps, areas, batches and other
-packs' attention keep them where they belong."""
+"""Controls inside ComfyUI: neutral is untouched, and compilation, windows of frames and steps, areas, batches
+and other packs' attention keep them where they belong."""
 
 from dataclasses import replace
 
@@ -141,8 +141,8 @@ def windowed(model, length: int):
 
 
 def test_context_windows_keep_frames_and_regions_at_their_absolute_places(t2v, vae):
-    """Six latent frames in windows of three with one in common: a reference on the last frames leaves alone what is
-    made by the first window only, bit for bit, in any region."""
+    """Six latent frames in windows of three with one in common: a reference on the last frames leaves alone
+    what is made by the first window only, bit for bit, in any region."""
     latent = empty_latent(frames=6)
     moving = torch.zeros(21, 64, 64)
     moving[17:, :, :32] = 1

@@ -1,5 +1,5 @@
-"""Workflows with the shipped model and adapters: `comfyui-files`, the workflow through a real server, and the same video from the command
-line's pipeline."""
+"""Workflows with the shipped model and adapters: `comfyui-files`, the workflow through a real server, and the
+same video from the command line's pipeline."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -32,7 +32,8 @@ Run = Callable[[str, str], np.ndarray]
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, server) -> Iterator[Run]:
-    """Pictures of a workflow, (F, H, W, 3) of bytes, by the node that gives its pictures: before an MP4's losses."""
+    """Pictures of a workflow, (F, H, W, 3) of bytes, by the node that gives its pictures: before an MP4's
+    losses."""
     base = tmp_path_factory.mktemp("ComfyUI")
     cli.main(["comfyui-files", "--dest", str(base)])
     root = find_comfyui()

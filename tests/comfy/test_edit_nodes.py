@@ -1,4 +1,5 @@
-"""Instruction Edit on a real server: a film in, a film out, and what is refused; editing adapters and quantised bases in process."""
+"""Instruction Edit on a real server: a film in, a film out, and what is refused; editing adapters and
+quantised bases in process."""
 
 import re
 

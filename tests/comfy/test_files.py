@@ -1,5 +1,5 @@
-"""Files that Load Wan Backbone takes and refuses: core loads what it finds and leaves the rest as memory was, so every
-key, shape and value is asked for before."""
+"""Files that Load Wan Backbone takes and refuses: core loads what it finds and leaves the rest as memory was,
+so every key, shape and value is asked for before."""
 
 import comfy.ldm.wan.vae
 import comfy.ldm.wan.vae2_2
@@ -176,7 +176,8 @@ def test_a_quantised_file_is_taken_and_asked_as_strictly(tmp_path):
 
 
 def test_layers_that_core_makes_empty_until_they_are_loaded_are_asked_for_too(tmp_path, monkeypatch):
-    """Under DynamicVRAM core's linear layers have no parameters at first, and zeros where a file lacks them."""
+    """Under DynamicVRAM core's linear layers have no parameters at first, and zeros where a file lacks
+    them."""
     monkeypatch.setattr(comfy.memory_management, "aimdo_enabled", True)
     whole = make_state("T2V")
     files.require_dit(str(written(tmp_path, whole)))

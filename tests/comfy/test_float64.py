@@ -1,4 +1,5 @@
-"""The attention layouts of SAMA and VideoMaker in float64, on both hosts, against forwards that know nothing of ours."""
+"""The attention layouts of SAMA and VideoMaker in float64, on both hosts, against forwards that know nothing
+of ours."""
 
 import copy
 
@@ -33,7 +34,8 @@ def at(sigma: float) -> Tensor:
 
 
 def test_sama_equals_its_released_forward(tmp_path):
-    """Source, semantic tokens and video in one sequence; what ComfyUI and the plain host say of video and semantic tokens."""
+    """Source, semantic tokens and video in one sequence; what ComfyUI and the plain host say of video and
+    semantic tokens."""
     editor, video = Editor.make(tmp_path), noisy()
     state = torch.randn(1, COUNT, FEATURES, generator=torch.Generator().manual_seed(8))
     joined = torch.cat([video, as_frames(state, tuple(video.shape))], dim=2)
@@ -67,8 +69,9 @@ def test_the_in_context_recipe_equals_that_forward_without_types_and_semantic_to
 
 
 def looped(sees: str, own: int, frames: int):
-    """Attention for core's forward on one frame more, its last `own` tokens a reference that reads everything, itself, or every frame in a
-    softmax of its own, of which it takes the mean; written as the sentence says it."""
+    """Attention for core's forward on one frame more, its last `own` tokens a reference that reads
+    everything, itself, or every frame in a softmax of its own, of which it takes the mean; written as the
+    sentence says it."""
 
     def read(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         return (query @ key.mT / query.shape[-1] ** 0.5).softmax(-1) @ value

@@ -1,4 +1,5 @@
-"""GGUF files, through the loader of ComfyUI-GGUF: what the pack puts on a model acts as on the weights the file stands for."""
+"""GGUF files, through the loader of ComfyUI-GGUF: what the pack puts on a model acts as on the weights the
+file stands for."""
 
 import importlib.util
 from dataclasses import replace

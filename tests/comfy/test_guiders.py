@@ -174,8 +174,8 @@ def test_a_combined_negative_is_refused_where_its_words_are_asked_for(applied):
 
 
 def test_cores_multigpu_work_units_take_the_passes_of_every_guider(applied):
-    """Two devices that are both the CPU, each with weights of its own: one pass or two go to each, and nothing changes but the
-    order of sums."""
+    """Two devices that are both the CPU, each with weights of its own: one pass or two go to each, and
+    nothing changes but the order of sums."""
     if not hasattr(comfy.samplers, "_calc_cond_batch_multigpu"):
         pytest.skip("this ComfyUI splits no passes over devices")
     cpu, calc, units = torch.device("cpu"), comfy.samplers.calc_cond_batch, []

@@ -1,4 +1,4 @@
-"""Model and conditioning that one node gives belong together: apart they are refused by name, or said where core's samplers run them."""
+"""Halves of what one node gives, model and conditioning: apart they are refused by name, or logged."""
 
 import json
 import logging
@@ -270,7 +270,7 @@ def test_a_batch_of_videos_is_legal(maker):
 
 
 def test_a_model_that_reads_all_our_conditioning_may_have_skipped_the_node_that_made_some_of_it(maker):
-    """References, given frames and a source need no more of a model than any of our nodes puts there: nothing is lost."""
+    """Needs of references, given frames and a source: no more of a model than any of our nodes puts there."""
     first = maker.references(maker.raw)
     both = maker.frames(first)
     for kind in GUIDERS:
@@ -294,7 +294,7 @@ def test_inspect_shows_nothing_of_a_model_that_would_leave_it_out(maker):
 
 
 def test_a_server_names_the_node_and_the_input_of_halves_that_are_apart(server):
-    """Both directions, and the second expert in Denoise Steps with core's guider; the right graph runs after them."""
+    """Both directions, and the second expert in Denoise Steps with core's guider; then the right graph."""
     core = {
         "core": node(
             "CFGGuider", model=["backbone", 0], positive=["apply", 2], negative=["apply", 3], cfg=2.0

@@ -1,4 +1,5 @@
-"""Slot-ID in ComfyUI: from pictures to a file and back on a real server, the LoRA by core's own loader, what is refused."""
+"""Slot-ID in ComfyUI: from pictures to a file and back on a real server, the LoRA by core's own loader, what
+is refused."""
 
 import json
 import shutil
@@ -137,7 +138,8 @@ def test_a_phrase_is_its_words_without_padding_and_closing_token():
 
 
 def graph(**apply) -> dict:
-    """The main graph without references: two pictures become a clip, the clip an identity, the identity a video."""
+    """The main graph without references: two pictures become a clip, the clip an identity, the identity a
+    video."""
     without = {key: value for key, value in MAIN.items() if key not in ("picture", "reference", "apply")}
     return edited(
         without,
@@ -239,8 +241,8 @@ def test_a_broken_or_dangerous_adapter_is_refused_unread(server, name, says):
 
 
 def test_on_an_fp8_base_lora_and_identity_act_as_on_its_weights_in_fp32(folder, loaded, people):
-    """Core's weight adapters put the LoRA on what fp8 stands for and round it to fp8 again: that rounding, 1 in 16 of each
-    patched weight, is all that may differ."""
+    """Core's weight adapters put the LoRA on what fp8 stands for and round it to fp8 again: that rounding, 1
+    in 16 of each patched weight, is all that may differ."""
     path = tiny.save_dit(folder, "whole.safetensors", tiny.config(), tiny.dit_state(tiny.config()))
     quantised = comfy.sd.load_diffusion_model(str(path), model_options={"dtype": torch.float8_e4m3fn})
     state = quantised.model.diffusion_model.state_dict()

@@ -62,7 +62,8 @@ def insides():
 
 @pytest.mark.parametrize(("kept", "file"), SAVED, ids=[f"{k.folder.name}-{file.stem}" for k, file in SAVED])
 def test_a_saved_conditioning_makes_the_same_latent(insides, kept, file):
-    """Stands in the place of the graph's own. That nobody is named is an empty list, which core's Save Conditioning leaves out."""
+    """Stands in the place of the graph's own. That nobody is named is an empty list, which core's Save
+    Conditioning leaves out."""
     graph, run, side = RUN_OF[file.stem]
     with looking_in(kept):
         latent = insides[kept.folder, graph].call(run, **{side: read_conditioning(file)})[0]["samples"]

@@ -66,7 +66,8 @@ def test_plans_that_make_no_sense_fail_by_name(server):
 
 
 def test_after_a_failure_finished_segments_are_kept_and_the_others_made(server):
-    """Two segments; the model of the second breaks. Each takes two steps, whose two passes run as one or as two evaluations."""
+    """Two segments; the model of the second breaks. Each takes two steps, whose two passes run as one or as
+    two evaluations."""
     broken, evaluated = (server.base / "input" / name for name in ("broken.txt", "evaluated.txt"))
     asked = edited(
         graph(), {"guider.model": ["breaks", 0]}, {"breaks": node("RefVidTestBreaks", model=["between", 0])}

@@ -1,8 +1,7 @@
 """Matrix of Wan variants by features of ComfyUI that references must live with: claims in every cell.
 
-A feature is a function of a case. It returns claims: what is said, what came out, what it is held against, and how.
-docs/compatibility.md is the table that comes out; the last test here holds it to the truth.
-"""
+A feature is a function of a case. It returns claims: what is said, what came out, what it is held against,
+and how. docs/compatibility.md is the table that comes out; the last test here holds it to the truth."""
 
 import functools
 import shutil
@@ -61,7 +60,8 @@ def references_act(case: Case) -> list[Claim]:
 
 
 def lora(case: Case) -> list[Claim]:
-    """Held against a file in which the LoRA is part of the weights: then it acts on all tokens or the results differ."""
+    """Held against a file in which the LoRA is part of the weights: then it acts on all tokens or the results
+    differ."""
     add, merged = case.low_rank("blocks.0.self_attn.k", "blocks.1.cross_attn.v", "blocks.1.ffn.0")
     before = case.apply(1.0, 0.5, model=add(case.model))
     out = case.apply(1.0, 0.5)
@@ -116,8 +116,9 @@ def chained(override: Callable, options: dict) -> dict:
 
 
 def attention_override(case: Case) -> list[Claim]:
-    """Global and set before ours, global and set after, and set in each block, inside ours and around it. Each is
-    called for all attention it would see without references, and sees our strengths only if it is behind ours."""
+    """Global and set before ours, global and set after, and set in each block, inside ours and around it.
+    Each is called for all attention it would see without references, and sees our strengths only if it is
+    behind ours."""
     calls: list[bool] = []
 
     def override(kernel, *args, **kwargs):
@@ -156,7 +157,8 @@ def attention_override(case: Case) -> list[Claim]:
 
 
 def captured(case: Case) -> list[Claim]:
-    """Captured whole, without code generation, which takes minutes; test_variants.py lets references come and go."""
+    """Captured whole, without code generation, which takes minutes; test_variants.py lets references come and
+    go."""
     torch._dynamo.reset()  # its limit of graphs counts those of other models of the same class
     out = case.apply(1.0, 0.5)
     model, eager = out.model.clone(), case.applied(out, steps=1)
@@ -176,7 +178,8 @@ def batch_of_two(case: Case) -> list[Claim]:
 
 
 def context_windows(case: Case) -> list[Claim]:
-    """Windows that do not overlap are videos of their own: each run alone with all references must come out equal."""
+    """Windows that do not overlap are videos of their own: each run alone with all references must come out
+    equal."""
     out, half = case.apply(1.0, 0.5), FRAMES // 2
     windowed = ContextWindowsManualNode.execute(
         out.model, half, 0, "batched", 1, False, "pyramid", 2, False, causal_window_fix=False
@@ -197,7 +200,8 @@ def context_windows(case: Case) -> list[Claim]:
 
 
 def combined(case: Case) -> list[Claim]:
-    """Core averages what it combines, so one step of the sampler, which is linear in it, is the average of two."""
+    """Core averages what it combines, so one step of the sampler, which is linear in it, is the average of
+    two."""
     one, two = case.apply(1.0), case.apply(1.0, 0.5)
     (positive,) = nodes.ConditioningCombine().combine(one.positive, two.positive)
 
@@ -264,7 +268,8 @@ SERVER = "KSampler and SamplerCustomAdvanced on a real server"
 
 
 def table() -> str:
-    """Table in which every cell is a test of this file or of test_matrix_server.py that must pass; the others say why there is none."""
+    """Table in which every cell is a test of this file or of test_matrix_server.py that must pass; the others
+    say why there is none."""
     rows = [(name, dict.fromkeys(SIZES, "passed")) for name in (*FEATURES, SERVER)]
     refused = {"Replaced frames": REFUSED, "A source video": NOT_EDITED}
     for name, cells in rows:

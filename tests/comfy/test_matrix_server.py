@@ -47,7 +47,8 @@ def around(variant: str) -> Graph:
 
 
 def branches(variant: str) -> Graph:
-    """Core's two samplers behind Apply References; KSampler with both references off; and without our node."""
+    """Core's two samplers behind Apply References; KSampler with both references off; and without our
+    node."""
     graph = around(variant)
     control = "control" in graph
     positive, negative = (["control", 0], ["control", 1]) if control else (["positive", 0], ["negative", 0])

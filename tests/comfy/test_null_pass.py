@@ -65,8 +65,8 @@ def keeping(monkeypatch):
 
 
 class Published(comfy.samplers.CFGGuider):
-    """Phantom's own guidance, on the three outputs of core's node, one evaluation of each: from zero latents and the negative prompt to
-    the references, and from there to the prompt."""
+    """Phantom's own guidance, on the three outputs of core's node, one evaluation of each: from zero latents
+    and the negative prompt to the references, and from there to the prompt."""
 
     def set(self, positive, references, nothing, image: float, prompt: float) -> "Published":
         self.inner_set_conds({"positive": positive, "references": references, "negative": nothing})

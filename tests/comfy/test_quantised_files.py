@@ -1,5 +1,5 @@
-"""Quantised model files: every format that core writes is taken, by its marks or its metadata; a scale that core would drop without an error
-is refused by name."""
+"""Quantised model files: every format that core writes is taken, by its marks or its metadata; a scale that
+core would drop without an error is refused by name."""
 
 import json
 

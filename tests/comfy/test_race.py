@@ -1,4 +1,5 @@
-"""`attention = auto` on a GPU, played on the CPU: Triton's place is taken by plain torch, the clock says who is fast."""
+"""`attention = auto` on a GPU, played on the CPU: Triton's place is taken by plain torch, the clock says who
+is fast."""
 
 import functools
 import json

@@ -53,7 +53,8 @@ def test_lossless_pictures_are_load_images_pixel_for_pixel(tmp_path, name):
     lossless()[name].save(tmp_path / name, **({"transparency": 3} if "cut" in name else {}))
     pictures, masks = loaded(tmp_path / name)
     found = media.read_picture(tmp_path / name, "x")
-    # Core has FFmpeg make floating numbers of 16 bits, of grey and of what is stored blue first, which is not exact.
+    # Core has FFmpeg make floating numbers of 16 bits, of grey and of what is stored blue first, which is not
+    # exact.
     within = 1.5 / 255 if "grey" in name or "bmp" in name else 1e-6
     assert (found[..., :3] - pictures[0]).abs().max() <= within
     if found.shape[-1] == 4:

@@ -291,7 +291,8 @@ def test_the_estimate_of_memory_grows_with_the_references(model, vae, positive, 
     out.model.add_wrapper_with_key("prepare_sampling", "watch", watch)
     sample(out.model, out.positive, out.negative, empty_latent(), steps=1)
     sample(out.model, positive, negative, empty_latent(), steps=1)
-    # Two references of 16 tokens, four cells each: as much area as 3 frames of 8 x 8 cells and 128 cells more.
+    # Two references of 16 tokens, four cells each: as much area as 3 frames of 8 x 8 cells and 128 cells
+    # more.
     assert math.prod(shapes[0][2:]) == pytest.approx(3 * 64 + 128) and shapes[1] == (1, 16, 3, 8, 8)
 
 

@@ -1,4 +1,5 @@
-"""The pack in a real ComfyUI server: how it loads, what it says about itself, and the main graph to its MP4."""
+"""The pack in a real ComfyUI server: how it loads, what it says about itself, and the main graph to its
+MP4."""
 
 import asyncio
 import inspect

@@ -1,5 +1,5 @@
-"""Inputs that a prompt may send to a real server: literals where links belong, values that no schema knows, names
-that dynamic inputs do not have, and files that are written anew under their names."""
+"""Inputs that a prompt may send to a real server: literals where links belong, values that no schema knows,
+names that dynamic inputs do not have, and files that are written anew under their names."""
 
 import json
 import shutil

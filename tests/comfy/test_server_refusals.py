@@ -1,4 +1,5 @@
-"""Bad input in a real server: refused at the edge, with a message that names it, and the next good graph runs."""
+"""Bad input in a real server: refused at the edge, with a message that names it, and the next good graph
+runs."""
 
 import json
 import re

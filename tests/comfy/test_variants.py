@@ -161,7 +161,8 @@ def test_context_windows_keep_the_references_in_every_window(t2v, vae):
 
 
 def test_a_compiled_model_equals_an_eager_one(t2v, vae):
-    """The graph is captured whole; code generation is left out, which takes minutes and changes nothing here."""
+    """The graph is captured whole; code generation is left out, which takes minutes and changes nothing
+    here."""
     out = apply(t2v, vae, [reference(0.5), make_reference(picture(4))])
     eager = run(out, steps=2)
     compiled = out.model.clone()

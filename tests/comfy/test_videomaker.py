@@ -49,7 +49,8 @@ def seen_by_the_model(out, guider=None) -> tuple[torch.Tensor, list[dict]]:
 
 @pytest.mark.parametrize(("recipe", "clean"), [("videomaker", True), ("videomaker_shared", False)])
 def test_it_is_cores_forward_on_one_frame_more_with_a_timestep_of_its_own(t2v, vae, recipe, clean):
-    """The reference as frame F of the latent, at timestep 0 or the video's; the video's frames of the result."""
+    """The reference as frame F of the latent, at timestep 0 or the video's; the video's frames of the
+    result."""
     _, calls = seen_by_the_model(applied(t2v, vae, recipe))
     module = t2v.model.diffusion_model
     for call in calls:
@@ -98,7 +99,8 @@ def _parts(out):
 
 
 def recalled(model, vae, recipe, monkeypatch, keep: bool, cfg: float = 4.0, **how):
-    """A run of a reference that reads only itself, and the tokens that every block was handed at each step."""
+    """A run of a reference that reads only itself, and the tokens that every block was handed at each
+    step."""
     seen = []
 
     def watch(args, extra):

@@ -1,4 +1,5 @@
-"""Fault, as the tables name it. Where code moves, `file` follows it; where it is written anew, `old` and `new`."""
+"""Fault, as the tables name it. Where code moves, `file` follows it; where it is written anew, `old` and
+`new`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +9,8 @@ TESTS = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True)
 class Fault:
-    """Text that is replaced in a file, what that breaks, and the tests in tests/unit that have to fail of it: by the
-    ends of their names, with or without a function."""
+    """Text that is replaced in a file, what that breaks, and the tests in tests/unit that have to fail of it:
+    by the ends of their names, with or without a function."""
 
     id: str
     breaks: str

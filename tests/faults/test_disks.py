@@ -1,4 +1,5 @@
-"""Full disks: what cannot be written is named, what was there before stays whole, and nothing half-written lies beside it."""
+"""Full disks: what cannot be written is named, what was there before stays whole, and nothing half-written
+lies beside it."""
 
 import itertools
 import tempfile

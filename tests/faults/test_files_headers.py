@@ -1,4 +1,5 @@
-"""Files that are no whole safetensors files are refused by every loader without ComfyUI, by name, in little time and memory."""
+"""Files that are no whole safetensors files are refused by every loader without ComfyUI, by name, in little
+time and memory."""
 
 import pytest
 from refvid_malice import BYTES, PLACES

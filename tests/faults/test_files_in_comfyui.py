@@ -1,4 +1,5 @@
-"""Broken files inside ComfyUI: its loaders refuse what those without ComfyUI refuse, and neither host reads what the other does not."""
+"""Broken files inside ComfyUI: its loaders refuse what those without ComfyUI refuse, and neither host reads
+what the other does not."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,5 @@
-"""Files with whole headers whose tensors, names, sizes or metadata are wrong are refused by every loader without ComfyUI, by name."""
+"""Files with whole headers whose tensors, names, sizes or metadata are wrong are refused by every loader
+without ComfyUI, by name."""
 
 import json
 

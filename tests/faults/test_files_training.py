@@ -1,5 +1,5 @@
-"""Broken files where training and long videos keep their own: states of runs are refused by name, what can be made again is made again, and
-what is no file of ours is never written over."""
+"""Broken files where training and long videos keep their own: states of runs are refused by name, what can be
+made again is made again, and what is no file of ours is never written over."""
 
 import shutil
 from dataclasses import dataclass

@@ -1,4 +1,5 @@
-"""kill -9 in everything that trains, and in `refvid long`: what is done again makes bit for bit what nothing disturbed makes."""
+"""kill -9 in everything that trains, and in `refvid long`: what is done again makes bit for bit what nothing
+disturbed makes."""
 
 from collections.abc import Callable
 from pathlib import Path

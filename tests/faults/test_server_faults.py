@@ -1,5 +1,5 @@
-"""Runs that are interrupted, or break for want of memory, at any step of any workflow: afterwards the same prompt makes
-the same, bit for bit."""
+"""Runs that are interrupted, or break for want of memory, at any step of any workflow: afterwards the same
+prompt makes the same, bit for bit."""
 
 import json
 from contextlib import contextmanager

@@ -1,5 +1,5 @@
-"""Shipped workflows, mutated: whatever comes, no error that nobody meant leaves our nodes, and the server makes afterwards
-what it made before."""
+"""Shipped workflows, mutated: whatever comes, no error that nobody meant leaves our nodes, and the server
+makes afterwards what it made before."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""Names that people and programs give to Save Identity: a file in the output folder, or a refusal that says why."""
+"""Names that people and programs give to Save Identity: a file in the output folder, or a refusal that says
+why."""
 
 import os
 import shutil

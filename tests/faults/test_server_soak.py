@@ -27,7 +27,8 @@ def resident(server: Client) -> float:
 
 
 def turns() -> tuple[Graph, Graph]:
-    """Two references, one after the other, on the model that stays loaded; all that follows runs anew each time."""
+    """Two references, one after the other, on the model that stays loaded; all that follows runs anew each
+    time."""
     again = {"again": node("RefVidTestAgain", value=["picture", 0])}
     graph = edited(MAIN, {"reference.image": ["again", 0]}, again)
     graph = cut(watched(digested(short(graph, steps=1))), "digest_decode")

@@ -1,4 +1,5 @@
-"""The kernel under autocast: on CUDA that makes normalised queries and keys fp32 and leaves values in halves."""
+"""The kernel under autocast: on CUDA that makes normalised queries and keys fp32 and leaves values in
+halves."""
 
 import pytest
 import torch

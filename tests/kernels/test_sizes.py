@@ -30,7 +30,8 @@ NAMES = ("out", "query", "key", "value", "bias")
 @pytest.mark.parametrize("dtype", [torch.float16] if DRY else list(CAPS), ids=str)
 @pytest.mark.parametrize("size", [64] if DRY else [64, 128])
 def test_long_sequences_are_as_exact_as_short_ones_and_as_torchs_own(dtype, size):
-    """Groups of what a video sees and what its references see, an identity's worth of weights on some keys."""
+    """Groups of what a video sees and what its references see, an identity's worth of weights on some
+    keys."""
     values, seen = values_of(dtype, QUERIES, KEYS, size), segments(QUERIES, KEYS, blind=False)
     bias, weight = drawn(1, KEYS, seed=3).requires_grad_(), drawn(*values[0].shape, seed=4).double()
     right = truth(seen, values, bias, weight)

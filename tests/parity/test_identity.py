@@ -1,4 +1,5 @@
-"""Slot-ID on both hosts: the same identity from the same clip, and the same numbers from it, alone and beside references."""
+"""Slot-ID on both hosts: the same identity from the same clip, and the same numbers from it, alone and beside
+references."""
 
 import pytest
 import refvid_in_process as run

@@ -1,4 +1,5 @@
-"""TI2V-5B's layout on both hosts: 48 channels, cells of 16 pixels, a clock for each frame; the same files, the same numbers."""
+"""TI2V-5B's layout on both hosts: 48 channels, cells of 16 pixels, a clock for each frame; the same files,
+the same numbers."""
 
 from pathlib import Path
 
@@ -152,8 +153,8 @@ def test_given_frames_beside_references_agree(twin, clock, indices, guidance):
 
 
 def test_a_first_frame_with_its_own_clock_is_what_cores_own_node_makes_of_it(twin):
-    """`Wan22ImageToVideoLatent`, and core's forward with a timestep for each frame, with a reference behind the video; frames
-    that are not sampled keep core's own numbers."""
+    """`Wan22ImageToVideoLatent`, and core's forward with a timestep for each frame, with a reference behind
+    the video; frames that are not sampled keep core's own numbers."""
     first = run.picture(40, HEIGHT, WIDTH)
     latent = Wan22ImageToVideoLatent.execute(twin.comfy_vae, WIDTH, HEIGHT, PICTURES, 1, first[None]).result[
         0
@@ -246,7 +247,8 @@ def test_a_request_becomes_the_video_that_comfyui_makes(twin, clip):
 
 @pytest.mark.slow
 def test_a_block_of_the_published_width_agrees(tmp_path):
-    """3072 wide in 24 heads, by its shapes alone, read from text states 4096 wide; a reference, and a clock for each frame."""
+    """3072 wide in 24 heads, by its shapes alone, read from text states 4096 wide; a reference, and a clock
+    for each frame."""
     sizes, path = DiTConfig(3072, 14336, 24, 1, 48, 48, 4096), tmp_path / "dit.safetensors"
     save_model(tiny.dit_state(sizes), path, dtype=torch.float32)
     patcher, dit = run.load_model(path), load_dit(path)[0]

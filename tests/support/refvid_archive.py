@@ -1,7 +1,7 @@
 """The archive that ComfyUI's registry makes of this pack, by the packer that makes it: comfy-cli, from PyPI.
 
-`make test` puts comfy-cli into build/, and what it imports into .venv, whatever interpreter the tests run under.
-"""
+`make test` puts comfy-cli into build/, and what it imports into .venv, whatever interpreter the tests run
+under."""
 
 import os
 import subprocess

@@ -1,4 +1,5 @@
-"""A ComfyUI base folder for tests: the tiny model under the demo's names, pictures, and files that must be refused."""
+"""A ComfyUI base folder for tests: the tiny model under the demo's names, pictures, and files that must be
+refused."""
 
 import json
 import shutil

@@ -42,7 +42,8 @@ class Failure:
 
 @dataclass
 class Client:
-    """A ComfyUI at `url` whose inputs and outputs lie in `base`, with the pack in `folder` of its custom nodes."""
+    """A ComfyUI at `url` whose inputs and outputs lie in `base`, with the pack in `folder` of its custom
+    nodes."""
 
     url: str
     base: Path
@@ -119,7 +120,8 @@ class Client:
         ]
 
     def refusals(self, graph: Graph) -> dict[str, list[tuple[str | None, str]]]:
-        """Queue a graph that must be refused with HTTP 400; -> (input, details) of the errors of every node."""
+        """Queue a graph that must be refused with HTTP 400; -> (input, details) of the errors of every
+        node."""
         status, answer = self.post("/prompt", {"prompt": graph})
         assert status == 400, answer
         return {
@@ -137,7 +139,8 @@ def failure(entry: dict[str, Any]) -> Failure | None:
 
 
 def edited(graph: Graph, inputs: dict[str, Any], nodes: Graph | None = None) -> Graph:
-    """A copy with other inputs, {"node.input": value}, None takes one away; and with more nodes, or others."""
+    """A copy with other inputs, {"node.input": value}, None takes one away; and with more nodes, or
+    others."""
     graph = {**copy.deepcopy(graph), **copy.deepcopy(nodes or {})}
     for place, value in inputs.items():
         node, _, name = place.partition(".")

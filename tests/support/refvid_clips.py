@@ -1,4 +1,5 @@
-"""A small folder of clips as any model might have made them: blocks of two colours that cross plain grounds."""
+"""A small folder of clips as any model might have made them: blocks of two colours that cross plain
+grounds."""
 
 import json
 from pathlib import Path
@@ -18,7 +19,8 @@ SIZE, FRAMES = 64, 5
 
 
 def subject_mask(subject: int, left: int = 8, frames: int = FRAMES, step: int = 6) -> Tensor:
-    """(frames, 64, 64): a block, of another height for every subject, that goes right by `step` pixels a frame."""
+    """(frames, 64, 64): a block, of another height for every subject, that goes right by `step` pixels a
+    frame."""
     mask = torch.zeros(frames, SIZE, SIZE)
     for frame in range(frames):
         mask[frame, 16 : 30 + 8 * subject, left + step * frame : left + step * frame + 20] = 1
@@ -39,8 +41,8 @@ def picture(subject: int) -> Tensor:
 
 
 def write_folder(folder: Path) -> Path:
-    """Three references; for each a clip with it (the first on the reference's own ground), with another's subject, and
-    without one, with seeds and masks."""
+    """Three references; for each a clip with it (the first on the reference's own ground), with another's
+    subject, and without one, with seeds and masks."""
     rows = []
     for index in range(len(SUBJECTS)):
         ground = (index + 1) % len(GROUNDS)

@@ -37,7 +37,8 @@ def comfy_python(root: Path) -> Path:
 
 
 def comfy_environment(*import_path: Path) -> dict[str, str]:
-    """For a process under ComfyUI's interpreter: these folders on its import path, one thread, no safe-path mode."""
+    """For a process under ComfyUI's interpreter: these folders on its import path, one thread, no safe-path
+    mode."""
     folders = [*import_path, Path(__file__).parent / "refvid_cpu_torch"]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONSAFEPATH"}
     return {"OMP_NUM_THREADS": "1", **environment, "PYTHONPATH": os.pathsep.join(map(str, folders))}

@@ -34,8 +34,8 @@ class Compiled:
 def compile_for(
     target: int | str, kernel, dtype: torch.dtype, constants: dict, warps: int, stages: int
 ) -> Compiled:
-    """`kernel` for compute capability `target` or an AMD architecture by name, as it is launched: pointers and strides
-    divisible by 16."""
+    """`kernel` for compute capability `target` or an AMD architecture by name, as it is launched: pointers
+    and strides divisible by 16."""
     names = kernel.arg_names
     signature = {name: "constexpr" if name in constants else _type_of(name, dtype) for name in names}
     aligned = [n for n in names if signature[n].startswith("*") or (len(n) == 2 and signature[n] == "i32")]

@@ -1,4 +1,5 @@
-"""Disks that are full: files that end after so many bytes, from the start or from the n-th file that is written on."""
+"""Disks that are full: files that end after so many bytes, from the start or from the n-th file that is
+written on."""
 
 import os
 import resource
@@ -37,8 +38,8 @@ def writes(work: Callable[[], object]) -> int:
 
 
 def filled(work: Callable[[], object], at: int) -> tuple[int, str]:
-    """Run in a process whose disk is full from the file of this number on, counted from 0. -> its exit code, as of the command line, and
-    the last line it says."""
+    """Run in a process whose disk is full from the file of this number on, counted from 0. -> its exit code,
+    as of the command line, and the last line it says."""
     reading, writing = os.pipe()
     child = os.fork()
     if not child:

@@ -72,8 +72,9 @@ class RefVidTestAgain:
 
 
 class RefVidTestFault:
-    """A model whose n-th evaluation goes wrong as input/fault.json says: {"at": n, "kind": ..., "block": index of the
-    block inside which, or null for the whole model}; input/reached.txt is written then. Always made anew, so that what follows it runs anew too."""
+    """A model whose n-th evaluation goes wrong as input/fault.json says: {"at": n, "kind": ..., "block":
+    index of the block inside which, or null for the whole model}; input/reached.txt is written then. Always
+    made anew, so that what follows it runs anew too."""
 
     RETURN_TYPES = ("MODEL",)
     FUNCTION = "watch"

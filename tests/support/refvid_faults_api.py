@@ -1,5 +1,5 @@
-"""Prompts for the tests of faults: the shipped workflows made short, every node of ours in its place, and what a run
-says about errors that nobody meant."""
+"""Prompts for the tests of faults: the shipped workflows made short, every node of ours in its place, and
+what a run says about errors that nobody meant."""
 
 import copy
 import json
@@ -57,8 +57,8 @@ def short(graph: Graph, steps: int = 2) -> Graph:
 
 
 def digested(graph: Graph) -> Graph:
-    """Graph with digests instead of files: of every latent that is decoded, of every video's pictures and of every
-    number."""
+    """Graph with digests instead of files: of every latent that is decoded, of every video's pictures and of
+    every number."""
     kept = {name: one for name, one in graph.items() if one["class_type"] not in ("SaveVideo", "CreateVideo")}
     for name, one in graph.items():
         for label in ("samples", "images"):
@@ -79,8 +79,8 @@ def errors(entry: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def unmeant(entry: dict[str, Any], folder: str) -> list[str]:
-    """The errors of a run that nobody meant: in a node of ours all but a ValueError that the pack itself raised, in others a
-    bare one that came through the pack."""
+    """The errors of a run that nobody meant: in a node of ours all but a ValueError that the pack itself
+    raised, in others a bare one that came through the pack."""
     return [
         f"{said['node_type']} {said['node_id']}: {said['exception_type']}: {said['exception_message']}"
         + "".join(said["traceback"][-2:])
@@ -99,7 +99,8 @@ def _meant(said: dict[str, Any], folder: str) -> bool:
 
 
 def watched(graph: Graph) -> Graph:
-    """Graph with a node behind every model that is loaded, where a run can be made to go wrong, and begins anew."""
+    """Graph with a node behind every model that is loaded, where a run can be made to go wrong, and begins
+    anew."""
     graph = copy.deepcopy(graph)
     for name in [name for name, one in graph.items() if one["class_type"] == "RefVidLoadBackbone"]:
         for one in graph.values():

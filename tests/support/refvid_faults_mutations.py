@@ -1,5 +1,5 @@
-"""Shipped workflows, mutated: what a client may send that nobody meant. The same seed gives the same prompt, and no
-prompt asks for long work."""
+"""Shipped workflows, mutated: what a client may send that nobody meant. The same seed gives the same prompt,
+and no prompt asks for long work."""
 
 import copy
 import json

@@ -44,8 +44,9 @@ def write(
     hole: Fraction = Fraction(0),
     **how: Any,
 ) -> Path:
-    """frames (F, H, W, 3 or 4) as a film; `times` of a variable rate, in seconds; `sound`: an encoder and mono samples, `late` seconds
-    after the picture, with a `hole` of so many seconds in its middle; how: of the container (format, options)."""
+    """frames (F, H, W, 3 or 4) as a film; `times` of a variable rate, in seconds; `sound`: an encoder and
+    mono samples, `late` seconds after the picture, with a `hole` of so many seconds in its middle; how: of
+    the container (format, options)."""
     with av.open(str(path), "w", **how) as film:
         stream = film.add_stream(codec, rate=rate)
         stream.height, stream.width = frames.shape[1:3]
@@ -85,7 +86,8 @@ def _sound(film: Any, codec: str, samples: np.ndarray, late: Fraction, hole: Fra
 
 
 def heard(path: Path, rate: int = SOUND_RATE) -> np.ndarray:
-    """A film's sound from its first picture on, mono at `rate`: samples before it are left out, a gap is silence."""
+    """A film's sound from its first picture on, mono at `rate`: samples before it are left out, a gap is
+    silence."""
     with av.open(str(path)) as film:
         first = next(film.decode(video=0))
         begins = first.pts * first.time_base
@@ -103,7 +105,8 @@ def heard(path: Path, rate: int = SOUND_RATE) -> np.ndarray:
 
 
 def delay(found: np.ndarray, wanted: np.ndarray) -> tuple[int, float]:
-    """Delay in samples by which `found` comes after `wanted`, and how alike the two are there: 1 is the same but for a factor."""
+    """Delay in samples by which `found` comes after `wanted`, and how alike the two are there: 1 is the same
+    but for a factor."""
     size = 1 << (len(found) + len(wanted)).bit_length()
     product = np.fft.irfft(np.fft.rfft(found, size) * np.fft.rfft(wanted, size).conj(), size)
     shift = int(product.argmax())

@@ -1,5 +1,6 @@
-"""A backbone that is no Wan: tokens of one latent cell, latent frames of three pictures, six channels of four pixels, a clock
-that runs to 100, heads split 2 : 7 : 7. Small, of random weights, in float64; and a VAE for its latents."""
+"""A backbone that is no Wan: tokens of one latent cell, latent frames of three pictures, six channels of four
+pixels, a clock that runs to 100, heads split 2 : 7 : 7. Small, of random weights, in float64; and a VAE for
+its latents."""
 
 import torch
 import torch.nn.functional as F
@@ -86,7 +87,8 @@ def turned(features: Tensor, angles: Tensor) -> Tensor:
 
 
 class ForeignVAE:
-    """Means over a cell's pixels and a latent frame's pictures, of the three colours and of their negatives."""
+    """Means over a cell's pixels and a latent frame's pictures, of the three colours and of their
+    negatives."""
 
     geometry, dtype, device = FOREIGN, torch.float64, torch.device("cpu")
 

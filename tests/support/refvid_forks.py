@@ -6,6 +6,7 @@ import torch
 
 
 def settle() -> None:
-    """To be called first in a fork: it has none of its parent's threads, and what needs them would wait for ever."""
+    """To be called first in a fork: it has none of its parent's threads, and what needs them would wait for
+    ever."""
     torch.set_num_threads(1)
     gc.freeze()  # scalers of the parent's films would end their threads when they are collected

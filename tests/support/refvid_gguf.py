@@ -21,7 +21,8 @@ def find_pack() -> Path | None:
 
 
 def write(path: Path, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A Wan in Q8_0, its blocks' matrices quantised, the rest in fp32. -> what the file stands for, in fp32."""
+    """A Wan in Q8_0, its blocks' matrices quantised, the rest in fp32. -> what the file stands for, in
+    fp32."""
     import gguf
 
     kind = gguf.GGMLQuantizationType.Q8_0

@@ -44,8 +44,8 @@ def values_of(
 
 
 def segments(queries: int, keys: int, seed: int = 0, blind: bool = True) -> Segments:
-    """Groups in order, so that blocks are seen whole, in part and not at all; blind: with keys that nobody sees and
-    queries that see nothing."""
+    """Groups in order, so that blocks are seen whole, in part and not at all; blind: with keys that nobody
+    sees and queries that see nothing."""
     generator = torch.Generator().manual_seed(seed)
     of = torch.randint(-1 if blind else 0, 4, (2, keys), generator=generator, dtype=torch.int32)
     sees = torch.randint(0 if blind else 1, 16, (2, queries), generator=generator, dtype=torch.int32)

@@ -79,8 +79,8 @@ def sample(
 
 
 def velocity_at(model, positive, negative, latent: Tensor, sigma: float, frames: int | None = None) -> Tensor:
-    """The velocity that the model says for the positive condition of this latent (1, C, F, h, w) at this noise level,
-    called as ComfyUI's sampler calls it; the video has so many of its frames."""
+    """The velocity that the model says for the positive condition of this latent (1, C, F, h, w) at this
+    noise level, called as ComfyUI's sampler calls it; the video has so many of its frames."""
     patcher, seen = model.clone(), []
 
     def instead(executor, x, timestep, *args, **kwargs):
@@ -98,8 +98,9 @@ def velocity_at(model, positive, negative, latent: Tensor, sigma: float, frames:
 
 @contextmanager
 def in_float64(model, *beside: torch.nn.Module) -> Iterator[list[Tensor]]:
-    """ComfyUI's model, and modules beside it, in float64 for as long as this lasts; what the model gives is added to the list. Rotations and
-    the embedding of patches stay in float32, as core has them in every type, and so does the result behind the model."""
+    """ComfyUI's model, and modules beside it, in float64 for as long as this lasts; what the model gives is
+    added to the list. Rotations and the embedding of patches stay in float32, as core has them in every type,
+    and so does the result behind the model."""
     inside, module = model.model, model.model.diffusion_model
     before, made = (inside.manual_cast_dtype, comfy.model_management.in_training), []
     for one in (module, *beside):

@@ -1,4 +1,5 @@
-"""Processes that are killed at any moment at which a file changes its name or goes, and what is in their folders afterwards."""
+"""Processes that are killed at any moment at which a file changes its name or goes, and what is in their
+folders afterwards."""
 
 import itertools
 import os
@@ -20,7 +21,8 @@ EVENTS = ("replace", "unlink", "rmdir")  # methods of a Path that change a folde
 
 @contextmanager
 def counted(at: int | None = None) -> Iterator[list[str]]:
-    """Changes of folders, noted; at the moment of this number the process is killed: even ones are before an event, odd ones after it."""
+    """Changes of folders, noted; at the moment of this number the process is killed: even ones are before an
+    event, odd ones after it."""
     seen: list[str] = []
 
     def watched(name: str):
@@ -71,8 +73,8 @@ def killed(work: Work, at: int | None, log: Path) -> bool:
 
 
 def killed_again_and_again(work: Work, log: Path, most: int = 1000) -> int:
-    """Run in one process after the other, each killed at one of the first changes that it makes to a folder, later ones a little later,
-    until one ends. -> how many were killed."""
+    """Run in one process after the other, each killed at one of the first changes that it makes to a folder,
+    later ones a little later, until one ends. -> how many were killed."""
     return next(number for number in range(most) if not killed(work, number % (FIRST + number // 2), log))
 
 

@@ -1,8 +1,8 @@
-"""Files that are no whole safetensors files, a name for each: places and bytes that every loader has to refuse, whatever it reads.
+"""Files that are no whole safetensors files, a name for each: places and bytes that every loader has to
+refuse, whatever it reads.
 
-A way to break a file is a function of a whole file and of the path where the broken one is made; it returns what a refusal has to name
-beside the file, or None.
-"""
+A way to break a file is a function of a whole file and of the path where the broken one is made; it returns
+what a refusal has to name beside the file, or None."""
 
 import json
 import os

@@ -1,4 +1,5 @@
-"""Headers that say what no tensor can be, a name for each: before the data of a whole file, refused by every loader."""
+"""Headers that say what no tensor can be, a name for each: before the data of a whole file, refused by every
+loader."""
 
 import json
 from collections.abc import Callable
@@ -66,7 +67,8 @@ def also(name: str, value: object = None, text: str | None = None) -> Malice:
 
 
 def offsets(change: Callable[[int, int, int], object], named: bool = True) -> Malice:
-    """data_offsets of the first tensor in place of (begin, end, size of the data). Not named where another tensor is found at fault."""
+    """data_offsets of the first tensor in place of (begin, end, size of the data). Not named where another
+    tensor is found at fault."""
 
     def make(whole: Path, where: Path) -> str | None:
         header, data = unpacked(whole)

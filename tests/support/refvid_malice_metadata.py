@@ -1,4 +1,5 @@
-"""Whole tensors under metadata that no loader may take: records with fields of any type, sign and size, kinds and versions of others."""
+"""Whole tensors under metadata that no loader may take: records with fields of any type, sign and size, kinds
+and versions of others."""
 
 import json
 from collections.abc import Mapping
@@ -39,7 +40,8 @@ def telling(key: str, text: str | None, says: str | None = None) -> Malice:
 def record(
     key: str, fields: Mapping[str, Any], needed: tuple[str, ...] = (), floats: tuple[str, ...] = ()
 ) -> Corpus:
-    """Ways in which a record can be no record of these fields, of which some are needed and some may be no whole numbers."""
+    """Ways in which a record can be no record of these fields, of which some are needed and some may be no
+    whole numbers."""
     corpus = {
         f"{key} that is {name}": telling(key, text, "" if name == "a million commas" else None)
         for name, text in RECORDS.items()

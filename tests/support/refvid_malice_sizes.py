@@ -1,4 +1,5 @@
-"""Files that say enormous sizes, each of which fits the file that says it: zeros that take no place on the disk, and names alone."""
+"""Files that say enormous sizes, each of which fits the file that says it: zeros that take no place on the
+disk, and names alone."""
 
 from pathlib import Path
 

@@ -1,4 +1,5 @@
-"""Whole headers before tensors that no loader may take: values, types, shapes and names, a way to break each key of a file."""
+"""Whole headers before tensors that no loader may take: values, types, shapes and names, a way to break each
+key of a file."""
 
 import math
 import os
@@ -24,7 +25,8 @@ ENDS = (".lora_A.weight", ".lora_B.weight", ".alpha")
 
 
 def named(key: str) -> str:
-    """Name of a key that a refusal has to say: without the prefixes that loaders take off; of a part of a LoRA the layer."""
+    """Name of a key that a refusal has to say: without the prefixes that loaders take off; of a part of a
+    LoRA the layer."""
     for prefix in PREFIXES:
         key = key.removeprefix(prefix)
     for end in ENDS:
@@ -33,7 +35,8 @@ def named(key: str) -> str:
 
 
 def changed(change: Callable[[State], str | None]) -> Malice:
-    """The tensors of a file with a change in place, its metadata as it was; -> what the change says is at fault."""
+    """The tensors of a file with a change in place, its metadata as it was; -> what the change says is at
+    fault."""
 
     def make(whole: Path, where: Path) -> str | None:
         state = load_file(whole)
@@ -76,7 +79,8 @@ def without(key: str) -> Malice:
 
 
 def shaped(key: str, shape: Callable[[Tensor], Tensor]) -> Malice:
-    """A tensor of another shape. Where sizes are read from it, another tensor is found at fault, so none is named."""
+    """A tensor of another shape. Where sizes are read from it, another tensor is found at fault, so none is
+    named."""
 
     def change(state: State) -> None:
         state[key] = shape(state[key]).contiguous()
@@ -101,7 +105,8 @@ def besides(name: str, value: Tensor, says: str | None = None) -> Malice:
 
 
 def sparse(shapes: dict[str, list[int]], dtype: str = "F32", only: bool = False) -> Malice:
-    """Tensors of so many zeros, at the end of the file, that take no place on the disk; alone, or in place of those of their names."""
+    """Tensors of so many zeros, at the end of the file, that take no place on the disk; alone, or in place of
+    those of their names."""
 
     def make(whole: Path, where: Path) -> str | None:
         header, data = unpacked(whole)
@@ -140,7 +145,8 @@ SIZED = ("anchors", "slots", "preview", "shared.weight")  # a row more of them i
 
 
 def broken_tensors(whole: Path) -> Corpus:
-    """Ways to break a tensor of a file, for every key. A LoRA's alpha may be missing, and of any type that has an order."""
+    """Ways to break a tensor of a file, for every key. A LoRA's alpha may be missing, and of any type that
+    has an order."""
     state, corpus = load_file(whole), Corpus()
     for key, value in state.items():
         alpha = key.endswith(".alpha")
@@ -193,7 +199,8 @@ def broken_names(whole: Path) -> Corpus:
 
 
 def other_kinds(files: Mapping[str, Path], kind: str) -> Corpus:
-    """Whole files of the other kinds. A DiT with SAMA's modules is a DiT, and may lend its modules to an edit."""
+    """Whole files of the other kinds. A DiT with SAMA's modules is a DiT, and may lend its modules to an
+    edit."""
     others = {"dit": {"sama"}, "sama": {"dit"}, "editing": {"sama"}}.get(kind, set()) | {kind}
 
     def instead(other: Path) -> Malice:

@@ -1,5 +1,5 @@
-"""Claims of the matrix of variants: what is said, what came out, how it is held, against what. And those of controls,
-which are many."""
+"""Claims of the matrix of variants: what is said, what came out, how it is held, against what. And those of
+controls, which are many."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -66,7 +66,8 @@ def differs_at_all(got, wanted) -> bool:
 
 
 class Beside(Protocol):
-    """Feature that is given to a model and its conditioning, as the matrix looks at it: `apply` -> (model, *others), `sample` takes those."""
+    """Feature that is given to a model and its conditioning, as the matrix looks at it: `apply` -> (model,
+    *others), `sample` takes those."""
 
     case: Case
 

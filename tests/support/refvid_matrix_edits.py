@@ -1,5 +1,5 @@
-"""Claims of the matrix for a source video that is edited (SAMA): what it does on every variant that takes one, and with the features it
-lives beside."""
+"""Claims of the matrix for a source video that is edited (SAMA): what it does on every variant that takes
+one, and with the features it lives beside."""
 
 from dataclasses import dataclass
 
@@ -93,8 +93,8 @@ def _refusal(editing: Editing) -> str:
 
 
 def edits_beside(case: Case) -> list[Claim]:
-    """LoRA of core before and after, patches and overrides of other packs, references, replaced frames and identities, a batch, a
-    compiled model, windows."""
+    """LoRA of core before and after, patches and overrides of other packs, references, replaced frames and
+    identities, a batch, a compiled model, windows."""
     if case.name in REFUSED:
         return [("refused, and by what", _refusal(Editing(case)), same, _WHY[case.name])]
     sides = (with_lora, with_patches, _with_the_others, _in_batches, compiled)

@@ -1,5 +1,5 @@
-"""Claims of the matrix for replaced frames (STIV): what they do on every variant that takes them, and with the features they live
-beside."""
+"""Claims of the matrix for replaced frames (STIV): what they do on every variant that takes them, and with
+the features they live beside."""
 
 from dataclasses import dataclass
 
@@ -69,8 +69,8 @@ def frames_act(case: Case) -> list[Claim]:
 
 
 def frames_beside(case: Case) -> list[Claim]:
-    """LoRA of core before and after, patches and overrides of other packs, references and identities, a batch, a compiled model,
-    windows."""
+    """LoRA of core before and after, patches and overrides of other packs, references and identities, a
+    batch, a compiled model, windows."""
     given = Given(case)
     if case.name in REFUSED:
         return [("refused, and by what", _refusal(given), same, "model takes 36 input channels")]

@@ -1,4 +1,5 @@
-"""Claims of the matrix for identities (Slot-ID): what they do on every variant, and with the features they live beside."""
+"""Claims of the matrix for identities (Slot-ID): what they do on every variant, and with the features they
+live beside."""
 
 from dataclasses import dataclass
 
@@ -85,7 +86,8 @@ def identities_act(case: Case) -> list[Claim]:
 
 
 def identities_beside(case: Case) -> list[Claim]:
-    """LoRA of core before and after, patches and overrides of other packs, references, a batch, a compiled model, windows."""
+    """LoRA of core before and after, patches and overrides of other packs, references, a batch, a compiled
+    model, windows."""
     who = known(case)
     asked = ({"strength": 0.6}, {"region": who.region()})
     wanted = who.run(*asked)

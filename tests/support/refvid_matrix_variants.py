@@ -1,5 +1,5 @@
-"""The Wan variants references work in, tiny, in process, each with what it usually comes with: VACE with a control
-video, TI2V with and without a given first frame."""
+"""The Wan variants references work in, tiny, in process, each with what it usually comes with: VACE with a
+control video, TI2V with and without a given first frame."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -54,7 +54,8 @@ class Case:
         return load_model(tiny.save_dit(self.folder, "reloaded.safetensors", self.sizes, state))
 
     def low_rank(self, *keys: str) -> tuple[Callable, object]:
-        """A LoRA on these layers, as what puts it on a model through core, and the model from a file in which it is part of the weights."""
+        """A LoRA on these layers, as what puts it on a model through core, and the model from a file in which
+        it is part of the weights."""
         generator, low, merged = torch.Generator().manual_seed(4), {}, dict(self.state)
         for key in keys:
             rows, columns = self.state[f"{key}.weight"].shape
@@ -94,7 +95,8 @@ class Case:
         )  # fmt: skip
 
     def apply_to(self, model, positive: list, negative: list) -> Applied:
-        """Apply the two references of `apply(1.0, 0.5)` onto a model and conditioning that something else was applied to."""
+        """Apply the two references of `apply(1.0, 0.5)` onto a model and conditioning that something else was
+        applied to."""
         return apply_references(
             model, None, positive, negative, self.vae, self.latent(), references(1.0, 0.5), "saber", "keep"
         )
@@ -140,7 +142,8 @@ def frames_of(conditioning: list, start: int, stop: int) -> list:
 
 
 def wrap_blocks(model, layers: int, around: Callable) -> None:
-    """Another pack's patch on every block: around(run, args), where `run` is the block, or the patch that was there."""
+    """Another pack's patch on every block: around(run, args), where `run` is the block, or the patch that was
+    there."""
     placed = model.model_options["transformer_options"].get("patches_replace", {}).get("dit", {})
     for index in range(layers):
         previous = placed.get(("double_block", index))

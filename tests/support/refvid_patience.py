@@ -1,9 +1,8 @@
 """Limits of the tests that guard against hanging, in seconds, and nothing else.
 
-Each is five times or more what an idle machine of two cores needs, which stands beside it: a busy machine is no
-failure. A server that is lost and a set-up that fails are told once (refvid_setups.py), so the longest wait for a
-hang is one TEST, not one a test. The browser's limits are in tests/frontend/patience.mjs.
-"""
+Each is five times or more what an idle machine of two cores needs, which stands beside it: a busy machine is
+no failure. A server that is lost and a set-up that fails are told once (refvid_setups.py), so the longest
+wait for a hang is one TEST, not one a test. The browser's limits are in tests/frontend/patience.mjs."""
 
 ANSWER = 120.0  # one answer of a server that runs: 1
 BREAKS = 5.0  # a server's process until it has ended, once its connections broke: 0.1

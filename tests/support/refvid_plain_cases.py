@@ -1,5 +1,5 @@
-"""Cases of all that the plain host is asked for, as a table: a condition a case, made alike on every device and
-in every type."""
+"""Cases of all that the plain host is asked for, as a table: a condition a case, made alike on every device
+and in every type."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -1,4 +1,5 @@
-"""Races on a GPU, played on the CPU: plain torch in the place of Triton, and a clock that says who is fast."""
+"""Races on a GPU, played on the CPU: plain torch in the place of Triton, and a clock that says who is
+fast."""
 
 import json
 from itertools import cycle
@@ -27,8 +28,8 @@ def play_gpu(monkeypatch) -> None:
 
 
 class Played:
-    """Findings of a GPU that is played: the `races` held as (call, verdict), `calls` of the stand-in since, and the milliseconds that the
-    contenders are said to take, in their order, of the last of them."""
+    """Findings of a GPU that is played: the `races` held as (call, verdict), `calls` of the stand-in since,
+    and the milliseconds that the contenders are said to take, in their order, of the last of them."""
 
     def __init__(self, *taken: float):
         self.calls, self.races, self.taken = 0, [], taken

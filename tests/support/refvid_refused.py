@@ -1,5 +1,5 @@
-"""Readers of files, and what a refusal has to be: a ValueError that names the file, what is wrong in it and what is needed, in little time
-and memory."""
+"""Readers of files, and what a refusal has to be: a ValueError that names the file, what is wrong in it and
+what is needed, in little time and memory."""
 
 import ctypes
 import re
@@ -44,8 +44,8 @@ NEEDED = re.compile(
 
 @dataclass(frozen=True)
 class Reader:
-    """A loader: the kind of file it reads, how, whether it reads what the file's tensors hold, or what their shapes are, too, and how the file
-    has to be called, where it has to."""
+    """A loader: the kind of file it reads, how, whether it reads what the file's tensors hold, or what their
+    shapes are, too, and how the file has to be called, where it has to."""
 
     kind: str
     read: Callable[[Path], object]
@@ -199,7 +199,8 @@ class Cost:
 
 @contextmanager
 def _measured() -> Iterator[Cost]:
-    """Time of the processor, and the highest that memory rose above where it began; nothing of it where the system does not say."""
+    """Time of the processor, and the highest that memory rose above where it began; nothing of it where the
+    system does not say."""
     cost, before = Cost(), _used()
     held = _memory("VmRSS", again=True)
     old = signal.signal(signal.SIGALRM, _stop)
@@ -224,7 +225,8 @@ def _used() -> float:
 
 
 def _memory(name: str, again: bool = False) -> int:
-    """A line of /proc/self/status in KiB, 0 where there is none; the highest that it was counts anew from `again`."""
+    """A line of /proc/self/status in KiB, 0 where there is none; the highest that it was counts anew from
+    `again`."""
     status = Path("/proc/self/status")
     if not status.exists():
         return 0

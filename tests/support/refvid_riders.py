@@ -91,7 +91,8 @@ def tail(
     sigma: float = 1.0,
     source: SourceRider | None = None,
 ) -> Tail | None:
-    """Tail behind a video's latent at a noise level, of which `source`'s semantic tokens are the last frames."""
+    """Tail behind a video's latent at a noise level, of which `source`'s semantic tokens are the last
+    frames."""
     riders = [one for one in (references, source) if one is not None]
     frames = latent.shape[2] - sum(one.spare(tuple(latent.shape)) for one in riders)
     level = torch.tensor(sigma, device=latent.device)

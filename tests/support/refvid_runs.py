@@ -1,4 +1,5 @@
-"""Everything that trains, at sizes of milliseconds a step: one function of a folder each, which goes on from what the folder holds."""
+"""Everything that trains, at sizes of milliseconds a step: one function of a folder each, which goes on from
+what the folder holds."""
 
 import shutil
 from collections.abc import Callable

@@ -27,9 +27,10 @@ SHIFT = 5.0
 
 
 def published(dit, modules, latent: Tensor, state: Tensor, source: Tensor, context: Tensor, timestep: float):
-    """SAMA's forward as released, in float64 and in its own order: source, semantic tokens, video; one softmax over all of them, no part of
-    the hosts' path. latent and source (1, 16, F, h, w), state (1, n, features) -> velocity, velocity of the semantic tokens. Zero type
-    embeddings and no state are the plain in-context recipe."""
+    """SAMA's forward as released, in float64 and in its own order: source, semantic tokens, video; one
+    softmax over all of them, no part of the hosts' path. latent and source (1, 16, F, h, w), state (1, n,
+    features) -> velocity, velocity of the semantic tokens. Zero type embeddings and no state are the plain
+    in-context recipe."""
     dit, modules = copy.deepcopy(dit).double(), copy.deepcopy(modules).double()
     clock = torch.tensor([timestep], dtype=torch.float64)
     time, modulation = dit.embed_time(clock)
@@ -58,7 +59,8 @@ def published(dit, modules, latent: Tensor, state: Tensor, source: Tensor, conte
 
 
 def _rotation(shape, head: int) -> Tensor:
-    """Unit complex numbers (tokens, head/2) of a video's grid, by Wan's own words: 22, 21 and 21 of 64 pairs and likewise."""
+    """Unit complex numbers (tokens, head/2) of a video's grid, by Wan's own words: 22, 21 and 21 of 64 pairs
+    and likewise."""
     frames, rows, columns = shape[2], shape[3] // 2, shape[4] // 2
     sizes = (head - 4 * (head // 6), 2 * (head // 6), 2 * (head // 6))
     places = torch.cartesian_prod(*(torch.arange(n, dtype=torch.float64) for n in (frames, rows, columns)))

@@ -14,8 +14,8 @@ from refvid.training.methods.sama.batch import PairBatch
 
 
 class Published:
-    """Wan with SAMA's sequence, source, then semantic tokens, then video, from the weights alone: float64, one clip, rotations as complex
-    numbers (zero for semantic tokens), one softmax over everything."""
+    """Wan with SAMA's sequence, source, then semantic tokens, then video, from the weights alone: float64,
+    one clip, rotations as complex numbers (zero for semantic tokens), one softmax over everything."""
 
     def __init__(self, dit: WanDiT, modules: SemanticModules, text: TextEncoder, semantic: bool):
         self.text, self.semantic, self.sizes = text, semantic, dit.config
@@ -103,7 +103,8 @@ def patches(latent: Tensor, order: str = "c q r") -> Tensor:
 
 
 def rotation(frames: int, rows: int, columns: int) -> Tensor:
-    """Of every token of a video, (L, D/2) complex: parts of 8, 8 and 8 of a head's 24 features for time, height and width."""
+    """Of every token of a video, (L, D/2) complex: parts of 8, 8 and 8 of a head's 24 features for time,
+    height and width."""
     rates = 10000.0 ** (-torch.arange(0, 8, 2).double() / 8)
     turns = [
         torch.cat([t * rates, y * rates, x * rates])

@@ -20,9 +20,8 @@ FLAGS = ("--cpu", "--use-pytorch-cross-attention", "--disable-auto-launch", "--d
 def serve(root: Path, base: Path, folder: str = "refvid", pack: Path = PACK) -> Iterator[Client]:
     """A ComfyUI that runs, whose models, inputs and outputs lie in `base`.
 
-    `pack` is linked in under the name `folder`, unless a pack of that name is there. RuntimeError with the last
-    lines of its log where it does not start.
-    """
+    `pack` is linked in under the name `folder`, unless a pack of that name is there. RuntimeError with the
+    last lines of its log where it does not start."""
     packs = base / "custom_nodes"
     packs.mkdir(parents=True, exist_ok=True)
     if not (packs / folder).exists():

@@ -1,4 +1,5 @@
-"""Set-ups that fail are reported once: by the first test that wanted them. The others were not run, and say so.
+"""Set-ups that fail are reported once: by the first test that wanted them. The others were not run, and say
+so.
 
 tests/conftest.py takes the hook from here.
 """
@@ -18,9 +19,8 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Skips with a reason instead of the same failure again.
 
-    pytest keeps what a fixture of a module or of the session raised, and raises the same object for every test that
-    wants it; so does the client of a server that is lost, wherever in a test.
-    """
+    pytest keeps what a fixture of a module or of the session raised, and raises the same object for every
+    test that wants it; so does the client of a server that is lost, wherever in a test."""
     report = yield
     error = call.excinfo.value if call.excinfo else None
     if error is None or not report.failed or not (call.when == "setup" or isinstance(error, Gone)):

@@ -1,4 +1,5 @@
-"""Nodes for tests only: what no core node makes and no small file holds. Copied into the test server's custom_nodes."""
+"""Nodes for tests only: what no core node makes and no small file holds. Copied into the test server's
+custom_nodes."""
 
 import functools
 from pathlib import Path
@@ -8,7 +9,8 @@ import torch
 
 
 def tiny_wan22_vae():
-    """Core's Wan 2.2 VAE class behind core's VAE, its width 8 where the only one core reads from files is 160."""
+    """Core's Wan 2.2 VAE class behind core's VAE, its width 8 where the only one core reads from files is
+    160."""
     import comfy.ldm.wan.vae2_2 as core
     import comfy.sd
 
@@ -59,8 +61,8 @@ class RefVidTestWan22VAE:
 
 
 class RefVidTestBreaks:
-    """A model that notes every evaluation in input/evaluated.txt, by its place in a list of models; while there is a file input/broken.txt
-    the second of the list breaks."""
+    """A model that notes every evaluation in input/evaluated.txt, by its place in a list of models; while
+    there is a file input/broken.txt the second of the list breaks."""
 
     RETURN_TYPES = ("MODEL",)
     FUNCTION = "watch"

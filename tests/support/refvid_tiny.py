@@ -1,5 +1,5 @@
-"""Tiny Wan files with random weights, in original format, for both hosts. Written with the plain modules' own key
-names, which are the original ones."""
+"""Tiny Wan files with random weights, in original format, for both hosts. Written with the plain modules' own
+key names, which are the original ones."""
 
 import json
 from pathlib import Path
@@ -62,7 +62,8 @@ def semantic_state(width: int, features: int = 24, hidden: int = 20, seed: int =
 
 
 def sama_state(sizes: DiTConfig, seed: int = 0) -> dict[str, Tensor]:
-    """A whole file in SAMA-14B's layout: the text-to-video DiT in original names, and the modules beside it."""
+    """A whole file in SAMA-14B's layout: the text-to-video DiT in original names, and the modules beside
+    it."""
     return dit_state(sizes, seed) | semantic_state(sizes.width)
 
 
@@ -98,7 +99,8 @@ def save_dit(
 
 
 def save_vae(folder: Path, name: str = "vae.safetensors", width: int = 8) -> Path:
-    """Width 8: below that a position's few channels can all be near zero, and normalising them amplifies rounding."""
+    """Width 8: below that a position's few channels can all be near zero, and normalising them amplifies
+    rounding."""
     torch.manual_seed(1)
     save_model(dict(WanVAE(width).state_dict()), folder / name, dtype=torch.float32)
     return folder / name
@@ -135,7 +137,8 @@ def save_tower(folder: Path, seed: int, size: int = 16, patch: int = 2) -> Path:
 
 
 def save_models(folder: Path, sizes: DiTConfig, **settings) -> tuple[Path, Path, Path]:
-    """DiT, which says how it likes to be run, the VAE of its latents and text encoder: a base for adapters to be trained on."""
+    """DiT, which says how it likes to be run, the VAE of its latents and text encoder: a base for adapters to
+    be trained on."""
     dit = save_dit(folder, "dit.safetensors", sizes, dit_state(sizes), settings=settings or None)
     vae = save_vae(folder, width=2) if sizes.out_channels == 16 else save_vae22(folder, "vae.safetensors", 2)
     return dit, vae, save_text_encoder(folder, width=sizes.text_width)

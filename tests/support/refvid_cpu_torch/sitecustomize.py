@@ -1,8 +1,8 @@
-"""Lets a CUDA build of torchvision import beside a CPU build of torch, so that ComfyUI starts on such a machine.
+"""Lets a CUDA build of torchvision import beside a CPU build of torch, so that ComfyUI starts on such a
+machine.
 
-Python imports a module of this name at start when its folder is on PYTHONPATH; tests/support/refvid_comfy.py puts it
-there for ComfyUI's processes only. Where torchvision's own library loads, nothing is changed.
-"""
+Python imports a module of this name at start when its folder is on PYTHONPATH; tests/support/refvid_comfy.py
+puts it there for ComfyUI's processes only. Where torchvision's own library loads, nothing is changed."""
 
 import importlib.abc
 import importlib.machinery

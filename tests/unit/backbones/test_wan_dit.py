@@ -299,7 +299,8 @@ def test_attention_with_gradients_is_attention_without():
 
 
 def test_a_tail_that_does_not_read_the_text_passes_cross_attention_by():
-    """Apart in self-attention, the tail is a sequence of its own through blocks whose reading adds nothing."""
+    """Apart in self-attention, the tail is a sequence of its own through blocks whose reading adds
+    nothing."""
     dit, whole = made(tiny.config()), tail()
     video = FRAMES * SIDE * SIDE // 4
     rows = torch.arange(video + 6)

@@ -1,4 +1,5 @@
-"""Shapes and types of a LoRA's parts that can change a weight: looked at by shape and type alone, so that nothing large is made."""
+"""Shapes and types of a LoRA's parts that can change a weight: looked at by shape and type alone, so that
+nothing large is made."""
 
 import math
 

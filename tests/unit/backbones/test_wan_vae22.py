@@ -1,4 +1,5 @@
-"""The Wan 2.2 VAE: pixels folded into channels, shortcuts around every stage, causal, the same in any chunking."""
+"""The Wan 2.2 VAE: pixels folded into channels, shortcuts around every stage, causal, the same in any
+chunking."""
 
 from itertools import product
 
@@ -52,8 +53,8 @@ def averaged(x: Tensor, channels: int, frames: int, side: int) -> Tensor:
 
 
 def copied(x: Tensor, channels: int, frames: int, side: int) -> Tensor:
-    """The values of a cell, each so many times, dealt in the order of channel, frame, row, column; of the first frame's the
-    last ones."""
+    """The values of a cell, each so many times, dealt in the order of channel, frame, row, column; of the
+    first frame's the last ones."""
     batch, held, count, rows, columns = x.shape
     out = x.new_zeros(batch, channels, count * frames, rows * side, columns * side)
     many = channels * frames * side * side // held
@@ -95,7 +96,8 @@ def test_means_of_copies_are_what_was_copied():
 
 
 def silenced(vae: Wan22VAE) -> Wan22VAE:
-    """All that is beside the shortcuts of stages says nothing: residual blocks add nothing, what they end in is zero."""
+    """All that is beside the shortcuts of stages says nothing: residual blocks add nothing, what they end in
+    is zero."""
     for module in vae.modules():
         if isinstance(module, Residual):
             for parameter in module.residual[-1].parameters():
@@ -223,7 +225,8 @@ def test_other_clips_and_chunks_are_refused_with_what_fits(vae, video, chunk, me
 
 
 def test_its_statistics_are_the_published_ones():
-    """Compares by sums, which a number that is mistyped or in another place changes; inside ComfyUI they are compared with core's."""
+    """Compares by sums, which a number that is mistyped or in another place changes; inside ComfyUI they are
+    compared with core's."""
     places = torch.arange(1, 49).double()
     for values, sums in (
         (LATENT_MEAN_48, (-0.5589, -7.6248, -303.5958)),

@@ -246,7 +246,8 @@ def test_guidance_reaches_the_clip_and_one_image_scale_for_all_is_joint(folder):
 
 
 def test_given_frames_are_in_the_clip_and_the_others_follow_them(folder):
-    """A white first frame and a black last one; the DiT is random, so only that it is heard is checked of the frame between."""
+    """A white first frame and a black last one; the DiT is random, so only that it is heard is checked of the
+    frame between."""
     for name, value in (("white", 1.0), ("black", 0.0)):
         media.write_picture(folder / f"{name}.png", torch.full((32, 48, 3), value))
     generate(folder)

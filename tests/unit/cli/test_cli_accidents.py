@@ -1,4 +1,5 @@
-"""Accidents: two who write at once, folders that change while work is done, numbers that make no film, early interrupts."""
+"""Accidents: two who write at once, folders that change while work is done, numbers that make no film, early
+interrupts."""
 
 import argparse
 import builtins

@@ -1,4 +1,5 @@
-"""Films on backbones that are no Wan: given frames, long videos, edits and identities, by their groups and patches."""
+"""Films on backbones that are no Wan: given frames, long videos, edits and identities, by their groups and
+patches."""
 
 from itertools import pairwise, product
 
@@ -33,7 +34,8 @@ def film(count: int, side: int = 2) -> Tensor:
 @settings(max_examples=60)
 @given(data=st.data(), geometry=geometries, frames=st.integers(2, 5))
 def test_given_pictures_stand_in_latent_frames_of_the_group(data, geometry, frames):
-    """A stand-in encoder whose latent frame is the mean of its pictures: what a causal VAE may know of them."""
+    """A stand-in encoder whose latent frame is the mean of its pictures: what a causal VAE may know of
+    them."""
     held = spans(geometry, frames)
     whole = data.draw(st.sets(st.integers(0, frames - 1), min_size=1))
     single = data.draw(st.dictionaries(st.integers(1, frames - 1), st.integers(0, geometry.group - 1)))

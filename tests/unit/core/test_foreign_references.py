@@ -1,4 +1,5 @@
-"""References and identities on backbones that are no Wan: what core makes of them, against loops over cells and pictures."""
+"""References and identities on backbones that are no Wan: what core makes of them, against loops over cells
+and pictures."""
 
 from itertools import product
 

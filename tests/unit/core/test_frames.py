@@ -47,7 +47,8 @@ def test_pictures_stand_where_they_are_put(indices, length, expected):
 @settings(max_examples=60)
 @given(data=st.data(), groups=st.integers(1, 6))
 def test_every_given_latent_frame_holds_its_own_pictures_and_no_other_is_touched(data, groups):
-    """A stand-in encoder whose latent frame is the mean of its pictures: what a causal VAE may know of them."""
+    """A stand-in encoder whose latent frame is the mean of its pictures: what a causal VAE may know of
+    them."""
     whole = data.draw(st.sets(st.integers(0, groups)))
     single = data.draw(st.dictionaries(st.integers(1, groups), st.integers(0, 3)))
     places: dict[int, list[int]] = {f: [0] if f == 0 else list(range(4 * f - 3, 4 * f + 1)) for f in whole}

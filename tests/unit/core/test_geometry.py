@@ -1,4 +1,5 @@
-"""The numbers of a backbone: pictures, latent frames, cells, tokens and heads, against loops and what is published."""
+"""The numbers of a backbone: pictures, latent frames, cells, tokens and heads, against loops and what is
+published."""
 
 from dataclasses import replace
 

@@ -1,4 +1,5 @@
-"""The header of a safetensors file: what it says is checked before anything is read, and what is odd is named."""
+"""The header of a safetensors file: what it says is checked before anything is read, and what is odd is
+named."""
 
 import json
 import struct

@@ -143,7 +143,8 @@ def test_a_shuffle_as_data_does_what_it_says():
 
 @pytest.mark.parametrize("size", [(9, 4, 4), (8, 6, 4), (81, 7, 5), (3, 3, 3)])
 def test_tubes_change_places_in_time_too(size):
-    """Wan's clips have 1 + 4k frames: were the last one cut along, no two tubes of one size would stand at different times."""
+    """Wan's clips have 1 + 4k frames: were the last one cut along, no two tubes of one size would stand at
+    different times."""
     drawn = [TubeShuffle.draw(size, 2, seeded(seed)).sources for seed in range(200)]
     assert {way for sources in drawn for way in ways(sources, 2)} == set(product((0, 1), repeat=2))
     assert tuple(range(8)) not in drawn

@@ -39,8 +39,8 @@ def test_the_grounds_are_grey_127_and_white():
 
 
 def test_the_null_pass_of_guidance_is_what_each_recipes_weights_were_trained_with():
-    """Left out of the sequence by our training of saber and Bernini's own, zero latents in Phantom's guidance and in our training of
-    VideoMaker, and never seen by what edits."""
+    """Left out of the sequence by our training of saber and Bernini's own, zero latents in Phantom's guidance
+    and in our training of VideoMaker, and never seen by what edits."""
     trained = {
         "phantom": "zero",
         "videomaker": "zero",

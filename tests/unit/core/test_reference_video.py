@@ -1,4 +1,5 @@
-"""Reference videos: which pictures are taken, how they are cut, which one shows the subject best, and what is refused."""
+"""Reference videos: which pictures are taken, how they are cut, which one shows the subject best, and what is
+refused."""
 
 import pytest
 import torch

@@ -1,4 +1,5 @@
-"""The slot encoder: its parts against torch and loops, what it reads, what it does not, and that order matters."""
+"""The slot encoder: its parts against torch and loops, what it reads, what it does not, and that order
+matters."""
 
 import pytest
 import torch
@@ -24,7 +25,8 @@ def encoder() -> SlotEncoder:
 
 
 def clip(batch: int = 2, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Latents of clips with the cover of their tokens, of which some are nobody's, and an anchor picture of each."""
+    """Latents of clips with the cover of their tokens, of which some are nobody's, and an anchor picture of
+    each."""
     generator = torch.Generator().manual_seed(seed)
     latent = torch.randn(batch, 16, FRAMES, CELLS, CELLS, generator=generator)
     cover = torch.rand(batch, FRAMES, CELLS // 2, CELLS // 2, generator=generator)
@@ -90,7 +92,8 @@ def test_order_of_tokens_inside_a_frame_does_not():
 
 
 def test_slots_that_have_read_the_same_still_read_what_each_began_for():
-    """Slots in one state, of which only the beginnings differ: they route differently, and alike where those are alike."""
+    """Slots in one state, of which only the beginnings differ: they route differently, and alike where those
+    are alike."""
     torch.manual_seed(0)
     reader = SlotReader(slots_demo()).requires_grad_(False)
     slots, tokens, weights = (

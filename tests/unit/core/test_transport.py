@@ -1,4 +1,5 @@
-"""Optimal transport: closed forms, POT as the oracle, marginals, and the gradient against unrolled iterations."""
+"""Optimal transport: closed forms, POT as the oracle, marginals, and the gradient against unrolled
+iterations."""
 
 import ot
 import pytest

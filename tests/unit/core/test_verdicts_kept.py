@@ -1,4 +1,5 @@
-"""The file in which verdicts of races are kept, to which anything may happen, and races that do not end well."""
+"""The file in which verdicts of races are kept, to which anything may happen, and races that do not end
+well."""
 
 import json
 import logging

@@ -1,4 +1,5 @@
-"""Visibility: groups against a dense table in float64, removal, weights of keys, and the path that is chosen."""
+"""Visibility: groups against a dense table in float64, removal, weights of keys, and the path that is
+chosen."""
 
 import math
 
@@ -94,7 +95,8 @@ def test_groups_and_weights_equal_a_dense_table_in_float64(asked, share, seed, r
 @pytest.mark.parametrize("strength", [1.0, 0.3])
 @pytest.mark.parametrize("beside", [(), (Controls(),), (Controls(sees="frames"),)])
 def test_reading_frame_by_frame_is_the_mean_of_a_loop_over_the_frames(strength, beside):
-    """Alone, beside a reference that sees all, and beside one that does the same; nobody else sees otherwise for it."""
+    """Alone, beside a reference that sees all, and beside one that does the same; nobody else sees otherwise
+    for it."""
     each, made = VIDEO // FRAMES, layout(Controls(strength, sees="frames"), *beside)
     now = reference_turn(made, 0.3, None, None, VIDEO, FRAMES, CPU)
     assert now is not None and now.groups is not None

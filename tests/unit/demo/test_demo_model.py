@@ -1,4 +1,5 @@
-"""The shipped model does what the README says: its sample reference reaches the clip, the caption does too."""
+"""The shipped model does what the README says: its sample reference reaches the clip, the caption does
+too."""
 
 from dataclasses import replace
 

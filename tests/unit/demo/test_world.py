@@ -153,7 +153,8 @@ def test_a_window_of_a_scene_shows_the_pictures_of_the_whole() -> None:
 
 @pytest.mark.parametrize("tempo", [1, 2])
 def test_dynamics_have_their_closed_forms(tempo: int) -> None:
-    """Height of the centre, width and height of a square that hops, spins, pulses and squashes, picture by picture."""
+    """Height of the centre, width and height of a square that hops, spins, pulses and squashes, picture by
+    picture."""
     toys, scenes = draw(0, n=5)
     toys = replace(toys, shape=torch.full((5,), 1), dynamics=torch.arange(5), tempo=torch.full((5,), tempo))
     scenes = replace(scenes, direction=torch.full((5,), 4), offset=torch.zeros(5, 2))

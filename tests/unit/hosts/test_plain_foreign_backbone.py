@@ -1,4 +1,5 @@
-"""Another backbone on the plain host, by its own geometry alone: nothing of Wan's is left in what a run does."""
+"""Another backbone on the plain host, by its own geometry alone: nothing of Wan's is left in what a run
+does."""
 
 import pytest
 import torch
@@ -85,7 +86,8 @@ def test_a_reference_s_tokens_are_the_cells_that_its_mask_touches_a_frame_behind
 
 
 def test_a_region_and_a_frame_window_hide_it_by_its_own_cells_and_groups(dit):
-    """Against one table: a video token sees the reference on the left half, in pictures 4 to 6, the last latent frame."""
+    """Against one table: a video token sees the reference on the left half, in pictures 4 to 6, the last
+    latent frame."""
     region = torch.zeros(HEIGHT, WIDTH)
     region[:, : WIDTH // 2] = 1
     made = encoded(dit, shown(Controls(0.5, frames=FrameWindow(4, 6)), region))

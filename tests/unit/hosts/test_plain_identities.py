@@ -39,7 +39,8 @@ def host() -> Host:
 
 
 def read_at(person: int, token: int) -> bool:
-    """Readers among the tokens: whether a token of the video, in three columns and two frames, reads an identity."""
+    """Readers among the tokens: whether a token of the video, in three columns and two frames, reads an
+    identity."""
     frame, column = token // 6, token % 3
     return {LEFT: column == 0, EVERYWHERE: True, LATER: frame == 1}[person]
 

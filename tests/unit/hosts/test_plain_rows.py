@@ -1,4 +1,5 @@
-"""A batch whose rows are conditioned on different things, against each row evaluated alone; riders and their order."""
+"""A batch whose rows are conditioned on different things, against each row evaluated alone; riders and their
+order."""
 
 from dataclasses import replace
 

@@ -1,4 +1,5 @@
-"""Streams that several riders put behind the video and behind the text, joined: bit for bit against loops over streams and cells."""
+"""Streams that several riders put behind the video and behind the text, joined: bit for bit against loops
+over streams and cells."""
 
 from dataclasses import replace
 from itertools import product
@@ -175,7 +176,8 @@ def mood():
 
 
 def test_a_source_finds_its_semantic_tokens_before_those_of_a_rider_behind_it(mood):
-    """Results are the same in whichever order the two stand in the sequence: attention has no order but positions."""
+    """Results are the same in whichever order the two stand in the sequence: attention has no order but
+    positions."""
     host = Host(16, GRID, torch.float32, torch.float64, torch.device("cpu"))
     source = SourceRider(host.latent(20), sama(), host.semantic)
     texts = {"positive": Text(host.put(drawn(1, 5, 32, seed=2)))}

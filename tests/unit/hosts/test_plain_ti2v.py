@@ -1,4 +1,5 @@
-"""TI2V-5B's layout without ComfyUI: 48 channels, cells of 16 pixels, a clock for each frame, through every command."""
+"""TI2V-5B's layout without ComfyUI: 48 channels, cells of 16 pixels, a clock for each frame, through every
+command."""
 
 from pathlib import Path
 

@@ -1,5 +1,5 @@
-"""Parts of bench/gpu_run.py around its measurements: going on after a kill, deadlines, keeping, the page. The measurements themselves
-run in its dry run (`make test`)."""
+"""Parts of bench/gpu_run.py around its measurements: going on after a kill, deadlines, keeping, the page. The
+measurements themselves run in its dry run (`make test`)."""
 
 import json
 import subprocess

@@ -90,7 +90,8 @@ class Loader:
         return module
 
     def comfyui(self, *features: str, streams: bool = True) -> None:
-        """A ComfyUI whose node interface has these names and no others, and whose Wan knows token streams or not."""
+        """A ComfyUI whose node interface has these names and no others, and whose Wan knows token streams or
+        not."""
         latest = types.ModuleType("comfy_api.latest")
         latest.io = types.SimpleNamespace(**dict.fromkeys(features, object))
         self.set("comfy_api", types.ModuleType("comfy_api"))

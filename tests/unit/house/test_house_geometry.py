@@ -1,4 +1,5 @@
-"""Rules on a backbone's numbers: they are in its geometry and nowhere else, and no module of an old place is left."""
+"""Rules on a backbone's numbers: they are in its geometry and nowhere else, and no module of an old place is
+left."""
 
 import ast
 import re
@@ -217,7 +218,8 @@ def test_a_backbones_numbers_are_in_its_geometry_alone() -> None:
     searched = [
         file
         for file in files("*.py")
-        # A VAE's layers are so many times as wide as its first; it asks its geometry for the rest (test_geometry).
+        # A VAE's layers are so many times as wide as its first; it asks its geometry for the rest
+        # (test_geometry).
         if file.startswith(ROOMS) and not file.endswith(("/geometry.py", "wan/vae.py", "wan/vae22.py"))
     ]
     assert len(searched) > 150

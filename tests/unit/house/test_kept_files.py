@@ -58,7 +58,8 @@ def inputs_of(kind: str, given: dict[str, Any]) -> dict[str, tuple[str, dict]]:
 
 
 def wrong_values(values: list, labels: list[str], known: dict[str, tuple[str, dict]]) -> list:
-    """Values that are none of the widget in its place, or has none. Behind a seed stands what happens to it."""
+    """Values that are none of the widget in its place, or has none. Behind a seed stands what happens to
+    it."""
     wrong = []
     for label in labels:
         options, value = known[label][1], values.pop(0) if values else None

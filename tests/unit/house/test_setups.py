@@ -1,4 +1,5 @@
-"""Set-ups that fail, and servers that are lost: told once with the server's last words, then nothing waits for them."""
+"""Set-ups that fail, and servers that are lost: told once with the server's last words, then nothing waits
+for them."""
 
 import os
 import re

@@ -1,5 +1,6 @@
-"""The workflows we ship, against what a real server said about the nodes in them (tests/data/object_info.json), and the
-canvas workflows against their API twins. Both files are made: see tests/run_comfy.py."""
+"""The workflows we ship, against what a real server said about the nodes in them
+(tests/data/object_info.json), and the canvas workflows against their API twins. Both files are made: see
+tests/run_comfy.py."""
 
 import json
 import re
@@ -19,7 +20,8 @@ NOTE, BYPASSED, TITLE_HEIGHT = "MarkdownNote", 4, 30
 SHIPPED = {file.name for file in (ROOT / "demo/models").rglob("*.safetensors")}
 # The frontend offers to load models from few places: ALLOWED_SOURCES of its missingModelDownload.ts.
 DOWNLOADS = ("https://huggingface.co/", "https://civitai.com/")
-# What clients and the server look for beside a graph: a node of that name makes the graph look like an envelope.
+# What clients and the server look for beside a graph: a node of that name makes the graph look like an
+# envelope.
 ENVELOPE = {"prompt", "prompt_id", "client_id", "extra_data", "number", "front", "workflow", "nodes", "links"}
 ANYTHING = ("*", "COMFY_MATCHTYPE_V3")
 every_prompt = pytest.mark.parametrize("name", PROMPTS)
@@ -135,8 +137,8 @@ class Canvas:
         }
 
     def source(self, link_id: int) -> tuple[str, int] | None:
-        """(title, output) that a link brings, through bypassed nodes as the frontend goes through them: to the input of
-        the output's place, else to the first one, of its type."""
+        """(title, output) that a link brings, through bypassed nodes as the frontend goes through them: to
+        the input of the output's place, else to the first one, of its type."""
         _, origin, output, *_, kind = self.links[link_id]
         node = self.nodes[origin]
         if node["mode"] != BYPASSED:

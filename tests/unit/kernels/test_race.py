@@ -304,7 +304,8 @@ def test_a_call_without_tokens_of_references_is_drawn_too():
 
 
 def test_milliseconds_are_milliseconds():
-    """Not seconds, nor microseconds: what is measured lasts as long as it is asked to, or longer on a busy machine."""
+    """Not seconds, nor microseconds: what is measured lasts as long as it is asked to, or longer on a busy
+    machine."""
     import time
 
     assert 5 <= milliseconds(lambda: time.sleep(0.005), CPU) < 4000

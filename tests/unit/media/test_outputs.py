@@ -1,4 +1,4 @@
-"""Outputs of commands: looked at before the work, never over what is read, kept where it cannot be written, the same for one seed."""
+"""Outputs of commands: looked at before the work, never over what is read, kept, the same for one seed."""
 
 import os
 import resource

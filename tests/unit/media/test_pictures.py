@@ -1,4 +1,5 @@
-"""Pictures and masks of every depth, palette, turn and kind of transparency, and what is refused before it is decoded."""
+"""Pictures and masks of every depth, palette, turn and kind of transparency, and what is refused before it is
+decoded."""
 
 import logging
 import struct

@@ -1,4 +1,5 @@
-"""Files at the edges of what is read: key colours, cameras, capitals, covers, names, limits after re-timing."""
+"""Files at the edges of what is read: key colours, cameras, capitals, covers, names, limits after
+re-timing."""
 
 import logging
 import os

@@ -1,4 +1,5 @@
-"""A film's sound beside new pictures: it begins when it did, lasts as long, and is what it was, in whatever it was stored."""
+"""A film's sound beside new pictures: it begins when it did, lasts as long, and is what it was, in whatever
+it was stored."""
 
 import logging
 from fractions import Fraction

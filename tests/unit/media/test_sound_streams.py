@@ -1,4 +1,5 @@
-"""Streams of sound that a film gets: rates, channels, copied or encoded, beside a picture that begins later or earlier."""
+"""Streams of sound that a film gets: rates, channels, copied or encoded, beside a picture that begins later
+or earlier."""
 
 import logging
 from fractions import Fraction

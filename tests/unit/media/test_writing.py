@@ -1,4 +1,5 @@
-"""Films that are written: the same numbers are the same bytes, colours come back, an animation keeps its pace."""
+"""Films that are written: the same numbers are the same bytes, colours come back, an animation keeps its
+pace."""
 
 from fractions import Fraction
 
@@ -28,8 +29,8 @@ def test_the_same_numbers_give_the_same_bytes_and_no_file_beside(tmp_path, endin
 
 
 def test_h264_is_written_by_one_thread_and_without_what_made_other_films_now_and_then(tmp_path, monkeypatch):
-    """Beside VP9 one film in three was another where libx264 had its code for AVX-512, in some processes and not in others: what is
-    held here is that it is off (docs/log.md)."""
+    """Beside VP9 one film in three was another where libx264 had its code for AVX-512, in some processes and
+    not in others: what is held here is that it is off (docs/log.md)."""
     opened, real = [], writing._picture_stream
     monkeypatch.setattr(writing, "_picture_stream", lambda *of: opened.append(real(*of)) or opened[-1])
     for ending in (".mp4", ".mov", ".mkv", ".webm"):
