@@ -67,8 +67,10 @@ async function ready(page) {
 
 /** Wait until the frontend has nothing more to draw: its own layout runs in animation frames. */
 export async function settle(page, milliseconds = 800) {
-  await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+  const drawn = () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+  await page.evaluate(drawn);
   await page.waitForTimeout(milliseconds);
+  await page.evaluate(drawn);  // where the machine is busy, no frame may have come in between
 }
 
 export async function getJson(url) {
