@@ -5,8 +5,9 @@ Instead of that:
                         workflows use; tests/data/object_info.json is made this way
 --ui-workflows [FOLDER] start ComfyUI and build workflows/*.json from workflows/api with its own frontend;
                         needs node, Chromium and playwright-core (tests/frontend/from_api.mjs)
---thumbnails [FOLDER]   run every workflow with the shipped model and write its picture for the template browser
---gpu                   run those that are marked `gpu` too, which are left out otherwise: on a CUDA device, or
+--thumbnails [FOLDER]   run every workflow with the shipped model and write its picture for the template
+                        browser
+--gpu                   run those marked `gpu` too, which are left out otherwise: on a CUDA device, or
                         small on the CPU with REFVID_DRY=1
 A test file among the arguments is run alone; other arguments go to pytest.
 """

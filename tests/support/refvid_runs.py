@@ -96,7 +96,8 @@ def runs(base: Models) -> dict[str, Callable[[Path], object]]:
 
 
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A state after every step; ablations of one or two runs, whose figures are those of the weights they are of, not measured."""
+    """A state after every step; ablations of one or two runs, whose figures are those of the weights they are
+    of, not measured."""
     monkeypatch.setattr(loop, "SAVE_EVERY", -1.0)
     monkeypatch.setattr(vae, "quality", lambda *_: (0.0, 0.0))
     for module in (text_to_video, ablation, frame_ablation):

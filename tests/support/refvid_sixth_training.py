@@ -1,4 +1,5 @@
-"""How the further method of `refvid_sixth` trains: the tokens alone learn, behind clips of whatever source."""
+"""How the further method of `refvid_sixth` trains: the tokens alone learn, behind clips of whatever
+source."""
 
 from dataclasses import dataclass
 
