@@ -72,7 +72,7 @@ WIRING = (
     ),
     Fault(
         "given-clock", "given frames have a clock of their own, whatever is asked", "core/frames.py",
-        "Given(latent, replaced, placed.clock)", "Given(latent, replaced)",
+        "GivenFrames(latent, replaced, placed.clock)", "GivenFrames(latent, replaced)",
         ("plain_pipeline::test_each_part_of_a_request_changes_the_video",),
     ),
     Fault(
@@ -125,7 +125,7 @@ WIRING = (
     Fault(
         "region-lost", "a reference acts everywhere, whatever its region and its frames",
         "hosts/plain/references.py",
-        "words(reaches, *grid) if limited else None", "None",
+        "reach_words(reaches, *grid) if limited else None", "None",
         ("plain_pipeline",),
     ),
     Fault(

@@ -62,7 +62,7 @@ def condition(
     **more,
 ) -> Condition:
     """Condition of a run: states of texts without a bias, and the riders that there are."""
-    frames = Frames(frames) if isinstance(frames, Given) else frames
+    frames = FramesRider(frames) if isinstance(frames, GivenFrames) else frames
     riders = tuple(one for one in (references, people, frames, source) if one is not None)
     return Condition(said(texts), riders, padding, **more)
 

@@ -71,7 +71,7 @@ def long_edit(host: Host, name: str, semantic: bool) -> Condition:
 
 def in_window(asked: Condition, first: int, stop: int) -> Condition:
     """Parts that are asked of latent frames [first, stop), piece by piece."""
-    kinds = (References, People, Frames, Source)
+    kinds = (ReferencesRider, PeopleRider, FramesRider, SourceRider)
     references, who, given, edit = (rider(asked, kind) for kind in kinds)
     if references is not None and references.cells is not None:
         references = ReferencesRider(

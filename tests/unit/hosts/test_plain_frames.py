@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from refvid_plain import Condition, Given, guided_velocity, texts, velocity
+from refvid_plain import Condition, GivenFrames, guided_velocity, texts, velocity
 from refvid_plain import condition as conditioned
 from refvid_plain_cases import Host
 from torch import Tensor

@@ -5,7 +5,17 @@ import math
 import pytest
 import refvid_tiny as tiny
 import torch
-from refvid_plain import Condition, People, Person, References, encode_identity, rider, tail, texts, velocity
+from refvid_plain import (
+    Condition,
+    PeopleRider,
+    Person,
+    ReferencesRider,
+    encode_identity,
+    rider,
+    tail,
+    texts,
+    velocity,
+)
 from refvid_plain import condition as conditioned
 from refvid_plain_cases import Case, Host, drawn
 from refvid_plain_cases import condition as made

@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 import torch
 from refvid_plain_cases import Host, drawn
-from refvid_riders import Condition, Source, Text, evaluate, references_in_rows, tail, velocity
+from refvid_riders import Condition, SourceRider, Text, evaluate_pass, references_in_rows, tail, velocity
 from torch import Tensor
 
 from refvid.backbones.wan.geometry import WAN_2_1

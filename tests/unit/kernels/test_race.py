@@ -304,8 +304,7 @@ def test_a_call_without_tokens_of_references_is_drawn_too():
 
 
 def test_milliseconds_are_milliseconds():
-    """Not seconds, nor microseconds: what is measured lasts as long as it is asked to, or longer on a busy
-    machine."""
+    """Unit of the clock: neither seconds nor microseconds; on a busy machine a sleep lasts longer."""
     import time
 
     assert 5 <= milliseconds(lambda: time.sleep(0.005), CPU) < 4000
