@@ -1,6 +1,7 @@
 """Races between attentions, with stand-ins on the CPU: who is right, who is fast, who is left out."""
 
 import math
+import time
 from dataclasses import replace
 from itertools import count
 
@@ -305,8 +306,6 @@ def test_a_call_without_tokens_of_references_is_drawn_too():
 
 def test_milliseconds_are_milliseconds():
     """Unit of the clock: neither seconds nor microseconds; on a busy machine a sleep lasts longer."""
-    import time
-
     assert 5 <= milliseconds(lambda: time.sleep(0.005), CPU) < 4000
 
 
