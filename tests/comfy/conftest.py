@@ -1,7 +1,14 @@
-"""Tiny models in ComfyUI's own loaders."""
+"""Tiny models in ComfyUI's own loaders, and a server with the shipped ones."""
+
+import shutil
+from pathlib import Path
 
 import pytest
 import refvid_tiny as tiny
+from refvid_comfy import find_comfyui
+from refvid_server import serve
+
+from refvid import cli
 
 # refvid_in_process imports ComfyUI, which may not happen before pytest_configure has said whether there is a
 # GPU.
@@ -25,3 +32,19 @@ def t2v(folder):
 
     sizes = tiny.config()
     return load_model(tiny.save_dit(folder, "t2v.safetensors", sizes, tiny.dit_state(sizes)))
+
+
+@pytest.fixture(scope="session")
+def demo_server(tmp_path_factory, server):
+    """Server whose models `refvid comfyui-files` laid out, with one more pack: the sixth method.
+
+    Depends on the common server: where ComfyUI does not start at all, that is told once.
+    """
+    base, root = tmp_path_factory.mktemp("ComfyUI"), find_comfyui()
+    assert root is not None
+    cli.main(["comfyui-files", "--dest", str(base)])
+    pack = base / "custom_nodes" / "a_sixth_method"
+    pack.mkdir(parents=True)
+    shutil.copy(Path(tiny.__file__).with_name("refvid_sixth.py"), pack / "__init__.py")
+    with serve(root, base) as client:
+        yield client

@@ -2,7 +2,7 @@
 same video from the command line's pipeline."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,11 +10,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from refvid_comfy import find_comfyui
-from refvid_server import serve
 from torch import Tensor
 
-from refvid import cli, media
+from refvid import media
 from refvid.backbones.wan.geometry import GROUP
 from refvid.backbones.wan.lora import merge_lora_file
 from refvid.core.editing import LONGEST_EDIT, Windows
@@ -31,23 +29,18 @@ Run = Callable[[str, str], np.ndarray]
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory, server) -> Iterator[Run]:
+def run(demo_server) -> Run:
     """Pictures of a workflow, (F, H, W, 3) of bytes, by the node that gives its pictures: before an MP4's
     losses."""
-    base = tmp_path_factory.mktemp("ComfyUI")
-    cli.main(["comfyui-files", "--dest", str(base)])
-    root = find_comfyui()
-    assert root is not None
-    with serve(root, base) as server:
 
-        def pictures(name: str, node: str) -> np.ndarray:
-            graph = json.loads((API / f"{name}.json").read_text("utf-8"))
-            inputs = {"images": [node, 0], "filename_prefix": name}
-            graph["pictures"] = {"class_type": "SaveImage", "inputs": inputs}
-            made = server.outputs(graph, "pictures")
-            return np.stack([np.asarray(Image.open(file)) for file in sorted(made)])
+    def pictures(name: str, node: str) -> np.ndarray:
+        graph = json.loads((API / f"{name}.json").read_text("utf-8"))
+        inputs = {"images": [node, 0], "filename_prefix": name}
+        graph["pictures"] = {"class_type": "SaveImage", "inputs": inputs}
+        made = demo_server.outputs(graph, "pictures")
+        return np.stack([np.asarray(Image.open(file)) for file in sorted(made)])
 
-        yield pictures
+    return pictures
 
 
 @pytest.fixture(scope="module")

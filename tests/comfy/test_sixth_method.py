@@ -1,7 +1,6 @@
 """A method that the pack does not know, added by its `register` functions alone: it runs in a real server,
 and says what the plain host says."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +12,7 @@ import refvid_tiny as tiny
 import torch
 from PIL import Image
 from refvid_client import Client, edited, node
-from refvid_comfy import find_comfyui
 from refvid_riders import condition, velocity, with_riders
-from refvid_server import serve
 
 from refvid.backbones.wan.loading import load_dit
 from refvid.core import recipes
@@ -80,14 +77,7 @@ def test_a_half_of_it_alone_is_refused_by_name(path):
         table_guider(model, [[run.text(1), {}]], negative, joint(Scale(3.0)))
 
 
-@pytest.mark.usefixtures("server")  # where ComfyUI does not start at all, that is told once
-def test_its_node_runs_in_a_real_server(tmp_path):
-    root = find_comfyui()
-    assert root is not None
-    refvid_base_folder.fill(tmp_path)
-    pack = tmp_path / "custom_nodes" / "a_sixth_method"
-    pack.mkdir()
-    shutil.copy(sixth.__file__, pack / "__init__.py")
+def test_its_node_runs_in_a_real_server(demo_server):
     prompt = {"clip": ["backbone", 1], "text": "a toy"}
     graph = {
         "backbone": node(
@@ -106,11 +96,9 @@ def test_its_node_runs_in_a_real_server(tmp_path):
         "decode": node("VAEDecode", samples=["sampler", 0], vae=["backbone", 2]),
         "png": node("SaveImage", images=["decode", 0], filename_prefix="sixth"),
     }  # fmt: skip
-    with serve(root, tmp_path) as server:
-        with_it, other = (pictures(server, edited(graph, {"sixth.seed": seed})) for seed in (6, 7))
-        without = pictures(
-            server, edited(graph, {"sampler.model": ["backbone", 0], "sampler.positive": ["positive", 0]})
-        )
+    with_it, other = (pictures(demo_server, edited(graph, {"sixth.seed": seed})) for seed in (6, 7))
+    without = edited(graph, {"sampler.model": ["backbone", 0], "sampler.positive": ["positive", 0]})
+    without = pictures(demo_server, without)
     assert with_it.shape == without.shape and len(with_it) == 9
     assert not np.array_equal(with_it, without) and not np.array_equal(with_it, other)
 
