@@ -1,5 +1,6 @@
 """A further method, as a pack of its own would add it: a recipe, a rider of each host and a node, by the
-pack's `register_rider` functions alone. Learned tokens stand behind the video, read only themselves, and have the
+pack's `register_rider` functions alone. Learned tokens stand behind the video, read only themselves, and have
+the
 clock of clean ones.
 
 Everything of refvid's is imported where it is needed: a server may load this file before refvid, and only a

@@ -13,7 +13,8 @@ import torch
 from refvid import cli, media
 
 ROOT = Path(__file__).parents[3]
-# Every command's --help in a process of its own: what it prints and how it ends; and, of each, what Python did not bring.
+# Every command's --help in a process of its own: what it prints and how it ends; and, of each, what Python
+# did not bring.
 HELP = """
 import argparse, contextlib, io, json, sys
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""One public name for one thing: what is defined at the top of more than one file has a reason, or is renamed."""
+"""One public name for one thing: what is defined at the top of more than one file has a reason, or is
+renamed."""
 
 import ast
 import subprocess

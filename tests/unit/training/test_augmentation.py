@@ -22,7 +22,8 @@ def seeded(seed: int = 0) -> Generator:
 
 
 def marked(n: int, box=(22, 40, 26, 36)) -> tuple[Tensor, Tensor]:
-    """Pictures whose red and green are a pixel's place, right and down, in half-frames, and a rectangle as mask."""
+    """Pictures whose red and green are a pixel's place, right and down, in half-frames, and a rectangle as
+    mask."""
     right, down = torch.linspace(-1, 1, WIDTH).expand(HEIGHT, WIDTH), torch.linspace(-1, 1, HEIGHT)[:, None]
     picture = torch.stack([right, down.expand(HEIGHT, WIDTH), torch.full((HEIGHT, WIDTH), 0.75)])
     mask = torch.zeros(1, HEIGHT, WIDTH)
@@ -119,7 +120,8 @@ def test_flips_turns_shears_and_scales_use_their_whole_range():
 
 
 def evenly(values: Tensor, low: float, high: float) -> None:
-    """Values of the uniform law on [low, high]: never outside, its deciles within five deviations (2000 draws)."""
+    """Values of the uniform law on [low, high]: never outside, its deciles within five deviations (2000
+    draws)."""
     share = (values - low) / (high - low)
     assert share.min() >= -1e-4 and share.max() <= 1 + 1e-4
     deciles = torch.linspace(0.1, 0.9, 9)

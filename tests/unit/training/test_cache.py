@@ -1,4 +1,5 @@
-"""Encoded clips, kept in files and found again: made once, made anew where cut short, somebody's files refused."""
+"""Encoded clips, kept in files and found again: made once, made anew where cut short, somebody's files
+refused."""
 
 import logging
 from dataclasses import dataclass

@@ -163,7 +163,8 @@ def test_twice_the_scale_is_four_times_the_area(family):
 
 
 def unbowed(gauge: Tensor) -> float:
-    """The share of random pairs of pixels in whose middle the gauge is at most their mean, as for convex shapes."""
+    """The share of random pairs of pixels in whose middle the gauge is at most their mean, as for convex
+    shapes."""
     n, height, width = gauge.shape
     luck = seeded(7)
     first_down, last_down = torch.randint(0, (height + 1) // 2, (2, n, 600), generator=luck) * 2

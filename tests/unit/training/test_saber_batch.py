@@ -1,4 +1,5 @@
-"""What a training step sees: replaced frames, references and dropped conditions, as often as they should be."""
+"""What a training step sees: replaced frames, references and dropped conditions, as often as they should
+be."""
 
 from dataclasses import replace
 

@@ -1,4 +1,5 @@
-"""Pairs that a SAMA adapter learns from: what is perturbed and what never is, who is asked what, and what semantic tokens stand for."""
+"""Pairs that a SAMA adapter learns from: what is perturbed and what never is, who is asked what, and what
+semantic tokens stand for."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -163,7 +164,8 @@ def test_kinds_of_edits_take_turns_and_are_asked_for_in_the_released_form(vae, t
 
 
 def by_hand(shown: Tensor) -> Tensor:
-    """The largest share of each cell of 8 pixels that any picture of a latent frame covers: pictures 0, 1 to 4, 5 to 8."""
+    """The largest share of each cell of 8 pixels that any picture of a latent frame covers: pictures 0, 1 to
+    4, 5 to 8."""
     cells = shown[:, 0].reshape(len(shown), FRAMES, SIZE // 8, 8, SIZE // 8, 8).mean((3, 5))
     return torch.stack([cells[:, group].amax(1) for group in ([0], [1, 2, 3, 4], [5, 6, 7, 8])], 1)
 
@@ -187,7 +189,8 @@ def test_pairs_are_made_once_and_read_again(vae, text, tmp_path, monkeypatch):
 
 
 def pooled(features: Tensor) -> Tensor:
-    """Means over 8 x 8 places, of which each begins at the row or column its share of the side falls into and ends where the next begins, or
+    """Means over 8 x 8 places, of which each begins at the row or column its share of the side falls into and
+    ends where the next begins, or
     one further where that is cut through; row-major, then the mean of all."""
     side = features.shape[2]
     spans = [slice(place * side // 8, -(-(place + 1) * side // 8)) for place in range(8)]
@@ -210,7 +213,8 @@ def test_hand_made_features_of_one_colour_are_its_own():
 
 @pytest.mark.parametrize("turn", [0.0, 1.0, 2.5, 6.75])
 def test_hand_made_features_tell_the_direction_of_an_edge(turn):
-    """A grey ramp that rises by 0.01 a pixel in a direction, in eighths of a turn from the right, clockwise."""
+    """A grey ramp that rises by 0.01 a pixel in a direction, in eighths of a turn from the right,
+    clockwise."""
     angle = torch.tensor(turn * torch.pi / 4)
     y, x = torch.meshgrid(torch.arange(16.0), torch.arange(16.0), indexing="ij")
     ramp = 0.01 * (angle.cos() * x + angle.sin() * y)

@@ -1,4 +1,5 @@
-"""A SAMA adapter's training: its two losses against the published sequence written out, who learns, the file, and a run that was cut off."""
+"""A SAMA adapter's training: its two losses against the published sequence written out, who learns, the file,
+and a run that was cut off."""
 
 import json
 from dataclasses import replace
@@ -67,7 +68,8 @@ def data(models, clips):
 
 
 class Setting:
-    """A tiny DiT, what learns beside it, changed from its start unless `fresh`, and a batch of which row 1 is not told what to do."""
+    """A tiny DiT, what learns beside it, changed from its start unless `fresh`, and a batch of which row 1 is
+    not told what to do."""
 
     def __init__(self, models, data, config=CONFIG, fresh=False):
         self.dit, self.text = load_dit(models.dit)[0], load_text_encoder(models.text_encoder)
@@ -183,7 +185,8 @@ def test_all_that_learns_has_a_gradient_and_nothing_else(setting, turn):
     }
     assert moved <= learns
     found = gradients(setting)
-    # The video's head does not read semantic tokens, which in the last block ask nothing: their queries and keys are zero.
+    # The video's head does not read semantic tokens, which in the last block ask nothing: their queries and
+    # keys are zero.
     last = f"self_attn.{SIZES.layers - 1}_"
     without = ("semantic_head",) if turn == 0 else (f"{last}q", f"{last}k")
     for name, gradient in found.items():

@@ -1,4 +1,5 @@
-"""Training a VideoMaker adapter: its two losses against a model of each row alone, who learns, and a run that was cut off."""
+"""Training a VideoMaker adapter: its two losses against a model of each row alone, who learns, and a run that
+was cut off."""
 
 import json
 from dataclasses import replace
@@ -83,7 +84,8 @@ def setting(models, data) -> Setting:
 
 
 def one_by_one(setting: Setting, recipe: str, sees: str) -> tuple[Tensor, Tensor]:
-    """Both losses from the DiT's blocks, each row by itself, without the tokens that are not kept, by attention that is written out."""
+    """Both losses from the DiT's blocks, each row by itself, without the tokens that are not kept, by
+    attention that is written out."""
     batch, errors = setting.batch, []
     for row in range(len(batch.sigma)):
         errors.append(alone(setting.dit, setting.text, batch, row, recipe == "videomaker", sees))
@@ -127,7 +129,8 @@ def patches(latent: Tensor) -> Tensor:
 
 
 def written_out(video: int, frames: int, sees: str):
-    """Attention in which the last tokens read all, themselves, or themselves with one frame at a time, and take the mean."""
+    """Attention in which the last tokens read all, themselves, or themselves with one frame at a time, and
+    take the mean."""
 
     def attend(query, key, value, _):
         def over(rows, columns):
