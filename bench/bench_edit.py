@@ -12,7 +12,7 @@ from refvid.core.guidance import Scale, joint
 from refvid.core.recipes import in_context, sama
 from refvid.core.semantic import SemanticConfig, SemanticModules
 from refvid.hosts.plain.evaluation import Text
-from refvid.hosts.plain.run import Condition, guided_velocity
+from refvid.hosts.plain.sampling import Condition, guided_velocity
 from refvid.hosts.plain.source import SourceRider
 
 GRID = (6, 20, 20)

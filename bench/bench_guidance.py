@@ -16,7 +16,7 @@ from refvid.core.recipes import recipe_named
 from refvid.core.references import make_reference
 from refvid.hosts.plain.evaluation import Text
 from refvid.hosts.plain.references import encode_references
-from refvid.hosts.plain.run import Condition, guided_velocity
+from refvid.hosts.plain.sampling import Condition, guided_velocity
 
 GRID, SIZE = (6, 20, 20), 160
 CASE = "width 256 x 6, 600 video tokens, 100 of a reference"

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .applies import refuse
 from .model import require_device
 from .outputs import add_output
+from .refusals import refuse
 
 
 def add_ablate(commands) -> None:

@@ -4,12 +4,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from .applies import is_given, refuse, refuse_without, spelled
 from .generate import RUN, tell_unknown_words
 from .guidance import add_guidance, read_guidance
 from .model import ProgressBar, add_attention, add_files, add_run, load_files, read_settings, runs_on
 from .outputs import FILMS, add_output
 from .reference import add_reference_options, read_references
+from .refusals import is_given, refuse, refuse_without, spelled
 
 NOT_HERE = {"fps": "an edit keeps the film's own rate"}
 # What an option acts on.

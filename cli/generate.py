@@ -4,13 +4,13 @@ import argparse
 import sys
 from typing import Any
 
-from .applies import refuse_without
 from .frames import add_frames, read_frames
 from .guidance import add_guidance, read_guidance
 from .identity import IDENTITY_NEEDS, add_identity_options, read_people
 from .model import ProgressBar, add_attention, add_files, add_run, load_files, read_settings, runs_on
 from .outputs import FILMS, add_output
 from .reference import add_reference_options, read_references
+from .refusals import refuse_without
 
 RUN = (
     ("width", int),

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..core.controls import RENORMS
-from .applies import refuse
 from .reference import step_window
+from .refusals import refuse
 
 if TYPE_CHECKING:
     from ..core.guidance import Guidance

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from ..core.controls import IDENTITY_PARTS, MOST_STRENGTH
-from .applies import refuse
 from .model import add_files, load_files, runs_on
 from .outputs import add_output
+from .refusals import refuse
 
 IDENTITY_NEEDS = dict.fromkeys(("identity_strength", "identity_parts", "adapter"), ("identity",))
 

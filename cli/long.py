@@ -7,10 +7,10 @@ from pathlib import Path
 
 from ..core.controls import CLOCKS
 from ..core.files import clear_left
-from .applies import refuse, refuse_without
 from .generate import GENERATE_NEEDS, RUN, add_request, read_request, tell_unknown_words
 from .model import ProgressBar, add_run, runs_on
 from .outputs import read_files, shipped
+from .refusals import refuse, refuse_without
 
 NOT_THE_VIDEO = ("run", "out", "outputs", "device", "fps")  # options that change nothing of what is generated
 

@@ -6,7 +6,7 @@ from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any
 
-from .applies import spelled
+from .refusals import spelled
 
 FILMS = "FILE.mp4, .webm, .mov, .mkv, .gif or .webp; without an ending a folder of PNGs"
 NOTHING = "-"  # said of a reference, where there is nothing to say

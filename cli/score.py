@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from .applies import refuse
 from .model import ProgressBar, add_files, load_files, runs_on
 from .outputs import add_output
+from .refusals import refuse
 
 # Options of the model that makes clips, and of how many it makes.
 OF_A_MODEL = ("toys", "seeds", "controls", "frames", "dit", "vae", "text_encoder", "lora", "dtype", "device")

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .applies import refuse
 from .model import require_device
 from .outputs import add_output
+from .refusals import refuse
 
 CPU, WORLD = "cpu", "world:"
 

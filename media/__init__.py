@@ -4,10 +4,10 @@ ComfyUI.
 docs/reading.md says what is read how.
 """
 
+from .film_writing import write_video
 from .films import Film, read_film, read_masks, read_video
 from .outputs import FILM, FOLDER, PICTURE, TENSORS, OutputKind, check_output, require_other, written
 from .pictures import read_mask, read_picture, write_picture
-from .writing import write_video
 
 __all__ = [
     "FILM",

@@ -67,7 +67,7 @@ def _read(path: Path, what: str, longest: int | None = None) -> tuple[Tensor, Fr
         raise ValueError(f"{what}: there is no file {path}")
     if path.is_dir():
         return _folder(path, what), None
-    from .decoding import decode_animation, decode_film
+    from .film_decoding import decode_animation, decode_film
 
     decode = decode_animation if is_image(path) else decode_film
     decoded = decode(path, what, _limit(path, what, longest))
@@ -78,7 +78,7 @@ def _read(path: Path, what: str, longest: int | None = None) -> tuple[Tensor, Fr
 
 def _limit(path: Path, what: str, longest: int | None) -> Callable[[int, int, int], None]:
     """Raises where a film has more pictures than are read."""
-    from .decoding import MOST_FILM_PIXELS
+    from .film_decoding import MOST_FILM_PIXELS
 
     def check(count: int, width: int, height: int) -> None:
         if longest is not None and count > longest:

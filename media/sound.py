@@ -12,11 +12,11 @@ import av
 from av.error import BlockingIOError, EOFError
 from av.filter import Graph
 
-from .decoding import OPENING_OPTIONS
+from .film_decoding import OPENING_OPTIONS
 from .pictures import is_image
 
 if TYPE_CHECKING:
-    from .writing import Container
+    from .film_writing import Container
 
 logger = logging.getLogger(__name__)
 _FAMILIES = (("mov", "mp4"), ("matroska", "webm"))  # formats that count time alike

@@ -7,7 +7,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from .inputs import checked_names, literal_refusal, require_inputs
+from .input_checks import checked_names, literal_refusal, require_inputs
 
 ReferencesSocket = io.Custom("REFVID_REFERENCE")  # list[core.references.Reference]
 AdapterSocket = io.Custom("REFVID_ADAPTER")  # hosts.comfy.adapters.LoadedAdapter

@@ -10,7 +10,7 @@ from torch import Tensor
 from ...core.guidance import CONDITIONED, MIDDLE, NULL, Guidance, GuidanceTable, combine, renormed
 from ...core.schedule import share_of
 from .evaluation import kinds
-from .halves import require_halves
+from .pairing import require_halves
 from .wire import Conditioning
 
 logger = logging.getLogger(__name__)

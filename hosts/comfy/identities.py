@@ -19,8 +19,8 @@ from . import wire
 from .adapters import LoadedAdapter
 from .evaluation import Evaluation, GroupsBehindText, Inside, Options, Rider, past_apply_model
 from .families import wan
-from .halves import Sides
 from .install import install
+from .pairing import Sides
 from .wire import Conditioning
 
 

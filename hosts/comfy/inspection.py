@@ -13,12 +13,12 @@ from ...core.visibility import Turn
 from ...kernels.paths import PathChoice
 from . import wire
 from .attention import OVERRIDE
+from .attention_choice import ComfyAttentionNeed, choose_comfy_attention
 from .evaluation import kinds
 from .families import wan
-from .halves import require_patched
 from .install import with_tokens
+from .pairing import require_patched
 from .references import AttachedReferences, References
-from .rivals import ComfyAttentionNeed, choose_comfy_attention
 
 
 def inspect_comfy_references(

@@ -23,7 +23,7 @@ from . import recall, wire
 from .blocks import BlockPatch, Sequence
 from .evaluation import Evaluation, Inside, Options, Rider, TailRule, TextRule, kinds, spare
 from .families import wan
-from .halves import marked_with, tell_halves
+from .pairing import marked_with, tell_halves
 from .run import SamplerRun
 from .tail import tail_rule, text_rule
 

@@ -13,7 +13,7 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from . import wire
-from .halves import require_halves
+from .pairing import require_halves
 
 logger = logging.getLogger(__name__)
 

@@ -16,9 +16,9 @@ from ...core.visibility import reference_turn, text_groups
 from ...kernels.paths import ANY_ATTENTION, attention_asked, tell_path
 from . import wire
 from .attention import OVERRIDE
+from .attention_choice import ComfyAttentionNeed, choose_comfy_attention
 from .evaluation import Evaluation, GroupsBehindText, StreamsBehindVideo, TailRule, TextRule
 from .families import wan
-from .rivals import ComfyAttentionNeed, choose_comfy_attention
 
 
 def tail_rule(evaluation: Evaluation, options: dict[str, Any], rest: dict[str, Any]) -> TailRule | None:

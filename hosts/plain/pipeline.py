@@ -25,8 +25,8 @@ from ...core.records import bounded, read_record, require_bounds
 from ...core.references import Reference
 from ...core.semantic import SemanticModules
 from ...kernels.paths import ANY_ATTENTION
-from . import run
-from .attention import PlainAttentionNeed, choose_plain_attention
+from . import sampling
+from .attention_choice import PlainAttentionNeed, choose_plain_attention
 from .evaluation import Rider, Text
 from .frames import encode_frames
 from .identities import PeopleRider
@@ -179,7 +179,7 @@ def generate(backbone: Pipeline, request: Request, progress: Progress | None = N
     condition, empty = _condition(backbone, request)
     noise = torch.randn(empty.shape, generator=torch.Generator().manual_seed(settings.seed))
     noise = condition.begin(noise, settings.seed)
-    video = run.run_steps(
+    video = sampling.run_steps(
         dit,
         backbone.vae,
         condition,
@@ -191,7 +191,7 @@ def generate(backbone: Pipeline, request: Request, progress: Progress | None = N
     return video[0].cpu()
 
 
-def _condition(backbone: Pipeline, request: Request) -> tuple[run.Condition, Tensor]:
+def _condition(backbone: Pipeline, request: Request) -> tuple[sampling.Condition, Tensor]:
     """Conditions of the video, and its empty latent."""
     dit, vae, settings = backbone.dit, backbone.vae, request.settings
     grid = dit.geometry.latent(settings.frames, settings.height, settings.width)
@@ -208,7 +208,7 @@ def _condition(backbone: Pipeline, request: Request) -> tuple[run.Condition, Ten
     frames = None if request.given is None else encode_frames(vae, request.given, empty)
     riders = (encoded, request.people, frames, request.source, *request.riders)
     said = {"positive": request.prompt, "negative": request.negative}
-    condition = run.Condition(
+    condition = sampling.Condition(
         texts={name: Text(backbone.text.encode([words])) for name, words in said.items()},
         riders=tuple(rider for rider in riders if rider is not None),
         padding=grey_padding(vae, settings.frames, settings.height, settings.width) if masked else None,
@@ -248,12 +248,12 @@ def generate_in_rows(
     for start in range(0, len(prompts), _TOGETHER):
         rows = slice(start, start + _TOGETHER)
         texts = {"positive": _folded(backbone, prompts[rows]), "negative": _folded(backbone, [negative])}
-        condition = run.Condition(texts, riders(rows), shift=settings.shift)
+        condition = sampling.Condition(texts, riders(rows), shift=settings.shift)
         drawn = (torch.randn(size, generator=torch.Generator().manual_seed(seed)) for seed in seeds[rows])
         noise = torch.cat([condition.begin(one, seed) for one, seed in zip(drawn, seeds[rows], strict=True)])
         guidance, sigmas = joint(Scale(settings.scale)), flow_sigmas(settings.steps, settings.shift)
         clips.append(
-            run.run_steps(dit, backbone.vae, condition, guidance, noise.to(dit.device), sigmas).cpu()
+            sampling.run_steps(dit, backbone.vae, condition, guidance, noise.to(dit.device), sigmas).cpu()
         )
     return torch.cat(clips)
 

@@ -17,7 +17,7 @@ from ...kernels.grouped import Attend, in_groups
 from ...kernels.paths import tell_path
 from ...kernels.segment_attention import attention_over, why_not
 from ...kernels.segments import kept_keys
-from .attention import PlainAttentionNeed, attention, choose_plain_attention
+from .attention_choice import PlainAttentionNeed, attention, choose_plain_attention
 from .evaluation import Evaluation, TokensBehindText, TokensBehindVideo
 from .recall import KeptKeys, recalling
 

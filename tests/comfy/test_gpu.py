@@ -28,7 +28,7 @@ from refvid.core.guidance import CONDITIONED
 from refvid.core.recipes import in_context, recipe_named
 from refvid.core.references import make_reference
 from refvid.core.verdicts import Verdicts
-from refvid.hosts.comfy import adapters, rivals, wire
+from refvid.hosts.comfy import adapters, attention_choice, wire
 from refvid.hosts.comfy.frames import replace_frames
 from refvid.hosts.comfy.identities import apply_identity
 from refvid.hosts.comfy.install import install
@@ -138,7 +138,7 @@ PATHS = (
 def own_verdicts(monkeypatch, tmp_path_factory):
     """Verdicts of `auto` on this GPU are not kept for its user."""
     folder = tmp_path_factory.getbasetemp() / "verdicts"
-    monkeypatch.setattr(rivals, "COMFY_VERDICTS", Verdicts(lambda: folder))
+    monkeypatch.setattr(attention_choice, "COMFY_VERDICTS", Verdicts(lambda: folder))
 
 
 @pytest.fixture(scope="module")

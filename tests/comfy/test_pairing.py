@@ -28,7 +28,7 @@ from refvid_halves import (
 from refvid_in_process import empty_latent, picture, worst
 
 import nodes
-from refvid.hosts.comfy import adapters, halves, wire
+from refvid.hosts.comfy import adapters, pairing, wire
 from refvid.hosts.comfy.guiders import table_guider
 from refvid.hosts.comfy.identities import AttachedIdentities
 from refvid.hosts.comfy.inspection import inspect_comfy_references
@@ -154,11 +154,11 @@ def test_what_a_middle_pass_carries_does_not_stand_for_the_prompts_and_other_nam
     with pytest.raises(ValueError, match="no references in positive, but"):
         denoised(guider)
     sides = {"one": [{}], "two": [made.positive[0][1]], "negative": [{}]}  # of another pack's guider
-    halves.require_halves(made.model, sides)
+    pairing.require_halves(made.model, sides)
     with pytest.raises(ValueError, match="no references in one or two, but"):
-        halves.require_halves(made.model, {**sides, "two": [{}]})
+        pairing.require_halves(made.model, {**sides, "two": [{}]})
     with pytest.raises(ValueError, match="references came in two and three, and"):
-        halves.require_halves(raw.model, {**sides, "three": sides["two"]})
+        pairing.require_halves(raw.model, {**sides, "three": sides["two"]})
 
 
 def test_an_adapter_reads_what_it_wrote(maker, folder, vae):
@@ -279,8 +279,8 @@ def test_a_model_that_reads_all_our_conditioning_may_have_skipped_the_node_that_
 
 def test_guiders_of_others_without_conditions_that_can_be_read_are_left_alone(maker):
     made = maker.references(maker.raw)
-    halves.require_halves(made.model, {})
-    halves.require_halves(maker.raw.model, {"positive": []})
+    pairing.require_halves(made.model, {})
+    pairing.require_halves(maker.raw.model, {"positive": []})
 
 
 # ---- what looks without running, and the server

@@ -17,7 +17,7 @@ from refvid.core import verdicts
 from refvid.core.controls import Controls
 from refvid.core.inspection import inspection_report
 from refvid.core.references import make_reference
-from refvid.hosts.comfy import attention, rivals, tail
+from refvid.hosts.comfy import attention, attention_choice, tail
 from refvid.hosts.comfy.inspection import inspect_comfy_references
 from refvid.hosts.comfy.references import apply_references
 from refvid.kernels import whole
@@ -53,8 +53,10 @@ def gpu(monkeypatch, tmp_path):
 
 
 def restart(monkeypatch) -> None:
-    fresh = verdicts.Verdicts(rivals.COMFY_VERDICTS._folder, rivals.COMFY_VERDICTS._versions)
-    monkeypatch.setattr(rivals, "COMFY_VERDICTS", fresh)
+    fresh = verdicts.Verdicts(
+        attention_choice.COMFY_VERDICTS._folder, attention_choice.COMFY_VERDICTS._versions
+    )
+    monkeypatch.setattr(attention_choice, "COMFY_VERDICTS", fresh)
 
 
 def told(caplog) -> list[str]:
@@ -312,7 +314,7 @@ def test_on_a_cpu_nothing_is_raced_or_written(t2v, vae, monkeypatch, tmp_path):
         raise AssertionError("a race on a CPU")
 
     monkeypatch.setattr(verdicts, "race", never)
-    monkeypatch.setattr(rivals.COMFY_VERDICTS, "_machine", never)
+    monkeypatch.setattr(attention_choice.COMFY_VERDICTS, "_machine", never)
     said = []
     monkeypatch.setattr(tail, "tell_path", said.append)
     for case in CASES.values():

@@ -19,7 +19,7 @@ WIRING = (
         ("plain_step_windows",),
     ),
     Fault(
-        "guidance-unshifted", "guidance's step windows are shares without the shift", "hosts/plain/run.py",
+        "guidance-unshifted", "guidance's step windows are shares without the shift", "hosts/plain/sampling.py",
         "guidance.table(share_of(float(sigma), lambda part: flow_sigma(part, condition.shift)))",
         "guidance.table(share_of(float(sigma), lambda part: flow_sigma(part, 1.0)))",
         ("plain_step_windows",),
@@ -60,7 +60,7 @@ WIRING = (
         ("plain_pipeline",),
     ),
     Fault(
-        "image-tokens", "a backbone that reads image tokens is given none", "hosts/plain/run.py",
+        "image-tokens", "a backbone that reads image tokens is given none", "hosts/plain/sampling.py",
         "image_features=dit.no_image(batch)", "image_features=None",
         ("plain_pipeline",),
     ),
@@ -129,18 +129,18 @@ WIRING = (
         ("plain_pipeline",),
     ),
     Fault(
-        "half-rounded", "a run in half precision rounds its latent at every step", "hosts/plain/run.py",
+        "half-rounded", "a run in half precision rounds its latent at every step", "hosts/plain/sampling.py",
         "guided_velocity(dit, condition, guidance), noise, sigmas",
         "guided_velocity(dit, condition, guidance), noise.to(dit.dtype), sigmas",
         ("plain_pipeline",),
     ),
     Fault(
-        "edit-unled", "a window of an edit is not led by the frame before it", "hosts/plain/run.py",
+        "edit-unled", "a window of an edit is not led by the frame before it", "hosts/plain/sampling.py",
         "first = max(0, start - 1)", "first = start",
         ("plain_edit_windows",),
     ),
     Fault(
-        "edit-last", "semantic tokens are the last window's, not the mean", "hosts/plain/run.py",
+        "edit-last", "semantic tokens are the last window's, not the mean", "hosts/plain/sampling.py",
         "torch.stack(spare_parts).mean(0)", "spare_parts[-1]",
         ("plain_edit_windows",),
     ),
@@ -272,7 +272,7 @@ WIRING = (
         ("plain_rows",),
     ),
     Fault(
-        "rows-padding", "the padding of a text counts once, not as often as it was folded", "hosts/plain/run.py",
+        "rows-padding", "the padding of a text counts once, not as often as it was folded", "hosts/plain/sampling.py",
         "context_bias=text.bias", "context_bias=None",
         ("plain_rows",),
     ),

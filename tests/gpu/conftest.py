@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from refvid.core.verdicts import Verdicts
-from refvid.hosts.plain import attention as plain_attention
+from refvid.hosts.plain import attention_choice as plain_attention
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from refvid.hosts.plain.references import (
     encode_references,
     references_in_rows,
 )
-from refvid.hosts.plain.run import Condition, evaluate_pass, guided_velocity, run_steps, velocity
+from refvid.hosts.plain.sampling import Condition, evaluate_pass, guided_velocity, run_steps, velocity
 from refvid.hosts.plain.source import SourceRider
 from refvid.hosts.plain.tail import Schedule
 from refvid.hosts.plain.tail import tail as tail_of

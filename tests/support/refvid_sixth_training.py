@@ -11,7 +11,7 @@ from torch import Generator, Tensor, nn
 from refvid.backbones.wan.text import fold_padding
 from refvid.core.guidance import CONDITIONED
 from refvid.hosts.plain.evaluation import Text
-from refvid.hosts.plain.run import Condition, velocity
+from refvid.hosts.plain.sampling import Condition, velocity
 from refvid.training.engine.adapter import Adapter
 from refvid.training.engine.cache import PART, Rows
 from refvid.training.engine.encode import ClipEncoder, encode_clips

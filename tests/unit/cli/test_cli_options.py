@@ -8,9 +8,9 @@ import torch
 
 from refvid import cli
 from refvid.cli import ablate, edit
-from refvid.cli.applies import is_given, spelled
 from refvid.cli.guidance import read_guidance
 from refvid.cli.model import require_device, runs_on
+from refvid.cli.refusals import is_given, spelled
 from refvid.hosts.plain.pipeline import Settings
 
 GENERATE = ("generate", "--prompt", "a toy", "--out", "no.mp4")

@@ -18,7 +18,7 @@ from refvid.core.controls import Controls, StepWindow
 from refvid.core.guidance import CONDITIONED
 from refvid.core.recipes import recipe_named
 from refvid.core.references import make_reference
-from refvid.hosts.plain import attention as plain_attention
+from refvid.hosts.plain import attention_choice as plain_attention
 from refvid.hosts.plain.pipeline import Settings, inspect_references
 
 LEFT = torch.zeros(64, 64).index_fill(1, torch.arange(32), 1.0)

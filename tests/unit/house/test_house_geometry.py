@@ -79,7 +79,7 @@ LEFT = {
         "k = (hue.unsqueeze(1) * 6 + torch.tensor([5.0, 3.0, 1.0])) % 6": "sixths of a circle of hues"
     },
     "hosts/comfy/attention.py": {"half = tokens // 2": "a probe: the first half is hidden"},
-    "media/decoding.py": {
+    "media/film_decoding.py": {
         "more = -frame.width % 32": "what a decoder pads to",
         "fields = frame.interlaced_frame and frame.height % 4": "interlaced films",
         'frame.width < NARROW or frame.width % 2 or frame.height % 2 or fields or "yuv41" in frame.format.name': "colours of half resolution",

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from refvid import media
-from refvid.media import writing
+from refvid.media import film_writing
 
 VIDEO = torch.from_numpy(films.pictures(5)).movedim(-1, 0).float() / 127.5 - 1
 
@@ -31,13 +31,13 @@ def test_the_same_numbers_give_the_same_bytes_and_no_file_beside(tmp_path, endin
 def test_h264_is_written_by_one_thread_and_without_what_made_other_films_now_and_then(tmp_path, monkeypatch):
     """Beside VP9 one film in three was another where libx264 had its code for AVX-512, in some processes and
     not in others: what is held here is that it is off (docs/log.md)."""
-    opened, real = [], writing._picture_stream
-    monkeypatch.setattr(writing, "_picture_stream", lambda *of: opened.append(real(*of)) or opened[-1])
+    opened, real = [], film_writing._picture_stream
+    monkeypatch.setattr(film_writing, "_picture_stream", lambda *of: opened.append(real(*of)) or opened[-1])
     for ending in (".mp4", ".mov", ".mkv", ".webm"):
         media.write_video(tmp_path / f"x{ending}", VIDEO, 8)
         assert opened[-1].codec_context.thread_count == 1
         wide = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
-        asked = writing.CONTAINERS[ending].options.get("x264-params")
+        asked = film_writing.CONTAINERS[ending].options.get("x264-params")
         assert asked == ("asm=AVX2" if wide and ending != ".webm" else None)
 
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from refvid import media
-from refvid.media import decoding
+from refvid.media import film_decoding
 from refvid.media.timing import constant_rate
 
 FRAMES = films.pictures(6)
@@ -213,7 +213,7 @@ def test_sound_alone_is_no_film(tmp_path):
 
 
 def test_more_pixels_than_memory_holds_are_refused_while_they_come(tmp_path, monkeypatch):
-    monkeypatch.setattr(decoding, "MOST_FILM_PIXELS", 3 * FRAMES[0].shape[0] * FRAMES[0].shape[1])
+    monkeypatch.setattr(film_decoding, "MOST_FILM_PIXELS", 3 * FRAMES[0].shape[0] * FRAMES[0].shape[1])
     file = films.write(tmp_path / "x.mkv", FRAMES, "ffv1", "bgra")
     for number, frame in enumerate(FRAMES):
         (tmp_path / "folder").mkdir(exist_ok=True)

@@ -14,7 +14,7 @@ from refvid import cli, media
 from refvid.core.files import MARK
 from refvid.evidence import showcase
 from refvid.hosts.plain import long_video, pipeline
-from refvid.media import outputs, writing
+from refvid.media import film_writing, outputs
 
 FRAMES = films.pictures(5)
 VIDEO = torch.from_numpy(FRAMES).movedim(-1, 0).float() / 127.5 - 1
@@ -150,7 +150,7 @@ def test_on_a_full_disk_the_old_file_stays_and_the_film_is_kept_elsewhere(place,
     target, elsewhere, real = (
         place / f"made{ending}",
         place / "elsewhere",
-        writing._writer(Path(f"x{ending}")),
+        film_writing._writer(Path(f"x{ending}")),
     )
     elsewhere.mkdir()
     if ending:
@@ -165,7 +165,7 @@ def test_on_a_full_disk_the_old_file_stays_and_the_film_is_kept_elsewhere(place,
 
         return write
 
-    monkeypatch.setattr(writing, "_writer", writer)
+    monkeypatch.setattr(film_writing, "_writer", writer)
     with pytest.raises(
         OSError, match=rf"--out: .*made{ending} could not be written .* is kept in {elsewhere}"
     ):
@@ -193,7 +193,7 @@ def test_a_command_whose_film_cannot_be_written_ends_in_one_line(models, place, 
     def broken(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(writing, "_film", broken)
+    monkeypatch.setattr(film_writing, "_film", broken)
     monkeypatch.setattr(outputs.tempfile, "gettempdir", lambda: str(place))
     line = said(capsys, *generate(models, place / "x.mp4"), code=1)
     assert "No space left on device" in line and "what was made is kept in" in line
@@ -302,19 +302,19 @@ def test_a_signal_while_a_long_video_is_written_keeps_its_parts(models, tmp_path
     def stopped(*_):
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(writing, "_film", stopped)
+    monkeypatch.setattr(film_writing, "_film", stopped)
     said(capsys, "long", *generate(models, tmp_path / "x.mp4", "--keys", 3, "--stride", 4)[1:], code=143)
     assert len(list((tmp_path / "x.parts").glob("*.safetensors"))) == 3
 
 
 def test_a_signal_while_a_film_is_written_leaves_no_half_of_it(models, tmp_path, capsys, monkeypatch):
-    real = writing._encoded
+    real = film_writing._encoded
 
     def stopped(stream, frames):
         yield from real(stream, frames[:2])
         os.kill(os.getpid(), signal.SIGTERM)
         yield from ()
 
-    monkeypatch.setattr(writing, "_encoded", stopped)
+    monkeypatch.setattr(film_writing, "_encoded", stopped)
     said(capsys, *generate(models, tmp_path / "x.mp4"), code=143)
     assert not list(tmp_path.iterdir())

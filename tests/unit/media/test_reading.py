@@ -17,7 +17,7 @@ from av.stream import Disposition
 from PIL import Image
 
 from refvid import media
-from refvid.media import decoding
+from refvid.media import film_decoding
 from refvid.media.timing import constant_rate
 
 FRAMES = films.pictures(6)
@@ -133,7 +133,7 @@ def test_pixels_are_counted_after_a_film_is_retimed(tmp_path, monkeypatch):
     gap = films.write(
         tmp_path / "gap.mkv", FRAMES, "ffv1", "bgra", rate=10, times=seconds(0, 100, 200, 700, 800, 900)
     )
-    monkeypatch.setattr(decoding, "MOST_FILM_PIXELS", 9 * FRAMES[0].shape[0] * FRAMES[0].shape[1])
+    monkeypatch.setattr(film_decoding, "MOST_FILM_PIXELS", 9 * FRAMES[0].shape[0] * FRAMES[0].shape[1])
     with pytest.raises(ValueError, match="has more than 9 pictures"):
         media.read_video(gap, "x")
 
@@ -230,7 +230,7 @@ def test_a_narrow_film_is_read_alike_each_time(tmp_path):
 
 def test_a_film_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    monkeypatch.setattr(decoding, "_frames", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr(film_decoding, "_frames", lambda *_: pytest.fail("decoded"))
     with pytest.raises(ValueError, match="at most 1,000 pixels"):
         media.read_video(films.write(tmp_path / "x.mkv", FRAMES, "ffv1", "bgra"), "x")
 
@@ -269,16 +269,16 @@ def test_how_long_a_film_says_that_it_lasts(own, tag, alone, wanted):
         duration=own, time_base=Fraction(1, 15), metadata={} if tag is None else {"DURATION": tag}
     )
     container = SimpleNamespace(streams=[stream], duration=alone)
-    assert decoding._declared_seconds(container, stream) == wanted
+    assert film_decoding._declared_seconds(container, stream) == wanted
 
 
 def test_the_last_picture_lasts_as_long_as_it_says():
     stream = SimpleNamespace(time_base=Fraction(1, 10), average_rate=Fraction(5))
-    decoded = decoding.Decoded()
+    decoded = film_decoding.Decoded()
     for pts, lasts, end in ((0, 0, 0.2), (3, 0, 0.6), (7, 5, 1.2)):
         frame = av.VideoFrame(8, 8, "rgb24")
         frame.pts, frame.time_base, frame.duration = pts, Fraction(1, 10), lasts
-        decoding._take(frame, stream, decoded)
+        film_decoding._take(frame, stream, decoded)
         assert decoded.end == Fraction(str(end))
 
 

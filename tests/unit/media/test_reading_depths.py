@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from refvid import media
-from refvid.media import decoding, sound
+from refvid.media import film_decoding, sound
 
 HEIGHT, WIDTH = 12, 20
 GREY = np.linspace(0, 65535, HEIGHT * WIDTH).round().astype(np.uint16).reshape(HEIGHT, WIDTH)
@@ -116,9 +116,11 @@ def test_pictures_whose_order_a_file_does_not_keep_are_taken_as_they_come(tmp_pa
 
 def test_a_film_that_may_lack_its_last_picture_is_said(tmp_path, caplog):
     stream = type("Stream", (), {"frames": 0, "duration": 70, "time_base": Fraction(1, 100)})
-    decoded = decoding.Decoded([torch.zeros(1)] * 6, [Fraction(k, 10) for k in range(6)], Fraction(6, 10))
+    decoded = film_decoding.Decoded(
+        [torch.zeros(1)] * 6, [Fraction(k, 10) for k in range(6)], Fraction(6, 10)
+    )
     with caplog.at_level(logging.WARNING, "refvid"):
-        decoding._require_whole(None, stream, decoded, tmp_path / "x", "--video")
+        film_decoding._require_whole(None, stream, decoded, tmp_path / "x", "--video")
     assert "may lack its last picture" in caplog.text
 
 

@@ -13,7 +13,7 @@ from ....core.recipes import recipe_named
 from ....hosts.plain.evaluation import Rider, Text
 from ....hosts.plain.frames import FramesRider
 from ....hosts.plain.references import references_in_rows
-from ....hosts.plain.run import Condition, velocity
+from ....hosts.plain.sampling import Condition, velocity
 from .batch import MaskedBatch
 
 

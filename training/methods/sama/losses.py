@@ -9,7 +9,7 @@ from ....core.guidance import CONDITIONED
 from ....core.recipes import Recipe
 from ....core.semantic import SemanticModules, as_frames, as_tokens
 from ....hosts.plain.evaluation import Text
-from ....hosts.plain.run import Condition, velocity
+from ....hosts.plain.sampling import Condition, velocity
 from ....hosts.plain.source import SourceRider
 from .batch import PairBatch
 

@@ -9,7 +9,7 @@ from ....core.guidance import CONDITIONED
 from ....core.slots import SlotEncoder
 from ....hosts.plain.evaluation import Text
 from ....hosts.plain.identities import PeopleRider, Person
-from ....hosts.plain.run import Condition, velocity
+from ....hosts.plain.sampling import Condition, velocity
 from ...engine.encode import no_words
 from .batch import MeetingBatch
 

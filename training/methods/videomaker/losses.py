@@ -14,7 +14,7 @@ from ....core.layout import Stream
 from ....core.recipes import recipe_named
 from ....hosts.plain.evaluation import Text
 from ....hosts.plain.references import ReferencesRider, references_in_rows
-from ....hosts.plain.run import Condition, evaluate_pass
+from ....hosts.plain.sampling import Condition, evaluate_pass
 from .batch import PhotographedBatch
 from .config import VideoMakerTraining
 
