@@ -53,10 +53,8 @@ def gpu(monkeypatch, tmp_path):
 
 
 def restart(monkeypatch) -> None:
-    fresh = verdicts.Verdicts(
-        attention_choice.COMFY_VERDICTS._folder, attention_choice.COMFY_VERDICTS._versions
-    )
-    monkeypatch.setattr(attention_choice, "COMFY_VERDICTS", fresh)
+    old = attention_choice.COMFY_VERDICTS
+    monkeypatch.setattr(attention_choice, "COMFY_VERDICTS", verdicts.Verdicts(old._folder, old._versions))
 
 
 def told(caplog) -> list[str]:

@@ -9,6 +9,7 @@ import av
 import pytest
 import refvid_tiny as tiny
 import torch
+from refvid_patience import PROCESS
 
 from refvid import cli, media
 
@@ -302,7 +303,7 @@ def test_comfyui_files_needs_a_folder(tmp_path, capsys):
 
 def test_the_command_line_is_imported_and_every_help_answers_with_pythons_own_modules_alone():
     ran = subprocess.run(
-        [sys.executable, "-c", HELP, str(ROOT)], capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-c", HELP, str(ROOT)], capture_output=True, text=True, check=True, timeout=PROCESS
     )
     found = json.loads(ran.stdout)
     parts = ["generate", "long", "edit", "inspect", "demo", "identity", "identity make", "train", "score"]

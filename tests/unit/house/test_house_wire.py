@@ -21,7 +21,7 @@ LEFT = {
     "core/recipes.py": {"refvid.recipe": "metadata of a file"},
 }
 # What loops over riders, which it may not name: modules and classes of theirs.
-HUBS = ("evaluation", "install", "blocks", "tail", "halves", "guiders", "run", "recall", "wire")
+HUBS = ("evaluation", "install", "blocks", "tail", "pairing", "guiders", "run", "recall", "wire")
 RIDERS = {"References", "People", "Frames", "Source"}
 FILES = {"references", "identities", "frames", "source"}
 
