@@ -1,5 +1,7 @@
 """Sources of clips: found by scheme, and the demo world as one of them."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from refvid_world import WORLD
@@ -82,15 +84,29 @@ def test_paired_edits_are_the_worlds_and_more_than_two_subjects_are_refused():
         WORLD.footage(1, seeded(), 3)
 
 
-@pytest.mark.parametrize("changed", ["render_cast", "LONGEST", "vocabulary"])
+@pytest.mark.parametrize("changed", ["render_cast", "LONGEST", "vocabulary", "edits", "named"])
 def test_a_world_of_other_clips_or_words_has_another_name(monkeypatch, changed):
     paint = world.render_cast
     if changed == "render_cast":
         monkeypatch.setattr(world, changed, lambda *asked: (-paint(*asked)[0], paint(*asked)[1]))
     elif changed == "LONGEST":
         monkeypatch.setattr(world_source.WorldSource, "longest_caption", "a longer one")
+    elif changed == "edits":
+        edit = edits.sample_edits
+        monkeypatch.setattr(edits, "sample_edits", lambda kind, *asked: _turned(edit(kind, *asked)))
+    elif changed == "named":
+        say = captions.captions
+        monkeypatch.setattr(
+            captions, "captions", lambda cast, named=None, stride=None: [
+                f"{one} {'' if named is None else 'again'}" for one in say(cast, named, stride)
+            ],
+        )  # fmt: skip
     else:
         monkeypatch.setattr(captions, changed, lambda: ["a"])
     assert world_source._name.__wrapped__() != WORLD.name
     monkeypatch.undo()
     assert world_source._name.__wrapped__() == WORLD.name
+
+
+def _turned(made):
+    return replace(made, target=-made.target)

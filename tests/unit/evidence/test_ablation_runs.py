@@ -193,6 +193,20 @@ def test_a_run_of_an_adapter_is_trained_and_measured_once_and_measured_again_whe
     ]
 
 
+def test_a_setting_has_the_device_and_the_compiling_of_its_ablation(tmp_path, monkeypatch):
+    seen: list = []
+    loaded = SimpleNamespace(settings=None)
+    monkeypatch.setattr(kept_runs, "load_pipeline", lambda *files, device: seen.append(device) or loaded)
+    monkeypatch.setattr(kept_runs, "replace", lambda one, **given: one)
+    for device, compiled in (("cpu", False), ("cuda", True)):
+        files = [tmp_path / f"{name}.safetensors" for name in ("dit", "vae", "text_encoder")]
+        asked = Ablation(Models(*files), tmp_path, 1, 1, 1, device, compiled)
+        made = asked.setting(tmp_path / "a")
+        asked.backbone()
+        assert (made.device, made.compiled, seen.pop()) == (device, compiled, device)
+        assert made.resume and made.folder == tmp_path / "a" and made.encoded == tmp_path / "clips"
+
+
 def test_runs_that_earlier_versions_left_are_taken_up(tmp_path):
     """Saber's has a mark of its end and figures that do not name the base; an adapter's has figures alone,
     which do."""

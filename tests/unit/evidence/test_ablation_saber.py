@@ -1,5 +1,6 @@
 """Saber's ablations: one thing changed at a time, a verdict from a paired interval, nothing trained twice."""
 
+import json
 from dataclasses import asdict, replace
 
 import pytest
@@ -22,6 +23,7 @@ from refvid.evidence.ablations.text_to_video import ablation_run, pretraining_ru
 from refvid.evidence.claims import sentence
 from refvid.evidence.runs import Ablation
 from refvid.evidence.trials.references import Trial
+from refvid.training.base.dit import Start
 from refvid.training.engine.models import Models
 from refvid.training.masks.references import masked_frames
 from refvid.training.methods.saber.batch import draw_batch
@@ -157,3 +159,24 @@ def test_ablations_are_not_started_by_torchrun(tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match="refvid ablate was started by torchrun"):
         ablate_saber(ablation_of(tmp_path, tmp_path / "vae.safetensors"), steps=1, pretraining=1)
+
+
+def test_a_run_begins_with_the_one_before_says_so_and_keeps_its_clips_beside_its_vae(tmp_path, monkeypatch):
+    vae, given = tiny.save_vae(tmp_path, "vae.safetensors", width=2), []
+    asked = replace(ablation_of(tmp_path, vae), device="cuda", compiled=True)
+
+    def train(method, config, setting) -> None:
+        assert (setting.folder / "vae.safetensors").read_bytes() == vae.read_bytes()
+        assert (setting.device, setting.compiled, setting.encoded) == ("cuda", True, setting.folder)
+        given.append(method.start)
+
+    monkeypatch.setattr(text_to_video, "train", train)
+    first, then = pretraining_run(1), ablation_run(2)
+    place = text_to_video.dit_run(asked, text_to_video.PRETRAINED, first)
+    folder = text_to_video.dit_run(asked, "a run", then, first)
+    assert given == [None, Start(place / "dit.safetensors", place / "text_encoder.safetensors")]
+    said = json.loads((folder / "begun.json").read_text())["before"]
+    assert said == json.loads((place / "begun.json").read_text())["config"]
+    monkeypatch.setattr(text_to_video, "load_pipeline", lambda *files, device: (*files, device))
+    files = folder / "dit.safetensors", vae, folder / "text_encoder.safetensors"
+    assert text_to_video.trained_model(asked, folder) == (*files, "cuda")

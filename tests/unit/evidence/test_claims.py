@@ -90,3 +90,10 @@ def test_no_two_claims_of_an_ablation_say_the_same():
         compared = {(one.first, one.second, one.figure) for one in claims}
         assert len(compared) == len(claims)
         assert all(one.first != one.second for one in claims)
+
+
+@pytest.mark.parametrize("claims", [SLOT_CLAIMS, VIDEOMAKER_CLAIMS], ids=["slot_id", "videomaker"])
+def test_only_following_the_prompt_may_be_a_twentieth_worse_and_all_else_has_to_be_more(claims):
+    margins = {one.says: one.margin for one in claims if one.margin}
+    assert margins == {"the prompt is still followed": 0.05}
+    assert all(one.sign == 1 for one in claims)

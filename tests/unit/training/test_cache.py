@@ -101,3 +101,8 @@ def test_clips_that_cannot_be_written_leave_those_before(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         cached(tmp_path, made_by="that")
     assert held(tmp_path) == before
+
+
+def test_every_column_of_rows_goes_to_the_device():
+    moved = Numbers(torch.zeros(2), torch.ones(2)).to("meta")
+    assert {moved.value.device.type, moved.other.device.type} == {"meta"} and len(moved) == 2

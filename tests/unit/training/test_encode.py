@@ -15,11 +15,13 @@ from refvid.demo.source import WorldSource
 from refvid.training.base.text import fresh_text_encoder
 from refvid.training.engine.cache import PART, Rows
 from refvid.training.engine.encode import ClipEncoder, no_words
+from refvid.training.masks.references import MaskedFrames
 from refvid.training.methods.saber.config import ClipKind
 from refvid.training.methods.saber.rows import cached_clips
 from refvid.training.methods.sama.config import PairSet
 from refvid.training.methods.sama.rows import cached_pairs
 from refvid.training.methods.sama.targets import HandMade
+from refvid.training.methods.slot_id import rows as slot_rows
 from refvid.training.methods.slot_id.config import Meeting
 from refvid.training.methods.slot_id.rows import cached_meetings
 from refvid.training.methods.videomaker.config import PhotographedClips
@@ -101,3 +103,57 @@ def test_texts_are_as_long_as_the_longest_caption_behind_a_prefix(tmp_path, vae)
     assert torch.equal(two[1, 0], encoder.tokens(["a star"])[0]) and two.shape[:2] == (2, 2)
     assert torch.equal(two[0, 1], encoder.tokens(["two toys"])[0])
     assert torch.equal(no_words(two[0]), encoder.tokens(["", ""]))
+
+
+class Keys:
+    """An encoder that makes nothing: rows are what they would be kept by."""
+
+    def rows(self, rows, name, count, numbers, make):
+        return name, repr(numbers)
+
+
+KIND, RUN = ClipKind("toy", 5, 24, 64, 4), replace(smoke_dit(), size=32)
+MEETING, PHOTOGRAPHED, PAIRS = (
+    Meeting("alone", 1, 64, 4),
+    PhotographedClips(64, 32),
+    PairSet("edits", 64, 5, 32),
+)
+OTHER_ROWS = {
+    "saber": (
+        lambda kind=KIND, **run: cached_clips(Keys(), kind, replace(RUN, **run)),  # type: ignore[arg-type]
+        [{"kind": replace(KIND, **{key: value})} for key, value in
+         (("name", "b"), ("frames", 9), ("stride", 12), ("easy", True))]
+        + [{"references": 1}, {"size": 64}, {"seed": 1}, {"how": MaskedFrames(subject_share=0.1)}],
+    ),
+    "slot_id": (
+        lambda meeting=MEETING, slots=SLOTS, size=32, seed=0: cached_meetings(
+            Keys(), slots, meeting, size, seed  # type: ignore[arg-type]
+        ),
+        [{"meeting": replace(MEETING, **{key: value})} for key, value in
+         (("name", "b"), ("people", 2), ("frames", 5), ("stride", 24))]
+        + [{"slots": replace(SLOTS, frames=9)}, {"slots": replace(SLOTS, size=64)}]
+        + [{"size": 64}, {"seed": 1}],
+    ),
+    "videomaker": (
+        lambda seed=0, **clips: cached_photographed(
+            Keys(), replace(PHOTOGRAPHED, **clips), seed  # type: ignore[arg-type]
+        ),
+        [{"frames": 5}, {"stride": 7}, {"size": 64}, {"seed": 1}],
+    ),
+    "sama": (
+        lambda seed=0, **pairs: cached_pairs(
+            Keys(), HandMade(), replace(PAIRS, **pairs), seed  # type: ignore[arg-type]
+        ),
+        [{"name": "pretexts"}, {"frames": 9}, {"size": 64}, {"seed": 1}],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("method", OTHER_ROWS)
+def test_whatever_makes_a_methods_clips_others_is_part_of_what_they_are_kept_by(method, monkeypatch):
+    key, changes = OTHER_ROWS[method]
+    keys = [key(), *(key(**changed) for changed in changes)]
+    assert len(set(keys)) == len(keys)
+    if method == "slot_id":
+        monkeypatch.setattr(slot_rows, "MOVING", 0.5)
+        assert key() != keys[0]

@@ -1,15 +1,24 @@
 """A run in several processes and its optimiser: shares of a batch, means of gradients, the rate."""
 
 import socket
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from refvid_latents import latents
+from refvid_world import setting
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from refvid.demo.runs import smoke_dit
+from refvid.training.engine.noise import Draws
 from refvid.training.engine.optimise import Optimiser, warm_hold_decay
 from refvid.training.engine.parallel import Ranks, average_gradients, join
+from refvid.training.methods.saber import method as saber
+from refvid.training.methods.saber.method import VAE_FILE, Saber
 
 
 def test_without_torchrun_a_run_is_alone_and_gradients_stay(monkeypatch):
@@ -87,3 +96,47 @@ def test_processes_that_share_the_optimiser_end_with_the_weights_of_one_alone():
 )
 def test_the_rate_warms_up_holds_and_decays_in_straight_lines(step, expected):
     assert warm_hold_decay(step, 100, warm=10, hold=0.5, floor=0.1) == pytest.approx(expected)
+
+
+def test_processes_draw_clips_of_their_own_and_patterns_in_common_other_ones_at_every_step_and_seed():
+    drawn: dict[str, list[float]] = {"own": [], "common": []}
+    config = smoke_dit()
+    for seed in (0, 1):
+        for step in range(3):
+            for rank in (0, 1):
+                draws = Draws.on("cpu")
+                Saber().seed(replace(config, seed=seed), draws, step, Ranks(rank, 2))
+                for name in drawn:
+                    drawn[name].append(torch.rand(1, generator=getattr(draws, name)).item())
+    assert len(set(drawn["own"])) == 12 and not set(drawn["own"]) & set(drawn["common"])
+    assert drawn["common"][::2] == drawn["common"][1::2] and len(set(drawn["common"])) == 6
+
+
+def test_a_process_draws_its_share_of_a_batch():
+    config = smoke_dit()
+    data = [(kind, latents(frames=(kind.frames + 3) // 4)) for kind in config.kinds]
+    for ranks in (Ranks(), Ranks(1, 2)):
+        draws = Draws.on("cpu")
+        Saber().seed(config, draws, 0, ranks)
+        batch = Saber().draw(config, data, draws, 0, ranks)
+        assert len(batch.latent) * ranks.count == config.kinds[0].batch
+
+
+def test_a_run_says_how_many_processes_it_is_made_by_and_they_share_its_optimiser(tmp_path):
+    save_file({"a": torch.ones(1)}, tmp_path / VAE_FILE)
+    learns, two = nn.Module(), Ranks(1, 2)
+    learns.dit = nn.Linear(2, 2)
+    assert Saber().made_by(smoke_dit(), setting(tmp_path), two)["processes"] == 2
+    assert Saber().optimiser(smoke_dit(), learns, two).ranks == two  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("rank", "order"), [(0, ["clips", "clips", "wait"]), (1, ["wait", "clips", "clips"])]
+)
+def test_the_first_process_makes_the_clips_and_the_others_wait_for_them(tmp_path, monkeypatch, rank, order):
+    done: list[str] = []
+    config, clips = smoke_dit(), SimpleNamespace(to=lambda device: device)
+    monkeypatch.setattr(saber, "cached_clips", lambda *given: done.append("clips") or clips)
+    monkeypatch.setattr(Ranks, "wait", lambda self: done.append("wait"))
+    Saber().data(config, SimpleNamespace(vae=None, text=None), setting(tmp_path), Ranks(rank, 2))
+    assert len(config.kinds) == 2 and done == order

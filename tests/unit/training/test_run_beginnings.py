@@ -16,7 +16,9 @@ from refvid import cli
 from refvid.cli import train as cli_train
 from refvid.cli.train import PARTS
 from refvid.core.checkpoint import read_safetensors
+from refvid.data import source
 from refvid.demo.runs import DEMO_RUNS, smoke_dit, smoke_slots
+from refvid.evidence import preview
 from refvid.training.base.vae import VAETrainer
 from refvid.training.engine import method
 from refvid.training.engine.models import Models
@@ -259,6 +261,39 @@ def test_an_option_that_a_part_takes_reaches_its_trainer(tmp_path, monkeypatch, 
         ]
         cli.main(["train", part, "--out", str(tmp_path), *pair, *option])
     assert len(set(calls)) == len(calls) == 1 + len(PARTS[part].takes)
+
+
+@pytest.mark.parametrize("part", [part for part in PARTS if part != "export"])
+def test_slot_id_alone_is_trained_with_previews_which_go_into_its_folder(tmp_path, monkeypatch, part):
+    given: list = []
+    monkeypatch.setattr(method, "train", lambda *asked: given.extend(asked))
+    monkeypatch.setattr(preview, "slot_previews", lambda config, folder: (config, folder))
+    more = ["--seed", "3"] if part == "slot_id" else []
+    cli.main(["train", part, "--smoke", "--out", str(tmp_path), *more])
+    _, config, _, previews = given
+    assert previews == ([(config, tmp_path)] if part == "slot_id" else [])
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_every_part_trains_on_the_source_that_is_asked_for(tmp_path, monkeypatch, part):
+    given: list = []
+    monkeypatch.setattr(method, "train", lambda _, config, asked, previews: given.append((config, asked)))
+    monkeypatch.setattr(saber, "export_run", lambda config, asked: given.append((config, asked)))
+    monkeypatch.setattr(source, "_SCHEMES", {"other": lambda place: f"clips of {place}"})
+    cli.main(["train", part, "--smoke", "--data", "other:here", "--out", str(tmp_path)])
+    ((config, asked),) = given
+    assert asked.source == "clips of here" and asked.folder == tmp_path
+    assert config == DEMO_RUNS["dit" if part == "export" else part].smoke()
+
+
+def test_siglip_is_read_on_the_device_that_is_asked_for(tmp_path, monkeypatch):
+    read: list = []
+    monkeypatch.setattr(method, "train", lambda *given: None)
+    monkeypatch.setattr(targets, "Siglip", lambda *given: read.append(given) or HandMade("siglip"))
+    monkeypatch.setattr(cli_train, "require_device", lambda name: name)
+    for device in ([], ["--device", "cuda"]):
+        cli.main(["train", "sama", "--smoke", "--siglip", "a", "--out", str(tmp_path), *device])
+    assert read == [(Path("a"), "cpu"), (Path("a"), "cuda")]
 
 
 def test_a_device_that_is_not_there_is_refused_before_any_work(tmp_path, capsys, monkeypatch):
