@@ -90,6 +90,12 @@ def _sama(options: argparse.Namespace):
     return Sama(Siglip(options.siglip, options.device or CPU))
 
 
+def _slot_previews(config: Any, folder: Path):
+    from ..evidence.preview import slot_previews
+
+    return slot_previews(config, folder)
+
+
 @dataclass(frozen=True)
 class Part:
     """A part that is trained.
@@ -97,11 +103,13 @@ class Part:
     method   that its options ask for
     takes    options besides --out, --smoke and --data
     adapter  whether it trains on the demo's frozen files
+    preview  of a configuration, drawn into the folder while the part trains
     """
 
     method: Callable[[argparse.Namespace], Any]
     takes: tuple[str, ...]
     adapter: bool = False
+    preview: Callable[[Any, Path], Any] | None = None
 
 
 ADAPTER_TAKES = ("resume", "compile", "device", "seed")
@@ -110,7 +118,7 @@ PARTS = {
     "vae": Part(_vae, ("resume", "from_")),
     "dit": Part(_dit, ("resume", "compile", "from_", "from_text", "device")),
     EXPORT: Part(_dit, ()),
-    "slot_id": Part(_registered, ADAPTER_TAKES, adapter=True),
+    "slot_id": Part(_registered, ADAPTER_TAKES, adapter=True, preview=_slot_previews),
     "videomaker": Part(_registered, ADAPTER_TAKES, adapter=True),
     "sama": Part(_sama, (*ADAPTER_TAKES, "siglip"), adapter=True),
 }
@@ -133,7 +141,8 @@ def _train(options: argparse.Namespace) -> None:
         return
     if options.seed is not None:
         config = replace(config, seed=options.seed)
-    train(part.method(options), config, setting, _previews(options, config))
+    previews = [] if part.preview is None else [part.preview(config, options.out)]
+    train(part.method(options), config, setting, previews)
 
 
 def _setting(options: argparse.Namespace, part: Part):
@@ -148,15 +157,6 @@ def _setting(options: argparse.Namespace, part: Part):
     base = Models(models.DIT, models.VAE, models.TEXT_ENCODER) if part.adapter else None
     how = {"resume": options.resume, "device": options.device or CPU, "compiled": options.compile}
     return Setting(open_source(options.data), options.out, base, **how)
-
-
-def _previews(options: argparse.Namespace, config: Any) -> list:
-    """Previews that are drawn while a part trains."""
-    if options.part != "slot_id":
-        return []
-    from ..evidence.preview import slot_previews
-
-    return [slot_previews(config, options.out)]
 
 
 def _start(dit_file: Path | None, text_file: Path | None):

@@ -90,7 +90,7 @@ _SCHEMES: dict[str, Open] = {}
 
 
 def register_source(scheme: str, open_: Open) -> None:
-    """Make addresses `scheme:PLACE` known; `open_` is given the place."""
+    """Make addresses `scheme:PLACE` known; `open_` is given the place. It takes the place of one before."""
     _SCHEMES[scheme] = open_
 
 

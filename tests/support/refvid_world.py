@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 from torch import nn
 
 from refvid.backbones.wan.text import TextEncoder
 from refvid.backbones.wan.vae import WanVAE
 from refvid.demo.source import WorldSource
+from refvid.evidence import runs
 from refvid.training.base.text import fresh_text_encoder
 from refvid.training.engine.encode import ClipEncoder
 from refvid.training.engine.method import Method, Setting, train
@@ -35,3 +37,15 @@ def setting(folder: Path, models: Models | None = None, **how: Any) -> Setting:
 def trained(method: Method, config: Any, folder: Path, models: Models | None = None, **how: Any) -> nn.Module:
     """Train; -> the averaged module."""
     return train(method, config, setting(folder, models, **how))
+
+
+def noted_runs(patch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the folders in which ablations train an adapter, as they do."""
+    folders: list[str] = []
+
+    def note(method: Method, config: Any, asked: Setting, *given: Any) -> nn.Module:
+        folders.append(asked.folder.name)
+        return train(method, config, asked, *given)
+
+    patch.setattr(runs, "train", note)
+    return folders

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 import pytest
 import refvid_tiny as tiny
 import torch
-from refvid_world import trained
+from refvid_world import noted_runs, trained
 from torch import Generator, Tensor
 
 from refvid import cli
@@ -15,7 +15,6 @@ from refvid.backbones.wan.loading import load_dit
 from refvid.demo import models as demo
 from refvid.demo import runs as demo_runs
 from refvid.demo.edits import EDIT_KINDS
-from refvid.evidence import runs
 from refvid.evidence.ablations import sama as ablation
 from refvid.evidence.ablations.sama import BARE, BOTH, MA, SA, SAMA_ARMS, ablate_sama, of_length
 from refvid.evidence.runs import Ablation
@@ -164,34 +163,29 @@ def test_the_sheet_shows_source_edits_and_truth_of_every_kind(models, clips, tmp
 
 
 def test_one_command_trains_and_measures_each_run_once(models, tmp_path, monkeypatch):
-    trained, measured, train = [], [], runs.train
-
-    def note(method, config, setting, *given):
-        trained.append(setting.folder.name)
-        train(method, config, setting, *given)
+    folders, measured = noted_runs(monkeypatch), []
 
     def made_up_figures(backbone, recipe, count, noises):
         state = {**backbone.dit.state_dict(), **backbone.modules.state_dict()}
         measured.append((recipe.semantic_tokens, b"".join(one.numpy().tobytes() for one in state.values())))
         return figures(0.5)
 
-    monkeypatch.setattr(runs, "train", note)
     monkeypatch.setattr(ablation, "evaluate_edits", made_up_figures)
     monkeypatch.setattr(
         ablation, "without_model", lambda name, *_: measured.append((name, b"")) or figures(0.0)
     )
     asked = (CONFIG, Ablation(models, tmp_path, 8, 2, 1))
     lines = ablate_sama(*asked)
-    assert trained == [f"{name}-{seed}" for name in SAMA_ARMS for seed in range(2)]
+    assert folders == [f"{name}-{seed}" for name in SAMA_ARMS for seed in range(2)]
     assert [tokens for tokens, _ in measured] == [0, 0, 65, 65, 0, 0, 65, 65, UNEDITED, CODED]
     assert len({state for _, state in measured}) == 8 + 1
     assert (tmp_path / "sama.md").read_text() == "\n".join(lines) + "\n"
-    assert ablate_sama(*asked) == lines and len(trained) == 8 and len(measured) == 10
+    assert ablate_sama(*asked) == lines and len(folders) == 8 and len(measured) == 10
     own = tmp_path / "both-0"
     before = (own / "sama-run.safetensors").read_bytes()
     ablation.sama_run(
         Ablation(models, tmp_path, 9, 2, 1), CONFIG, own
-    )  # more edits: measured again, not trained on
+    )  # more edits: measured again, not folders on
     assert len(measured) == 11 and (own / "sama-run.safetensors").read_bytes() == before
     with pytest.raises(ValueError, match=r"both-0 holds a run .*: config.steps is 2 there and 1 here"):
         ablation.sama_run(asked[1], replace(CONFIG, steps=1), own)

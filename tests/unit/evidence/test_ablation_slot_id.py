@@ -6,11 +6,11 @@ import pytest
 import refvid_tiny as tiny
 import torch
 from PIL import Image
+from refvid_world import noted_runs
 from safetensors import safe_open
 
 from refvid.backbones.wan.dit import DiTConfig
 from refvid.core.slots import SlotEncoder, SlotsConfig
-from refvid.evidence import runs as kept_runs
 from refvid.evidence.ablations import slot_id as ablation
 from refvid.evidence.ablations.slot_baselines import ENCODERS
 from refvid.evidence.ablations.slot_id import SLOT_CLAIMS
@@ -77,11 +77,7 @@ def test_one_command_trains_and_measures_each_run_once(tmp_path, monkeypatch):
     models = Models(*tiny.save_models(tmp_path / "base", DiTConfig(48, 64, 2, 1, 16, 16, 32), **small))
     slots = SlotsConfig(16, 48, width=16, place_width=4, slots=3, anchors=2, frames=5, size=32)
     config = SlotTraining(slots, (Meeting("alone", 1, 64, 4, frames=5, stride=24),), steps=2, rank=2, size=32)
-    trained, seen, train = [], [], kept_runs.train
-
-    def note(method, config, setting, *given):
-        trained.append(setting.folder.name)
-        train(method, config, setting, *given)
+    trained, seen = noted_runs(monkeypatch), []
 
     def made_up(backbone, _slots, encoder, toys, _noises, readings):
         state = {**backbone.dit.state_dict(), **encoder.state_dict()}
@@ -89,7 +85,6 @@ def test_one_command_trains_and_measures_each_run_once(tmp_path, monkeypatch):
         figures = {figure: torch.rand(toys) for figure in measured.IDENTITY_FIGURES}
         return dict.fromkeys(("truth", *readings), figures)
 
-    monkeypatch.setattr(kept_runs, "train", note)
     monkeypatch.setattr(measured, "evaluate_identity", made_up)
     rows = {
         name: dict.fromkeys(measured.IDENTITY_FIGURES, torch.full((8,), value))

@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 import pytest
 import refvid_tiny as tiny
 import torch
+from refvid_world import noted_runs
 from torch import Generator
 
 from refvid import cli
@@ -15,7 +16,7 @@ from refvid.core.controls import Controls
 from refvid.demo import models as demo
 from refvid.demo import runs as demo_runs
 from refvid.demo import world
-from refvid.evidence import runs, toy_figures
+from refvid.evidence import toy_figures
 from refvid.evidence.ablations import videomaker as ablation
 from refvid.evidence.ablations.videomaker import (
     JOINT_SOFTMAX,
@@ -118,11 +119,7 @@ def test_clips_made_together_are_those_of_the_plain_host(models, wide_vae, recip
 
 
 def test_one_command_trains_and_measures_each_run_once(models, tmp_path, monkeypatch):
-    trained, measured, train = [], [], runs.train
-
-    def note(method, config, setting, *given):
-        trained.append(setting.folder.name)
-        train(method, config, setting, *given)
+    trained, measured = noted_runs(monkeypatch), []
 
     def figures(backbone, config, toys, noises):
         weight = backbone.dit.blocks[0].self_attn.q.weight
@@ -130,7 +127,6 @@ def test_one_command_trains_and_measures_each_run_once(models, tmp_path, monkeyp
         row = {figure: torch.rand(toys) for figure in VIDEOMAKER_FIGURES}
         return {TRUTH: row, OWN_REFERENCE: {**row, "leak": torch.full((toys,), torch.nan)}, OTHER: row}
 
-    monkeypatch.setattr(runs, "train", note)
     monkeypatch.setattr(ablation, "measured", figures)
     first = (CONFIG, Ablation(models, tmp_path, 4, 2, 1))
     lines = ablate_videomaker(*first)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from refvid_toy_run import BEFORE, NEWEST, RESULT, STEPS, as_uninterrupted, cut_off, held, train_toy
-from refvid_world import setting, trained
+from refvid_world import WORLD, setting, trained
 from safetensors.torch import save_file
 
 from refvid import cli
@@ -202,6 +202,12 @@ def test_all_that_an_adapters_run_depends_on_is_said_in_its_state(tmp_path):
     changed = Sama().made_by(replace(config, seed=1), asked, ALONE)
     assert difference(state.made_by, plain(changed)) == ("config.seed", "0", "1")
     json.dumps(state.made_by)
+
+
+def test_edits_are_not_learned_from_a_source_that_has_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(type(WORLD), "edit_kinds", ())
+    with pytest.raises(ValueError, match=r"--data: world .* has no paired edits"):
+        Sama().made_by(DEMO_RUNS["sama"].smoke(), setting(tmp_path), ALONE)
 
 
 def test_what_a_part_cannot_do_is_refused_before_any_work(tmp_path):

@@ -65,6 +65,12 @@ class Sama(Adapter):
     name = "sama"
     files = RunFiles("sama", ("sama.safetensors",))
 
+    def made_by(self, config: SamaTraining, setting: Setting, ranks: Ranks) -> dict[str, Any]:
+        """Things that a run depends on, as `Adapter`. ValueError where the source has no paired edits."""
+        if not setting.source.edit_kinds:
+            raise ValueError(f"--data: {setting.source.name} has no paired edits; needed a source with them")
+        return super().made_by(config, setting, ranks)
+
     def besides(self) -> dict[str, Any]:
         """Name of the extractor, whose features the run learns."""
         return {"features": self.extractor.name}

@@ -61,9 +61,7 @@ def _encode_part(
 
 
 def _edits(source: ClipSource, pairs: PairSet, _group: int, index: int, generator: Generator) -> PairedEdits:
-    """Edits of one kind in a part, the kinds in turn. ValueError where the source has none."""
-    if not source.edit_kinds:
-        raise ValueError(f"--data: {source.name} has no paired edits; needed a source that has them")
+    """Edits of one kind in a part, the kinds in turn."""
     kind = source.edit_kinds[index % len(source.edit_kinds)]
     edits = source.edits(kind, PART, generator, pairs.frames, pairs.size)
     prompts = [edit_prompt(text) for text in edits.instructions]
