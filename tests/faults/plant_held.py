@@ -145,7 +145,7 @@ HELD = (
         ("slot_training::test_what_runs_once_a_picture_learns_gently",),
     ),
     Fault(
-        "summed-gradients", "gradients of several processes are summed", "training/engine/parallel.py",
+        "summed-gradients", "gradients of several processes are summed", "core/ranks.py",
         "mean.view_as(gradient) / ranks.count", "mean.view_as(gradient)",
         ("parallel",),
     ),

@@ -16,12 +16,12 @@ from ...backbones.wan.loading import load_vae
 from ...backbones.wan.vae import WanVAE
 from ...backbones.wan.vae_layers import CausalConv, FrameAttention
 from ...core.checkpoint import save_model
+from ...core.ranks import Ranks
 from ...data.source import ClipSource
 from ..engine.loop import Losses
 from ..engine.method import Setting
 from ..engine.noise import Draws
 from ..engine.optimise import Optimiser, warm_hold_decay
-from ..engine.parallel import Ranks
 from ..engine.state import RunFiles, weights_digest
 from ..masks.references import masked_frames
 

@@ -6,13 +6,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from ...core.ranks import Ranks
 from ...hosts.plain.pipeline import Pipeline, load_pipeline
 from .compile import compile_blocks
 from .method import Setting
 from .models import Models
 from .noise import Draws
 from .optimise import warm_hold_decay
-from .parallel import Ranks
 
 
 class Adapter:

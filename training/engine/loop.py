@@ -9,9 +9,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ...core.ranks import ALONE, Ranks, average_gradients
 from .learner import Learner
 from .noise import Draws
-from .parallel import ALONE, Ranks, average_gradients
 from .state import RunState
 
 logger = logging.getLogger(__name__)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from ...core.ranks import Ranks, join
 from ...data.source import ClipSource
 from .average import Average
 from .learner import Learner
@@ -15,7 +16,6 @@ from .loop import Callback, Losses, Run, take_steps
 from .models import Models
 from .noise import Draws
 from .optimise import Optimiser
-from .parallel import Ranks, join
 from .state import RunFiles, RunState
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from .parallel import ALONE, Ranks, share_out
+from ...core.ranks import ALONE, Ranks, share_out
 
 GENTLE = 1 / 7  # of Muon's rate: 1e-3 at the 7e-3 of every run here [choice: gentle-rate]
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
+from refvid.core.ranks import Ranks
 from refvid.training.engine import loop
 from refvid.training.engine.average import Average
 from refvid.training.engine.learner import Learner
 from refvid.training.engine.noise import Draws
 from refvid.training.engine.optimise import Optimiser
-from refvid.training.engine.parallel import Ranks
 from refvid.training.engine.state import RunFiles, RunState
 
 FILES = RunFiles("line", ("line.safetensors",))

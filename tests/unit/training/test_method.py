@@ -9,11 +9,11 @@ import torch
 from refvid_world import setting
 from torch import nn
 
+from refvid.core.ranks import Ranks
 from refvid.training.engine import adapter, method
 from refvid.training.engine.method import train
 from refvid.training.engine.models import Models
 from refvid.training.engine.optimise import Optimiser
-from refvid.training.engine.parallel import Ranks
 from refvid.training.engine.state import RunFiles
 from refvid.training.methods.saber import method as saber
 from refvid.training.methods.sama import method as sama

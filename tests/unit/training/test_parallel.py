@@ -13,10 +13,10 @@ from refvid_world import setting
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from refvid.core.ranks import Ranks, average_gradients, join
 from refvid.demo.runs import smoke_dit
 from refvid.training.engine.noise import Draws
 from refvid.training.engine.optimise import Optimiser, warm_hold_decay
-from refvid.training.engine.parallel import Ranks, average_gradients, join
 from refvid.training.methods.saber import method as saber
 from refvid.training.methods.saber.method import VAE_FILE, Saber
 

@@ -16,13 +16,13 @@ from refvid import cli
 from refvid.cli import train as cli_train
 from refvid.cli.train import PARTS
 from refvid.core.checkpoint import read_safetensors
+from refvid.core.ranks import ALONE, Ranks
 from refvid.data import source
 from refvid.demo.runs import DEMO_RUNS, smoke_dit, smoke_slots
 from refvid.evidence import preview
 from refvid.training.base.vae import VAETrainer
 from refvid.training.engine import method
 from refvid.training.engine.models import Models
-from refvid.training.engine.parallel import ALONE, Ranks
 from refvid.training.engine.state import RunState, difference, plain, weights_digest
 from refvid.training.methods.saber import method as saber
 from refvid.training.methods.saber.method import VAE_FILE, Saber

@@ -10,11 +10,11 @@ from refvid_world import WORLD
 from torch import Generator, Tensor
 
 from refvid.backbones.wan.loading import load_vae
+from refvid.core.ranks import ALONE
 from refvid.demo.runs import smoke_vae
 from refvid.training.base import vae as vae_training
 from refvid.training.base.vae import VAEStage, VAETrainer, View
 from refvid.training.engine.noise import Draws
-from refvid.training.engine.parallel import ALONE
 
 PICTURE, CLIP, LARGE = View(1, 32, 2), View(5, 32, 2), View(1, 64, 3)
 STAGES = (VAEStage(3, 1e-3, (PICTURE,)), VAEStage(100, 1e-2, (CLIP, LARGE)))

@@ -14,6 +14,7 @@ from ....backbones.wan.geometry import WAN_2_1
 from ....backbones.wan.loading import load_vae
 from ....backbones.wan.text import TextEncoder
 from ....backbones.wan.vae import WanVAE
+from ....core.ranks import ALONE, Ranks
 from ...base.dit import Start, begun_dit, fresh_dit
 from ...base.text import fresh_text_encoder
 from ...engine.average import Average
@@ -24,7 +25,6 @@ from ...engine.loop import Losses
 from ...engine.method import Setting
 from ...engine.noise import Draws
 from ...engine.optimise import Optimiser, warm_hold_decay
-from ...engine.parallel import ALONE, Ranks
 from ...engine.state import RunFiles, RunState, weights_digest
 from .batch import MaskedBatch, draw_batch
 from .config import ClipKind, SaberTraining, turn

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ....backbones.wan.dit import WanDiT
 from ....core.editing import PREFIX
 from ....core.lora import CROSS, SELF
+from ....core.ranks import Ranks
 from ....core.semantic import SemanticConfig, SemanticModules
 from ....hosts.plain.pipeline import Pipeline
 from ...engine.adapter import Adapter
@@ -18,7 +19,6 @@ from ...engine.lora import add_lora
 from ...engine.method import Setting
 from ...engine.noise import Draws
 from ...engine.optimise import Optimiser
-from ...engine.parallel import Ranks
 from ...engine.state import RunFiles
 from .batch import PairBatch, draw_pairs
 from .config import SamaTraining

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ....backbones.wan.dit import WanDiT
+from ....core.ranks import Ranks
 from ....hosts.plain.pipeline import Pipeline
 from ...engine.adapter import Adapter
 from ...engine.encode import ClipEncoder
@@ -16,7 +17,6 @@ from ...engine.lora import add_lora
 from ...engine.method import Setting
 from ...engine.noise import Draws
 from ...engine.optimise import Optimiser
-from ...engine.parallel import Ranks
 from ...engine.state import RunFiles
 from .batch import MeetingBatch, draw_meeting
 from .config import SlotTraining

@@ -6,6 +6,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from ....core.lora import SELF
+from ....core.ranks import Ranks
 from ....hosts.plain.pipeline import Pipeline
 from ...engine.adapter import Adapter
 from ...engine.encode import ClipEncoder
@@ -14,7 +15,6 @@ from ...engine.lora import add_lora
 from ...engine.method import Setting
 from ...engine.noise import Draws
 from ...engine.optimise import Optimiser
-from ...engine.parallel import Ranks
 from ...engine.state import RunFiles
 from .batch import PhotographedBatch, draw_photographed
 from .config import VideoMakerTraining

@@ -1,0 +1,137 @@
+"""A folder of prepared clips: where they come from, which stages were run, and the index that follows."""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ..core.files import claim, is_ours, read_mark, write_text
+from ..core.ranks import ALONE, Ranks
+from . import readers
+from .index import Clip, read_index, write_index, write_rows
+from .journal import Journal
+from .settings import filled, merged
+from .stage import Context, Done, Progress, Stage, concluded, look_at_all
+from .stages import STAGES, stage_named
+from .weights import Weights
+
+logger = logging.getLogger(__name__)
+KIND = "prepared clips"
+RECORD, WORK = "data.json", "work"
+
+
+class Collection:
+    """Prepared clips in a folder. The index is a pure function of the rows that readers found and of the
+    stages' results; it is written anew after each stage.
+
+    data.json  roots (layout and path of what is read), settings (of layouts), stages (options and digests of
+               weights of each stage that was run)
+    work/      found.jsonl (rows as readers gave them), and a folder of results for each stage
+    """
+
+    def __init__(self, folder: Path, what: str = "--data"):
+        self.folder = folder
+        self.what = what
+
+    @classmethod
+    def opened(cls, folder: Path, what: str = "--data") -> "Collection":
+        """A collection that is there. ValueError where there is none."""
+        if read_mark(folder) is None or not is_ours(folder, KIND, "", what):
+            raise ValueError(
+                f"{what}: {folder} holds no prepared clips; make them by `refvid data scan FOLDER --out {folder}`"
+            )
+        return cls(folder, what)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What data.json holds."""
+        path = self.folder / RECORD
+        empty = {"roots": [], "settings": {}, "stages": {}}
+        return {**empty, **json.loads(path.read_text("utf-8"))} if path.is_file() else empty
+
+    def read(self, roots: list[tuple[str, Path]], ranks: Ranks = ALONE) -> "readers.Reading":
+        """Read roots, and those that were read before. Found rows are written down. ValueError as the
+        readers say; nothing is written then."""
+        record = self.record
+        given = [[layout, path.absolute().as_posix()] for layout, path in roots]
+        every = record["roots"] + [one for one in given if one not in record["roots"]]
+        if not every:
+            raise ValueError(f"{self.what}: {self.folder} was made of no folder; give one to scan")
+        reading = readers.read_all([(layout, Path(path)) for layout, path in every])
+        ranks.wait()  # all have read the record before it changes
+        if ranks.first:
+            claim(self.folder, KIND, "", "--out")
+            write_rows(reading.clips, self.folder / WORK / "found.jsonl")
+            self._write({**record, "roots": every, "settings": reading.settings})
+        ranks.wait()
+        return reading
+
+    def run(
+        self, name: str, given: Mapping[str, Any], weights: Weights, ranks: Ranks = ALONE,
+        progress: Progress | None = None,
+    ) -> Done:  # fmt: skip
+        """Run a stage on the clips that the stages before it left, with options as given (a table of
+        settings), and write the index. ValueError before any work for an option that is wrong."""
+        stage, record = stage_named(name), self.record
+        context = self._context(stage, merged(record["settings"], given).get(name, {}), weights)
+        clips, _ = self._index(upto=name)
+        journal = Journal(self.folder / WORK / name)
+        done = look_at_all(stage, clips, context, journal, ranks, progress)
+        if ranks.first:
+            stage.settle(journal.results(), clips, context)
+            journal.settle()
+            told = {"options": asdict(context.options), "weights": dict(context.digests)}
+            self._write({**record, "stages": {**record["stages"], name: told}})
+            self.write()
+        ranks.wait()
+        return done
+
+    def write(self) -> None:
+        """Write the index as it follows from what is known."""
+        clips, stale = self._index()
+        for name in stale:
+            logger.warning("%s: clips have changed since it was run; run it again", name)
+        write_index(clips, self.folder)
+
+    def clips(self) -> list[Clip]:
+        """The rows of the index."""
+        return read_index(self.folder, self.what)
+
+    def options(self, name: str) -> Any:
+        """Options that a stage was run with. ValueError where it was not run."""
+        stages = self.record["stages"]
+        if name not in stages:
+            raise ValueError(f"{self.what}: {self.folder}: `{name}` was not run; run `refvid data {name}`")
+        return filled(stage_named(name).defaults, stages[name]["options"], name)
+
+    def _context(self, stage: Stage, given: Mapping[str, Any], weights: Weights) -> Context:
+        options = filled(stage.defaults, given, stage.name)
+        digests = {one: weights.digest(one, stage.name) for one in stage.uses(options, weights)}
+        return Context(options, weights, self.folder, digests)
+
+    def _index(self, upto: str | None = None) -> tuple[list[Clip], list[str]]:
+        """The index after all stages, or before one, and the stages that have to be run again first."""
+        done, clips, stale = self.record["stages"], self._found(), []
+        for stage in STAGES:
+            if stage.name == upto:
+                break
+            if stage.name not in done:
+                continue
+            told = done[stage.name]
+            options = filled(stage.defaults, told["options"], stage.name)
+            context = Context(options, Weights({}), self.folder, told["weights"])
+            after = concluded(stage, clips, context, Journal(self.folder / WORK / stage.name).results())
+            if after is None:
+                stale.append(stage.name)
+            else:
+                clips = after
+        return clips, stale
+
+    def _found(self) -> list[Clip]:
+        path = self.folder / WORK / "found.jsonl"
+        return read_index(path, self.what) if path.is_file() else []
+
+    def _write(self, record: dict[str, Any]) -> None:
+        write_text(self.folder / RECORD, json.dumps(record, ensure_ascii=False, indent=1))

@@ -1,0 +1,188 @@
+"""Index of clips: a row a clip with its status and reason, as JSONL, and as parquet where pyarrow is."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from fractions import Fraction
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from ..core.files import replacing, write_text
+
+OK, REFUSED = "ok", "refused"
+PICTURE, FILM = "picture", "film"
+FINEST = 1001  # largest denominator of a rate: 30000/1001 is television's
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Row of the index: one clip, a film's part or a still.
+
+    Where it comes from: id; path of a film's file, a still or a folder of frames; set (the folder it lies
+    in); repeats (times an epoch); split ("train", "held_out"); licence; status, reason (few and fixed, so
+    that they can be counted) and detail.
+    Words: caption, short_caption. Whom it shows: identity (a name, "" unknown), pair_of (ids of clips of the
+    same identity), mask (path of given masks: a film, a picture, a folder), subject (masks of a few frames,
+    run lengths by frame).
+    An edit: source (id of the clip before the edit), instruction, edit (its kind), reference (a picture).
+    The file: contents (digest), kind, start and stop (frames of the file, stop not included), frames, fps,
+    begin (seconds of the file's first frame), variable (rate), width and height as shown, upright and with
+    square pixels, before crop; crop (left, top, width, height); rotation, pixel_aspect, range, interlaced,
+    alpha, sound.
+    Scores: motion (pixels of 256 a second), sharpness, flash, aesthetic, text_area (share), hash (64 bits in
+    hex, three of them).
+    Encoded: shard and row.
+    """
+
+    id: str
+    path: str
+    status: str = OK
+    reason: str = ""
+    detail: str = ""
+    set: str = ""
+    repeats: int = 1
+    split: str = "train"
+    licence: str = ""
+    caption: str = ""
+    short_caption: str = ""
+    identity: str = ""
+    pair_of: tuple[str, ...] = ()
+    mask: str = ""
+    subject: dict[str, Any] | None = None
+    source: str = ""
+    instruction: str = ""
+    edit: str = ""
+    reference: str = ""
+    contents: str = ""
+    kind: str = ""
+    start: int = 0
+    stop: int = 0
+    frames: int = 0
+    fps: float = 0.0
+    begin: float = 0.0
+    variable: bool = False
+    width: int = 0
+    height: int = 0
+    crop: tuple[int, int, int, int] | None = None
+    rotation: int = 0
+    pixel_aspect: float = 1.0
+    range: str = ""
+    interlaced: bool = False
+    alpha: bool = False
+    sound: bool = False
+    motion: float | None = None
+    sharpness: float | None = None
+    flash: float | None = None
+    aesthetic: float | None = None
+    text_area: float | None = None
+    hash: str = ""
+    shard: str = ""
+    row: int = -1
+
+    @property
+    def ok(self) -> bool:
+        """True where nothing speaks against the clip so far."""
+        return self.status == OK
+
+    @property
+    def rate(self) -> Fraction:
+        """Pictures a second; 0 of a still."""
+        return Fraction(self.fps).limit_denominator(FINEST)
+
+    @property
+    def seconds(self) -> float:
+        """Length; 0 of a still."""
+        return self.frames / self.fps if self.fps else 0.0
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the pictures after the crop."""
+        return (self.width, self.height) if self.crop is None else self.crop[2:]
+
+    def refused(self, reason: str, detail: str = "") -> "Clip":
+        """The same row, refused; a row that was refused before keeps its first reason."""
+        return replace(self, status=REFUSED, reason=reason, detail=detail) if self.ok else self
+
+
+class Refused(ValueError):
+    """What speaks against a clip: a reason of few words, the same for all like it, and the details."""
+
+    def __init__(self, reason: str, detail: str = ""):
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason, self.detail = reason, detail
+
+
+def clip_id(path: str | Path) -> str:
+    """Id of the clip at a path: its name, and a digest that tells it from others of that name."""
+    path = Path(path).absolute()
+    return f"{path.stem}-{sha256(path.as_posix().encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
+
+
+def found_clip(path: str | Path, **known: Any) -> Clip:
+    """A row of a clip that somebody's folder or list names; its set is the folder's name where none is
+    given."""
+    path = Path(path).absolute()
+    return Clip(id=clip_id(path), path=path.as_posix(), **{"set": path.parent.name, **known})
+
+
+def sort_key(clip: Clip) -> tuple[str, int, str]:
+    """Order of the index."""
+    return clip.path, clip.start, clip.id
+
+
+def write_index(clips: Iterable[Clip], folder: Path) -> None:
+    """Write index.jsonl, whole or not at all, and index.parquet where pyarrow is installed."""
+    _write_parquet(write_rows(clips, folder / "index.jsonl"), folder / "index.parquet")
+
+
+def write_rows(clips: Iterable[Clip], path: Path) -> list[dict[str, Any]]:
+    """Write rows in the order of the index, a line each. -> what was written."""
+    rows = [asdict(clip) for clip in sorted(clips, key=sort_key)]
+    write_text(path, "".join(f"{line(row)}\n" for row in rows))
+    return rows
+
+
+def read_index(path: str | Path, what: str = "--data") -> list[Clip]:
+    """The rows of index.jsonl in a folder, or of a file like it. ValueError where there is none, and for a
+    line that is no row."""
+    path = Path(path)
+    path = path / "index.jsonl" if path.is_dir() else path
+    if not path.is_file():
+        raise ValueError(
+            f"{what}: there is no index {path}; make one by `refvid data scan FOLDER --out DATA`"
+        )
+    with path.open(encoding="utf-8") as file:
+        return [_row(text, f"{what}: {path}, line {number}") for number, text in enumerate(file, 1)]
+
+
+def line(row: dict[str, Any]) -> str:
+    """A row as a line of JSON."""
+    return json.dumps(row, ensure_ascii=False, separators=(",", ":"))
+
+
+_TUPLES = ("pair_of", "crop")
+_NAMES = frozenset(field.name for field in fields(Clip))
+
+
+def _row(text: str, what: str) -> Clip:
+    try:
+        row = json.loads(text)
+        unknown = sorted(set(row) - _NAMES)
+        if unknown:
+            raise ValueError(f"no column is called {unknown[0]}")
+        row.update({name: tuple(row[name]) for name in _TUPLES if row.get(name) is not None})
+        return Clip(**row)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{what} is no row of an index: {error}") from error
+
+
+def _write_parquet(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        return
+    told = [{**row, "subject": None if row["subject"] is None else line(row["subject"])} for row in rows]
+    with replacing(path) as partial:
+        parquet.write_table(pyarrow.Table.from_pylist(told), partial)

@@ -1,0 +1,135 @@
+"""Stages of data work: what one is, and how one is run."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..core.ranks import ALONE, Ranks
+from .index import Clip, Refused
+from .journal import Journal
+from .weights import Weights
+
+Progress = Callable[[int, int], None]
+REFUSAL = "refused"  # in a result: [reason, detail]
+
+
+@dataclass(frozen=True)
+class Context:
+    """Surroundings of a stage's work: its options, the local weights, and the folder of the data."""
+
+    options: Any
+    weights: Weights
+    folder: Path
+    digests: Mapping[str, str] = field(default_factory=dict)  # of the weights that it uses, by name
+
+
+class Stage(Protocol):
+    """Stage of data work. It looks at clips one by one, in any process, and then concludes from all of them.
+
+    name      of the command
+    version   to be raised where the same clip would give another result
+    defaults  its options, a frozen dataclass
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version(self) -> int: ...
+
+    @property
+    def defaults(self) -> Any: ...
+
+    def uses(self, options: Any, weights: Weights) -> Sequence[str]:
+        """Names of the weights that it will use. ValueError where one is needed and was not given."""
+        ...
+
+    def depends(self, clip: Clip, options: Any) -> Any:
+        """All of a clip that the result depends on, as JSON; None where this clip is not looked at."""
+        ...
+
+    def look(self, clip: Clip, context: Context) -> dict[str, Any]:
+        """The result, as JSON. `Refused` where something speaks against the clip."""
+        ...
+
+    def settle(self, results: Mapping[str, dict[str, Any]], clips: Sequence[Clip], context: Context) -> None:
+        """Put files in order after all clips were looked at, in one process."""
+        ...
+
+    def conclude(
+        self, clips: list[Clip], found: Mapping[str, dict[str, Any]], context: Context
+    ) -> list[Clip]:
+        """The index after the stage, from the one before it and the results by id. Nothing is written."""
+        ...
+
+
+class PlainStage:
+    """Parts of a stage that most need not write: no weights, no files of its own."""
+
+    def uses(self, options: Any, weights: Weights) -> Sequence[str]:
+        """None of the weights."""
+        return ()
+
+    def settle(self, results: Mapping[str, dict[str, Any]], clips: Sequence[Clip], context: Context) -> None:
+        """Nothing to put in order."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """Summary of a stage's run: clips it looked at now, and those whose results were there."""
+
+    made: int
+    kept: int
+
+
+def keys_of(stage: Stage, clips: Sequence[Clip], context: Context) -> dict[str, str]:
+    """Key of the result of each clip that the stage looks at, by id: a digest of all that it depends on."""
+    made_by = [stage.name, stage.version, asdict(context.options), dict(context.digests)]
+    keys = {}
+    for clip in clips:
+        depends = stage.depends(clip, context.options) if clip.ok else None
+        if depends is not None:
+            text = json.dumps([*made_by, depends], sort_keys=True)
+            keys[clip.id] = sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:24]
+    return keys
+
+
+def look_at_all(
+    stage: Stage, clips: Sequence[Clip], context: Context, journal: Journal, ranks: Ranks = ALONE,
+    progress: Progress | None = None,
+) -> Done:  # fmt: skip
+    """Look at every clip whose result is not known; processes take turns."""
+    keys = keys_of(stage, clips, context)
+    known = journal.results()
+    ranks.wait()  # none adds before all have read, so that all share out the same work
+    todo = {keys[clip.id]: clip for clip in clips if clip.id in keys and keys[clip.id] not in known}
+    mine = [pair for index, pair in enumerate(todo.items()) if ranks.owns(index)]
+    for done, (key, clip) in enumerate(mine):
+        if progress:
+            progress(done, len(mine))
+        journal.add(ranks.rank, key, _result(stage, clip, context))
+    ranks.wait()
+    return Done(len(todo), len(keys) - len(todo))
+
+
+def concluded(
+    stage: Stage, clips: list[Clip], context: Context, results: Mapping[str, dict[str, Any]]
+) -> list[Clip] | None:
+    """The index after a stage; None where the result of a clip is missing."""
+    keys = keys_of(stage, clips, context)
+    if any(key not in results for key in keys.values()):
+        return None
+    found = {name: results[key] for name, key in keys.items()}
+    refusals = {name: one[REFUSAL] for name, one in found.items() if REFUSAL in one}
+    kept = [clip.refused(*refusals[clip.id]) if clip.id in refusals else clip for clip in clips]
+    return stage.conclude(kept, {name: one for name, one in found.items() if name not in refusals}, context)
+
+
+def _result(stage: Stage, clip: Clip, context: Context) -> dict[str, Any]:
+    try:
+        return stage.look(clip, context)
+    except Refused as refusal:
+        return {REFUSAL: [refusal.reason, refusal.detail]}

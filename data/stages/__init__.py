@@ -1,0 +1,13 @@
+"""Stages of data work, a file each, in the order in which they follow one another."""
+
+from ..stage import Stage
+
+STAGES: tuple[Stage, ...] = ()
+
+
+def stage_named(name: str) -> Stage:
+    """A stage by its name. ValueError where there is none."""
+    for stage in STAGES:
+        if stage.name == name:
+            return stage
+    raise ValueError(f"stage: {name} is not known; needed one of {', '.join(one.name for one in STAGES)}")
