@@ -1,7 +1,7 @@
 """The command line `refvid`: everything without ComfyUI, on the files that ComfyUI uses.
 
-One command a file: generate, long, edit, identity, train, score, ablate, comfyui-files; inspect and demo are
-here.
+One command a file: generate, long, edit, identity, data, train, score, ablate, comfyui-files; inspect and
+demo are here.
 """
 
 import argparse
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from .ablate import add_ablate
 from .comfyui_files import add_comfyui_files
+from .data import add_data
 from .edit import add_edit
 from .generate import add_generate
 from .identity import add_identity
@@ -83,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_inspect(commands)
     _add_demo(commands)
     add_identity(commands)
+    add_data(commands)
     add_train(commands)
     add_score(commands)
     add_ablate(commands)

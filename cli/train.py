@@ -27,7 +27,7 @@ def add_train(commands) -> None:
         "--data",
         default=WORLD,
         metavar="SCHEME:PLACE",
-        help="where clips come from; default and so far the only one: world:, the procedural demo world",
+        help="where clips come from; default: world:, the procedural demo world",
     )
     command.add_argument("--resume", action="store_true", help="go on from the state in --out")
     command.add_argument(

@@ -59,7 +59,11 @@ def read_header(path: Path, name: str) -> Header:
     """Read the header of a file; `name` says in errors which file that is. ValueError for a path that is no
     readable file, and for a header of another form or beyond the limits above. ValueError too for tensors
     that do not fill the file one after another."""
-    raw, rest = _raw(path, name)
+    return header_in(*_raw(path, name), name)
+
+
+def header_in(raw: bytes, rest: int, name: str) -> Header:
+    """A header from its bytes, of a file with `rest` bytes behind it; errors as `read_header`'s."""
     parts = sum(raw.count(sign) for sign in (b"{", b"[", b","))
     if parts > MOST_PARTS:
         raise ValueError(f"{name}: its header has {parts} parts; needed at most {MOST_TENSORS} tensors")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -42,13 +43,13 @@ class Ranks:
 ALONE = Ranks()
 
 
-def join(device: str) -> Ranks:
+def join(device: str, patience: timedelta | None = None) -> Ranks:
     """Join the process group of torchrun's environment (gloo on a CPU, nccl on GPUs); a run of its own
-    without one."""
+    without one. Processes wait for one another as long as `patience`, or as torch does."""
     if "WORLD_SIZE" not in os.environ:
         return Ranks()
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+        dist.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=patience)
     return Ranks(dist.get_rank(), dist.get_world_size())
 
 

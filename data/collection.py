@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from . import readers
 from .index import Clip, read_index, write_index, write_rows
 from .journal import Journal
 from .settings import filled, merged
-from .stage import Context, Done, Progress, Stage, concluded, look_at_all
+from .stage import Context, Done, Progress, Stage, concluded, look_at_all, sources_of
 from .stages import STAGES, stage_named
 from .weights import Weights
 
@@ -26,8 +26,8 @@ class Collection:
     """Prepared clips in a folder. The index is a pure function of the rows that readers found and of the
     stages' results; it is written anew after each stage.
 
-    data.json  roots (layout and path of what is read), settings (of layouts), stages (options and digests of
-               weights of each stage that was run)
+    data.json  roots (layout and path of what is read), settings (of layouts), models (paths of local
+               weights), stages (options and digests of weights of each stage that was run)
     work/      found.jsonl (rows as readers gave them), and a folder of results for each stage
     """
 
@@ -48,7 +48,7 @@ class Collection:
     def record(self) -> dict[str, Any]:
         """What data.json holds."""
         path = self.folder / RECORD
-        empty = {"roots": [], "settings": {}, "stages": {}}
+        empty = {"roots": [], "settings": {}, "models": {}, "stages": {}}
         return {**empty, **json.loads(path.read_text("utf-8"))} if path.is_file() else empty
 
     def read(self, roots: list[tuple[str, Path]], ranks: Ranks = ALONE) -> "readers.Reading":
@@ -70,13 +70,16 @@ class Collection:
 
     def run(
         self, name: str, given: Mapping[str, Any], weights: Weights, ranks: Ranks = ALONE,
-        progress: Progress | None = None,
+        progress: Progress | None = None, device: str = "cpu",
     ) -> Done:  # fmt: skip
-        """Run a stage on the clips that the stages before it left, with options as given (a table of
-        settings), and write the index. ValueError before any work for an option that is wrong."""
+        """Run a stage on the clips that the stages before it left, and write the index. Its options: as
+        given now (a table), else as in its last run, else as the layouts say. ValueError before any work for
+        an option that is wrong, and for weights that are missing."""
         stage, record = stage_named(name), self.record
-        context = self._context(stage, merged(record["settings"], given).get(name, {}), weights)
         clips, _ = self._index(upto=name)
+        options = self._options(stage, given)
+        digests = {one: weights.digest(one, name) for one in stage.uses(options, weights)}
+        context = Context(options, weights, self.folder, digests, sources_of(clips), device)
         journal = Journal(self.folder / WORK / name)
         done = look_at_all(stage, clips, context, journal, ranks, progress)
         if ranks.first:
@@ -99,6 +102,24 @@ class Collection:
         """The rows of the index."""
         return read_index(self.folder, self.what)
 
+    def remember(self, paths: Mapping[str, Path]) -> None:
+        """Keep where local weights lie, for this stage and later ones."""
+        record = self.record
+        told = {name: str(path) for name, path in paths.items()}
+        self._write({**record, "models": {**record["models"], **told}})
+
+    def weights(self) -> Weights:
+        """Local weights as they were told."""
+        paths = {name: Path(path) for name, path in self.record["models"].items()}
+        return Weights(paths, self.folder / WORK / "digests.json")
+
+    def require(self, names: Sequence[str], given: Mapping[str, Any], weights: Weights) -> None:
+        """ValueError where one of several stages could not be run: its options are wrong, or weights are
+        missing."""
+        for name in names:
+            stage = stage_named(name)
+            stage.uses(self._options(stage, given.get(name, {})), weights)
+
     def options(self, name: str) -> Any:
         """Options that a stage was run with. ValueError where it was not run."""
         stages = self.record["stages"]
@@ -106,10 +127,10 @@ class Collection:
             raise ValueError(f"{self.what}: {self.folder}: `{name}` was not run; run `refvid data {name}`")
         return filled(stage_named(name).defaults, stages[name]["options"], name)
 
-    def _context(self, stage: Stage, given: Mapping[str, Any], weights: Weights) -> Context:
-        options = filled(stage.defaults, given, stage.name)
-        digests = {one: weights.digest(one, stage.name) for one in stage.uses(options, weights)}
-        return Context(options, weights, self.folder, digests)
+    def _options(self, stage: Stage, given: Mapping[str, Any]) -> Any:
+        record = self.record
+        told = record["stages"].get(stage.name, {}).get("options", {})
+        return filled(stage.defaults, merged(record["settings"].get(stage.name, {}), told, given), stage.name)
 
     def _index(self, upto: str | None = None) -> tuple[list[Clip], list[str]]:
         """The index after all stages, or before one, and the stages that have to be run again first."""
@@ -121,7 +142,7 @@ class Collection:
                 continue
             told = done[stage.name]
             options = filled(stage.defaults, told["options"], stage.name)
-            context = Context(options, Weights({}), self.folder, told["weights"])
+            context = Context(options, Weights({}), self.folder, told["weights"], sources_of(clips))
             after = concluded(stage, clips, context, Journal(self.folder / WORK / stage.name).results())
             if after is None:
                 stale.append(stage.name)

@@ -12,6 +12,7 @@ from ..core.files import replacing, write_text
 
 OK, REFUSED = "ok", "refused"
 PICTURE, FILM = "picture", "film"
+TRAIN, HELD_OUT = "train", "held_out"
 FINEST = 1001  # largest denominator of a rate: 30000/1001 is television's
 
 
@@ -20,7 +21,7 @@ class Clip:
     """Row of the index: one clip, a film's part or a still.
 
     Where it comes from: id; path of a film's file, a still or a folder of frames; set (the folder it lies
-    in); repeats (times an epoch); split ("train", "held_out"); licence; status, reason (few and fixed, so
+    in); repeats (times an epoch); split (train or held_out); licence; status, reason (few and fixed, so
     that they can be counted) and detail.
     Words: caption, short_caption. Whom it shows: identity (a name, "" unknown), pair_of (ids of clips of the
     same identity), mask (path of given masks: a film, a picture, a folder), subject (masks of a few frames,
@@ -32,7 +33,7 @@ class Clip:
     alpha, sound.
     Scores: motion (pixels of 256 a second), sharpness, flash, aesthetic, text_area (share), hash (64 bits in
     hex, three of them).
-    Encoded: shard and row.
+    Encoded: shard and row; bucket (width, height, pictures) and how many windows there are.
     """
 
     id: str
@@ -42,7 +43,7 @@ class Clip:
     detail: str = ""
     set: str = ""
     repeats: int = 1
-    split: str = "train"
+    split: str = TRAIN
     licence: str = ""
     caption: str = ""
     short_caption: str = ""
@@ -79,6 +80,8 @@ class Clip:
     hash: str = ""
     shard: str = ""
     row: int = -1
+    bucket: tuple[int, int, int] | None = None
+    windows: int = 0
 
     @property
     def ok(self) -> bool:
@@ -153,7 +156,7 @@ def read_index(path: str | Path, what: str = "--data") -> list[Clip]:
             f"{what}: there is no index {path}; make one by `refvid data scan FOLDER --out DATA`"
         )
     with path.open(encoding="utf-8") as file:
-        return [_row(text, f"{what}: {path}, line {number}") for number, text in enumerate(file, 1)]
+        return [row_of(text, f"{what}: {path}, line {number}") for number, text in enumerate(file, 1)]
 
 
 def line(row: dict[str, Any]) -> str:
@@ -161,11 +164,12 @@ def line(row: dict[str, Any]) -> str:
     return json.dumps(row, ensure_ascii=False, separators=(",", ":"))
 
 
-_TUPLES = ("pair_of", "crop")
+_TUPLES = ("pair_of", "crop", "bucket")
 _NAMES = frozenset(field.name for field in fields(Clip))
 
 
-def _row(text: str, what: str) -> Clip:
+def row_of(text: str, what: str) -> Clip:
+    """A row from its line of JSON. ValueError, naming `what`, for one that is none."""
     try:
         row = json.loads(text)
         unknown = sorted(set(row) - _NAMES)

@@ -1,5 +1,6 @@
 """Pictures of a clip of the index: upright, with square pixels, cropped, one after another."""
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -31,3 +32,12 @@ def spread(frames: int, count: int) -> list[int]:
     """Places of `count` pictures, spread evenly over `frames`, each once; fewer where there are fewer."""
     count = min(count, frames)
     return [(2 * one + 1) * frames // (2 * count) for one in range(count)]
+
+
+def at_rate(clip: Clip, fps: float) -> list[int]:
+    """Places of the pictures that a clip shows at a rate: at 0, 1/fps, 2/fps … seconds the one that is
+    nearest, the earlier of two. Of a still the one there is."""
+    if not clip.fps:
+        return [0]
+    count = int(clip.frames / clip.fps * fps + 1e-6)
+    return [min(clip.frames - 1, math.ceil(one * clip.fps / fps - 0.5)) for one in range(count)]

@@ -57,7 +57,9 @@ class ClipSource(Protocol):
 
     name             tells its contents from those of every other source: encoded clips are kept by it
     vocabulary       every word of its texts
-    longest_caption  no caption has more tokens: texts are padded to it, so that parts of clips can be joined
+    longest          no caption has more tokens than one of these: texts are padded to them, so that parts of
+                     clips can be joined
+    most_subjects    of a clip
     edit_kinds       kinds of paired edits that it has; none, where it has no pairs
     """
 
@@ -68,7 +70,10 @@ class ClipSource(Protocol):
     def vocabulary(self) -> Sequence[str]: ...
 
     @property
-    def longest_caption(self) -> str: ...
+    def longest(self) -> Sequence[str]: ...
+
+    @property
+    def most_subjects(self) -> int: ...
 
     @property
     def edit_kinds(self) -> Sequence[str]: ...

@@ -18,20 +18,31 @@ REFUSAL = "refused"  # in a result: [reason, detail]
 
 @dataclass(frozen=True)
 class Context:
-    """Surroundings of a stage's work: its options, the local weights, and the folder of the data."""
+    """Surroundings of a stage's work.
+
+    options  of the stage
+    weights  that lie here
+    folder   of the data
+    digests  of the weights that it uses, by name
+    sources  clips before an edit, by id
+    device   where models run
+    """
 
     options: Any
     weights: Weights
     folder: Path
-    digests: Mapping[str, str] = field(default_factory=dict)  # of the weights that it uses, by name
+    digests: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, Clip] = field(default_factory=dict)
+    device: str = "cpu"
 
 
 class Stage(Protocol):
     """Stage of data work. It looks at clips one by one, in any process, and then concludes from all of them.
 
-    name      of the command
-    version   to be raised where the same clip would give another result
-    defaults  its options, a frozen dataclass
+    name        of the command
+    version     to be raised where the same clip would give another result
+    defaults    its options, a frozen dataclass
+    concluding  names of options that only `conclude` reads: results stay where one of them changes
     """
 
     @property
@@ -42,6 +53,9 @@ class Stage(Protocol):
 
     @property
     def defaults(self) -> Any: ...
+
+    @property
+    def concluding(self) -> Sequence[str]: ...
 
     def uses(self, options: Any, weights: Weights) -> Sequence[str]:
         """Names of the weights that it will use. ValueError where one is needed and was not given."""
@@ -69,6 +83,8 @@ class Stage(Protocol):
 class PlainStage:
     """Parts of a stage that most need not write: no weights, no files of its own."""
 
+    concluding: Sequence[str] = ()
+
     def uses(self, options: Any, weights: Weights) -> Sequence[str]:
         """None of the weights."""
         return ()
@@ -87,14 +103,22 @@ class Done:
 
 def keys_of(stage: Stage, clips: Sequence[Clip], context: Context) -> dict[str, str]:
     """Key of the result of each clip that the stage looks at, by id: a digest of all that it depends on."""
-    made_by = [stage.name, stage.version, asdict(context.options), dict(context.digests)]
+    options = {name: one for name, one in asdict(context.options).items() if name not in stage.concluding}
+    made_by = [stage.name, stage.version, options, dict(context.digests)]
     keys = {}
     for clip in clips:
         depends = stage.depends(clip, context.options) if clip.ok else None
         if depends is not None:
-            text = json.dumps([*made_by, depends], sort_keys=True)
+            before = context.sources.get(clip.source)
+            text = json.dumps([*made_by, depends, before.contents if before else ""], sort_keys=True)
             keys[clip.id] = sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:24]
     return keys
+
+
+def sources_of(clips: Sequence[Clip]) -> dict[str, Clip]:
+    """Clips before an edit, by id."""
+    named = {clip.source for clip in clips if clip.source}
+    return {clip.id: clip for clip in clips if clip.id in named}
 
 
 def look_at_all(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..core.files import write_text
+from .settings import read_toml, require_known
 
 KNOWN = {  # what each is, for who must give it
     "vae": "Wan's VAE, one file",
@@ -69,6 +70,17 @@ class Weights:
         if key not in known:
             known[key] = file_digest(path)
         return known[key]
+
+
+def read_weights(path: Path) -> dict[str, Path]:
+    """Paths by name of a TOML; one that is not absolute is meant from the file's folder. ValueError for a
+    name that is not known."""
+    table = read_toml(path, "--models")
+    require_known(table, tuple(KNOWN), f"--models: {path.name}")
+    for name, value in table.items():
+        if not isinstance(value, str):
+            raise ValueError(f"--models: {path.name}: {name} is {value!r}; needed a path")
+    return {name: (path.parent / value).absolute() for name, value in table.items()}
 
 
 def file_digest(path: Path) -> str:

@@ -53,7 +53,8 @@ class WorldFootage:
 class WorldSource:
     """Demo world as a `data.source.ClipSource`; it has no place to be found at."""
 
-    longest_caption = captions.LONGEST_CAPTION
+    longest = (captions.LONGEST_CAPTION,)
+    most_subjects = 2
     edit_kinds: Sequence[str] = edits.EDIT_KINDS
 
     @property
@@ -95,5 +96,5 @@ def _name() -> str:
     pictures = [footage.film(24, 5, stride=12)[0]]
     pictures += [source.edits(kind, 1, draws, 5, 24).target for kind in source.edit_kinds]
     seen = ((torch.cat(pictures) + 1) * 127.5).round().to(torch.uint8)
-    said = "\n".join([*footage.captions(named=True), source.longest_caption, *source.vocabulary])
+    said = "\n".join([*footage.captions(named=True), *source.longest, *source.vocabulary])
     return f"{SCHEME} {sha256(seen.numpy().tobytes() + said.encode()).hexdigest()[:16]}"

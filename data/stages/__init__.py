@@ -1,8 +1,9 @@
 """Stages of data work, a file each, in the order in which they follow one another."""
 
 from ..stage import Stage
+from .encode import Encode
 
-STAGES: tuple[Stage, ...] = ()
+STAGES: tuple[Stage, ...] = (Encode(),)
 
 
 def stage_named(name: str) -> Stage:

@@ -97,7 +97,7 @@ def varied_clips(
     pairs = clips // 4
     parts = [
         source.footage(count, generator, subjects).film(config.size, config.frames)
-        for count, subjects in ((clips - pairs, 1), (pairs, 2))
+        for count, subjects in ((clips - pairs, 1), (pairs, min(2, source.most_subjects)))
         if count
     ]
     return torch.cat([video for video, _ in parts]), torch.cat([a.sum(1, keepdim=True) for _, a in parts])

@@ -38,7 +38,7 @@ class ClipEncoder:
     def tokens(self, texts: list[str], prefix: str = "") -> Tensor:
         """Token ids (len(texts), S), all as long as the source's longest caption behind `prefix`, so that
         parts can be joined."""
-        longest = f"{prefix} {self.source.longest_caption}" if prefix else self.source.longest_caption
+        longest = f"{prefix} {self._longest}" if prefix else self._longest
         return self.text.tokenize([*texts, longest])[:-1]  # the longest pads the others, and goes again
 
     def captions(self, *columns: list[str]) -> Tensor:
@@ -47,10 +47,20 @@ class ClipEncoder:
         return tokens.unflatten(0, (len(columns), -1)).movedim(0, 1).contiguous()
 
     @cached_property
+    def _longest(self) -> str:
+        """The source's caption of the most tokens."""
+        return max(self.source.longest, key=lambda text: self.text.tokenize([text]).shape[1])
+
+    @cached_property
     def _digests(self) -> str:
         """Digests of the VAE's weights and of the tokenizer."""
         weights = b"".join(value.cpu().numpy().tobytes() for value in self.vae.state_dict().values())
         return f"{sha256(weights).hexdigest()} {sha256(self.text.spiece_model).hexdigest()}"
+
+
+def subjects_of_part(source: ClipSource, index: int) -> int:
+    """Subjects of the clips of a part: pairs in every fourth, where the source has them."""
+    return min(2 if index % 4 == 3 else 1, source.most_subjects)
 
 
 def encode_clips(vae: WanVAE, video: Tensor) -> Tensor:

@@ -90,7 +90,7 @@ def test_a_world_of_other_clips_or_words_has_another_name(monkeypatch, changed):
     if changed == "render_cast":
         monkeypatch.setattr(world, changed, lambda *asked: (-paint(*asked)[0], paint(*asked)[1]))
     elif changed == "LONGEST":
-        monkeypatch.setattr(world_source.WorldSource, "longest_caption", "a longer one")
+        monkeypatch.setattr(world_source.WorldSource, "longest", ("a longer one",))
     elif changed == "edits":
         edit = edits.sample_edits
         monkeypatch.setattr(edits, "sample_edits", lambda kind, *asked: _turned(edit(kind, *asked)))

@@ -96,7 +96,7 @@ def test_a_second_text_encoder_never_gets_the_first_ones_token_ids(tmp_path, vae
 def test_texts_are_as_long_as_the_longest_caption_behind_a_prefix(tmp_path, vae):
     text = text_encoder(32)
     encoder = clip_encoder(vae, text, tmp_path)
-    longest = text.tokenize([WORLD.longest_caption])
+    longest = text.tokenize([*WORLD.longest])
     assert encoder.tokens(["a toy", "a"]).shape == (2, longest.shape[1])
     assert encoder.tokens(["a toy"], "a moving toy").shape[1] == longest.shape[1] + 3
     two = encoder.captions(["a toy", "a star"], ["two toys", "a ring"])

@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 
 from ....data.source import Footage
 from ...engine.cache import PART, Rows
-from ...engine.encode import ClipEncoder, cell_coverage, encode_clips, tokens_kept
+from ...engine.encode import ClipEncoder, cell_coverage, encode_clips, subjects_of_part, tokens_kept
 from ...masks.references import masked_frames
 from .config import ClipKind, SaberTraining
 
@@ -72,10 +72,10 @@ def _encode_part(encoder: ClipEncoder, kind: ClipKind, config: SaberTraining, in
 
 
 def _footage(encoder: ClipEncoder, kind: ClipKind, index: int, generator: Generator) -> Footage:
-    """PART clips of a kind: steady single subjects where it is easy, else pairs in every fourth part."""
+    """PART clips of a kind: steady single subjects where it is easy, else as `subjects_of_part` has it."""
     if kind.easy:
         return encoder.source.footage(PART, generator, moving=0.0)
-    return encoder.source.footage(PART, generator, subjects=2 if index % 4 == 3 else 1)
+    return encoder.source.footage(PART, generator, subjects_of_part(encoder.source, index))
 
 
 def _references(

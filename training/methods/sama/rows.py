@@ -11,7 +11,7 @@ from ....core.editing import edit_prompt
 from ....core.motion import PRETEXTS, perturb
 from ....data.source import ClipSource, PairedEdits
 from ...engine.cache import PART, Rows
-from ...engine.encode import ClipEncoder, cell_coverage, encode_clips
+from ...engine.encode import ClipEncoder, cell_coverage, encode_clips, subjects_of_part
 from .config import PairSet
 from .targets import Extractor, semantic_tokens
 
@@ -73,7 +73,7 @@ def _pretexts(
 ) -> PairedEdits:
     """Clips with pretexts in SAMA's mixture, for latent frames of `group` pictures. The target is never
     touched; the region is that of its subjects."""
-    footage = source.footage(PART, generator, subjects=2 if index % 4 == 3 else 1)
+    footage = source.footage(PART, generator, subjects_of_part(source, index))
     target, alpha = footage.film(pairs.size, pairs.frames)
     chosen = _mixture(PART, pairs.frames, group, generator)
     perturbed = [

@@ -1,0 +1,197 @@
+"""`refvid data`: from folders of video to clips that methods learn from. What needs torch is imported by the
+command that uses it."""
+
+import argparse
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .model import ProgressBar, require_device
+from .outputs import add_output
+
+LAYOUTS = ("folder", "musubi", "diffusion-pipe", "diffsynth", "finetrainers", "fastvideo", "pairs")
+STAGES = {
+    "cut": "shots of films; borders cropped; static, flashing and short ones refused",
+    "score": "motion, sharpness, pictures that are there twice",
+    "caption": "captions that are there are kept, others come from a local Qwen-VL",
+    "subjects": "masks of subjects: given ones, or by a local BiRefNet, or GroundingDINO and SAM2",
+    "identities": "which clips show the same person or thing",
+    "encode": "latents, text, and the pictures that references are drawn from, in shards",
+}
+METHODS = ("saber", "slot_id", "videomaker", "stiv", "sama")
+
+
+def add_data(commands) -> None:
+    command = commands.add_parser("data", help="folders of video become clips that methods learn from")
+    steps = command.add_subparsers(required=True, metavar="step")
+    scan = steps.add_parser("scan", help="every file probed: a row a file, with a reason where it is no use")
+    scan.set_defaults(run=_scan, layout="folder")
+    scan.add_argument("folders", nargs="*", type=Path, metavar="FOLDER", help="none: those scanned before")
+    _add_out(scan)
+    read = steps.add_parser("import", help="the same for another tool's list or dataset file, read in place")
+    read.set_defaults(run=_scan)
+    read.add_argument("layout", choices=LAYOUTS)
+    read.add_argument("folders", nargs=1, type=Path, metavar="FILE")
+    _add_out(read)
+    for name, says in STAGES.items():
+        stage = steps.add_parser(name, help=says)
+        stage.set_defaults(run=_stage, stage=name)
+        _add_options(stage)
+    prepare = steps.add_parser("prepare", help="the steps that a method needs, in order")
+    prepare.set_defaults(run=_prepare)
+    prepare.add_argument("method", choices=METHODS)
+    _add_options(prepare)
+    _add_check(steps)
+    pack = steps.add_parser("pack", help="the index and the shards to another place, s3:// and the like too")
+    pack.set_defaults(run=_pack)
+    _add_data(pack)
+    pack.add_argument("--to", required=True, metavar="FOLDER|ADDRESS")
+
+
+def _add_out(command) -> None:
+    command.add_argument(
+        "--out", type=Path, required=True, metavar="DATA", help="the folder of prepared clips"
+    )
+    command.set_defaults(models=None, config=None, set=[], device=None)
+
+
+def _add_data(command) -> None:
+    command.add_argument(
+        "--data", type=Path, required=True, metavar="DATA", help="the folder of prepared clips"
+    )
+
+
+def _add_options(command) -> None:
+    _add_data(command)
+    command.add_argument(
+        "--models", type=Path, metavar="FILE.toml",
+        help='where local weights lie, as vae = "models/vae/wan_2.1_vae.safetensors"; kept for later steps',
+    )  # fmt: skip
+    command.add_argument("--config", type=Path, metavar="FILE.toml", help="options, a table a step: [cut] …")
+    command.add_argument(
+        "--set", action="append", default=[], metavar="STEP.OPTION=VALUE", help="one option, over the others"
+    )
+    command.add_argument("--device", help="cpu or cuda, for models; default cpu")
+
+
+def _add_check(steps) -> None:
+    check = steps.add_parser(
+        "check", help="counts, reasons, histograms; a sheet of clips as a model sees them"
+    )
+    check.set_defaults(run=_check)
+    _add_data(check)
+    check.add_argument("--reasons", action="store_true", help="every clip that is not used, and why")
+    add_output(check, "--sheet", "PAGE", metavar="FILE.html", help="a page of clips to look at")
+
+
+def _scan(options: argparse.Namespace) -> None:
+    from ..data.collection import Collection
+
+    ranks, collection = _ranks(), Collection(options.out, "--out")
+    reading = collection.read([(options.layout, path) for path in options.folders], ranks)
+    if ranks.first:
+        for one in reading.ignored:
+            print(f"not used: {one}")
+    _run(collection, ["scan"], {}, options, ranks)
+
+
+def _stage(options: argparse.Namespace) -> None:
+    from ..data.collection import Collection
+
+    collection = Collection.opened(options.data)
+    _run(collection, [options.stage], _settings(options), options, _ranks())
+
+
+def _prepare(options: argparse.Namespace) -> None:
+    from ..data.collection import Collection
+    from ..data.prepare import settings_for, stages_for
+    from ..data.stages import STAGES as order
+
+    collection = Collection.opened(options.data)
+    weights = _weights(collection, options)
+    names = stages_for(options.method, collection.clips(), weights, [one.name for one in order])
+    collection.require(names, settings_for(options.method, _settings(options)), weights)
+    _run(collection, names, settings_for(options.method, _settings(options)), options, _ranks())
+
+
+def _run(collection: Any, names: Sequence[str], given: dict, options: argparse.Namespace, ranks: Any) -> None:
+    device = options.device or "cpu"
+    require_device(device)
+    weights = _weights(collection, options)
+    for name in names:
+        with ProgressBar(name) as progress:
+            done = collection.run(
+                name, given.get(name, {}), weights, ranks, progress if ranks.first else None, device
+            )
+        if ranks.first:
+            print(f"{name}: {done.made} looked at, {done.kept} known. {_counted(collection.clips())}")
+
+
+def _counted(clips: Sequence[Any]) -> str:
+    """Counts of rows, used and not, and of the reasons."""
+    reasons = Counter(clip.reason for clip in clips if not clip.ok)
+    told = ", ".join(
+        f"{count} {reason}" for reason, count in sorted(reasons.items(), key=lambda r: (-r[1], r[0]))
+    )
+    good = len(clips) - reasons.total()
+    return f"{len(clips)} rows, {good} to be used" + (f"; not used: {told}" if told else "")
+
+
+def _settings(options: argparse.Namespace) -> dict[str, Any]:
+    """Tables of options by a stage's name. ValueError for one of no stage."""
+    from ..data.settings import assigned, merged, read_toml, require_known
+    from ..data.stages import STAGES as order
+
+    given = [] if options.config is None else [read_toml(options.config, "--config")]
+    given += [assigned(text) for text in options.set]
+    table = merged(*given)
+    require_known(table, [one.name for one in order], "--config" if options.config else "--set")
+    return table
+
+
+def _weights(collection: Any, options: argparse.Namespace) -> Any:
+    from ..data.weights import read_weights
+
+    if options.models is not None:
+        collection.remember(read_weights(options.models))
+    return collection.weights()
+
+
+def _ranks() -> Any:
+    """Processes of torchrun, which may wait for one another as long as it takes."""
+    import os
+
+    if "WORLD_SIZE" not in os.environ:
+        from ..core.ranks import ALONE
+
+        return ALONE
+    from datetime import timedelta
+
+    from ..core.ranks import join
+
+    return join("cpu", timedelta(days=30))
+
+
+def _check(options: argparse.Namespace) -> None:
+    from ..data.collection import Collection
+    from ..data.report import report, report_text
+
+    collection = Collection.opened(options.data)
+    clips = collection.clips()
+    print(report_text(report(clips), reasons=options.reasons))
+    if options.sheet is not None:
+        from ..data.sheet import write_sheet
+
+        write_sheet(clips, options.sheet)
+        print(options.sheet.resolve())
+
+
+def _pack(options: argparse.Namespace) -> None:
+    from ..data.collection import Collection
+    from ..data.shards import copy_to
+
+    collection = Collection.opened(options.data)
+    shards = sorted({clip.shard for clip in collection.clips() if clip.shard})
+    copy_to(collection.folder, ["index.jsonl", *shards], options.to)
+    print(f"the index and {len(shards)} shards are at {options.to}")

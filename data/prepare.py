@@ -1,0 +1,51 @@
+"""Methods by what they need of prepared clips: the stages, in order."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .index import Clip
+from .settings import merged
+from .weights import Weights
+
+MASKS = ("birefnet", "grounding_dino", "sam2")  # weights that find subjects
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Needs of a method.
+
+    stages    that have to be run
+    wishes    stages that make it better and are run where they can be
+    settings  options of stages that it needs
+    """
+
+    stages: Sequence[str]
+    wishes: Sequence[str] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+ALWAYS = ("cut", "score", "caption")
+METHODS = {
+    "saber": Needs((*ALWAYS, "encode"), wishes=("subjects",)),
+    "slot_id": Needs((*ALWAYS, "subjects", "identities", "encode")),
+    "videomaker": Needs((*ALWAYS, "subjects", "encode")),
+    "stiv": Needs((*ALWAYS, "encode")),
+    "sama": Needs((*ALWAYS, "encode"), settings={"encode": {"semantic": True}}),
+}
+
+
+def stages_for(method: str, clips: Sequence[Clip], weights: Weights, order: Sequence[str]) -> list[str]:
+    """Stages to run for a method, in their order. A wish is left out where no clip has a mask and no weights
+    find one. ValueError for a method that is not known."""
+    needs = METHODS.get(method)
+    if needs is None:
+        raise ValueError(f"prepare: {method} is not known; needed one of {', '.join(METHODS)}")
+    can = any(clip.mask for clip in clips) or any(weights.has(name) for name in MASKS)
+    wanted = {*needs.stages, *(needs.wishes if can else ())}
+    return [name for name in order if name in wanted]
+
+
+def settings_for(method: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as given, with what the method needs on top."""
+    return merged(given, METHODS[method].settings)

@@ -1,0 +1,138 @@
+"""Shards: what is packed, what survives a kill, what is read of them and where from."""
+
+import json
+
+import fsspec
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from refvid.data import shards
+from refvid.data.shards import Shard, copy_to, pack, places, read_text, row_file, write_row
+
+
+def encoded(folder, *keys: str) -> dict[str, dict[str, torch.Tensor]]:
+    """Rows of a few tensors, written as `encode` does."""
+    made = {}
+    for key in keys:
+        draws = torch.Generator().manual_seed(sum(key.encode()))
+        made[key] = {
+            "latent": torch.randn(3, 16, 2, 4, 5, generator=draws).half(),
+            "text": torch.randn(7, 8, generator=draws),
+            "pool": torch.arange(4),
+            "pool.0": torch.randint(0, 255, (31,), generator=draws, dtype=torch.uint8),
+        }
+        write_row(folder, key, made[key])
+    return made
+
+
+def test_what_is_packed_is_read_back_whole_and_by_entries(tmp_path):
+    made = encoded(tmp_path, "a", "b", "c")
+    pack(tmp_path, ["b", "c", "a"])
+    where = places(tmp_path)
+    assert {key: row for key, (_, row) in where.items()} == {"b": 0, "c": 1, "a": 2}
+    for key, tensors in made.items():
+        name, row = where[key]
+        shard = Shard(str(tmp_path / name))
+        assert sorted(shard.names(row)) == sorted(tensors)
+        for what, value in tensors.items():
+            read = shard.read(row, what)
+            assert read.dtype == value.dtype and torch.equal(read, value)
+        assert torch.equal(shard.read(row, "latent", 2), tensors["latent"][2])
+    assert not row_file(tmp_path, "a").exists()
+
+
+def test_clips_that_come_later_are_packed_beside_those_that_stay_where_they_are(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "MOST_ROWS", 2)
+    encoded(tmp_path, "a", "b", "c")
+    pack(tmp_path, ["a", "b", "c"])
+    before, files = places(tmp_path), {one: one.read_bytes() for one in tmp_path.rglob("*.safetensors")}
+    assert sorted(before.values()) == [
+        ("shards/shard-000000.safetensors", 0), ("shards/shard-000000.safetensors", 1),
+        ("shards/shard-000001.safetensors", 0),
+    ]  # fmt: skip
+    encoded(tmp_path, "0")
+    pack(tmp_path, ["0", "a", "b", "c"])
+    assert places(tmp_path) == {**before, "0": ("shards/shard-000002.safetensors", 0)}
+    assert all(one.read_bytes() == held for one, held in files.items())
+
+
+def test_a_shard_ends_before_it_has_too_many_bytes(tmp_path, monkeypatch):
+    encoded(tmp_path, "a", "b", "c")
+    monkeypatch.setattr(shards, "MOST_BYTES", 2 * row_file(tmp_path, "a").stat().st_size)
+    pack(tmp_path, ["a", "b", "c"])
+    assert [name[-18:] for name, _ in sorted(places(tmp_path).values())] == [
+        "000000.safetensors", "000000.safetensors", "000001.safetensors",
+    ]  # fmt: skip
+
+
+def test_a_kill_while_packing_loses_nothing_and_the_next_ends_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "MOST_ROWS", 1)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    for folder in (whole, killed):
+        encoded(folder, "a", "b")
+    pack(whole, ["a", "b"])
+    write = shards.write_text
+
+    def stop(path, text):
+        if "000001" in str(path):
+            raise KeyboardInterrupt  # the shard is written, its list is not
+        write(path, text)
+
+    monkeypatch.setattr(shards, "write_text", stop)
+    with pytest.raises(KeyboardInterrupt):
+        pack(killed, ["a", "b"])
+    assert places(killed) == {"a": ("shards/shard-000000.safetensors", 0)}
+    monkeypatch.setattr(shards, "write_text", write)
+    pack(killed, ["a", "b"])
+    assert {one.name: load_file(one).keys() for one in killed.rglob("*.safetensors")} == {
+        one.name: load_file(one).keys() for one in whole.rglob("*.safetensors")
+    }
+    assert places(killed) == places(whole) and not list((killed / "rows").iterdir())
+
+
+def test_an_encoded_clip_that_is_gone_is_named(tmp_path):
+    encoded(tmp_path, "a", "b")
+    row_file(tmp_path, "b").unlink()
+    with pytest.raises(ValueError, match="1 encoded clips are gone, b among them; delete work/encode"):
+        pack(tmp_path, ["a", "b"])
+
+
+def test_only_the_bytes_of_what_is_asked_for_are_fetched_from_storage(tmp_path, monkeypatch):
+    made = encoded(tmp_path, "a", "b")
+    pack(tmp_path, ["a", "b"])
+    name, _ = places(tmp_path)["a"]
+    copy_to(tmp_path, [name], "memory://bucket/set")
+    shard, fetched = Shard(f"memory://bucket/set/{name}"), []
+    storage = fsspec.filesystem("memory")
+    cat = type(storage).cat_file
+
+    def note(self, path, start=None, end=None, **how):
+        fetched.append((start, end))
+        return cat(self, path, start, end, **how)
+
+    monkeypatch.setattr(type(storage), "cat_file", note)
+    assert torch.equal(shard.read(1, "latent", 1), made["b"]["latent"][1])
+    header, first = fetched[:2], fetched[2]
+    assert header[0] == (0, 8) and first[1] - first[0] == 16 * 2 * 4 * 5 * 2
+    shard.read(0, "text")
+    assert len(fetched) == 4  # the header is read once
+
+
+def test_what_cannot_be_read_is_named(tmp_path):
+    encoded(tmp_path, "a")
+    pack(tmp_path, ["a"])
+    path = tmp_path / "shards/shard-000000.safetensors"
+    with pytest.raises(ValueError, match="has no semantic of row 0"):
+        Shard(str(path)).read(0, "semantic")
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="shard: .*000000.safetensors"):
+        Shard(str(path)).read(0, "text")
+    path.write_bytes(b"\xff" * 20)
+    with pytest.raises(ValueError, match="is cut short: 20 bytes"):
+        Shard(str(path)).read(0, "text")
+    with pytest.raises(ValueError, match="gone.safetensors cannot be read"):
+        Shard(str(tmp_path / "gone.safetensors")).read(0, "text")
+    with pytest.raises(ValueError, match="cannot be read"):
+        read_text(str(tmp_path / "no.jsonl"))
+    assert json.loads(read_text(str(tmp_path / "shards/shard-000000.json"))) == ["a"]
