@@ -1,5 +1,5 @@
-"""A folder of prepared clips: stages in turn, results that are kept, options that are remembered, processes that
-share the work."""
+"""A folder of prepared clips: stages in turn, results that are kept, options that are remembered, processes
+that share the work."""
 
 import json
 import multiprocessing
@@ -7,6 +7,7 @@ import os
 import signal
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -34,7 +35,7 @@ class Length(PlainStage):
 
     name, version, defaults = "length", 1, LengthOptions()
     concluding = ("least",)
-    looked: list[str] = []
+    looked: ClassVar[list[str]] = []
 
     def depends(self, clip, options):
         return [clip.caption] if clip.caption else None
@@ -176,7 +177,7 @@ def test_roots_are_remembered_and_read_together(tmp_path):
     reading = collection.read([("words", tmp_path / "more/words.txt")])
     assert len(reading.clips) == 3 and reading.ignored == ["words.txt: nothing"]
     assert len(Collection.opened(tmp_path / "data").read([]).clips) == 3
-    with pytest.raises(ValueError, match="--out: .*empty was made of no folder; give one to scan"):
+    with pytest.raises(ValueError, match=r"--out: .*empty was made of no folder; give one to scan"):
         Collection(tmp_path / "empty", "--out").read([])
 
 
@@ -186,7 +187,9 @@ def test_a_folder_that_is_not_ours_is_refused_and_stays_as_it_is(tmp_path):
     with pytest.raises(ValueError, match="holds files and no mark that they are prepared clips"):
         Collection(tmp_path, "--out").read([("words", tmp_path / "words.txt")])
     assert sorted(one.name for one in tmp_path.iterdir()) == ["mine.txt", "words.txt"]
-    with pytest.raises(ValueError, match="--data: .* holds no prepared clips; make them by `refvid data scan"):
+    with pytest.raises(
+        ValueError, match=r"--data: .* holds no prepared clips; make them by `refvid data scan"
+    ):
         Collection.opened(tmp_path)
 
 
@@ -196,9 +199,11 @@ def test_wrong_options_and_missing_weights_are_refused_before_anything_is_looked
         collection.run("length", {"lest": 4}, NONE)
     with pytest.raises(ValueError, match="length: least is 'four'; needed a whole number"):
         collection.run("length", {"least": "four"}, NONE)
-    with pytest.raises(ValueError, match="weighed: needs vae = Wan's VAE, one file; name it in the file of --m"):
+    with pytest.raises(
+        ValueError, match="weighed: needs vae = Wan's VAE, one file; name it in the file of --m"
+    ):
         collection.run("weighed", {}, NONE)
-    with pytest.raises(ValueError, match="weighed: vae: there is no .*gone; give Wan's VAE"):
+    with pytest.raises(ValueError, match=r"weighed: vae: there is no .*gone; give Wan's VAE"):
         collection.require(["length", "weighed"], {}, Weights({"vae": tmp_path / "gone"}))
     assert not Length.looked and collection.record["stages"] == {}
     with pytest.raises(ValueError, match="stage: lenght is not known; needed one of split, length"):
@@ -328,11 +333,14 @@ def test_the_index_is_sorted_says_every_column_and_reads_back_the_same(tmp_path)
 
 def test_a_line_that_is_no_row_is_named(tmp_path):
     path = tmp_path / "index.jsonl"
-    for text, says in (("{", "line 1 is no row"), ('{"id":"a","path":"b","colour":1}', "no column is called colour")):
+    for text, says in (
+        ("{", "line 1 is no row"),
+        ('{"id":"a","path":"b","colour":1}', "no column is called colour"),
+    ):
         path.write_text(text)
         with pytest.raises(ValueError, match=says):
             read_index(tmp_path)
-    with pytest.raises(ValueError, match="there is no index .*none/index.jsonl|there is no index"):
+    with pytest.raises(ValueError, match="there is no index"):
         read_index(tmp_path / "none")
 
 

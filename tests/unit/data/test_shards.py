@@ -126,12 +126,12 @@ def test_what_cannot_be_read_is_named(tmp_path):
     with pytest.raises(ValueError, match="has no semantic of row 0"):
         Shard(str(path)).read(0, "semantic")
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(ValueError, match="shard: .*000000.safetensors"):
+    with pytest.raises(ValueError, match=r"shard: .*000000\.safetensors"):
         Shard(str(path)).read(0, "text")
     path.write_bytes(b"\xff" * 20)
     with pytest.raises(ValueError, match="is cut short: 20 bytes"):
         Shard(str(path)).read(0, "text")
-    with pytest.raises(ValueError, match="gone.safetensors cannot be read"):
+    with pytest.raises(ValueError, match=r"gone\.safetensors cannot be read"):
         Shard(str(tmp_path / "gone.safetensors")).read(0, "text")
     with pytest.raises(ValueError, match="cannot be read"):
         read_text(str(tmp_path / "no.jsonl"))
