@@ -1,6 +1,5 @@
 """Prepared clips as trainers read them: the index and the shards, in a folder or in object storage."""
 
-
 from dataclasses import dataclass
 from functools import cached_property
 

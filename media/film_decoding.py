@@ -4,6 +4,7 @@ that was stored."""
 import logging
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -19,7 +20,7 @@ from av.stream import Disposition
 from PIL import ImageSequence
 from torch import Tensor
 
-from .pictures import Unreadable, opened, oriented, require_pixels, values_of
+from .pictures import Damaged, Unreadable, opened, oriented, require_pixels, values_of
 
 logger = logging.getLogger(__name__)
 MOST_FILM_PIXELS = 1_000_000_000  # of a film's pictures together: 12 GB of numbers
@@ -52,6 +53,18 @@ _EIGHT_BIT = (
 )
 
 
+class NotAFilm(Unreadable):
+    """A file that FFmpeg does not know, or whose contents it cannot find."""
+
+
+class NoMovingPicture(Unreadable):
+    """A file of sound, or of sound and a cover."""
+
+
+class NoFrame(Unreadable):
+    """A film's file without a single picture in it."""
+
+
 @dataclass
 class Decoded:
     """Decoded pictures (H, W, 3 or 4) in [0, 1] in the order they are shown. starts says when each begins, in
@@ -76,70 +89,108 @@ def decode_animation(path: Path, what: str, limit: Limit) -> Decoded:
     """Decode a GIF, an animated PNG or WebP, or a picture as a film of one. Pillow does it, which knows where
     their pictures stand and what stays. ValueError as `pictures.opened` says."""
     decoded, now = Decoded(), Fraction(0)
+    for picture, lasts in animated(path, what, limit):
+        decoded.pictures.append(picture)
+        decoded.times.append(now)
+        now += lasts
+    decoded.end = now
+    return decoded
+
+
+def animated(path: Path, what: str, limit: Limit) -> Iterator[tuple[Tensor, Fraction]]:
+    """Pictures (H, W, 3 or 4) in [0, 1] of such a file one after another, and the seconds that each lasts.
+    Errors as `decode_animation`'s."""
+    count = 0
     with opened(path, what) as image:
         hidden = getattr(image, "default_image", False)  # of a PNG: shown by who knows no animations
         for index, frame in enumerate(ImageSequence.Iterator(image)):
             if hidden and index == 0:
                 continue
-            limit(len(decoded.pictures) + 1, *frame.size)
-            decoded.pictures.append(values_of(frame, path, what))
-            decoded.times.append(now)
-            now += Fraction(frame.info.get("duration") or 100) / 1000  # without one: as browsers show it
+            count += 1
+            limit(count, *frame.size)
+            values = values_of(frame, path, what)
+            yield values, Fraction(frame.info.get("duration") or 100) / 1000  # without one: as browsers do
             if image.format == "MPO":  # the others are the same picture, smaller or from aside
                 break
-    decoded.end = now
-    return decoded
 
 
 def decode_film(path: Path, what: str, limit: Limit) -> Decoded:
-    """Decode the first moving picture of a file that FFmpeg reads. ValueError where there is none, and for a
-    file that is cut short or damaged in a way that FFmpeg notices. Pictures it had to guess at are counted in
-    `damaged`."""
+    """Decode the first moving picture of a file that FFmpeg reads. Errors as `opened_film`'s, and where the
+    file is cut short. Pictures it had to guess at are counted in `damaged`."""
+    with opened_film(path, what) as (container, stream):
+        decoded = Decoded(rates=(stream.average_rate, stream.guessed_rate))
+        for frame in frames_of(container, stream):
+            limit(len(decoded.pictures) + 1, frame.width, frame.height)
+            _take(frame, stream, decoded)
+        require_whole(container, stream, decoded, path, what)
+    return decoded
+
+
+@contextmanager
+def opened_film(path: Path, what: str) -> Iterator[tuple[Any, Any]]:
+    """A file that FFmpeg reads, and its first moving picture. ValueError where there is none, and for a file
+    that is damaged in a way that FFmpeg notices, in the block too."""
+    kind: type[Unreadable] = NotAFilm
     try:
         with av.open(str(path.resolve()), container_options=OPENING_OPTIONS) as container:
+            kind = Damaged
             stream = _picture_stream(container, path, what)
             require_pixels(stream.codec_context.width, stream.codec_context.height, path, what)
-            decoded = Decoded(rates=(stream.average_rate, stream.guessed_rate))
-            for frame in _frames(container, stream):
-                limit(len(decoded.pictures) + 1, frame.width, frame.height)
-                _take(frame, stream, decoded)
-            _require_whole(container, stream, decoded, path, what)
+            yield container, stream
     except FFmpegError as error:
-        raise Unreadable(
+        raise kind(
             f"{what}: {path} is not a video that can be read (MP4, WebM, MOV, GIF …), or is damaged: {error}"
         ) from error
-    return decoded
 
 
 def _picture_stream(container: Any, path: Path, what: str) -> Any:
     cover = Disposition.attached_pic
     films = [one for one in container.streams.video if not one.disposition & cover and one.codec_context]
     if not films:
-        raise Unreadable(f"{what}: {path} has no moving picture in it; needed a film")
+        kind = (
+            Unreadable
+            if any(not one.disposition & cover for one in container.streams.video)
+            else NoMovingPicture
+        )
+        raise kind(f"{what}: {path} has no moving picture in it; needed a film")
     return films[0]
 
 
-def _frames(container: Any, stream: Any) -> Iterator[Any]:
-    """Decoded frames; FFmpegError for packets that are damaged."""
+def frames_of(container: Any, stream: Any, from_key: bool = False) -> Iterator[Any]:
+    """Decoded frames of a moving picture in the order they are shown, from where the container stands.
+    from_key: from the first packet on that needs none before it. FFmpegError for packets that are damaged."""
     decoder: Any = stream.codec_context
     alpha = WITH_ALPHA.get(stream.codec_context.name)
     if alpha and stream.metadata.get("alpha_mode") == "1":
         decoder = av.CodecContext.create(alpha, "r")
         decoder.extradata = stream.codec_context.extradata
     for packet in container.demux(stream):
+        if from_key and (packet.is_corrupt or not packet.is_keyframe):
+            continue
+        from_key = False
         if packet.is_corrupt:
             raise InvalidDataError(0, "a packet of it is cut short")
         yield from decoder.decode(packet if packet.size else None)
 
 
 def _take(frame: Any, stream: Any, decoded: Decoded) -> None:
-    decoded.pictures.append(_turned(pixels_of(frame), frame))
-    time = None if frame.pts is None else frame.pts * (frame.time_base or stream.time_base)
+    decoded.pictures.append(turned(pixels_of(frame), frame))
+    note(frame, stream, decoded)
+
+
+def note(frame: Any, stream: Any, decoded: Decoded) -> None:
+    """Note when a frame is shown and until when, and whether it is damaged."""
+    time = time_of(frame, stream)
     decoded.times.append(time)
     decoded.damaged += frame.is_corrupt
     if time is not None:
         lasts = frame.duration * (frame.time_base or stream.time_base) if frame.duration else None
         decoded.end = time + (lasts or _step(decoded, stream))
+
+
+def time_of(frame: Any, stream: Any) -> Fraction | None:
+    """Second at which a frame begins to be shown, by the file's clock; None where the file does not say."""
+    return None if frame.pts is None else frame.pts * (frame.time_base or stream.time_base)
 
 
 def _step(decoded: Decoded, stream: Any) -> Fraction:
@@ -148,12 +199,12 @@ def _step(decoded: Decoded, stream: Any) -> Fraction:
     return times[1] - times[0] if len(times) == 2 else 1 / (stream.average_rate or Fraction(25))
 
 
-def _require_whole(container: Any, stream: Any, decoded: Decoded, path: Path, what: str) -> None:
+def require_whole(container: Any, stream: Any, decoded: Decoded, path: Path, what: str) -> None:
     """ValueError where a file says that it lasts longer than its pictures do."""
-    if not decoded.pictures:
-        raise Unreadable(f"{what}: {path} holds no frame")
+    count = len(decoded.times)
+    if not count:
+        raise NoFrame(f"{what}: {path} holds no frame")
     says = _declared_seconds(container, stream)
-    count = len(decoded.pictures)
     if says is None or decoded.end is None or 0 < stream.frames <= count:
         return
     found = decoded.end - decoded.begin
@@ -162,8 +213,8 @@ def _require_whole(container: Any, stream: Any, decoded: Decoded, path: Path, wh
     if says - found > Fraction(3, 5) * found / count:
         logger.warning("%s: %s may lack its last picture", what, path)
     if says - found > Fraction(3, 2) * found / count:
-        raise Unreadable(
-            f"{what}: {path} is cut short: {len(decoded.pictures)} pictures, {float(found):.2f} of the {float(says):.2f} s that it "
+        raise Damaged(
+            f"{what}: {path} is cut short: {count} pictures, {float(found):.2f} of the {float(says):.2f} s that it "
             "says; fetch or write it again"
         )
 
@@ -228,9 +279,9 @@ def _widened(frame: Any) -> Any:
     return graph.pull()
 
 
-def _turned(values: Tensor, frame: Any) -> Tensor:
-    """Upright as the display matrix says (ISO 14496-12, in 16.16 fixed point): x' = a x + c y, y' = b x + d
-    y."""
+def turned(values: Tensor, frame: Any) -> Tensor:
+    """A picture (H, W, C) upright as the display matrix says (ISO 14496-12, in 16.16 fixed point): x' = a x +
+    c y, y' = b x + d y."""
     matrix = frame.side_data.get(Type.DISPLAYMATRIX)
     if matrix is None:
         return values

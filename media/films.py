@@ -130,15 +130,18 @@ def _stacked(pictures: list[Tensor]) -> Tensor:
     return stacked
 
 
-def _folder(folder: Path, what: str) -> Tensor:
-    files = sorted(
-        (
-            one
-            for one in folder.iterdir()
-            if one.suffix.lower() in PICTURE_ENDINGS and not one.name.startswith(".") and one.is_file()
-        ),
-        key=_natural,
+def frame_files(folder: Path) -> list[Path]:
+    """Pictures of a folder in the order of the numbers in their names; hidden ones are left out."""
+    found = (
+        one
+        for one in folder.iterdir()
+        if one.suffix.lower() in PICTURE_ENDINGS and not one.name.startswith(".") and one.is_file()
     )
+    return sorted(found, key=_natural)
+
+
+def _folder(folder: Path, what: str) -> Tensor:
+    files = frame_files(folder)
     if not files:
         raise ValueError(f"{what}: {folder} holds no frame ({', '.join(PICTURE_ENDINGS)})")
     check, pictures = _limit(folder, what, None), []

@@ -29,6 +29,10 @@ class Unreadable(ValueError):
     """A file that cannot be read, in a whole sentence."""
 
 
+class Damaged(Unreadable):
+    """A file that is cut short or damaged."""
+
+
 def read_picture(path: str | Path, what: str) -> Tensor:
     """-> (H, W, 3), or (H, W, 4) where the file has transparency, float32 in [0, 1], upright as EXIF says.
 
@@ -92,7 +96,7 @@ def opened(path: str | Path, what: str) -> Iterator[Image.Image]:
     except Image.DecompressionBombError as error:
         raise Unreadable(f"{what}: {path} is too large a picture ({error})") from error
     except _BROKEN as error:
-        raise Unreadable(
+        raise Damaged(
             f"{what}: {path} is not a picture that can be read (PNG, JPEG, WebP, TIFF …), or is damaged: {error}"
         ) from error
 

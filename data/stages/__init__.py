@@ -2,8 +2,9 @@
 
 from ..stage import Stage
 from .encode import Encode
+from .scan import Scan
 
-STAGES: tuple[Stage, ...] = (Encode(),)
+STAGES: tuple[Stage, ...] = (Scan(), Encode())
 
 
 def stage_named(name: str) -> Stage:

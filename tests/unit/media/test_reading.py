@@ -230,7 +230,7 @@ def test_a_narrow_film_is_read_alike_each_time(tmp_path):
 
 def test_a_film_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    monkeypatch.setattr(film_decoding, "_frames", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr(film_decoding, "frames_of", lambda *_: pytest.fail("decoded"))
     with pytest.raises(ValueError, match="at most 1,000 pixels"):
         media.read_video(films.write(tmp_path / "x.mkv", FRAMES, "ffv1", "bgra"), "x")
 

@@ -120,7 +120,7 @@ def test_a_film_that_may_lack_its_last_picture_is_said(tmp_path, caplog):
         [torch.zeros(1)] * 6, [Fraction(k, 10) for k in range(6)], Fraction(6, 10)
     )
     with caplog.at_level(logging.WARNING, "refvid"):
-        film_decoding._require_whole(None, stream, decoded, tmp_path / "x", "--video")
+        film_decoding.require_whole(None, stream, decoded, tmp_path / "x", "--video")
     assert "may lack its last picture" in caplog.text
 
 
