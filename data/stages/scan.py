@@ -1,7 +1,7 @@
 """Scan: every frame of every file is decoded, and what the file is goes into its row."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from hashlib import sha256
@@ -13,7 +13,7 @@ from ...media.pictures import Damaged, Unreadable, is_image, read_picture
 from ...media.timing import constant_rate
 from ..index import FILM, FINEST, PICTURE, Clip, Refused
 from ..stage import Context, PlainStage
-from ..weights import file_digest
+from ..weights import Weights, file_digest
 
 if TYPE_CHECKING:
     from ...media.film_streaming import Survey
@@ -50,6 +50,14 @@ class Scan(PlainStage):
     them."""
 
     name, version, defaults = "scan", 1, ScanOptions()
+
+    def uses(self, options: ScanOptions, weights: Weights) -> Sequence[str]:
+        """None of the weights. ValueError for a rate that is none."""
+        if not 0 < options.frames_fps < 1000:
+            raise ValueError(
+                f"scan: frames_fps is {options.frames_fps}; needed more than 0 pictures a second"
+            )
+        return ()
 
     def depends(self, clip: Clip, options: ScanOptions) -> Any:
         """State of the clip's file, or of each frame's."""
