@@ -1,7 +1,7 @@
 """Settings as people write them: TOML into dataclasses, with unknown keys and wrong values refused."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -21,17 +21,17 @@ def read_toml(path: str | Path, what: str) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"{what}: there is no file {path}; needed a TOML file")
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(path.read_text("utf-8-sig"))  # Windows puts a mark at the head
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{what}: {path} is not TOML in UTF-8: {error}") from error
 
 
-def require_known(given: Mapping[str, Any], known: Sequence[str], what: str) -> None:
-    """ValueError for the first key that is not known, with the nearest that is."""
+def require_known(given: Iterable[str], known: Sequence[str], what: str) -> None:
+    """ValueError for the first key or word that is not known, with the nearest that is."""
     for key in given:
         if key not in known:
             near = get_close_matches(key, known, 1, 0.5)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            hint = f"; did you mean {near[0]}?" if near else "."
             raise ValueError(f"{what}: {key} is not known{hint} Known: {', '.join(known)}")
 
 

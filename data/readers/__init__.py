@@ -1,26 +1,32 @@
 """Others' folders and lists, read in place: a file here knows one layout, and gives rows of the index."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..index import Clip
-from ..settings import merged
+from ..settings import merged, require_known
+from .diffsynth import read_diffsynth
+from .diffusion_pipe import read_diffusion_pipe
+from .fastvideo import read_fastvideo
+from .finetrainers import read_finetrainers
+from .folder import read_folder
+from .musubi import read_musubi
+from .pairs import read_pairs
+from .reading import Reading, over
 
-
-@dataclass(frozen=True)
-class Reading:
-    """What a layout says: clips; settings for stages (tables by a stage's name); and keys or files that mean
-    nothing here, which are listed once."""
-
-    clips: list[Clip]
-    settings: dict[str, Any] = field(default_factory=dict)
-    ignored: list[str] = field(default_factory=list)
-
+__all__ = ["LAYOUTS", "Read", "Reading", "read_all", "register_layout"]
 
 Read = Callable[[Path], Reading]
-LAYOUTS: dict[str, Read] = {}  # by the name of `refvid data import`; "folder" is what scan reads
+LAYOUTS: dict[str, Read] = {  # by the name of `refvid data import`; "folder" is what scan reads
+    "folder": read_folder,
+    "musubi": read_musubi,
+    "diffusion-pipe": read_diffusion_pipe,
+    "diffsynth": read_diffsynth,
+    "finetrainers": read_finetrainers,
+    "fastvideo": read_fastvideo,
+    "pairs": read_pairs,
+}
 
 
 def register_layout(name: str, read: Read) -> None:
@@ -29,13 +35,16 @@ def register_layout(name: str, read: Read) -> None:
 
 
 def read_all(roots: Sequence[tuple[str, Path]]) -> Reading:
-    """Roots together; a clip that is in two is what the later says. ValueError as their readers say."""
+    """Roots together; a clip that is in two is one row, of what the later says and the earlier says besides.
+    ValueError for a layout that is not known, and as the readers say."""
+    require_known([layout for layout, _ in roots], list(LAYOUTS), "layout")
     clips: dict[str, Clip] = {}
     settings: dict[str, Any] = {}
     ignored: list[str] = []
     for layout, path in roots:
         reading = LAYOUTS[layout](path)
-        clips.update((clip.id, clip) for clip in reading.clips)
+        for clip in reading.clips:
+            clips[clip.id] = over(clips[clip.id], clip) if clip.id in clips else clip
         settings = merged(settings, reading.settings)
         ignored += [one for one in reading.ignored if one not in ignored]
     return Reading(list(clips.values()), settings, ignored)
