@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
+from ...media.pictures import PICTURE_ENDINGS
 from ..index import Refused
 from .diffsynth import add_list
 from .fastvideo import CAPTIONS_OF_VIDEOS, add_videos2caption
@@ -37,25 +38,28 @@ def read_folder(path: Path) -> Reading:
 def walk(gathered: Gathered, folder: Path) -> None:
     """Take the clips of a folder and of all below it."""
     shelf = _shelf(gathered, folder)
-    if shelf is not None and is_frames(shelf):
+    if shelf is not None and is_frames(gathered, shelf):
         _one_clip(gathered, folder)
     elif shelf is not None:
         _below(gathered, shelf, {os.path.realpath(folder)})
 
 
-def is_frames(shelf: Shelf, has_caption: bool = False) -> bool:
-    """True of a folder that is one clip: pictures alone, two or more, of one name with numbers that follow
-    one another. With a caption of its own its numbers may have gaps. A person's folder is none."""
+def is_frames(gathered: Gathered, shelf: Shelf, has_caption: bool = False) -> bool:
+    """True of a folder that is one clip: pictures alone, two or more, of one name with numbers that are
+    evenly apart. With a caption of its own its numbers may have gaps. A person's folder is none."""
     if shelf.folders or shelf.captions or shelf.others or shelf.aside or len(shelf.clips) < 2:
-        return False
-    if shelf.folder.parent.name == IDENTITIES:
         return False
     named = [_NUMBERED.fullmatch(name) for name in shelf.clips]
     if not all(named) or len({(one[1], one[3].lower()) for one in named if one}) > 1:
         return False
+    if shelf.folder.parent.name == IDENTITIES or not shelf.clips[0].lower().endswith(PICTURE_ENDINGS):
+        return False
     numbers = sorted(int(one[2]) for one in named if one)
     steps = {after - before for before, after in pairwise(numbers)}
-    return 0 not in steps and (has_caption or len(steps) == 1)
+    frames = 0 not in steps and (has_caption or len(steps) == 1)
+    told = "clips of frames" if frames else "stills: their numbers have gaps"
+    gathered.counts[f"folders of numbered pictures are read as {told}"] += 1
+    return frames
 
 
 def _below(gathered: Gathered, shelf: Shelf, above: set[str]) -> None:
@@ -68,7 +72,7 @@ def _below(gathered: Gathered, shelf: Shelf, above: set[str]) -> None:
             gathered.say(f"{shelf.folder / name}: a link to a folder it lies in, not followed")
             continue
         below = _shelf(gathered, shelf.folder / name)
-        if below is not None and is_frames(below, name in shelf.captions):
+        if below is not None and is_frames(gathered, below, name in shelf.captions):
             frames.append(name)
         elif below is not None:
             _below(gathered, below, {*above, real})

@@ -37,6 +37,7 @@ class Gathered:
     def __init__(self, root: Path):
         self.root = Path(os.path.abspath(root))
         self.endings: Counter[str] = Counter()  # of files of no known kind
+        self.counts: Counter[str] = Counter()  # of what is to be told with its number
         self._clips: dict[str, Clip] = {}
         self._said: dict[str, None] = {}
 
@@ -101,7 +102,7 @@ class Gathered:
 
     def reading(self, settings: dict[str, Any] | None = None) -> Reading:
         """All that was gathered."""
-        said = list(self._said)
+        said = [*self._said, *(f"{self.root.name}: {count} {what}" for what, count in self.counts.items())]
         if self.endings:
             counts = ", ".join(f"{count} {ending}" for ending, count in sorted(self.endings.items()))
             said.append(f"{self.root.name}: files of no known kind: {counts}")
