@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from .lists import CLIPS, LIST_NAMES, PAIRS, Line, add_lines, columns_of, read_lines
+from .lists import CLIP_COLUMNS, LIST_NAMES, PAIR_COLUMNS, Line, add_lines, columns_of, read_lines
 from .pairs import add_pairs
 from .reading import Gathered, Reading, require_there
 
@@ -33,12 +33,14 @@ def add_list(gathered: Gathered, file: Path) -> None:
         gathered.say(f"{file.name}: has clips before and after an edit, read as pairs")
         add_pairs(gathered, file, lines)
     else:
-        add_lines(gathered, file, lines, CLIPS, (file.parent,))
+        add_lines(gathered, file, lines, CLIP_COLUMNS, (file.parent,))
 
 
 def is_pairs(lines: list[Line]) -> bool:
     """True of a list that has columns of an edit's two clips, and none of plain clips."""
     there = {*columns_of(lines)}
     return (
-        not there & {*CLIPS["path"]} and bool(there & {*PAIRS["path"]}) and bool(there & {*PAIRS["source"]})
+        not there & {*CLIP_COLUMNS["path"]}
+        and bool(there & {*PAIR_COLUMNS["path"]})
+        and bool(there & {*PAIR_COLUMNS["source"]})
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..settings import filled, merged, read_toml
 from .files import add_befores, by_stem, shelf_of, take_flat
-from .lists import CLIPS, Line, add_lines, json_of
+from .lists import CLIP_COLUMNS, Line, add_lines, json_of
 from .reading import Gathered, Reading, beside, encode_settings, require_there, say_unused
 
 CAPTIONS_BY_NAME = "captions.json"
@@ -115,7 +115,7 @@ def _add_captions(gathered: Gathered, file: Path) -> None:
         Line(f"item {number}", {"path": name, "caption": words})
         for number, (name, words) in enumerate(table.items(), 1)
     ]
-    add_lines(gathered, file, lines, CLIPS, (file.parent,))
+    add_lines(gathered, file, lines, CLIP_COLUMNS, (file.parent,))
 
 
 def _settings(gathered: Gathered, file: Path, folders: Sequence[Directory]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from .lists import CLIPS, Line, add_lines, json_of, read_lines, text_of
+from .lists import CLIP_COLUMNS, Line, add_lines, json_of, read_lines, text_of
 from .reading import Gathered, Reading, beside, require_there
 
 CAPTIONS_OF_VIDEOS = "videos2caption.json"
@@ -31,7 +31,7 @@ def add_videos2caption(gathered: Gathered, file: Path, folder: Path | None = Non
     lines = _by_name(value) if isinstance(value, dict) and "data" not in value else read_lines(file)
     videos = file.parent / "videos"
     bases = [folder] if folder else [videos, file.parent] if videos.is_dir() else [file.parent]
-    add_lines(gathered, file, lines, CLIPS, bases)
+    add_lines(gathered, file, lines, CLIP_COLUMNS, bases)
 
 
 def _by_name(value: dict[str, Any]) -> list[Line]:

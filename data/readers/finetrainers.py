@@ -7,7 +7,7 @@ from typing import Any
 
 from ..settings import filled
 from .folder import walk
-from .lists import CLIPS, LIST_NAMES, Line, add_lines, add_two_files, json_of, read_lines, two_files
+from .lists import CLIP_COLUMNS, LIST_NAMES, Line, add_lines, add_two_files, json_of, read_lines, two_files
 from .reading import Gathered, Reading, beside, encode_settings, require_there, say_unused
 
 
@@ -70,7 +70,7 @@ def _add(gathered: Gathered, place: Path, one: DataRoot) -> None:
         raise ValueError(f"{place}: holds {', '.join(file.name for file in lists)}; needed one of them")
     if lists:
         lines = [_renamed(line, one) for line in read_lines(lists[0])]
-        add_lines(gathered, lists[0], lines, CLIPS, (lists[0].parent,))
+        add_lines(gathered, lists[0], lines, CLIP_COLUMNS, (lists[0].parent,))
     elif pair is not None:
         add_two_files(gathered, *pair)
     else:

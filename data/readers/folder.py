@@ -14,7 +14,7 @@ from .files import MEDIA_ENDINGS, Shelf, by_stem, say_masks, shelf_of, take_clip
 from .lists import LIST_NAMES, add_two_files, two_files
 from .reading import IDENTITIES, Gathered, Reading, require_there
 
-MASKS = "masks"
+_MASKS = "masks"
 _NUMBERED = re.compile(r"(.*?)(\d+)\.(\w+)", re.DOTALL)
 
 
@@ -66,7 +66,7 @@ def _below(gathered: Gathered, shelf: Shelf, above: set[str]) -> None:
     """Take the clips of a folder that is none itself; `above` are the folders it lies in."""
     masks = _masks(gathered, shelf)
     frames = []
-    for name in (one for one in shelf.folders if one != MASKS):
+    for name in (one for one in shelf.folders if one != _MASKS):
         real = os.path.realpath(shelf.folder / name)
         if real in above:
             gathered.say(f"{shelf.folder / name}: a link to a folder it lies in, not followed")
@@ -78,7 +78,7 @@ def _below(gathered: Gathered, shelf: Shelf, above: set[str]) -> None:
             _below(gathered, below, {*above, real})
     stems = take_clips(gathered, shelf, masks, frames)
     take_rest(gathered, shelf, stems)
-    say_masks(gathered, shelf.folder / MASKS, masks, stems)
+    say_masks(gathered, shelf.folder / _MASKS, masks, stems)
     _lists(gathered, shelf)
 
 
@@ -93,9 +93,9 @@ def _shelf(gathered: Gathered, folder: Path) -> Shelf | None:
 
 def _masks(gathered: Gathered, shelf: Shelf) -> dict[str, Path]:
     try:
-        return by_stem(shelf.folder / MASKS) if MASKS in shelf.folders else {}
+        return by_stem(shelf.folder / _MASKS) if _MASKS in shelf.folders else {}
     except Refused as refusal:
-        gathered.say(f"{shelf.folder / MASKS}: {refusal}")
+        gathered.say(f"{shelf.folder / _MASKS}: {refusal}")
         return {}
 
 

@@ -18,18 +18,18 @@ CAPTION_LISTS = ("prompt.txt", "prompts.txt", "caption.txt", "captions.txt")
 CLIP_LISTS = ("video.txt", "videos.txt", "image.txt", "images.txt")
 
 # Columns by what of a row they say, in lower case; of several that are filled the first counts.
-WORDS = {
+WORD_COLUMNS = {
     "caption": ("caption", "prompt", "text", "cap", "vila_caption", "long_caption"),
     "short_caption": ("short_caption", "short_prompt"),
     "licence": ("licence", "license"),
     "identity": ("identity", "id"),
 }
-CLIPS = {
+CLIP_COLUMNS = {
     "path": ("video", "file_path", "file_name", "path", "video_path", "image", "image_path"),
     "mask": ("mask", "mask_path", "mask_video"),
-    **WORDS,
+    **WORD_COLUMNS,
 }
-PAIRS = {  # Kiwi-Edit: src_video; Ditto: source_path, and vace_video of its lists for DiffSynth
+PAIR_COLUMNS = {  # Kiwi-Edit: src_video; Ditto: source_path, and vace_video of its lists for DiffSynth
     "path": ("target", "tgt_video", "target_video", "target_path", "edited_path", "edited_video", "video"),
     "source": ("source", "src_video", "source_video", "source_path", "vace_video", "control_path"),
     "instruction": ("instruction", "edit_instruction", "prompt", "text"),
@@ -37,7 +37,7 @@ PAIRS = {  # Kiwi-Edit: src_video; Ditto: source_path, and vace_video of its lis
     "edit": ("kind", "edit", "edit_type", "task"),
     "caption": ("caption", "target_caption"),
     "before": ("source_caption",),  # the caption of the source
-    **{name: CLIPS[name] for name in ("mask", "licence", "identity")},
+    **{name: CLIP_COLUMNS[name] for name in ("mask", "licence", "identity")},
 }
 _FILES = ("mask", "reference")  # that a row names beside its clip and the clip before the edit
 
@@ -101,7 +101,7 @@ def told(value: Any, what: str = "") -> str:
 
 def words_of(values: Mapping[str, Any], what: str) -> dict[str, str]:
     """Captions, licence and identity from the values of a line or of a file beside a clip."""
-    return {field: text for field, names in WORDS.items() if (text := _first(values, names, what)[1])}
+    return {field: text for field, names in WORD_COLUMNS.items() if (text := _first(values, names, what)[1])}
 
 
 def add_lines(
@@ -110,8 +110,8 @@ def add_lines(
 ) -> None:  # fmt: skip
     """Rows of a list by its columns. Paths are relative to the first of the bases where they are found.
 
-    ValueError where a needed column is missing. A line of a file that is not there is a row that is refused,
-    and one without a clip too; a clip is taken once.
+    ValueError where a needed column is missing. A line without a clip is a row that is refused, and so is
+    that of a file which is not there; a clip is taken once.
     """
     there = columns_of(lines)
     for field in needed:
@@ -150,7 +150,7 @@ def add_two_files(gathered: Gathered, clips: Path, captions: Path) -> None:
         for number, (name, caption) in enumerate(zip(names, words, strict=True), 1)
         if name or caption
     ]
-    add_lines(gathered, clips, lines, CLIPS, (clips.parent,))
+    add_lines(gathered, clips, lines, CLIP_COLUMNS, (clips.parent,))
 
 
 def two_files(folder: Path) -> tuple[Path, Path] | None:

@@ -8,15 +8,15 @@ from typing import Any
 from ...media.pictures import PICTURE_ENDINGS
 from ..settings import filled, merged, read_toml, require_known
 from .files import CAPTION_ENDINGS, FILM_ENDINGS, add_befores, by_stem, shelf_of, take_flat
-from .lists import CLIPS, add_lines, read_lines
+from .lists import CLIP_COLUMNS, add_lines, read_lines
 from .reading import Gathered, Reading, beside, encode_settings, require_there, say_unused
 
-MODES = ("head", "chunk", "slide", "uniform", "full")
+_MODES = ("head", "chunk", "slide", "uniform", "full")
 _LINES = {  # columns of its JSONL
     "path": ("video_path", "image_path", "image_path_0"),
     "source": ("control_path", "control_path_0"),
     "reference": ("control_path_1",),
-    **{name: CLIPS[name] for name in ("caption", "short_caption", "licence", "identity", "mask")},
+    **{name: CLIP_COLUMNS[name] for name in ("caption", "short_caption", "licence", "identity", "mask")},
 }
 
 
@@ -61,9 +61,10 @@ class DataSet(General):
 
 
 _PLACES = ("video_directory", "video_jsonl_file", "image_directory", "image_jsonl_file")
-_USED = (*_PLACES, "control_directory", "target_frames", "frame_extraction", "max_frames", "resolution",
+_USED = (*_PLACES, "control_directory", "target_frames", "frame_extraction", "resolution",
          "caption_extension", "num_repeats")  # fmt: skip
-_UNUSED = [one.name for one in fields(DataSet) if one.name not in _USED]
+_OF_MODES = {"frame_stride": "slide", "frame_sample": "uniform", "max_frames": "full"}
+_UNUSED = [one.name for one in fields(DataSet) if one.name not in (*_USED, *_OF_MODES)]
 
 
 def read_musubi(path: Path) -> Reading:
@@ -84,7 +85,8 @@ def read_musubi(path: Path) -> Reading:
         what = f"{file}: [[datasets]] {number}"
         sets.append(filled(DataSet(), merged(general, one), what))
         _add(gathered, file, sets[-1], what)
-        say_unused(gathered, file.name, [*general, *one], _UNUSED)
+        idle = [key for key, mode in _OF_MODES.items() if sets[-1].frame_extraction != mode]
+        say_unused(gathered, file.name, [*general, *one], [*_UNUSED, *idle])
     return gathered.reading(_settings(gathered, file, sets))
 
 
@@ -97,7 +99,7 @@ def _add(gathered: Gathered, file: Path, one: DataSet, what: str) -> None:
     if one.num_repeats < 1:
         raise ValueError(f"{what}: num_repeats is {one.num_repeats}; needed a whole number from 1")
     if one.frame_extraction:
-        require_known([one.frame_extraction], MODES, f"{what}: frame_extraction")
+        require_known([one.frame_extraction], _MODES, f"{what}: frame_extraction")
     place = beside(getattr(one, places[0]), file, f"{what}: {places[0]}")
     inner = Gathered(place if place.is_dir() else place.parent)
     if places[0].endswith("_file"):
@@ -128,10 +130,16 @@ def _controls(befores: dict[str, Path], stem: str) -> list[Path]:
     return [*([befores[stem]] if stem in befores else []), *(numbered[one] for one in sorted(numbered))]
 
 
+def _window(one: DataSet) -> dict[str, Any]:
+    """Options of how windows are drawn, by the modes that use them."""
+    own = {"slide": {"step": one.frame_stride}, "uniform": {"windows": one.frame_sample}}
+    return {"window": one.frame_extraction, **own.get(one.frame_extraction, {})}
+
+
 def _settings(gathered: Gathered, file: Path, sets: Sequence[DataSet]) -> dict[str, Any]:
     frames: list[Any] = []
     for one in sets:
         frames += [one.max_frames] if one.frame_extraction == "full" else one.target_frames
     sizes = [one.resolution for one in sets if one.resolution]
-    windows = [one.frame_extraction for one in sets if one.frame_extraction]
+    windows = [_window(one) for one in sets if one.frame_extraction]
     return encode_settings(gathered, file.name, frames, sizes, windows)

@@ -4,7 +4,7 @@ columns."""
 from collections.abc import Sequence
 from pathlib import Path
 
-from .lists import PAIRS, Line, add_lines, read_lines
+from .lists import PAIR_COLUMNS, Line, add_lines, read_lines
 from .reading import Gathered, Reading, require_there
 
 
@@ -21,4 +21,4 @@ def add_pairs(gathered: Gathered, file: Path, lines: Sequence[Line]) -> None:
     """Rows of the lines of a list of edits. Paths are relative to its folder, or to the folder `videos`
     beside that, as Ditto's are."""
     bases = (file.parent, file.parent.parent / "videos", file.parent.parent)
-    add_lines(gathered, file, lines, PAIRS, bases, ("path", "source"))
+    add_lines(gathered, file, lines, PAIR_COLUMNS, bases, ("path", "source"))

@@ -151,13 +151,13 @@ def say_unused(gathered: Gathered, what: str, given: Iterable[str], unused: Sequ
 
 def encode_settings(
     gathered: Gathered, what: str, frames: Sequence[Any] = (), sizes: Sequence[Any] = (),
-    windows: Sequence[str] = (),
+    windows: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:  # fmt: skip
     """Settings of the stage `encode` from all that the data sets of a file ask for.
 
     frames   lengths, rounded down to 4n + 1 as Wan's VAE needs
     sizes    (width, height), or the side of a square; the largest area counts
-    windows  how windows are drawn; the first counts
+    windows  options of how windows are drawn; the first counts
 
     ValueError for a length or a side that is no whole number from 1.
     """
@@ -171,12 +171,12 @@ def encode_settings(
     areas = sorted({_area(_sides(size), what) for size in sizes})
     if len(areas) > 1:
         gathered.say(f"{what}: of the areas {', '.join(map(str, areas))} in pixels the largest is taken")
-    if len(set(windows)) > 1:
-        gathered.say(f"{what}: of the windows {', '.join(dict.fromkeys(windows))} the first is taken")
+    if any(one != windows[0] for one in windows):
+        gathered.say(f"{what}: windows are drawn as the first data set says: {windows[0]['window']}")
     settings: dict[str, Any] = {}
     settings |= {"frames": tuple(sorted(set(rounded.values())))} if frames else {}
     settings |= {"pixels": areas[-1]} if areas else {}
-    settings |= {"window": windows[0]} if windows else {}
+    settings |= windows[0] if windows else {}
     return {"encode": settings} if settings else {}
 
 
