@@ -155,7 +155,7 @@ def _words(file: Path) -> dict[str, str]:
             values = {name.lower(): one for name, one in values.items()} if isinstance(values, dict) else {}
             values.pop("id", None)  # of the film, where others' tools wrote it
             return words_of(values, str(file))
-        return {"caption": text} if (text := told(text_of(file))) else {}
+        return {"caption": text} if (text := told(text_of(file), str(file))) else {}
     except OSError as error:
         raise Refused(UNREADABLE, f"{file}: {error.strerror}") from error
     except ValueError as error:

@@ -83,10 +83,13 @@ def read_lines(path: Path) -> list[Line]:
 
 def columns_of(lines: Sequence[Line]) -> list[str]:
     """Names of columns that are filled anywhere, in their order."""
-    return list(dict.fromkeys(name for line in lines for name, value in line.values.items() if told(value)))
+    empty = (None, "", [])
+    return list(
+        dict.fromkeys(name for line in lines for name, value in line.values.items() if value not in empty)
+    )
 
 
-def told(value: Any, what: str = "") -> str:
+def told(value: Any, what: str) -> str:
     """Value as text, with plain line ends; of several the first that says something; "" for none. ValueError
     for a table."""
     if isinstance(value, list):

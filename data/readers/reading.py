@@ -57,12 +57,14 @@ class Gathered:
         return list(self._clips.values())
 
     def take(self, inner: "Gathered", repeats: int = 1) -> None:
-        """Take all that another has gathered, each clip so many times an epoch; clips before an edit once."""
+        """Take all that another has gathered, each clip so many times an epoch; clips before an edit once.
+        What is known of a clip already stays."""
         befores = {clip.source for clip in inner.clips}
         again = 0
         for clip in inner.clips:
             again += clip.id in self._clips and clip.id not in befores
-            self.add(clip if clip.id in befores else replace(clip, repeats=repeats))
+            clip = clip if clip.id in befores else replace(clip, repeats=repeats)
+            self.replace(over(clip, self._clips[clip.id]) if clip.id in self._clips else clip)
         for text in inner.reading().ignored:
             self.say(text)
         if again:
