@@ -133,8 +133,9 @@ def _survey(path: Path) -> "Survey":
 def _reason(error: Unreadable, path: Path) -> str:
     from ...media import film_decoding
 
+    if isinstance(error, film_decoding.NotAFilm):
+        return DAMAGED if _is_known(path) else OTHER
     reasons = {
-        film_decoding.NotAFilm: DAMAGED if _is_known(path) else OTHER,
         film_decoding.NoMovingPicture: SOUND_ONLY,
         film_decoding.NoFrame: NO_FRAME,
         Damaged: DAMAGED,
