@@ -38,6 +38,8 @@ def require_known(given: Iterable[str], known: Sequence[str], what: str) -> None
 def filled(defaults: T, given: Mapping[str, Any], what: str) -> T:
     """A dataclass with what was given in the place of its defaults; dataclasses in it are tables. ValueError
     for a key that is not known, and for a value of another type."""
+    if not isinstance(given, Mapping):
+        raise ValueError(f"{what} is {given!r}; needed a table")
     names = [field.name for field in fields(defaults)]  # pyright: ignore[reportArgumentType]
     require_known(given, names, what)
     new = {key: _value(getattr(defaults, key), value, f"{what}: {key}") for key, value in given.items()}
@@ -77,8 +79,6 @@ def _parsed(text: str) -> Any:
 def _value(default: Any, value: Any, what: str) -> Any:
     """The value in the default's type."""
     if is_dataclass(default):
-        if not isinstance(value, Mapping):
-            raise ValueError(f"{what} is {value!r}; needed a table")
         return filled(default, value, what)
     if isinstance(default, tuple):
         values = value if isinstance(value, (list, tuple)) else [value]
@@ -90,4 +90,4 @@ def _value(default: Any, value: Any, what: str) -> Any:
     return value
 
 
-_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", dict: "a table"}

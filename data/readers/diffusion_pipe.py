@@ -74,8 +74,7 @@ def read_diffusion_pipe(path: Path) -> Reading:
     folders = []
     for number, one in enumerate(head.directory, 1):
         what = f"{file}: [[directory]] {number}"
-        if not isinstance(one, dict):
-            raise ValueError(f"{what} is {one!r}; needed a table")
+        filled(Directory(), one, what)
         folders.append(filled(Directory(), merged(common, one), what))
         _add(gathered, file, folders[-1], what)
         say_unused(gathered, file.name, one, _UNUSED)
@@ -122,6 +121,9 @@ def _settings(gathered: Gathered, file: Path, folders: Sequence[Directory]) -> d
     """Settings that the folders ask for. A bucket of one frame is for stills, which are always taken."""
     sizes, frames = [], []
     for one in folders:
+        for size in one.size_buckets:
+            if not isinstance(size, list) or len(size) != 3:
+                raise ValueError(f"{file}: size_buckets holds {size}; needed [width, height, frames]")
         sizes += [size[:2] for size in one.size_buckets] or one.resolutions
         frames += [size[-1] for size in one.size_buckets] or one.frame_buckets
     return encode_settings(gathered, file.name, [one for one in frames if one != 1], sizes)

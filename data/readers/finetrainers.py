@@ -47,8 +47,6 @@ def read_finetrainers(path: Path) -> Reading:
     gathered, roots = Gathered(path.parent), []
     for number, given in enumerate(config["datasets"], 1):
         what = f"{path}: datasets, item {number}"
-        if not isinstance(given, dict):
-            raise ValueError(f"{what} is {given!r}; needed an object")
         one = filled(DataRoot(), given, what)
         if bool(one.data_root) == bool(one.dataset_file):
             raise ValueError(f"{what}: needed one of data_root and dataset_file")

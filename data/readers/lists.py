@@ -200,6 +200,8 @@ def _row(
     if not name:
         gathered.lone(f"{file}:{line.place.split()[-1]}", values.get("caption") or line.place)
         return None
+    if source and "instruction" not in values:  # a list of clips, of which some are edits
+        values["instruction"] = values.pop("caption")
     files = {field: _found(values[field], bases) for field in _FILES if values.get(field)}
     path = _found(name, bases)
     clip = gathered.row(path, **{**values, **files})

@@ -83,6 +83,7 @@ def read_musubi(path: Path) -> Reading:
     sets = []
     for number, one in enumerate(given, 1):
         what = f"{file}: [[datasets]] {number}"
+        filled(DataSet(), one, what)
         sets.append(filled(DataSet(), merged(general, one), what))
         _add(gathered, file, sets[-1], what)
         idle = [key for key, mode in _OF_MODES.items() if sets[-1].frame_extraction != mode]

@@ -115,7 +115,7 @@ def test_a_folder_that_is_given_may_be_one_clip_or_hold_one(tmp_path):
         assert (row.path, row.caption) == ((tmp_path / one).as_posix(), "A man walks")
     with pytest.raises(ValueError, match=r"a.txt is no folder and no clip; .* `refvid data import`"):
         read_folder(tmp_path / "a.txt")
-    with pytest.raises(ValueError, match="folder: there is no .*nowhere"):
+    with pytest.raises(ValueError, match=r"folder: there is no .*nowhere"):
         read_folder(tmp_path / "nowhere")
 
 

@@ -89,7 +89,7 @@ def test_a_broken_list_is_refused_by_file_and_line(tmp_path, name, text, says):
 
 
 def test_a_folder_holds_one_list(tmp_path):
-    with pytest.raises(ValueError, match="holds 0 lists; needed one of metadata.csv"):
+    with pytest.raises(ValueError, match=r"holds 0 lists; needed one of metadata.csv"):
         read_diffsynth(tmp_path)
     put(tmp_path, "metadata.csv", "metadata.json")
     with pytest.raises(ValueError, match="holds 2 lists"):
@@ -137,7 +137,7 @@ def test_two_lists_belong_together_line_by_line(root):
         read_finetrainers(root)
     put(root, "captions.txt")
     with pytest.raises(
-        ValueError, match="holds videos.txt, prompt.txt, captions.txt; needed one list of clips"
+        ValueError, match=r"holds videos.txt, prompt.txt, captions.txt; needed one list of clips"
     ):
         read_finetrainers(root)
 
@@ -183,7 +183,7 @@ def test_finetrainers_config_names_roots_tokens_columns_and_buckets(root):
             "a bucket is .*; needed 3 numbers",
         ),
         ({"data_root": "clips", "video_resolution_buckets": [[49, 480, 0]]}, "a length or side is 0"),
-        ("clips", "item 1 is 'clips'; needed an object"),
+        ("clips", "item 1 is 'clips'; needed a table"),
     ],
 )
 def test_a_wrong_config_of_finetrainers_is_refused(root, dataset, says):
