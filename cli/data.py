@@ -92,7 +92,7 @@ def _scan(options: argparse.Namespace) -> None:
     reading = collection.read([(options.layout, path) for path in options.folders], ranks)
     if ranks.first:
         for one in reading.ignored:
-            print(f"not used: {one}")
+            print(f"note: {one}")
     _run(collection, ["scan"], {}, options, ranks)
 
 

@@ -70,14 +70,14 @@ def read_diffusion_pipe(path: Path) -> Reading:
     if not head.directory:
         raise ValueError(f"{file}: holds no [[directory]]")
     common = {key: value for key, value in table.items() if key not in ("directory", "subsample_ratio")}
-    say_unused(gathered, file.name, table, _UNUSED)
     folders = []
     for number, one in enumerate(head.directory, 1):
         what = f"{file}: [[directory]] {number}"
         filled(Directory(), one, what)
         folders.append(filled(Directory(), merged(common, one), what))
         _add(gathered, file, folders[-1], what)
-        say_unused(gathered, file.name, one, _UNUSED)
+    keys = [key for one in (table, *head.directory) for key in one]
+    say_unused(gathered, file.name, [key for key in keys if key in _UNUSED])
     return gathered.reading(_settings(gathered, file, folders))
 
 

@@ -55,8 +55,9 @@ def read_finetrainers(path: Path) -> Reading:
         _add(inner, place, one)
         inner.prefix(f"{one.id_token} " if one.id_token else "")
         gathered.take(inner)
-        say_unused(gathered, path.name, given, _UNUSED)
         roots.append(one)
+    keys = [key for given in config["datasets"] for key in given]
+    say_unused(gathered, path.name, [key for key in keys if key in _UNUSED])
     return gathered.reading(_settings(gathered, path, roots))
 
 

@@ -113,8 +113,8 @@ def add_lines(
 ) -> None:  # fmt: skip
     """Rows of a list by its columns. Paths are relative to the first of the bases where they are found.
 
-    ValueError where a needed column is missing. A line without a clip is a row that is refused, and so is
-    that of a file which is not there; a clip is taken once.
+    ValueError where a needed column is missing. A line without a clip is a row that is refused. So is one
+    whose file is not there. A clip is taken once.
     """
     there = columns_of(lines)
     for field in needed:

@@ -80,14 +80,15 @@ def read_musubi(path: Path) -> Reading:
     given = table.get("datasets", [])
     if not given or not isinstance(given, list):
         raise ValueError(f"{file}: needed a table [[datasets]] for each data set")
-    sets = []
+    sets, unused = [], []
     for number, one in enumerate(given, 1):
         what = f"{file}: [[datasets]] {number}"
         filled(DataSet(), one, what)
         sets.append(filled(DataSet(), merged(general, one), what))
         _add(gathered, file, sets[-1], what)
         idle = [key for key, mode in _OF_MODES.items() if sets[-1].frame_extraction != mode]
-        say_unused(gathered, file.name, [*general, *one], [*_UNUSED, *idle])
+        unused += [key for key in (*general, *one) if key in (*_UNUSED, *idle)]
+    say_unused(gathered, file.name, unused)
     return gathered.reading(_settings(gathered, file, sets))
 
 

@@ -144,11 +144,10 @@ def require_there(path: str | Path, what: str) -> Path:
     return Path(os.path.abspath(path))
 
 
-def say_unused(gathered: Gathered, what: str, given: Iterable[str], unused: Sequence[str]) -> None:
-    """Note those keys of a file that mean nothing here."""
-    keys = [one for one in dict.fromkeys(given) if one in unused]
-    if keys:
-        gathered.say(f"{what}: {', '.join(keys)}: without meaning here")
+def say_unused(gathered: Gathered, what: str, keys: Iterable[str]) -> None:
+    """Note keys of a file that mean nothing here."""
+    if names := ", ".join(dict.fromkeys(keys)):
+        gathered.say(f"{what}: keys without meaning here: {names}")
 
 
 def encode_settings(

@@ -164,8 +164,8 @@ def test_finetrainers_config_names_roots_tokens_columns_and_buckets(root):
     }  # fmt: skip
     assert reading.settings == {"encode": {"frames": (49, 81), "pixels": 832 * 480}}
     assert reading.ignored == [
-        "training.json: dataset_type, reshape_mode: without meaning here",
         "clips: 2 clips are in an earlier data set too; they are taken once",
+        "training.json: keys without meaning here: dataset_type, reshape_mode",
         "training.json: 82 frames are read as 81; needed 4n + 1",
         "training.json: of the areas 262144, 393216, 399360 in pixels the largest is taken",
     ]
