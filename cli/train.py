@@ -83,8 +83,8 @@ def _sama(options: argparse.Namespace):
 
     if options.siglip is None:
         return Sama()
+    from ..data.models.siglip import Siglip
     from ..training.engine.state import require_unused
-    from ..training.methods.sama.targets import Siglip
 
     require_unused(Sama.files, options.out, options.resume)  # before SigLIP is read, which is large
     return Sama(Siglip(options.siglip, options.device or CPU))

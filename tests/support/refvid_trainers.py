@@ -15,6 +15,7 @@ from refvid.backbones.wan.text import TextEncoder
 from refvid.backbones.wan.vae import WanVAE
 from refvid.core.checkpoint import save_model
 from refvid.core.slots import SlotsConfig
+from refvid.data.models.siglip import TOKENS
 from refvid.demo.runs import smoke_dit
 from refvid.training.engine.lora import add_lora
 from refvid.training.engine.models import Models
@@ -31,7 +32,6 @@ from refvid.training.methods.sama.batch import draw_pairs
 from refvid.training.methods.sama.config import PairSet, SamaTraining
 from refvid.training.methods.sama.losses import sama_losses
 from refvid.training.methods.sama.rows import EditPairs
-from refvid.training.methods.sama.targets import TOKENS
 from refvid.training.methods.slot_id import export as slot_export
 from refvid.training.methods.slot_id import method as slot_id
 from refvid.training.methods.slot_id.batch import draw_meeting

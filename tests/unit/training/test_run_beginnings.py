@@ -18,6 +18,7 @@ from refvid.cli.train import PARTS
 from refvid.core.checkpoint import read_safetensors
 from refvid.core.ranks import ALONE, Ranks
 from refvid.data import source
+from refvid.data.models import siglip
 from refvid.demo.runs import DEMO_RUNS, smoke_dit, smoke_slots
 from refvid.evidence import preview
 from refvid.training.base.vae import VAETrainer
@@ -26,7 +27,6 @@ from refvid.training.engine.models import Models
 from refvid.training.engine.state import RunState, difference, plain, weights_digest
 from refvid.training.methods.saber import method as saber
 from refvid.training.methods.saber.method import VAE_FILE, Saber
-from refvid.training.methods.sama import targets
 from refvid.training.methods.sama.method import Sama
 from refvid.training.methods.sama.targets import HandMade
 from refvid.training.methods.slot_id.method import SlotId
@@ -254,7 +254,7 @@ def test_an_option_that_a_part_takes_reaches_its_trainer(tmp_path, monkeypatch, 
     calls = []
     for module, name in ((method, "train"), (saber, "export_run")):
         monkeypatch.setattr(module, name, lambda *given: calls.append(repr(given[:3])))
-    monkeypatch.setattr(targets, "Siglip", lambda folder, device: HandMade(f"of {folder}"))
+    monkeypatch.setattr(siglip, "Siglip", lambda folder, device: HandMade(f"of {folder}"))
     asked = {name: ["1"] if name == "seed" else values for name, values in GIVEN.items()}
     asked["device"] = ["cuda"]
     monkeypatch.setattr(cli_train, "require_device", lambda name: name)
@@ -295,7 +295,7 @@ def test_every_part_trains_on_the_source_that_is_asked_for(tmp_path, monkeypatch
 def test_siglip_is_read_on_the_device_that_is_asked_for(tmp_path, monkeypatch):
     read: list = []
     monkeypatch.setattr(method, "train", lambda *given: None)
-    monkeypatch.setattr(targets, "Siglip", lambda *given: read.append(given) or HandMade("siglip"))
+    monkeypatch.setattr(siglip, "Siglip", lambda *given: read.append(given) or HandMade("siglip"))
     monkeypatch.setattr(cli_train, "require_device", lambda name: name)
     for device in ([], ["--device", "cuda"]):
         cli.main(["train", "sama", "--smoke", "--siglip", "a", "--out", str(tmp_path), *device])

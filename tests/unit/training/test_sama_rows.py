@@ -13,12 +13,13 @@ from torch import Generator, Tensor
 
 from refvid.backbones.wan.loading import load_vae
 from refvid.core.motion import PRETEXTS
+from refvid.data.models.siglip import Siglip, semantic_tokens
 from refvid.demo import captions, edits, world
 from refvid.training.engine.encode import encode_clips
 from refvid.training.methods.sama import rows as edit_data
 from refvid.training.methods.sama.config import PairSet
 from refvid.training.methods.sama.rows import BLACK, EditPairs, cached_pairs
-from refvid.training.methods.sama.targets import HandMade, Siglip, semantic_tokens
+from refvid.training.methods.sama.targets import HandMade
 
 FRAMES, SIZE = 9, 32
 LONGEST = f"{PRETEXTS['shuffle'].instruction} {captions.LONGEST_CAPTION}"  # no prompt has more tokens

@@ -23,6 +23,7 @@ from refvid.cli.train import PARTS
 from refvid.core.guidance import CONDITIONED
 from refvid.core.recipes import in_context
 from refvid.core.semantic import SEMANTIC_KEYS, as_frames
+from refvid.data.models.siglip import Siglip
 from refvid.demo import models as demo
 from refvid.hosts.plain.edit_film import with_editing_adapter
 from refvid.hosts.plain.pipeline import load_pipeline
@@ -36,7 +37,6 @@ from refvid.training.methods.sama.export import export
 from refvid.training.methods.sama.losses import sama_losses
 from refvid.training.methods.sama.method import HAND_MADE, Sama, SamaTrainee
 from refvid.training.methods.sama.rows import cached_pairs
-from refvid.training.methods.sama.targets import Siglip
 
 SIZES = DiTConfig(48, 64, 2, 2, 16, 16, 32)
 CONFIG = SamaTraining(

@@ -9,11 +9,12 @@ from torch import Generator, Tensor
 
 from ....core.editing import edit_prompt
 from ....core.motion import PRETEXTS, perturb
+from ....data.models.siglip import semantic_tokens
 from ....data.source import ClipSource, PairedEdits
 from ...engine.cache import PART, Rows
 from ...engine.encode import ClipEncoder, cell_coverage, encode_clips, subjects_of_part
 from .config import PairSet
-from .targets import Extractor, semantic_tokens
+from .targets import Extractor
 
 BLACK = -1.0  # in [-1, 1]
 
