@@ -42,7 +42,7 @@ class Preparation:
 
     def prepared(self, picture: np.ndarray, patch: int) -> Tensor:
         """Values (3, h, w) of a picture (H, W, 3) uint8."""
-        height, width = self._scaled(*picture.shape[:2], patch)
+        height, width = self._scaled(picture.shape[0], picture.shape[1], patch)
         scaled = Image.fromarray(picture).resize((width, height), self.resample)
         if self.crop is not None:
             top, left = (height - self.crop[0]) // 2, (width - self.crop[1]) // 2
@@ -80,9 +80,8 @@ _DINO = Kind("Dinov2Model", "pooler_output", Preparation(*_IMAGENET, shortest=25
 _SIGLIP = Kind("SiglipVisionModel", "pooler_output", Preparation(*_HALF))
 _FLEXIBLE = Preparation(*_HALF, patches=256, resample=_BILINEAR)
 _SIGLIP2 = Kind("Siglip2VisionModel", "pooler_output", _FLEXIBLE, False)
-_CLIP_VISION = Kind(
-    "CLIPVisionModelWithProjection", "image_embeds", Preparation(*_CLIP, shortest=224, crop=(224, 224))
-)
+_CUT = Preparation(*_CLIP, shortest=224, crop=(224, 224))
+_CLIP_VISION = Kind("CLIPVisionModelWithProjection", "image_embeds", _CUT)
 KINDS: Mapping[str, Kind] = {  # by config.json's model_type
     "dinov2": _DINO,
     "dinov2_with_registers": replace(_DINO, model="Dinov2WithRegistersModel"),

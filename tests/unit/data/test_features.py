@@ -140,11 +140,14 @@ def test_weights_of_half_precision_are_read_as_float32(tmp_path, pictures):
     assert Siglip(folder)(torch.zeros(1, 3, 32, 32)).dtype == torch.float32
 
 
-@pytest.mark.parametrize(
-    ("height", "width", "wanted"), [(480, 832, (12, 20)), (100, 100, (16, 16)), (1, 900, (1, 256))]
-)
-def test_a_flexible_model_gets_as_many_whole_patches_as_it_may(height, width, wanted):  # fmt: skip
-    assert most_patches(height, width, 16, 256) == (wanted[0] * 16, wanted[1] * 16)
+def test_a_flexible_model_gets_the_librarys_number_of_whole_patches():
+    from transformers.models.siglip2 import image_processing_pil_siglip2 as library
+
+    for height, width in ((480, 832), (832, 480), (100, 100), (7, 900), (1080, 1920), (3, 3)):
+        for patch, most in ((16, 256), (14, 729), (8, 40)):
+            sides = most_patches(height, width, patch, most)
+            assert sides == library.get_image_size_for_max_num_patches(height, width, patch, most)
+            assert sides[0] * sides[1] <= most * patch**2
 
 
 def test_folders_that_hold_no_whole_model_of_these_kinds_are_refused(tmp_path):
