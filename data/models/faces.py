@@ -1,8 +1,10 @@
 """Faces in pictures: MediaPipe's BlazeFace where it is installed, else opencv's YuNet or Haar cascades."""
 
 from collections.abc import Callable
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -41,7 +43,7 @@ def installed_model() -> Path | None:
         import cv2
 
         if hasattr(cv2, "CascadeClassifier"):  # opencv 5 has it in its contrib package only
-            places.append(Path(cv2.data.haarcascades) / CASCADE)
+            places.append(Path(cv2.__file__).parent / "data" / CASCADE)
     except ImportError:
         pass
     return next((place for place in places if place.is_file()), None)
@@ -49,7 +51,7 @@ def installed_model() -> Path | None:
 
 def _blaze(path: Path) -> Callable[[np.ndarray], list[Box]]:
     try:
-        import mediapipe
+        mediapipe: Any = import_module("mediapipe")
     except ImportError as error:
         raise ValueError(f"faces: {path} needs the package mediapipe, which is not installed") from error
     vision = mediapipe.tasks.vision
@@ -82,7 +84,7 @@ def _yunet(path: Path) -> Callable[[np.ndarray], list[Box]]:
     def find(picture: np.ndarray) -> list[Box]:
         finder.setInputSize((picture.shape[1], picture.shape[0]))
         faces = finder.detect(picture[..., ::-1].copy())[1]  # opencv's order of colours
-        return [] if faces is None else [tuple(int(round(float(one))) for one in face[:4]) for face in faces]  # pyright: ignore[reportReturnType]
+        return [] if faces is None else [tuple(round(float(one)) for one in face[:4]) for face in faces]  # pyright: ignore[reportReturnType]
 
     return find
 
@@ -90,9 +92,10 @@ def _yunet(path: Path) -> Callable[[np.ndarray], list[Box]]:
 def _cascade(path: Path) -> Callable[[np.ndarray], list[Box]]:
     import cv2
 
-    if not hasattr(cv2, "CascadeClassifier"):
+    cascade = getattr(cv2, "CascadeClassifier", None)
+    if cascade is None:
         raise ValueError(f"faces: {path}: opencv {cv2.__version__} reads no Haar cascades; {NEEDED}")
-    finder = cv2.CascadeClassifier()
+    finder = cascade()
     if not finder.load(str(path)):
         raise ValueError(f"faces: {path} is no Haar cascade that opencv reads; {NEEDED}")
 
