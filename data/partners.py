@@ -12,7 +12,7 @@ from torch import Generator
 from .agreement import Pair, is_near, joined
 from .index import Clip, sort_key
 
-SHOT, SHOTS, FILMS = "same shot", "other shots", "other films"
+WITHIN_SHOT, WITHIN_FILM, ACROSS_FILMS = "same shot", "other shots", "other films"
 Window = tuple[int, int]  # pictures of a clip from its first, stop not included
 
 
@@ -48,7 +48,11 @@ class Partners:
 
     def by_kind(self, clip: Clip) -> dict[str, list[Clip]]:
         """Partners of a clip, by kind, in the order of the index; of the same shot the clip itself."""
-        found: dict[str, list[Clip]] = {SHOT: [clip] if self._has_windows(clip) else [], SHOTS: [], FILMS: []}
+        found: dict[str, list[Clip]] = {
+            WITHIN_SHOT: [clip] if self._has_windows(clip) else [],
+            WITHIN_FILM: [],
+            ACROSS_FILMS: [],
+        }
         for other in self._groups.get(clip.id, ()):
             if _fit(clip, other):
                 found[_kind(clip, other)].append(other)
@@ -71,7 +75,7 @@ class Partners:
         """A partner, and windows, by the generator alone; None where the clip has none."""
         windows, others = self._has_windows(clip), self._has_others(clip)
         if windows and (not others or float(torch.rand((), generator=generator)) < self.chance):
-            return Partner(clip, SHOT, self._apart_windows(clip, generator))
+            return Partner(clip, WITHIN_SHOT, self._apart_windows(clip, generator))
         if not others:
             return None
         group = self._groups[clip.id]
@@ -135,7 +139,7 @@ def _fit(clip: Clip, other: Clip) -> bool:
 
 
 def _kind(clip: Clip, other: Clip) -> str:
-    return SHOTS if other.path == clip.path else FILMS
+    return WITHIN_FILM if other.path == clip.path else ACROSS_FILMS
 
 
 def _pictures(clip: Clip, seconds: float) -> int:

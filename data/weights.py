@@ -21,7 +21,7 @@ KNOWN = {  # what each is, for who must give it
     "clip": "a folder of CLIP in transformers' format: missed cuts",
     "aesthetic": "a folder of the CLIP or SigLIP that the head reads, with the head aesthetic.safetensors in it",
     "text_detector": "a text detector for opencv, one DB file in ONNX",
-    "faces": "a face detector for opencv, YuNet in ONNX",
+    "faces": "a face detector: BlazeFace in TFLite for MediaPipe, YuNet in ONNX or a Haar cascade in XML for opencv",
 }
 _PART = 1 << 24  # bytes
 T = TypeVar("T")

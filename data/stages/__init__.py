@@ -2,9 +2,10 @@
 
 from ..stage import Stage
 from .encode import Encode
+from .identities import Identities
 from .scan import Scan
 
-STAGES: tuple[Stage, ...] = (Scan(), Encode())
+STAGES: tuple[Stage, ...] = (Scan(), Identities(), Encode())
 
 
 def stage_named(name: str) -> Stage:

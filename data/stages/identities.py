@@ -1,5 +1,6 @@
 """Stage `identities`: clips that show the same identity, by names, and by features that agree."""
 
+import math
 from base64 import b64decode, b64encode
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ from ..weights import KNOWN, Weights
 FEATURES, FACES = "features", "faces"
 SUBJECT, FACE = "subject", "face"
 _GREY = round(GREY * 255)
+_KEPT = 7 / 8  # of a picture's side that DINOv2's processor leaves: 224 of 256
 
 
 @dataclass(frozen=True)
@@ -77,13 +79,13 @@ class Identities(PlainStage):
         return [clip.contents or clip.path, clip.start, clip.stop, clip.crop, clip.subject]
 
     def look(self, clip: Clip, context: Context) -> dict[str, Any]:
-        """What its features show (subject, face, "" neither), and they as 16-bit numbers in base64."""
+        """Features as 16-bit numbers in base64, and what they show: subject, face, "" neither."""
         if FEATURES not in context.digests:
             return {}
         kind, pictures = self._pictures(clip, context)
         if not pictures:
             return {"shows": ""}
-        model = context.weights.load(FEATURES, self.name, _load_features)
+        model = context.weights.load(FEATURES, self.name, lambda path: _load_features(path, context))
         numbers = quantised(np.asarray(model.features(pictures)))
         return {"shows": kind, FEATURES: b64encode(numbers.astype("<i2").tobytes()).decode()}
 
@@ -104,7 +106,7 @@ class Identities(PlainStage):
         return [new.get(clip.id, clip) for clip in clips]
 
     def _pictures(self, clip: Clip, context: Context) -> tuple[str, list[np.ndarray]]:
-        """What is shown, and its pictures, square, on grey."""
+        """Kind of what is shown, and its pictures, square, on grey."""
         if clip.subject:
             masks = masks_of(clip)
             shown = zip(pictures_of(clip, sorted(masks)), sorted(masks), strict=True)
@@ -172,10 +174,10 @@ def cut_out(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def squared(picture: np.ndarray, box: Sequence[int]) -> np.ndarray:
-    """Box (left, top, width, height) of a picture in the middle of a grey square, so that no model's own crop
-    cuts it."""
+    """Box (left, top, width, height) of a picture in the middle of a grey square, so large that no model's
+    own crop cuts it."""
     left, top, wide, high = box
-    side = max(wide, high)
+    side = math.ceil(max(wide, high) / _KEPT)
     out = np.full((side, side, 3), _GREY, np.uint8)
     x, y = (side - wide) // 2, (side - high) // 2
     out[y : y + high, x : x + wide] = picture[top : top + high, left : left + wide]
@@ -238,7 +240,7 @@ def _detector(path: Path | None) -> Detector:
     return load_detector(path)
 
 
-def _load_features(path: Path) -> Any:
+def _load_features(path: Path, context: Context) -> Any:
     from ..models.features import load_features
 
-    return load_features(path)
+    return load_features(path, context.device)
