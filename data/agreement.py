@@ -115,8 +115,8 @@ def different_pairs(clips: Sequence[Clip]) -> int:
 
 
 def threshold(shots: Shots, percentile: float, least: int) -> int | None:
-    """Percentile of the similarities, in millionths, of pairs of different sources, by nearest rank. None where
-    there are fewer than `least` of them."""
+    """Percentile of the similarities, in millionths, of pairs of different sources, by nearest rank. None
+    where there are fewer than `least` of them."""
     total = different_pairs(shots.clips)
     if total < max(least, 1):
         return None

@@ -1,4 +1,4 @@
-"""Tests of agreement: whom features pair, and what keeps them from it. Closed forms on hand-made directions."""
+"""Tests of agreement: whom features pair, and what keeps them from it, on hand-made directions."""
 
 import random
 import resource

@@ -14,8 +14,10 @@ import torch
 
 from refvid.data.agreement import quantised
 from refvid.data.index import FILM, REFUSED, Clip
+from refvid.data.journal import Journal
 from refvid.data.models import faces
-from refvid.data.stage import Context
+from refvid.data.stage import Context, look_at_all
+from refvid.data.stage import concluded as after_stage
 from refvid.data.stages import identities
 from refvid.data.stages.identities import (
     Identities,
@@ -148,7 +150,7 @@ def test_options_out_of_range_are_refused(options, said):
 def test_a_missing_detector_is_refused_before_any_work_unless_faces_are_not_wanted(tmp_path, monkeypatch):
     monkeypatch.setattr(faces, "installed_model", lambda: None)
     weights = Weights({"features": tmp_path})
-    with pytest.raises(ValueError, match="give faces = a face detector.*set identities.faces to false"):
+    with pytest.raises(ValueError, match=r"give faces = a face detector.*set identities\.faces to false"):
         STAGE.uses(IdentityOptions(), weights)
     assert STAGE.uses(NOBODY, weights) == ("features",)
 
@@ -255,3 +257,28 @@ def test_the_largest_face_is_cropped_where_no_mask_is_and_none_is_said(dinov2, m
     assert looked_at(dinov2, bare, IdentityOptions())["clip-00"] == found and found["shows"] == "face"
     boxes[0] = (0, 0, 30, 30)
     assert looked_at(dinov2, bare, IdentityOptions())["clip-00"] != found
+
+
+def test_the_index_of_real_shots_follows_from_results_that_were_kept_in_any_order(dinov2, tmp_path):
+    cars = [
+        clip(6 + one, path=footage.carphone().as_posix(), start=30 * one, stop=30 * one + 30, frames=30, fps=30.0,
+             subject={"size": [2, 1], "frames": {"3": [1, 1]}})
+        for one in range(4)
+    ]  # fmt: skip
+    clips = [*bikes(), *cars]
+    options = IdentityOptions(percentile=50, least=24, faces=False)
+    weights = Weights({"features": dinov2})
+    digests = {"features": weights.digest("features", "identities")}
+    context = Context(options, weights, tmp_path, digests)
+    indexes = []
+    for number, order in enumerate((clips, clips[::-1])):
+        journal = Journal(tmp_path / str(number))
+        assert look_at_all(STAGE, order, context, journal).made == 10
+        assert look_at_all(STAGE, order, context, journal).made == 0
+        journal.settle()
+        indexes.append({one.id: one for one in after_stage(STAGE, order, context, journal.results()) or ()})
+    assert indexes[0] == indexes[1]
+    paired = {one.id for one in indexes[0].values() if one.pair_of}
+    assert paired and {one.id for one in indexes[0].values() if one.identity} == paired
+    sizes = [len(one) for one in (tmp_path / "0" / "settled.jsonl").read_text().splitlines()]
+    assert max(sizes) < 150  # bytes: 16 numbers of 2 bytes in base64, and names
