@@ -1,0 +1,203 @@
+"""Sheet of an index for eyes: one file of HTML with its numbers, some clips as the model will see them, and
+what was refused."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from itertools import zip_longest
+from pathlib import Path
+from typing import Protocol
+from xml.etree.ElementTree import Element
+
+import numpy as np
+
+from ..core.files import write_text
+from ..drawing.charts import span_chart
+from ..drawing.page import page, tag
+from .index import PICTURE, Clip, Refused
+from .report import partnership, report
+from .report_text import counted_in
+from .sheet_cells import (
+    badge,
+    covered,
+    figure,
+    moment,
+    name_of,
+    no_picture,
+    numbers,
+    part,
+    row,
+    strip,
+    title,
+    words,
+)
+from .sheet_header import header
+from .sheet_pictures import Pictures, Viewer, cut_out, fitted_view, masks_of, middle_window
+
+PARTNERS, MASKS = 4, 4  # that are shown of a clip
+
+
+class Bucket(Protocol):
+    """Size that a clip is trained at, in pixels and pictures."""
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def height(self) -> int: ...
+
+    @property
+    def frames(self) -> int: ...
+
+
+Size = tuple[int, int] | None
+RandomMasks = Callable[[str, int, int, int], np.ndarray]
+
+
+@dataclass(frozen=True)
+class SheetOptions:
+    """Size of a sheet: clips that are shown, pictures of each, and clips of each reason; and the rate of
+    training, pictures a second."""
+
+    clips: int = 24
+    pictures: int = 6
+    refused: int = 6
+    rate: float = 16
+
+
+def write_sheet(
+    clips: Sequence[Clip],
+    path: str | Path,
+    bucket: Callable[[Clip], Bucket],
+    options: SheetOptions = SheetOptions(),
+    random_masks: RandomMasks | None = None,
+    pictures: Pictures | None = None,
+) -> None:
+    """Write a sheet of an index, whole or not at all.
+
+    bucket        size that a clip is trained at; `Refused` where it fits none
+    random_masks  masks (n, h, w) bool for a clip's id, n, height and width, where a clip has none of its own;
+                  None: no example is drawn
+    pictures      reader of a clip's pictures; None: `pictures_of`
+
+    The same index and options give the same bytes. A clip that cannot be read is a cell that says so.
+    ValueError as `report`'s.
+    """
+    told = report(clips, options.rate)
+    cards = _Cards({clip.id: clip for clip in clips}, bucket, options, random_masks, Viewer(pictures))
+    shown = chosen(clips, options.clips)
+    body = [*header(told), tag("h2", f"{counted_in(len(shown), 'clip')} as the model will see them")]
+    body += [cards.clip(clip) for clip in shown]
+    if told.refused:
+        body.append(tag("h2", "Not used"))
+        for reason, count in told.reasons:
+            some = [clip for clip in clips if not clip.ok and clip.reason == reason]
+            body.append(cards.refused(reason, count, _hashed(some)[: options.refused]))
+    write_text(path, page(f"refvid data: {counted_in(told.clips, 'clip')}", *body))
+
+
+def chosen(clips: Iterable[Clip], count: int) -> list[Clip]:
+    """Clips that are used, `count` of them, spread over the sets; always the same ones of the same index."""
+    sets: dict[str, list[Clip]] = defaultdict(list)
+    for clip in clips:
+        if clip.ok:
+            sets[clip.set].append(clip)
+    rounds = zip_longest(*(_hashed(sets[name]) for name in sorted(sets)))
+    return [clip for one in rounds for clip in one if clip is not None][:count]
+
+
+def _hashed(clips: Iterable[Clip]) -> list[Clip]:
+    """Clips in an order that has nothing to do with their names."""
+    return sorted(clips, key=lambda clip: sha256(f"sheet {clip.id}".encode("utf-8", "replace")).digest())
+
+
+@dataclass(frozen=True)
+class _Cards:
+    """Cards of clips."""
+
+    known: dict[str, Clip]
+    bucket: Callable[[Clip], Bucket]
+    options: SheetOptions
+    random_masks: RandomMasks | None
+    viewer: Viewer
+
+    def clip(self, clip: Clip) -> Element:
+        """A clip that is used: its window, references, partners, words and numbers."""
+        try:
+            bucket = self.bucket(clip)
+            size, frames, misfit = (bucket.width, bucket.height), bucket.frames, ""
+        except Refused as refusal:
+            size, frames, misfit = None, max(1, clip.frames), refusal.reason
+        window = middle_window(clip, frames, self.options.rate, self.options.pictures)
+        masks = dict(list(masks_of(clip).items())[:MASKS])
+        seen = self.viewer.look(clip, [*window.shown, *masks])
+        card = tag("article", title(clip, misfit), class_="card clip")
+        if clip.source:
+            card.append(part("before", self._before(clip, window.shown, size)))
+        window_strip = strip(clip, seen, window.shown, size)
+        rail = span_chart(max(1, clip.frames), window.first, window.last, list(masks), "window in the clip")
+        card.append(part("after" if clip.source else "window", window_strip, *([rail] if clip.fps else [])))
+        card.append(part("references", self._references(clip, seen, masks, window.shown, size)))
+        if clip.reference:
+            given = Clip(id=clip.reference, path=clip.reference, kind=PICTURE)
+            card.append(part("reference", row([self._middle(given, name_of(given))])))
+        partners = [self.known[one] for one in clip.pair_of if one in self.known][:PARTNERS]
+        if partners:
+            card.append(part("partners", row(self._partner(clip, one) for one in partners)))
+        card.append(part("words", *words(clip)))
+        card.append(part("numbers", numbers(clip, size, frames, self.options.rate)))
+        return card
+
+    def refused(self, reason: str, count: int, clips: Sequence[Clip]) -> Element:
+        """Some clips of one reason."""
+        card = tag("article", class_="card clip")
+        shown = f"{len(clips):,} of them shown" if len(clips) < count else ""
+        card.append(
+            tag("header", tag("b", reason), badge(f"{count:,}", "other"), tag("span", shown, class_="faint"))
+        )
+        cells = []
+        for clip in clips:
+            said = " · ".join(one for one in (name_of(clip), clip.detail) if one)
+            cells.append(self._middle(clip, said))
+        card.append(tag("div", row(cells), class_="part whole"))
+        return card
+
+    def _before(self, clip: Clip, places: Sequence[int], size: Size) -> Element:
+        source = self.known.get(clip.source)
+        if source is None:
+            return no_picture(f"{clip.source} is not in the index")
+        return strip(source, self.viewer.look(source, places), places, size)
+
+    def _references(
+        self, clip: Clip, seen: dict[int, np.ndarray] | str, masks: dict[int, np.ndarray],
+        places: Sequence[int], size: Size,
+    ) -> Element:  # fmt: skip
+        """Subjects as they are cut out; or an example of random masks."""
+        if isinstance(seen, str):
+            return no_picture(seen)
+        note = ""
+        if not masks and self.random_masks is None:
+            return tag("p", "no masks; Saber draws random masks", class_="faint")
+        if not masks and self.random_masks is not None:
+            some = [place for place in places if place in seen][::2]
+            height, width = next(iter(seen.values())).shape[:2]
+            masks = dict(zip(some, self.random_masks(clip.id, len(some), height, width), strict=True))
+            note = "drawn at random, an example"
+        return row(
+            figure(cut_out(seen[place], mask, size), moment(clip, place), covered(mask), note)
+            for place, mask in masks.items()
+            if place in seen
+        )
+
+    def _partner(self, clip: Clip, other: Clip) -> Element:
+        return self._middle(other, f"{partnership(clip, other)} · {name_of(other)}")
+
+    def _middle(self, clip: Clip, caption: str) -> Element:
+        """A picture from the middle of a clip, or from its beginning where its length is not known."""
+        known = clip if clip.stop > clip.start else replace(clip, stop=clip.start + 1)
+        place = (known.stop - known.start) // 2
+        seen = self.viewer.look(known, [place])
+        if isinstance(seen, str):
+            return tag("figure", no_picture(seen), tag("figcaption", caption, dir="auto"))
+        return figure(fitted_view(seen[place]), caption)

@@ -1,0 +1,145 @@
+"""Cells of a sheet: a clip's title, strips of pictures, words and numbers."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
+from xml.etree.ElementTree import Element
+
+import numpy as np
+
+from ..drawing.page import picture_tag, tag
+from .index import Clip
+from .report import number
+from .report_text import counted_in, duration
+from .sheet_pictures import fitted_view
+
+
+def title(clip: Clip, misfit: str) -> Element:
+    """Name of a clip, with its set, its split, and why it has no bucket."""
+    head = tag("header", tag("b", name_of(clip), dir="auto", title=clip.path), badge(clip.set or "no set"))
+    head.append(
+        badge("train" if clip.split == "train" else "held out", "" if clip.split == "train" else "other")
+    )
+    if clip.identity:
+        head.append(badge(f"shows {clip.identity}"))
+    if misfit:
+        head.append(badge(misfit, "other"))
+    return head
+
+
+def name_of(clip: Clip) -> str:
+    """Name of a clip's file, and which pictures of it."""
+    name = PurePosixPath(clip.path).name
+    return f"{name} [{clip.start}–{clip.stop - 1}]" if clip.fps and clip.stop > clip.start else name
+
+
+def badge(words: str, colour: str = "") -> Element:
+    """A word or two in a frame."""
+    return tag("span", words, class_=f"badge {colour}".strip(), dir="auto")
+
+
+def part(name: str, *inside: Element) -> Element:
+    """Part of a card, with its name at the side."""
+    return tag("div", tag("h3", name), tag("div", *inside), class_="part")
+
+
+def strip(
+    clip: Clip, seen: dict[int, np.ndarray] | str, places: Sequence[int], size: tuple[int, int] | None
+) -> Element:
+    """Pictures of a clip beside each other, in its bucket, with their times; or why there are none."""
+    if isinstance(seen, str):
+        return row([no_picture(seen)])
+    cells = [
+        figure(fitted_view(seen[place], size), moment(clip, place))
+        if place in seen
+        else no_picture(f"picture {place} cannot be read")
+        for place in places
+    ]
+    return row(cells, "row strip" if len(places) > 1 else "row")
+
+
+def row(cells: Iterable[Element], style: str = "row") -> Element:
+    """Cells beside each other."""
+    return tag("div", *cells, class_=style)
+
+
+def figure(picture: np.ndarray, *said: str) -> Element:
+    """A picture with a line below it."""
+    line = " · ".join(one for one in said if one)
+    inside = [tag("figcaption", line, dir="auto")] if line else []
+    return tag("figure", picture_tag(picture, line), *inside)
+
+
+def no_picture(why: str) -> Element:
+    """A cell in the place of a picture, which says why there is none."""
+    return tag("div", why, class_="none")
+
+
+def moment(clip: Clip, place: int) -> str:
+    """Time of a picture in the file."""
+    return f"{(clip.start + place) / clip.fps:.2f} s" if clip.fps else ""
+
+
+def covered(mask: np.ndarray) -> str:
+    """Share of a picture that is in a mask."""
+    return f"{np.mean(mask):.0%}"
+
+
+def words(clip: Clip) -> list[Element]:
+    """Captions, and the instruction of an edit; what is missing is said."""
+    said = [tag("p", clip.caption, class_="said", dir="auto")] if clip.caption else []
+    if clip.instruction:
+        asked = tag("p", badge(clip.edit or "edit"), " ", clip.instruction, class_="said", dir="auto")
+        said.insert(0, asked)
+    if clip.short_caption:
+        said.append(tag("p", clip.short_caption, class_="said", dir="auto"))
+    return said or [tag("p", "no caption", class_="faint")]
+
+
+def numbers(clip: Clip, size: tuple[int, int] | None, frames: int, rate: float) -> Element:
+    """Numbers of a row, with what training makes of them."""
+    wide = f"{clip.size[0]}x{clip.size[1]}"
+    pairs = {
+        "size": wide if size is None else f"{wide} → {size[0]}x{size[1]}",
+        "length": f"{duration(clip.seconds)}, {counted_in(clip.frames, 'picture')}" if clip.fps else "",
+        "window": counted_in(frames, "picture") if size and clip.fps else "",
+        "rate": _rate(clip, rate),
+        "motion": _known(clip.motion, " pixels/s"),
+        "sharpness": _known(clip.sharpness),
+        "flash": _known(clip.flash),
+        "aesthetic": _known(clip.aesthetic),
+        "text area": _known(None if clip.text_area is None else 100 * clip.text_area, " %"),
+        "repeats": f"{clip.repeats:,}" if clip.repeats != 1 else "",
+        "licence": clip.licence,
+        "file": ", ".join(_features(clip)),
+        "encoded": f"{clip.shard}, row {clip.row}" if clip.shard else "",
+    }
+    cells = [
+        tag("div", tag("dt", name), tag("dd", value, dir="auto")) for name, value in pairs.items() if value
+    ]
+    return tag("dl", *cells)
+
+
+def _rate(clip: Clip, rate: float) -> str:
+    if not clip.fps:
+        return ""
+    own = f"{clip.fps:.4g}{' (variable)' if clip.variable else ''}"
+    return f"{own} fps" if own == number(rate) else f"{own} → {number(rate)} fps"
+
+
+def _known(value: float | None, unit: str = "") -> str:
+    return "" if value is None else number(value) + unit
+
+
+def _features(clip: Clip) -> list[str]:
+    """What is unusual about a file."""
+    return [
+        words
+        for words, true in (
+            (f"turned by {clip.rotation}°", clip.rotation),
+            (f"pixels {clip.pixel_aspect:.4g} : 1", clip.pixel_aspect != 1),
+            ("interlaced", clip.interlaced),
+            ("alpha", clip.alpha),
+            ("sound", clip.sound),
+        )
+        if true
+    ]
