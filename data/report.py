@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .index import FILM, PICTURE, Clip
+from .index import FILM, HELD_OUT, PICTURE, Clip
 
 BINS = 24
 UNSTATED = "not stated"
@@ -155,7 +155,7 @@ def _meet(clip: Clip, other: Clip) -> bool:
 
 
 def _held_out(clip: Clip) -> bool:
-    return clip.split != "train"
+    return clip.split == HELD_OUT
 
 
 def _rate(clip: Clip) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from .report import Histogram, Lesson, Report, number
 
-WIDTH = 100  # of a line
+WIDTH = 110  # of a line
 MOST = 8  # names of a list; the rest are counted
 _BARS = " ▁▂▃▄▅▆▇█"
 _LEFT = 10  # where what is said begins

@@ -7,15 +7,14 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import zip_longest
 from pathlib import Path
-from typing import Protocol
 from xml.etree.ElementTree import Element
 
 import numpy as np
 
 from ..core.files import write_text
-from ..drawing.charts import span_chart
+from ..drawing.charts import windows_chart
 from ..drawing.page import page, tag
-from .index import PICTURE, Clip, Refused
+from .index import PICTURE, Clip
 from .report import partnership, report
 from .report_text import counted_in
 from .sheet_cells import (
@@ -33,50 +32,26 @@ from .sheet_cells import (
     words,
 )
 from .sheet_header import header
-from .sheet_pictures import Pictures, Viewer, cut_out, fitted_view, masks_of, middle_window
+from .sheet_pictures import Pictures, View, Viewer, cut_out, fitted_view, masks_of, view_of
+from .stages.encode import Encode, EncodeOptions
 
-PARTNERS, MASKS = 4, 4  # that are shown of a clip
+SHOWN, OF_A_REASON = 24, 6  # clips that are used, and those that are not, by reason
+PICTURES, PARTNERS, MASKS = 6, 4, 4  # that are shown of a clip
+DRAWN = 120  # height of random masks
 
-
-class Bucket(Protocol):
-    """Size that a clip is trained at, in pixels and pictures."""
-
-    @property
-    def width(self) -> int: ...
-
-    @property
-    def height(self) -> int: ...
-
-    @property
-    def frames(self) -> int: ...
-
-
-Size = tuple[int, int] | None
 RandomMasks = Callable[[str, int, int, int], np.ndarray]
-
-
-@dataclass(frozen=True)
-class SheetOptions:
-    """Size of a sheet: clips that are shown, pictures of each, and clips of each reason; and the rate of
-    training, pictures a second."""
-
-    clips: int = 24
-    pictures: int = 6
-    refused: int = 6
-    rate: float = 16
 
 
 def write_sheet(
     clips: Sequence[Clip],
     path: str | Path,
-    bucket: Callable[[Clip], Bucket],
-    options: SheetOptions = SheetOptions(),
+    options: EncodeOptions = Encode.defaults,
     random_masks: RandomMasks | None = None,
     pictures: Pictures | None = None,
 ) -> None:
     """Write a sheet of an index, whole or not at all.
 
-    bucket        size that a clip is trained at; `Refused` where it fits none
+    options       of encoding: the rate, the sizes, and which windows
     random_masks  masks (n, h, w) bool for a clip's id, n, height and width, where a clip has none of its own;
                   None: no example is drawn
     pictures      reader of a clip's pictures; None: `pictures_of`
@@ -84,16 +59,16 @@ def write_sheet(
     The same index and options give the same bytes. A clip that cannot be read is a cell that says so.
     ValueError as `report`'s.
     """
-    told = report(clips, options.rate)
-    cards = _Cards({clip.id: clip for clip in clips}, bucket, options, random_masks, Viewer(pictures))
-    shown = chosen(clips, options.clips)
+    told = report(clips, options.fps)
+    cards = _Cards({clip.id: clip for clip in clips}, options, random_masks, Viewer(pictures))
+    shown = chosen(clips, SHOWN)
     body = [*header(told), tag("h2", f"{counted_in(len(shown), 'clip')} as the model will see them")]
     body += [cards.clip(clip) for clip in shown]
     if told.refused:
         body.append(tag("h2", "Not used"))
         for reason, count in told.reasons:
             some = [clip for clip in clips if not clip.ok and clip.reason == reason]
-            body.append(cards.refused(reason, count, _hashed(some)[: options.refused]))
+            body.append(cards.refused(reason, count, _hashed(some)[:OF_A_REASON]))
     write_text(path, page(f"refvid data: {counted_in(told.clips, 'clip')}", *body))
 
 
@@ -117,28 +92,22 @@ class _Cards:
     """Cards of clips."""
 
     known: dict[str, Clip]
-    bucket: Callable[[Clip], Bucket]
-    options: SheetOptions
+    options: EncodeOptions
     random_masks: RandomMasks | None
     viewer: Viewer
 
     def clip(self, clip: Clip) -> Element:
         """A clip that is used: its window, references, partners, words and numbers."""
-        try:
-            bucket = self.bucket(clip)
-            size, frames, misfit = (bucket.width, bucket.height), bucket.frames, ""
-        except Refused as refusal:
-            size, frames, misfit = None, max(1, clip.frames), refusal.reason
-        window = middle_window(clip, frames, self.options.rate, self.options.pictures)
+        view = view_of(clip, self.options, PICTURES)
         masks = dict(list(masks_of(clip).items())[:MASKS])
-        seen = self.viewer.look(clip, [*window.shown, *masks])
-        card = tag("article", title(clip, misfit), class_="card clip")
+        seen = self.viewer.look(clip, [*view.places, *masks])
+        card = tag("article", title(clip, view.misfit), class_="card clip")
         if clip.source:
-            card.append(part("before", self._before(clip, window.shown, size)))
-        window_strip = strip(clip, seen, window.shown, size)
-        rail = span_chart(max(1, clip.frames), window.first, window.last, list(masks), "window in the clip")
-        card.append(part("after" if clip.source else "window", window_strip, *([rail] if clip.fps else [])))
-        card.append(part("references", self._references(clip, seen, masks, window.shown, size)))
+            card.append(part("before", self._before(clip, view)))
+        rail = [windows_chart(clip.frames, view.windows, list(masks))] if view.windows and clip.fps else []
+        card.append(part("after" if clip.source else "window", strip(clip, seen, view), *rail))
+        if not isinstance(seen, str):
+            card.append(part("references", self._references(clip, seen, masks, view)))
         if clip.reference:
             given = Clip(id=clip.reference, path=clip.reference, kind=PICTURE)
             card.append(part("reference", row([self._middle(given, name_of(given))])))
@@ -146,7 +115,7 @@ class _Cards:
         if partners:
             card.append(part("partners", row(self._partner(clip, one) for one in partners)))
         card.append(part("words", *words(clip)))
-        card.append(part("numbers", numbers(clip, size, frames, self.options.rate)))
+        card.append(part("numbers", numbers(clip, view, self.options.fps)))
         return card
 
     def refused(self, reason: str, count: int, clips: Sequence[Clip]) -> Element:
@@ -163,32 +132,31 @@ class _Cards:
         card.append(tag("div", row(cells), class_="part whole"))
         return card
 
-    def _before(self, clip: Clip, places: Sequence[int], size: Size) -> Element:
+    def _before(self, clip: Clip, view: View) -> Element:
         source = self.known.get(clip.source)
         if source is None:
             return no_picture(f"{clip.source} is not in the index")
-        return strip(source, self.viewer.look(source, places), places, size)
+        return strip(source, self.viewer.look(source, view.places), view)
 
     def _references(
-        self, clip: Clip, seen: dict[int, np.ndarray] | str, masks: dict[int, np.ndarray],
-        places: Sequence[int], size: Size,
-    ) -> Element:  # fmt: skip
+        self, clip: Clip, seen: dict[int, np.ndarray], masks: dict[int, np.ndarray], view: View
+    ) -> Element:
         """Subjects as they are cut out; or an example of random masks."""
-        if isinstance(seen, str):
-            return no_picture(seen)
-        note = ""
+        note: list[Element] = []
         if not masks and self.random_masks is None:
             return tag("p", "no masks; Saber draws random masks", class_="faint")
         if not masks and self.random_masks is not None:
-            some = [place for place in places if place in seen][::2]
+            some = [place for place in view.places if place in seen][::2]
             height, width = next(iter(seen.values())).shape[:2]
-            masks = dict(zip(some, self.random_masks(clip.id, len(some), height, width), strict=True))
-            note = "drawn at random, an example"
-        return row(
-            figure(cut_out(seen[place], mask, size), moment(clip, place), covered(mask), note)
+            drawn = self.random_masks(clip.id, len(some), DRAWN, round(DRAWN * width / height))
+            masks = dict(zip(some, drawn, strict=True))
+            note = [tag("p", "no masks; these are drawn at random, as Saber does", class_="faint")]
+        cells = [
+            figure(cut_out(seen[place], mask, view.size), moment(clip, place), covered(mask))
             for place, mask in masks.items()
             if place in seen
-        )
+        ]
+        return tag("div", row(cells), *note)
 
     def _partner(self, clip: Clip, other: Clip) -> Element:
         return self._middle(other, f"{partnership(clip, other)} · {name_of(other)}")

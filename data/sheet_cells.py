@@ -1,6 +1,6 @@
 """Cells of a sheet: a clip's title, strips of pictures, words and numbers."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 from xml.etree.ElementTree import Element
 
@@ -10,7 +10,7 @@ from ..drawing.page import picture_tag, tag
 from .index import Clip
 from .report import number
 from .report_text import counted_in, duration
-from .sheet_pictures import fitted_view
+from .sheet_pictures import View, fitted_view
 
 
 def title(clip: Clip, misfit: str) -> Element:
@@ -42,19 +42,17 @@ def part(name: str, *inside: Element) -> Element:
     return tag("div", tag("h3", name), tag("div", *inside), class_="part")
 
 
-def strip(
-    clip: Clip, seen: dict[int, np.ndarray] | str, places: Sequence[int], size: tuple[int, int] | None
-) -> Element:
-    """Pictures of a clip beside each other, in its bucket, with their times; or why there are none."""
+def strip(clip: Clip, seen: dict[int, np.ndarray] | str, view: View) -> Element:
+    """Pictures of a clip's window beside each other, with their times; or why there are none."""
     if isinstance(seen, str):
         return row([no_picture(seen)])
     cells = [
-        figure(fitted_view(seen[place], size), moment(clip, place))
+        figure(fitted_view(seen[place], view.size), moment(clip, place))
         if place in seen
         else no_picture(f"picture {place} cannot be read")
-        for place in places
+        for place in view.places
     ]
-    return row(cells, "row strip" if len(places) > 1 else "row")
+    return row(cells, "row strip" if len(cells) > 1 else "row")
 
 
 def row(cells: Iterable[Element], style: str = "row") -> Element:
@@ -95,13 +93,13 @@ def words(clip: Clip) -> list[Element]:
     return said or [tag("p", "no caption", class_="faint")]
 
 
-def numbers(clip: Clip, size: tuple[int, int] | None, frames: int, rate: float) -> Element:
+def numbers(clip: Clip, view: View, rate: float) -> Element:
     """Numbers of a row, with what training makes of them."""
     wide = f"{clip.size[0]}x{clip.size[1]}"
     pairs = {
-        "size": wide if size is None else f"{wide} → {size[0]}x{size[1]}",
+        "size": wide if view.size is None else "{} → {}x{}".format(wide, *view.size),
         "length": f"{duration(clip.seconds)}, {counted_in(clip.frames, 'picture')}" if clip.fps else "",
-        "window": counted_in(frames, "picture") if size and clip.fps else "",
+        "window": _windows(view) if clip.fps else "",
         "rate": _rate(clip, rate),
         "motion": _known(clip.motion, " pixels/s"),
         "sharpness": _known(clip.sharpness),
@@ -117,6 +115,11 @@ def numbers(clip: Clip, size: tuple[int, int] | None, frames: int, rate: float) 
         tag("div", tag("dt", name), tag("dd", value, dir="auto")) for name, value in pairs.items() if value
     ]
     return tag("dl", *cells)
+
+
+def _windows(view: View) -> str:
+    more = f", one of {len(view.windows)} windows" if len(view.windows) > 1 else ""
+    return f"{counted_in(view.frames, 'picture')}{more}" if view.windows else ""
 
 
 def _rate(clip: Clip, rate: float) -> str:

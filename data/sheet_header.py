@@ -63,7 +63,7 @@ def _sets(sets: tuple[SetCount, ...]) -> Element:
 
 
 def _lessons(report: Report) -> Element:
-    rows = [[one.method, f"{one.clips:,}", one.of, " · ".join(one.notes)] for one in report.lessons]
+    rows = [[one.method, one.of, f"{one.clips:,}", " · ".join(one.notes)] for one in report.lessons]
     return _table(("method", "from", "how many", ""), rows, (2,))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
 from .index import Clip, Refused
+from .stages.encode import EncodeOptions, windows_of
 
 VIEW = 200  # height of a picture in the file; pages show it smaller
 WIDEST = 420  # of a picture in the file
@@ -18,23 +19,32 @@ Pictures = Callable[[Clip, Sequence[int]], Iterator[np.ndarray]]
 
 
 @dataclass(frozen=True)
-class Window:
-    """Part of a clip that one step of training sees: its first and last pictures, counted from the clip's
-    first, and those of them that are shown."""
+class View:
+    """What of a clip is shown: the size and the pictures of its bucket, places of the pictures of one window,
+    first and last places of every window, and why it has none. Without a bucket the whole clip is shown."""
 
-    first: int
-    last: int
-    shown: tuple[int, ...]
+    size: tuple[int, int] | None
+    frames: int
+    places: tuple[int, ...]
+    windows: tuple[tuple[int, int], ...] = ()
+    misfit: str = ""
 
 
-def middle_window(clip: Clip, frames: int, rate: float, count: int) -> Window:
-    """Window of `frames` pictures at a rate in the middle of a clip, and `count` places in it, from its first
-    picture to its last. All of a clip that is shorter."""
-    step = clip.fps / rate if clip.fps else 1.0
-    length = max(1, min(clip.frames, round((frames - 1) * step) + 1))
-    first = (max(1, clip.frames) - length) // 2
-    steps = np.linspace(0, length - 1, min(count, length))
-    return Window(first, first + length - 1, tuple(first + round(float(one)) for one in steps))
+def view_of(clip: Clip, options: EncodeOptions, count: int) -> View:
+    """View of a clip's middle window, with `count` pictures of it from its first to its last."""
+    try:
+        bucket, starts, shown = windows_of(clip, options)
+    except Refused as refusal:
+        return View(None, clip.frames, _some(range(max(1, clip.frames)), count), (), refusal.reason)
+    windows = [shown[start : start + bucket.frames] for start in starts]
+    ends = tuple((window[0], window[-1]) for window in windows)
+    size = (bucket.width, bucket.height)
+    return View(size, bucket.frames, _some(windows[len(windows) // 2], count), ends)
+
+
+def _some(places: Sequence[int], count: int) -> tuple[int, ...]:
+    steps = np.linspace(0, len(places) - 1, min(count, len(places)))
+    return tuple(places[round(float(one))] for one in steps)
 
 
 class Viewer:

@@ -61,17 +61,20 @@ def counts_chart(counts: Sequence[tuple[str, int]], colour: str = "used") -> Ele
     return chart
 
 
-def span_chart(length: int, first: int, last: int, marks: Sequence[int], words: str) -> Element:
-    """A rail of `length` places with the span from first to last on it, and marks at some places."""
-    chart = tag("svg", viewBox=f"0 0 {max(1, length)} 8", preserveAspectRatio="none", height=8, role="img")
-    chart.append(tag("title", words))
-    chart.append(tag("rect", x=0, y=3, width=length, height=2, class_="rail"))
-    chart.append(tag("rect", x=first, y=2, width=last - first + 1, height=4, class_="used"))
-    wide = max(length / 240, 0.5)
+def windows_chart(length: int, windows: Sequence[tuple[int, int]], marks: Sequence[int]) -> Element:
+    """A rail of `length` places with windows on it, from their first place to their last, the middle one in
+    full colour; and marks."""
+    chart = tag("svg", viewBox=f"0 0 {length} 10", preserveAspectRatio="none", height=10, role="img")
+    chart.append(tag("title", f"{len(windows)} windows in {length} pictures, {len(marks)} marks"))
+    chart.append(tag("rect", x=0, y=4, width=length, height=2, class_="rail"))
+    middle = windows[len(windows) // 2]
+    for first, last in sorted(windows, key=lambda one: one == middle):
+        colour = "used" if (first, last) == middle else "used dim"
+        chart.append(tag("rect", x=first, y=3, width=last - first + 1, height=4, class_=colour))
+    wide = length / 240
     for mark in marks:
-        chart.append(
-            tag("rect", x=f"{mark + 0.5 - wide / 2:.5g}", y=0, width=f"{wide:.4g}", height=8, class_="other")
-        )
+        left = mark + 0.5 - wide / 2
+        chart.append(tag("rect", x=f"{left:.5g}", y=0, width=f"{wide:.4g}", height=10, class_="other"))
     return chart
 
 
