@@ -175,16 +175,29 @@ def _ranks() -> Any:
 
 def _check(options: argparse.Namespace) -> None:
     from ..data.collection import Collection
-    from ..data.report import report, report_text
+    from ..data.report import report
+    from ..data.report_text import report_text
 
     collection = Collection.opened(options.data)
-    clips = collection.clips()
-    print(report_text(report(clips), reasons=options.reasons))
+    clips, encode = collection.clips(), collection.options_now("encode")
+    print(report_text(report(clips, encode.fps), options.reasons), end="")
     if options.sheet is not None:
         from ..data.sheet import write_sheet
 
-        write_sheet(clips, options.sheet)
+        write_sheet(clips, options.sheet, encode, _random_masks)
         print(options.sheet.resolve())
+
+
+def _random_masks(name: str, count: int, height: int, width: int) -> Any:
+    """Masks (count, H, W) bool as Saber draws them, always the same for one name."""
+    from zlib import crc32
+
+    from torch import Generator
+
+    from ..training.masks.generator import MaskGenerator
+
+    generator = Generator().manual_seed(crc32(name.encode("utf-8", "surrogateescape")))
+    return MaskGenerator()(count, height, width, generator)[:, 0].numpy() > 0
 
 
 def _pack(options: argparse.Namespace) -> None:

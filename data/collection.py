@@ -127,6 +127,10 @@ class Collection:
             raise ValueError(f"{self.what}: {self.folder}: `{name}` was not run; run `refvid data {name}`")
         return filled(stage_named(name).defaults, stages[name]["options"], name)
 
+    def options_now(self, name: str) -> Any:
+        """Options that a stage would be run with, where none is given."""
+        return self._options(stage_named(name), {})
+
     def _options(self, stage: Stage, given: Mapping[str, Any]) -> Any:
         record = self.record
         told = record["stages"].get(stage.name, {}).get("options", {})
