@@ -66,11 +66,12 @@ class SetCount:
 @dataclass(frozen=True)
 class Report:
     """Numbers of an index. Kinds, sizes (after the crop), licences, re-timed rates and seconds are of the
-    clips that are used; `epoch` counts those for training as often as they are repeated. `rate` is the one
-    that training wants, pictures a second."""
+    clips that are used; `epoch` counts those for training as often as they are repeated, `unsaid` those
+    without words. `rate` is the one that training wants, pictures a second."""
 
     sets: tuple[SetCount, ...]
     epoch: int
+    unsaid: int
     seconds: float
     rate: float
     kinds: Counts
@@ -113,6 +114,7 @@ def report(clips: Sequence[Clip], rate: float = 16) -> Report:
     return Report(
         sets=_sets(clips),
         epoch=sum(clip.repeats for clip in used if not _held_out(clip)),
+        unsaid=sum(not clip.caption and not clip.instruction for clip in used),
         seconds=math.fsum(clip.seconds for clip in used),
         rate=rate,
         kinds=counted(clip.kind for clip in used),
@@ -184,7 +186,7 @@ def _lessons(used: Sequence[Clip]) -> tuple[Lesson, ...]:
     pairs = [{partnership(clip, known[one]) for one in clip.pair_of if one in known} for clip in train]
     partners = counted(kind for kinds in pairs for kind in kinds)
     films = sum(clip.kind == FILM for clip in said)
-    stills = (f"{len(said) - films:,} are pictures, which teach no motion",) if films < len(said) else ()
+    stills = (f"{len(said) - films:,} of them still: no motion to learn",) if films < len(said) else ()
     asked = [clip for clip in train if clip.source and clip.instruction]
     edits = [clip for clip in asked if clip.source in known]
     lost = (f"{len(asked) - len(edits):,} more whose source is not used",) if len(edits) < len(asked) else ()
@@ -200,7 +202,7 @@ def _lessons(used: Sequence[Clip]) -> tuple[Lesson, ...]:
 
 
 def _told(counts: Counts) -> tuple[str, ...]:
-    return tuple(f"{count:,} {name}" for name, count in counts)
+    return tuple(f"{name} {count:,}" for name, count in counts)
 
 
 _Value = Callable[[Clip], float | None]

@@ -8,7 +8,7 @@ WIDTH = 110  # of a line
 MOST = 8  # names of a list; the rest are counted
 _BARS = " ▁▂▃▄▅▆▇█"
 _LEFT = 10  # where what is said begins
-_OF = 32  # width of what a method learns from
+_OF = 34  # width of what a method learns from
 
 
 def report_text(report: Report, reasons: bool = False) -> str:
@@ -17,7 +17,7 @@ def report_text(report: Report, reasons: bool = False) -> str:
     why = [f"{count:,} {reason}" for reason, count in report.reasons]
     parts = {
         "data": [f"{headline(report)}{':' if why else ''}", *_flowing(why, 2), *_hint(report, reasons)],
-        "used": _flowing([length(report), *retimings(report)]),
+        "used": _flowing([length(report), *unsaid(report), *retimings(report)]),
         "sets": _flowing(_most(sets)),
         "sizes": _flowing(_most([f"{size} {count:,}" for size, count in report.sizes])),
         "licences": _flowing(_most([f"{name} {count:,}" for name, count in report.licences])),
@@ -41,6 +41,11 @@ def length(report: Report) -> str:
     """Clips that are used, by kind, and how long they are together."""
     kinds = ", ".join(counted_in(count, kind or "clip of no kind") for kind, count in report.kinds)
     return f"{kinds or 'nothing'}; {duration(report.seconds)}"
+
+
+def unsaid(report: Report) -> list[str]:
+    """Clips that lack words, if there are any."""
+    return [f"{counted_in(report.unsaid, 'clip')} without a caption: not encoded"] if report.unsaid else []
 
 
 def retimings(report: Report) -> list[str]:
