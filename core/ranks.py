@@ -6,10 +6,10 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # who is alone waits for no import
-    from torch import Tensor
+import torch
+import torch.distributed as dist
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,7 @@ class Ranks:
     def wait(self) -> None:
         """Wait until every process is here."""
         if self.count > 1:
-            from torch.distributed import barrier
-
-            barrier()
+            dist.barrier()
 
 
 ALONE = Ranks()
@@ -50,8 +48,6 @@ def join(device: str, patience: timedelta | None = None) -> Ranks:
     without one. Processes wait for one another as long as `patience`, or as torch does."""
     if "WORLD_SIZE" not in os.environ:
         return Ranks()
-    import torch.distributed as dist
-
     if not dist.is_initialized():
         dist.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=patience)
     return Ranks(dist.get_rank(), dist.get_world_size())
@@ -61,9 +57,6 @@ def average_gradients(parameters: Sequence[Tensor], ranks: Ranks) -> None:
     """Replace every gradient by its mean over the processes, in one exchange: all then take the same step."""
     if ranks.count == 1:
         return
-    import torch
-    import torch.distributed as dist
-
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     flat = torch.cat([gradient.flatten() for gradient in gradients])
     dist.all_reduce(flat)
@@ -74,12 +67,7 @@ def average_gradients(parameters: Sequence[Tensor], ranks: Ranks) -> None:
 def share_out(tensors: Sequence[Tensor], ranks: Ranks) -> None:
     """Give every process what each has worked out of `tensors`, in place: number k is right where
     `owns(k)`."""
-    if ranks.count == 1:
-        return
-    import torch
-    import torch.distributed as dist
-
-    for owner in range(ranks.count):
+    for owner in range(ranks.count if ranks.count > 1 else 0):
         parts = tensors[owner :: ranks.count]
         flat = torch.cat([part.detach().flatten() for part in parts])
         dist.broadcast(flat, src=owner)

@@ -1,5 +1,5 @@
-"""Report of an index: what is used and why the rest is not, what each method can learn from it, and how its
-scores are spread. Thresholds of others do not travel; these are the set's own."""
+"""Report of an index: what is used, why the rest is not, what each method can learn, how scores are spread.
+Thresholds of others do not travel; these are the set's own."""
 
 import math
 import re
@@ -11,7 +11,7 @@ import numpy as np
 
 from .index import FILM, HELD_OUT, PICTURE, Clip
 
-BINS = 24
+MOST_BINS = 24
 UNSTATED = "not stated"
 # A character of Chinese or Japanese is a word; else a word is what stands between spaces.
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\s\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
@@ -40,7 +40,7 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a method can learn: from how many clips for training, of what kind, and what there is to say."""
+    """Lesson of a method: how many clips for training it can learn from, of what kind, and what is to say."""
 
     method: str
     clips: int
@@ -65,9 +65,14 @@ class SetCount:
 
 @dataclass(frozen=True)
 class Report:
-    """Numbers of an index. Kinds, sizes (after the crop), licences, re-timed rates and seconds are of the
-    clips that are used; `epoch` counts those for training as often as they are repeated, `unsaid` those
-    without words. `rate` is the one that training wants, pictures a second."""
+    """Numbers of an index. All but the sets, reasons, refusals and histograms are of clips that are used.
+
+    epoch     clips for training, as often as they are repeated
+    unsaid    clips without words
+    rate      that training wants, pictures a second
+    refusals  reason, path and detail of each clip that is not used
+    sizes     after the crop
+    """
 
     sets: tuple[SetCount, ...]
     epoch: int
@@ -76,7 +81,7 @@ class Report:
     rate: float
     kinds: Counts
     reasons: Counts
-    refusals: tuple[tuple[str, str, str], ...]  # reason, path, detail
+    refusals: tuple[tuple[str, str, str], ...]
     retimed: Counts
     sizes: Counts
     licences: Counts
@@ -133,7 +138,7 @@ def counted(names: Iterable[str]) -> Counts:
     return tuple(sorted(Counter(names).items(), key=lambda one: (-one[1], one[0])))
 
 
-def words_of(caption: str) -> int:
+def word_count(caption: str) -> int:
     """Words of a caption; each character of Chinese or Japanese is one."""
     return len(_WORD.findall(caption))
 
@@ -175,7 +180,7 @@ def _sets(clips: Sequence[Clip]) -> tuple[SetCount, ...]:
 
 
 def _lessons(used: Sequence[Clip]) -> tuple[Lesson, ...]:
-    """What each method can learn from clips that are used; only those for training teach."""
+    """Lessons of clips that are used; only those for training teach."""
     known = {clip.id: clip for clip in used}
     train = [clip for clip in used if not _held_out(clip)]
     said = [clip for clip in train if clip.caption]
@@ -215,7 +220,7 @@ _COLUMNS: tuple[tuple[str, str, str, _Value], ...] = (
     ("sharpness", "", _RATIO, lambda clip: clip.sharpness),
     ("aesthetic", "", _EVEN, lambda clip: clip.aesthetic),
     ("text area", "%", _EVEN, lambda clip: None if clip.text_area is None else 100 * clip.text_area),
-    ("caption", "words", _WHOLE, lambda clip: words_of(clip.caption) or None),
+    ("caption", "words", _WHOLE, lambda clip: word_count(clip.caption) or None),
 )
 
 
@@ -242,9 +247,9 @@ def _edges(values: np.ndarray, bins: str) -> np.ndarray:
     if low == high:
         return np.array([low, high])
     if bins == _WHOLE:
-        step = math.ceil((high - low + 1) / BINS)
+        step = math.ceil((high - low + 1) / MOST_BINS)
         return low + step * np.arange((high - low) // step + 2)
     above = values[values > 0]
     if bins == _RATIO and len(above) and above.min() < high:
-        return np.geomspace(above.min(), high, BINS + 1)
-    return np.linspace(low, high, BINS + 1)
+        return np.geomspace(above.min(), high, MOST_BINS + 1)
+    return np.linspace(low, high, MOST_BINS + 1)

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from .report import Histogram, Lesson, Report, number
 
-WIDTH = 110  # of a line
-MOST = 8  # names of a list; the rest are counted
+_WIDTH = 110  # of a line
+_MOST = 8  # names of a list; the rest are counted
 _BARS = " ▁▂▃▄▅▆▇█"
 _LEFT = 10  # where what is said begins
 _OF = 34  # width of what a method learns from
@@ -91,7 +91,7 @@ def _flowing(items: Iterable[str], indent: int = 0) -> list[str]:
     lines: list[str] = []
     for item in items:
         longer = f"{lines[-1]} · {item}" if lines else ""
-        if lines and len(longer) + _LEFT <= WIDTH:
+        if lines and len(longer) + _LEFT <= _WIDTH:
             lines[-1] = longer
         else:
             lines.append(" " * indent + item)
@@ -99,7 +99,7 @@ def _flowing(items: Iterable[str], indent: int = 0) -> list[str]:
 
 
 def _most(items: list[str]) -> list[str]:
-    return items if len(items) <= MOST else [*items[:MOST], f"{len(items) - MOST:,} others"]
+    return items if len(items) <= _MOST else [*items[:_MOST], f"{len(items) - _MOST:,} others"]
 
 
 def _lost(refused: int) -> str:

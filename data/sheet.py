@@ -27,17 +27,17 @@ from .sheet_cells import (
     numbers,
     part,
     row,
-    strip,
     title,
+    window_strip,
     words,
 )
 from .sheet_header import header
-from .sheet_pictures import Pictures, View, Viewer, cut_out, fitted_view, masks_of, view_of
+from .sheet_pictures import ClipView, Pictures, Viewer, cut_out, fitted_view, masks_of, view_of
 from .stages.encode import Encode, EncodeOptions
 
 SHOWN, OF_A_REASON = 24, 6  # clips that are used, and those that are not, by reason
-PICTURES, PARTNERS, MASKS = 6, 4, 4  # that are shown of a clip
-DRAWN = 120  # height of random masks
+PICTURES, PARTNERS, CUT_OUTS = 6, 4, 4  # that are shown of a clip
+MASK_HEIGHT = 120  # height of random masks
 
 RandomMasks = Callable[[str, int, int, int], np.ndarray]
 
@@ -99,13 +99,13 @@ class _Cards:
     def clip(self, clip: Clip) -> Element:
         """A clip that is used: its window, references, partners, words and numbers."""
         view = view_of(clip, self.options, PICTURES)
-        masks = dict(list(masks_of(clip).items())[:MASKS])
+        masks = dict(list(masks_of(clip).items())[:CUT_OUTS])
         seen = self.viewer.look(clip, [*view.places, *masks])
         card = tag("article", title(clip, view.misfit), class_="card clip")
         if clip.source:
             card.append(part("before", self._before(clip, view)))
         rail = [windows_chart(clip.frames, view.windows, list(masks))] if view.windows and clip.fps else []
-        card.append(part("after" if clip.source else "window", strip(clip, seen, view), *rail))
+        card.append(part("after" if clip.source else "window", window_strip(clip, seen, view), *rail))
         if not isinstance(seen, str):
             card.append(part("references", self._references(clip, seen, masks, view)))
         if clip.reference:
@@ -132,14 +132,14 @@ class _Cards:
         card.append(tag("div", row(cells), class_="part whole"))
         return card
 
-    def _before(self, clip: Clip, view: View) -> Element:
+    def _before(self, clip: Clip, view: ClipView) -> Element:
         source = self.known.get(clip.source)
         if source is None:
             return no_picture(f"{clip.source} is not in the index")
-        return strip(source, self.viewer.look(source, view.places), view)
+        return window_strip(source, self.viewer.look(source, view.places), view)
 
     def _references(
-        self, clip: Clip, seen: dict[int, np.ndarray], masks: dict[int, np.ndarray], view: View
+        self, clip: Clip, seen: dict[int, np.ndarray], masks: dict[int, np.ndarray], view: ClipView
     ) -> Element:
         """Subjects as they are cut out; or an example of random masks."""
         note: list[Element] = []
@@ -148,7 +148,7 @@ class _Cards:
         if not masks and self.random_masks is not None:
             some = [place for place in view.places if place in seen][::2]
             height, width = next(iter(seen.values())).shape[:2]
-            drawn = self.random_masks(clip.id, len(some), DRAWN, round(DRAWN * width / height))
+            drawn = self.random_masks(clip.id, len(some), MASK_HEIGHT, round(MASK_HEIGHT * width / height))
             masks = dict(zip(some, drawn, strict=True))
             note = [tag("p", "no masks; these are drawn at random, as Saber does", class_="faint")]
         cells = [

@@ -10,7 +10,7 @@ from ..drawing.page import picture_tag, tag
 from .index import Clip
 from .report import number
 from .report_text import counted_in, duration
-from .sheet_pictures import View, fitted_view
+from .sheet_pictures import ClipView, fitted_view
 
 
 def title(clip: Clip, misfit: str) -> Element:
@@ -42,7 +42,7 @@ def part(name: str, *inside: Element) -> Element:
     return tag("div", tag("h3", name), tag("div", *inside), class_="part")
 
 
-def strip(clip: Clip, seen: dict[int, np.ndarray] | str, view: View) -> Element:
+def window_strip(clip: Clip, seen: dict[int, np.ndarray] | str, view: ClipView) -> Element:
     """Pictures of a clip's window beside each other, with their times; or why there are none."""
     if isinstance(seen, str):
         return row([no_picture(seen)])
@@ -93,7 +93,7 @@ def words(clip: Clip) -> list[Element]:
     return said or [tag("p", "no caption", class_="faint")]
 
 
-def numbers(clip: Clip, view: View, rate: float) -> Element:
+def numbers(clip: Clip, view: ClipView, rate: float) -> Element:
     """Numbers of a row, with what training makes of them."""
     wide = f"{clip.size[0]}x{clip.size[1]}"
     pairs = {
@@ -117,7 +117,7 @@ def numbers(clip: Clip, view: View, rate: float) -> Element:
     return tag("dl", *cells)
 
 
-def _windows(view: View) -> str:
+def _windows(view: ClipView) -> str:
     more = f", one of {len(view.windows)} windows" if len(view.windows) > 1 else ""
     return f"{counted_in(view.frames, 'picture')}{more}" if view.windows else ""
 
@@ -134,7 +134,7 @@ def _known(value: float | None, unit: str = "") -> str:
 
 
 def _features(clip: Clip) -> list[str]:
-    """What is unusual about a file."""
+    """Unusual things about a file."""
     return [
         words
         for words, true in (

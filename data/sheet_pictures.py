@@ -11,17 +11,22 @@ from PIL import Image, ImageFilter, ImageOps
 from .index import Clip, Refused
 from .stages.encode import EncodeOptions, windows_of
 
-VIEW = 200  # height of a picture in the file; pages show it smaller
-WIDEST = 420  # of a picture in the file
-GREY = 128  # of what is removed from a reference
+VIEW_HEIGHT = 200  # height of a picture in the file; pages show it smaller
+VIEW_WIDTH = 420  # of a picture in the file
+REMOVED = 127  # grey of what is removed from a reference, as Saber's
 OUTLINE = (230, 159, 0)
 Pictures = Callable[[Clip, Sequence[int]], Iterator[np.ndarray]]
 
 
 @dataclass(frozen=True)
-class View:
-    """What of a clip is shown: the size and the pictures of its bucket, places of the pictures of one window,
-    first and last places of every window, and why it has none. Without a bucket the whole clip is shown."""
+class ClipView:
+    """View of a clip: places of the pictures that are shown of one window. Without a bucket the whole clip is
+    shown.
+
+    size, frames  of the bucket
+    windows       first and last places of every one
+    misfit        why there is no bucket
+    """
 
     size: tuple[int, int] | None
     frames: int
@@ -30,16 +35,16 @@ class View:
     misfit: str = ""
 
 
-def view_of(clip: Clip, options: EncodeOptions, count: int) -> View:
-    """View of a clip's middle window, with `count` pictures of it from its first to its last."""
+def view_of(clip: Clip, options: EncodeOptions, count: int) -> ClipView:
+    """ClipView of a clip's middle window, with `count` pictures of it from its first to its last."""
     try:
         bucket, starts, shown = windows_of(clip, options)
     except Refused as refusal:
-        return View(None, clip.frames, _some(range(max(1, clip.frames)), count), (), refusal.reason)
+        return ClipView(None, clip.frames, _some(range(max(1, clip.frames)), count), (), refusal.reason)
     windows = [shown[start : start + bucket.frames] for start in starts]
     ends = tuple((window[0], window[-1]) for window in windows)
     size = (bucket.width, bucket.height)
-    return View(size, bucket.frames, _some(windows[len(windows) // 2], count), ends)
+    return ClipView(size, bucket.frames, _some(windows[len(windows) // 2], count), ends)
 
 
 def _some(places: Sequence[int], count: int) -> tuple[int, ...]:
@@ -77,7 +82,7 @@ def fitted_view(picture: np.ndarray, size: tuple[int, int] | None = None) -> np.
     """A picture (H, W, 3) small enough for a page; with the size of a bucket, as much of it as fits there."""
     image = Image.fromarray(picture)
     width, height = size or image.size
-    scale = min(VIEW / height, WIDEST / width, 1.0)
+    scale = min(VIEW_HEIGHT / height, VIEW_WIDTH / width, 1.0)
     view = (max(1, round(width * scale)), max(1, round(height * scale)))
     return np.asarray(ImageOps.fit(image, view, Image.Resampling.LANCZOS))
 
@@ -91,7 +96,7 @@ def cut_out(picture: np.ndarray, mask: np.ndarray, size: tuple[int, int] | None 
     fit = ImageOps.fit(whole, (view.shape[1], view.shape[0]), Image.Resampling.BILINEAR)
     inside = np.asarray(fit) > 127
     grown = np.asarray(Image.fromarray(inside).convert("L").filter(ImageFilter.MaxFilter(3))) > 0
-    shown = np.where(inside[..., None], view, GREY).astype(np.uint8)
+    shown = np.where(inside[..., None], view, REMOVED).astype(np.uint8)
     shown[grown & ~inside] = OUTLINE
     return shown
 

@@ -5,30 +5,32 @@ from xml.etree.ElementTree import Element
 
 from .page import tag
 
-WIDTH, HEIGHT = 240, 64  # of a histogram, in its own units
-GAP = 1
+_WIDTH, _HEIGHT = 240, 64  # of a histogram, in its own units
+_GAP = 1
 
 
 def histogram_chart(bars: Sequence[tuple[str, int, int]], name: str) -> Element:
     """Histogram of bars (range in words, all, those of them that are used). What is not used stands on top,
     in another colour."""
     most = max((whole for _, whole, _ in bars), default=1) or 1
-    chart = tag("svg", viewBox=f"0 0 {WIDTH} {HEIGHT}", preserveAspectRatio="none", role="img", height=HEIGHT)
+    chart = tag(
+        "svg", viewBox=f"0 0 {_WIDTH} {_HEIGHT}", preserveAspectRatio="none", role="img", height=_HEIGHT
+    )
     chart.append(tag("title", name))
-    step = WIDTH / max(1, len(bars))
+    step = _WIDTH / max(1, len(bars))
     for place, (words, whole, used) in enumerate(bars):
         told = f"{words}: {whole:,}" + (f", {whole - used:,} of them not used" if whole > used else "")
         group = tag("g", tag("title", told))
-        box = {"x": f"{place * step:.4g}", "width": f"{step - GAP:.4g}"}
-        group.append(tag("rect", **box, y=HEIGHT - 1, height=1, class_="rail"))
+        box = {"x": f"{place * step:.4g}", "width": f"{step - _GAP:.4g}"}
+        group.append(tag("rect", **box, y=_HEIGHT - 1, height=1, class_="rail"))
         tall = [_height(whole, most), _height(used, most)]
         if whole > used:
             group.append(
-                tag("rect", **box, y=f"{HEIGHT - tall[0]:.4g}", height=f"{tall[0]:.4g}", class_="bad")
+                tag("rect", **box, y=f"{_HEIGHT - tall[0]:.4g}", height=f"{tall[0]:.4g}", class_="bad")
             )
         if used:
             group.append(
-                tag("rect", **box, y=f"{HEIGHT - tall[1]:.4g}", height=f"{tall[1]:.4g}", class_="used")
+                tag("rect", **box, y=f"{_HEIGHT - tall[1]:.4g}", height=f"{tall[1]:.4g}", class_="used")
             )
         chart.append(group)
     return chart
@@ -89,4 +91,4 @@ def key_of(*names: tuple[str, str]) -> Element:
 
 def _height(count: int, most: int) -> float:
     """Height of a bar; the least that is there can be seen."""
-    return max(2.0, HEIGHT * count / most) if count else 0.0
+    return max(2.0, _HEIGHT * count / most) if count else 0.0

@@ -12,6 +12,7 @@ from ..buckets import Bucket, longest, require_lengths, sides_for
 from ..fitting import fitted
 from ..index import FILM, HELD_OUT, Clip, Refused, sort_key
 from ..pictures import at_rate, pictures_of, spread
+from ..shards import pack, places, write_row
 from ..stage import Context, PlainStage, keys_of
 from ..weights import Weights
 from ..windows import STARTS, Windowing, whole_length
@@ -76,8 +77,6 @@ class Encode(PlainStage):
 
     def look(self, clip: Clip, context: Context) -> dict[str, Any]:
         """Encode a clip into a file of its own."""
-        from ..shards import write_row
-
         options: EncodeOptions = context.options
         bucket, starts, shown = windows_of(clip, options)
         tensors = {"start": _numbers(starts), **_latents(clip, bucket, starts, shown, context)}
@@ -90,8 +89,6 @@ class Encode(PlainStage):
 
     def settle(self, results: Mapping[str, dict[str, Any]], clips: Sequence[Clip], context: Context) -> None:
         """Pack encoded clips into shards, in the order of the index, clips of one bucket together."""
-        from ..shards import pack
-
         keys = keys_of(self, sorted(clips, key=sort_key), context).values()
         encoded = [key for key in keys if "bucket" in results.get(key, {})]
         pack(context.folder / ENCODED, sorted(encoded, key=lambda key: results[key]["bucket"]))
@@ -100,8 +97,6 @@ class Encode(PlainStage):
         self, clips: list[Clip], found: Mapping[str, dict[str, Any]], context: Context
     ) -> list[Clip]:
         """Shard and row of each clip, and which are held out."""
-        from ..shards import places
-
         packed, keys = places(context.folder / ENCODED), keys_of(self, clips, context)
         held = held_out([clip for clip in clips if clip.id in found], context.options.held_out)
 
