@@ -17,7 +17,7 @@ def histogram_chart(bars: Sequence[tuple[str, int, int]], name: str) -> Element:
         "svg", viewBox=f"0 0 {_WIDTH} {_HEIGHT}", preserveAspectRatio="none", role="img", height=_HEIGHT
     )
     chart.append(tag("title", name))
-    step = _WIDTH / max(1, len(bars))
+    step = _WIDTH / max(8, len(bars))  # few bars are no wider than an eighth
     for place, (words, whole, used) in enumerate(bars):
         told = f"{words}: {whole:,}" + (f", {whole - used:,} of them not used" if whole > used else "")
         group = tag("g", tag("title", told))

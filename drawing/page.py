@@ -63,7 +63,7 @@ tr:last-child td { border-bottom: 0; }
 td:first-child { white-space: nowrap; } .lists td:first-child { white-space: normal; }
 .ends span:nth-child(2) { color: var(--ink); }
 h3 small { float: right; font-weight: 400; }
-.scroll td:last-child { width: 55%; }
+.scroll td:last-child { width: 55%; padding-left: 12px; }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .use { margin: 18px 0 12px; } .use svg:first-child { border-radius: 4px; } .use p { margin-top: 8px; }
 .lists { columns: 3 330px; column-gap: 12px; }
@@ -80,6 +80,7 @@ svg text { font-size: 10px; fill: var(--faint); }
 .rail { fill: var(--well); } .used { fill: var(--used); } .other { fill: var(--other); }
 .dim { opacity: .3; }
 .bad { fill: var(--bad); }
+.grid { margin-top: 8px; }
 .key { display: inline-flex; gap: 6px; align-items: center; margin-right: 16px; }
 .key svg { width: 10px; height: 10px; }
 @media (max-width: 640px) {

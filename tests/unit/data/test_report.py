@@ -183,8 +183,8 @@ def test_long_lists_are_cut_and_counted():
 def many(count: int) -> list[Clip]:
     """Rows as a prepared set has them: words, scores, and masks of four pictures for every third."""
     draw = np.random.default_rng(0)
-    runs = [[40, 50] * 60 for _ in range(4)]
-    subject = {"frames": [10, 30, 50, 70], "size": [60, 90], "masks": runs}
+    runs = [[40, 50] * 30 for _ in range(4)]
+    subject = {"frames": [10, 30, 50, 70], "size": [30, 90], "masks": runs}
 
     def row(k: int) -> Clip:
         scores = {name: float(draw.lognormal()) for name in ("motion", "sharpness", "flash", "aesthetic")}
