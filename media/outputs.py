@@ -30,6 +30,7 @@ class OutputKind:
 FILM = OutputKind("a film", (".mp4", ".webm", ".mov", ".mkv", ".gif", ".webp"), folder=True)
 PICTURE = OutputKind("a picture", (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"))
 TENSORS = OutputKind("a file of tensors", (".safetensors",))
+PAGE = OutputKind("a page", (".html", ".htm"))
 FOLDER = OutputKind("a folder", folder=True)
 
 
