@@ -1,11 +1,13 @@
 """Stages of data work, a file each, in the order in which they follow one another."""
 
 from ..stage import Stage
+from .cut import Cut
 from .encode import Encode
 from .identities import Identities
 from .scan import Scan
+from .score import Score
 
-STAGES: tuple[Stage, ...] = (Scan(), Identities(), Encode())
+STAGES: tuple[Stage, ...] = (Scan(), Cut(), Score(), Identities(), Encode())
 
 
 def stage_named(name: str) -> Stage:

@@ -1,0 +1,379 @@
+"""Stage cut: shots of real and made films, black borders, what stands still or flashes, films of edits."""
+
+from dataclasses import replace
+from fractions import Fraction
+
+import av
+import cv2
+import numpy as np
+import pytest
+import refvid_footage as footage
+from torch import tensor
+
+from refvid.data.borders import lit_pixels, picture_box
+from refvid.data.index import FILM, PICTURE, Clip, found_clip
+from refvid.data.journal import Journal
+from refvid.data.measures import flashes_a_second
+from refvid.data.pictures import cropped
+from refvid.data.shots import stretches, watch
+from refvid.data.stage import Context, concluded, look_at_all
+from refvid.data.stages import cut
+from refvid.data.stages.cut import Cut, CutOptions
+from refvid.data.weights import Weights
+
+RATE = Fraction(25)
+
+
+def film(path, **known) -> Clip:
+    """Row of a film as scan would leave it."""
+    with av.open(str(path)) as file:
+        stream = file.streams.video[0]
+        rate, width, height = float(stream.average_rate), stream.width, stream.height
+        frames = sum(1 for _ in file.decode(video=0))
+    size = {"width": width, "height": height, "fps": rate}
+    return found_clip(path, kind=FILM, stop=frames, frames=frames, **size, **known)
+
+
+class Shown:
+    """Films of arrays in the place of files: rows of them, and their pictures."""
+
+    def __init__(self, monkeypatch):
+        self.films: dict[str, np.ndarray] = {}
+        monkeypatch.setattr(cut, "pictures_of", self.pictures_of)
+
+    def row(self, pictures: np.ndarray, name: str = "a", fps: float = 25.0, **known) -> Clip:
+        path = f"/films/{name}.mp4"
+        self.films[path] = pictures
+        height, width = pictures.shape[1:3]
+        count = {"stop": len(pictures), "frames": len(pictures)}
+        return Clip(id=name, path=path, kind=FILM, fps=fps, width=width, height=height, **count, **known)
+
+    def pictures_of(self, clip, wanted=None):
+        for place in range(clip.stop - clip.start) if wanted is None else wanted:
+            yield cropped(self.films[clip.path][clip.start + place], clip)
+
+
+@pytest.fixture
+def shown(monkeypatch) -> Shown:
+    return Shown(monkeypatch)
+
+
+def after(clips, folder, options=None, weights=None) -> list[Clip]:
+    """The rows after the stage."""
+    context = Context(options or CutOptions(), weights or Weights({}), folder)
+    journal = Journal(folder / "cut")
+    look_at_all(Cut(), clips, context, journal)
+    rows = concluded(Cut(), clips, context, journal.results())
+    assert rows is not None
+    return rows
+
+
+def photograph() -> np.ndarray:
+    """A picture (272, 640, 3) that a camera took."""
+    with av.open(str(footage.bikes())) as file:
+        return next(file.decode(video=0)).to_ndarray(format="rgb24")
+
+
+def pan(photo: np.ndarray, frames: int, size=(144, 256)) -> np.ndarray:
+    """A hand that pans over a photograph: it waits, jerks, whips across and shakes, blurred as it moves."""
+    height, width = size
+    room = photo.shape[1] - width
+    speed = np.concatenate([np.zeros(12), np.full(8, 14.0), np.full(8, 3.0), np.full(9, -22.0), np.full(30, 1.5)])
+    place = np.cumsum(np.resize(speed, frames)) % (2 * room)
+    place = np.where(place > room, 2 * room - place, place)
+    shake = np.random.default_rng(1).integers(0, 9, frames)
+    out = []
+    for at, move, down in zip(place, np.resize(speed, frames), shake, strict=True):
+        window = photo[30 + down : 30 + down + height, int(at) : int(at) + width]
+        out.append(cv2.blur(np.ascontiguousarray(window), (1 + int(abs(move)), 1)))
+    return np.stack(out)
+
+
+def noisy(frames: int, size=(72, 128), seed: int = 0) -> np.ndarray:
+    """A film (F, H, W, 3) of a picture of blocks that wanders: bright everywhere, never still."""
+    drawn = np.random.default_rng(seed).integers(60, 255, (9, 24, 3), dtype=np.uint8)
+    wide = cv2.resize(drawn, (size[1] + 2 * frames, size[0]), interpolation=cv2.INTER_LINEAR)
+    return np.stack([wide[:, 2 * one : 2 * one + size[1]] for one in range(frames)])
+
+
+def test_bikes_is_cut_at_its_five_cuts_and_each_shot_takes_along_what_is_known(tmp_path):
+    known = {"caption": "a street", "licence": "CC0", "identity": "Ann", "repeats": 3, "mask": "/m.mp4"}
+    clip = film(footage.bikes(), **known)
+    mate = found_clip("/other.mp4", pair_of=(clip.id, "else"), status="refused", reason="not decodable")
+    *rows, other = sorted(after([clip, mate], tmp_path), key=lambda row: row.path == mate.path)
+    assert [(row.start, row.stop) for row in rows] == [
+        (0, 30), (30, 76), (76, 137), (137, 187), (187, 242), (242, 250)
+    ]  # fmt: skip
+    assert [row.id for row in rows] == [f"{clip.id}-{one:03d}" for one in range(6)]
+    assert [row.frames for row in rows] == [30, 46, 61, 50, 55, 8]
+    assert [row.reason for row in rows] == [""] * 5 + ["shorter than 1.2 s"]
+    assert rows[5].detail == "8 frames, 0.32 s"
+    assert {row.crop for row in rows} == {None}
+    for row in rows:
+        assert {name: getattr(row, name) for name in known} == known
+        assert (row.path, row.set) == (clip.path, clip.set)
+    assert other.pair_of == (*(row.id for row in rows), "else")
+
+
+@pytest.mark.parametrize("path", [footage.bigbuckbunny, footage.carphone, lambda: footage.carphone("distorted")])
+def test_a_real_film_of_one_shot_keeps_its_row(tmp_path, path):
+    clip = film(path(), caption="one")
+    assert after([clip], tmp_path) == [replace(clip, flash=0.0)]
+
+
+def test_a_camera_that_moves_is_not_cut_and_another_photograph_is():
+    photo = photograph()
+    moving = pan(photo, 140)
+    assert watch(moving, RATE, 3.0).cuts == []
+    other = np.concatenate([moving[:70], pan(255 - photo[:, ::-1], 140)[70:]])
+    assert watch(other, RATE, 3.0).cuts == [70]
+
+
+@pytest.mark.parametrize("place", [1, 2, 47, 58, 59])
+def test_a_cut_is_found_wherever_it_is(place):
+    pictures = np.concatenate([noisy(place), 255 - noisy(60 - place, seed=1)])
+    assert watch(pictures, RATE, 3.0).cuts == [place]
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 5])
+def test_a_flash_of_a_camera_is_no_cut(length):
+    pictures = noisy(60)
+    pictures[30 : 30 + length] = np.minimum(255, pictures[30 : 30 + length].astype(int) + 150)
+    assert watch(pictures, RATE, 3.0).cuts == []
+    pictures[30 + length :] = 255 - noisy(60, seed=3)[30 + length :]  # another shot after it
+    assert watch(pictures, RATE, 3.0).cuts[-1] == 30 + length
+
+
+def test_without_a_threshold_no_cut_is_looked_for():
+    pictures = np.concatenate([noisy(30), 255 - noisy(30, seed=1)])
+    assert watch(pictures, RATE, None).cuts == []
+
+
+def test_long_shots_are_divided_evenly():
+    assert list(stretches([], 250, 250)) == [(0, 250)]
+    assert list(stretches([], 251, 250)) == [(0, 125), (125, 251)]
+    assert list(stretches([40], 640, 250)) == [(0, 40), (40, 240), (240, 440), (440, 640)]
+    for frames in range(1, 1000, 7):
+        parts = list(stretches([], frames, 100))
+        lengths = [stop - start for start, stop in parts]
+        assert sum(lengths) == frames and max(lengths) <= 100 and max(lengths) - min(lengths) <= 1
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"longest": 2.0}, "longest is 2 s and shortest 1.2 s; needed a longest of at least"),
+        ({"shortest": -1.0}, "shortest -1 s"),
+        ({"threshold": 1.0}, "threshold is 1; needed more than 1"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(given, told):
+    with pytest.raises(ValueError, match=told):
+        CutOptions(**given)
+
+
+def test_a_film_stays_whole_where_it_says_so(shown, tmp_path):
+    pictures = np.concatenate([noisy(40), 255 - noisy(300, seed=1)])
+    rows = after([shown.row(pictures)], tmp_path, CutOptions(split=False))
+    assert [(row.id, row.start, row.stop, row.ok) for row in rows] == [("a", 0, 340, True)]
+    rows = after([shown.row(pictures)], tmp_path / "cut")
+    assert [(row.start, row.stop) for row in rows] == [(0, 40), (40, 190), (190, 340)]
+
+
+def test_a_part_that_a_list_names_is_cut_within_itself(shown, tmp_path):
+    pictures = np.concatenate([noisy(50), 255 - noisy(50, seed=1), noisy(50, seed=2)])
+    part = replace(shown.row(pictures), start=10, stop=90, frames=80)
+    rows = after([part], tmp_path)
+    assert [(row.start, row.stop, row.frames) for row in rows] == [(10, 50, 40), (50, 90, 40)]
+
+
+def test_a_still_is_not_looked_at(tmp_path):
+    still = found_clip("/a.png", kind=PICTURE, stop=1, frames=1, width=8, height=8)
+    assert after([still], tmp_path) == [still]
+
+
+def boxed(pictures: np.ndarray, top=0, bottom=0, left=0, right=0, level=0) -> np.ndarray:
+    """A film with dark bars around its pictures."""
+    sides = ((0, 0), (top, bottom), (left, right), (0, 0))
+    return np.pad(pictures, sides, constant_values=level)
+
+
+def box_of(pictures):
+    lit = lit_pixels(pictures)
+    return None if lit is None else picture_box(lit)
+
+
+@pytest.mark.parametrize(
+    ("bars", "box"),
+    [
+        ({"top": 12, "bottom": 12}, (0, 12, 128, 72)),
+        ({"left": 40, "right": 40}, (40, 0, 128, 72)),
+        ({"top": 12, "bottom": 12, "left": 20, "right": 20}, (20, 12, 128, 72)),
+        ({"top": 13, "bottom": 12}, (0, 14, 128, 70)),  # even sides, within the picture
+        ({"left": 7, "right": 8, "level": 16}, (8, 0, 126, 72)),
+        ({"bottom": 3}, (0, 0, 128, 72)),  # a thin line below alone
+        ({"top": 30}, None),  # a wide dark field above alone is part of the scene
+        ({"top": 12, "bottom": 12, "level": 40}, None),  # grey is no black
+        ({}, None),
+    ],
+)
+def test_black_borders_are_cropped_to_even_sides(bars, box):
+    assert box_of(boxed(noisy(12), **bars)) == box
+
+
+def test_letters_in_the_bars_do_not_hide_them():
+    pictures = boxed(noisy(16), top=24, bottom=24)
+    for index, picture in enumerate(pictures):  # other words in each, a channel's name in all
+        cv2.putText(picture, f"words {index}!", (4 + index, 112), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255,) * 3)
+        cv2.putText(picture, "TV", (100, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255,) * 3)
+    assert box_of(pictures) == (0, 24, 128, 72)
+
+
+def test_a_dark_scene_is_not_cropped():
+    down, across = np.mgrid[-1:1:96j, -1:1:128j]
+    spot = np.clip(1 - np.hypot(down, across) * 1.4, 0, 1)[..., None]  # a lamp in a dark room
+    assert box_of((noisy(12, (96, 128)) * spot).astype(np.uint8)) is None
+    night = noisy(12, (96, 128))
+    night[:, :40] = 3  # a sky without light above a lit street
+    assert box_of(night) is None
+    assert box_of(np.full((12, 96, 128, 3), 5, np.uint8)) is None
+
+
+def test_pictures_that_are_black_as_a_whole_do_not_count():
+    pictures = noisy(12)
+    pictures[2:] = 0
+    assert box_of(pictures) is None
+    framed = boxed(noisy(12), 12, 12)
+    framed[2:] = 0
+    assert box_of(framed) == (0, 12, 128, 72)
+
+
+def test_each_shot_has_the_crop_of_its_own_format_and_a_dark_one_that_of_the_film(shown, tmp_path):
+    wide = boxed(noisy(90), top=12, bottom=12)
+    dark = np.zeros((40, 96, 128, 3), np.uint8)
+    dark[:, 40:56, 50:70] = 255 - noisy(40, (16, 20), seed=4)
+    full = noisy(40, (96, 128), seed=2)
+    rows = after([shown.row(np.concatenate([wide, dark, full]))], tmp_path)
+    assert [(row.start, row.stop, row.crop) for row in rows] == [
+        (0, 90, (0, 12, 128, 72)), (90, 130, (0, 12, 128, 72)), (130, 170, None)
+    ]  # fmt: skip
+    rows = after([shown.row(wide)], tmp_path / "off", CutOptions(borders=False))
+    assert [row.crop for row in rows] == [None]
+
+
+def test_a_crop_that_was_given_stays(shown, tmp_path):
+    clip = shown.row(boxed(noisy(40), top=12, bottom=12), crop=(10, 20, 60, 40))
+    assert [row.crop for row in after([clip], tmp_path)] == [(10, 20, 60, 40)]
+
+
+@pytest.mark.parametrize(("moving", "reason"), [(4, "static"), (5, "")])
+def test_a_film_that_stands_still_in_nine_pairs_of_ten_is_static(shown, tmp_path, moving, reason):
+    pictures = noisy(40)
+    pictures[moving:] = pictures[moving - 1]
+    row = after([shown.row(pictures)], tmp_path)[0]
+    assert row.reason == reason
+
+
+def test_a_person_who_speaks_before_a_camera_on_its_stand_is_not_static(shown, tmp_path):
+    pictures = np.repeat(noisy(1, (96, 128)), 40, axis=0)
+    pictures[:, 30:50, 50:70] = noisy(40, (20, 20), seed=1)
+    assert after([shown.row(pictures)], tmp_path)[0].ok
+
+
+def test_a_fast_film_that_shows_each_picture_thrice_is_not_static(shown, tmp_path):
+    pictures = np.repeat(noisy(60), 5, axis=0)
+    assert watch(pictures, Fraction(120), None).still(0, 300) == 0
+    assert after([shown.row(pictures, fps=120.0)], tmp_path)[0].ok
+
+
+@pytest.mark.parametrize(
+    ("light", "flashes"),
+    [
+        ([0.5] * 50, 0),
+        ([], 0),
+        ([0.2, 0.5] * 25, 12),  # 25 pictures have 24 or 25 changes
+        (([0.2] * 5 + [0.5] * 5) * 5, 2),  # turns at 5, 10, 15, 20, 25: five in a second
+        ([0.5] * 10 + [0.9] + [0.5] * 39, 1),  # a flash of a camera
+        ([0.2, 0.29] * 25, 0),  # less than a tenth
+        ([0.85, 0.99] * 25, 0),  # too bright to be seen as a flash
+        (list(np.linspace(0, 1, 50)), 0),  # one way, however far
+    ],
+)
+def test_flashes_are_counted_as_wcag_does(light, flashes):
+    assert flashes_a_second(light, 25) == flashes
+
+
+def test_a_strobe_is_refused_and_lightning_is_not(shown, tmp_path):
+    strobe = noisy(50)
+    strobe[::2] //= 4
+    lightning = noisy(50)
+    lightning[[10, 14, 30]] //= 4
+    rows = after([shown.row(strobe, "strobe"), shown.row(lightning, "lightning")], tmp_path)
+    assert [(row.id, row.reason, row.detail) for row in rows] == [
+        ("strobe", "flashing", "12 flashes in a second"),
+        ("lightning", "", ""),
+    ]
+    assert [row.flash for row in rows] == [12.0, 3.0]
+
+
+def test_films_of_an_edit_stay_whole_and_fall_together(shown, tmp_path):
+    calm = boxed(noisy(60), top=12, bottom=12)
+    two = np.concatenate([noisy(40), 255 - noisy(40, seed=1)])
+    still = np.repeat(noisy(1), 40, axis=0)
+    rows = [
+        shown.row(calm, "a"), shown.row(255 - calm, "b", source="a"),
+        shown.row(two, "c"), shown.row(two, "d", source="c"),
+        shown.row(calm, "e"), shown.row(still, "f", source="e"),
+        shown.row(still, "g"), shown.row(calm, "h", source="g"),
+    ]  # fmt: skip
+    found = {row.id: row for row in after(rows, tmp_path)}
+    assert list(found) == list("abcdefgh")
+    assert {row.crop for row in found.values()} == {None}
+    reasons = {name: row.reason for name, row in found.items()}
+    assert reasons == {
+        "a": "", "b": "", "c": "cut inside", "d": "cut inside", "e": "", "f": "static", "g": "static",
+        "h": "source refused",
+    }  # fmt: skip
+    assert found["d"].detail == "a film of an edit, at frame 40"
+    assert found["h"].detail == "g: static"
+
+
+class Clips:
+    """Features in the place of CLIP's: brightness as an angle."""
+
+    def features(self, pictures):
+        angles = [one.mean() / 255 for one in pictures]
+        return tensor([[np.cos(one), np.sin(one)] for one in angles])
+
+
+def test_clip_finds_a_cut_that_was_missed(shown, tmp_path, monkeypatch):
+    slow = noisy(60)
+    fade = np.linspace(1, 0, 60)[:, None, None, None] ** 2
+    dissolved = (fade * 250 + (1 - fade) * slow / 8).astype(np.uint8)
+    weights = Weights({"clip": tmp_path})
+    monkeypatch.setattr(weights, "load", lambda name, stage, load: Clips())
+    monkeypatch.setattr(cut, "_loader", lambda: None)
+    assert Cut().uses(CutOptions(), weights) == ("clip",)
+    rows = after([shown.row(slow, "slow"), shown.row(dissolved, "dissolved")], tmp_path, weights=weights)
+    assert [row.reason for row in rows] == ["", "cut inside"]
+    assert "agree by 0." in rows[1].detail
+    assert after([shown.row(dissolved)], tmp_path / "without")[0].ok
+
+
+def test_without_pysceneDetect_the_stage_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(cut, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="pip install scenedetect"):
+        Cut().uses(CutOptions(), Weights({}))
+    assert Cut().uses(CutOptions(split=False), Weights({})) == ()
+
+
+def test_results_are_the_same_in_one_thread_of_opencv_or_four(tmp_path):
+    found, before = [], cv2.getNumThreads()
+    context = Context(CutOptions(), Weights({}), tmp_path)
+    try:
+        for threads in (1, 4):
+            cv2.setNumThreads(threads)
+            found.append(Cut().look(film(footage.carphone()), context))
+    finally:
+        cv2.setNumThreads(before)
+    assert found[0] == found[1]

@@ -1,0 +1,304 @@
+"""Stage score: motion and sharpness in closed form, copies of real films, the ends of a set's range."""
+
+import time
+from dataclasses import replace
+from itertools import combinations
+
+import av
+import cv2
+import numpy as np
+import pytest
+import refvid_footage as footage
+
+from refvid.data.hashing import copies, distance, hash_of
+from refvid.data.index import FILM, PICTURE, Clip
+from refvid.data.measures import light_of, sharpness_of
+from refvid.data.pictures import spread
+from refvid.data.stage import Context
+from refvid.data.stages import score
+from refvid.data.stages.score import Score, ScoreOptions
+from refvid.data.weights import Weights
+
+
+def frames_of(path) -> np.ndarray:
+    with av.open(str(path)) as file:
+        return np.stack([one.to_ndarray(format="rgb24") for one in file.decode(video=0)])
+
+
+def hash_of_film(pictures) -> str:
+    return hash_of([pictures[one] for one in spread(len(pictures), 3)])
+
+
+def looked_at(pictures: np.ndarray, folder, monkeypatch, fps: float = 24.0, **known) -> dict:
+    """Result for a film of an array."""
+    monkeypatch.setattr(score, "pictures_of", lambda clip, wanted: (pictures[one] for one in wanted))
+    height, width = pictures.shape[1:3]
+    count = {"stop": len(pictures), "frames": len(pictures)}
+    clip = Clip("a", "/a.mp4", kind=FILM, fps=fps, width=width, height=height, **count)
+    return Score().look(replace(clip, **known), Context(ScoreOptions(), Weights({}), folder))
+
+
+def rows_of(count: int, kind: str = FILM, **known) -> list[Clip]:
+    """Rows of different pictures; motion, sharpness and size rise along them."""
+    draw = np.random.default_rng(0)
+    digits = [draw.bytes(24).hex() for _ in range(count)]
+    return [
+        replace(
+            Clip(f"{kind}{one}", f"/{kind}{one:05d}.mp4", kind=kind, width=640, height=360, fps=25.0, frames=50),
+            hash=digits[one], sharpness=float(one), motion=None if kind == PICTURE else float(count - one), **known,
+        )
+        for one in range(count)
+    ]  # fmt: skip
+
+
+def concluded(rows: list[Clip], folder, options=None) -> list[Clip]:
+    """The rows after the stage, as if their scores were its results."""
+    names = ("motion", "sharpness", "hash", "aesthetic", "text_area")
+    found = {row.id: {name: getattr(row, name) for name in names} for row in rows if row.hash}
+    return Score().conclude(rows, found, Context(options or ScoreOptions(), Weights({}), folder))
+
+
+def moved(step: int, frames: int, scale: int = 1) -> np.ndarray:
+    """A photograph that is shifted to the right by `step` pixels a picture, enlarged."""
+    photo = frames_of(footage.bikes())[200]
+    window = [photo[:144, 380 - step * one :][:, :256] for one in range(frames)]
+    return np.stack([one.repeat(scale, 0).repeat(scale, 1) for one in window])
+
+
+@pytest.mark.parametrize(("step", "fps", "scale"), [(1, 24.0, 1), (1, 8.0, 1), (1, 24.0, 2), (2, 12.0, 1)])
+def test_motion_is_in_pixels_of_256_a_second(tmp_path, monkeypatch, step, fps, scale):
+    found = looked_at(moved(step, 49, scale), tmp_path, monkeypatch, fps)
+    assert found["motion"] == pytest.approx(step * fps, rel=0.12)
+
+
+def test_a_film_of_few_pictures_a_second_is_read_picture_by_picture(tmp_path, monkeypatch):
+    found = looked_at(moved(3, 12), tmp_path, monkeypatch, 2.0)
+    assert found["motion"] == pytest.approx(6, rel=0.12)
+
+
+def test_what_does_not_move_has_no_motion_and_a_still_has_none_to_tell(tmp_path, monkeypatch):
+    assert looked_at(moved(0, 30), tmp_path, monkeypatch)["motion"] == 0
+    still = looked_at(moved(0, 1), tmp_path, monkeypatch, kind=PICTURE, fps=0.0)
+    assert still["motion"] is None
+    assert still["hash"] == still["hash"][:16] * 3
+    assert still["sharpness"] > 0
+
+
+def test_sharpness_is_the_variance_of_the_laplacian():
+    point = np.zeros((9, 9, 3), np.uint8)
+    point[4, 4] = 100
+    values = np.zeros(81)
+    values[:5] = -400, 100, 100, 100, 100  # a Laplacian of a point, wherever its neighbours lie
+    assert sharpness_of(point) == pytest.approx(values.var())
+    assert sharpness_of(np.full((9, 9, 3), 77, np.uint8)) == 0
+
+
+def test_sharpness_of_a_film_is_that_of_its_middle_picture_in_order(tmp_path, monkeypatch):
+    pictures = moved(1, 49)
+    expected = np.median([sharpness_of(one) for one in pictures[::6][:8]])
+    assert looked_at(pictures, tmp_path, monkeypatch)["sharpness"] == pytest.approx(expected, rel=1e-5)
+    blurred = np.stack([cv2.blur(one, (5, 5)) for one in pictures])
+    assert looked_at(blurred, tmp_path, monkeypatch)["sharpness"] < expected / 4
+
+
+def test_light_is_relative_luminance():
+    for colour, light in (((255,) * 3, 1), ((0,) * 3, 0), ((255, 0, 0), 0.2126), ((128,) * 3, 0.21586)):
+        assert light_of(np.full((2, 2, 3), colour, np.uint8)) == pytest.approx(light, abs=1e-5)
+
+
+def test_the_two_carphone_files_are_one_film_and_no_other_shots_are(tmp_path):
+    bikes, rabbit = frames_of(footage.bikes()), frames_of(footage.bigbuckbunny())
+    cuts = [0, 30, 76, 137, 187, 242, 250]
+    shots = [bikes[start:stop] for start, stop in zip(cuts, cuts[1:], strict=False)]
+    shots += [rabbit[start : start + 44] for start in (0, 44, 88)]
+    pristine, distorted = (frames_of(footage.carphone(one)) for one in ("pristine", "distorted"))
+    hashes = [hash_of_film(one) for one in (pristine, distorted, pristine[:60], pristine[60:], *shots)]
+    near = {pair for pair in combinations(range(len(hashes)), 2) if distance(*(hashes[one] for one in pair)) <= 6}
+    assert near == {(0, 1)}
+    assert distance(hashes[0], hashes[1]) <= 4
+    assert min(distance(hashes[one], hashes[two]) for one, two in combinations(range(2, 13), 2)) >= 12
+
+
+def test_a_hash_outlives_size_light_and_compression(tmp_path):
+    shot = footage.shot(20)
+    small = np.stack([cv2.resize(one, (80, 48), interpolation=cv2.INTER_AREA) for one in shot])
+    path = footage.write(tmp_path / "a.mp4", (shot * 0.7 + 20).astype(np.uint8), options={"crf": "38"})
+    for copy in (small, frames_of(path)):
+        assert distance(hash_of_film(shot), hash_of_film(copy)) <= 4
+    mirrored = shot[:, :, ::-1]
+    assert distance(hash_of_film(shot), hash_of_film(mirrored)) > 12
+
+
+def test_a_hash_of_fewer_pictures_repeats_the_last():
+    one, two = footage.shot(28)[[0, 27]]
+    assert hash_of([one, two]) == hash_of([one, two, two]) != hash_of([one])
+
+
+def test_distance_is_the_most_of_three_pictures():
+    assert distance("0" * 48, "0" * 48) == 0
+    assert distance("0" * 48, "0" * 16 + "0" * 15 + "7" + "f" * 15 + "0") == 60
+
+
+def near_hashes(count: int, draw: np.random.Generator) -> list[str]:
+    """Hashes of which about half are copies of others, by few bits of each picture."""
+    words = draw.integers(0, 2**63, (count, 3), dtype=np.uint64)
+    for one in range(1, count, 2):
+        words[one] = words[draw.integers(0, one)]
+        for picture in range(3):
+            for bit in draw.choice(64, draw.integers(0, 9), replace=False):
+                words[one, picture] ^= np.uint64(1 << int(bit))
+    return ["".join(f"{int(word):016x}" for word in row) for row in words]
+
+
+def test_copies_are_those_of_a_search_pair_by_pair():
+    hashes = near_hashes(1300, np.random.default_rng(2))  # more than two blocks
+    films = [str(one % 400) for one in range(1300)]
+    numbers = [[int(text[at : at + 16], 16) for at in (0, 16, 32)] for text in hashes]
+    kept, expected = [], {}
+    for one, mine in enumerate(numbers):
+        bits = [
+            (max((a ^ b).bit_count() for a, b in zip(mine, numbers[other], strict=True)), other)
+            for other in kept
+            if films[other] != films[one]
+        ]
+        nearest = min(bits, default=(64, -1))
+        if nearest[0] <= 6:
+            expected[one] = nearest[1]
+        else:
+            kept.append(one)
+    assert copies(hashes, films) == expected
+    assert 300 < len(expected) < 650
+
+
+def test_a_chain_of_small_changes_ends_and_parts_of_one_film_are_no_copies():
+    chain = [f"{(1 << 4 * one) - 1:016x}" * 3 for one in range(4)]  # 4 bits further each
+    assert copies(chain, list("abcd")) == {1: 0, 3: 2}
+    assert copies(chain, ["a"] * 4) == {}
+    assert copies([], []) == {}
+
+
+def test_ten_thousand_rows_are_searched_in_seconds():
+    begin = time.process_time()
+    assert len(copies(near_hashes(10_000, np.random.default_rng(0)), [str(one) for one in range(10_000)])) > 2500
+    assert copies(["0" * 48] * 10_000, [str(one) for one in range(10_000)]) == dict.fromkeys(range(1, 10_000), 0)
+    assert time.process_time() - begin < 12
+
+
+def test_of_copies_the_best_is_kept_and_named(tmp_path):
+    row = rows_of(1)[0]
+    orders = [
+        [{"width": 1280}, {"frames": 99, "caption": "a"}],
+        [{"frames": 51}, {"caption": "a"}],
+        [{"caption": "a"}, {"sharpness": 9.0}],
+        [{"sharpness": 9.0}, {}],
+        [{"path": "/a"}, {"path": "/b"}],
+    ]
+    for better, worse in orders:
+        kept = replace(row, id="kept", path=better.pop("path", "/z"), **better)
+        other = replace(row, id="other", path=worse.pop("path", "/y"), **worse)
+        for rows in ([kept, other], [other, kept]):
+            found = {one.id: one for one in concluded(rows, tmp_path)}
+            assert found["kept"].ok
+            assert (found["other"].reason, found["other"].detail) == ("same picture as another", "kept")
+
+
+def test_only_what_could_be_mistaken_is_held_against_one_another(tmp_path):
+    row = rows_of(1)[0]
+    film, part = replace(row, id="film"), replace(row, id="part", start=50, stop=100)
+    still = replace(row, id="still", path="/still.png", kind=PICTURE)
+    source = replace(row, id="source", path="/source.mp4")
+    edits = [replace(row, id=f"edit{one}", path=f"/edit{one}.mp4", source="source") for one in range(2)]
+    refused = replace(row, id="refused", path="/refused.mp4", width=4000).refused("static")
+    unseen = replace(row, id="unseen", path="/unseen.mp4", hash="")
+    rows = [film, part, still, source, *edits, refused, unseen]
+    assert concluded(rows, tmp_path) == rows
+
+
+def test_percentiles_are_of_the_set_and_films_and_stills_apart(tmp_path):
+    films, stills = rows_of(200), rows_of(300, PICTURE)
+    stills = [replace(one, hash=f"{index:048x}"[::-1]) for index, one in enumerate(stills)]
+    films[50] = films[50].refused("static")
+    films += [replace(rows_of(1)[0], id="more", path="/more.mp4", hash="ab" * 24, sharpness=50.5, motion=100.5)]
+    rows = concluded(films + stills, tmp_path, ScoreOptions(least_clips=200))
+    reasons = {reason: {row.id for row in rows if row.reason == reason} for reason in {row.reason for row in rows}}
+    last, first = {f"{FILM}{one}" for one in range(196, 200)}, {f"{FILM}{one}" for one in range(4)}
+    assert reasons["too little motion"] == last
+    assert reasons["too much motion"] == first  # those that are blurred too say the first that speaks
+    assert reasons["static"] == {f"{FILM}50"}
+    assert set(reasons) == {"", "static", "too little motion", "too much motion", "same picture as another", "blurred"}
+    assert all(row.startswith(PICTURE) for row in reasons["blurred"])
+
+
+def test_fewer_than_two_hundred_lose_nothing(tmp_path):
+    rows = rows_of(199)
+    assert concluded(rows, tmp_path) == rows
+    assert len([one for one in concluded(rows_of(200), tmp_path) if not one.ok]) == 8
+    assert len([one for one in concluded(rows, tmp_path, ScoreOptions(least_clips=50)) if not one.ok]) == 8
+
+
+def test_text_and_what_is_least_pleasing_are_refused_where_scorers_say_so(tmp_path):
+    rows = [replace(one, text_area=0.02, aesthetic=float(index)) for index, one in enumerate(rows_of(20))]
+    rows[3] = replace(rows[3], text_area=0.021)
+    found = concluded(rows, tmp_path)
+    assert [row.id for row in found if not row.ok] == [f"{FILM}3"]
+    assert (found[3].reason, found[3].detail) == ("text in the picture", "covers 2.1% of the middle picture")
+    options = ScoreOptions(0, 100, 0, least_aesthetic=10, most_text=1.0, least_clips=1)
+    found = concluded(rows, tmp_path, options)
+    assert [(row.id, row.reason) for row in found if not row.ok] == [
+        (f"{FILM}{one}", "low aesthetic score") for one in range(2)
+    ]
+
+
+def test_an_edit_falls_with_its_source(tmp_path):
+    rows = [*rows_of(20), replace(rows_of(1)[0], id="edit", path="/edit.mp4", source=f"{FILM}19", motion=10.0)]
+    found = concluded(rows, tmp_path, ScoreOptions(least_motion=3, most_motion=100, least_sharpness=0, least_clips=20))
+    reasons = {row.id: row.reason for row in found if not row.ok}
+    assert reasons == {f"{FILM}19": "too little motion", "edit": "source refused"}
+
+
+def test_scorers_that_were_given_are_asked(tmp_path, monkeypatch):
+    asked = {}
+
+    def load(name, stage, _):
+        return lambda pictures: asked.setdefault(name, pictures) and [0.25] * len(pictures)
+
+    weights = Weights({"aesthetic": tmp_path, "text_detector": tmp_path})
+    monkeypatch.setattr(weights, "load", load)
+    monkeypatch.setattr(score, "_loader", lambda name: None)
+    monkeypatch.setattr(score, "pictures_of", lambda clip, wanted: (footage.shot(28)[one] for one in wanted))
+    assert Score().uses(ScoreOptions(), weights) == ("aesthetic", "text_detector")
+    clip = Clip("a", "/a.mp4", kind=FILM, fps=25.0, frames=28, stop=28, width=160, height=96)
+    found = Score().look(clip, Context(ScoreOptions(), weights, tmp_path))
+    assert (found["aesthetic"], found["text_area"]) == (0.25, 0.25)
+    assert np.array_equal(asked["aesthetic"], footage.shot(28)[[4, 14, 23]])
+    assert np.array_equal(asked["text_detector"], footage.shot(28)[[14]])
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"least_motion": -1.0}, "least_motion is -1; needed a percentile"),
+        ({"least_motion": 60.0, "most_motion": 50.0}, "needed the first below the second"),
+        ({"most_text": 2.0}, "most_text is 2; needed a share"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(given, told):
+    with pytest.raises(ValueError, match=told):
+        ScoreOptions(**given)
+
+
+def test_a_percentile_of_a_scorer_that_was_not_given_is_refused():
+    with pytest.raises(ValueError, match="score: needs aesthetic = a folder of the CLIP"):
+        Score().uses(ScoreOptions(least_aesthetic=2.0), Weights({}))
+    assert Score().uses(ScoreOptions(), Weights({})) == ()
+
+
+def test_results_are_the_same_in_one_thread_of_opencv_or_four(tmp_path, monkeypatch):
+    pictures, found, before = frames_of(footage.carphone()), [], cv2.getNumThreads()
+    try:
+        for threads in (1, 4):
+            cv2.setNumThreads(threads)
+            found.append(looked_at(pictures, tmp_path, monkeypatch))
+    finally:
+        cv2.setNumThreads(before)
+    assert found[0] == found[1]
