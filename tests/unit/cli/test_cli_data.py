@@ -1,0 +1,159 @@
+"""`refvid data`: from a folder of real films to shards, what it says on the way, and what it refuses."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import refvid_footage as footage
+from refvid_patience import PROCESS
+
+from refvid import cli
+from refvid.cli import data as cli_data
+from refvid.data.index import read_index
+from refvid.data.prepare import METHODS
+from refvid.data.prepared import Prepared
+from refvid.data.readers import LAYOUTS
+from refvid.data.stages import STAGES
+from refvid.demo import models
+
+ROOT = Path(__file__).parents[3]
+SMALL = ["--set", "encode.pixels=4096", "--set", "encode.frames=[5, 9]", "--set", "encode.windows=1"]
+
+
+@pytest.fixture
+def clips(tmp_path):
+    """The two films of one drive, and a still, two of them with captions."""
+    folder = tmp_path / "my clips"
+    folder.mkdir()
+    for version in ("pristine", "distorted"):
+        shutil.copy(footage.carphone(version), folder / f"{version}.mp4")
+    (folder / "pristine.txt").write_text("a man talks in a car", "utf-8")
+    (folder / "lost.mp4").write_bytes(b"no film")
+    (folder / "lost.txt").write_text("gone", "utf-8")
+    return folder
+
+
+@pytest.fixture
+def local(tmp_path):
+    """A file that says where the demo's weights lie."""
+    path = tmp_path / "models.toml"
+    path.write_text(f'vae = "{models.VAE}"\ntext_encoder = "{models.TEXT_ENCODER}"\n')
+    return str(path)
+
+
+def refvid(*words: object) -> None:
+    cli.main([str(word) for word in words])
+
+
+def refused(capsys, *words: object) -> str:
+    """The line in which a command ends."""
+    with pytest.raises(SystemExit) as stopped:
+        refvid(*words)
+    assert stopped.value.code == 2
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_folder_of_films_becomes_clips_to_learn_from(clips, local, tmp_path, capsys):
+    data = tmp_path / "prepared"
+    refvid("data", "scan", clips, "--out", data)
+    assert "scan: 3 looked at, 0 known. 3 rows, 2 to be used; not used: 1 " in capsys.readouterr().out
+    refvid("data", "prepare", "saber", "--data", data, "--models", local, *SMALL)
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in said] == ["cut", "score", "caption", "encode"]
+    assert "1 same picture as another" in said[-1]
+    (clip,) = Prepared(str(data)).clips
+    assert (Path(clip.path).name, clip.caption, clip.bucket[2]) == ("pristine.mp4", "a man talks in a car", 9)
+    refvid("data", "prepare", "saber", "--data", data)  # weights and options are remembered
+    assert all(": 0 looked at" in line for line in capsys.readouterr().out.splitlines())
+    refvid("data", "check", "--data", data, "--reasons", "--sheet", tmp_path / "sheet.html")
+    said = capsys.readouterr().out
+    assert "saber      clips with captions                      1" in said and str(clips) in said
+    assert "<html" in (tmp_path / "sheet.html").read_text("utf-8").lower()
+    refvid("data", "pack", "--data", data, "--to", tmp_path / "moved")
+    assert "the index and 1 shards are at" in capsys.readouterr().out
+    shutil.rmtree(data)
+    moved = Prepared(str(tmp_path / "moved"))
+    assert moved.latent(moved.clips[0], 0).shape[1] == 3
+
+
+def test_another_tools_file_is_read_in_place_and_says_what_it_does_not_use(clips, tmp_path, capsys):
+    (tmp_path / "set.toml").write_text(
+        f'[general]\nbatch_size = 2\ncaption_extension = ".txt"\n[[datasets]]\nvideo_directory = "{clips}"\n'
+        "target_frames = [9, 21]\n"
+    )
+    data = tmp_path / "prepared"
+    refvid("data", "import", "musubi", tmp_path / "set.toml", "--out", data)
+    assert "not used: " in capsys.readouterr().out
+    assert json.loads((data / "data.json").read_text())["settings"]["encode"]["frames"] == [9, 21]
+    other = tmp_path / "scanned"
+    refvid("data", "scan", clips, "--out", other)
+    assert (data / "index.jsonl").read_bytes() == (other / "index.jsonl").read_bytes()
+
+
+def test_options_come_from_a_file_and_one_by_one_on_top(clips, tmp_path, capsys):
+    data = tmp_path / "prepared"
+    refvid("data", "scan", clips, "--out", data)
+    (tmp_path / "steps.toml").write_text("[cut]\nlongest = 3.0\nthreshold = 4.0\n")
+    refvid("data", "cut", "--data", data, "--config", tmp_path / "steps.toml", "--set", "cut.threshold=5")
+    told = json.loads((data / "data.json").read_text())["stages"]["cut"]["options"]
+    assert (told["longest"], told["threshold"]) == (3.0, 5.0)
+    assert len([row for row in read_index(data) if row.ok]) == 4  # two films of 4 s, in halves
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["cut", "--set", "cut.treshold=3"], "refvid: cut: treshold is not known; did you mean threshold?"),
+        (["cut", "--set", "cutt.threshold=3"], "refvid: --set: cutt is not known; did you mean cut?"),
+        (["cut", "--set", "threshold"], "refvid: --set threshold: needed TABLE.KEY=VALUE"),
+        (["cut", "--config", "no.toml"], "refvid: --config: there is no file no.toml"),
+        (["encode"], "refvid: encode: needs vae = Wan's VAE, one file; name it in the file of --models"),
+        (["subjects"], "refvid: subjects: "),
+        (["prepare", "saber"], "refvid: encode: needs vae = Wan's VAE, one file"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line_before_any_work(clips, tmp_path, capsys, words, says):
+    data = tmp_path / "prepared"
+    refvid("data", "scan", clips, "--out", data)
+    before = (data / "data.json").read_bytes()
+    assert refused(capsys, "data", words[0], *words[1:2], "--data", data, *words[2:]).startswith(says)
+    assert (data / "data.json").read_bytes() == before
+
+
+def test_names_of_weights_and_their_places_are_checked(clips, tmp_path, capsys):
+    data = tmp_path / "prepared"
+    refvid("data", "scan", clips, "--out", data)
+    path = tmp_path / "models.toml"
+    for text, says in (
+        ('vea = "a"', "--models: models.toml: vea is not known; did you mean vae?"),
+        ("vae = 3", "--models: models.toml: vae is 3; needed a path"),
+        ('vae = "gone.safetensors"\ntext_encoder = "b"', "gone.safetensors; give Wan's VAE"),
+    ):
+        path.write_text(text)
+        assert says in refused(capsys, "data", "encode", "--data", data, "--models", path)
+    assert "holds no prepared clips" in refused(capsys, "data", "check", "--data", tmp_path / "none")
+
+
+def test_the_command_line_knows_every_stage_method_and_layout():
+    assert ["scan", *cli_data.STAGES] == [stage.name for stage in STAGES]
+    assert cli_data.METHODS == tuple(METHODS) and cli_data.LAYOUTS == tuple(LAYOUTS)
+    for needs in METHODS.values():
+        assert {*needs.stages, *needs.wishes, *needs.settings} <= {stage.name for stage in STAGES}
+
+
+def test_two_processes_of_torchrun_give_the_index_of_one(clips, tmp_path):
+    found = {}
+    for name, launch in {
+        "1": [],
+        "2": ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"],
+    }.items():
+        data = tmp_path / name
+        command = [sys.executable, *launch, "-m", "refvid", "data", "scan", clips, "--out", data]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PROCESS, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("scan: 3 looked at") == 1  # told by one
+        found[name] = (data / "index.jsonl").read_bytes()
+    assert found["1"] == found["2"]
