@@ -156,18 +156,15 @@ def _picture_stream(container: Any, path: Path, what: str) -> Any:
     return films[0]
 
 
-def frames_of(container: Any, stream: Any, from_key: bool = False) -> Iterator[Any]:
+def frames_of(container: Any, stream: Any) -> Iterator[Any]:
     """Decoded frames of a moving picture in the order they are shown, from where the container stands.
-    from_key: from the first packet on that needs none before it. FFmpegError for packets that are damaged."""
+    FFmpegError for packets that are damaged."""
     decoder: Any = stream.codec_context
     alpha = WITH_ALPHA.get(stream.codec_context.name)
     if alpha and stream.metadata.get("alpha_mode") == "1":
         decoder = av.CodecContext.create(alpha, "r")
         decoder.extradata = stream.codec_context.extradata
     for packet in container.demux(stream):
-        if from_key and (packet.is_corrupt or not packet.is_keyframe):
-            continue
-        from_key = False
         if packet.is_corrupt:
             raise InvalidDataError(0, "a packet of it is cut short")
         yield from decoder.decode(packet if packet.size else None)

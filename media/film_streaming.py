@@ -197,12 +197,12 @@ def _numbered(
 def _sought(container: Any, stream: Any, clock: Clock, first: int, back: int) -> Iterator[Any] | None:
     """Frames from a keyframe on; None where that comes too late, or where its number is not known. Frames
     before it may lean on what was not decoded."""
+    frames = frames_of(container, stream)
     try:
         container.seek(int((clock.time(first) - back) / stream.time_base), stream=stream)
+        key = next((one for one in frames if one.key_frame), None)
     except FFmpegError:
         return None
-    frames = frames_of(container, stream, from_key=True)
-    key = next((one for one in frames if one.key_frame), None)
     number = None if key is None else clock.number(time_of(key, stream))
     return chain([key], frames) if number is not None and number <= first else None
 
