@@ -34,9 +34,13 @@ def test_long_runs_come_back_too(height, width, data):
     [
         (np.zeros((3, 4), bool), "<"),
         (np.ones((3, 4), bool), "0<"),
-        (np.eye(3, dtype=bool), "01300"),
-        (disc(12, 10), "DISC12"),
-        (disc(200, 120) ^ disc(50, 120).repeat(4, axis=0), "RING"),
+        (np.eye(3, dtype=bool), "013000"),
+        (disc(12, 10), "l0562O00000001N9"),
+        (
+            disc(60, 40) ^ np.roll(disc(60, 40), 7, axis=1),
+            "?o0n0YO_O0c0MA0b0LB0`00@0>4^O0?3]O0a0g0OZO@0?OE09OK04ON01O30LO60I090F0:0FO<0DO>0B0>0BO`00@0`00h:0XE0@"
+            "0`00@1>0B0>0B1<0D1:0F0:0G070J140M1O021L051G0;1A01",
+        ),
     ],
 )
 def test_masks_are_written_as_coco_writes_them(mask, text):
