@@ -1,6 +1,7 @@
 """Masks as run lengths in COCO's compressed form, which pycocotools reads, and the good masks of a clip."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -16,7 +17,7 @@ def pack_mask(mask: np.ndarray) -> str:
     flat = mask.ravel(order="F")
     edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     ends = [0, *edges.tolist(), flat.size] if flat.size else [0]
-    runs = [after - before for before, after in zip(ends, ends[1:], strict=False)]
+    runs = [after - before for before, after in pairwise(ends)]
     if flat.size and flat[0]:
         runs.insert(0, 0)
     return "".join(_text(run - (runs[k - 2] if k > 2 else 0)) for k, run in enumerate(runs))
@@ -34,11 +35,22 @@ def unpack_mask(text: str, size: Sequence[int]) -> np.ndarray:
 
 
 def good_masks(clip: Clip) -> dict[int, np.ndarray]:
-    """Masks (h, w) bool of a clip's subject that may be cut out by, by the clip's picture. None of a clip that
-    `subjects` did not look at. They are smaller than the pictures, of the same aspect."""
+    """Masks (h, w) bool of a clip's subject that it may be cut out by, by the clip's picture. None of a clip
+    whose subject was not looked for. They are smaller than the pictures, of the same aspect."""
+    told = clip.subject or {}
+    return {frame: unpack_mask(text, told["size"]) for frame, text in _good(clip)}
+
+
+def has_good_mask(clip: Clip) -> bool:
+    """True where a clip's subject may be cut out of one of its pictures."""
+    return bool(_good(clip))
+
+
+def _good(clip: Clip) -> list[tuple[int, str]]:
+    """Pictures of a clip with good masks, and these, packed."""
     told = clip.subject or {"frames": (), "masks": (), "quality": ()}
     rows = zip(told["frames"], told["masks"], told["quality"], strict=True)
-    return {frame: unpack_mask(text, told["size"]) for frame, text, quality in rows if quality == GOOD}
+    return [(frame, text) for frame, text, quality in rows if quality == GOOD]
 
 
 def _text(number: int) -> str:

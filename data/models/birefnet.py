@@ -14,7 +14,6 @@ from torch.nn import functional as F
 from ...core.checkpoint import require_values
 from .swin import SCALES, Swin, SwinSizes, swin_sizes
 
-MULTIPLE = 32  # of a picture's side
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as it was trained
 KERNELS = (1, 3, 7)  # of deformable convolutions side by side
 # Heads that only its training reads.
@@ -182,7 +181,10 @@ class _Pyramid(nn.Module):
         self.aspp1 = _Branch(width, branch, 1)
         self.aspp_deforms = nn.ModuleList(_Branch(width, branch, kernel) for kernel in KERNELS)
         self.global_avg_pool = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1), nn.Conv2d(width, branch, 1, bias=False), nn.BatchNorm2d(branch), nn.ReLU()
+            nn.AdaptiveAvgPool2d(1),
+            nn.Conv2d(width, branch, 1, bias=False),
+            nn.BatchNorm2d(branch),
+            nn.ReLU(),
         )
         self.conv1 = nn.Conv2d((2 + len(KERNELS)) * branch, width, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)

@@ -6,8 +6,9 @@ from .encode import Encode
 from .identities import Identities
 from .scan import Scan
 from .score import Score
+from .subjects import Subjects
 
-STAGES: tuple[Stage, ...] = (Scan(), Cut(), Score(), Identities(), Encode())
+STAGES: tuple[Stage, ...] = (Scan(), Cut(), Score(), Subjects(), Identities(), Encode())
 
 
 def stage_named(name: str) -> Stage:

@@ -1,0 +1,193 @@
+"""Stage `subjects`: masks of whom a clip shows, in a few of its pictures, and which of them are good."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..given_masks import given_masks, mask_state
+from ..index import Clip
+from ..pictures import pictures_of, spread
+from ..run_lengths import GOOD, pack_mask
+from ..stage import Context, PlainStage
+from ..weights import KNOWN, Weights
+from .encode import POOL
+
+GIVEN, BIREFNET, DINO, SAM = "given", "birefnet", "grounding_dino", "sam2"
+MULTIPLE = 32  # of BiRefNet's sides
+HALF = 0.5  # from here on a pixel is the subject's
+LONGEST = 256  # pixels of a mask's longer side [choice: mask-size]
+# What speaks against a mask: these are all.
+NOTHING, NO_WORDS = "no subject", "no words for it"
+SMALL, LARGE, PIECES, CUT = "too small", "too large", "in pieces", "cut off at two sides"
+Finder = Callable[[np.ndarray], np.ndarray | None]  # a picture (H, W, 3) uint8 -> its mask (h, w) in [0, 1]
+
+
+@dataclass(frozen=True)
+class SubjectsOptions:
+    """Options of `subjects`.
+
+    subject  what GroundingDINO looks for in every clip, as "person. animal."; "": in each its short caption
+    box      how sure it has to be of a box: 0.25, as OpenS2V's pipeline
+    side     pixels of the square that BiRefNet sees: 1024, and 2048 for its weights of high resolution
+    least    smallest share of a picture that a good mask covers: 3 % of VideoMaker's references
+    most     the largest: 60 %
+    piece    share of a good mask that is one piece: 90 %
+    """
+
+    subject: str = ""
+    box: float = 0.25
+    side: int = 1024
+    least: float = 0.03
+    most: float = 0.6
+    piece: float = 0.9
+
+
+class Subjects(PlainStage):
+    """Masks of subjects in the pictures that references are drawn from. They are those that came with the
+    clip, else BiRefNet's, else GroundingDINO's and SAM 2's; these two also where a subject is named."""
+
+    name, version, defaults = "subjects", 1, SubjectsOptions()
+    concluding = ("least", "most", "piece")
+
+    def uses(self, options: SubjectsOptions, weights: Weights) -> Sequence[str]:
+        """Weights that find subjects; none where none were given, since masks may come with clips.
+        ValueError for options that are wrong, and for one of two weights that need each other."""
+        require_options(options)
+        named = bool(options.subject) or (
+            not weights.has(BIREFNET) and (weights.has(DINO) or weights.has(SAM))
+        )
+        names = (DINO, SAM) if named else (BIREFNET,) if weights.has(BIREFNET) else ()
+        for name in names:
+            weights.path(name, self.name)
+        return names
+
+    def depends(self, clip: Clip, options: SubjectsOptions) -> Any:
+        """All of the clip's pictures, its masks, and the words that name its subject."""
+        part = [clip.contents or clip.path, clip.start, clip.stop, clip.crop]
+        return [*part, mask_state(clip) if clip.mask else options.subject or clip.short_caption]
+
+    def look(self, clip: Clip, context: Context) -> dict[str, Any]:
+        """Masks of a few pictures, packed, and figures of each. `Refused` for given masks that cannot be
+        used; ValueError where there is nothing to find masks by."""
+        width, height = clip.size
+        scale = min(1.0, LONGEST / max(width, height))
+        size = (max(1, round(height * scale)), max(1, round(width * scale)))
+        frames = spread(clip.frames, POOL)
+        by, found = self._masks(clip, frames, context)
+        masks = [None if one is None else _small(one, size) for one in found]
+        return {
+            "by": by,
+            "frames": frames,
+            "size": list(size),
+            "masks": ["" if one is None else pack_mask(one) for one in masks],
+            "figures": [None if one is None else figures_of(one) for one in masks],
+            "without": NO_WORDS if by == SAM and not _words(clip, context.options) else NOTHING,
+        }
+
+    def conclude(
+        self, clips: list[Clip], found: Mapping[str, dict[str, Any]], context: Context
+    ) -> list[Clip]:
+        """Rows with their masks, and what speaks against each. No row is refused for having no good one:
+        Saber needs none."""
+        return [
+            replace(clip, subject=_judged(found[clip.id], context.options)) if clip.id in found else clip
+            for clip in clips
+        ]
+
+    def _masks(
+        self, clip: Clip, frames: Sequence[int], context: Context
+    ) -> tuple[str, Iterable[np.ndarray | None]]:
+        """Where masks come from, and masks (h, w) in [0, 1] of any size, one after another."""
+        if clip.mask:
+            return GIVEN, given_masks(clip, frames)
+        if SAM in context.digests:
+            find: Finder = _by_words(_words(clip, context.options), context)
+        elif BIREFNET in context.digests:
+            find = _by_birefnet(context)
+        else:
+            raise ValueError(
+                f"{self.name}: {clip.id} has no mask of its own; needs {BIREFNET} = {KNOWN[BIREFNET]}; or {DINO} = "
+                f"{KNOWN[DINO]}, and {SAM} = {KNOWN[SAM]}; name them in the file of --models"
+            )
+        return (SAM if SAM in context.digests else BIREFNET), map(find, pictures_of(clip, frames))
+
+
+def require_options(options: SubjectsOptions) -> None:
+    """ValueError for options that no mask could be found or judged by."""
+    for name in ("box", "least", "most", "piece"):
+        if not 0 <= getattr(options, name) <= 1:
+            raise ValueError(f"subjects: {name} is {getattr(options, name)}; needed 0 to 1")
+    if options.least > options.most:
+        raise ValueError(f"subjects: least is {options.least}, most {options.most}; needed most above least")
+    if options.side < MULTIPLE or options.side % MULTIPLE:
+        raise ValueError(f"subjects: side is {options.side}; needed a multiple of {MULTIPLE}")
+
+
+def figures_of(mask: np.ndarray) -> list[Any] | None:
+    """Figures of a mask (h, w) bool: the share of the picture that it covers, the share of it that its
+    largest piece is, and whether that piece touches two opposite sides. None of an empty one."""
+    import cv2
+
+    area = int(mask.sum())
+    if not area:
+        return None
+    _, _, pieces, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    left, top, width, height, largest = max(pieces[1:].tolist(), key=lambda one: one[cv2.CC_STAT_AREA])
+    across = left == 0 and width == mask.shape[1]
+    down = top == 0 and height == mask.shape[0]
+    return [float(f"{area / mask.size:.6g}"), float(f"{largest / area:.6g}"), across or down]
+
+
+def quality_of(figures: Sequence[Any], options: SubjectsOptions) -> str:
+    """What speaks against a mask of these figures; "" of a good one (training of VideoMaker)."""
+    area, piece, cut = figures
+    if area < options.least:
+        return SMALL
+    if area > options.most:
+        return LARGE
+    if piece < options.piece:
+        return PIECES
+    return CUT if cut else GOOD
+
+
+def _judged(found: Mapping[str, Any], options: SubjectsOptions) -> dict[str, Any]:
+    quality = [found["without"] if one is None else quality_of(one, options) for one in found["figures"]]
+    return {**{name: found[name] for name in ("by", "frames", "size", "masks")}, "quality": quality}
+
+
+def _words(clip: Clip, options: SubjectsOptions) -> str:
+    return options.subject or clip.short_caption
+
+
+def _by_birefnet(context: Context) -> Finder:
+    from ..models.birefnet import MaskModel
+
+    side = context.options.side
+    return context.weights.load(BIREFNET, Subjects.name, lambda path: MaskModel(path, side, context.device))
+
+
+def _by_words(words: str, context: Context) -> Finder:
+    """Finder of what words name, picture by picture; of nothing without words."""
+    from ..models.grounded_sam import BoxFinder, BoxMasker
+
+    if not words:
+        return lambda _: None
+    boxes = context.weights.load(DINO, Subjects.name, lambda path: BoxFinder(path, context.device))
+    masks = context.weights.load(SAM, Subjects.name, lambda path: BoxMasker(path, context.device))
+
+    def find(picture: np.ndarray) -> np.ndarray | None:
+        box = boxes(picture, words, context.options.box)
+        return None if box is None else masks(picture, box)
+
+    return find
+
+
+def _small(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A mask in [0, 1] as one (h, w) bool of the size, by the mean of each pixel's area."""
+    import cv2
+
+    shrinks = mask.shape[0] >= size[0] and mask.shape[1] >= size[1]
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(mask, size[::-1], interpolation=how) >= HALF
