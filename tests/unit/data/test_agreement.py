@@ -139,10 +139,10 @@ def test_a_component_keeps_one_name_and_the_weaker_pair_goes():
 
 def test_the_percentile_is_a_rank_among_different_sources_alone():
     clips = [shot(0, "a", start=0), shot(1, "a", start=25), shot(2, "b", "anna"), shot(3, "c", "anna")]
-    shots = Shots(clips, [at(one) for one in (0, 0, 60, 60)])
-    # Different sources: 0 and 1 with 2 and 3, four pairs of 60 degrees; the others would give 1.
+    shots = Shots(clips, [at(one) for one in (0, 0, 60, -60)])
+    # Different sources: 0 and 1 with 2 and 3, four pairs of 60 degrees. One film has 0 degrees, one name 120.
     assert different_pairs(clips) == 4
-    assert threshold(shots, 99, 4) == pytest.approx(UNIT / 2, abs=200)
+    assert threshold(shots, 1, 4) == threshold(shots, 99, 4) == pytest.approx(UNIT / 2, abs=200)
     assert threshold(shots, 99, 5) is None
     assert agreeing(shots, 99, 5) == []
 
@@ -193,6 +193,12 @@ def _differ(one: Clip, two: Clip) -> bool:
 
 def _one_film(clips, pair) -> bool:
     return clips[int(pair[0][5:])].path == clips[int(pair[1][5:])].path
+
+
+@pytest.mark.parametrize("block", [1, 3, 256])
+def test_of_shots_that_are_equally_near_the_first_is_the_partner(monkeypatch, block):
+    monkeypatch.setattr("refvid.data.agreement._BLOCK", block)
+    assert numbers(pairs_of([shot(one) for one in range(5)], [7] * 5)) == {(0, 1)}
 
 
 @pytest.mark.parametrize("text", ["", "12", "x" * 48, "0" * 50])

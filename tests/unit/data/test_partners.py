@@ -47,6 +47,7 @@ def test_other_splits_refused_clips_edits_and_near_duplicates_are_no_partners():
     clips[2] = clips[2].refused("too dark")
     clips[3] = replace(clips[3], source="clip-0")
     clips[4] = replace(clips[4], hash=clips[0].hash)
+    clips[0] = replace(clips[0], pair_of=("clip-1", "clip-2", "clip-3", "clip-4"))
     assert ids(Partners(clips, (1, 1)).by_kind(clips[0])) == {
         WITHIN_SHOT: ["clip-0"],
         ACROSS_FILMS: ["clip-5"],
