@@ -53,7 +53,7 @@ def _some(places: Sequence[int], count: int) -> tuple[int, ...]:
 
 
 class Viewer:
-    """Pictures of clips that may not be there: each is looked for once, and a problem is a sentence."""
+    """Viewer of clips whose files may not be there, or not be whole."""
 
     def __init__(self, pictures: Pictures | None = None):
         self._pictures = pictures
@@ -66,8 +66,9 @@ class Viewer:
         found: dict[int, np.ndarray] = {}
         try:
             found.update(zip(wanted, self._read(clip, wanted), strict=False))
-        except (Refused, ValueError, OSError) as error:
-            return found or f"cannot be read: {error}"
+        except Refused as refusal:
+            why = f"cannot be read: {refusal.reason}" if clip.ok else "no picture can be read"
+            return found or why
         return found or "holds no picture here"
 
     def _read(self, clip: Clip, places: Sequence[int]) -> Iterator[np.ndarray]:

@@ -42,10 +42,11 @@ p { margin: 0; overflow-wrap: anywhere; }
 figure { margin: 0; min-width: 0; }
 figure img, .none { display: block; border-radius: 3px; background: var(--well); }
 .row:not(.strip) > figure { width: min-content; min-width: 116px; }
+.row:not(.strip) > figure:has(.none) { min-width: 235px; }
 .row:not(.strip) > figure img { width: auto; height: auto; max-height: 132px; max-width: 240px; }
 figcaption { font-size: 11px; line-height: 1.35; color: var(--faint); padding: 3px 1px 0;
   overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
-.none { height: 132px; display: flex; align-items: center; justify-content: center; text-align: center; min-width: 176px;
+.none { min-height: 132px; max-width: 235px; display: flex; align-items: center; justify-content: center; text-align: center; min-width: 176px;
   padding: 8px; font-size: 12px; color: var(--bad); border: 1px dashed var(--bad); background: none;
   overflow-wrap: anywhere; }
 .strip > .none { flex: 1; }
@@ -86,7 +87,7 @@ svg text { font-size: 10px; fill: var(--faint); }
 @media (max-width: 640px) {
   main { padding: 18px 12px 40px; } h1 { font-size: 24px; }
   .part { grid-template-columns: minmax(0, 1fr); } .clip > header, .part { padding-left: 12px; padding-right: 12px; }
-  .row:not(.strip) > figure img { max-height: 96px; max-width: 172px; } .none { height: 96px; }
+  .row:not(.strip) > figure img { max-height: 96px; max-width: 172px; } .none { min-height: 96px; }
 }
 @media print { .card { break-inside: avoid; } }
 """
