@@ -27,7 +27,7 @@ def add_train(commands) -> None:
         "--data",
         default=WORLD,
         metavar="SCHEME:PLACE",
-        help="where clips come from; default: world:, the procedural demo world",
+        help="where clips come from: index:FOLDER, prepared by refvid data; default: world:, the procedural demo world",
     )
     command.add_argument("--resume", action="store_true", help="go on from the state in --out")
     command.add_argument(
@@ -147,6 +147,7 @@ def _train(options: argparse.Namespace) -> None:
 
 def _setting(options: argparse.Namespace, part: Part):
     """The place and the data of a run."""
+    from ..data import index_source
     from ..data.source import open_source, register_source
     from ..demo import models
     from ..demo.source import SCHEME, open_world
@@ -154,6 +155,7 @@ def _setting(options: argparse.Namespace, part: Part):
     from ..training.engine.models import Models
 
     register_source(SCHEME, open_world)
+    register_source(index_source.SCHEME, index_source.open_index)
     base = Models(models.DIT, models.VAE, models.TEXT_ENCODER) if part.adapter else None
     how = {"resume": options.resume, "device": options.device or CPU, "compiled": options.compile}
     return Setting(open_source(options.data), options.out, base, **how)

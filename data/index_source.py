@@ -1,6 +1,6 @@
 """Index of clips as a source to learn from: `index:FOLDER`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
@@ -12,12 +12,14 @@ from torch import Generator, Tensor
 
 from .fitting import fitted
 from .index import FILM, TRAIN, Clip, read_index
-from .pictures import at_rate, pictures_of
-from .source import PairedEdits
 from .partners import Partners, Window
+from .pictures import at_rate, pictures_of
+from .run_lengths import good_masks
+from .source import PairedEdits
 
 SCHEME = "index"
 RATE = 16.0  # pictures a second, of Wan 2.1
+NAMELESS = "the subject"  # of whom nobody knows the name
 WINDOW = 2.0  # seconds of a clip that another one of the same identity shows
 
 
@@ -27,6 +29,7 @@ class IndexedFootage:
 
     source: "IndexSource"
     clips: tuple[Clip, ...]
+    windows: tuple[Window, ...]
 
     @property
     def subjects(self) -> int:
@@ -35,7 +38,7 @@ class IndexedFootage:
     @property
     def length(self) -> int:
         """Pictures at the source's rate of the shortest of them."""
-        return min(len(at_rate(clip, RATE)) for clip in self.clips)
+        return min(len(_shown(clip, window)) for clip, window in self._parts)
 
     def film(
         self, size: int, frames: int, stride: int | None = None, start: int | Tensor = 0
@@ -43,8 +46,8 @@ class IndexedFootage:
         """Film of the clips, as `data.source.Footage` has it. Without known masks nothing is marked."""
         starts = torch.as_tensor(start).expand(len(self.clips)).tolist()
         films = [
-            _film(clip, _moments(clip, frames, stride, first), size)
-            for clip, first in zip(self.clips, starts, strict=True)
+            _film(clip, _moments(_shown(clip, window), frames, stride, first), size)
+            for (clip, window), first in zip(self._parts, starts, strict=True)
         ]
         pictures, masks = zip(*films, strict=True)
         return torch.stack(pictures), torch.stack(masks)
@@ -52,21 +55,25 @@ class IndexedFootage:
     def elsewhere(self, subject: int, size: int, frames: int, generator: Generator) -> tuple[Tensor, Tensor]:
         """Another clip of the same identity, as `data.source.Footage` has it; where none is known, another
         part of the same clip."""
-        partners = [self.source.partners.draw(clip, generator) for clip in self.clips]
-        shown = [
-            clip if one is None else _window(one.clip, one.windows[1])
-            for clip, one in zip(self.clips, partners, strict=True)
+        drawn = [self.source.partners.draw(clip, generator) for clip in self.clips]
+        clips = [clip if one is None else one.clip for clip, one in zip(self.clips, drawn, strict=True)]
+        windows = [
+            window if one is None else one.windows[1] for window, one in zip(self.windows, drawn, strict=True)
         ]
-        return IndexedFootage(self.source, tuple(shown)).film(size, frames)
+        return IndexedFootage(self.source, tuple(clips), tuple(windows)).film(size, frames)
 
     def captions(self, named: bool = False, stride: int | None = None) -> list[str]:
-        """Captions of the clips: the long ones, or where subjects are not to be named the short ones, if there
-        are any. What people wrote says no stride."""
+        """Captions of the clips: the long ones, or where subjects are not to be named the short ones, if any.
+        What people wrote says no stride."""
         return [clip.caption if named else clip.short_caption or clip.caption for clip in self.clips]
 
     def names(self, subject: int) -> list[str]:
         """Names of the identities, where they are known."""
-        return [clip.identity or "the subject" for clip in self.clips]
+        return [clip.identity or NAMELESS for clip in self.clips]
+
+    @property
+    def _parts(self) -> list[tuple[Clip, Window]]:
+        return list(zip(self.clips, self.windows, strict=True))
 
 
 class IndexSource:
@@ -89,7 +96,7 @@ class IndexSource:
         """Partners of the clips by identity, in windows of WINDOW seconds."""
         return Partners(self.clips, (WINDOW, WINDOW))
 
-    @cached_property
+    @property
     def name(self) -> str:
         """Name by all that can be read of the clips."""
         rows = [(clip.contents, clip.start, clip.stop, clip.crop, clip.caption, clip.short_caption, clip.identity,
@@ -100,7 +107,12 @@ class IndexSource:
     def longest(self) -> Sequence[str]:
         """Every text that clips are given."""
         texts = [clip.caption for clip in self.clips] + [clip.short_caption for clip in self.clips]
-        return [*texts, *(clip.instruction for clip in self.pairs), *(clip.identity for clip in self.clips)]
+        return [
+            *texts,
+            *(clip.instruction for clip in self.pairs),
+            *(clip.identity for clip in self.clips),
+            NAMELESS,
+        ]
 
     @property
     def vocabulary(self) -> Sequence[str]:
@@ -121,7 +133,11 @@ class IndexSource:
         if not self.clips:
             raise ValueError(f"{SCHEME}: there is no clip with a caption, only edits")
         drawn = torch.randint(len(self.clips), (count,), generator=generator).tolist()
-        return IndexedFootage(self, tuple(self.clips[one] for one in drawn))
+        return self._of([self.clips[one] for one in drawn])
+
+    def _of(self, clips: Sequence[Clip]) -> IndexedFootage:
+        """Footage of whole clips."""
+        return IndexedFootage(self, tuple(clips), tuple((0, clip.frames) for clip in clips))
 
     def edits(self, kind: str, count: int, generator: Generator, frames: int, size: int) -> PairedEdits:
         """Paired edits of a kind, as `data.source.ClipSource` has them. The region is the mask that came with
@@ -130,8 +146,8 @@ class IndexSource:
         if not pairs:
             raise ValueError(f"{SCHEME}: there is no edit of kind {kind!r}; needed one of {self.edit_kinds}")
         drawn = [pairs[one] for one in torch.randint(len(pairs), (count,), generator=generator).tolist()]
-        before = IndexedFootage(self, tuple(self.by_id[clip.source] for clip in drawn)).film(size, frames)[0]
-        target, region = IndexedFootage(self, tuple(drawn)).film(size, frames)
+        before, _ = self._of([self.by_id[clip.source] for clip in drawn]).film(size, frames)
+        target, region = self._of(drawn).film(size, frames)
         unknown = region.amax((1, 2, 3, 4), keepdim=True).eq(0)
         region = torch.where(unknown, torch.ones_like(region), region)[:, 0].unsqueeze(1)
         return PairedEdits(before, target, region, [clip.instruction for clip in drawn])
@@ -142,23 +158,22 @@ def open_index(place: str) -> IndexSource:
     return IndexSource(Path(place))
 
 
-def _window(clip: Clip, window: Window) -> Clip:
-    """A part of a clip as a clip."""
+def _shown(clip: Clip, window: Window) -> list[int]:
+    """Pictures of a clip's window that are shown at the source's rate, counted from the clip's first."""
     start, stop = window
-    return replace(clip, start=clip.start + start, stop=clip.start + stop, frames=stop - start)
+    part = replace(clip, start=clip.start + start, stop=clip.start + stop, frames=stop - start)
+    return [start + one for one in at_rate(part, RATE)]
 
 
-def _moments(clip: Clip, frames: int, stride: int | None, start: int) -> list[int]:
-    """The clip's pictures at `frames` moments of the source's rate. ValueError past its end."""
-    shown = at_rate(clip, RATE)
+def _moments(shown: Sequence[int], frames: int, stride: int | None, start: int) -> list[int]:
+    """`frames` of the pictures that are shown, `stride` apart from `start`, or spread over all. ValueError
+    past the end."""
     if stride is None:
         places = [round(one * (len(shown) - 1) / max(frames - 1, 1)) for one in range(frames)]
     else:
         places = list(range(start, start + frames * stride, stride))
     if places[-1] >= len(shown) or start < 0:
-        raise ValueError(
-            f"pictures {places[0]} to {places[-1]} of {clip.id}: a clip has 0 to {len(shown) - 1}"
-        )
+        raise ValueError(f"pictures {places[0]} to {places[-1]} of a clip that has 0 to {len(shown) - 1}")
     return [shown[one] for one in places]
 
 
@@ -167,14 +182,17 @@ def _film(clip: Clip, moments: Sequence[int], size: int) -> tuple[Tensor, Tensor
     wanted = sorted(set(moments))
     read = dict(zip(wanted, pictures_of(clip, wanted), strict=True))
     pictures = np.stack([fitted(read[one], size, size) for one in moments])
-    masks = np.stack([_mask(clip, one, size) for one in moments])
+    known = good_masks(clip)
+    masks = np.stack([_mask(known, one, size) for one in moments])
     film = torch.from_numpy(pictures).movedim(-1, 0).float() / 127.5 - 1
     return film, torch.from_numpy(masks).unsqueeze(0).float()
 
 
-def _mask(clip: Clip, moment: int, size: int) -> np.ndarray:
-    """Mask (size, size) of the subject in the sampled picture that is nearest; of no subject, nothing."""
-    known = mask_near(clip, moment)
-    if known is None:
+def _mask(known: Mapping[int, np.ndarray], moment: int, size: int) -> np.ndarray:
+    """Mask (size, size) of the subject in the sampled picture that is nearest; of none, nothing."""
+    if not known:
         return np.zeros((size, size), np.uint8)
-    return (fitted(known[:, :, None] * np.uint8(255), size, size) > 127).astype(np.uint8)
+    nearest = known[min(known, key=lambda one: (abs(one - moment), one))]
+    return (fitted(nearest[:, :, None] * np.uint8(255), size, size).reshape(size, size) > 127).astype(
+        np.uint8
+    )

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from .buckets import Bucket
@@ -68,8 +67,10 @@ class Prepared:
     def _picture(self, clip: Clip, number: int) -> np.ndarray:
         import cv2
 
-        coded = self._read(clip, f"pool.{number}").numpy()
-        return cv2.cvtColor(cv2.imdecode(coded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        picture = cv2.imdecode(self._read(clip, f"pool.{number}").numpy(), cv2.IMREAD_COLOR)
+        if picture is None:
+            raise ValueError(f"{self.address}: picture {number} of {clip.id} is damaged; encode it again")
+        return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
     def _read(self, clip: Clip, name: str, first: int | None = None) -> Tensor:
         return self._shard(clip).read(clip.row, name, first)

@@ -42,7 +42,9 @@ def small() -> nn.Module:
 @pytest.mark.parametrize("size", [(96, 64), (64, 160)])
 def test_a_small_model_says_what_comfyuis_own_says(tmp_path, operators, size):
     theirs = small()
-    save_file({name: one.contiguous() for name, one in theirs.state_dict().items()}, tmp_path / "small.safetensors")
+    save_file(
+        {name: one.contiguous() for name, one in theirs.state_dict().items()}, tmp_path / "small.safetensors"
+    )
     ours = load_birefnet(tmp_path / "small.safetensors")
     picture = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(3))
     with torch.no_grad():

@@ -78,7 +78,9 @@ def pan(photo: np.ndarray, frames: int, size=(144, 256)) -> np.ndarray:
     """A hand that pans over a photograph: it waits, jerks, whips across and shakes, blurred as it moves."""
     height, width = size
     room = photo.shape[1] - width
-    speed = np.concatenate([np.zeros(12), np.full(8, 14.0), np.full(8, 3.0), np.full(9, -22.0), np.full(30, 1.5)])
+    speed = np.concatenate(
+        [np.zeros(12), np.full(8, 14.0), np.full(8, 3.0), np.full(9, -22.0), np.full(30, 1.5)]
+    )
     place = np.cumsum(np.resize(speed, frames)) % (2 * room)
     place = np.where(place > room, 2 * room - place, place)
     shake = np.random.default_rng(1).integers(0, 9, frames)
@@ -115,7 +117,9 @@ def test_bikes_is_cut_at_its_five_cuts_and_each_shot_takes_along_what_is_known(t
     assert other.pair_of == (*(row.id for row in rows), "else")
 
 
-@pytest.mark.parametrize("path", [footage.bigbuckbunny, footage.carphone, lambda: footage.carphone("distorted")])
+@pytest.mark.parametrize(
+    "path", [footage.bigbuckbunny, footage.carphone, lambda: footage.carphone("distorted")]
+)
 def test_a_real_film_of_one_shot_keeps_its_row(tmp_path, path):
     clip = film(path(), caption="one")
     assert after([clip], tmp_path) == [replace(clip, flash=0.0)]

@@ -1,4 +1,4 @@
-"""Encoding of real clips by the demo's VAE and text encoder: which pictures, which words, how they are read."""
+"""Encoding of real clips by the demo's VAE and text encoder: pictures, words, and how they are read back."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -113,7 +113,9 @@ def test_the_two_carphone_files_are_one_film_and_no_other_shots_are(tmp_path):
     shots += [rabbit[start : start + 44] for start in (0, 44, 88)]
     pristine, distorted = (frames_of(footage.carphone(one)) for one in ("pristine", "distorted"))
     hashes = [hash_of_film(one) for one in (pristine, distorted, pristine[:60], pristine[60:], *shots)]
-    near = {pair for pair in combinations(range(len(hashes)), 2) if distance(*(hashes[one] for one in pair)) <= 6}
+    near = {
+        pair for pair in combinations(range(len(hashes)), 2) if distance(*(hashes[one] for one in pair)) <= 6
+    }
     assert near == {(0, 1)}
     assert distance(hashes[0], hashes[1]) <= 4
     assert min(distance(hashes[one], hashes[two]) for one, two in combinations(range(2, 13), 2)) >= 12
@@ -179,8 +181,12 @@ def test_a_chain_of_small_changes_ends_and_parts_of_one_film_are_no_copies():
 
 def test_ten_thousand_rows_are_searched_in_seconds():
     begin = time.process_time()
-    assert len(copies(near_hashes(10_000, np.random.default_rng(0)), [str(one) for one in range(10_000)])) > 2500
-    assert copies(["0" * 48] * 10_000, [str(one) for one in range(10_000)]) == dict.fromkeys(range(1, 10_000), 0)
+    assert (
+        len(copies(near_hashes(10_000, np.random.default_rng(0)), [str(one) for one in range(10_000)])) > 2500
+    )
+    assert copies(["0" * 48] * 10_000, [str(one) for one in range(10_000)]) == dict.fromkeys(
+        range(1, 10_000), 0
+    )
     assert time.process_time() - begin < 12
 
 
@@ -218,14 +224,25 @@ def test_percentiles_are_of_the_set_and_films_and_stills_apart(tmp_path):
     films, stills = rows_of(200), rows_of(300, PICTURE)
     stills = [replace(one, hash=f"{index:048x}"[::-1]) for index, one in enumerate(stills)]
     films[50] = films[50].refused("static")
-    films += [replace(rows_of(1)[0], id="more", path="/more.mp4", hash="ab" * 24, sharpness=50.5, motion=100.5)]
+    films += [
+        replace(rows_of(1)[0], id="more", path="/more.mp4", hash="ab" * 24, sharpness=50.5, motion=100.5)
+    ]
     rows = concluded(films + stills, tmp_path, ScoreOptions(least_clips=200))
-    reasons = {reason: {row.id for row in rows if row.reason == reason} for reason in {row.reason for row in rows}}
+    reasons = {
+        reason: {row.id for row in rows if row.reason == reason} for reason in {row.reason for row in rows}
+    }
     last, first = {f"{FILM}{one}" for one in range(196, 200)}, {f"{FILM}{one}" for one in range(4)}
     assert reasons["too little motion"] == last
     assert reasons["too much motion"] == first  # those that are blurred too say the first that speaks
     assert reasons["static"] == {f"{FILM}50"}
-    assert set(reasons) == {"", "static", "too little motion", "too much motion", "same picture as another", "blurred"}
+    assert set(reasons) == {
+        "",
+        "static",
+        "too little motion",
+        "too much motion",
+        "same picture as another",
+        "blurred",
+    }
     assert all(row.startswith(PICTURE) for row in reasons["blurred"])
 
 
@@ -250,8 +267,13 @@ def test_text_and_what_is_least_pleasing_are_refused_where_scorers_say_so(tmp_pa
 
 
 def test_an_edit_falls_with_its_source(tmp_path):
-    rows = [*rows_of(20), replace(rows_of(1)[0], id="edit", path="/edit.mp4", source=f"{FILM}19", motion=10.0)]
-    found = concluded(rows, tmp_path, ScoreOptions(least_motion=3, most_motion=100, least_sharpness=0, least_clips=20))
+    rows = [
+        *rows_of(20),
+        replace(rows_of(1)[0], id="edit", path="/edit.mp4", source=f"{FILM}19", motion=10.0),
+    ]
+    found = concluded(
+        rows, tmp_path, ScoreOptions(least_motion=3, most_motion=100, least_sharpness=0, least_clips=20)
+    )
     reasons = {row.id: row.reason for row in found if not row.ok}
     assert reasons == {f"{FILM}19": "too little motion", "edit": "source refused"}
 
