@@ -2,6 +2,7 @@
 
 import gzip
 import importlib.util
+import shutil
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import cache
@@ -308,6 +309,7 @@ def write_all(folder: Path) -> dict[str, Path]:
     variable.mp4. -> their paths by name."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = {name: make(folder / name) for name, make in AWKWARD.items()}
+    shutil.copyfile(paths["plain.mp4"], paths["twin.mp4"])  # H.264 need not be the same film twice
     for name, path in paths.items():
         if name != "variable.mp4":
             words = CAPTION if name == "plain.mp4" else f"a white van from above, {path.stem}"

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import refvid_films as films
 import refvid_footage as footage
+import refvid_patience as patience
 from PIL import Image
 
 from refvid.core.ranks import ALONE, Ranks
@@ -238,7 +239,7 @@ class Two(Ranks):
     gate: Any = None
 
     def wait(self) -> None:
-        self.gate.wait(60)
+        self.gate.wait(patience.PROCESS)
 
 
 def run(out: Path, ranks: Ranks = ALONE, most: int | None = None) -> None:
@@ -250,7 +251,7 @@ def run(out: Path, ranks: Ranks = ALONE, most: int | None = None) -> None:
         with (out / f"looks-{ranks.rank}").open("a") as file:
             file.write(f"{clip.id}\n")
         seen.append(clip.id)
-        time.sleep(0 if most is None else 0.02 if len(seen) <= most else 60)
+        time.sleep(0 if most is None else 0.02 if len(seen) <= most else patience.PROCESS)
         return real(self, clip, context)
 
     Scan.look = noted
@@ -270,7 +271,7 @@ def test_two_processes_give_the_index_of_one_byte_for_byte(awkward, tmp_path):
     for one in both:
         one.start()
     for one in both:
-        one.join(60)
+        one.join(patience.PROCESS)
     assert [one.exitcode for one in both] == [0, 0]
     for file in ("index.jsonl", "work/scan/settled.jsonl"):
         assert (tmp_path / "two" / file).read_bytes() == (tmp_path / "one" / file).read_bytes()
@@ -291,7 +292,7 @@ def test_a_scan_that_is_killed_again_and_again_gives_the_same_and_makes_nothing_
             time.sleep(0.001)
         time.sleep(moments.uniform(0, 0.1))
         os.kill(process.pid, signal.SIGKILL)
-        process.join(60)
+        process.join(patience.PROCESS)
         assert process.exitcode == -signal.SIGKILL
         kept.append(journalled(out))
     assert kept == [later[: len(one)] for one, later in zip(kept, [*kept[1:], kept[-1]], strict=True)]
