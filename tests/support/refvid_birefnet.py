@@ -1,5 +1,6 @@
 """Small BiRefNet with random weights, a file of it, and deformable convolution by another way."""
 
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from refvid.data.models.birefnet import BiRefNet, BiRefNetSizes
 from refvid.data.models.swin import SwinSizes
 
-SIZES = BiRefNetSizes(SwinSizes(8, (2, 2, 2, 2), (1, 2, 2, 4), 5, 4), 8, 16, 4)
+SIZES = BiRefNetSizes(SwinSizes(8, (2, 1, 1, 1), (1, 2, 2, 4), 5, 4), 8, 16, 4)
 
 
 def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
@@ -34,7 +35,9 @@ def indices(side: int) -> Tensor:
     return apart[0] * (2 * side - 1) + apart[1]
 
 
+@cache
 def small(seed: int = 0) -> BiRefNet:
+    """BiRefNet of a million weights."""
     model = BiRefNet(SIZES)
     for name, value in model.state_dict().items():
         if name.endswith("relative_position_index"):
