@@ -10,13 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .hashing import NEAR, bits_set, hash_words
 from .index import Clip, sort_key
 
 LENGTH = 4000  # of a feature: 16 million, its square, is under 2**24 with room for what rounding adds
 UNIT = 1_000_000  # similarities are cosines in millionths
 MOST = 32_768  # numbers of a feature; their rounding adds at most half of the root of it to the length
-HASHES, BITS = 3, 64
-NEAR = 4  # bits in which hashes of near-duplicates differ at most
 _BLOCK = 256  # shots that are compared with all others at a time
 _NONE = -2 * UNIT
 
@@ -49,14 +48,14 @@ class Shots:
 
     clips     (N) their rows
     features  (N, D) float32, whole numbers of `quantised`
-    bits      (N, 3, 64) float32, 1 and -1: of their hashes
+    hashes    (N, 3) uint64
     """
 
     def __init__(self, clips: Sequence[Clip], features: Sequence[np.ndarray]):
         order = sorted(range(len(clips)), key=lambda one: sort_key(clips[one]))
         self.clips = [clips[one] for one in order]
         self.features = np.stack([features[one] for one in order]).astype(np.float32)
-        self.bits = np.stack([bits_of(clip.hash) for clip in self.clips])
+        self.hashes = hash_words([clip.hash for clip in self.clips])
         self.films = _codes([clip.path for clip in self.clips])
         self.names = _codes([clip.identity for clip in self.clips], "")
         self.spans = np.array([(clip.start, clip.stop) for clip in self.clips])
@@ -72,37 +71,26 @@ class Shots:
             products = self.features[rows] @ self.features[columns].T
             yield rows, columns, np.rint(products / (LENGTH**2 // UNIT)).astype(np.int32)
 
-    def same(self, codes: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """True (rows, columns) where two shots have the same code, and one at all."""
-        return (codes[rows, None] == codes[None, columns]) & (codes[rows, None] >= 0)
+    def are_copies(self, one: np.ndarray, two: np.ndarray) -> np.ndarray:
+        """True where shots are near-duplicates. Numbers of shots broadcast, here and below."""
+        return bits_set(self.hashes[one] ^ self.hashes[two]).max(-1) <= NEAR
 
-    def differ(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """True (rows, columns) where both have names, and not the same one."""
-        named = (self.names[rows, None] >= 0) & (self.names[None, columns] >= 0)
-        return named & (self.names[rows, None] != self.names[None, columns])
+    def share_film(self, one: np.ndarray, two: np.ndarray) -> np.ndarray:
+        """True where shots are of one film."""
+        return self.films[one] == self.films[two]
 
-    def near(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """True (rows, columns) for near-duplicates: at most 4 bits differ in each of the three hashes."""
-        least = BITS - 2 * NEAR  # of the product of signs
-        near = self.bits[rows, 0] @ self.bits[columns, 0].T >= least
-        for one in range(1, HASHES):
-            if near.any():
-                near &= self.bits[rows, one] @ self.bits[columns, one].T >= least
-        return near
+    def share_name(self, one: np.ndarray, two: np.ndarray) -> np.ndarray:
+        """True where shots were given the same name."""
+        return (self.names[one] == self.names[two]) & (self.names[one] >= 0)
 
-    def overlap(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """True (rows, columns) where two spans of frames share one, as a shot does with itself."""
+    def differ_in_name(self, one: np.ndarray, two: np.ndarray) -> np.ndarray:
+        """True where shots were given two names."""
+        return (self.names[one] != self.names[two]) & (self.names[one] >= 0) & (self.names[two] >= 0)
+
+    def share_frames(self, one: np.ndarray, two: np.ndarray) -> np.ndarray:
+        """True where shots of one film share frames, as each does with itself."""
         starts, stops = self.spans.T
-        return (starts[rows, None] < stops[None, columns]) & (starts[None, columns] < stops[rows, None])
-
-
-def bits_of(text: str) -> np.ndarray:
-    """Bits (3, 64) of a clip's hashes as 1 and -1. ValueError for what is no hash."""
-    try:
-        raw = np.frombuffer(bytes.fromhex(text), np.uint8)
-        return np.unpackbits(raw).reshape(HASHES, BITS).astype(np.float32) * 2 - 1
-    except ValueError as error:
-        raise ValueError(f"hash is {text!r}; needed {HASHES} hashes of {BITS // 4} hex digits") from error
+        return self.share_film(one, two) & (starts[one] < stops[two]) & (starts[two] < stops[one])
 
 
 def different_pairs(clips: Sequence[Clip]) -> int:
@@ -122,8 +110,9 @@ def threshold(shots: Shots, percentile: float, least: int) -> int | None:
         return None
     counts = np.zeros(2 * UNIT + 1 + 2 * _SLACK, np.int64)
     for rows, columns, similar in shots.blocks(np.arange(len(shots))):
-        differ = ~shots.same(shots.films, rows, columns) | shots.differ(rows, columns)
-        differ &= ~shots.same(shots.names, rows, columns) & (rows[:, None] < columns[None])
+        one, two = rows[:, None], columns[None]
+        differ = ~shots.share_film(one, two) | shots.differ_in_name(one, two)
+        differ &= ~shots.share_name(one, two) & (one < two)
         np.add(counts, np.bincount(similar[differ] + (UNIT + _SLACK), minlength=len(counts)), out=counts)
     rank = -(-total * round(percentile * 10_000) // 1_000_000)  # in whole numbers, rounded up
     return int(np.searchsorted(np.cumsum(counts), max(rank, 1))) - UNIT - _SLACK
@@ -148,15 +137,18 @@ def _mutual(shots: Shots, of: np.ndarray, film: bool, bar: int) -> list[Pair]:
     """Mutual nearest neighbours at `bar` or above; of equals the first is the nearest."""
     nearest, best = np.full(len(shots), -1), np.full(len(shots), _NONE, np.int32)
     for rows, columns, similar in shots.blocks(of):
-        refused = shots.overlap(rows, columns) if film else shots.same(shots.films, rows, columns)
-        refused |= shots.differ(rows, columns) | shots.near(rows, columns)
-        similar[refused] = _NONE
+        row, column = np.nonzero(similar >= bar)
+        one, two = rows[row], columns[column]
+        fit = ~(shots.share_frames(one, two) | shots.differ_in_name(one, two) | shots.are_copies(one, two))
+        fit &= shots.share_film(one, two) == film
+        likely = np.full_like(similar, _NONE)
+        likely[row[fit], column[fit]] = similar[row[fit], column[fit]]
         for those, others, axis in ((rows, columns, 1), (columns, rows, 0)):
-            value = similar.max(axis)
+            value = likely.max(axis)
             better = value > best[those]
-            nearest[those[better]] = others[similar.argmax(axis)[better]]
+            nearest[those[better]] = others[likely.argmax(axis)[better]]
             best[those[better]] = value[better]
-    pairs = ((int(one), int(nearest[one])) for one in of if best[one] >= bar)
+    pairs = ((int(one), int(nearest[one])) for one in of if nearest[one] >= 0)
     return [Pair(one, two, int(best[one])) for one, two in pairs if one < two and nearest[two] == one]
 
 
@@ -189,10 +181,3 @@ def _codes(values: Sequence[str], none: str | None = None) -> np.ndarray:
 
 def _twos(count: int) -> int:
     return count * (count - 1) // 2
-
-
-def is_near(one: Clip, other: Clip) -> bool:
-    """True for near-duplicates, by the hashes of two clips; False where one has none."""
-    if not one.hash or not other.hash:
-        return False
-    return bool((np.einsum("hb,hb->h", bits_of(one.hash), bits_of(other.hash)) >= BITS - 2 * NEAR).all())

@@ -29,18 +29,19 @@ def hash_of(pictures: Sequence[np.ndarray]) -> str:
 
 def distance(one: str, other: str) -> int:
     """Most bits by which two hashes differ in any of their pictures."""
-    return int(_distances(_words([one]), _words([other]))[0, 0])
+    return int(_distances(hash_words([one]), hash_words([other]))[0, 0])
 
 
 def copies(hashes: Sequence[str], films: Sequence[str]) -> dict[int, int]:
     """Clips that show what an earlier one does, as places of both, that of the nearest of the earlier.
 
-    hashes, films  of each clip, the one to keep before others; parts of one film are not copies of one another
+    hashes, films  of each clip, the one to keep before others; parts of one film are not copies of one
+                   another
 
     A copy of a copy does not count: what is kept is held against what is kept alone, so that a chain of
     small changes ends.
     """
-    words, names = _words(hashes), np.unique(np.array(films), return_inverse=True)[1]
+    words, names = hash_words(hashes), np.unique(np.array(films), return_inverse=True)[1]
     kept: list[int] = []
     found: dict[int, int] = {}
     for start in range(0, len(hashes), _BLOCK):
@@ -72,17 +73,17 @@ def _distances(some: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Bits (N, M) by which words (N, 3) differ from others (M, 3), the most of three."""
     most = np.zeros((len(some), len(others)), dtype=np.uint8)
     for word in range(PICTURES):
-        np.maximum(most, _ones(some[:, None, word] ^ others[None, :, word]), out=most)
+        np.maximum(most, bits_set(some[:, None, word] ^ others[None, :, word]), out=most)
     return most
 
 
-def _ones(words: np.ndarray) -> np.ndarray:
+def bits_set(words: np.ndarray) -> np.ndarray:
     """Bits that are set, in each of the words."""
     return np.bitwise_count(words)
 
 
-def _words(hashes: Sequence[str]) -> np.ndarray:
-    """Hashes as numbers (N, 3)."""
+def hash_words(hashes: Sequence[str]) -> np.ndarray:
+    """Hashes as numbers (N, 3) uint64."""
     data = bytes.fromhex("".join(hashes))
     return np.frombuffer(data, dtype=">u8").astype(np.uint64).reshape(len(hashes), PICTURES)
 

@@ -9,7 +9,8 @@ from functools import cached_property
 import torch
 from torch import Generator
 
-from .agreement import Pair, is_near, joined
+from .agreement import Pair, joined
+from .hashing import NEAR, distance
 from .index import Clip, sort_key
 
 WITHIN_SHOT, WITHIN_FILM, ACROSS_FILMS = "same shot", "other shots", "other films"
@@ -135,7 +136,8 @@ def _groups(clips: Sequence[Clip]) -> dict[str, list[Clip]]:
 
 
 def _fit(clip: Clip, other: Clip) -> bool:
-    return other.id != clip.id and not is_near(clip, other)
+    near = clip.hash and other.hash and distance(clip.hash, other.hash) <= NEAR
+    return other.id != clip.id and not near
 
 
 def _kind(clip: Clip, other: Clip) -> str:
