@@ -17,6 +17,7 @@ from ..agreement import Pair, Shots, agreeing, different_pairs, joined, quantise
 from ..index import Clip, sort_key
 from ..models.faces import Detector, load_detector
 from ..pictures import pictures_of, spread
+from ..run_lengths import good_masks
 from ..stage import Context, PlainStage
 from ..weights import KNOWN, Weights
 
@@ -33,7 +34,7 @@ class IdentityOptions:
     percentile  of the cosines of different sources, which a pair has to reach: training.md §3.3
     least       pairs of different sources that the percentile needs [choice: identity-pairs]
     across      pair shots of different files by features, too; names pair without them
-    faces       look for faces in clips without subject masks
+    faces       look for faces in clips without good subject masks
     pictures    in which faces are looked for, spread over a clip [choice: identity-faces]
     """
 
@@ -67,7 +68,7 @@ class Identities(PlainStage):
             load_detector(weights.path(FACES, self.name) if given else None)
         except ValueError as error:
             raise ValueError(
-                f"{self.name}: {error}; or set {self.name}.faces to false: clips without subject masks then"
+                f"{self.name}: {error}; or set {self.name}.faces to false: clips without good subject masks then"
                 " pair by names alone"
             ) from error
         return (FEATURES, FACES) if given else (FEATURES,)
@@ -107,8 +108,8 @@ class Identities(PlainStage):
 
     def _pictures(self, clip: Clip, context: Context) -> tuple[str, list[np.ndarray]]:
         """Kind of what is shown, and its pictures, square, on grey."""
-        if clip.subject:
-            masks = masks_of(clip)
+        masks = good_masks(clip)
+        if masks:
             shown = zip(pictures_of(clip, sorted(masks)), sorted(masks), strict=True)
             return SUBJECT, [cut_out(picture, masks[one]) for picture, one in shown]
         if not context.options.faces:
@@ -145,7 +146,7 @@ def remarks(
     unseen = sum(not found[clip.id]["shows"] for clip in rows)
     if unseen:
         said.append(
-            f"{unseen:,} clips were not compared: they have no subject masks, and no face was found; a whole"
+            f"{unseen:,} clips were not compared: they have no good subject mask, and no face was found; a whole"
             " picture is never compared, since its ground would agree"
         )
     unhashed = sum(bool(found[clip.id]["shows"]) and not clip.hash for clip in rows)
@@ -182,17 +183,6 @@ def squared(picture: np.ndarray, box: Sequence[int]) -> np.ndarray:
     x, y = (side - wide) // 2, (side - high) // 2
     out[y : y + high, x : x + wide] = picture[top : top + high, left : left + wide]
     return out
-
-
-def masks_of(clip: Clip) -> dict[int, np.ndarray]:
-    """Masks (h, w) of a clip's good frames, by frame."""
-    subject = clip.subject or {}
-    wide, high = subject["size"]
-    masks = {}
-    for frame, runs in subject["frames"].items():
-        values = np.arange(len(runs)) % 2 == 1  # runs begin with what is no subject
-        masks[int(frame)] = np.repeat(values, runs).reshape(high, wide)
-    return masks
 
 
 def _compared(rows: Sequence[Clip], found: Mapping[str, dict[str, Any]]) -> Iterator[Shots]:

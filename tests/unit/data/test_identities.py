@@ -6,6 +6,7 @@ from base64 import b64encode
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from refvid.data.agreement import quantised
 from refvid.data.index import FILM, REFUSED, Clip
 from refvid.data.journal import Journal
 from refvid.data.models import faces
+from refvid.data.run_lengths import GOOD, pack_mask
 from refvid.data.stage import Context, look_at_all
 from refvid.data.stage import concluded as after_stage
 from refvid.data.stages import identities
@@ -24,7 +26,6 @@ from refvid.data.stages.identities import (
     IdentityOptions,
     cut_out,
     identity_of,
-    masks_of,
     remarks,
     squared,
 )
@@ -41,6 +42,12 @@ def clip(number: int, film: str = "", name: str = "", **more) -> Clip:
         **{"id": f"clip-{number:02}", "path": f"/films/{film or number}", "identity": name, "hash": bits,
            "start": start, "stop": start + 25, "frames": 25, "fps": 25.0, "kind": FILM, **more}
     )  # fmt: skip
+
+
+def subject(mask: list[list[int]], *frames: int, quality: str = GOOD) -> dict[str, Any]:
+    """One mask for some pictures of a clip, as the stage `subjects` writes it."""
+    packed, count = pack_mask(np.array(mask, bool)), len(frames)
+    return {"frames": list(frames), "size": [len(mask), len(mask[0])], "masks": [packed] * count, "quality": [quality] * count}  # fmt: skip
 
 
 def seen(degrees: float, kind: str = "subject") -> dict[str, str]:
@@ -124,7 +131,7 @@ def test_too_few_pairs_and_clips_that_show_nothing_are_said():
     clips = [clip(0), clip(1), clip(2), clip(3, hash="")]
     found = {"clip-00": seen(0), "clip-01": seen(0), "clip-02": {"shows": ""}, "clip-03": seen(0)}
     nothing, unhashed, few = remarks(clips, found, IdentityOptions())
-    assert nothing.startswith("1 clips were not compared: they have no subject masks")
+    assert nothing.startswith("1 clips were not compared: they have no good subject mask")
     assert unhashed.startswith("1 clips were not compared: they have no hash")
     assert few.startswith("2 clips with a subject were not paired by features: 1 pairs") and few.endswith(
         "50"
@@ -157,7 +164,7 @@ def test_a_missing_detector_is_refused_before_any_work_unless_faces_are_not_want
 
 def test_an_edit_is_not_looked_at_and_another_mask_is_another_result():
     assert STAGE.depends(clip(0, source="clip-01"), IdentityOptions()) is None
-    masked = clip(0, subject={"size": [2, 1], "frames": {"0": [1, 1]}})
+    masked = clip(0, subject=subject([[0, 1]], 0))
     assert STAGE.depends(clip(0), IdentityOptions()) != STAGE.depends(masked, IdentityOptions())
 
 
@@ -181,14 +188,6 @@ def test_a_tall_box_keeps_its_shape_in_the_square():
     )
 
 
-def test_masks_are_read_from_their_run_lengths():
-    masks = masks_of(clip(0, subject={"size": [3, 2], "frames": {"4": [1, 2, 3], "11": [0, 6]}}))
-    assert {one: mask.astype(int).tolist() for one, mask in masks.items()} == {
-        4: [[0, 1, 1], [0, 0, 0]],
-        11: [[1, 1, 1], [1, 1, 1]],
-    }
-
-
 def save_dinov2(folder: Path) -> Path:
     """A small DINOv2 of 16 numbers, in transformers' format."""
     from transformers import Dinov2Config, Dinov2Model
@@ -204,7 +203,7 @@ def save_dinov2(folder: Path) -> Path:
 def bikes(count: int = 6) -> list[Clip]:
     """Shots of `bikes` at its cuts, a box of each masked."""
     cuts = [0, 30, 76, 137, 187, 242, 250][: count + 1]
-    box = {"size": [4, 2], "frames": {"2": [1, 2, 1, 4], "5": [1, 2, 1, 4]}}
+    box = subject([[0, 1, 1, 0], [0, 0, 0, 0]], 2, 5)
     path = footage.bikes().as_posix()
     return [
         clip(one, path=path, start=start, stop=stop, frames=stop - start, width=640, height=272, subject=box)
@@ -230,6 +229,7 @@ def test_real_shots_have_features_of_their_subject_and_never_of_the_whole_pictur
     assert [one["shows"] for one in found.values()] == ["subject", "subject"]
     assert found["clip-00"] != found["clip-01"] and len(found["clip-00"]["features"]) == 44  # 32 bytes
     bare = [replace(one, subject=None) for one in clips]
+    bare[0] = replace(bare[0], subject=subject([[0, 1]], 2, quality="too large"))
     assert looked_at(dinov2, bare) == {one.id: {"shows": ""} for one in bare}
 
 
@@ -262,7 +262,7 @@ def test_the_largest_face_is_cropped_where_no_mask_is_and_none_is_said(dinov2, m
 def test_the_index_of_real_shots_follows_from_results_that_were_kept_in_any_order(dinov2, tmp_path):
     cars = [
         clip(6 + one, path=footage.carphone().as_posix(), start=30 * one, stop=30 * one + 30, frames=30, fps=30.0,
-             subject={"size": [2, 1], "frames": {"3": [1, 1]}})
+             subject=subject([[0, 1]], 3))
         for one in range(4)
     ]  # fmt: skip
     clips = [*bikes(), *cars]
