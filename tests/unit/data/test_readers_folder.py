@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from pathlib import Path
 
 import pytest
 from refvid_layouts import by_name, jsonl, put, told
@@ -140,15 +141,27 @@ def test_masks_lie_in_a_folder_of_theirs_as_films_pictures_or_frames(tmp_path):
 
 def test_a_folder_below_identities_names_a_person_and_its_pictures_are_stills(tmp_path):
     put(tmp_path, "identities/anna/a.mp4", "identities/anna/trip/b.mp4", "identities/c.mp4", "d.mp4")
-    put(tmp_path, *(f"identities/bo/{number}.png" for number in range(3)))
-    put(tmp_path, *(f"identities/bo/shot/{number}.png" for number in range(3)))
+    put(tmp_path, *(f"identities/bo/{number}.png" for number in range(2)))
+    put(tmp_path, *(f"identities/anna/shot/{number}.png" for number in range(3)))
     people = {name: row.identity for name, row in by_name(read_folder(tmp_path)).items()}
     assert people == {
-        "a.mp4": "anna", "b.mp4": "anna", "c.mp4": "", "d.mp4": "", "shot": "bo", "0.png": "bo", "1.png": "bo",
-        "2.png": "bo",
+        "a.mp4": "anna", "b.mp4": "anna", "c.mp4": "", "d.mp4": "", "shot": "anna", "0.png": "bo", "1.png": "bo",
     }  # fmt: skip
     for below in ("identities", "identities/anna"):
         assert by_name(read_folder(tmp_path / below))["b.mp4"].identity == "anna"
+
+
+def test_a_list_in_a_folder_of_numbered_pictures_makes_them_stills(tmp_path):
+    put(tmp_path, "set/1.png", "set/2.png")
+    put(tmp_path, "set/metadata.csv", text="file_name,text\n1.png,A dog\n")
+    captions = {name: row.caption for name, row in by_name(read_folder(tmp_path)).items()}
+    assert captions == {"1.png": "A dog", "2.png": ""}
+
+
+def test_a_path_with_dots_from_the_working_directory_gives_the_rows_of_the_plain_one(tmp_path, monkeypatch):
+    put(tmp_path, "clips/a.mp4")
+    monkeypatch.chdir(tmp_path)
+    assert read_folder(Path("clips/../clips")).clips == read_folder(tmp_path / "clips").clips
 
 
 def test_lists_in_a_folder_are_read_over_what_lies_beside_its_clips(tmp_path):

@@ -117,7 +117,7 @@ def test_id_names_a_person_only_where_two_lines_share_one(root):
 
 def test_odd_values_of_json_are_texts_that_an_index_can_hold(root):
     text = '{"path": "clips/a.mp4", "cap": ["", "first", "second"], "identity": null}\n'
-    text += '{"path": "clips/b.mp4", "cap": NaN, "prompt": "half \\ud83d, line\\u2028end"}\n'
+    text += '{"path": "clips/b.mp4", "cap": NaN, "prompt": "half \\ud83d, line\u2028end"}\n'
     put(root, "odd.jsonl", text=text)
     reading = read_diffsynth(root / "odd.jsonl")
     rows = by_name(reading)
