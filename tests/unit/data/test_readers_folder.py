@@ -217,10 +217,11 @@ def test_roots_are_one_reading_and_a_clip_in_two_is_one_row_that_knows_both(tmp_
 
 
 def test_ten_thousand_files_are_read_in_a_few_seconds(tmp_path):
-    for number in range(5000):
-        (tmp_path / f"{number}.mp4").touch()
-        (tmp_path / f"{number}.txt").write_text("A dog")
-    began = time.perf_counter()
+    put(tmp_path, "0.mp4", "0.txt", text="A dog")
+    for number in range(1, 5000):
+        for ending in ("mp4", "txt"):
+            os.link(tmp_path / f"0.{ending}", tmp_path / f"{number}.{ending}")
+    began = time.process_time()  # whoever else is at work on the machine
     clips = read_folder(tmp_path).clips
+    assert time.process_time() - began < 3
     assert len(clips) == 5000 and all(clip.caption == "A dog" for clip in clips)
-    assert time.perf_counter() - began < 4
