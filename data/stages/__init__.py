@@ -1,6 +1,7 @@
 """Stages of data work, a file each, in the order in which they follow one another."""
 
 from ..stage import Stage
+from .caption import Caption
 from .cut import Cut
 from .encode import Encode
 from .identities import Identities
@@ -8,7 +9,7 @@ from .scan import Scan
 from .score import Score
 from .subjects import Subjects
 
-STAGES: tuple[Stage, ...] = (Scan(), Cut(), Score(), Subjects(), Identities(), Encode())
+STAGES: tuple[Stage, ...] = (Scan(), Cut(), Score(), Caption(), Subjects(), Identities(), Encode())
 
 
 def stage_named(name: str) -> Stage:
