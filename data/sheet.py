@@ -3,7 +3,7 @@ what was refused."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from itertools import zip_longest
 from pathlib import Path
@@ -163,9 +163,8 @@ class _Cards:
 
     def _middle(self, clip: Clip, caption: str) -> Element:
         """A picture from the middle of a clip, or from its beginning where its length is not known."""
-        known = clip if clip.stop > clip.start else replace(clip, stop=clip.start + 1)
-        place = (known.stop - known.start) // 2
-        seen = self.viewer.look(known, [place])
+        place = max(0, clip.stop - clip.start) // 2
+        seen = self.viewer.look(clip, [place])
         if isinstance(seen, str):
             return tag("figure", no_picture(seen), tag("figcaption", caption, dir="auto"))
         return figure(fitted_view(seen[place]), caption)

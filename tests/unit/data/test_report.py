@@ -90,6 +90,7 @@ def test_a_partner_is_of_the_same_shot_of_another_or_of_another_film():
     assert partnership(clip, clip) == "same shot"
     assert partnership(clip, replace(clip, id="b", start=49, stop=90)) == "same shot"
     assert partnership(clip, replace(clip, id="b", start=50, stop=90)) == "other shots"
+    assert partnership(replace(clip, id="b", start=50, stop=90), clip) == "other shots"
     assert partnership(clip, film("b", identity="Ann")) == "named"
     assert partnership(clip, film("b", identity="Bob")) == "other films"
     assert partnership(replace(clip, identity=""), film("b")) == "other films"
@@ -149,6 +150,7 @@ def test_what_does_not_move_is_in_the_first_bin():
 def test_bins_of_whole_numbers_hold_as_many_each():
     found = spread_over(caption=["word " * k for k in range(1, 49)])
     assert found.counts == (2,) * 24 and found.edges == tuple(range(1, 50, 2))
+    assert spread_over(caption=["word " * k for k in range(1, 50)]).counts == (*[3] * 16, 1)
     assert spread_over(caption=["a", "a b", "a b c"]).counts == (1, 1, 1)
 
 

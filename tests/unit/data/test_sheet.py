@@ -89,6 +89,11 @@ def of_one_colour(clip: Clip, places):
     yield from (np.full((96, 160, 3), 10 * place, np.uint8) for place in places)
 
 
+def by_clip(clip: Clip, places):
+    """Pictures that say by their brightness whether their clip is an edit."""
+    yield from (np.full((96, 160, 3), 80 if clip.source else 40, np.uint8) for _ in places)
+
+
 def many() -> list[Clip]:
     """An index without files, with everything that is counted."""
     scores = np.random.default_rng(0).lognormal(size=(60, 4)).tolist()
@@ -191,16 +196,10 @@ def test_a_window_is_shown_from_its_first_picture_to_its_last(tmp_path, film):
 
 
 def test_a_clip_without_a_bucket_is_shown_whole_and_says_why(tmp_path, film):
-    page = sheet_of([clip("a", film)], tmp_path, EncodeOptions(), pictures=of_one_colour)
+    page = sheet_of([clip("a", film, start=50, stop=72)], tmp_path, EncodeOptions(), pictures=of_one_colour)
     assert "smaller than its bucket" in page.said("span")
-    assert [round(one.mean() / 10) for one, words in page.pictures if "%" not in words] == [
-        0,
-        4,
-        8,
-        13,
-        17,
-        21,
-    ]
+    shown = {round(one.mean() / 10): words for one, words in page.pictures if "%" not in words}
+    assert shown == {place: f"{2 + place / 25:.2f} s" for place in (0, 4, 8, 13, 17, 21)}
 
 
 def test_a_subject_stands_on_grey_with_its_outline():
@@ -220,12 +219,11 @@ def test_a_subject_stands_on_grey_with_its_outline():
 
 def test_a_mask_is_cropped_to_the_bucket_as_its_picture_is():
     picture = np.zeros((60, 80, 3), np.uint8)
-    picture[:, :40] = 255
+    picture[:, :20] = 255
     shown = cut_out(picture, picture[..., 0] > 0, (60, 60))
     assert shown.shape == (60, 60, 3)
-    assert (shown[:, :29] == fitted_view(picture, (60, 60))[:, :29]).all() and (
-        shown[:, 32:] == REMOVED
-    ).all()
+    assert (shown[:, :9] == fitted_view(picture, (60, 60))[:, :9]).all()
+    assert (shown[:, 12:] == REMOVED).all()
 
 
 def test_masks_are_run_lengths_down_the_columns():
@@ -238,6 +236,8 @@ def test_masks_of_an_index_are_shown_on_their_own_pictures(tmp_path, film):
     subject = {"frames": [3, 12], "size": [2, 2], "masks": [[0, 4], [0, 4]]}
     page = sheet_of([clip("a", film, subject=subject)], tmp_path, pictures=of_one_colour)
     whole = [round(picture.mean() / 10) for picture, words in page.pictures if "100%" in words]
+    bucket = windows_of(clip("a"), SMALL)[0]
+    assert {picture.shape for picture, _ in page.pictures} == {(bucket.height, bucket.width, 3)}
     assert whole == [3, 12] and not any("drawn at random" in one for one in page.said("p"))
 
 
@@ -265,6 +265,9 @@ def test_an_edit_is_shown_beside_its_source_with_its_instruction(tmp_path, film)
     assert [words for picture, words in page.pictures if tuple(picture[9, 9] // 10) == (25, 0, 0)] == [
         "hat.png"
     ]
+    clips = [source.refused("static"), clip("edit", film, **told)]
+    told_apart = sheet_of(clips, tmp_path, masks=None, pictures=by_clip)
+    assert [int(picture.mean()) for picture, _ in told_apart.pictures[:12]] == [40] * 6 + [80] * 6
     lost = sheet_of([clip("edit", film, **{**told, "source": "gone"})], tmp_path)
     assert "gone is not in the index" in lost.said("div")
 
