@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 
 from .fitting import fitted
 from .index import FILM, TRAIN, Clip, read_index
-from .partners import Partners, Window
+from .partners import WINDOW, Partners, Window
 from .pictures import at_rate, pictures_of
 from .run_lengths import good_masks
 from .source import PairedEdits
@@ -20,7 +20,6 @@ from .source import PairedEdits
 SCHEME = "index"
 RATE = 16.0  # pictures a second, of Wan 2.1
 NAMELESS = "the subject"  # of whom nobody knows the name
-WINDOW = 2.0  # seconds of a clip that another one of the same identity shows
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,16 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-
-import torch
-from torch import Generator
+from typing import TYPE_CHECKING
 
 from .agreement import Pair, joined
 from .hashing import NEAR, distance
 from .index import Clip, sort_key
 
+if TYPE_CHECKING:  # partners are counted without it
+    from torch import Generator
+
+WINDOW = 2.0  # seconds of a clip that another one of the same identity shows
 WITHIN_SHOT, WITHIN_FILM, ACROSS_FILMS = "same shot", "other shots", "other films"
 Window = tuple[int, int]  # pictures of a clip from its first, stop not included
 
@@ -46,6 +48,9 @@ class Partners:
         self._seconds, self._apart, self._most = seconds, apart, most
         self._clips = sorted((clip for clip in clips if clip.ok and not clip.source), key=sort_key)
         self._groups = _groups(self._clips)
+        self._films: dict[tuple[str, str], list[Clip]] = defaultdict(list)  # of a group, by its first clip
+        for clip in self._clips:
+            self._films[self._groups[clip.id][0].id, clip.path].append(clip)
 
     def by_kind(self, clip: Clip) -> dict[str, list[Clip]]:
         """Partners of a clip, by kind, in the order of the index; of the same shot the clip itself."""
@@ -58,6 +63,18 @@ class Partners:
             if _fit(clip, other):
                 found[_kind(clip, other)].append(other)
         return found
+
+    def kinds(self, clip: Clip) -> list[str]:
+        """Kinds of partners that a clip has, those of `by_kind` that are not empty, without listing them."""
+        group = self._groups.get(clip.id, [])
+        shots = self._films[group[0].id, clip.path] if group else []
+        elsewhere = (other for other in group if other.path != clip.path) if len(shots) < len(group) else ()
+        has = {
+            WITHIN_SHOT: self._has_windows(clip),
+            WITHIN_FILM: any(_fit(clip, other) for other in shots),
+            ACROSS_FILMS: any(_fit(clip, other) for other in elsewhere),
+        }
+        return [kind for kind, true in has.items() if true]
 
     @cached_property
     def chance(self) -> float:
@@ -72,8 +89,10 @@ class Partners:
         alone, both, other = self._counts
         return (alone + both * self.chance) / max(alone + both + other, 1)
 
-    def draw(self, clip: Clip, generator: Generator) -> Partner | None:
+    def draw(self, clip: Clip, generator: "Generator") -> Partner | None:
         """A partner, and windows, by the generator alone; None where the clip has none."""
+        import torch
+
         windows, others = self._has_windows(clip), self._has_others(clip)
         if windows and (not others or float(torch.rand((), generator=generator)) < self.chance):
             return Partner(clip, WITHIN_SHOT, self._apart_windows(clip, generator))
@@ -99,7 +118,7 @@ class Partners:
         first, second = self._seconds
         return _pictures(clip, first), _pictures(clip, self._apart), _pictures(clip, second)
 
-    def _apart_windows(self, clip: Clip, generator: Generator) -> tuple[Window, Window]:
+    def _apart_windows(self, clip: Clip, generator: "Generator") -> tuple[Window, Window]:
         first, apart, second = self._lengths(clip)
         swapped = bool(_number(2, generator))
         left, right = (second, first) if swapped else (first, second)
@@ -148,11 +167,13 @@ def _pictures(clip: Clip, seconds: float) -> int:
     return math.ceil(clip.rate * seconds)
 
 
-def _window(clip: Clip, seconds: float, generator: Generator) -> Window:
+def _window(clip: Clip, seconds: float, generator: "Generator") -> Window:
     length = min(clip.frames, max(1, _pictures(clip, seconds)))
     start = _number(clip.frames - length + 1, generator)
     return start, start + length
 
 
-def _number(below: int, generator: Generator) -> int:
+def _number(below: int, generator: "Generator") -> int:
+    import torch
+
     return int(torch.randint(below, (), generator=generator))

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .index import FILM, HELD_OUT, PICTURE, Clip
+from .partners import WINDOW, Partners
+from .run_lengths import has_good_mask
 
 MOST_BINS = 24
 UNSTATED = "not stated"
@@ -143,22 +145,9 @@ def word_count(caption: str) -> int:
     return len(_WORD.findall(caption))
 
 
-def partnership(clip: Clip, other: Clip) -> str:
-    """Kind of a pair of one identity, by where its second clip comes from."""
-    if other.id == clip.id or (other.path == clip.path and _meet(clip, other)):
-        return "same shot"
-    if other.path == clip.path:
-        return "other shots"
-    return "named" if clip.identity and other.identity == clip.identity else "other films"
-
-
 def number(value: float) -> str:
     """A number for people: three digits that count, thousands apart."""
     return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{round(value, 3):.3g}"
-
-
-def _meet(clip: Clip, other: Clip) -> bool:
-    return clip.start < other.stop and other.start < clip.stop
 
 
 def _held_out(clip: Clip) -> bool:
@@ -184,12 +173,16 @@ def _lessons(used: Sequence[Clip]) -> tuple[Lesson, ...]:
     known = {clip.id: clip for clip in used}
     train = [clip for clip in used if not _held_out(clip)]
     said = [clip for clip in train if clip.caption]
-    masked = [clip for clip in said if clip.subject]
+    masked = [clip for clip in said if has_good_mask(clip)]
+    poor = [clip for clip in said if clip.subject and not has_good_mask(clip)]
+    why = counted(Counter(clip.subject["quality"]).most_common(1)[0][0] for clip in poor if clip.subject)
     bare = len(said) - len(masked)
-    masks = [f"{len(masked):,} with masks"] if masked else []
-    masks += [f"{bare:,} without masks: Saber draws random masks"] if bare else []
-    pairs = [{partnership(clip, known[one]) for one in clip.pair_of if one in known} for clip in train]
-    partners = counted(kind for kinds in pairs for kind in kinds)
+    masks = [f"{len(masked):,} with good masks"] if masked else []
+    masks += [f"{bare:,} without: Saber draws random masks"] if bare else []
+    partners = Partners(used, (WINDOW, WINDOW))
+    pairs = [partners.kinds(clip) for clip in train if not clip.source]
+    people = len({clip.identity for clip in train if clip.identity})
+    named = (f"identities {people:,}",) if people else ()
     films = sum(clip.kind == FILM for clip in said)
     stills = (f"{len(said) - films:,} of them still: no motion to learn",) if films < len(said) else ()
     asked = [clip for clip in train if clip.source and clip.instruction]
@@ -198,8 +191,8 @@ def _lessons(used: Sequence[Clip]) -> tuple[Lesson, ...]:
     licences = counted(f"licence {clip.licence or UNSTATED}" for clip in edits)
     return (
         Lesson("saber", len(said), "clips with captions", tuple(masks)),
-        Lesson("videomaker", len(masked), "clips with a good subject frame"),
-        Lesson("slot_id", sum(map(bool, pairs)), "clips with partners", _told(partners)),
+        Lesson("videomaker", len(masked), "clips with a good subject frame", _told(why)),
+        Lesson("slot_id", sum(map(bool, pairs)), "clips with partners", (*_told(counted(kind for kinds in pairs for kind in kinds)), *named)),
         Lesson("stiv", len(said), "clips with captions", stills),
         Lesson("sama", films, "films with captions, for pretexts"),
         Lesson("sama", len(edits), "edits", (*_told(counted(clip.edit or "kind not stated" for clip in edits)), *_told(licences), *lost)),

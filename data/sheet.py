@@ -15,8 +15,10 @@ from ..core.files import write_text
 from ..drawing.charts import windows_chart
 from ..drawing.page import page, tag
 from .index import PICTURE, Clip
-from .report import partnership, report
+from .partners import WINDOW, WITHIN_SHOT, Partners
+from .report import report
 from .report_text import counted_in
+from .run_lengths import good_masks
 from .sheet_cells import (
     badge,
     covered,
@@ -32,7 +34,7 @@ from .sheet_cells import (
     words,
 )
 from .sheet_header import header
-from .sheet_pictures import ClipView, Pictures, Viewer, cut_out, fitted_view, masks_of, view_of
+from .sheet_pictures import ClipView, Pictures, Viewer, fitted_view, subject_view, view_of
 from .stages.encode import Encode, EncodeOptions
 
 SHOWN, OF_A_REASON = 24, 6  # clips that are used, and those that are not, by reason
@@ -60,7 +62,8 @@ def write_sheet(
     ValueError as `report`'s.
     """
     told = report(clips, options.fps)
-    cards = _Cards({clip.id: clip for clip in clips}, options, random_masks, Viewer(pictures))
+    known, partners = {clip.id: clip for clip in clips}, Partners(clips, (WINDOW, WINDOW))
+    cards = _Cards(known, options, random_masks, Viewer(pictures), partners)
     shown = chosen(clips, SHOWN)
     body = [*header(told), tag("h2", f"{counted_in(len(shown), 'clip')} as the model will see them")]
     body += [cards.clip(clip) for clip in shown]
@@ -95,11 +98,12 @@ class _Cards:
     options: EncodeOptions
     random_masks: RandomMasks | None
     viewer: Viewer
+    partners: Partners
 
     def clip(self, clip: Clip) -> Element:
         """A clip that is used: its window, references, partners, words and numbers."""
         view = view_of(clip, self.options, PICTURES)
-        masks = dict(list(masks_of(clip).items())[:CUT_OUTS])
+        masks = dict(list(good_masks(clip).items())[:CUT_OUTS])
         seen = self.viewer.look(clip, [*view.places, *masks])
         card = tag("article", title(clip, view.misfit), class_="card clip")
         if clip.source:
@@ -111,9 +115,7 @@ class _Cards:
         if clip.reference:
             given = Clip(id=clip.reference, path=clip.reference, kind=PICTURE)
             card.append(part("reference", row([self._middle(given, name_of(given))])))
-        partners = [self.known[one] for one in clip.pair_of if one in self.known][:PARTNERS]
-        if partners:
-            card.append(part("partners", row(self._partner(clip, one) for one in partners)))
+        card.extend(self._partners(clip))
         card.append(part("words", *words(clip)))
         card.append(part("numbers", numbers(clip, view, self.options.fps)))
         return card
@@ -144,22 +146,29 @@ class _Cards:
         """Subjects as they are cut out; or an example of random masks."""
         note: list[Element] = []
         if not masks and self.random_masks is None:
-            return tag("p", "no masks; Saber draws random masks", class_="faint")
+            return tag("p", "no good masks; Saber draws random masks", class_="faint")
         if not masks and self.random_masks is not None:
             some = [place for place in view.places if place in seen][::2]
             height, width = next(iter(seen.values())).shape[:2]
             drawn = self.random_masks(clip.id, len(some), MASK_HEIGHT, round(MASK_HEIGHT * width / height))
             masks = dict(zip(some, drawn, strict=True))
-            note = [tag("p", "no masks; these are drawn at random, as Saber does", class_="faint")]
+            note = [tag("p", "no good masks; these are drawn at random, as Saber does", class_="faint")]
         cells = [
-            figure(cut_out(seen[place], mask, view.size), moment(clip, place), covered(mask))
+            figure(subject_view(seen[place], mask, view.size), moment(clip, place), covered(mask))
             for place, mask in masks.items()
             if place in seen
         ]
         return tag("div", row(cells), *note)
 
-    def _partner(self, clip: Clip, other: Clip) -> Element:
-        return self._middle(other, f"{partnership(clip, other)} · {name_of(other)}")
+    def _partners(self, clip: Clip) -> list[Element]:
+        """Other clips of the same identity, of each kind in turn; and whether the shot itself has two
+        windows."""
+        kinds = self.partners.by_kind(clip)
+        shot = [tag("p", "two windows of this shot", class_="faint")] if kinds.pop(WITHIN_SHOT) else []
+        rounds = zip_longest(*([(kind, other) for other in others] for kind, others in kinds.items()))
+        pairs = [pair for one in rounds for pair in one if pair is not None][:PARTNERS]
+        cells = [self._middle(other, f"{kind} · {name_of(other)}") for kind, other in pairs]
+        return [part("partners", *([row(cells)] if cells else []), *shot)] if cells or shot else []
 
     def _middle(self, clip: Clip, caption: str) -> Element:
         """A picture from the middle of a clip, or from its beginning where its length is not known."""

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
+from ..core.recipes import GREY
 from .index import Clip, Refused
 from .stages.encode import EncodeOptions, windows_of
 
 VIEW_HEIGHT = 200  # height of a picture in the file; pages show it smaller
 VIEW_WIDTH = 420  # of a picture in the file
-REMOVED = 127  # grey of what is removed from a reference, as Saber's
+REMOVED = round(255 * GREY)  # of a reference
 OUTLINE = (230, 159, 0)
 Pictures = Callable[[Clip, Sequence[int]], Iterator[np.ndarray]]
 
@@ -88,7 +89,7 @@ def fitted_view(picture: np.ndarray, size: tuple[int, int] | None = None) -> np.
     return np.asarray(ImageOps.fit(image, view, Image.Resampling.LANCZOS))
 
 
-def cut_out(picture: np.ndarray, mask: np.ndarray, size: tuple[int, int] | None = None) -> np.ndarray:
+def subject_view(picture: np.ndarray, mask: np.ndarray, size: tuple[int, int] | None = None) -> np.ndarray:
     """A picture's view with the subject of a mask (h, w), of any resolution, on grey, and its outline."""
     view = fitted_view(picture, size)
     whole = Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)).resize(
@@ -100,14 +101,3 @@ def cut_out(picture: np.ndarray, mask: np.ndarray, size: tuple[int, int] | None 
     shown = np.where(inside[..., None], view, REMOVED).astype(np.uint8)
     shown[grown & ~inside] = OUTLINE
     return shown
-
-
-def masks_of(clip: Clip) -> dict[int, np.ndarray]:
-    """Masks (h, w) of a clip's subject by place in the clip."""
-    subject = clip.subject or {}
-    height, width = subject.get("size", (0, 0))
-    found = {}
-    for place, counts in zip(subject.get("frames", ()), subject.get("masks", ()), strict=True):
-        bits = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
-        found[place] = bits.reshape((height, width), order="F")
-    return found

@@ -3,32 +3,42 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from refvid.data.index import FILM, HELD_OUT, PICTURE, Clip, write_rows
-from refvid.data.report import MOST_BINS, number, partnership, report, word_count
+from refvid.data.report import MOST_BINS, number, report, word_count
 from refvid.data.report_text import bars, report_text
+from refvid.data.run_lengths import GOOD, pack_mask
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
 def film(name: str, **known) -> Clip:
     """Four seconds of 25 pictures, 640x360."""
-    same = {"kind": FILM, "stop": 100, "frames": 100, "fps": 25.0, "width": 640, "height": 360, "set": "a"}
-    return Clip(id=name, path=f"/clips/{name}.mp4", **{**same, **known})
+    same = {"path": f"/clips/{name}.mp4"} | {
+        "kind": FILM,
+        "stop": 100,
+        "frames": 100,
+        "fps": 25.0,
+        "width": 640,
+        "height": 360,
+        "set": "a",
+    }
+    return Clip(id=name, **{**same, **known})
 
 
 def small_index() -> list[Clip]:
     """Ten rows that have everything that a report counts."""
-    subject = {"frames": [10], "size": [2, 2], "masks": [[1, 2, 1]]}
+    subject = {"frames": [10], "size": [2, 2], "masks": ["121"], "quality": [GOOD]}
+    poor = {"frames": [10, 20], "size": [2, 2], "masks": ["", ""], "quality": ["too small", "too small"]}
     return [
         film("one", caption="a red ball", motion=1.0, subject=subject, licence="CC-BY-4.0", repeats=3),
         film("two", caption="a red ball rolls", motion=2.0, pair_of=("one", "three"), identity="ball"),
-        film("three", caption="球 rolls", fps=16.0, identity="ball", motion=100.0),
+        film("three", caption="球 rolls", subject=poor, fps=16.0, identity="ball", motion=100.0),
         film("held", caption="a car", split=HELD_OUT, fps=30000 / 1001, variable=True),
         film("mute", crop=(0, 40, 640, 272)),
         film("still", kind=PICTURE, caption="a tree", fps=0.0, frames=1, stop=1, motion=0.0),
@@ -49,10 +59,10 @@ used      7 films, 1 picture; 29.6 s · 1 clip without a caption: not encoded ·
 sets      a 6 · b 5 (3 not used)
 sizes     640x360 7 · 640x272 1
 licences  not stated 7 · CC-BY-4.0 1
-learns    saber      clips with captions                      5 · 1 with masks
-                                                                  4 without masks: Saber draws random masks
-          videomaker clips with a good subject frame          1
-          slot_id    clips with partners                      1 · named 1 · other films 1
+learns    saber      clips with captions                      5 · 1 with good masks
+                                                                  4 without: Saber draws random masks
+          videomaker clips with a good subject frame          1 · too small 1
+          slot_id    clips with partners                      3 · other films 3 · same shot 1 · identities 1
           stiv       clips with captions                      5 · 1 of them still: no motion to learn
           sama       films with captions, for pretexts        4
           sama       edits                                    1 · style 1 · licence not stated 1
@@ -85,15 +95,20 @@ def test_a_rate_that_training_wants_is_not_retimed():
     assert report([film("still", kind=PICTURE, fps=0.0, frames=1)]).retimed == ()
 
 
-def test_a_partner_is_of_the_same_shot_of_another_or_of_another_film():
-    clip = film("a", stop=50, identity="Ann")
-    assert partnership(clip, clip) == "same shot"
-    assert partnership(clip, replace(clip, id="b", start=49, stop=90)) == "same shot"
-    assert partnership(clip, replace(clip, id="b", start=50, stop=90)) == "other shots"
-    assert partnership(replace(clip, id="b", start=50, stop=90), clip) == "other shots"
-    assert partnership(clip, film("b", identity="Ann")) == "named"
-    assert partnership(clip, film("b", identity="Bob")) == "other films"
-    assert partnership(replace(clip, identity=""), film("b")) == "other films"
+def test_partners_are_counted_by_kind_within_their_split():
+    ann = {"identity": "Ann", "caption": "Ann"}
+    clips = [film("a", **ann), film("b", **ann, frames=125, stop=125), film("c", **ann, split=HELD_OUT)]
+    clips += [film("d", path="/clips/a.mp4", start=100, stop=200, **ann), film("e")]
+    (lesson,) = [one for one in report(clips).lessons if one.method == "slot_id"]
+    assert lesson.clips == 3
+    assert lesson.notes == ("other films 3", "other shots 2", "same shot 1", "identities 1")
+
+
+def test_ten_thousand_clips_of_one_person_are_counted_in_seconds():
+    clips = [film(str(k), identity="Ann", path=f"/clips/{k % 100}.mp4") for k in range(10_000)]
+    begin = time.process_time()
+    (lesson,) = [one for one in report(clips).lessons if one.method == "slot_id"]
+    assert lesson.clips == 10_000 and time.process_time() - begin < 10
 
 
 def test_partners_and_sources_that_are_not_used_teach_nothing():
@@ -106,7 +121,17 @@ def test_partners_and_sources_that_are_not_used_teach_nothing():
 
 
 def test_what_is_held_out_teaches_nothing():
-    taught = report([film("a", caption="a dog", subject={"frames": []}, pair_of=("a",), split=HELD_OUT)])
+    taught = report(
+        [
+            film(
+                "a",
+                caption="a dog",
+                subject={"frames": [], "masks": [], "quality": []},
+                pair_of=("a",),
+                split=HELD_OUT,
+            )
+        ]
+    )
     assert [one.clips for one in taught.lessons] == [0] * 6
     assert (taught.train, taught.held_out, taught.epoch) == (0, 1, 0)
 
@@ -185,8 +210,13 @@ def test_long_lists_are_cut_and_counted():
 def many(count: int) -> list[Clip]:
     """Rows as a prepared set has them: words, scores, and masks of four pictures for every third."""
     draw = np.random.default_rng(0)
-    runs = [[40, 50] * 30 for _ in range(4)]
-    subject = {"frames": [10, 30, 50, 70], "size": [30, 90], "masks": runs}
+    ball = np.hypot(*np.mgrid[-72:72, -128:128]) < 60
+    subject = {
+        "frames": list(range(8)),
+        "size": [144, 256],
+        "masks": [pack_mask(ball)] * 8,
+        "quality": [GOOD] * 8,
+    }
 
     def row(k: int) -> Clip:
         scores = {name: float(draw.lognormal()) for name in ("motion", "sharpness", "flash", "aesthetic")}
@@ -206,6 +236,7 @@ import json, resource, sys, time
 from pathlib import Path
 from refvid.data.index import read_index
 from refvid.data.report import report
+from refvid.data.run_lengths import GOOD, pack_mask
 from refvid.data.report_text import report_text
 
 folder = Path(sys.argv[1])

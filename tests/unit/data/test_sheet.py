@@ -17,8 +17,9 @@ from refvid.data.index import FILM, HELD_OUT, PICTURE, Clip, Refused
 from refvid.data.pictures import CHANGED
 from refvid.data.report import number, report
 from refvid.data.report_text import retimings
+from refvid.data.run_lengths import GOOD, pack_mask
 from refvid.data.sheet import OF_A_REASON, SHOWN, chosen, write_sheet
-from refvid.data.sheet_pictures import OUTLINE, REMOVED, cut_out, fitted_view, masks_of, view_of
+from refvid.data.sheet_pictures import OUTLINE, REMOVED, fitted_view, subject_view, view_of
 from refvid.data.stages.encode import EncodeOptions, windows_of
 
 SMALL = EncodeOptions(frames=(5, 9), pixels=64 * 64, multiple=16, fps=25)
@@ -206,34 +207,30 @@ def test_a_subject_stands_on_grey_with_its_outline():
     picture = np.full((60, 80, 3), 200, np.uint8)
     mask = np.zeros((60, 80), bool)
     mask[20:40, 30:60] = True
-    shown = cut_out(picture, mask)
+    shown = subject_view(picture, mask)
     assert (
         (shown[21:39, 31:59] == 200).all()
         and (shown[:18] == REMOVED).all()
         and (shown[:, :28] == REMOVED).all()
     )
     assert (shown[19, 30:60] == OUTLINE).all() and (shown[20:40, 60] == OUTLINE).all()
-    coarse = cut_out(picture, mask[::10, ::10])
+    coarse = subject_view(picture, mask[::10, ::10])
     assert (coarse[25:35, 35:55] == 200).all() and (coarse[:15] == REMOVED).all()
 
 
 def test_a_mask_is_cropped_to_the_bucket_as_its_picture_is():
     picture = np.zeros((60, 80, 3), np.uint8)
     picture[:, :20] = 255
-    shown = cut_out(picture, picture[..., 0] > 0, (60, 60))
+    shown = subject_view(picture, picture[..., 0] > 0, (60, 60))
     assert shown.shape == (60, 60, 3)
     assert (shown[:, :9] == fitted_view(picture, (60, 60))[:, :9]).all()
     assert (shown[:, 12:] == REMOVED).all()
 
 
-def test_masks_are_run_lengths_down_the_columns():
-    subject = {"frames": [7], "size": [3, 2], "masks": [[1, 2, 2, 1]]}
-    (mask,) = masks_of(clip("a", subject=subject)).values()
-    assert mask.tolist() == [[False, False], [True, False], [True, True]]
-
-
 def test_masks_of_an_index_are_shown_on_their_own_pictures(tmp_path, film):
-    subject = {"frames": [3, 12], "size": [2, 2], "masks": [[0, 4], [0, 4]]}
+    whole = pack_mask(np.ones((2, 2), bool))
+    quality = [GOOD, "too large", GOOD]
+    subject = {"frames": [3, 6, 12], "size": [2, 2], "masks": [whole] * 3, "quality": quality}
     page = sheet_of([clip("a", film, subject=subject)], tmp_path, pictures=of_one_colour)
     whole = [round(picture.mean() / 10) for picture, words in page.pictures if "100%" in words]
     bucket = windows_of(clip("a"), SMALL)[0]
@@ -246,7 +243,7 @@ def test_random_masks_are_drawn_where_there_are_none_and_said_to_be(tmp_path, fi
     assert [words for words in page.said("p") if "drawn at random" in words]
     assert len([words for _, words in page.pictures if "%" in words]) == 3
     bare = sheet_of([clip("a", film)], tmp_path, masks=None)
-    assert "no masks; Saber draws random masks" in bare.said("p")
+    assert "no good masks; Saber draws random masks" in bare.said("p")
 
 
 def test_an_edit_is_shown_beside_its_source_with_its_instruction(tmp_path, film):
@@ -273,10 +270,16 @@ def test_an_edit_is_shown_beside_its_source_with_its_instruction(tmp_path, film)
 
 
 def test_partners_stand_beside_with_where_they_come_from(tmp_path, film):
-    clips = [clip("a", film, stop=11, pair_of=("b", "a", "nobody")), clip("b", film, start=11)]
-    page = sheet_of(clips, tmp_path)
-    wanted = [f"other shots · {film.name} [11–21]", f"same shot · {film.name} [0–10]"]
-    assert [words for _, words in page.pictures if "shot ·" in words or "shots ·" in words] == wanted
+    other = tmp_path / "other.mp4"
+    other.write_bytes(film.read_bytes())
+    clips = [clip("a", film, stop=11, identity="Ann"), clip("b", film, start=11, pair_of=("a", "nobody"))]
+    clips += [clip("c", other, identity="Ann", frames=125, stop=125)]
+    page = sheet_of(clips, tmp_path, pictures=by_clip)
+    said = [words for _, words in page.pictures if " · " in words and "%" not in words]
+    first, second = f"{film.name} [0–10]", f"{film.name} [11–21]"
+    elsewhere = [f"other films · {one}" for one in (first, second, *["other.mp4 [0–124]"] * 2)]
+    assert sorted(said) == [*sorted(elsewhere), f"other shots · {first}", f"other shots · {second}"]
+    assert page.said("p").count("two windows of this shot") == 1
 
 
 @pytest.mark.parametrize("kind", ["missing", "text", "empty"])
