@@ -61,7 +61,7 @@ class DataSet(General):
 
 
 _PLACES = ("video_directory", "video_jsonl_file", "image_directory", "image_jsonl_file")
-_USED = (*_PLACES, "control_directory", "target_frames", "frame_extraction", "resolution",
+_USED = (*_PLACES, "control_directory", "target_frames", "frame_extraction", "source_fps", "resolution",
          "caption_extension", "num_repeats")  # fmt: skip
 _OF_MODES = {"frame_stride": "slide", "frame_sample": "uniform", "max_frames": "full"}
 _UNUSED = [one.name for one in fields(DataSet) if one.name not in (*_USED, *_OF_MODES)]
@@ -144,4 +144,14 @@ def _settings(gathered: Gathered, file: Path, sets: Sequence[DataSet]) -> dict[s
         frames += [one.max_frames] if one.frame_extraction == "full" else one.target_frames
     sizes = [one.resolution for one in sets if one.resolution]
     windows = [_window(one) for one in sets if one.frame_extraction]
-    return encode_settings(gathered, file.name, frames, sizes, windows)
+    return {**encode_settings(gathered, file.name, frames, sizes, windows), **_rate(gathered, file, sets)}
+
+
+def _rate(gathered: Gathered, file: Path, sets: Sequence[DataSet]) -> dict[str, Any]:
+    """Settings of `scan` from the rates of the sources."""
+    rates = list(dict.fromkeys(one.source_fps for one in sets if one.source_fps))
+    if not rates:
+        return {}
+    more = f", of {', '.join(map(str, rates))} the first" if len(rates) > 1 else ""
+    gathered.say(f"{file.name}: source_fps is the rate of folders of frames{more}; films say their own")
+    return {"scan": {"frames_fps": rates[0]}}

@@ -57,19 +57,25 @@ def test_musubi_settings_are_those_of_encode(root):
     text += "max_frames = 60\nresolution = 512\ncache_directory = 'cache'\n"
     reading = musubi(root, text)
     assert reading.settings == {
-        "encode": {"frames": (1, 25, 45, 57), "pixels": 960 * 544, "window": "slide", "step": 8}
+        "encode": {"frames": (1, 25, 45, 57), "pixels": 960 * 544, "window": "slide", "step": 8},
+        "scan": {"frames_fps": 30.0},
     }
     assert reading.ignored == [
         "videos: files of no known kind: 1 .cap",
         "videos: 2 clips are in an earlier data set too; they are taken once",
-        "musubi.toml: keys without meaning here: batch_size, frame_sample, source_fps, cache_directory",
+        "musubi.toml: keys without meaning here: batch_size, frame_sample, cache_directory",
         "musubi.toml: 46 frames are read as 45; needed 4n + 1",
         "musubi.toml: 60 frames are read as 57; needed 4n + 1",
         "musubi.toml: of the areas 262144, 522240 in pixels the largest is taken",
         "musubi.toml: windows are drawn as the first data set says: slide",
+        "musubi.toml: source_fps is the rate of folders of frames; films say their own",
     ]
     options = filled(Encode.defaults, json.loads(json.dumps(reading.settings["encode"])), "encode")
     assert (options.frames, options.window, options.step) == ((1, 25, 45, 57), "slide", 8)
+    rates = musubi(root, VIDEOS + "source_fps = 24\n" + VIDEOS + "source_fps = 12.5\n")
+    assert rates.settings == {"scan": {"frames_fps": 24.0}} and rates.ignored[-1] == (
+        "musubi.toml: source_fps is the rate of folders of frames, of 24.0, 12.5 the first; films say their own"
+    )
     uniform = musubi(root, VIDEOS + "frame_extraction = 'uniform'\nframe_sample = 3\n")
     assert uniform.settings == {"encode": {"window": "uniform", "windows": 3}}
 
