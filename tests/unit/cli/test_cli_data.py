@@ -119,7 +119,7 @@ def test_what_is_wrong_is_said_in_one_line_before_any_work(clips, tmp_path, caps
     data = tmp_path / "prepared"
     refvid("data", "scan", clips, "--out", data)
     before = (data / "data.json").read_bytes()
-    assert refused(capsys, "data", words[0], *words[1:2], "--data", data, *words[2:]).startswith(says)
+    assert refused(capsys, "data", *words, "--data", data).startswith(says)
     assert (data / "data.json").read_bytes() == before
 
 
