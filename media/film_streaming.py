@@ -15,6 +15,7 @@ from av.error import FFmpegError
 from PIL import Image
 from torch import Tensor
 
+from ..core.recipes import GREY
 from .film_decoding import (
     Decoded,
     animated,
@@ -28,7 +29,6 @@ from .film_decoding import (
 )
 from .pictures import opened, require_pixels, to_bytes
 
-GREY = 0.5  # behind what is transparent [choice: alpha-on-grey]
 FAR = 50  # pictures that are rather decoded in vain than sought
 BACK = (0, 1, 5)  # seconds before the picture that is sought, one after another
 RANGES = {1: "limited", 2: "full"}
@@ -153,7 +153,7 @@ def stream_pictures(path: Path, what: str, wanted: Sequence[int]) -> Iterator[np
 
 
 def opaque(values: Tensor) -> Tensor:
-    """A picture (H, W, 3 or 4) in [0, 1] over grey, (H, W, 3)."""
+    """A picture (H, W, 3 or 4) in [0, 1] over grey, (H, W, 3) [choice: alpha-on-grey]."""
     if values.shape[-1] == 3:
         return values
     alpha = values[..., 3:]

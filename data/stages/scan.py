@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MISSING = "no such file"
 CLOSED = "may not be read"
 EMPTY = "an empty file"
-OTHER = "not a video or picture"
+NEITHER = "not a video or picture"
 DAMAGED = "cut short or damaged"
 SOUND_ONLY = "sound only"
 NO_FRAME = "no frame"
@@ -134,7 +134,7 @@ def _reason(error: Unreadable, path: Path) -> str:
     from ...media import film_decoding
 
     if isinstance(error, film_decoding.NotAFilm):
-        return DAMAGED if _is_known(path) else OTHER
+        return DAMAGED if _is_known(path) else NEITHER
     reasons = {
         film_decoding.NoMovingPicture: SOUND_ONLY,
         film_decoding.NoFrame: NO_FRAME,

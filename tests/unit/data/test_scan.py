@@ -53,7 +53,7 @@ ROWS: dict[str, Any] = {
     "static.mp4": PLAIN,
     "still.jpg": (1, 0.0, 160, 96, {"kind": PICTURE}),
     "still.png": (1, 0.0, 160, 96, {"kind": PICTURE, "alpha": True}),
-    "text.mp4": scan.OTHER,
+    "text.mp4": scan.NEITHER,
     "truncated.mp4": scan.DAMAGED,
     "twin.mp4": PLAIN,
     "variable.mp4": (22, 22 / 1.307, 160, 96, {"variable": True}),
