@@ -8,8 +8,8 @@ Box = tuple[int, int, int, int]  # left, top, width, height
 
 DARK = 20  # of 255: bars are 0 to 16, and noise of compression
 OFTEN = 0.4  # share of pictures; letters that come and go light a pixel in fewer
-NOTHING = 0.02  # lit share of a picture that is black as a whole, and of rows of a bar
-PICTURE = 0.5  # lit share of rows within the picture, of the most lit row's
+BLACK_SHARE = 0.02  # lit share of a picture that is black as a whole, and of rows of a bar
+INSIDE_SHARE = 0.5  # lit share of rows within the picture, of the most lit row's
 SOFT = 180  # an edge is blurred over at most a 180th of the side
 THIN = 16  # a bar without one opposite is at most a 16th of the side
 
@@ -20,7 +20,7 @@ def lit_pixels(pictures: Iterable[np.ndarray]) -> np.ndarray | None:
     lit, count = None, 0
     for picture in pictures:
         bright = picture.max(axis=2) > DARK
-        if bright.mean() >= NOTHING:
+        if bright.mean() >= BLACK_SHARE:
             lit = bright.astype(np.int32) if lit is None else lit + bright
             count += 1
     return None if lit is None else lit > OFTEN * count
@@ -46,7 +46,7 @@ def dark_outside(lit: np.ndarray, box: Box) -> bool:
     left, top, width, height = box
     inside = int(lit[top : top + height, left : left + width].sum())
     outside = int(lit.sum()) - inside
-    return inside > 0 and outside <= NOTHING * (lit.size - width * height)
+    return inside > 0 and outside <= BLACK_SHARE * (lit.size - width * height)
 
 
 def _bars(share: np.ndarray) -> tuple[int, int]:
@@ -62,11 +62,11 @@ def _bars(share: np.ndarray) -> tuple[int, int]:
 
 def _bar(share: np.ndarray) -> int:
     """Rows before the picture begins; 0 where they do not end in a sharp edge."""
-    begin = int(np.argmax(share >= PICTURE))
+    begin = int(np.argmax(share >= INSIDE_SHARE))
     soft = max(2, len(share) // SOFT)
     before = share[max(0, begin - soft - 2) : max(1, begin - soft)]
     after = share[begin : begin + 8]
-    return begin if begin and before.max() <= NOTHING and after.mean() >= PICTURE else 0
+    return begin if begin and before.max() <= BLACK_SHARE and after.mean() >= INSIDE_SHARE else 0
 
 
 def _even(side: int) -> int:

@@ -12,7 +12,6 @@ _SIDE, _WAVES = 32, 8
 _BLOCK = 512  # clips compared at once
 # The lowest waves of a discrete cosine transform, as rows (8, 32).
 _COSINES = np.cos(np.pi / _SIDE * (np.arange(_SIDE) + 0.5) * np.arange(_WAVES)[:, None])
-_COSINES[0] /= np.sqrt(2)
 
 
 def hash_of(pictures: Sequence[np.ndarray]) -> str:
@@ -33,13 +32,11 @@ def distance(one: str, other: str) -> int:
 
 
 def copies(hashes: Sequence[str], films: Sequence[str]) -> dict[int, int]:
-    """Clips that show what an earlier one does, as places of both, that of the nearest of the earlier.
+    """Copies among clips: place of each copy, and of the nearest of the clips before it that it shows again.
 
-    hashes, films  of each clip, the one to keep before others; parts of one film are not copies of one
-                   another
+    hashes, films  of each clip, by preference; parts of one film are no copies of one another
 
-    A copy of a copy does not count: what is kept is held against what is kept alone, so that a chain of
-    small changes ends.
+    Clips are held against those that are kept alone, so that a chain of small changes ends.
     """
     words, names = hash_words(hashes), np.unique(np.array(films), return_inverse=True)[1]
     kept: list[int] = []

@@ -55,15 +55,15 @@ def shift_between(before: np.ndarray, after: np.ndarray) -> float:
     import cv2
 
     # The numbers are those of OpenCV's own tutorial and sample. No flow to start from, unknown to its stubs.
-    flow = cv2.calcOpticalFlowFarneback(before, after, None, 0.5, 3, 15, 3, 5, 1.2, 0)  # pyright: ignore
+    flow = cv2.calcOpticalFlowFarneback(before, after, None, 0.5, 3, 15, 3, 5, 1.2, 0)  # pyright: ignore[reportCallIssue, reportArgumentType]
     return float(np.sqrt((flow.astype(np.float64) ** 2).sum(axis=2)).mean())
 
 
 def flashes_a_second(light: list[float], fps: float) -> int:
     """Most flashes within any second of a film, from its pictures' relative luminance.
 
-    A flash is a rise and a fall, or a fall and a rise, of at least a tenth each, the darker of both below
-    0.8: WCAG 2.2, success criterion 2.3.1, which allows three.
+    A flash is a rise and a fall, or the other way round, of a tenth of all light or more each. The darker
+    side is below 0.8. WCAG 2.2, success criterion 2.3.1, allows three.
     """
     turns = np.array(_turns(light))
     if not len(turns):

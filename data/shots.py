@@ -19,8 +19,13 @@ TELEVISION = 24  # pictures a second; faster films are compared at about this ra
 
 @dataclass
 class Watched:
-    """Record of a film's pictures: relative luminance of each, change of each against the one `step` before
-    it, of 255, and places of cuts: a shot begins there."""
+    """Record of a film's pictures.
+
+    step     pictures between two that are compared
+    light    relative luminance of each picture
+    changes  mean absolute difference of each picture and the one `step` before it, of 255
+    cuts     places at which a shot begins
+    """
 
     step: int
     light: list[float] = field(default_factory=list)

@@ -67,7 +67,7 @@ class Cut(PlainStage):
 
     def depends(self, clip: Clip, options: CutOptions) -> Any:
         """The pictures that the clip shows; None for a still."""
-        return shown(clip) if clip.kind == FILM else None
+        return pictures_key(clip) if clip.kind == FILM else None
 
     def look(self, clip: Clip, context: Context) -> dict[str, Any]:
         """Facts of the film as a whole, of each of its parts, and where it is cut."""
@@ -107,7 +107,7 @@ class Cut(PlainStage):
         return with_their_sources([_renamed(row, names) for row in rows])
 
 
-def shown(clip: Clip) -> list[Any]:
+def pictures_key(clip: Clip) -> list[Any]:
     """All that the pictures of a clip depend on, as JSON."""
     file = [clip.contents or clip.path, clip.rotation, clip.pixel_aspect, clip.range, clip.fps]
     return [*file, clip.start, clip.stop, clip.width, clip.height, clip.crop]

@@ -13,7 +13,7 @@ from ..pairs import clips_of_edits, with_their_sources
 from ..pictures import at_rate, pictures_of, spread
 from ..stage import Context, PlainStage
 from ..weights import Weights
-from .cut import shown
+from .cut import pictures_key
 
 A_SECOND = 4  # pictures that motion and sharpness are read in
 TRAINED = 832  # pixels along the long side at most, where sharpness is read: a training picture's
@@ -65,7 +65,7 @@ class Score(PlainStage):
 
     def depends(self, clip: Clip, options: ScoreOptions) -> Any:
         """The pictures that the clip shows."""
-        return shown(clip) if clip.kind in (FILM, PICTURE) else None
+        return pictures_key(clip) if clip.kind in (FILM, PICTURE) else None
 
     def look(self, clip: Clip, context: Context) -> dict[str, Any]:
         """Scores of the clip by itself."""
@@ -106,7 +106,7 @@ def _motion_and_sharpness(clip: Clip) -> tuple[float | None, float | None]:
 
 
 def _asked(context: Context, name: str, pictures: list[np.ndarray]) -> list[float]:
-    """What local weights say of pictures; nothing without them."""
+    """Scores of pictures by local weights; none without them."""
     if not context.weights.has(name):
         return []
     return context.weights.load(name, "score", _loader(name))(pictures)

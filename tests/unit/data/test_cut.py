@@ -15,7 +15,7 @@ from refvid.data.index import FILM, PICTURE, Clip, found_clip
 from refvid.data.journal import Journal
 from refvid.data.measures import flashes_a_second
 from refvid.data.pictures import cropped
-from refvid.data.shots import stretches, watch
+from refvid.data.shots import Watched, stretches, watch
 from refvid.data.stage import Context, concluded, look_at_all
 from refvid.data.stages import cut
 from refvid.data.stages.cut import Cut, CutOptions
@@ -28,9 +28,8 @@ def film(path, **known) -> Clip:
     """Row of a film as scan would leave it."""
     with av.open(str(path)) as file:
         stream = file.streams.video[0]
-        rate, width, height = float(stream.average_rate), stream.width, stream.height
-        frames = sum(1 for _ in file.decode(video=0))
-    size = {"width": width, "height": height, "fps": rate}
+        frames = stream.frames
+        size = {"width": stream.width, "height": stream.height, "fps": float(stream.average_rate)}
     return found_clip(path, kind=FILM, stop=frames, frames=frames, **size, **known)
 
 
@@ -186,9 +185,22 @@ def test_a_film_stays_whole_where_it_says_so(shown, tmp_path):
 
 def test_a_part_that_a_list_names_is_cut_within_itself(shown, tmp_path):
     pictures = np.concatenate([noisy(50), 255 - noisy(50, seed=1), noisy(50, seed=2)])
+    pictures[54:90] = pictures[53]
     part = replace(shown.row(pictures), start=10, stop=90, frames=80)
     rows = after([part], tmp_path)
     assert [(row.start, row.stop, row.frames) for row in rows] == [(10, 50, 40), (50, 90, 40)]
+    assert [row.reason for row in rows] == ["", "static"]
+
+
+def test_bars_beside_a_picture_do_not_weaken_a_cut(shown, tmp_path):
+    pictures = np.concatenate([noisy(40, (72, 32)), 250 - noisy(40, (72, 32))])
+    assert watch(pictures, RATE, 3.0).cuts == [40]
+    wide = boxed(pictures // 3 + 60, left=60, right=60)
+    assert watch(wide, RATE, 3.0).cuts == []
+    rows = after([shown.row(wide)], tmp_path)
+    assert [(row.start, row.stop, row.crop) for row in rows] == [
+        (0, 40, (60, 0, 32, 72)), (40, 80, (60, 0, 32, 72))
+    ]  # fmt: skip
 
 
 def test_a_still_is_not_looked_at(tmp_path):
@@ -278,6 +290,11 @@ def test_a_film_that_stands_still_in_nine_pairs_of_ten_is_static(shown, tmp_path
     assert row.reason == reason
 
 
+def test_only_pairs_within_a_shot_say_whether_it_stands_still():
+    seen = Watched(2, changes=[np.inf, np.inf, 0.0, 9.0, 9.0, 9.0, 0.4, 0.0, 0.6, 9.0])
+    assert [seen.still(*one) for one in ((4, 8), (4, 9), (0, 4), (0, 2))] == [1.0, 0.666667, 0.5, 0.0]
+
+
 def test_a_person_who_speaks_before_a_camera_on_its_stand_is_not_static(shown, tmp_path):
     pictures = np.repeat(noisy(1, (96, 128)), 40, axis=0)
     pictures[:, 30:50, 50:70] = noisy(40, (20, 20), seed=1)
@@ -301,6 +318,9 @@ def test_a_fast_film_that_shows_each_picture_thrice_is_not_static(shown, tmp_pat
         ([0.2, 0.29] * 25, 0),  # less than a tenth
         ([0.85, 0.99] * 25, 0),  # too bright to be seen as a flash
         (list(np.linspace(0, 1, 50)), 0),  # one way, however far
+        ([0.85, 0.99] + [0.5] * 20, 0),  # neither this rise
+        ([0.5, 0.95] + [0.82] * 20, 0),  # nor this fall has a dark side
+        ([0.5, 0.95] + [0.75] * 20, 1),
     ],
 )
 def test_flashes_are_counted_as_wcag_does(light, flashes):
@@ -364,7 +384,7 @@ def test_clip_finds_a_cut_that_was_missed(shown, tmp_path, monkeypatch):
     assert after([shown.row(dissolved)], tmp_path / "without")[0].ok
 
 
-def test_without_pysceneDetect_the_stage_says_what_to_install(monkeypatch):
+def test_without_pyscenedetect_the_stage_says_what_to_install(monkeypatch):
     monkeypatch.setattr(cut, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match="pip install scenedetect"):
         Cut().uses(CutOptions(), Weights({}))
