@@ -12,18 +12,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...core.checkpoint import require_values
-from .swin import SCALES, Swin, SwinSizes, swin_sizes
+from .squares import imagenet_square
+from .swin import SWIN_SCALES, Swin, SwinSizes, swin_sizes
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as it was trained
-KERNELS = (1, 3, 7)  # of deformable convolutions side by side
+_KERNELS = (1, 3, 7)  # of deformable convolutions side by side
 # Heads that only its training reads.
 _TRAINING = ("decoder.conv_ms_spvn_", "decoder.gdt_convs_pred_")
 
 
 @dataclass(frozen=True)
 class BiRefNetSizes:
-    """Sizes of BiRefNet: of its backbone; `inner`, features inside a decoder's block; `branch`, of each of
-    the convolutions side by side; `guide`, of what gates a scale."""
+    """Sizes of BiRefNet.
+
+    swin    of its backbone
+    inner   features inside a block of the decoder
+    branch  features of each of the convolutions side by side
+    guide   features of what gates a scale
+    """
 
     swin: SwinSizes
     inner: int
@@ -33,11 +38,12 @@ class BiRefNetSizes:
     @property
     def widths(self) -> tuple[int, ...]:
         """Features of four scales, the finest first: those of the picture and of it at half the size."""
-        return tuple(2 * self.swin.width << scale for scale in range(SCALES))
+        return tuple(2 * self.swin.width << scale for scale in range(SWIN_SCALES))
 
 
 class MaskModel:
-    """Masks of pictures by BiRefNet, which sees them as squares of `side` pixels."""
+    """Masks of pictures by BiRefNet, which sees them as squares of `side` pixels
+    [choice: imagenet-pixels]."""
 
     def __init__(self, path: Path, side: int, device: str = "cpu"):
         dtype = torch.float32 if device == "cpu" else torch.float16
@@ -47,11 +53,7 @@ class MaskModel:
     @torch.no_grad()
     def __call__(self, picture: np.ndarray) -> np.ndarray:
         """A picture (H, W, 3) uint8 -> its mask (side, side) in [0, 1], float32."""
-        values = torch.from_numpy(picture).to(self._device).permute(2, 0, 1)[None].float() / 255
-        size = (self._side, self._side)
-        values = F.interpolate(values, size, mode="bilinear", antialias=True, align_corners=False)
-        mean, std = (values.new_tensor(one).view(3, 1, 1) for one in (MEAN, STD))
-        logits = self.model(((values - mean) / std).to(self._dtype))
+        logits = self.model(imagenet_square(picture, self._side, self._device).to(self._dtype))
         return logits[0, 0].float().sigmoid().cpu().numpy()
 
 
@@ -75,7 +77,10 @@ def load_birefnet(path: Path) -> "BiRefNet":
     counts = [name for name in own if name.endswith("num_batches_tracked")]  # of no use, and not always there
     needed = {**{name: torch.zeros((), dtype=torch.int64) for name in counts}, **needed}
     _require_same(own, needed, path)
-    floats = {name: one.float() if one.is_floating_point() else one for name, one in needed.items()}
+    floats = {
+        name: one.to(torch.float32, copy=True) if one.is_floating_point() else one
+        for name, one in needed.items()
+    }
     model.load_state_dict(floats, assign=True)
     return model.eval().requires_grad_(False)
 
@@ -85,7 +90,7 @@ def birefnet_sizes(shapes: Mapping[str, tuple[int, ...]]) -> BiRefNetSizes:
     return BiRefNetSizes(
         swin_sizes(shapes, "bb."),
         shapes["squeeze_module.0.conv_in.weight"][0],
-        shapes["squeeze_module.0.dec_att.conv1.weight"][1] // (2 + len(KERNELS)),
+        shapes["squeeze_module.0.dec_att.conv1.weight"][1] // (2 + len(_KERNELS)),
         shapes["decoder.gdt_convs_4.0.weight"][0],
     )
 
@@ -123,14 +128,14 @@ class BiRefNet(nn.Module):
 
 
 class _Decoder(nn.Module):
-    """From the coarsest scale to the picture. Each block also sees the picture itself, cut into patches, and
+    """Decoder from the coarsest scale to the picture. Each block also sees the picture itself, cut into patches, and
     what it says is gated by a guide."""
 
     def __init__(self, sizes: BiRefNetSizes):
         super().__init__()
         widths = sizes.widths
-        for level in range(1, SCALES + 1):  # of the names; the finest is 1
-            seen = widths[min(level, SCALES - 1)] // 8  # features of the picture's patches
+        for level in range(1, SWIN_SCALES + 1):  # of the names; the finest is 1
+            seen = widths[min(level, SWIN_SCALES - 1)] // 8  # features of the picture's patches
             out = widths[level - 2] if level > 1 else widths[0] // 2
             patches = _TwoConvolutions(3 * 4 ** (level + 1), seen, sizes.inner)
             self.add_module(f"ipt_blk{level + 1}", patches)
@@ -147,7 +152,7 @@ class _Decoder(nn.Module):
 
     def forward(self, picture: Tensor, scales: list[Tensor]) -> Tensor:
         x = scales[-1]
-        for level in range(SCALES, 0, -1):
+        for level in range(SWIN_SCALES, 0, -1):
             seen = self._part("ipt_blk", level + 1)(_patches(picture, 2 ** (level + 1)))
             x = self._part("decoder_block", level)(torch.cat([x, seen], 1))
             if level > 1:
@@ -179,14 +184,14 @@ class _Pyramid(nn.Module):
     def __init__(self, width: int, branch: int):
         super().__init__()
         self.aspp1 = _Branch(width, branch, 1)
-        self.aspp_deforms = nn.ModuleList(_Branch(width, branch, kernel) for kernel in KERNELS)
+        self.aspp_deforms = nn.ModuleList(_Branch(width, branch, kernel) for kernel in _KERNELS)
         self.global_avg_pool = nn.Sequential(
             nn.AdaptiveAvgPool2d(1),
             nn.Conv2d(width, branch, 1, bias=False),
             nn.BatchNorm2d(branch),
             nn.ReLU(),
         )
-        self.conv1 = nn.Conv2d((2 + len(KERNELS)) * branch, width, 1, bias=False)
+        self.conv1 = nn.Conv2d((2 + len(_KERNELS)) * branch, width, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -241,9 +246,12 @@ class _Lateral(nn.Module):
 
 
 def deformable_convolution(x: Tensor, offsets: Tensor, strength: Tensor, weight: Tensor) -> Tensor:
-    """Convolution of x (B, C, H, W) by weights (out, C, k, k), k odd, of the same size. Point p of the kernel,
-    row-major, reads at its place plus (offsets[2p] down, offsets[2p + 1] across), bilinear, 0 outside, times
-    strength[p]. It goes point by point, since all at once would take k * k times the memory."""
+    """Convolution of x (B, C, H, W) by weights (out, C, k, k), k odd, to (B, out, H, W).
+
+    Point p of the kernel, row-major, reads at its place plus offsets (2p down, 2p + 1 across). It reads
+    between places in straight lines, 0 outside, and times strength[p]. Points follow one another: all at once
+    would take k * k times the memory.
+    """
     height, width = x.shape[2:]
     kernel, wide = weight.shape[-1], x.float()  # places in half precision are some pixels off
     down, across = (torch.arange(n, device=x.device, dtype=torch.float32) for n in (height, width))

@@ -5,12 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
 from .folders import load_model
-
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as SAM 2 was trained
+from .squares import imagenet_square
 
 
 class BoxFinder:
@@ -73,15 +72,9 @@ class BoxMasker:
         scale = self._side / np.array([width, height, width, height])
         boxes = torch.from_numpy(box * scale).float().view(1, 1, 4)
         found = self._model(
-            pixel_values=self._prepared(picture), input_boxes=boxes.to(self._device), multimask_output=False
+            pixel_values=imagenet_square(picture, self._side, self._device),
+            input_boxes=boxes.to(self._device),
+            multimask_output=False,
         )
         logits = F.interpolate(found.pred_masks[0], (height, width), mode="bilinear", align_corners=False)
         return logits[0, 0].sigmoid().cpu().numpy()
-
-    def _prepared(self, picture: np.ndarray) -> Tensor:
-        """A picture as SAM 2 sees it: a square, whatever its shape."""
-        values = torch.from_numpy(picture).to(self._device).permute(2, 0, 1)[None].float() / 255
-        size = (self._side, self._side)
-        values = F.interpolate(values, size, mode="bilinear", antialias=True, align_corners=False)
-        mean, std = (values.new_tensor(one).view(3, 1, 1) for one in (MEAN, STD))
-        return (values - mean) / std

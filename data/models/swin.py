@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-PATCH, SCALES = 4, 4
-APART = -100.0  # what is added to attention between regions that only a shift brought together
+_PATCH, SWIN_SCALES = 4, 4
+_APART = -100.0  # what is added to attention between regions that only a shift brought together
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class SwinSizes:
 
 def swin_sizes(shapes: Mapping[str, tuple[int, ...]], prefix: str) -> SwinSizes:
     """Sizes of weights whose names begin with a prefix. KeyError for a name that is missing."""
-    layers = [f"{prefix}layers.{scale}.blocks" for scale in range(SCALES)]
+    layers = [f"{prefix}layers.{scale}.blocks" for scale in range(SWIN_SCALES)]
     depths = [len({name.split(".")[4] for name in shapes if name.startswith(f"{one}.")}) for one in layers]
     tables = [shapes[f"{one}.0.attn.relative_position_bias_table"] for one in layers]
     width = shapes[f"{prefix}patch_embed.proj.weight"][0]
@@ -48,7 +48,7 @@ class Swin(nn.Module):
         super().__init__()
         self.patch_embed = _Patches(sizes.width)
         self.layers = nn.ModuleList()
-        for scale in range(SCALES):
+        for scale in range(SWIN_SCALES):
             width = sizes.width << scale
             self.layers.append(_Scale(width, scale, sizes))
             self.add_module(f"norm{scale}", nn.LayerNorm(width))
@@ -67,7 +67,7 @@ class _Patches(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        self.proj = nn.Conv2d(3, width, PATCH, PATCH)
+        self.proj = nn.Conv2d(3, width, _PATCH, _PATCH)
         self.norm = nn.LayerNorm(width)
 
     def forward(self, pictures: Tensor) -> Tensor:
@@ -84,7 +84,7 @@ class _Scale(nn.Module):
             _Block(width, sizes.heads[scale], sizes.window, half * (index % 2), sizes.hidden)
             for index in range(sizes.depths[scale])
         )
-        self.downsample = _Merging(width) if scale + 1 < SCALES else nn.Identity()
+        self.downsample = _Merging(width) if scale + 1 < SWIN_SCALES else nn.Identity()
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         for block in self.blocks:
@@ -170,13 +170,13 @@ class _Mlp(nn.Module):
 
 
 def _apart(rows: int, columns: int, side: int, shift: int, like: Tensor) -> Tensor:
-    """Addends (rows * columns, 1, places, places) to attention in shifted windows: `APART` between places of
+    """Addends (rows * columns, 1, places, places) to attention in shifted windows: `_APART` between places of
     different regions, which are not neighbours in the picture."""
     down, across = (_regions(count, side, shift, like) for count in (rows, columns))
     regions = 3 * down.view(rows, 1, side, 1) + across.view(1, columns, 1, side)
     regions = regions.reshape(rows * columns, side**2)
     return (regions[:, None, :, None] != regions[:, None, None, :]) * torch.tensor(
-        APART, dtype=like.dtype, device=like.device
+        _APART, dtype=like.dtype, device=like.device
     )
 
 

@@ -19,19 +19,19 @@ MULTIPLE = 32  # of BiRefNet's sides
 HALF = 0.5  # from here on a pixel is the subject's
 LONGEST = 256  # pixels of a mask's longer side [choice: mask-size]
 # What speaks against a mask: these are all.
-NOTHING, NO_WORDS = "no subject", "no words for it"
-SMALL, LARGE, PIECES, CUT = "too small", "too large", "in pieces", "cut off at two sides"
+NO_SUBJECT, NO_WORDS = "no subject", "no words for it"
+TOO_SMALL, TOO_LARGE, IN_PIECES, CUT_OFF = "too small", "too large", "in pieces", "cut off at two sides"
 Finder = Callable[[np.ndarray], np.ndarray | None]  # a picture (H, W, 3) uint8 -> its mask (h, w) in [0, 1]
 
 
 @dataclass(frozen=True)
 class SubjectsOptions:
-    """Options of `subjects`.
+    """Options of `subjects`. What is good is as for references of VideoMaker's training.
 
     subject  what GroundingDINO looks for in every clip, as "person. animal."; "": in each its short caption
     box      how sure it has to be of a box: 0.25, as OpenS2V's pipeline
     side     pixels of the square that BiRefNet sees: 1024, and 2048 for its weights of high resolution
-    least    smallest share of a picture that a good mask covers: 3 % of VideoMaker's references
+    least    smallest share of a picture that a good mask covers [choice: good-masks]
     most     the largest: 60 %
     piece    share of a good mask that is one piece: 90 %
     """
@@ -54,7 +54,7 @@ class Subjects(PlainStage):
     def uses(self, options: SubjectsOptions, weights: Weights) -> Sequence[str]:
         """Weights that find subjects; none where none were given, since masks may come with clips.
         ValueError for options that are wrong, and for one of two weights that need each other."""
-        require_options(options)
+        _require_options(options)
         named = bool(options.subject) or (
             not weights.has(BIREFNET) and (weights.has(DINO) or weights.has(SAM))
         )
@@ -64,7 +64,10 @@ class Subjects(PlainStage):
         return names
 
     def depends(self, clip: Clip, options: SubjectsOptions) -> Any:
-        """All of the clip's pictures, its masks, and the words that name its subject."""
+        """All of the clip's pictures, its masks, and the words that name its subject. Rows without pictures
+        are not looked at."""
+        if not clip.frames:
+            return None
         part = [clip.contents or clip.path, clip.start, clip.stop, clip.crop]
         return [*part, mask_state(clip) if clip.mask else options.subject or clip.short_caption]
 
@@ -83,7 +86,7 @@ class Subjects(PlainStage):
             "size": list(size),
             "masks": ["" if one is None else pack_mask(one) for one in masks],
             "figures": [None if one is None else figures_of(one) for one in masks],
-            "without": NO_WORDS if by == SAM and not _words(clip, context.options) else NOTHING,
+            "without": NO_WORDS if by == SAM and not _words(clip, context.options) else NO_SUBJECT,
         }
 
     def conclude(
@@ -99,22 +102,22 @@ class Subjects(PlainStage):
     def _masks(
         self, clip: Clip, frames: Sequence[int], context: Context
     ) -> tuple[str, Iterable[np.ndarray | None]]:
-        """Where masks come from, and masks (h, w) in [0, 1] of any size, one after another."""
+        """Source of the masks, and masks (h, w) in [0, 1] of any size, one after another."""
         if clip.mask:
             return GIVEN, given_masks(clip, frames)
         if SAM in context.digests:
-            find: Finder = _by_words(_words(clip, context.options), context)
+            by, find = SAM, _by_words(_words(clip, context.options), context)
         elif BIREFNET in context.digests:
-            find = _by_birefnet(context)
+            by, find = BIREFNET, _by_birefnet(context)
         else:
             raise ValueError(
                 f"{self.name}: {clip.id} has no mask of its own; needs {BIREFNET} = {KNOWN[BIREFNET]}; or {DINO} = "
                 f"{KNOWN[DINO]}, and {SAM} = {KNOWN[SAM]}; name them in the file of --models"
             )
-        return (SAM if SAM in context.digests else BIREFNET), map(find, pictures_of(clip, frames))
+        return by, map(find, pictures_of(clip, frames))
 
 
-def require_options(options: SubjectsOptions) -> None:
+def _require_options(options: SubjectsOptions) -> None:
     """ValueError for options that no mask could be found or judged by."""
     for name in ("box", "least", "most", "piece"):
         if not 0 <= getattr(options, name) <= 1:
@@ -126,8 +129,8 @@ def require_options(options: SubjectsOptions) -> None:
 
 
 def figures_of(mask: np.ndarray) -> list[Any] | None:
-    """Figures of a mask (h, w) bool: the share of the picture that it covers, the share of it that its
-    largest piece is, and whether that piece touches two opposite sides. None of an empty one."""
+    """Figures of a mask (h, w) bool; None of an empty one. They are its share of the picture, the share of it
+    that its largest piece is, and whether that piece touches two opposite sides."""
     import cv2
 
     area = int(mask.sum())
@@ -141,15 +144,15 @@ def figures_of(mask: np.ndarray) -> list[Any] | None:
 
 
 def quality_of(figures: Sequence[Any], options: SubjectsOptions) -> str:
-    """What speaks against a mask of these figures; "" of a good one (training of VideoMaker)."""
+    """Reason against a mask of these figures; "" of a good one."""
     area, piece, cut = figures
     if area < options.least:
-        return SMALL
+        return TOO_SMALL
     if area > options.most:
-        return LARGE
+        return TOO_LARGE
     if piece < options.piece:
-        return PIECES
-    return CUT if cut else GOOD
+        return IN_PIECES
+    return CUT_OFF if cut else GOOD
 
 
 def _judged(found: Mapping[str, Any], options: SubjectsOptions) -> dict[str, Any]:
