@@ -128,8 +128,8 @@ class BiRefNet(nn.Module):
 
 
 class _Decoder(nn.Module):
-    """Decoder from the coarsest scale to the picture. Each block also sees the picture itself, cut into patches, and
-    what it says is gated by a guide."""
+    """Decoder from the coarsest scale to the picture. Each block also sees the picture itself, cut into
+    patches, and what it says is gated by a guide."""
 
     def __init__(self, sizes: BiRefNetSizes):
         super().__init__()
