@@ -96,7 +96,11 @@ def _cascade(path: Path) -> Callable[[np.ndarray], list[Box]]:
     if cascade is None:
         raise ValueError(f"faces: {path}: opencv {cv2.__version__} reads no Haar cascades; {NEEDED}")
     finder = cascade()
-    if not finder.load(str(path)):
+    try:
+        loaded = finder.load(str(path))
+    except cv2.error:  # of what is no XML; else it says False
+        loaded = False
+    if not loaded:
         raise ValueError(f"faces: {path} is no Haar cascade that opencv reads; {NEEDED}")
 
     def find(picture: np.ndarray) -> list[Box]:

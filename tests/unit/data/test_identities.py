@@ -228,6 +228,8 @@ def test_real_shots_have_features_of_their_subject_and_never_of_the_whole_pictur
     found = looked_at(dinov2, clips)
     assert [one["shows"] for one in found.values()] == ["subject", "subject"]
     assert found["clip-00"] != found["clip-01"] and len(found["clip-00"]["features"]) == 44  # 32 bytes
+    other = replace(clips[0], subject=subject([[1, 0, 0, 0], [0, 0, 0, 0]], 2, 5))
+    assert looked_at(dinov2, [other])["clip-00"]["features"] != found["clip-00"]["features"]
     bare = [replace(one, subject=None) for one in clips]
     bare[0] = replace(bare[0], subject=subject([[0, 1]], 2, quality="too large"))
     assert looked_at(dinov2, bare) == {one.id: {"shows": ""} for one in bare}
