@@ -1,5 +1,6 @@
 """Faces in pictures: MediaPipe's BlazeFace where it is installed, else opencv's YuNet or Haar cascades."""
 
+import atexit
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
@@ -62,6 +63,8 @@ def _blaze(path: Path) -> Callable[[np.ndarray], list[Box]]:
         )
     except (RuntimeError, ValueError) as error:
         raise ValueError(f"faces: {path} is no detector of MediaPipe: {error}; {NEEDED}") from error
+
+    atexit.register(finder.close)  # left to the interpreter's end, it complains
 
     def find(picture: np.ndarray) -> list[Box]:
         image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=picture)
