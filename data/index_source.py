@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 
 from .fitting import fitted
 from .index import FILM, TRAIN, Clip, read_index
-from .partners import WINDOW, Partners, Window
+from .partners import PARTNER_WINDOW, Partners, Window
 from .pictures import at_rate, pictures_of
 from .run_lengths import good_masks
 from .source import PairedEdits
@@ -92,8 +92,8 @@ class IndexSource:
 
     @cached_property
     def partners(self) -> Partners:
-        """Partners of the clips by identity, in windows of WINDOW seconds."""
-        return Partners(self.clips, (WINDOW, WINDOW))
+        """Partners of the clips by identity, in windows of PARTNER_WINDOW seconds."""
+        return Partners(self.clips, (PARTNER_WINDOW, PARTNER_WINDOW))
 
     @property
     def name(self) -> str:

@@ -14,7 +14,7 @@ from .index import Clip, sort_key
 if TYPE_CHECKING:  # partners are counted without it
     from torch import Generator
 
-WINDOW = 2.0  # seconds of a clip that another one of the same identity shows
+PARTNER_WINDOW = 2.0  # seconds of a clip that another one of the same identity shows
 WITHIN_SHOT, WITHIN_FILM, ACROSS_FILMS = "same shot", "other shots", "other films"
 Window = tuple[int, int]  # pictures of a clip from its first, stop not included
 

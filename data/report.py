@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .index import FILM, HELD_OUT, PICTURE, Clip
-from .partners import WINDOW, Partners
+from .partners import PARTNER_WINDOW, Partners
 from .run_lengths import has_good_mask
 
 MOST_BINS = 24
@@ -115,7 +115,7 @@ def report(clips: Sequence[Clip], rate: float = 16) -> Report:
     """Numbers of an index for training at a rate. ValueError for a score that is no number."""
     used = [clip for clip in clips if clip.ok]
     refused = [clip for clip in clips if not clip.ok]
-    refusals = [(clip.reason, clip.path, clip.detail) for clip in refused]
+    refusals = [(clip.reason, with_span(clip, clip.path), clip.detail) for clip in refused]
     reasons = counted(clip.reason for clip in refused)
     order = {reason: place for place, (reason, _) in enumerate(reasons)}
     return Report(
@@ -138,6 +138,11 @@ def report(clips: Sequence[Clip], rate: float = 16) -> Report:
 def counted(names: Iterable[str]) -> Counts:
     """Names with their numbers, the largest first, then by name."""
     return tuple(sorted(Counter(names).items(), key=lambda one: (-one[1], one[0])))
+
+
+def with_span(clip: Clip, name: str) -> str:
+    """Name of a clip with the pictures of its file that it is."""
+    return f"{name} [{clip.start}–{clip.stop - 1}]" if clip.fps and clip.stop > clip.start else name
 
 
 def word_count(caption: str) -> int:
@@ -179,7 +184,7 @@ def _lessons(used: Sequence[Clip]) -> tuple[Lesson, ...]:
     bare = len(said) - len(masked)
     masks = [f"{len(masked):,} with good masks"] if masked else []
     masks += [f"{bare:,} without: Saber draws random masks"] if bare else []
-    partners = Partners(used, (WINDOW, WINDOW))
+    partners = Partners(used, (PARTNER_WINDOW, PARTNER_WINDOW))
     pairs = [partners.kinds(clip) for clip in train if not clip.source]
     people = len({clip.identity for clip in train if clip.identity})
     named = (f"identities {people:,}",) if people else ()

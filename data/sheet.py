@@ -15,7 +15,7 @@ from ..core.files import write_text
 from ..drawing.charts import windows_chart
 from ..drawing.page import page, tag
 from .index import PICTURE, Clip
-from .partners import WINDOW, WITHIN_SHOT, Partners
+from .partners import PARTNER_WINDOW, WITHIN_SHOT, Partners
 from .report import report
 from .report_text import counted_in
 from .run_lengths import good_masks
@@ -38,7 +38,7 @@ from .sheet_pictures import ClipView, Pictures, Viewer, fitted_view, subject_vie
 from .stages.encode import Encode, EncodeOptions
 
 SHOWN, OF_A_REASON = 24, 6  # clips that are used, and those that are not, by reason
-PICTURES, PARTNERS, CUT_OUTS = 6, 4, 4  # that are shown of a clip
+STRIP, PARTNERS, CUT_OUTS = 6, 4, 4  # that are shown of a clip
 MASK_HEIGHT = 120  # height of random masks
 
 RandomMasks = Callable[[str, int, int, int], np.ndarray]
@@ -62,7 +62,7 @@ def write_sheet(
     ValueError as `report`'s.
     """
     told = report(clips, options.fps)
-    known, partners = {clip.id: clip for clip in clips}, Partners(clips, (WINDOW, WINDOW))
+    known, partners = {clip.id: clip for clip in clips}, Partners(clips, (PARTNER_WINDOW, PARTNER_WINDOW))
     cards = _Cards(known, options, random_masks, Viewer(pictures), partners)
     shown = chosen(clips, SHOWN)
     body = [*header(told), tag("h2", f"{counted_in(len(shown), 'clip')} as the model will see them")]
@@ -102,14 +102,15 @@ class _Cards:
 
     def clip(self, clip: Clip) -> Element:
         """A clip that is used: its window, references, partners, words and numbers."""
-        view = view_of(clip, self.options, PICTURES)
+        view = view_of(clip, self.options, STRIP)
         masks = dict(list(good_masks(clip).items())[:CUT_OUTS])
         seen = self.viewer.look(clip, [*view.places, *masks])
         card = tag("article", title(clip, view.misfit), class_="card clip")
         if clip.source:
             card.append(part("before", self._before(clip, view)))
         rail = [windows_chart(clip.frames, view.windows, list(masks))] if view.windows and clip.fps else []
-        card.append(part("after" if clip.source else "window", window_strip(clip, seen, view), *rail))
+        name = "after" if clip.source else "whole clip" if view.misfit else "window"
+        card.append(part(name, window_strip(clip, seen, view), *rail))
         if not isinstance(seen, str):
             card.append(part("references", self._references(clip, seen, masks, view)))
         if clip.reference:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..drawing.page import picture_tag, tag
 from .index import Clip
-from .report import number
+from .report import number, with_span
 from .report_text import counted_in, duration
 from .sheet_pictures import ClipView, fitted_view
 
@@ -28,8 +28,7 @@ def title(clip: Clip, misfit: str) -> Element:
 
 def name_of(clip: Clip) -> str:
     """Name of a clip's file, and which pictures of it."""
-    name = PurePosixPath(clip.path).name
-    return f"{name} [{clip.start}–{clip.stop - 1}]" if clip.fps and clip.stop > clip.start else name
+    return with_span(clip, PurePosixPath(clip.path).name)
 
 
 def badge(words: str, colour: str = "") -> Element:

@@ -85,7 +85,7 @@ def test_reasons_are_listed_with_paths_and_details_when_asked_for():
     assert "--reasons" not in text
     assert text.endswith(
         "reasons   2 not decodable\n            /clips/also.mp4\n            /clips/text.mp4: no film\n"
-        "          1 static\n            /clips/cut.mp4: 0.1 of 0.5\n"
+        "          1 static\n            /clips/cut.mp4 [0–99]: 0.1 of 0.5\n"
     )
 
 

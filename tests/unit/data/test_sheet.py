@@ -153,7 +153,7 @@ def test_a_window_is_shown_from_its_first_picture_to_its_last(tmp_path, film):
 
 def test_a_clip_without_a_bucket_is_shown_whole_and_says_why(tmp_path, film):
     page = sheet_of([clip("a", film, start=50, stop=72)], tmp_path, EncodeOptions(), pictures=of_one_colour)
-    assert "smaller than its bucket" in page.said("span")
+    assert "smaller than its bucket" in page.said("span") and "whole clip" in page.said("h3")
     shown = {round(one.mean() / 10): words for one, words in page.pictures if "%" not in words}
     assert shown == {place: f"{2 + place / 25:.2f} s" for place in (0, 4, 8, 13, 17, 21)}
 
