@@ -223,7 +223,7 @@ def many(count: int) -> list[Clip]:
         clip = film(
             f"film {k}", set="abcd"[k % 4], caption="a red ball rolls over the grass " * 10, **scores,
             short_caption="a red ball", identity=f"ball {k // 4}", pair_of=(f"film {k ^ 1}",),
-            hash="0123456789abcdef" * 3, text_area=0.01, subject=subject if k % 3 == 0 else None,
+            hash=f"{k * 7919 % 65536:04x}" * 12, text_area=0.01, subject=subject if k % 3 == 0 else None,
             split=HELD_OUT if k % 10 == 1 else "train", licence="CC-BY-4.0",
         )  # fmt: skip
         return clip.refused(f"reason {k % 7}", "more of it") if k % 10 == 0 else clip
