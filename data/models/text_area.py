@@ -9,7 +9,11 @@ import numpy as np
 
 SIDE = 960  # pixels of the longest side (PaddleOCR's det_limit_side_len)
 CELL = 32  # sides are multiples of it
-CERTAIN, BOXED, UNCLIP = 0.3, 0.5, 1.6  # of a pixel, of a box on average; how far boxes grow (RapidOCR's)
+CERTAIN, BOXED, UNCLIP = (
+    0.3,
+    0.5,
+    1.6,
+)  # of a pixel, of a box on average; how far boxes grow [choice: text-boxes]
 SMALLEST = 3  # pixels of a box's shorter side
 
 
@@ -52,8 +56,8 @@ class TextDetector:
 
 
 def text_boxes(text: np.ndarray) -> list[np.ndarray]:
-    """Boxes (4, 2) of text in a map of probabilities (h, w): the smallest rectangle around each part that is
-    certain enough, grown by area / perimeter as DB's training shrank it (arXiv 1911.08947, §3.4)."""
+    """Boxes (4, 2) of text in a map of probabilities (h, w): the smallest rectangle around each part. It
+    is grown by area over perimeter, as DB's training shrank it (arXiv 1911.08947, §3.4)."""
     import cv2
 
     certain = (text > CERTAIN).astype(np.uint8)
