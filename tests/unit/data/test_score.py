@@ -243,20 +243,8 @@ def test_percentiles_are_of_the_set_and_films_and_stills_apart(tmp_path):
     assert reasons["too little motion"] == last
     assert reasons["too much motion"] == first  # those that are blurred too say the first that speaks
     assert reasons["static"] == {f"{FILM}50"}
-<<<<<<< HEAD
-    assert set(reasons) == {
-        "",
-        "static",
-        "too little motion",
-        "too much motion",
-        "same picture as another",
-        "blurred",
-    }
-    assert all(row.startswith(PICTURE) for row in reasons["blurred"])
-=======
     assert set(reasons) == {"", "static", "too little motion", "too much motion", "blurred"}
     assert reasons["blurred"] == {f"{PICTURE}{one}" for one in range(6)}
->>>>>>> a59ed25 (Cut and score: names, choices, what tests missed)
 
 
 def test_fewer_than_two_hundred_lose_nothing(tmp_path):
