@@ -1,6 +1,5 @@
 """Faces in pictures: MediaPipe's BlazeFace where it is installed, else opencv's YuNet or Haar cascades."""
 
-import atexit
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
@@ -57,20 +56,19 @@ def _blaze(path: Path) -> Callable[[np.ndarray], list[Box]]:
         raise ValueError(f"faces: {path} needs the package mediapipe, which is not installed") from error
     vision = mediapipe.tasks.vision
     base = mediapipe.tasks.BaseOptions(model_asset_buffer=path.read_bytes())
-    try:
-        finder = vision.FaceDetector.create_from_options(
-            vision.FaceDetectorOptions(base_options=base, min_detection_confidence=CONFIDENCE)
-        )
-    except (RuntimeError, ValueError) as error:
-        raise ValueError(f"faces: {path} is no detector of MediaPipe: {error}; {NEEDED}") from error
-
-    atexit.register(finder.close)  # left to the interpreter's end, it complains
+    options = vision.FaceDetectorOptions(base_options=base, min_detection_confidence=CONFIDENCE)
 
     def find(picture: np.ndarray) -> list[Box]:
         image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=picture)
-        boxes = [one.bounding_box for one in finder.detect(image).detections]
+        # Made anew, in a few milliseconds: one that is open at the interpreter's end raises there.
+        with vision.FaceDetector.create_from_options(options) as finder:
+            boxes = [one.bounding_box for one in finder.detect(image).detections]
         return [(box.origin_x, box.origin_y, box.width, box.height) for box in boxes]
 
+    try:
+        find(np.zeros((8, 8, 3), np.uint8))
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"faces: {path} is no detector of MediaPipe: {error}; {NEEDED}") from error
     return find
 
 
