@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-Box = tuple[int, int, int, int]  # left, top, width, height
-Detector = Callable[[np.ndarray], list[Box]]  # a picture (H, W, 3) uint8 -> its faces, the largest first
+FaceBox = tuple[int, int, int, int]  # left, top, width, height
+Detector = Callable[[np.ndarray], list[FaceBox]]  # a picture (H, W, 3) uint8 -> its faces, the largest first
 
 NEEDED = (
     "give faces = a face detector: BlazeFace in TFLite for MediaPipe, YuNet in ONNX or a Haar cascade in XML"
@@ -49,7 +49,7 @@ def installed_model() -> Path | None:
     return next((place for place in places if place.is_file()), None)
 
 
-def _blaze(path: Path) -> Callable[[np.ndarray], list[Box]]:
+def _blaze(path: Path) -> Callable[[np.ndarray], list[FaceBox]]:
     try:
         mediapipe: Any = import_module("mediapipe")
     except ImportError as error:
@@ -58,7 +58,7 @@ def _blaze(path: Path) -> Callable[[np.ndarray], list[Box]]:
     base = mediapipe.tasks.BaseOptions(model_asset_buffer=path.read_bytes())
     options = vision.FaceDetectorOptions(base_options=base, min_detection_confidence=CONFIDENCE)
 
-    def find(picture: np.ndarray) -> list[Box]:
+    def find(picture: np.ndarray) -> list[FaceBox]:
         image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=picture)
         # Made anew, in a few milliseconds: one that is open at the interpreter's end raises there.
         with vision.FaceDetector.create_from_options(options) as finder:
@@ -72,7 +72,7 @@ def _blaze(path: Path) -> Callable[[np.ndarray], list[Box]]:
     return find
 
 
-def _yunet(path: Path) -> Callable[[np.ndarray], list[Box]]:
+def _yunet(path: Path) -> Callable[[np.ndarray], list[FaceBox]]:
     import cv2
 
     try:
@@ -82,7 +82,7 @@ def _yunet(path: Path) -> Callable[[np.ndarray], list[Box]]:
     except cv2.error as error:
         raise ValueError(f"faces: {path} is no network that opencv reads: {error}; {NEEDED}") from error
 
-    def find(picture: np.ndarray) -> list[Box]:
+    def find(picture: np.ndarray) -> list[FaceBox]:
         finder.setInputSize((picture.shape[1], picture.shape[0]))
         faces = finder.detect(picture[..., ::-1].copy())[1]  # opencv's order of colours
         return [] if faces is None else [tuple(round(float(one)) for one in face[:4]) for face in faces]  # pyright: ignore[reportReturnType]
@@ -90,7 +90,7 @@ def _yunet(path: Path) -> Callable[[np.ndarray], list[Box]]:
     return find
 
 
-def _cascade(path: Path) -> Callable[[np.ndarray], list[Box]]:
+def _cascade(path: Path) -> Callable[[np.ndarray], list[FaceBox]]:
     import cv2
 
     cascade = getattr(cv2, "CascadeClassifier", None)
@@ -104,7 +104,7 @@ def _cascade(path: Path) -> Callable[[np.ndarray], list[Box]]:
     if not loaded:
         raise ValueError(f"faces: {path} is no Haar cascade that opencv reads; {NEEDED}")
 
-    def find(picture: np.ndarray) -> list[Box]:
+    def find(picture: np.ndarray) -> list[FaceBox]:
         grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
         return [tuple(map(int, box)) for box in finder.detectMultiScale(grey, SCALE, NEIGHBOURS)]  # pyright: ignore[reportReturnType]
 
@@ -114,7 +114,7 @@ def _cascade(path: Path) -> Callable[[np.ndarray], list[Box]]:
 _LOAD = {".tflite": _blaze, ".onnx": _yunet, ".xml": _cascade}
 
 
-def _inside(boxes: list[Box], height: int, width: int) -> list[Box]:
+def _inside(boxes: list[FaceBox], height: int, width: int) -> list[FaceBox]:
     """Boxes as far as they lie in a picture, the largest first, then from the left."""
     kept = []
     for left, top, wide, high in boxes:
