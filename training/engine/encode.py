@@ -17,6 +17,9 @@ from ...data.source import ClipSource
 from .cache import PART, RowsT, cached_rows
 
 
+PAIRS_EVERY = 4  # parts; one of them shows two subjects
+
+
 @dataclass(frozen=True)
 class ClipEncoder:
     """Encoder of a source's clips into rows that are kept in a folder: the VAE, and the text encoder whose
@@ -49,7 +52,8 @@ class ClipEncoder:
     @cached_property
     def _longest(self) -> str:
         """The source's caption of the most tokens."""
-        return max(self.source.longest, key=lambda text: self.text.tokenize([text]).shape[1])
+        first, *others = self.source.longest
+        return max([first, *others], key=lambda text: self.text.tokenize([text]).shape[1]) if others else first
 
     @cached_property
     def _digests(self) -> str:
@@ -60,7 +64,7 @@ class ClipEncoder:
 
 def subjects_of_part(source: ClipSource, index: int) -> int:
     """Subjects of the clips of a part: pairs in every fourth, where the source has them."""
-    return min(2 if index % 4 == 3 else 1, source.most_subjects)
+    return min(2, source.most_subjects) if index % PAIRS_EVERY == PAIRS_EVERY - 1 else 1
 
 
 def encode_clips(vae: WanVAE, video: Tensor) -> Tensor:
