@@ -24,8 +24,8 @@ class Bucket:
 
 
 def sides(aspect: float, pixels: int, multiple: int) -> tuple[int, int]:
-    """Width and height, multiples of `multiple`, with `pixels` or fewer together: those nearest to the
-    aspect and the area, each counted as the logarithm of its ratio. ValueError where none fits."""
+    """Width and height, multiples of `multiple`, of `pixels` or fewer. They are those nearest to the aspect
+    and the area, each counted as the logarithm of its ratio. ValueError where none fits."""
     if pixels < multiple**2:
         raise ValueError(f"pixels is {pixels}; needed {multiple**2} or more, one token")
 

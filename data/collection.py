@@ -46,7 +46,7 @@ class Collection:
 
     @property
     def record(self) -> dict[str, Any]:
-        """What data.json holds."""
+        """Contents of data.json."""
         path = self.folder / RECORD
         empty = {"roots": [], "settings": {}, "models": {}, "stages": {}}
         return {**empty, **json.loads(path.read_text("utf-8"))} if path.is_file() else empty

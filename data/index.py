@@ -18,22 +18,42 @@ FINEST = 1001  # largest denominator of a rate: 30000/1001 is television's
 
 @dataclass(frozen=True)
 class Clip:
-    """Row of the index: one clip, a film's part or a still.
+    """Row of the index: one clip, a part of a film or a still.
 
-    Where it comes from: id; path of a film's file, a still or a folder of frames; set (the folder it lies
-    in); repeats (times an epoch); split (train or held_out); licence; status, reason (few and fixed, so
-    that they can be counted) and detail.
-    Words: caption, short_caption. Whom it shows: identity (a name, "" unknown), pair_of (ids of clips of the
-    same identity), mask (path of given masks: a film, a picture, a folder), subject (masks of a few frames,
-    run lengths by frame).
-    An edit: source (id of the clip before the edit), instruction, edit (its kind), reference (a picture).
-    The file: contents (digest), kind, start and stop (frames of the file, stop not included), frames, fps,
-    begin (seconds of the file's first frame), variable (rate), width and height as shown, upright and with
-    square pixels, before crop; crop (left, top, width, height); rotation, pixel_aspect, range, interlaced,
-    alpha, sound.
-    Scores: motion (pixels of 256 a second), sharpness, flash, aesthetic, text_area (share), hash (64 bits in
-    hex, three of them).
-    Encoded: shard and row; bucket (width, height, pictures) and how many windows there are.
+    id             of the clip
+    path           of a film's file, a still or a folder of frames
+    status         ok or refused
+    reason         of a refusal, few and fixed, so that they can be counted
+    detail         of this refusal
+    set            name of the folder that the clip lies in
+    repeats        times that an epoch shows it
+    split          train or held_out
+    licence        as its list or folder says
+    caption, short_caption
+    identity       name of whom it shows; empty where that is not known
+    pair_of        ids of other clips that show the same identity
+    mask           path of given masks: a film, a picture, a folder
+    subject        masks of sampled pictures (`stages.subjects`)
+    source         id of the clip before an edit, of which this is the result
+    instruction, edit, reference  of an edit: words, kind, path of a picture
+    contents       digest of the file
+    kind           film or picture
+    start, stop    frames of the file, stop not included
+    frames         number of them
+    fps            mean rate, frames a second; 0 of a still
+    begin          seconds at which the file's first frame is shown
+    variable       whether the rate varies
+    width, height  as shown: upright, with square pixels, before the crop
+    crop           (left, top, width, height)
+    rotation, pixel_aspect, range, interlaced, alpha, sound  of the file
+    motion         mean flow in pixels of 256 a second
+    sharpness      median variance of the Laplacian
+    flash          flashes in the worst second
+    aesthetic, text_area  by local models
+    hash           difference hashes of three pictures, 64 bits each, in hex
+    shard, row     place of the encoded clip
+    bucket         (width, height, pictures) that it is encoded at
+    windows        number of encoded windows
     """
 
     id: str
@@ -104,12 +124,12 @@ class Clip:
         return (self.width, self.height) if self.crop is None else self.crop[2:]
 
     def refused(self, reason: str, detail: str = "") -> "Clip":
-        """The same row, refused; a row that was refused before keeps its first reason."""
+        """Row that is refused. One that was refused before keeps its first reason."""
         return replace(self, status=REFUSED, reason=reason, detail=detail) if self.ok else self
 
 
 class Refused(ValueError):
-    """What speaks against a clip: a reason of few words, the same for all like it, and the details."""
+    """Refusal of a clip: a reason of few words, the same for all like it, and the details."""
 
     def __init__(self, reason: str, detail: str = ""):
         super().__init__(f"{reason}: {detail}" if detail else reason)

@@ -1,5 +1,5 @@
-"""Shards: encoded clips in safetensors files of many, in a folder or in object storage, of which one clip's
-tensors are read by ranges of bytes."""
+"""Shards of encoded clips: safetensors files in a folder or in object storage. Tensors of one clip are read by
+ranges of bytes."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ _LENGTH = 8  # bytes that say how long a header is
 
 
 def row_file(folder: Path, key: str) -> Path:
-    """Where an encoded clip lies before it is packed."""
+    """Path of an encoded clip before it is packed."""
     return folder / ROWS / f"{key}.safetensors"
 
 

@@ -40,8 +40,7 @@ class Weights:
         return name in self.paths
 
     def path(self, name: str, stage: str) -> Path:
-        """Where weights lie. ValueError, saying which folder to give, where none was given or none is
-        there."""
+        """Path of weights. ValueError, saying which folder to give, where none was given or none is there."""
         if name not in self.paths:
             raise ValueError(f"{stage}: needs {name} = {KNOWN[name]}; name it in the file of --models")
         if not self.paths[name].exists():
@@ -49,7 +48,7 @@ class Weights:
         return self.paths[name]
 
     def load(self, name: str, stage: str, load: Callable[[Path], T]) -> T:
-        """What `load` makes of the weights' path, made once."""
+        """Model that `load` makes of the weights' path, made once."""
         if name not in self._loaded:
             self._loaded[name] = load(self.path(name, stage))
         return self._loaded[name]

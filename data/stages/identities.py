@@ -33,14 +33,15 @@ class IdentityOptions:
 
     percentile  of the cosines of different sources, which a pair has to reach: training.md §3.3
     least       pairs of different sources that the percentile needs [choice: identity-pairs]
-    across      pair shots of different files by features, too; names pair without them
+    across      pair shots of different files by features, too: among very many clips some will look alike by
+                chance [choice: identity-pairs]. Names pair without it
     faces       look for faces in clips without good subject masks
     pictures    in which faces are looked for, spread over a clip [choice: identity-faces]
     """
 
     percentile: float = 99.0
     least: int = 50
-    across: bool = True
+    across: bool = False
     faces: bool = True
     pictures: int = 4
 

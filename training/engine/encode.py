@@ -16,7 +16,6 @@ from ...core.geometry import Geometry
 from ...data.source import ClipSource
 from .cache import PART, RowsT, cached_rows
 
-
 PAIRS_EVERY = 4  # parts; one of them shows two subjects
 
 
@@ -53,7 +52,9 @@ class ClipEncoder:
     def _longest(self) -> str:
         """The source's caption of the most tokens."""
         first, *others = self.source.longest
-        return max([first, *others], key=lambda text: self.text.tokenize([text]).shape[1]) if others else first
+        return (
+            max([first, *others], key=lambda text: self.text.tokenize([text]).shape[1]) if others else first
+        )
 
     @cached_property
     def _digests(self) -> str:

@@ -84,12 +84,6 @@ LEFT = {
         "fields = frame.interlaced_frame and frame.height % 4": "interlaced films",
         'frame.width < NARROW or frame.width % 2 or frame.height % 2 or fields or "yuv41" in frame.format.name': "colours of half resolution",
     },
-    "training/methods/saber/rows.py": {
-        "return encoder.source.footage(PART, generator, subjects=2 if index % 4 == 3 else 1)": "every fourth part shows pairs",
-    },
-    "training/methods/sama/rows.py": {
-        "footage = source.footage(PART, generator, subjects=2 if index % 4 == 3 else 1)": "every fourth part shows pairs",
-    },
     "demo/source.py": {
         'return f"{SCHEME} {sha256(seen.numpy().tobytes() + said.encode()).hexdigest()[:16]}"': "letters of a digest",
     },
