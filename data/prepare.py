@@ -6,7 +6,7 @@ from typing import Any
 
 from .index import Clip
 from .settings import merged
-from .weights import Weights
+from .weights import KNOWN, Weights
 
 MASKS = ("birefnet", "grounding_dino", "sam2")  # weights that find subjects
 
@@ -37,13 +37,27 @@ METHODS = {
 
 def stages_for(method: str, clips: Sequence[Clip], weights: Weights, order: Sequence[str]) -> list[str]:
     """Stages to run for a method, in their order. A wish is left out where no clip has a mask and no weights
-    find one. ValueError for a method that is not known."""
+    find one. ValueError for a method that is not known, and where it needs masks and there are none."""
     needs = METHODS.get(method)
     if needs is None:
         raise ValueError(f"prepare: {method} is not known; needed one of {', '.join(METHODS)}")
-    can = any(clip.mask for clip in clips) or any(weights.has(name) for name in MASKS)
-    wanted = {*needs.stages, *(needs.wishes if can else ())}
+    if "subjects" in needs.stages:
+        require_masks(f"prepare: {method}", clips, weights)
+    wanted = {*needs.stages, *(needs.wishes if _has_masks(clips, weights) else ())}
     return [name for name in order if name in wanted]
+
+
+def require_masks(what: str, clips: Sequence[Clip], weights: Weights) -> None:
+    """ValueError, saying what to give, where no clip has a mask and no weights find one."""
+    if not _has_masks(clips, weights):
+        birefnet, dino, sam = (f"{name} = {KNOWN[name]}" for name in MASKS)
+        raise ValueError(
+            f"{what}: no clip has a mask; needs {birefnet}; or {dino}, and {sam}; name them in the file of --models"
+        )
+
+
+def _has_masks(clips: Sequence[Clip], weights: Weights) -> bool:
+    return any(clip.mask for clip in clips if clip.ok) or any(weights.has(name) for name in MASKS)
 
 
 def settings_for(method: str, given: Mapping[str, Any]) -> dict[str, Any]:

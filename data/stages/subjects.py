@@ -9,9 +9,10 @@ import numpy as np
 from ..given_masks import given_masks, mask_state
 from ..index import Clip
 from ..pictures import pictures_of, spread
+from ..prepare import require_masks
 from ..run_lengths import GOOD, pack_mask
 from ..stage import Context, PlainStage
-from ..weights import KNOWN, Weights
+from ..weights import Weights
 from .encode import POOL
 
 GIVEN, BIREFNET, DINO, SAM = "given", "birefnet", "grounding_dino", "sam2"
@@ -19,7 +20,7 @@ MULTIPLE = 32  # of BiRefNet's sides
 HALF = 0.5  # from here on a pixel is the subject's
 LONGEST = 256  # pixels of a mask's longer side [choice: mask-size]
 # What speaks against a mask: these are all.
-NO_SUBJECT, NO_WORDS = "no subject", "no words for it"
+NO_SUBJECT, NO_WORDS, NOT_GIVEN = "no subject", "no words for it", "no mask given"
 TOO_SMALL, TOO_LARGE, IN_PIECES, CUT_OFF = "too small", "too large", "in pieces", "cut off at two sides"
 Finder = Callable[[np.ndarray], np.ndarray | None]  # a picture (H, W, 3) uint8 -> its mask (h, w) in [0, 1]
 
@@ -34,6 +35,7 @@ class SubjectsOptions:
     least    smallest share of a picture that a good mask covers [choice: good-masks]
     most     the largest: 60 %
     piece    share of a good mask that is one piece: 90 %
+    across   masks that reach from one side to the opposite one are good too: people seen from near
     """
 
     subject: str = ""
@@ -42,6 +44,7 @@ class SubjectsOptions:
     least: float = 0.03
     most: float = 0.6
     piece: float = 0.9
+    across: bool = False
 
 
 class Subjects(PlainStage):
@@ -49,7 +52,7 @@ class Subjects(PlainStage):
     clip, else BiRefNet's, else GroundingDINO's and SAM 2's; these two also where a subject is named."""
 
     name, version, defaults = "subjects", 1, SubjectsOptions()
-    concluding = ("least", "most", "piece")
+    concluding = ("least", "most", "piece", "across")
 
     def uses(self, options: SubjectsOptions, weights: Weights) -> Sequence[str]:
         """Weights that find subjects; none where none were given, since masks may come with clips.
@@ -73,7 +76,7 @@ class Subjects(PlainStage):
 
     def look(self, clip: Clip, context: Context) -> dict[str, Any]:
         """Masks of a few pictures, packed, and figures of each. `Refused` for given masks that cannot be
-        used; ValueError where there is nothing to find masks by."""
+        used. A clip without one has none where there are no weights."""
         width, height = clip.size
         scale = min(1.0, LONGEST / max(width, height))
         size = (max(1, round(height * scale)), max(1, round(width * scale)))
@@ -86,8 +89,12 @@ class Subjects(PlainStage):
             "size": list(size),
             "masks": ["" if one is None else pack_mask(one) for one in masks],
             "figures": [None if one is None else figures_of(one) for one in masks],
-            "without": NO_WORDS if by == SAM and not _words(clip, context.options) else NO_SUBJECT,
+            "without": _without(by, clip, context.options),
         }
+
+    def settle(self, results: Mapping[str, dict[str, Any]], clips: Sequence[Clip], context: Context) -> None:
+        """No files. ValueError where no clip came with a mask and there was nothing to find any by."""
+        require_masks(self.name, clips, context.weights)
 
     def conclude(
         self, clips: list[Clip], found: Mapping[str, dict[str, Any]], context: Context
@@ -110,10 +117,7 @@ class Subjects(PlainStage):
         elif BIREFNET in context.digests:
             by, find = BIREFNET, _by_birefnet(context)
         else:
-            raise ValueError(
-                f"{self.name}: {clip.id} has no mask of its own; needs {BIREFNET} = {KNOWN[BIREFNET]}; or {DINO} = "
-                f"{KNOWN[DINO]}, and {SAM} = {KNOWN[SAM]}; name them in the file of --models"
-            )
+            return GIVEN, [None] * len(frames)
         return by, map(find, pictures_of(clip, frames))
 
 
@@ -152,7 +156,14 @@ def quality_of(figures: Sequence[Any], options: SubjectsOptions) -> str:
         return TOO_LARGE
     if piece < options.piece:
         return IN_PIECES
-    return CUT_OFF if cut else GOOD
+    return CUT_OFF if cut and not options.across else GOOD
+
+
+def _without(by: str, clip: Clip, options: SubjectsOptions) -> str:
+    """Reason why a picture has no mask."""
+    if by == SAM and not _words(clip, options):
+        return NO_WORDS
+    return NO_SUBJECT if by != GIVEN or clip.mask else NOT_GIVEN
 
 
 def _judged(found: Mapping[str, Any], options: SubjectsOptions) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from refvid.data.models import birefnet
 from refvid.data.models.birefnet import MaskModel
 from refvid.data.models.grounded_sam import BoxFinder, BoxMasker
 from refvid.data.pictures import pictures_of, spread
+from refvid.data.prepare import stages_for
 from refvid.data.run_lengths import good_masks, has_good_mask, unpack_mask
 from refvid.data.stage import Context, concluded, keys_of, look_at_all
 from refvid.data.stages.subjects import Subjects, SubjectsOptions, figures_of, quality_of
@@ -150,7 +151,10 @@ def square(top: int, left: int, height: int, width: int) -> np.ndarray:
     ],
 )
 def test_masks_are_good_by_area_pieces_and_sides(mask, quality):
-    assert quality_of(figures_of(mask), SubjectsOptions()) == quality
+    figures = figures_of(mask)
+    assert figures is not None and quality_of(figures, SubjectsOptions()) == quality
+    near = quality_of(figures, SubjectsOptions(across=True))
+    assert near == ("" if quality == "cut off at two sides" else quality)
 
 
 def test_a_clip_without_a_good_mask_stays_and_says_why(film, tmp_path):
@@ -221,9 +225,20 @@ def test_the_models_that_are_used_follow_from_what_was_given():
             used(replace(OPTIONS, **wrong))
 
 
-def test_a_clip_without_a_mask_and_without_weights_says_what_to_give(film, tmp_path):
-    with pytest.raises(ValueError, match=r"a has no mask of its own; needs birefnet = .*; or grounding_dino"):
-        looked(film, tmp_path)
+def test_without_weights_only_clips_with_masks_have_any_and_with_neither_the_command_is_refused(
+    film, tmp_path
+):
+    bare = looked(film, tmp_path)
+    assert bare.ok and bare.subject is not None and bare.subject["quality"] == ["no mask given"] * 8
+    context = Context(OPTIONS, Weights({}), tmp_path)
+    with pytest.raises(
+        ValueError, match=r"subjects: no clip has a mask; needs birefnet = .*; or grounding_dino"
+    ):
+        SUBJECTS.settle({}, [film, replace(film, mask="m.png").refused("static")], context)
+    SUBJECTS.settle({}, [film, replace(film, mask="m.png")], context)
+    with pytest.raises(ValueError, match="prepare: videomaker: no clip has a mask"):
+        stages_for("videomaker", [film], Weights({}), ["subjects", "encode"])
+    assert stages_for("saber", [film], Weights({}), ["subjects", "encode"]) == ["encode"]
 
 
 def test_a_still_has_one_mask_and_a_large_picture_a_small_one(tmp_path):
