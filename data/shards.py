@@ -1,5 +1,5 @@
-"""Shards of encoded clips: safetensors files in a folder or in object storage. Tensors of one clip are read by
-ranges of bytes."""
+"""Shards of encoded clips: safetensors files in a folder or in object storage. Tensors of one clip are read
+by ranges of bytes."""
 
 import json
 from collections.abc import Mapping, Sequence

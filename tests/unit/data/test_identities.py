@@ -57,7 +57,8 @@ def seen(degrees: float, kind: str = "subject") -> dict[str, str]:
 
 
 def concluded(clips, found, **options):
-    context = Context(IdentityOptions(percentile=95, least=1, **options), Weights({}), Path())
+    how = {"percentile": 95, "least": 1, "across": True, **options}
+    context = Context(IdentityOptions(**how), Weights({}), Path())
     return STAGE.conclude(clips, found, context)
 
 
