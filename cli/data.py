@@ -10,8 +10,8 @@ from typing import Any
 from .model import ProgressBar, require_device
 from .outputs import add_output
 
-LAYOUTS = ("folder", "musubi", "diffusion-pipe", "diffsynth", "finetrainers", "fastvideo", "pairs")
-STAGES = {
+_LAYOUTS = ("folder", "musubi", "diffusion-pipe", "diffsynth", "finetrainers", "fastvideo", "pairs")
+_STAGES = {
     "cut": "shots of films; borders cropped; static, flashing and short ones refused",
     "score": "motion, sharpness, pictures that are there twice",
     "caption": "captions that are there are kept, others come from a local Qwen-VL",
@@ -19,7 +19,7 @@ STAGES = {
     "identities": "which clips show the same person or thing",
     "encode": "latents, text, and the pictures that references are drawn from, in shards",
 }
-METHODS = ("saber", "slot_id", "videomaker", "stiv", "sama")
+_METHODS = ("saber", "slot_id", "videomaker", "stiv", "sama")
 
 
 def add_data(commands) -> None:
@@ -31,16 +31,16 @@ def add_data(commands) -> None:
     _add_out(scan)
     read = steps.add_parser("import", help="the same for another tool's list or dataset file, read in place")
     read.set_defaults(run=_scan)
-    read.add_argument("layout", choices=LAYOUTS)
+    read.add_argument("layout", choices=_LAYOUTS)
     read.add_argument("folders", nargs=1, type=Path, metavar="FILE")
     _add_out(read)
-    for name, says in STAGES.items():
+    for name, says in _STAGES.items():
         stage = steps.add_parser(name, help=says)
         stage.set_defaults(run=_stage, stage=name)
         _add_options(stage)
     prepare = steps.add_parser("prepare", help="the steps that a method needs, in order")
     prepare.set_defaults(run=_prepare)
-    prepare.add_argument("method", choices=METHODS)
+    prepare.add_argument("method", choices=_METHODS)
     _add_options(prepare)
     _add_check(steps)
     pack = steps.add_parser("pack", help="the index and the shards to another place, s3:// and the like too")

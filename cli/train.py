@@ -155,7 +155,7 @@ def _setting(options: argparse.Namespace, part: Part):
     from ..training.engine.models import Models
 
     register_source(SCHEME, open_world)
-    register_source(index_source.SCHEME, index_source.open_index)
+    register_source(index_source.INDEX, index_source.open_index)
     base = Models(models.DIT, models.VAE, models.TEXT_ENCODER) if part.adapter else None
     how = {"resume": options.resume, "device": options.device or CPU, "compiled": options.compile}
     return Setting(open_source(options.data), options.out, base, **how)

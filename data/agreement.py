@@ -15,7 +15,7 @@ from .index import Clip, sort_key
 
 LENGTH = 4000  # of a feature: 16 million, its square, is under 2**24 with room for what rounding adds
 UNIT = 1_000_000  # similarities are cosines in millionths
-MOST = 32_768  # numbers of a feature; their rounding adds at most half of the root of it to the length
+_MOST = 32_768  # numbers of a feature; their rounding adds at most half of the root of it to the length
 _BLOCK = 256  # shots that are compared with all others at a time
 _NONE = -2 * UNIT
 
@@ -33,8 +33,8 @@ def quantised(features: np.ndarray) -> np.ndarray:
     """Mean direction of features (n, D), each with the same weight, as whole numbers (D,) int16 of length
     4000. ValueError for features that have no direction, or too many numbers."""
     rows = np.asarray(features, np.float64)
-    if rows.ndim != 2 or not len(rows) or rows.shape[1] > MOST or not np.isfinite(rows).all():
-        raise ValueError(f"features are {rows.shape}; needed (n, D) finite numbers, D at most {MOST}")
+    if rows.ndim != 2 or not len(rows) or rows.shape[1] > _MOST or not np.isfinite(rows).all():
+        raise ValueError(f"features are {rows.shape}; needed (n, D) finite numbers, D at most {_MOST}")
     lengths = np.sqrt((rows**2).sum(1, keepdims=True))
     mean = (rows / np.where(lengths > 0, lengths, 1)).mean(0)
     length = np.sqrt((mean**2).sum())

@@ -3,11 +3,11 @@
 import math
 from dataclasses import dataclass
 
+from ..backbones.wan.geometry import GROUP
 from .index import Clip, Refused
 
 ASPECTS = (21 / 9, 16 / 9, 3 / 2, 4 / 3, 1.0, 3 / 4, 2 / 3, 9 / 16, 9 / 21)  # width : height
 MOST_SCALE = 4 / 3  # that a clip is enlarged by: the short side is 0.75 of the bucket's or more
-GROUP = 4  # pictures of a latent frame: clips have 4n + 1
 
 
 @dataclass(frozen=True, order=True)

@@ -13,12 +13,12 @@ from . import readers
 from .index import Clip, read_index, write_index, write_rows
 from .journal import Journal
 from .settings import filled, merged
-from .stage import Context, Done, Progress, Stage, concluded, look_at_all, sources_of
+from .stage import DataStage, Done, StageContext, StageProgress, concluded, look_at_all, sources_of
 from .stages import STAGES, stage_named
 from .weights import Weights
 
 logger = logging.getLogger(__name__)
-KIND = "prepared clips"
+_KIND = "prepared clips"
 RECORD, WORK = "data.json", "work"
 
 
@@ -38,7 +38,7 @@ class Collection:
     @classmethod
     def opened(cls, folder: Path, what: str = "--data") -> "Collection":
         """A collection that is there. ValueError where there is none."""
-        if read_mark(folder) is None or not is_ours(folder, KIND, "", what):
+        if read_mark(folder) is None or not is_ours(folder, _KIND, "", what):
             raise ValueError(
                 f"{what}: {folder} holds no prepared clips; make them by `refvid data scan FOLDER --out {folder}`"
             )
@@ -59,10 +59,10 @@ class Collection:
         every = record["roots"] + [one for one in given if one not in record["roots"]]
         if not every:
             raise ValueError(f"{self.what}: {self.folder} was made of no folder; give one to scan")
-        reading = readers.read_all([(layout, Path(path)) for layout, path in every])
+        reading = readers.read_roots([(layout, Path(path)) for layout, path in every])
         ranks.wait()  # all have read the record before it changes
         if ranks.first:
-            claim(self.folder, KIND, "", "--out")
+            claim(self.folder, _KIND, "", "--out")
             write_rows(reading.clips, self.folder / WORK / "found.jsonl")
             self._write({**record, "roots": every, "settings": reading.settings})
         ranks.wait()
@@ -70,7 +70,7 @@ class Collection:
 
     def run(
         self, name: str, given: Mapping[str, Any], weights: Weights, ranks: Ranks = ALONE,
-        progress: Progress | None = None, device: str = "cpu",
+        progress: StageProgress | None = None, device: str = "cpu",
     ) -> Done:  # fmt: skip
         """Run a stage on the clips that the stages before it left, and write the index. Its options: as
         given now (a table), else as in its last run, else as the layouts say. ValueError before any work for
@@ -79,7 +79,7 @@ class Collection:
         clips, _ = self._index(upto=name)
         options = self._options(stage, given)
         digests = {one: weights.digest(one, name) for one in stage.uses(options, weights)}
-        context = Context(options, weights, self.folder, digests, sources_of(clips), device)
+        context = StageContext(options, weights, self.folder, digests, sources_of(clips), device)
         journal = Journal(self.folder / WORK / name)
         done = look_at_all(stage, clips, context, journal, ranks, progress)
         if ranks.first:
@@ -131,7 +131,7 @@ class Collection:
         """Options that a stage would be run with, where none is given."""
         return self._options(stage_named(name), {})
 
-    def _options(self, stage: Stage, given: Mapping[str, Any]) -> Any:
+    def _options(self, stage: DataStage, given: Mapping[str, Any]) -> Any:
         record = self.record
         told = record["stages"].get(stage.name, {}).get("options", {})
         return filled(stage.defaults, merged(record["settings"].get(stage.name, {}), told, given), stage.name)
@@ -146,7 +146,7 @@ class Collection:
                 continue
             told = done[stage.name]
             options = filled(stage.defaults, told["options"], stage.name)
-            context = Context(options, Weights({}), self.folder, told["weights"], sources_of(clips))
+            context = StageContext(options, Weights({}), self.folder, told["weights"], sources_of(clips))
             after = concluded(stage, clips, context, Journal(self.folder / WORK / stage.name).results())
             if after is None:
                 stale.append(stage.name)

@@ -11,9 +11,9 @@ from typing import Any
 from ..core.files import replacing, write_text
 
 OK, REFUSED = "ok", "refused"
-PICTURE, FILM = "picture", "film"
+A_STILL, A_FILM = "picture", "film"
 TRAIN, HELD_OUT = "train", "held_out"
-FINEST = 1001  # largest denominator of a rate: 30000/1001 is television's
+MOST_DENOMINATOR = 1001  # largest denominator of a rate: 30000/1001 is television's
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Clip:
     @property
     def rate(self) -> Fraction:
         """Pictures a second; 0 of a still."""
-        return Fraction(self.fps).limit_denominator(FINEST)
+        return Fraction(self.fps).limit_denominator(MOST_DENOMINATOR)
 
     @property
     def seconds(self) -> float:

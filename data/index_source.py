@@ -11,13 +11,13 @@ import torch
 from torch import Generator, Tensor
 
 from .fitting import fitted
-from .index import FILM, TRAIN, Clip, read_index
+from .index import A_FILM, TRAIN, Clip, read_index
 from .partners import PARTNER_WINDOW, Partners, Window
 from .pictures import at_rate, pictures_of
 from .run_lengths import good_masks
 from .source import PairedEdits
 
-SCHEME = "index"
+INDEX = "index"
 RATE = 16.0  # pictures a second, of Wan 2.1
 NAMELESS = "the subject"  # of whom nobody knows the name
 
@@ -82,13 +82,13 @@ class IndexSource:
     most_subjects = 1
 
     def __init__(self, folder: Path):
-        rows = read_index(folder, f"{SCHEME}:{folder}")
+        rows = read_index(folder, f"{INDEX}:{folder}")
         self.by_id = {clip.id: clip for clip in rows}
         used = [clip for clip in rows if clip.ok and clip.split == TRAIN]
-        self.clips = [clip for clip in used if clip.caption and clip.kind == FILM and not clip.source]
+        self.clips = [clip for clip in used if clip.caption and clip.kind == A_FILM and not clip.source]
         self.pairs = [clip for clip in used if clip.instruction and clip.source in self.by_id]
         if not self.clips and not self.pairs:
-            raise ValueError(f"{SCHEME}:{folder} has no clip with a caption; see `refvid data check`")
+            raise ValueError(f"{INDEX}:{folder} has no clip with a caption; see `refvid data check`")
 
     @cached_property
     def partners(self) -> Partners:
@@ -100,7 +100,7 @@ class IndexSource:
         """Name by all that can be read of the clips."""
         rows = [(clip.contents, clip.start, clip.stop, clip.crop, clip.caption, clip.short_caption, clip.identity,
                  clip.pair_of, clip.instruction, str(clip.subject)) for clip in [*self.clips, *self.pairs]]  # fmt: skip
-        return f"{SCHEME} {sha256(str(rows).encode('utf-8', 'surrogateescape')).hexdigest()[:16]}"
+        return f"{INDEX} {sha256(str(rows).encode('utf-8', 'surrogateescape')).hexdigest()[:16]}"
 
     @property
     def longest(self) -> Sequence[str]:
@@ -130,7 +130,7 @@ class IndexSource:
         if subjects != 1:
             raise ValueError(f"subjects is {subjects}; the clips of an index have 1 that is known")
         if not self.clips:
-            raise ValueError(f"{SCHEME}: there is no clip with a caption, only edits")
+            raise ValueError(f"{INDEX}: there is no clip with a caption, only edits")
         drawn = torch.randint(len(self.clips), (count,), generator=generator).tolist()
         return self._of([self.clips[one] for one in drawn])
 
@@ -143,7 +143,7 @@ class IndexSource:
         a pair, else the whole picture."""
         pairs = [clip for clip in self.pairs if clip.edit == kind]
         if not pairs:
-            raise ValueError(f"{SCHEME}: there is no edit of kind {kind!r}; needed one of {self.edit_kinds}")
+            raise ValueError(f"{INDEX}: there is no edit of kind {kind!r}; needed one of {self.edit_kinds}")
         drawn = [pairs[one] for one in torch.randint(len(pairs), (count,), generator=generator).tolist()]
         before, _ = self._of([self.by_id[clip.source] for clip in drawn]).film(size, frames)
         target, region = self._of(drawn).film(size, frames)

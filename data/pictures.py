@@ -10,7 +10,7 @@ import numpy as np
 
 from ..media.films import frame_files
 from ..media.pictures import Unreadable, is_image, read_picture, to_bytes
-from .index import FINEST, Clip, Refused
+from .index import MOST_DENOMINATOR, Clip, Refused
 
 CHANGED = "changed since it was scanned"
 
@@ -38,7 +38,7 @@ def at_rate(clip: Clip, fps: float | Fraction) -> list[int]:
     after the clip are left out, but for the first. Of a still its one. ValueError for no rate above 0;
     `Refused` as `pictures_of` says.
     """
-    rate = Fraction(fps).limit_denominator(FINEST)
+    rate = Fraction(fps).limit_denominator(MOST_DENOMINATOR)
     if rate <= 0:
         raise ValueError(f"fps is {fps}; needed more than 0 pictures a second")
     if not clip.fps:

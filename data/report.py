@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .index import FILM, HELD_OUT, PICTURE, Clip
+from .index import A_FILM, A_STILL, HELD_OUT, Clip
 from .partners import PARTNER_WINDOW, Partners
 from .run_lengths import has_good_mask
 
@@ -164,7 +164,7 @@ def _rate(clip: Clip) -> str:
 
 
 def _is_retimed(clip: Clip, rate: float) -> bool:
-    return clip.kind == FILM and (clip.variable or not math.isclose(clip.fps, rate, rel_tol=1e-4))
+    return clip.kind == A_FILM and (clip.variable or not math.isclose(clip.fps, rate, rel_tol=1e-4))
 
 
 def _sets(clips: Sequence[Clip]) -> tuple[SetCount, ...]:
@@ -188,7 +188,7 @@ def _lessons(used: Sequence[Clip]) -> tuple[Lesson, ...]:
     pairs = [partners.kinds(clip) for clip in train if not clip.source]
     people = len({clip.identity for clip in train if clip.identity})
     named = (f"identities {people:,}",) if people else ()
-    films = sum(clip.kind == FILM for clip in said)
+    films = sum(clip.kind == A_FILM for clip in said)
     stills = (f"{len(said) - films:,} of them still: no motion to learn",) if films < len(said) else ()
     asked = [clip for clip in train if clip.source and clip.instruction]
     edits = [clip for clip in asked if clip.source in known]
@@ -214,7 +214,7 @@ _COLUMNS: tuple[tuple[str, str, str, _Value], ...] = (
     ("length", "s", _RATIO, lambda clip: clip.seconds or None),
     ("rate", "fps", _EVEN, lambda clip: clip.fps or None),
     ("short side", "pixels", _WHOLE, lambda clip: min(clip.size) or None),
-    ("motion", "pixels/s", _RATIO, lambda clip: clip.motion if clip.kind != PICTURE else None),
+    ("motion", "pixels/s", _RATIO, lambda clip: clip.motion if clip.kind != A_STILL else None),
     ("sharpness", "", _RATIO, lambda clip: clip.sharpness),
     ("aesthetic", "", _EVEN, lambda clip: clip.aesthetic),
     ("text area", "%", _EVEN, lambda clip: None if clip.text_area is None else 100 * clip.text_area),

@@ -12,7 +12,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 def read_toml(path: str | Path, what: str) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def require_known(given: Iterable[str], known: Sequence[str], what: str) -> None
             raise ValueError(f"{what}: {key} is not known{hint} Known: {', '.join(known)}")
 
 
-def filled(defaults: T, given: Mapping[str, Any], what: str) -> T:
+def filled(defaults: _T, given: Mapping[str, Any], what: str) -> _T:
     """A dataclass with what was given in the place of its defaults; dataclasses in it are tables. ValueError
     for a key that is not known, and for a value of another type."""
     if not isinstance(given, Mapping):

@@ -29,7 +29,7 @@ def write_row(folder: Path, key: str, tensors: Mapping[str, Tensor]) -> None:
     write_tensors({name: value.contiguous() for name, value in tensors.items()}, row_file(folder, key), {})
 
 
-def places(folder: Path) -> dict[str, tuple[str, int]]:
+def packed_places(folder: Path) -> dict[str, tuple[str, int]]:
     """Shard and row of packed clips by key. A shard is there once the list of its keys is."""
     found = {}
     for listed in sorted((folder / SHARDS).glob("*.json")):
@@ -39,11 +39,11 @@ def places(folder: Path) -> dict[str, tuple[str, int]]:
     return found
 
 
-def pack(folder: Path, keys: Sequence[str]) -> None:
+def pack_rows(folder: Path, keys: Sequence[str]) -> None:
     """Pack clips that are not in a shard yet, in the order of `keys`; what was packed stays where it is. A
     kill at any moment leaves each clip in its own file or in a shard that is written down. ValueError where
     one is in neither."""
-    known = places(folder)
+    known = packed_places(folder)
     new = [key for key in dict.fromkeys(keys) if key not in known]
     gone = [key for key in new if not row_file(folder, key).is_file()]
     if gone:

@@ -14,7 +14,7 @@ import numpy as np
 from ..core.files import write_text
 from ..drawing.charts import windows_chart
 from ..drawing.page import page, tag
-from .index import PICTURE, Clip
+from .index import A_STILL, Clip
 from .partners import PARTNER_WINDOW, WITHIN_SHOT, Partners
 from .report import report
 from .report_text import counted_in
@@ -114,7 +114,7 @@ class _Cards:
         if not isinstance(seen, str):
             card.append(part("references", self._references(clip, seen, masks, view)))
         if clip.reference:
-            given = Clip(id=clip.reference, path=clip.reference, kind=PICTURE)
+            given = Clip(id=clip.reference, path=clip.reference, kind=A_STILL)
             card.append(part("reference", row([self._middle(given, name_of(given))])))
         card.extend(self._partners(clip))
         card.append(part("words", *words(clip)))

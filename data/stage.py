@@ -12,12 +12,12 @@ from .index import Clip, Refused
 from .journal import Journal
 from .weights import Weights
 
-Progress = Callable[[int, int], None]
+StageProgress = Callable[[int, int], None]
 REFUSAL = "refused"  # in a result: [reason, detail]
 
 
 @dataclass(frozen=True)
-class Context:
+class StageContext:
     """Surroundings of a stage's work.
 
     options  of the stage
@@ -36,7 +36,7 @@ class Context:
     device: str = "cpu"
 
 
-class Stage(Protocol):
+class DataStage(Protocol):
     """Stage of data work. It looks at clips one by one, in any process, and then concludes from all of them.
 
     name        of the command
@@ -65,16 +65,18 @@ class Stage(Protocol):
         """All of a clip that the result depends on, as JSON; None where this clip is not looked at."""
         ...
 
-    def look(self, clip: Clip, context: Context) -> dict[str, Any]:
+    def look(self, clip: Clip, context: StageContext) -> dict[str, Any]:
         """The result, as JSON. `Refused` where something speaks against the clip."""
         ...
 
-    def settle(self, results: Mapping[str, dict[str, Any]], clips: Sequence[Clip], context: Context) -> None:
+    def settle(
+        self, results: Mapping[str, dict[str, Any]], clips: Sequence[Clip], context: StageContext
+    ) -> None:
         """Put files in order after all clips were looked at, in one process."""
         ...
 
     def conclude(
-        self, clips: list[Clip], found: Mapping[str, dict[str, Any]], context: Context
+        self, clips: list[Clip], found: Mapping[str, dict[str, Any]], context: StageContext
     ) -> list[Clip]:
         """The index after the stage, from the one before it and the results by id. Nothing is written."""
         ...
@@ -89,7 +91,9 @@ class PlainStage:
         """None of the weights."""
         return ()
 
-    def settle(self, results: Mapping[str, dict[str, Any]], clips: Sequence[Clip], context: Context) -> None:
+    def settle(
+        self, results: Mapping[str, dict[str, Any]], clips: Sequence[Clip], context: StageContext
+    ) -> None:
         """Nothing to put in order."""
 
 
@@ -101,7 +105,7 @@ class Done:
     kept: int
 
 
-def keys_of(stage: Stage, clips: Sequence[Clip], context: Context) -> dict[str, str]:
+def keys_of(stage: DataStage, clips: Sequence[Clip], context: StageContext) -> dict[str, str]:
     """Key of the result of each clip that the stage looks at, by id: a digest of all that it depends on."""
     options = {name: one for name, one in asdict(context.options).items() if name not in stage.concluding}
     made_by = [stage.name, stage.version, options, dict(context.digests)]
@@ -122,8 +126,8 @@ def sources_of(clips: Sequence[Clip]) -> dict[str, Clip]:
 
 
 def look_at_all(
-    stage: Stage, clips: Sequence[Clip], context: Context, journal: Journal, ranks: Ranks = ALONE,
-    progress: Progress | None = None,
+    stage: DataStage, clips: Sequence[Clip], context: StageContext, journal: Journal, ranks: Ranks = ALONE,
+    progress: StageProgress | None = None,
 ) -> Done:  # fmt: skip
     """Look at every clip whose result is not known; processes take turns."""
     keys = keys_of(stage, clips, context)
@@ -140,7 +144,7 @@ def look_at_all(
 
 
 def concluded(
-    stage: Stage, clips: list[Clip], context: Context, results: Mapping[str, dict[str, Any]]
+    stage: DataStage, clips: list[Clip], context: StageContext, results: Mapping[str, dict[str, Any]]
 ) -> list[Clip] | None:
     """The index after a stage; None where the result of a clip is missing."""
     keys = keys_of(stage, clips, context)
@@ -152,7 +156,7 @@ def concluded(
     return stage.conclude(kept, {name: one for name, one in found.items() if name not in refusals}, context)
 
 
-def _result(stage: Stage, clip: Clip, context: Context) -> dict[str, Any]:
+def _result(stage: DataStage, clip: Clip, context: StageContext) -> dict[str, Any]:
     try:
         return stage.look(clip, context)
     except Refused as refusal:

@@ -24,7 +24,7 @@ KNOWN = {  # what each is, for who must give it
     "faces": "a face detector: BlazeFace in TFLite for MediaPipe, YuNet in ONNX or a Haar cascade in XML for opencv",
 }
 _PART = 1 << 24  # bytes
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 class Weights:
@@ -47,7 +47,7 @@ class Weights:
             raise ValueError(f"{stage}: {name}: there is no {self.paths[name]}; give {KNOWN[name]}")
         return self.paths[name]
 
-    def load(self, name: str, stage: str, load: Callable[[Path], T]) -> T:
+    def load(self, name: str, stage: str, load: Callable[[Path], _T]) -> _T:
         """Model that `load` makes of the weights' path, made once."""
         if name not in self._loaded:
             self._loaded[name] = load(self.path(name, stage))

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from .folders import load_model, read_config, read_preparation
+from .folders import load_whole_model, read_config, read_preparation
 
 # [choice: caption-prompts]
 FILM_PROMPT = (
@@ -167,7 +167,7 @@ def load_captioner(folder: str | Path, device: str = "cpu") -> Captioner:
             f"captioner: transformers {transformers.__version__} has no {name}; needed 4.57 or later"
         )
     said = read_preparation(folder, "captioner")
-    model = load_model(getattr(transformers, name), folder, "captioner", _NEEDED)
+    model = load_whole_model(getattr(transformers, name), folder, "captioner", _NEEDED)
     tokenizer = _tokenizer(folder, model.config)
     model = nn.Module.to(model, device, torch.float32 if device == "cpu" else torch.bfloat16)
     return Captioner(model, tokenizer, said.get("image_mean", mean), said.get("image_std", std))

@@ -11,7 +11,7 @@ import numpy as np
 FaceBox = tuple[int, int, int, int]  # left, top, width, height
 Detector = Callable[[np.ndarray], list[FaceBox]]  # a picture (H, W, 3) uint8 -> its faces, the largest first
 
-NEEDED = (
+_NEEDED = (
     "give faces = a face detector: BlazeFace in TFLite for MediaPipe, YuNet in ONNX or a Haar cascade in XML"
     " for opencv"
 )
@@ -27,10 +27,10 @@ def load_detector(path: Path | None = None) -> Detector:
     own Haar cascade. ValueError, saying what to give, where there is none or the file is not one."""
     path = path or installed_model()
     if path is None:
-        raise ValueError(f"faces: neither MediaPipe nor this opencv brings a detector along; {NEEDED}")
+        raise ValueError(f"faces: neither MediaPipe nor this opencv brings a detector along; {_NEEDED}")
     load = _LOAD.get(path.suffix.lower())
     if load is None or not path.is_file():
-        raise ValueError(f"faces: {path} is no detector; {NEEDED}")
+        raise ValueError(f"faces: {path} is no detector; {_NEEDED}")
     find = load(path)
     return lambda picture: _inside(find(np.ascontiguousarray(picture)), *picture.shape[:2])
 
@@ -68,7 +68,7 @@ def _blaze(path: Path) -> Callable[[np.ndarray], list[FaceBox]]:
     try:
         find(np.zeros((8, 8, 3), np.uint8))
     except (RuntimeError, ValueError) as error:
-        raise ValueError(f"faces: {path} is no detector of MediaPipe: {error}; {NEEDED}") from error
+        raise ValueError(f"faces: {path} is no detector of MediaPipe: {error}; {_NEEDED}") from error
     return find
 
 
@@ -80,7 +80,7 @@ def _yunet(path: Path) -> Callable[[np.ndarray], list[FaceBox]]:
             str(path), "", (320, 320), score_threshold=YUNET_SCORE, nms_threshold=YUNET_OVERLAP
         )
     except cv2.error as error:
-        raise ValueError(f"faces: {path} is no network that opencv reads: {error}; {NEEDED}") from error
+        raise ValueError(f"faces: {path} is no network that opencv reads: {error}; {_NEEDED}") from error
 
     def find(picture: np.ndarray) -> list[FaceBox]:
         finder.setInputSize((picture.shape[1], picture.shape[0]))
@@ -95,14 +95,14 @@ def _cascade(path: Path) -> Callable[[np.ndarray], list[FaceBox]]:
 
     cascade = getattr(cv2, "CascadeClassifier", None)
     if cascade is None:
-        raise ValueError(f"faces: {path}: opencv {cv2.__version__} reads no Haar cascades; {NEEDED}")
+        raise ValueError(f"faces: {path}: opencv {cv2.__version__} reads no Haar cascades; {_NEEDED}")
     finder = cascade()
     try:
         loaded = finder.load(str(path))
     except cv2.error:  # of what is no XML; else it says False
         loaded = False
     if not loaded:
-        raise ValueError(f"faces: {path} is no Haar cascade that opencv reads; {NEEDED}")
+        raise ValueError(f"faces: {path} is no Haar cascade that opencv reads; {_NEEDED}")
 
     def find(picture: np.ndarray) -> list[FaceBox]:
         grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)

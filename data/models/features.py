@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from .folders import load_model, read_config, read_preparation
+from .folders import load_whole_model, read_config, read_preparation
 
 _NEEDED = "DINOv2, SigLIP or CLIP vision model"
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and deviation of a channel in [0, 1]
@@ -133,7 +133,7 @@ def load_features(folder: str | Path, device: str = "cpu", what: str = "features
     kind = str(read_config(folder, what, _NEEDED).get("model_type"))
     if kind not in KINDS:
         raise ValueError(f"{what}: {folder} holds a {kind}; needed one of {', '.join(sorted(KINDS))}")
-    model = load_model(getattr(transformers, KINDS[kind].model), folder, what, _NEEDED)
+    model = load_whole_model(getattr(transformers, KINDS[kind].model), folder, what, _NEEDED)
     return Features(kind, model, _preparation(folder, what, KINDS[kind], model.config), device)
 
 

@@ -21,7 +21,7 @@ def read_preparation(folder: Path, what: str) -> dict[str, Any]:
     return _read_json(path, f"{what}: {folder}") if path.is_file() else {}
 
 
-def load_model(kind: Any, folder: Path, what: str, needed: str) -> Any:
+def load_whole_model(kind: Any, folder: Path, what: str, needed: str) -> Any:
     """Model of one of transformers' classes from a folder, frozen, on the CPU, in the file's type.
     ValueError, naming `what`, where none is there, and where a part of it is missing or not finite:
     transformers makes up what is missing."""

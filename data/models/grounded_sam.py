@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .folders import load_model
+from .folders import load_whole_model
 from .squares import imagenet_square
 
 
@@ -24,7 +24,7 @@ class BoxFinder:
         )
 
         what = "grounding_dino"
-        model = load_model(GroundingDinoForObjectDetection, folder, what, "GroundingDINO")
+        model = load_whole_model(GroundingDinoForObjectDetection, folder, what, "GroundingDINO")
         self._model = nn.Module.to(model, device, torch.float32)
         self._device, self._most = device, int(model.config.max_text_len)
         try:
@@ -61,7 +61,7 @@ class BoxMasker:
     def __init__(self, folder: Path, device: str = "cpu"):
         from transformers import Sam2Model
 
-        model = load_model(Sam2Model, folder, "sam2", "SAM 2")
+        model = load_whole_model(Sam2Model, folder, "sam2", "SAM 2")
         self._model = nn.Module.to(model, device, torch.float32)
         self._device, self._side = device, int(model.config.prompt_encoder_config.image_size)
 

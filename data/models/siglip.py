@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .folders import load_model
+from .folders import load_whole_model
 
 PLACES = 8  # a side
 TOKENS = PLACES**2 + 1
@@ -28,7 +28,7 @@ class Siglip:
     def __init__(self, folder: str | Path, device: str = "cpu"):
         from transformers import SiglipVisionModel
 
-        model = load_model(SiglipVisionModel, Path(folder), "siglip", "SigLIP vision model")
+        model = load_whole_model(SiglipVisionModel, Path(folder), "siglip", "SigLIP vision model")
         self.model = nn.Module.to(model, device, torch.float32)  # transformers' own hides its signature
         self._device = torch.device(device)
         self._size = int(model.config.image_size)  # pyright: ignore[reportArgumentType]

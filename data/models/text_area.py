@@ -14,7 +14,7 @@ CERTAIN, BOXED, UNCLIP = (
     0.5,
     1.6,
 )  # of a pixel, of a box on average; how far boxes grow [choice: text-boxes]
-SMALLEST = 3  # pixels of a box's shorter side
+_SMALLEST = 3  # pixels of a box's shorter side
 
 
 class TextDetector:
@@ -64,7 +64,7 @@ def text_boxes(text: np.ndarray) -> list[np.ndarray]:
     found = []
     for outline in cv2.findContours(certain, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)[0]:
         middle, (width, height), angle = cv2.minAreaRect(outline)
-        if min(width, height) < SMALLEST or _mean_inside(text, outline) < BOXED:
+        if min(width, height) < _SMALLEST or _mean_inside(text, outline) < BOXED:
             continue
         grown = UNCLIP * width * height / (width + height)  # on both sides together
         found.append(cv2.boxPoints((middle, (width + grown, height + grown), angle)))

@@ -15,10 +15,10 @@ from .musubi import read_musubi
 from .pairs import read_pairs
 from .reading import Reading, over
 
-__all__ = ["LAYOUTS", "Read", "Reading", "read_all", "register_layout"]
+__all__ = ["READERS", "Read", "Reading", "read_roots", "register_layout"]
 
 Read = Callable[[Path], Reading]
-LAYOUTS: dict[str, Read] = {  # by the name of `refvid data import`; "folder" is what scan reads
+READERS: dict[str, Read] = {  # by the name of `refvid data import`; "folder" is what scan reads
     "folder": read_folder,
     "musubi": read_musubi,
     "diffusion-pipe": read_diffusion_pipe,
@@ -31,18 +31,18 @@ LAYOUTS: dict[str, Read] = {  # by the name of `refvid data import`; "folder" is
 
 def register_layout(name: str, read: Read) -> None:
     """Make a layout known."""
-    LAYOUTS[name] = read
+    READERS[name] = read
 
 
-def read_all(roots: Sequence[tuple[str, Path]]) -> Reading:
+def read_roots(roots: Sequence[tuple[str, Path]]) -> Reading:
     """Roots together; a clip that is in two is one row, of what the later says and the earlier says besides.
     ValueError for a layout that is not known, and as the readers say."""
-    require_known([layout for layout, _ in roots], list(LAYOUTS), "layout")
+    require_known([layout for layout, _ in roots], list(READERS), "layout")
     clips: dict[str, Clip] = {}
     settings: dict[str, Any] = {}
     ignored: list[str] = []
     for layout, path in roots:
-        reading = LAYOUTS[layout](path)
+        reading = READERS[layout](path)
         for clip in reading.clips:
             clips[clip.id] = over(clips[clip.id], clip) if clip.id in clips else clip
         settings = merged(settings, reading.settings)

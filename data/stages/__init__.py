@@ -1,6 +1,6 @@
 """Stages of data work, a file each, in the order in which they follow one another."""
 
-from ..stage import Stage
+from ..stage import DataStage
 from .caption import Caption
 from .cut import Cut
 from .encode import Encode
@@ -9,10 +9,10 @@ from .scan import Scan
 from .score import Score
 from .subjects import Subjects
 
-STAGES: tuple[Stage, ...] = (Scan(), Cut(), Score(), Caption(), Subjects(), Identities(), Encode())
+STAGES: tuple[DataStage, ...] = (Scan(), Cut(), Score(), Caption(), Subjects(), Identities(), Encode())
 
 
-def stage_named(name: str) -> Stage:
+def stage_named(name: str) -> DataStage:
     """A stage by its name. ValueError where there is none."""
     for stage in STAGES:
         if stage.name == name:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..index import Clip, Refused
 from ..pictures import pictures_of, spread
-from ..stage import Context, PlainStage
+from ..stage import PlainStage, StageContext
 from ..weights import KNOWN, Weights
 
 CAPTIONER = "captioner"
@@ -58,7 +58,7 @@ class Caption(PlainStage):
         part = (clip.contents, clip.start, clip.stop, clip.crop, clip.fps)
         return [*part, "" if options.again else clip.short_caption]
 
-    def look(self, clip: Clip, context: Context) -> dict[str, Any]:
+    def look(self, clip: Clip, context: StageContext) -> dict[str, Any]:
         """Captions that are missing."""
         if CAPTIONER not in context.digests or clip.id in context.sources:
             return {}
@@ -80,7 +80,7 @@ class Caption(PlainStage):
         return made
 
     def conclude(
-        self, clips: list[Clip], found: Mapping[str, dict[str, Any]], context: Context
+        self, clips: list[Clip], found: Mapping[str, dict[str, Any]], context: StageContext
     ) -> list[Clip]:
         """Captions in their rows. Refuses clips that have none."""
 

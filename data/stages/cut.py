@@ -6,12 +6,12 @@ from importlib.util import find_spec
 from typing import Any
 
 from ..borders import Box, dark_outside, lit_pixels, picture_box
-from ..index import FILM, Clip
+from ..index import A_FILM, Clip
 from ..measures import six_digits
 from ..pairs import clips_of_edits, with_their_sources
 from ..pictures import pictures_of, spread
 from ..shots import Watched, stretches, watch
-from ..stage import Context, PlainStage
+from ..stage import PlainStage, StageContext
 from ..weights import Weights
 
 LOOKS = 16  # pictures of a stretch that borders are looked for in
@@ -67,9 +67,9 @@ class Cut(PlainStage):
 
     def depends(self, clip: Clip, options: CutOptions) -> Any:
         """The pictures that the clip shows; None for a still."""
-        return pictures_key(clip) if clip.kind == FILM else None
+        return pictures_key(clip) if clip.kind == A_FILM else None
 
-    def look(self, clip: Clip, context: Context) -> dict[str, Any]:
+    def look(self, clip: Clip, context: StageContext) -> dict[str, Any]:
         """Facts of the film as a whole, of each of its parts, and where it is cut."""
         options: CutOptions = context.options
         around = _lit(clip) if options.borders and clip.crop is None else None
@@ -90,7 +90,7 @@ class Cut(PlainStage):
         return {"whole": whole, "cuts": seen.cuts, "parts": found}
 
     def conclude(
-        self, clips: list[Clip], found: Mapping[str, dict[str, Any]], context: Context
+        self, clips: list[Clip], found: Mapping[str, dict[str, Any]], context: StageContext
     ) -> list[Clip]:
         """Rows of parts in the place of their films."""
         edits = clips_of_edits(clips)
@@ -132,7 +132,7 @@ def _crop_of(row: Clip, film: Box | None, options: CutOptions) -> Box | None:
     return own
 
 
-def _facts(part: Clip, begin: int, seen: Watched, context: Context) -> dict[str, Any]:
+def _facts(part: Clip, begin: int, seen: Watched, context: StageContext) -> dict[str, Any]:
     start, stop = part.start - begin, part.stop - begin
     return {
         "start": part.start,
@@ -144,7 +144,7 @@ def _facts(part: Clip, begin: int, seen: Watched, context: Context) -> dict[str,
     }
 
 
-def _alike(part: Clip, context: Context) -> float | None:
+def _alike(part: Clip, context: StageContext) -> float | None:
     """Cosine of CLIP's features of the first and the last picture; None without CLIP."""
     if not context.weights.has("clip"):
         return None

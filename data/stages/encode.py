@@ -10,14 +10,14 @@ import numpy as np
 
 from ..buckets import Bucket, longest, require_lengths, sides_for
 from ..fitting import fitted
-from ..index import FILM, HELD_OUT, Clip, Refused, sort_key
+from ..index import A_FILM, HELD_OUT, Clip, Refused, sort_key
 from ..pictures import at_rate, pictures_of, spread
-from ..shards import pack, places, write_row
-from ..stage import Context, PlainStage, keys_of
+from ..shards import pack_rows, packed_places, write_row
+from ..stage import PlainStage, StageContext, keys_of
 from ..weights import Weights
 from ..windows import STARTS, Windowing, whole_length
 
-VAE, TEXT, SIGLIP = "vae", "text_encoder", "siglip"
+_VAE, _TEXT, _SIGLIP = "vae", "text_encoder", "siglip"
 ENCODED = "encoded"
 POOL = 8  # pictures of a clip that references are drawn from
 
@@ -62,8 +62,8 @@ class Encode(PlainStage):
     def uses(self, options: EncodeOptions, weights: Weights) -> Sequence[str]:
         """The VAE and the text encoder, and SigLIP where its features are kept. ValueError for options that
         are wrong, too."""
-        require_options(options)
-        names = (VAE, TEXT, SIGLIP) if options.semantic else (VAE, TEXT)
+        require_encoding(options)
+        names = (_VAE, _TEXT, _SIGLIP) if options.semantic else (_VAE, _TEXT)
         for name in names:
             weights.path(name, self.name)
         return names
@@ -75,7 +75,7 @@ class Encode(PlainStage):
         part = (clip.contents, clip.start, clip.stop, clip.crop, clip.fps)
         return [*part, clip.caption, clip.short_caption, clip.instruction]
 
-    def look(self, clip: Clip, context: Context) -> dict[str, Any]:
+    def look(self, clip: Clip, context: StageContext) -> dict[str, Any]:
         """Encode a clip into a file of its own."""
         options: EncodeOptions = context.options
         bucket, starts, shown = windows_of(clip, options)
@@ -87,17 +87,19 @@ class Encode(PlainStage):
         size = sum(one.numel() * one.element_size() for one in tensors.values())
         return {"bucket": [bucket.width, bucket.height, bucket.frames], "windows": len(starts), "bytes": size}
 
-    def settle(self, results: Mapping[str, dict[str, Any]], clips: Sequence[Clip], context: Context) -> None:
+    def settle(
+        self, results: Mapping[str, dict[str, Any]], clips: Sequence[Clip], context: StageContext
+    ) -> None:
         """Pack encoded clips into shards, in the order of the index, clips of one bucket together."""
         keys = keys_of(self, sorted(clips, key=sort_key), context).values()
         encoded = [key for key in keys if "bucket" in results.get(key, {})]
-        pack(context.folder / ENCODED, sorted(encoded, key=lambda key: results[key]["bucket"]))
+        pack_rows(context.folder / ENCODED, sorted(encoded, key=lambda key: results[key]["bucket"]))
 
     def conclude(
-        self, clips: list[Clip], found: Mapping[str, dict[str, Any]], context: Context
+        self, clips: list[Clip], found: Mapping[str, dict[str, Any]], context: StageContext
     ) -> list[Clip]:
         """Shard and row of each clip, and which are held out."""
-        packed, keys = places(context.folder / ENCODED), keys_of(self, clips, context)
+        packed, keys = packed_places(context.folder / ENCODED), keys_of(self, clips, context)
         held = held_out([clip for clip in clips if clip.id in found], context.options.held_out)
 
         def told(clip: Clip) -> Clip:
@@ -113,7 +115,7 @@ class Encode(PlainStage):
         return [told(clip) for clip in clips]
 
 
-def require_options(options: EncodeOptions) -> None:
+def require_encoding(options: EncodeOptions) -> None:
     """ValueError for options that no clip could be encoded by."""
     require_lengths(options.frames, "encode: frames")
     if options.window not in STARTS:
@@ -132,7 +134,7 @@ def windows_of(clip: Clip, options: EncodeOptions) -> tuple[Bucket, list[int], l
     """Bucket of a clip, the places at which its windows start, and the clip's pictures that are shown at the
     stated rate. `Refused` where it is too short or too small."""
     width, height = sides_for(clip, options.pixels, options.multiple)
-    if clip.kind != FILM:
+    if clip.kind != A_FILM:
         return Bucket(width, height, 1), [0], [0]
     shown = at_rate(clip, options.fps)
     frames = longest(len(shown), options.frames)
@@ -159,13 +161,13 @@ def held_out(clips: Sequence[Clip], count: int) -> set[str]:
 
 
 def _latents(
-    clip: Clip, bucket: Bucket, starts: list[int], shown: list[int], context: Context
+    clip: Clip, bucket: Bucket, starts: list[int], shown: list[int], context: StageContext
 ) -> dict[str, Any]:
     """Latents (windows, channels, F, h, w) of the clip, of the clip before the edit where there is one, and
     semantic tokens (windows, 65, width) where they are asked for."""
     import torch
 
-    vae = context.weights.load(VAE, Encode.name, lambda path: load_frozen_vae(path, context))
+    vae = context.weights.load(_VAE, Encode.name, lambda path: load_frozen_vae(path, context))
     kinds = {"latent": clip}
     if clip.source:
         kinds["source"] = _before_edit(clip, context)
@@ -178,7 +180,7 @@ def _latents(
     return found
 
 
-def _before_edit(clip: Clip, context: Context) -> Clip:
+def _before_edit(clip: Clip, context: StageContext) -> Clip:
     """The clip before an edit, which has to be as long, as fast and as large as the one after it."""
     before = context.sources.get(clip.source)
     if before is None:
@@ -210,25 +212,25 @@ def _encoded(vae: Any, window: np.ndarray) -> Any:
         return vae.encode(video.unsqueeze(0), chunk=2 * vae.geometry.group)[0].half().cpu()
 
 
-def _semantic(picture: np.ndarray, context: Context) -> Any:
+def _semantic(picture: np.ndarray, context: StageContext) -> Any:
     """Semantic tokens (65, width) of a picture."""
     import torch
 
     from ..models.siglip import Siglip, semantic_tokens
 
-    siglip = context.weights.load(SIGLIP, Encode.name, lambda path: Siglip(path, context.device))
+    siglip = context.weights.load(_SIGLIP, Encode.name, lambda path: Siglip(path, context.device))
     values = torch.from_numpy(picture).movedim(-1, 0).unsqueeze(0) / 127.5 - 1
     return semantic_tokens(siglip(values))[0].half()
 
 
-def load_frozen_vae(path: Path, context: Context) -> Any:
+def load_frozen_vae(path: Path, context: StageContext) -> Any:
     """The VAE on the device. ValueError for one whose tokens are of other sides than the options say."""
     import torch
 
     from ...backbones.wan.loading import load_vae
 
     half = torch.float32 if context.device == "cpu" else torch.bfloat16
-    vae = load_vae(path, half, context.device, VAE).requires_grad_(False)
+    vae = load_vae(path, half, context.device, _VAE).requires_grad_(False)
     if context.options.multiple % vae.geometry.token:
         raise ValueError(
             f"encode: multiple is {context.options.multiple}; {path.name} needs a multiple of {vae.geometry.token}"
@@ -236,7 +238,7 @@ def load_frozen_vae(path: Path, context: Context) -> Any:
     return vae
 
 
-def _words(clip: Clip, context: Context) -> dict[str, Any]:
+def _words(clip: Clip, context: StageContext) -> dict[str, Any]:
     """States (tokens, width) of the caption, of the short one and of the instruction, without padding."""
     import torch
 
@@ -244,7 +246,7 @@ def _words(clip: Clip, context: Context) -> dict[str, Any]:
 
     half = torch.float32 if context.device == "cpu" else torch.bfloat16
     encoder = context.weights.load(
-        TEXT, Encode.name, lambda path: load_text_encoder(path, half, context.device, TEXT)
+        _TEXT, Encode.name, lambda path: load_text_encoder(path, half, context.device, _TEXT)
     )
     said = {"text": clip.caption, "short_text": clip.short_caption, "instruction": clip.instruction}
     found = {}

@@ -18,7 +18,7 @@ from ..index import Clip, sort_key
 from ..models.faces import Detector, load_detector
 from ..pictures import pictures_of, spread
 from ..run_lengths import good_masks
-from ..stage import Context, PlainStage
+from ..stage import PlainStage, StageContext
 from ..weights import KNOWN, Weights
 
 FEATURES, FACES = "features", "faces"
@@ -80,7 +80,7 @@ class Identities(PlainStage):
             return None
         return [clip.contents or clip.path, clip.start, clip.stop, clip.crop, clip.subject]
 
-    def look(self, clip: Clip, context: Context) -> dict[str, Any]:
+    def look(self, clip: Clip, context: StageContext) -> dict[str, Any]:
         """Features as 16-bit numbers in base64, and what they show: subject, face, "" neither."""
         if FEATURES not in context.digests:
             return {}
@@ -92,7 +92,7 @@ class Identities(PlainStage):
         return {"shows": kind, FEATURES: b64encode(numbers.astype("<i2").tobytes()).decode()}
 
     def conclude(
-        self, clips: list[Clip], found: Mapping[str, dict[str, Any]], context: Context
+        self, clips: list[Clip], found: Mapping[str, dict[str, Any]], context: StageContext
     ) -> list[Clip]:
         """Clips with partners that agree, and with the identity of all that hang together; names that were
         given stay."""
@@ -107,7 +107,7 @@ class Identities(PlainStage):
         new = {clip.id: clip for clip in _with_pairs(rows, pairs)}
         return [new.get(clip.id, clip) for clip in clips]
 
-    def _pictures(self, clip: Clip, context: Context) -> tuple[str, list[np.ndarray]]:
+    def _pictures(self, clip: Clip, context: StageContext) -> tuple[str, list[np.ndarray]]:
         """Kind of what is shown, and its pictures, square, on grey."""
         masks = good_masks(clip)
         if masks:
@@ -231,7 +231,7 @@ def _detector(path: Path | None) -> Detector:
     return load_detector(path)
 
 
-def _load_features(path: Path, context: Context) -> Any:
+def _load_features(path: Path, context: StageContext) -> Any:
     from ..models.features import load_features
 
     return load_features(path, context.device)

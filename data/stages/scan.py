@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from ...media.films import frame_files
 from ...media.pictures import Damaged, Unreadable, is_image, read_picture
 from ...media.timing import constant_rate
-from ..index import FILM, FINEST, PICTURE, Clip, Refused
-from ..stage import Context, PlainStage
+from ..index import A_FILM, A_STILL, MOST_DENOMINATOR, Clip, Refused
+from ..stage import PlainStage, StageContext
 from ..weights import Weights, file_digest
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Scan(PlainStage):
         """State of the clip's file, or of each frame's."""
         return [clip.path, clip.start, clip.stop, clip.fps, [_state(one) for one in _files(Path(clip.path))]]
 
-    def look(self, clip: Clip, context: Context) -> dict[str, Any]:
+    def look(self, clip: Clip, context: StageContext) -> dict[str, Any]:
         """Facts of the clip's file. `Refused` for the reasons of this file."""
         path = Path(clip.path)
         _require_there(path)
@@ -84,7 +84,7 @@ class Scan(PlainStage):
                 "contents": _contents(path)}  # fmt: skip
 
     def conclude(
-        self, clips: list[Clip], found: Mapping[str, dict[str, Any]], context: Context
+        self, clips: list[Clip], found: Mapping[str, dict[str, Any]], context: StageContext
     ) -> list[Clip]:
         """Rows with the facts of their files."""
         return [replace(clip, **found.get(clip.id, {})) for clip in clips]
@@ -169,9 +169,11 @@ def _timing(path: Path, found: "Survey", unsaid: float) -> dict[str, Any]:
     decoded = found.decoded
     count = len(decoded.times)
     if count == 1 and not path.is_dir() and is_image(path):
-        return {"kind": PICTURE, "fps": 0.0, "begin": 0.0, "variable": False}
-    said = {"kind": FILM, "begin": float(decoded.begin)}
-    declared = next((one for one in decoded.rates if one), Fraction(unsaid).limit_denominator(FINEST))
+        return {"kind": A_STILL, "fps": 0.0, "begin": 0.0, "variable": False}
+    said = {"kind": A_FILM, "begin": float(decoded.begin)}
+    declared = next(
+        (one for one in decoded.rates if one), Fraction(unsaid).limit_denominator(MOST_DENOMINATOR)
+    )
     times = [one for one in decoded.times if one is not None]
     if len(times) < count or decoded.end is None:
         return {**said, "fps": float(declared), "variable": False}
@@ -181,7 +183,7 @@ def _timing(path: Path, found: "Survey", unsaid: float) -> dict[str, Any]:
         return {**said, "fps": float(declared), "variable": True}
     if timed.shown == list(range(count)):
         return {**said, "fps": float(timed.rate), "variable": False}
-    mean = (count / (decoded.end - decoded.begin)).limit_denominator(FINEST)
+    mean = (count / (decoded.end - decoded.begin)).limit_denominator(MOST_DENOMINATOR)
     return {**said, "fps": float(mean), "variable": True}
 
 

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from ..hashing import copies, hash_of
-from ..index import FILM, PICTURE, Clip
+from ..index import A_FILM, A_STILL, Clip
 from ..measures import SMALL, grey_of, scaled, sharpness_of, shift_between, six_digits
 from ..pairs import clips_of_edits, with_their_sources
 from ..pictures import at_rate, pictures_of, spread
-from ..stage import Context, PlainStage
+from ..stage import PlainStage, StageContext
 from ..weights import Weights
 from .cut import pictures_key
 
@@ -65,9 +65,9 @@ class Score(PlainStage):
 
     def depends(self, clip: Clip, options: ScoreOptions) -> Any:
         """The pictures that the clip shows."""
-        return pictures_key(clip) if clip.kind in (FILM, PICTURE) else None
+        return pictures_key(clip) if clip.kind in (A_FILM, A_STILL) else None
 
-    def look(self, clip: Clip, context: Context) -> dict[str, Any]:
+    def look(self, clip: Clip, context: StageContext) -> dict[str, Any]:
         """Scores of the clip by itself."""
         chosen = list(pictures_of(clip, spread(clip.frames, 3)))
         motion, sharpness = _motion_and_sharpness(clip)
@@ -80,13 +80,13 @@ class Score(PlainStage):
         }
 
     def conclude(
-        self, clips: list[Clip], found: Mapping[str, dict[str, Any]], context: Context
+        self, clips: list[Clip], found: Mapping[str, dict[str, Any]], context: StageContext
     ) -> list[Clip]:
         """Rows with their scores: first text, then copies, then the ends of the range are refused."""
         rows = [replace(clip, **found[clip.id]) if clip.id in found else clip for clip in clips]
         rows = [_read(row, context.options) for row in rows]
         rows = _without_copies(rows)
-        for kind in (FILM, PICTURE):
+        for kind in (A_FILM, A_STILL):
             rows = _within_range(rows, kind, context.options)
         return with_their_sources(rows)
 
@@ -105,7 +105,7 @@ def _motion_and_sharpness(clip: Clip) -> tuple[float | None, float | None]:
     return (None if motion is None else six_digits(motion)), six_digits(float(np.median(sharp)))
 
 
-def _asked(context: Context, name: str, pictures: list[np.ndarray]) -> list[float]:
+def _asked(context: StageContext, name: str, pictures: list[np.ndarray]) -> list[float]:
     """Scores of pictures by local weights; none without them."""
     if not context.weights.has(name):
         return []
@@ -135,7 +135,7 @@ def _without_copies(rows: list[Clip]) -> list[Clip]:
     a caption, then the sharpest. Films of edits are like one another by their nature, and stay."""
     edits = clips_of_edits(rows)
     refused = {}
-    for kind in (FILM, PICTURE):
+    for kind in (A_FILM, A_STILL):
         held = [row for row in rows if row.ok and row.hash and row.kind == kind and row.id not in edits]
         held.sort(key=_preference)
         for copy, kept in copies([row.hash for row in held], [row.path for row in held]).items():

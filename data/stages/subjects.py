@@ -11,7 +11,7 @@ from ..index import Clip
 from ..pictures import pictures_of, spread
 from ..prepare import require_masks
 from ..run_lengths import GOOD, pack_mask
-from ..stage import Context, PlainStage
+from ..stage import PlainStage, StageContext
 from ..weights import Weights
 from .encode import POOL
 
@@ -74,7 +74,7 @@ class Subjects(PlainStage):
         part = [clip.contents or clip.path, clip.start, clip.stop, clip.crop]
         return [*part, mask_state(clip) if clip.mask else options.subject or clip.short_caption]
 
-    def look(self, clip: Clip, context: Context) -> dict[str, Any]:
+    def look(self, clip: Clip, context: StageContext) -> dict[str, Any]:
         """Masks of a few pictures, packed, and figures of each. `Refused` for given masks that cannot be
         used. A clip without one has none where there are no weights."""
         width, height = clip.size
@@ -92,12 +92,14 @@ class Subjects(PlainStage):
             "without": _without(by, clip, context.options),
         }
 
-    def settle(self, results: Mapping[str, dict[str, Any]], clips: Sequence[Clip], context: Context) -> None:
+    def settle(
+        self, results: Mapping[str, dict[str, Any]], clips: Sequence[Clip], context: StageContext
+    ) -> None:
         """No files. ValueError where no clip came with a mask and there was nothing to find any by."""
         require_masks(self.name, clips, context.weights)
 
     def conclude(
-        self, clips: list[Clip], found: Mapping[str, dict[str, Any]], context: Context
+        self, clips: list[Clip], found: Mapping[str, dict[str, Any]], context: StageContext
     ) -> list[Clip]:
         """Rows with their masks, and what speaks against each. No row is refused for having no good one:
         Saber needs none."""
@@ -107,7 +109,7 @@ class Subjects(PlainStage):
         ]
 
     def _masks(
-        self, clip: Clip, frames: Sequence[int], context: Context
+        self, clip: Clip, frames: Sequence[int], context: StageContext
     ) -> tuple[str, Iterable[np.ndarray | None]]:
         """Source of the masks, and masks (h, w) in [0, 1] of any size, one after another."""
         if clip.mask:
@@ -175,14 +177,14 @@ def _words(clip: Clip, options: SubjectsOptions) -> str:
     return options.subject or clip.short_caption
 
 
-def _by_birefnet(context: Context) -> Finder:
+def _by_birefnet(context: StageContext) -> Finder:
     from ..models.birefnet import MaskModel
 
     side = context.options.side
     return context.weights.load(BIREFNET, Subjects.name, lambda path: MaskModel(path, side, context.device))
 
 
-def _by_words(words: str, context: Context) -> Finder:
+def _by_words(words: str, context: StageContext) -> Finder:
     """Finder of what words name, picture by picture; of nothing without words."""
     from ..models.grounded_sam import BoxFinder, BoxMasker
 

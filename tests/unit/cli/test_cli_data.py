@@ -15,7 +15,7 @@ from refvid.cli import data as cli_data
 from refvid.data.index import read_index
 from refvid.data.prepare import METHODS
 from refvid.data.prepared import Prepared
-from refvid.data.readers import LAYOUTS
+from refvid.data.readers import READERS
 from refvid.data.stages import STAGES
 from refvid.demo import models
 
@@ -138,8 +138,8 @@ def test_names_of_weights_and_their_places_are_checked(clips, tmp_path, capsys):
 
 
 def test_the_command_line_knows_every_stage_method_and_layout():
-    assert ["scan", *cli_data.STAGES] == [stage.name for stage in STAGES]
-    assert cli_data.METHODS == tuple(METHODS) and cli_data.LAYOUTS == tuple(LAYOUTS)
+    assert ["scan", *cli_data._STAGES] == [stage.name for stage in STAGES]
+    assert cli_data._METHODS == tuple(METHODS) and cli_data._LAYOUTS == tuple(READERS)
     for needs in METHODS.values():
         assert {*needs.stages, *needs.wishes, *needs.settings} <= {stage.name for stage in STAGES}
 

@@ -13,12 +13,12 @@ from refvid_captioners import KINDS, save_captioner, save_tokenizer
 from refvid_footage import CAPTION, bikes
 from safetensors.torch import load_file, save_file
 
-from refvid.data.index import FILM, PICTURE, Clip
+from refvid.data.index import A_FILM, A_STILL, Clip
 from refvid.data.journal import Journal
 from refvid.data.models import captioner as captioners
 from refvid.data.models.captioner import cell_sides, load_captioner
 from refvid.data.pictures import pictures_of, spread
-from refvid.data.stage import Context, Done, concluded, look_at_all
+from refvid.data.stage import Done, StageContext, concluded, look_at_all
 from refvid.data.stages.caption import Caption, CaptionOptions, is_short
 from refvid.data.weights import Weights
 
@@ -46,7 +46,7 @@ def pictures() -> list[np.ndarray]:
 
 def film(**known) -> Clip:
     facts = {
-        "id": "film", "kind": FILM, "stop": 250, "frames": 250, "fps": 25.0, "width": 640, "height": 272,
+        "id": "film", "kind": A_FILM, "stop": 250, "frames": 250, "fps": 25.0, "width": 640, "height": 272,
         "contents": "c0ffee",
     }  # fmt: skip
     return Clip(path=str(bikes()), **{**facts, **known})
@@ -231,11 +231,11 @@ def teller(monkeypatch) -> Teller:
     return made
 
 
-def context_of(folder: Path, options: CaptionOptions, given: bool, clips: list[Clip]) -> Context:
+def context_of(folder: Path, options: CaptionOptions, given: bool, clips: list[Clip]) -> StageContext:
     weights = Weights({"captioner": folder} if given else {})
     used = Caption().uses(options, weights)
     sources = {clip.id: clip for clip in clips if clip.id in {one.source for one in clips}}
-    return Context(options, weights, folder, dict.fromkeys(used, "digest"), sources)
+    return StageContext(options, weights, folder, dict.fromkeys(used, "digest"), sources)
 
 
 def captioned(
@@ -286,7 +286,7 @@ def test_the_captioner_sees_pictures_spread_over_the_clip_at_their_times(tmp_pat
 def test_a_still_is_captioned_from_its_one_picture(tmp_path, teller):
     (picture,) = pictures_of(film(), [0])
     Image.fromarray(picture).save(tmp_path / "still.png")
-    still = film(id="still", kind=PICTURE, stop=1, frames=1, fps=0.0)
+    still = film(id="still", kind=A_STILL, stop=1, frames=1, fps=0.0)
     (after,), _ = captioned(tmp_path, [replace(still, path=str(tmp_path / "still.png"))])
     ((seen, times),) = teller.seen
     assert np.array_equal(seen, [picture]) and times == [0.0] and after.caption == LONG
@@ -344,7 +344,7 @@ def test_a_film_is_captioned_by_a_model_in_its_folder(folder, tmp_path):
     """Random weights: what is said has no meaning."""
     clip = film()
     weights = Weights({"captioner": folder})
-    context = Context(CaptionOptions(pictures=3), weights, tmp_path, {"captioner": "digest"})
+    context = StageContext(CaptionOptions(pictures=3), weights, tmp_path, {"captioner": "digest"})
     found = Caption().look(clip, context)
     places = spread(250, 3)
     wanted = load_captioner(folder).long(list(pictures_of(clip, places)), [place / 25 for place in places])

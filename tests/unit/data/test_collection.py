@@ -1,7 +1,6 @@
 """A folder of prepared clips: stages in turn, results that are kept, options that are remembered, processes
 that share the work."""
 
-import json
 import multiprocessing
 import os
 import signal
@@ -10,13 +9,13 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from refvid_patience import END
 
-from refvid.core.ranks import ALONE, Ranks
+from refvid.core.ranks import Ranks
 from refvid.data import collection as rooms
 from refvid.data import readers, stages
 from refvid.data.collection import Collection
-from refvid.data.index import Clip, Refused, found_clip, read_index
-from refvid.data.journal import Journal
+from refvid.data.index import Clip, Refused, found_clip
 from refvid.data.readers import Reading
 from refvid.data.stage import PlainStage
 from refvid.data.weights import Weights
@@ -90,7 +89,7 @@ def small_house(monkeypatch):
     Length.looked.clear()
     for room in (stages, rooms):
         monkeypatch.setattr(room, "STAGES", (Split(), Length(), Weighed()))
-    monkeypatch.setattr(readers, "LAYOUTS", {"words": read_words})
+    monkeypatch.setattr(readers, "READERS", {"words": read_words})
 
 
 def read_words(path: Path) -> Reading:
@@ -240,7 +239,7 @@ def run_as(rank: int, folder: Path, gate) -> None:
 
     class Two(Ranks):
         def wait(self) -> None:
-            gate.wait(60)
+            gate.wait(END)
 
     Collection(folder / "data").run("length", {}, NONE, Two(rank, 2))
 
@@ -255,7 +254,7 @@ def test_two_processes_give_the_index_of_one_byte_for_byte_and_each_looks_at_hal
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(END)
         assert process.exitcode == 0
     files = ("index.jsonl", "data.json", "work/length/settled.jsonl")
     assert all((two.folder / name).read_bytes() == (one.folder / name).read_bytes() for name in files)
@@ -291,59 +290,9 @@ def test_a_killed_stage_goes_on_where_it_was_and_makes_nothing_twice(tmp_path, n
     collection = made(tmp_path, *lines)
     process = multiprocessing.get_context("fork").Process(target=killed_at, args=(tmp_path, number))
     process.start()
-    process.join(60)
+    process.join(END)
     assert process.exitcode == -signal.SIGKILL
     assert collection.run("length", {}, NONE).made == 6 - number
     whole = made(tmp_path / "whole", *lines)
     whole.run("length", {}, NONE)
     assert [clip.reason for clip in collection.clips()] == [clip.reason for clip in whole.clips()]
-
-
-def test_a_line_that_a_kill_has_cut_is_left_out_and_the_next_result_stands_alone(tmp_path):
-    journal = Journal(tmp_path)
-    journal.add(0, "a", {"one": 1})
-    journal.add(1, "b", {"two": "ü"})
-    with (tmp_path / "rank-0.jsonl").open("a") as file:
-        file.write('["c",{"thr')
-    assert journal.results() == {"a": {"one": 1}, "b": {"two": "ü"}}
-    journal.add(0, "d", [4])
-    assert (tmp_path / "rank-0.jsonl").read_text().splitlines()[1:] == ['["d",[4]]']
-    journal.settle()
-    assert journal.results() == {"a": {"one": 1}, "b": {"two": "ü"}, "d": [4]}
-    assert [one.name for one in tmp_path.iterdir()] == ["settled.jsonl"]
-
-
-def test_the_index_is_sorted_says_every_column_and_reads_back_the_same(tmp_path):
-    from refvid.data.index import write_index
-
-    clips = [
-        Clip("b", "/z/b.mp4", caption="中文 🎬", crop=(0, 2, 4, 6), subject={"frames": [0]}),
-        Clip("a", "/z/b.mp4", start=-1, pair_of=("b", "c"), bucket=(16, 16, 5)),
-        Clip("c", "/a.mp4").refused("gone"),
-    ]
-    write_index(clips, tmp_path)
-    assert read_index(tmp_path) == [clips[2], clips[1], clips[0]]
-    lines = (tmp_path / "index.jsonl").read_text("utf-8").splitlines()
-    assert "中文 🎬" in lines[2] and list(json.loads(lines[0])) == list(Clip.__dataclass_fields__)
-    parquet = pytest.importorskip("pyarrow.parquet")
-    table = parquet.read_table(tmp_path / "index.parquet").to_pylist()
-    assert [row["id"] for row in table] == ["c", "a", "b"] and table[2]["crop"] == [0, 2, 4, 6]
-    assert json.loads(table[2]["subject"]) == {"frames": [0]}
-
-
-def test_a_line_that_is_no_row_is_named(tmp_path):
-    path = tmp_path / "index.jsonl"
-    for text, says in (
-        ("{", "line 1 is no row"),
-        ('{"id":"a","path":"b","colour":1}', "no column is called colour"),
-    ):
-        path.write_text(text)
-        with pytest.raises(ValueError, match=says):
-            read_index(tmp_path)
-    with pytest.raises(ValueError, match="there is no index"):
-        read_index(tmp_path / "none")
-
-
-def test_alone_is_first_and_waits_for_nobody():
-    assert ALONE.first and ALONE.owns(3)
-    ALONE.wait()

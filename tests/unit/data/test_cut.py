@@ -11,12 +11,12 @@ import refvid_footage as footage
 from torch import tensor
 
 from refvid.data.borders import lit_pixels, picture_box
-from refvid.data.index import FILM, PICTURE, Clip, found_clip
+from refvid.data.index import A_FILM, A_STILL, Clip, found_clip
 from refvid.data.journal import Journal
 from refvid.data.measures import flashes_a_second
 from refvid.data.pictures import cropped
 from refvid.data.shots import Watched, stretches, watch
-from refvid.data.stage import Context, concluded, look_at_all
+from refvid.data.stage import StageContext, concluded, look_at_all
 from refvid.data.stages import cut
 from refvid.data.stages.cut import Cut, CutOptions
 from refvid.data.weights import Weights
@@ -30,7 +30,7 @@ def film(path, **known) -> Clip:
         stream = file.streams.video[0]
         frames = stream.frames
         size = {"width": stream.width, "height": stream.height, "fps": float(stream.average_rate)}
-    return found_clip(path, kind=FILM, stop=frames, frames=frames, **size, **known)
+    return found_clip(path, kind=A_FILM, stop=frames, frames=frames, **size, **known)
 
 
 class Shown:
@@ -45,7 +45,7 @@ class Shown:
         self.films[path] = pictures
         height, width = pictures.shape[1:3]
         count = {"stop": len(pictures), "frames": len(pictures)}
-        return Clip(id=name, path=path, kind=FILM, fps=fps, width=width, height=height, **count, **known)
+        return Clip(id=name, path=path, kind=A_FILM, fps=fps, width=width, height=height, **count, **known)
 
     def pictures_of(self, clip, wanted=None):
         for place in range(clip.stop - clip.start) if wanted is None else wanted:
@@ -59,7 +59,7 @@ def shown(monkeypatch) -> Shown:
 
 def after(clips, folder, options=None, weights=None) -> list[Clip]:
     """The rows after the stage."""
-    context = Context(options or CutOptions(), weights or Weights({}), folder)
+    context = StageContext(options or CutOptions(), weights or Weights({}), folder)
     journal = Journal(folder / "cut")
     look_at_all(Cut(), clips, context, journal)
     rows = concluded(Cut(), clips, context, journal.results())
@@ -204,7 +204,7 @@ def test_bars_beside_a_picture_do_not_weaken_a_cut(shown, tmp_path):
 
 
 def test_a_still_is_not_looked_at(tmp_path):
-    still = found_clip("/a.png", kind=PICTURE, stop=1, frames=1, width=8, height=8)
+    still = found_clip("/a.png", kind=A_STILL, stop=1, frames=1, width=8, height=8)
     assert after([still], tmp_path) == [still]
 
 
@@ -393,7 +393,7 @@ def test_without_pyscenedetect_the_stage_says_what_to_install(monkeypatch):
 
 def test_results_are_the_same_in_one_thread_of_opencv_or_four(tmp_path):
     found, before = [], cv2.getNumThreads()
-    context = Context(CutOptions(), Weights({}), tmp_path)
+    context = StageContext(CutOptions(), Weights({}), tmp_path)
     try:
         for threads in (1, 4):
             cv2.setNumThreads(threads)

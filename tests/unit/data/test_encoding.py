@@ -11,11 +11,11 @@ from refvid_footage import bikes
 from refvid.backbones.wan.loading import load_vae
 from refvid.backbones.wan.text import load_text_encoder
 from refvid.data.fitting import fitted
-from refvid.data.index import FILM, PICTURE, Clip, Refused, write_index
+from refvid.data.index import A_FILM, A_STILL, Clip, Refused, write_index
 from refvid.data.journal import Journal
 from refvid.data.pictures import pictures_of
 from refvid.data.prepared import Prepared
-from refvid.data.stage import Context, concluded, keys_of, look_at_all
+from refvid.data.stage import StageContext, concluded, keys_of, look_at_all
 from refvid.data.stages.encode import Encode, EncodeOptions, bucket_of, held_out, load_frozen_vae, windows_of
 from refvid.data.weights import Weights
 from refvid.demo import models
@@ -28,7 +28,7 @@ ENCODE = Encode()
 def shot(**known) -> Clip:
     """The first shot of `bikes`."""
     facts = {
-        "kind": FILM, "stop": 30, "frames": 30, "fps": 25.0, "width": 640, "height": 272,
+        "kind": A_FILM, "stop": 30, "frames": 30, "fps": 25.0, "width": 640, "height": 272,
         "contents": "c0ffee", "caption": "a man on a bike", "short_caption": "a man",
     }  # fmt: skip
     return Clip("shot", str(bikes()), **{**facts, **known})
@@ -36,7 +36,7 @@ def shot(**known) -> Clip:
 
 def encoded(folder: Path, clips: list[Clip], options: EncodeOptions = SMALL, **sources: Clip) -> list[Clip]:
     """The index after encoding."""
-    context = Context(options, WEIGHTS, folder, {}, sources)
+    context = StageContext(options, WEIGHTS, folder, {}, sources)
     journal = Journal(folder / "work/encode")
     look_at_all(ENCODE, clips, context, journal)
     ENCODE.settle(journal.results(), clips, context)
@@ -96,7 +96,7 @@ def test_an_edit_is_encoded_beside_the_clip_before_it_by_the_same_windows(tmp_pa
         wanted = vae.encode(torch.from_numpy(pictures).movedim(-1, 0).float()[None] / 127.5 - 1)[0]
     assert (prepared.source(after, 1).float() - wanted).abs().max() < 2e-3
     assert prepared.has(after, "instruction") and not prepared.has(after, "text")
-    context = Context(SMALL, WEIGHTS, tmp_path, {}, {"before": replace(before, frames=31)})
+    context = StageContext(SMALL, WEIGHTS, tmp_path, {}, {"before": replace(before, frames=31)})
     with pytest.raises(Refused, match="before and after the edit differ: frames 31, then 30"):
         ENCODE.look(edit, context)
     with pytest.raises(Refused, match="no clip before the edit: before"):
@@ -109,7 +109,7 @@ def test_a_still_is_a_clip_of_one_picture(tmp_path):
     (picture,) = pictures_of(shot(), [3])
     Image.fromarray(picture).save(tmp_path / "still.png")
     still = Clip(
-        "still", str(tmp_path / "still.png"), kind=PICTURE, stop=1, frames=1, width=640, height=272,
+        "still", str(tmp_path / "still.png"), kind=A_STILL, stop=1, frames=1, width=640, height=272,
         caption="a man", contents="s",
     )  # fmt: skip
     (after,) = encoded(tmp_path / "data", [still])
@@ -128,7 +128,7 @@ def test_what_is_too_short_or_too_small_is_refused_with_its_numbers():
 def test_the_key_says_what_a_result_depends_on(tmp_path):
     def key(clip: Clip, options: EncodeOptions = SMALL, digests=(), **sources: Clip) -> str:
         (found,) = keys_of(
-            ENCODE, [clip], Context(options, WEIGHTS, tmp_path, dict(digests), sources)
+            ENCODE, [clip], StageContext(options, WEIGHTS, tmp_path, dict(digests), sources)
         ).values()
         return found
 
@@ -176,7 +176,7 @@ def test_wrong_options_are_refused(options, says):
 
 
 def test_a_vae_of_other_tokens_is_refused(tmp_path):
-    context = Context(replace(SMALL, multiple=24), WEIGHTS, tmp_path)
+    context = StageContext(replace(SMALL, multiple=24), WEIGHTS, tmp_path)
     with pytest.raises(ValueError, match=r"encode: multiple is 24; .* needs a multiple of 16"):
         load_frozen_vae(models.VAE, context)
 

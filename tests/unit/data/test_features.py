@@ -9,7 +9,7 @@ import torch
 from refvid_footage import bikes
 from safetensors.torch import load_file, save_file
 
-from refvid.data.index import FILM, Clip
+from refvid.data.index import A_FILM, Clip
 from refvid.data.models.features import KINDS, load_features, most_patches
 from refvid.data.models.siglip import Siglip
 from refvid.data.pictures import pictures_of
@@ -22,7 +22,7 @@ WORDS = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "nu
 @pytest.fixture(scope="module")
 def pictures() -> list[np.ndarray]:
     """A wide picture of `bikes`, an upright one of another shot, a small square one."""
-    clip = Clip("bikes", str(bikes()), kind=FILM, stop=250, frames=250, fps=25.0, width=640, height=272)
+    clip = Clip("bikes", str(bikes()), kind=A_FILM, stop=250, frames=250, fps=25.0, width=640, height=272)
     first, second = pictures_of(clip, [3, 100])
     return [first, np.ascontiguousarray(second[:, 200:330]), np.ascontiguousarray(second[:40, :40])]
 

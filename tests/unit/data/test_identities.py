@@ -14,11 +14,11 @@ import refvid_footage as footage
 import torch
 
 from refvid.data.agreement import quantised
-from refvid.data.index import FILM, REFUSED, Clip
+from refvid.data.index import A_FILM, REFUSED, Clip
 from refvid.data.journal import Journal
 from refvid.data.models import faces
 from refvid.data.run_lengths import GOOD, pack_mask
-from refvid.data.stage import Context, look_at_all
+from refvid.data.stage import StageContext, look_at_all
 from refvid.data.stage import concluded as after_stage
 from refvid.data.stages import identities
 from refvid.data.stages.identities import (
@@ -40,7 +40,7 @@ def clip(number: int, film: str = "", name: str = "", **more) -> Clip:
     start = 25 * number
     return Clip(
         **{"id": f"clip-{number:02}", "path": f"/films/{film or number}", "identity": name, "hash": bits,
-           "start": start, "stop": start + 25, "frames": 25, "fps": 25.0, "kind": FILM, **more}
+           "start": start, "stop": start + 25, "frames": 25, "fps": 25.0, "kind": A_FILM, **more}
     )  # fmt: skip
 
 
@@ -58,7 +58,7 @@ def seen(degrees: float, kind: str = "subject") -> dict[str, str]:
 
 def concluded(clips, found, **options):
     how = {"percentile": 95, "least": 1, "across": True, **options}
-    context = Context(IdentityOptions(**how), Weights({}), Path())
+    context = StageContext(IdentityOptions(**how), Weights({}), Path())
     return STAGE.conclude(clips, found, context)
 
 
@@ -121,7 +121,7 @@ def test_subjects_are_not_compared_with_faces():
 def test_without_features_names_stay_and_what_is_missing_is_said():
     clips = [clip(0, name="anna"), clip(1, name="anna"), clip(2)]
     assert STAGE.uses(IdentityOptions(), Weights({})) == ()
-    context = Context(IdentityOptions(), Weights({}), Path())
+    context = StageContext(IdentityOptions(), Weights({}), Path())
     found = {one.id: STAGE.look(one, context) for one in clips}
     assert STAGE.conclude(clips, found, context) == clips
     (said,) = remarks(clips, found, IdentityOptions())
@@ -137,7 +137,7 @@ def test_too_few_pairs_and_clips_that_show_nothing_are_said():
     assert few.startswith("2 clips with a subject were not paired by features: 1 pairs") and few.endswith(
         "50"
     )
-    assert STAGE.conclude(clips, found, Context(IdentityOptions(), Weights({}), Path())) == clips
+    assert STAGE.conclude(clips, found, StageContext(IdentityOptions(), Weights({}), Path())) == clips
     assert remarks(clips[:2], found, IdentityOptions(least=1)) == []
 
 
@@ -220,7 +220,7 @@ def dinov2(tmp_path_factory) -> Path:
 def looked_at(folder: Path, clips, options=NOBODY, **paths):
     weights = Weights({"features": folder, **paths})
     digests = {one: weights.digest(one, "identities") for one in STAGE.uses(options, weights)}
-    context = Context(options, weights, Path(), digests)
+    context = StageContext(options, weights, Path(), digests)
     return {one.id: STAGE.look(one, context) for one in clips}
 
 
@@ -272,7 +272,7 @@ def test_the_index_of_real_shots_follows_from_results_that_were_kept_in_any_orde
     options = IdentityOptions(percentile=50, least=24, faces=False)
     weights = Weights({"features": dinov2})
     digests = {"features": weights.digest("features", "identities")}
-    context = Context(options, weights, tmp_path, digests)
+    context = StageContext(options, weights, tmp_path, digests)
     indexes = []
     for number, order in enumerate((clips, clips[::-1])):
         journal = Journal(tmp_path / str(number))

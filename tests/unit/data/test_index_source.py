@@ -10,7 +10,7 @@ from refvid_world import WORLD
 from torch import Generator
 
 from refvid.data.fitting import fitted
-from refvid.data.index import FILM, Clip, write_index
+from refvid.data.index import A_FILM, Clip, write_index
 from refvid.data.index_source import NAMELESS, IndexSource, open_index
 from refvid.data.pictures import pictures_of
 from refvid.data.run_lengths import pack_mask
@@ -22,7 +22,7 @@ def shot(number: int, **known) -> Clip:
     """A shot of `bikes`."""
     start, stop = CUTS[number], (*CUTS, 242)[number + 1]
     facts = {
-        "kind": FILM, "start": start, "stop": stop, "frames": stop - start, "fps": 25.0, "width": 640,
+        "kind": A_FILM, "start": start, "stop": stop, "frames": stop - start, "fps": 25.0, "width": 640,
         "height": 272, "contents": "b", "caption": f"shot {number} of a street", "short_caption": f"shot {number}",
     }  # fmt: skip
     return Clip(f"bikes-{number}", str(bikes()), **{**facts, **known})

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from refvid.data.index import FILM, PICTURE, Clip
+from refvid.data.index import A_FILM, A_STILL, Clip
 from refvid.data.partners import ACROSS_FILMS, WITHIN_FILM, WITHIN_SHOT, Partners
 
 
 def clip(number: int, film: str = "", name: str = "", frames: int = 100, **more) -> Clip:
     bits = np.random.default_rng(number).bytes(24).hex()
-    known = {"fps": 10.0, "kind": FILM, "hash": bits, "identity": name, "frames": frames}
+    known = {"fps": 10.0, "kind": A_FILM, "hash": bits, "identity": name, "frames": frames}
     return Clip(**{"id": f"clip-{number}", "path": f"/films/{film or number}", **known, **more})
 
 
@@ -55,14 +55,14 @@ def test_other_splits_refused_clips_edits_and_near_duplicates_are_no_partners():
 
 
 def test_a_still_and_a_lonely_short_clip_have_none():
-    clips = [clip(0, frames=1, fps=0.0, kind=PICTURE), clip(1, frames=29)]
+    clips = [clip(0, frames=1, fps=0.0, kind=A_STILL), clip(1, frames=29)]
     partners = Partners(clips, (1, 1))
     assert partners.draw(clips[0], torch.Generator()) is None
     assert partners.draw(clips[1], torch.Generator()) is None
 
 
 def test_a_still_is_paired_by_its_name():
-    clips = [clip(0, name="anna", frames=1, fps=0.0, kind=PICTURE), clip(1, name="anna")]
+    clips = [clip(0, name="anna", frames=1, fps=0.0, kind=A_STILL), clip(1, name="anna")]
     drawn = Partners(clips, (1, 1)).draw(clips[0], torch.Generator())
     assert drawn and drawn.clip is clips[1] and drawn.windows[0] == (0, 1)
 

@@ -10,9 +10,9 @@ import refvid_footage as footage
 import torch
 
 from refvid import media
-from refvid.data.index import FILM, Clip, Refused, found_clip
+from refvid.data.index import A_FILM, Clip, Refused, found_clip
 from refvid.data.pictures import CHANGED, at_rate, cropped, pictures_of, spread, stored_times
-from refvid.data.stage import Context
+from refvid.data.stage import StageContext
 from refvid.data.stages.scan import Scan
 from refvid.data.weights import Weights
 from refvid.media import film_streaming
@@ -22,7 +22,7 @@ SCAN = Scan()
 
 def scanned(path: Path) -> Clip:
     clip = found_clip(path)
-    return replace(clip, **SCAN.look(clip, Context(SCAN.defaults, Weights({}), path.parent)))
+    return replace(clip, **SCAN.look(clip, StageContext(SCAN.defaults, Weights({}), path.parent)))
 
 
 def part(clip: Clip, start: int, stop: int) -> Clip:
@@ -202,7 +202,7 @@ def test_a_file_that_has_changed_is_refused_when_it_is_read(tmp_path, harm):
 
 
 def film(frames: int, fps: float) -> Clip:
-    return Clip("x", "x.mp4", kind=FILM, stop=frames, frames=frames, fps=fps)
+    return Clip("x", "x.mp4", kind=A_FILM, stop=frames, frames=frames, fps=fps)
 
 
 RATES = [

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from refvid_layouts import by_name, jsonl, put, told
 
-from refvid.data.readers import read_all
+from refvid.data.readers import read_roots
 from refvid.data.readers.folder import read_folder
 
 
@@ -209,11 +209,11 @@ def test_roots_are_one_reading_and_a_clip_in_two_is_one_row_that_knows_both(tmp_
         [("folder", "clips"), ("pairs", "edits.csv")],
         [("pairs", "edits.csv"), ("folder", "clips")],
     ):
-        rows = by_name(read_all([(layout, tmp_path / name) for layout, name in roots]))
+        rows = by_name(read_roots([(layout, tmp_path / name) for layout, name in roots]))
         assert rows["a.mp4"].caption == "A dog"
         assert (rows["b.mp4"].source, rows["b.mp4"].instruction) == (rows["a.mp4"].id, "Make it snow")
     with pytest.raises(ValueError, match=r"layout: musub is not known; did you mean musubi\?"):
-        read_all([("musub", tmp_path)])
+        read_roots([("musub", tmp_path)])
 
 
 def test_ten_thousand_files_are_read_in_a_few_seconds(tmp_path):

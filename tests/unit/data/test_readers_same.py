@@ -9,7 +9,7 @@ import refvid_footage as footage
 from refvid_layouts import index_of, jsonl, put
 
 from refvid.data.index import read_index
-from refvid.data.readers import LAYOUTS
+from refvid.data.readers import READERS
 
 CAPTIONS = {
     "a face.mp4": 'Ein Mann telefoniert 🚗, "im Auto".\nEr lacht.',
@@ -68,13 +68,13 @@ def root(tmp_path_factory):
     ],
 )
 def test_the_same_films_give_the_same_index(root, tmp_path, layout, name):
-    as_they_lie = index_of(LAYOUTS["folder"](root / "videos"), tmp_path / "folder.jsonl")
-    assert index_of(LAYOUTS[layout](root / name), tmp_path / "other.jsonl") == as_they_lie
+    as_they_lie = index_of(READERS["folder"](root / "videos"), tmp_path / "folder.jsonl")
+    assert index_of(READERS[layout](root / name), tmp_path / "other.jsonl") == as_they_lie
     captions = {clip.path.split("/")[-1]: clip.caption for clip in read_index(tmp_path / "other.jsonl")}
     assert captions == CAPTIONS
 
 
 def test_a_root_read_as_a_folder_reads_its_lists_too_and_takes_each_clip_once(root, tmp_path):
-    reading = LAYOUTS["folder"](root)
+    reading = READERS["folder"](root)
     clips = [clip for clip in reading.clips if clip.ok]
     assert {clip.path.split("/")[-1]: clip.caption for clip in clips} == CAPTIONS and len(clips) == 3

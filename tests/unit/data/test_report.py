@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from refvid.data.index import FILM, HELD_OUT, PICTURE, Clip, write_rows
+from refvid.data.index import A_FILM, A_STILL, HELD_OUT, Clip, write_rows
 from refvid.data.report import MOST_BINS, number, report, word_count
 from refvid.data.report_text import bars, report_text
 from refvid.data.run_lengths import GOOD, pack_mask
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[3]
 def film(name: str, **known) -> Clip:
     """Four seconds of 25 pictures, 640x360."""
     same = {"path": f"/clips/{name}.mp4"} | {
-        "kind": FILM,
+        "kind": A_FILM,
         "stop": 100,
         "frames": 100,
         "fps": 25.0,
@@ -41,7 +41,7 @@ def small_index() -> list[Clip]:
         film("three", caption="球 rolls", subject=poor, fps=16.0, identity="ball", motion=100.0),
         film("held", caption="a car", split=HELD_OUT, fps=30000 / 1001, variable=True),
         film("mute", crop=(0, 40, 640, 272)),
-        film("still", kind=PICTURE, caption="a tree", fps=0.0, frames=1, stop=1, motion=0.0),
+        film("still", kind=A_STILL, caption="a tree", fps=0.0, frames=1, stop=1, motion=0.0),
         film("edit", set="b", caption="blue", source="one", instruction="make it blue", edit="style"),
         film("lost", set="b", source="cut", instruction="make it red", edit="style", text_area=0.25),
         film("cut", set="b", motion=3.0).refused("static", "0.1 of 0.5"),
@@ -92,7 +92,7 @@ def test_reasons_are_listed_with_paths_and_details_when_asked_for():
 def test_a_rate_that_training_wants_is_not_retimed():
     clips = [film("a"), film("b", fps=24.0), film("c", fps=23.9999), film("d", fps=24000 / 1001)]
     assert report(clips, 24).retimed == (("23.98", 1), ("25", 1))
-    assert report([film("still", kind=PICTURE, fps=0.0, frames=1)]).retimed == ()
+    assert report([film("still", kind=A_STILL, fps=0.0, frames=1)]).retimed == ()
 
 
 def test_partners_are_counted_by_kind_within_their_split():
@@ -232,7 +232,7 @@ def many(count: int) -> list[Clip]:
 
 
 ROWS = """
-import json, resource, sys, time
+import json, sys, time
 from pathlib import Path
 from refvid.data.index import read_index
 from refvid.data.report import report
@@ -245,7 +245,9 @@ text = report_text(report(clips), reasons=True)
 heavy = [name for name in ("torch", "cv2", "transformers", "scenedetect") if name in sys.modules]
 from refvid.data.sheet import write_sheet
 write_sheet(clips, folder / "sheet.html")
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+# Of this program: ru_maxrss would begin with what started it.
+(line,) = [one for one in Path("/proc/self/status").read_text().splitlines() if one.startswith("VmHWM")]
+peak = int(line.split()[1]) / 1024
 print(json.dumps([time.process_time(), peak, heavy, text.splitlines()[0]]))
 """
 

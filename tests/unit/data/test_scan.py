@@ -20,9 +20,9 @@ from PIL import Image
 from refvid.core.ranks import ALONE, Ranks
 from refvid.data import readers
 from refvid.data.collection import Collection
-from refvid.data.index import FILM, PICTURE, REFUSED, Clip, Refused, found_clip
+from refvid.data.index import A_FILM, A_STILL, REFUSED, Clip, Refused, found_clip
 from refvid.data.readers import Reading
-from refvid.data.stage import Context
+from refvid.data.stage import StageContext
 from refvid.data.stages import scan
 from refvid.data.stages.scan import Scan, ScanOptions
 from refvid.data.weights import Weights
@@ -51,8 +51,8 @@ ROWS: dict[str, Any] = {
     "scratched.mp4": scan.DAMAGED,
     "sound.mp4": (22, 25.0, 160, 96, {"sound": True}),
     "static.mp4": PLAIN,
-    "still.jpg": (1, 0.0, 160, 96, {"kind": PICTURE}),
-    "still.png": (1, 0.0, 160, 96, {"kind": PICTURE, "alpha": True}),
+    "still.jpg": (1, 0.0, 160, 96, {"kind": A_STILL}),
+    "still.png": (1, 0.0, 160, 96, {"kind": A_STILL, "alpha": True}),
     "text.mp4": scan.NEITHER,
     "truncated.mp4": scan.DAMAGED,
     "twin.mp4": PLAIN,
@@ -60,7 +60,7 @@ ROWS: dict[str, Any] = {
     "with two  spaces.mp4": (21, 25.0, 160, 96, {}),
 }
 USUAL = {
-    "kind": FILM, "begin": 0.0, "variable": False, "rotation": 0, "pixel_aspect": 1.0, "range": "",
+    "kind": A_FILM, "begin": 0.0, "variable": False, "rotation": 0, "pixel_aspect": 1.0, "range": "",
     "interlaced": False, "alpha": False, "sound": False, "start": 0,
 }  # fmt: skip
 REAL = {
@@ -89,7 +89,7 @@ def read_lists(folder: Path) -> Reading:
 
 @pytest.fixture(autouse=True)
 def lists(monkeypatch):
-    monkeypatch.setitem(readers.LAYOUTS, "lists", read_lists)
+    monkeypatch.setitem(readers.READERS, "lists", read_lists)
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def collected(folder: Path, out: Path) -> Collection:
 
 
 def look(path: Path, options: ScanOptions = SCAN.defaults, **known: Any) -> dict[str, Any]:
-    return SCAN.look(found_clip(path, **known), Context(options, NONE, path.parent))
+    return SCAN.look(found_clip(path, **known), StageContext(options, NONE, path.parent))
 
 
 def reason(path: Path, **known: Any) -> str:
@@ -168,7 +168,7 @@ def test_a_file_that_is_gone_or_changed_is_looked_at_anew_and_no_other(tmp_path)
 def test_a_row_that_its_reader_refused_is_not_looked_at_and_keeps_its_reason(tmp_path, monkeypatch):
     file = footage.text(tmp_path / "x.mp4")
     row = found_clip(file).refused("no caption", "x")
-    monkeypatch.setitem(readers.LAYOUTS, "lists", lambda _: Reading([row]))
+    monkeypatch.setitem(readers.READERS, "lists", lambda _: Reading([row]))
     collection = collected(tmp_path, tmp_path / "data")
     assert collection.run("scan", {}, NONE).made == 0 and collection.clips() == [row]
 
@@ -229,7 +229,7 @@ def test_an_animation_is_a_film_by_its_durations(tmp_path):
     first, *others = [Image.fromarray(one) for one in footage.shot(5)]
     first.save(tmp_path / "x.webp", save_all=True, append_images=others, duration=40, lossless=True)
     found = look(tmp_path / "x.webp")
-    assert (found["kind"], found["frames"], found["fps"]) == (FILM, 5, 25)
+    assert (found["kind"], found["frames"], found["fps"]) == (A_FILM, 5, 25)
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ import pytest
 import refvid_footage as footage
 
 from refvid.data.hashing import copies, distance, hash_of
-from refvid.data.index import FILM, PICTURE, Clip
+from refvid.data.index import A_FILM, A_STILL, Clip
 from refvid.data.measures import light_of, sharpness_of
 from refvid.data.pictures import spread
-from refvid.data.stage import Context
+from refvid.data.stage import StageContext
 from refvid.data.stages import score
 from refvid.data.stages.score import Score, ScoreOptions
 from refvid.data.weights import Weights
@@ -36,18 +36,18 @@ def looked_at(pictures: np.ndarray, folder, monkeypatch, fps: float = 24.0, **kn
     monkeypatch.setattr(score, "pictures_of", lambda clip, wanted: (pictures[one] for one in wanted))
     height, width = pictures.shape[1:3]
     count = {"stop": len(pictures), "frames": len(pictures)}
-    clip = Clip("a", "/a.mp4", kind=FILM, fps=fps, width=width, height=height, **count)
-    return Score().look(replace(clip, **known), Context(ScoreOptions(), Weights({}), folder))
+    clip = Clip("a", "/a.mp4", kind=A_FILM, fps=fps, width=width, height=height, **count)
+    return Score().look(replace(clip, **known), StageContext(ScoreOptions(), Weights({}), folder))
 
 
-def rows_of(count: int, kind: str = FILM, **known) -> list[Clip]:
+def rows_of(count: int, kind: str = A_FILM, **known) -> list[Clip]:
     """Rows of different pictures; motion, sharpness and size rise along them."""
     draw = np.random.default_rng(0)
     digits = [draw.bytes(24).hex() for _ in range(count)]
     return [
         replace(
             Clip(f"{kind}{one}", f"/{kind}{one:05d}.mp4", kind=kind, width=640, height=360, fps=25.0, frames=50),
-            hash=digits[one], sharpness=float(one), motion=None if kind == PICTURE else float(count - one), **known,
+            hash=digits[one], sharpness=float(one), motion=None if kind == A_STILL else float(count - one), **known,
         )
         for one in range(count)
     ]  # fmt: skip
@@ -57,7 +57,7 @@ def concluded(rows: list[Clip], folder, options=None) -> list[Clip]:
     """The rows after the stage, as if their scores were its results."""
     names = ("motion", "sharpness", "hash", "aesthetic", "text_area")
     found = {row.id: {name: getattr(row, name) for name in names} for row in rows if row.hash}
-    return Score().conclude(rows, found, Context(options or ScoreOptions(), Weights({}), folder))
+    return Score().conclude(rows, found, StageContext(options or ScoreOptions(), Weights({}), folder))
 
 
 def moved(step: int, frames: int, scale: int = 1) -> np.ndarray:
@@ -87,7 +87,7 @@ def test_motion_of_a_small_film_and_of_one_of_three_pictures(tmp_path, monkeypat
 
 def test_what_does_not_move_has_no_motion_and_a_still_has_none_to_tell(tmp_path, monkeypatch):
     assert looked_at(moved(0, 30), tmp_path, monkeypatch)["motion"] < 0.01
-    still = looked_at(moved(0, 1), tmp_path, monkeypatch, kind=PICTURE, fps=0.0)
+    still = looked_at(moved(0, 1), tmp_path, monkeypatch, kind=A_STILL, fps=0.0)
     assert still["motion"] is None
     assert still["hash"] == still["hash"][:16] * 3
     assert still["sharpness"] > 0
@@ -220,7 +220,7 @@ def test_of_copies_the_best_is_kept_and_named(tmp_path):
 def test_only_what_could_be_mistaken_is_held_against_one_another(tmp_path):
     row = rows_of(1)[0]
     film, part = replace(row, id="film"), replace(row, id="part", start=50, stop=100)
-    still = replace(row, id="still", path="/still.png", kind=PICTURE)
+    still = replace(row, id="still", path="/still.png", kind=A_STILL)
     source = replace(row, id="source", path="/source.mp4")
     edits = [replace(row, id=f"edit{one}", path=f"/edit{one}.mp4", source="source") for one in range(2)]
     refused = replace(row, id="refused", path="/refused.mp4", width=4000).refused("static")
@@ -230,7 +230,7 @@ def test_only_what_could_be_mistaken_is_held_against_one_another(tmp_path):
 
 
 def test_percentiles_are_of_the_set_and_films_and_stills_apart(tmp_path):
-    films, stills = rows_of(200), rows_of(300, PICTURE)
+    films, stills = rows_of(200), rows_of(300, A_STILL)
     films[50] = films[50].refused("static")
     films += [
         replace(rows_of(1)[0], id="more", path="/more.mp4", hash="ab" * 24, sharpness=50.5, motion=100.5)
@@ -239,12 +239,12 @@ def test_percentiles_are_of_the_set_and_films_and_stills_apart(tmp_path):
     reasons = {
         reason: {row.id for row in rows if row.reason == reason} for reason in {row.reason for row in rows}
     }
-    last, first = {f"{FILM}{one}" for one in range(196, 200)}, {f"{FILM}{one}" for one in range(4)}
+    last, first = {f"{A_FILM}{one}" for one in range(196, 200)}, {f"{A_FILM}{one}" for one in range(4)}
     assert reasons["too little motion"] == last
     assert reasons["too much motion"] == first  # those that are blurred too say the first that speaks
-    assert reasons["static"] == {f"{FILM}50"}
+    assert reasons["static"] == {f"{A_FILM}50"}
     assert set(reasons) == {"", "static", "too little motion", "too much motion", "blurred"}
-    assert reasons["blurred"] == {f"{PICTURE}{one}" for one in range(6)}
+    assert reasons["blurred"] == {f"{A_STILL}{one}" for one in range(6)}
 
 
 def test_fewer_than_two_hundred_lose_nothing(tmp_path):
@@ -260,25 +260,25 @@ def test_text_and_what_is_least_pleasing_are_refused_where_scorers_say_so(tmp_pa
     rows = [replace(one, text_area=0.02, aesthetic=float(index)) for index, one in enumerate(rows_of(20))]
     rows[3] = replace(rows[3], text_area=0.021)
     found = concluded(rows, tmp_path)
-    assert [row.id for row in found if not row.ok] == [f"{FILM}3"]
+    assert [row.id for row in found if not row.ok] == [f"{A_FILM}3"]
     assert (found[3].reason, found[3].detail) == ("text in the picture", "covers 2.1% of the middle picture")
     options = ScoreOptions(0, 100, 0, least_aesthetic=10, most_text=1.0, least_clips=1)
     found = concluded(rows, tmp_path, options)
     assert [(row.id, row.reason) for row in found if not row.ok] == [
-        (f"{FILM}{one}", "low aesthetic score") for one in range(2)
+        (f"{A_FILM}{one}", "low aesthetic score") for one in range(2)
     ]
 
 
 def test_an_edit_falls_with_its_source(tmp_path):
     rows = [
         *rows_of(20),
-        replace(rows_of(1)[0], id="edit", path="/edit.mp4", source=f"{FILM}19", motion=10.0),
+        replace(rows_of(1)[0], id="edit", path="/edit.mp4", source=f"{A_FILM}19", motion=10.0),
     ]
     found = concluded(
         rows, tmp_path, ScoreOptions(least_motion=3, most_motion=100, least_sharpness=0, least_clips=20)
     )
     reasons = {row.id: row.reason for row in found if not row.ok}
-    assert reasons == {f"{FILM}19": "too little motion", "edit": "source refused"}
+    assert reasons == {f"{A_FILM}19": "too little motion", "edit": "source refused"}
 
 
 def test_scorers_that_were_given_are_asked(tmp_path, monkeypatch):
@@ -292,8 +292,8 @@ def test_scorers_that_were_given_are_asked(tmp_path, monkeypatch):
     monkeypatch.setattr(score, "_loader", lambda name: None)
     monkeypatch.setattr(score, "pictures_of", lambda clip, wanted: (footage.shot(28)[one] for one in wanted))
     assert Score().uses(ScoreOptions(), weights) == ("aesthetic", "text_detector")
-    clip = Clip("a", "/a.mp4", kind=FILM, fps=25.0, frames=28, stop=28, width=160, height=96)
-    found = Score().look(clip, Context(ScoreOptions(), weights, tmp_path))
+    clip = Clip("a", "/a.mp4", kind=A_FILM, fps=25.0, frames=28, stop=28, width=160, height=96)
+    found = Score().look(clip, StageContext(ScoreOptions(), weights, tmp_path))
     assert (found["aesthetic"], found["text_area"]) == (0.25, 0.25)
     assert np.array_equal(asked["aesthetic"], footage.shot(28)[[4, 14, 23]])
     assert np.array_equal(asked["text_detector"], footage.shot(28)[[14]])

@@ -13,7 +13,7 @@ from refvid_footage import bikes
 from safetensors.torch import save_file
 from torch import nn
 
-from refvid.data.index import FILM, Clip
+from refvid.data.index import A_FILM, Clip
 from refvid.data.models.aesthetic import load_aesthetic
 from refvid.data.models.features import load_features
 from refvid.data.models.text_area import UNCLIP, load_text_detector, text_boxes
@@ -22,7 +22,7 @@ from refvid.data.pictures import pictures_of
 
 @pytest.fixture(scope="module")
 def pictures() -> list[np.ndarray]:
-    clip = Clip("bikes", str(bikes()), kind=FILM, stop=250, frames=250, fps=25.0, width=640, height=272)
+    clip = Clip("bikes", str(bikes()), kind=A_FILM, stop=250, frames=250, fps=25.0, width=640, height=272)
     return list(pictures_of(clip, [0, 100]))
 
 

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from refvid.data import shards
-from refvid.data.shards import Shard, copy_to, pack, places, read_text, row_file, write_row
+from refvid.data.shards import Shard, copy_to, pack_rows, packed_places, read_text, row_file, write_row
 
 
 def encoded(folder, *keys: str) -> dict[str, dict[str, torch.Tensor]]:
@@ -28,8 +28,8 @@ def encoded(folder, *keys: str) -> dict[str, dict[str, torch.Tensor]]:
 
 def test_what_is_packed_is_read_back_whole_and_by_entries(tmp_path):
     made = encoded(tmp_path, "a", "b", "c")
-    pack(tmp_path, ["b", "c", "a"])
-    where = places(tmp_path)
+    pack_rows(tmp_path, ["b", "c", "a"])
+    where = packed_places(tmp_path)
     assert {key: row for key, (_, row) in where.items()} == {"b": 0, "c": 1, "a": 2}
     for key, tensors in made.items():
         name, row = where[key]
@@ -45,23 +45,26 @@ def test_what_is_packed_is_read_back_whole_and_by_entries(tmp_path):
 def test_clips_that_come_later_are_packed_beside_those_that_stay_where_they_are(tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "MOST_ROWS", 2)
     encoded(tmp_path, "a", "b", "c")
-    pack(tmp_path, ["a", "b", "c"])
-    before, files = places(tmp_path), {one: one.read_bytes() for one in tmp_path.rglob("*.safetensors")}
+    pack_rows(tmp_path, ["a", "b", "c"])
+    before, files = (
+        packed_places(tmp_path),
+        {one: one.read_bytes() for one in tmp_path.rglob("*.safetensors")},
+    )
     assert sorted(before.values()) == [
         ("shards/shard-000000.safetensors", 0), ("shards/shard-000000.safetensors", 1),
         ("shards/shard-000001.safetensors", 0),
     ]  # fmt: skip
     encoded(tmp_path, "0")
-    pack(tmp_path, ["0", "a", "b", "c"])
-    assert places(tmp_path) == {**before, "0": ("shards/shard-000002.safetensors", 0)}
+    pack_rows(tmp_path, ["0", "a", "b", "c"])
+    assert packed_places(tmp_path) == {**before, "0": ("shards/shard-000002.safetensors", 0)}
     assert all(one.read_bytes() == held for one, held in files.items())
 
 
 def test_a_shard_ends_before_it_has_too_many_bytes(tmp_path, monkeypatch):
     encoded(tmp_path, "a", "b", "c")
     monkeypatch.setattr(shards, "MOST_BYTES", 2 * row_file(tmp_path, "a").stat().st_size)
-    pack(tmp_path, ["a", "b", "c"])
-    assert [name[-18:] for name, _ in sorted(places(tmp_path).values())] == [
+    pack_rows(tmp_path, ["a", "b", "c"])
+    assert [name[-18:] for name, _ in sorted(packed_places(tmp_path).values())] == [
         "000000.safetensors", "000000.safetensors", "000001.safetensors",
     ]  # fmt: skip
 
@@ -71,7 +74,7 @@ def test_a_kill_while_packing_loses_nothing_and_the_next_ends_the_same(tmp_path,
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     for folder in (whole, killed):
         encoded(folder, "a", "b")
-    pack(whole, ["a", "b"])
+    pack_rows(whole, ["a", "b"])
     write = shards.write_text
 
     def stop(path, text):
@@ -81,27 +84,27 @@ def test_a_kill_while_packing_loses_nothing_and_the_next_ends_the_same(tmp_path,
 
     monkeypatch.setattr(shards, "write_text", stop)
     with pytest.raises(KeyboardInterrupt):
-        pack(killed, ["a", "b"])
-    assert places(killed) == {"a": ("shards/shard-000000.safetensors", 0)}
+        pack_rows(killed, ["a", "b"])
+    assert packed_places(killed) == {"a": ("shards/shard-000000.safetensors", 0)}
     monkeypatch.setattr(shards, "write_text", write)
-    pack(killed, ["a", "b"])
+    pack_rows(killed, ["a", "b"])
     assert {one.name: load_file(one).keys() for one in killed.rglob("*.safetensors")} == {
         one.name: load_file(one).keys() for one in whole.rglob("*.safetensors")
     }
-    assert places(killed) == places(whole) and not list((killed / "rows").iterdir())
+    assert packed_places(killed) == packed_places(whole) and not list((killed / "rows").iterdir())
 
 
 def test_an_encoded_clip_that_is_gone_is_named(tmp_path):
     encoded(tmp_path, "a", "b")
     row_file(tmp_path, "b").unlink()
     with pytest.raises(ValueError, match="1 encoded clips are gone, b among them; delete work/encode"):
-        pack(tmp_path, ["a", "b"])
+        pack_rows(tmp_path, ["a", "b"])
 
 
 def test_only_the_bytes_of_what_is_asked_for_are_fetched_from_storage(tmp_path, monkeypatch):
     made = encoded(tmp_path, "a", "b")
-    pack(tmp_path, ["a", "b"])
-    name, _ = places(tmp_path)["a"]
+    pack_rows(tmp_path, ["a", "b"])
+    name, _ = packed_places(tmp_path)["a"]
     copy_to(tmp_path, [name], "memory://bucket/set")
     shard, fetched = Shard(f"memory://bucket/set/{name}"), []
     storage = fsspec.filesystem("memory")
@@ -121,7 +124,7 @@ def test_only_the_bytes_of_what_is_asked_for_are_fetched_from_storage(tmp_path, 
 
 def test_what_cannot_be_read_is_named(tmp_path):
     encoded(tmp_path, "a")
-    pack(tmp_path, ["a"])
+    pack_rows(tmp_path, ["a"])
     path = tmp_path / "shards/shard-000000.safetensors"
     with pytest.raises(ValueError, match="has no semantic of row 0"):
         Shard(str(path)).read(0, "semantic")

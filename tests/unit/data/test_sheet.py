@@ -11,7 +11,7 @@ from PIL import Image
 from refvid_page import Page
 
 from refvid.cli.data import _random_masks as saber_masks
-from refvid.data.index import FILM, HELD_OUT, PICTURE, Clip, Refused
+from refvid.data.index import A_FILM, A_STILL, HELD_OUT, Clip, Refused
 from refvid.data.pictures import CHANGED
 from refvid.data.report import number, report
 from refvid.data.report_text import retimings
@@ -25,7 +25,7 @@ NASTY = "A \"red\" <b>ball</b> & a <script>alert(1)</script> 'ball'; 一只灰�
 
 
 def clip(name: str, path="/nowhere/film.mp4", **known) -> Clip:
-    same = {"kind": FILM, "stop": 22, "frames": 22, "fps": 25.0, "width": 160, "height": 96, "set": "a"}
+    same = {"kind": A_FILM, "stop": 22, "frames": 22, "fps": 25.0, "width": 160, "height": 96, "set": "a"}
     return Clip(id=name, path=str(path), **{**same, **known})
 
 
@@ -65,7 +65,7 @@ def many() -> list[Clip]:
         if k % 9 == 0:
             one = replace(one, source="film 2", instruction="redder", edit="colour")
         if k % 13 == 1:
-            one = replace(one, kind=PICTURE, fps=0.0, frames=1, stop=1)
+            one = replace(one, kind=A_STILL, fps=0.0, frames=1, stop=1)
         reason = {0: "static", 1: "a picture as another"}.get(k % 11 if k % 4 else 0)
         return one.refused(reason, f"like film {k - 1}") if reason else one
 

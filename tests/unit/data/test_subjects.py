@@ -11,7 +11,7 @@ from refvid_birefnet import write_birefnet
 from refvid_footage import bikes, shot, write
 from refvid_grounded import write_box_finder, write_box_masker
 
-from refvid.data.index import FILM, PICTURE, Clip, Refused
+from refvid.data.index import A_FILM, A_STILL, Clip, Refused
 from refvid.data.journal import Journal
 from refvid.data.models import birefnet
 from refvid.data.models.birefnet import MaskModel
@@ -19,7 +19,7 @@ from refvid.data.models.grounded_sam import BoxFinder, BoxMasker
 from refvid.data.pictures import pictures_of, spread
 from refvid.data.prepare import stages_for
 from refvid.data.run_lengths import good_masks, has_good_mask, unpack_mask
-from refvid.data.stage import Context, concluded, keys_of, look_at_all
+from refvid.data.stage import StageContext, concluded, keys_of, look_at_all
 from refvid.data.stages.subjects import Subjects, SubjectsOptions, figures_of, quality_of
 from refvid.data.weights import Weights
 
@@ -41,7 +41,7 @@ def grey(masks: list[np.ndarray]) -> np.ndarray:
 def film(tmp_path_factory) -> Clip:
     """A film of 22 pictures, as scan tells it."""
     path = write(tmp_path_factory.mktemp("films") / "a.mp4", shot())
-    return Clip("a", str(path), kind=FILM, stop=FRAMES, frames=FRAMES, fps=25.0, width=WIDTH, height=HEIGHT,
+    return Clip("a", str(path), kind=A_FILM, stop=FRAMES, frames=FRAMES, fps=25.0, width=WIDTH, height=HEIGHT,
                 contents="c", caption="A man rides.", short_caption="a man")  # fmt: skip
 
 
@@ -53,7 +53,7 @@ def looked(clip: Clip, folder: Path, options: SubjectsOptions = OPTIONS, **paths
     """The clip's row after the stage."""
     weights = Weights(paths)
     digests = {name: weights.digest(name, "subjects") for name in SUBJECTS.uses(options, weights)}
-    context, journal = Context(options, weights, folder, digests), Journal(folder / "work")
+    context, journal = StageContext(options, weights, folder, digests), Journal(folder / "work")
     look_at_all(SUBJECTS, [clip], context, journal)
     after = concluded(SUBJECTS, [clip], context, journal.results())
     assert after is not None
@@ -163,7 +163,7 @@ def test_a_clip_without_a_good_mask_stays_and_says_why(film, tmp_path):
     assert after.ok and after.subject is not None
     assert after.subject["quality"] == ["no subject"] * 4 + [""] * 4
     strict = replace(OPTIONS, least=0.5)
-    context = Context(OPTIONS, Weights({}), tmp_path)
+    context = StageContext(OPTIONS, Weights({}), tmp_path)
     key = keys_of(SUBJECTS, [clip], context)
     assert keys_of(SUBJECTS, [clip], replace(context, options=strict)) == key  # nothing is looked at again
     poor = looked(clip, tmp_path, strict)
@@ -230,7 +230,7 @@ def test_without_weights_only_clips_with_masks_have_any_and_with_neither_the_com
 ):
     bare = looked(film, tmp_path)
     assert bare.ok and bare.subject is not None and bare.subject["quality"] == ["no mask given"] * 8
-    context = Context(OPTIONS, Weights({}), tmp_path)
+    context = StageContext(OPTIONS, Weights({}), tmp_path)
     with pytest.raises(
         ValueError, match=r"subjects: no clip has a mask; needs birefnet = .*; or grounding_dino"
     ):
@@ -242,10 +242,10 @@ def test_without_weights_only_clips_with_masks_have_any_and_with_neither_the_com
 
 
 def test_a_still_has_one_mask_and_a_large_picture_a_small_one(tmp_path):
-    (picture,) = pictures_of(Clip("b", str(bikes()), kind=FILM, stop=30, frames=30, fps=25.0), [3])
+    (picture,) = pictures_of(Clip("b", str(bikes()), kind=A_FILM, stop=30, frames=30, fps=25.0), [3])
     Image.fromarray(picture).save(tmp_path / "still.png")
     Image.fromarray(disc(0, 272, 640)).save(tmp_path / "mask.png")
-    still = Clip("s", str(tmp_path / "still.png"), kind=PICTURE, stop=1, frames=1, width=640, height=272,
+    still = Clip("s", str(tmp_path / "still.png"), kind=A_STILL, stop=1, frames=1, width=640, height=272,
                  mask=str(tmp_path / "mask.png"), contents="s")  # fmt: skip
     after = looked(still, tmp_path)
     assert after.subject is not None and after.subject["frames"] == [0]
@@ -259,4 +259,6 @@ def test_masks_that_change_are_looked_at_again(film, tmp_path):
     Image.fromarray(disc(30)).save(tmp_path / "m.png")
     assert SUBJECTS.depends(clip, OPTIONS) != before == [*before]
     with pytest.raises(Refused, match="masks that cannot be read"):
-        SUBJECTS.look(replace(clip, mask=str(tmp_path / "gone.png")), Context(OPTIONS, Weights({}), tmp_path))
+        SUBJECTS.look(
+            replace(clip, mask=str(tmp_path / "gone.png")), StageContext(OPTIONS, Weights({}), tmp_path)
+        )

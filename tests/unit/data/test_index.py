@@ -1,0 +1,57 @@
+"""The index and the journal of results as files: what is written, read back, cut short and refused."""
+
+import json
+
+import pytest
+
+from refvid.core.ranks import ALONE
+from refvid.data.index import Clip, read_index, write_index
+from refvid.data.journal import Journal
+
+
+def test_a_line_that_a_kill_has_cut_is_left_out_and_the_next_result_stands_alone(tmp_path):
+    journal = Journal(tmp_path)
+    journal.add(0, "a", {"one": 1})
+    journal.add(1, "b", {"two": "ü"})
+    with (tmp_path / "rank-0.jsonl").open("a") as file:
+        file.write('["c",{"thr')
+    assert journal.results() == {"a": {"one": 1}, "b": {"two": "ü"}}
+    journal.add(0, "d", [4])
+    assert (tmp_path / "rank-0.jsonl").read_text().splitlines()[1:] == ['["d",[4]]']
+    journal.settle()
+    assert journal.results() == {"a": {"one": 1}, "b": {"two": "ü"}, "d": [4]}
+    assert [one.name for one in tmp_path.iterdir()] == ["settled.jsonl"]
+
+
+def test_the_index_is_sorted_says_every_column_and_reads_back_the_same(tmp_path):
+    clips = [
+        Clip("b", "/z/b.mp4", caption="中文 🎬", crop=(0, 2, 4, 6), subject={"frames": [0]}),
+        Clip("a", "/z/b.mp4", start=-1, pair_of=("b", "c"), bucket=(16, 16, 5)),
+        Clip("c", "/a.mp4").refused("gone"),
+    ]
+    write_index(clips, tmp_path)
+    assert read_index(tmp_path) == [clips[2], clips[1], clips[0]]
+    lines = (tmp_path / "index.jsonl").read_text("utf-8").splitlines()
+    assert "中文 🎬" in lines[2] and list(json.loads(lines[0])) == list(Clip.__dataclass_fields__)
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = parquet.read_table(tmp_path / "index.parquet").to_pylist()
+    assert [row["id"] for row in table] == ["c", "a", "b"] and table[2]["crop"] == [0, 2, 4, 6]
+    assert json.loads(table[2]["subject"]) == {"frames": [0]}
+
+
+def test_a_line_that_is_no_row_is_named(tmp_path):
+    path = tmp_path / "index.jsonl"
+    for text, says in (
+        ("{", "line 1 is no row"),
+        ('{"id":"a","path":"b","colour":1}', "no column is called colour"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=says):
+            read_index(tmp_path)
+    with pytest.raises(ValueError, match="there is no index"):
+        read_index(tmp_path / "none")
+
+
+def test_alone_is_first_and_waits_for_nobody():
+    assert ALONE.first and ALONE.owns(3)
+    ALONE.wait()
