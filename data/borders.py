@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-Box = tuple[int, int, int, int]  # left, top, width, height
+Crop = tuple[int, int, int, int]  # left, top, width, height
 
 DARK = 20  # of 255: bars are 0 to 16, and noise of compression
 OFTEN = 0.4  # share of pictures; letters that come and go light a pixel in fewer
@@ -19,14 +19,14 @@ def lit_pixels(pictures: Iterable[np.ndarray]) -> np.ndarray | None:
     where all are."""
     lit, count = None, 0
     for picture in pictures:
-        bright = picture.max(axis=2) > DARK
+        bright = np.maximum(np.maximum(picture[..., 0], picture[..., 1]), picture[..., 2]) > DARK
         if bright.mean() >= BLACK_SHARE:
             lit = bright.astype(np.int32) if lit is None else lit + bright
             count += 1
     return None if lit is None else lit > OFTEN * count
 
 
-def picture_box(lit: np.ndarray) -> Box | None:
+def picture_box(lit: np.ndarray) -> Crop | None:
     """Box of even sides within black borders, from the lit pixels (H, W); None where there are no borders.
 
     A border ends in a straight edge along the whole side, and has its like opposite, or is thin
@@ -41,7 +41,7 @@ def picture_box(lit: np.ndarray) -> Box | None:
     return left, top, _even(width - left - right), _even(height - top - bottom)
 
 
-def dark_outside(lit: np.ndarray, box: Box) -> bool:
+def dark_outside(lit: np.ndarray, box: Crop) -> bool:
     """True where a picture shows next to nothing outside of a box, and something inside."""
     left, top, width, height = box
     inside = int(lit[top : top + height, left : left + width].sum())

@@ -6,8 +6,8 @@ import numpy as np
 
 from .measures import grey_of, scaled
 
-PICTURES, BITS = 3, 64  # of a clip, of each of its pictures
-NEAR = 6  # bits of 64 in each picture: copies differ by at most 4, other stretches of a scene by 10 or more
+HASHED, BITS = 3, 64  # of a clip, of each of its pictures
+NEAR = 6  # bits of 64 in each picture; what was measured is in log.md
 _SIDE, _WAVES = 32, 8
 _BLOCK = 512  # clips compared at once
 # The lowest waves of a discrete cosine transform, as rows (8, 32).
@@ -23,7 +23,7 @@ def hash_of(pictures: Sequence[np.ndarray]) -> str:
     [choice: hash-by-cosines].
     """
     digits = [_bits(one) for one in pictures]
-    return "".join([*digits, *digits[-1:] * (PICTURES - len(digits))])
+    return "".join([*digits, *digits[-1:] * (HASHED - len(digits))])
 
 
 def distance(one: str, other: str) -> int:
@@ -69,7 +69,7 @@ def _settle(
 def _distances(some: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Bits (N, M) by which words (N, 3) differ from others (M, 3), the most of three."""
     most = np.zeros((len(some), len(others)), dtype=np.uint8)
-    for word in range(PICTURES):
+    for word in range(HASHED):
         np.maximum(most, bits_set(some[:, None, word] ^ others[None, :, word]), out=most)
     return most
 
@@ -82,7 +82,7 @@ def bits_set(words: np.ndarray) -> np.ndarray:
 def hash_words(hashes: Sequence[str]) -> np.ndarray:
     """Hashes as numbers (N, 3) uint64."""
     data = bytes.fromhex("".join(hashes))
-    return np.frombuffer(data, dtype=">u8").astype(np.uint64).reshape(len(hashes), PICTURES)
+    return np.frombuffer(data, dtype=">u8").astype(np.uint64).reshape(len(hashes), HASHED)
 
 
 def _bits(picture: np.ndarray) -> str:

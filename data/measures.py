@@ -3,7 +3,7 @@ taken."""
 
 import numpy as np
 
-SMALL = 256  # pixels along the long side where changes and motion are read
+FLOW_SIDE = 256  # pixels along the long side where changes and motion are read
 _TENTH, _DARKER = 0.1, 0.8  # of the most light: a flash is larger, and its darker side below
 _BYTES = np.arange(256) / 255
 _LIGHT = np.where(_BYTES <= 0.04045, _BYTES / 12.92, ((_BYTES + 0.055) / 1.055) ** 2.4)  # sRGB, IEC 61966-2-1
@@ -14,7 +14,7 @@ def six_digits(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def scaled(picture: np.ndarray, side: int = SMALL) -> np.ndarray:
+def scaled(picture: np.ndarray, side: int = FLOW_SIDE) -> np.ndarray:
     """A picture (H, W, C) uint8 whose long side is at most `side` pixels, by the mean of areas."""
     import cv2
 

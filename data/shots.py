@@ -11,7 +11,7 @@ import numpy as np
 
 from .measures import change, flashes_a_second, light_of, scaled, six_digits
 
-WINDOW = 2  # pictures on either side that a cut is held against; PySceneDetect's default
+_WINDOW = 2  # pictures on either side that a cut is held against; PySceneDetect's default
 BRIEF = 0.25  # seconds; a film that is itself again after less was not cut, it flashed
 STILL = 0.5  # of 255; a smaller change stands still
 TELEVISION = 24  # pictures a second; faster films are compared at about this rate
@@ -70,27 +70,27 @@ def stretches(cuts: list[int], frames: int, longest: float) -> Iterator[tuple[in
 class _Finder:
     """Cuts found by PySceneDetect's AdaptiveDetector, picture by picture.
 
-    The first and the last picture are shown to it WINDOW times more: it judges no picture without neighbours.
+    It judges no picture without neighbours, so the first and the last are shown to it _WINDOW times more.
     """
 
     def __init__(self, rate: Fraction, threshold: float):
         from scenedetect.detectors import AdaptiveDetector
 
-        self._detector = AdaptiveDetector(adaptive_threshold=threshold, min_scene_len=1, window_width=WINDOW)
+        self._detector = AdaptiveDetector(adaptive_threshold=threshold, min_scene_len=1, window_width=_WINDOW)
         self._rate = rate
         self._brief = math.floor(BRIEF * rate)
         self._shown = 0
-        self._near: deque[np.ndarray] = deque(maxlen=WINDOW + 2)  # the one before a cut that is just found
+        self._near: deque[np.ndarray] = deque(maxlen=_WINDOW + 2)  # the one before a cut that is just found
         self._cuts: list[tuple[int, np.ndarray, np.ndarray]] = []
 
     def see(self, picture: np.ndarray) -> None:
         """Take the next picture."""
-        for one in chain(repeat(picture, 0 if self._shown else WINDOW), (picture,)):
+        for one in chain(repeat(picture, 0 if self._shown else _WINDOW), (picture,)):
             self._show(one)
 
     def end(self) -> list[int]:
         """Places of all cuts."""
-        for one in list(self._near)[-1:] * WINDOW:
+        for one in list(self._near)[-1:] * _WINDOW:
             self._show(one)
         return [place for place, _, _ in self._cuts]
 
@@ -101,7 +101,7 @@ class _Finder:
         found = self._detector.process_frame(FrameTimecode(self._shown, self._rate), picture[..., ::-1])
         self._shown += 1
         for time in found:
-            self._take(time.frame_num - WINDOW, self._near[0], self._near[1])
+            self._take(time.frame_num - _WINDOW, self._near[0], self._near[1])
 
     def _take(self, place: int, before: np.ndarray, after: np.ndarray) -> None:
         """A cut, or the end of a flash [choice: brief-flash]."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any
 
-from ..borders import Box, dark_outside, lit_pixels, picture_box
+from ..borders import Crop, dark_outside, lit_pixels, picture_box
 from ..index import A_FILM, Clip
 from ..measures import six_digits
 from ..pairs import clips_of_edits, with_their_sources
@@ -117,12 +117,12 @@ def _lit(clip: Clip) -> Any:
     return lit_pixels(pictures_of(clip, spread(clip.stop - clip.start, LOOKS)))
 
 
-def _cropped(clip: Clip, crop: Box | None) -> Clip:
+def _cropped(clip: Clip, crop: Crop | None) -> Clip:
     """The clip with a crop that was found; one that was given stays."""
     return clip if crop is None else replace(clip, crop=crop)
 
 
-def _crop_of(row: Clip, film: Box | None, options: CutOptions) -> Box | None:
+def _crop_of(row: Clip, film: Crop | None, options: CutOptions) -> Crop | None:
     """Crop of one shot: its own, since films mix formats. The film's, where the shot is too dark to tell and
     nothing stands outside."""
     lit = _lit(row) if options.borders and row.crop is None else None

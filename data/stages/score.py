@@ -8,7 +8,7 @@ import numpy as np
 
 from ..hashing import copies, hash_of
 from ..index import A_FILM, A_STILL, Clip
-from ..measures import SMALL, grey_of, scaled, sharpness_of, shift_between, six_digits
+from ..measures import FLOW_SIDE, grey_of, scaled, sharpness_of, shift_between, six_digits
 from ..pairs import clips_of_edits, with_their_sources
 from ..pictures import at_rate, pictures_of, spread
 from ..stage import PlainStage, StageContext
@@ -93,13 +93,13 @@ class Score(PlainStage):
 
 def _motion_and_sharpness(clip: Clip) -> tuple[float | None, float | None]:
     """Mean flow in pixels of 256 a second, None where there is one picture; and the median sharpness."""
-    rate = min(A_SECOND, clip.fps)
+    rate = min(A_SECOND, clip.fps) or A_SECOND  # a still has none
     shifts, sharp, before = [], [], None
-    for picture in pictures_of(clip, at_rate(clip, rate) or [0]):
+    for picture in pictures_of(clip, at_rate(clip, rate)):
         sharp.append(sharpness_of(scaled(picture, TRAINED)))
         now = grey_of(scaled(picture))
         if before is not None:
-            shifts.append(shift_between(before, now) * SMALL / max(now.shape))
+            shifts.append(shift_between(before, now) * FLOW_SIDE / max(now.shape))
         before = now
     motion = float(np.mean(shifts)) * rate if shifts else None
     return (None if motion is None else six_digits(motion)), six_digits(float(np.median(sharp)))

@@ -14,6 +14,7 @@ from refvid.data.borders import lit_pixels, picture_box
 from refvid.data.index import A_FILM, A_STILL, Clip, found_clip
 from refvid.data.journal import Journal
 from refvid.data.measures import flashes_a_second
+from refvid.data.pairs import with_their_sources
 from refvid.data.pictures import cropped
 from refvid.data.shots import Watched, stretches, watch
 from refvid.data.stage import StageContext, concluded, look_at_all
@@ -185,21 +186,25 @@ def test_a_film_stays_whole_where_it_says_so(shown, tmp_path):
 
 def test_a_part_that_a_list_names_is_cut_within_itself(shown, tmp_path):
     pictures = np.concatenate([noisy(50), 255 - noisy(50, seed=1), noisy(50, seed=2)])
-    pictures[54:90] = pictures[53]
-    part = replace(shown.row(pictures), start=10, stop=90, frames=80)
+    pictures[54:100] = pictures[53]
+    part = replace(shown.row(pictures), start=10, stop=140, frames=130)
     rows = after([part], tmp_path)
-    assert [(row.start, row.stop, row.frames) for row in rows] == [(10, 50, 40), (50, 90, 40)]
-    assert [row.reason for row in rows] == ["", "static"]
+    assert [(row.start, row.stop, row.frames) for row in rows] == [
+        (10, 50, 40),
+        (50, 100, 50),
+        (100, 140, 40),
+    ]
+    assert [row.reason for row in rows] == ["", "static", ""]
 
 
 def test_bars_beside_a_picture_do_not_weaken_a_cut(shown, tmp_path):
-    pictures = np.concatenate([noisy(40, (72, 32)), 250 - noisy(40, (72, 32))])
+    pictures = np.concatenate([noisy(40, (72, 32)) // 4 + 40, noisy(40, (72, 32), seed=1) // 4 + 125])
     assert watch(pictures, RATE, 3.0).cuts == [40]
-    wide = boxed(pictures // 3 + 60, left=60, right=60)
+    wide = boxed(pictures, left=46, right=46)
     assert watch(wide, RATE, 3.0).cuts == []
     rows = after([shown.row(wide)], tmp_path)
     assert [(row.start, row.stop, row.crop) for row in rows] == [
-        (0, 40, (60, 0, 32, 72)), (40, 80, (60, 0, 32, 72))
+        (0, 40, (46, 0, 32, 72)), (40, 80, (46, 0, 32, 72))
     ]  # fmt: skip
 
 
@@ -360,6 +365,14 @@ def test_films_of_an_edit_stay_whole_and_fall_together(shown, tmp_path):
     }  # fmt: skip
     assert found["d"].detail == "a film of an edit, at frame 40"
     assert found["h"].detail == "g: static"
+
+
+def test_edits_of_edits_fall_with_what_is_refused_above_them():
+    rows = [Clip(name, name, source=source) for name, source in ("a ", "ba", "cb", "dc", "e?", "gh", "hg")]
+    assert with_their_sources(rows) == rows
+    rows[1] = rows[1].refused("static")
+    reasons = [(row.reason, row.detail) for row in with_their_sources(rows)]
+    assert reasons == [("", ""), ("static", ""), *[("source refused", "b: static")] * 2, *[("", "")] * 3]
 
 
 class Clips:
