@@ -102,12 +102,14 @@ class Part:
 
     method   that its options ask for
     takes    options besides --out, --smoke and --data
+    films    whether clips of people can be learned from, beside the demo world's
     adapter  whether it trains on the demo's frozen files
     preview  of a configuration, drawn into the folder while the part trains
     """
 
     method: Callable[[argparse.Namespace], Any]
     takes: tuple[str, ...]
+    films: bool = False
     adapter: bool = False
     preview: Callable[[Any, Path], Any] | None = None
 
@@ -115,8 +117,8 @@ class Part:
 ADAPTER_TAKES = ("resume", "compile", "device", "seed")
 EXPORT = "export"
 PARTS = {
-    "vae": Part(_vae, ("resume", "from_")),
-    "dit": Part(_dit, ("resume", "compile", "from_", "from_text", "device")),
+    "vae": Part(_vae, ("resume", "from_"), films=True),
+    "dit": Part(_dit, ("resume", "compile", "from_", "from_text", "device"), films=True),
     EXPORT: Part(_dit, ()),
     "slot_id": Part(_registered, ADAPTER_TAKES, adapter=True, preview=_slot_previews),
     "videomaker": Part(_registered, ADAPTER_TAKES, adapter=True),
@@ -156,9 +158,14 @@ def _setting(options: argparse.Namespace, part: Part):
 
     register_source(SCHEME, open_world)
     register_source(index_source.INDEX, index_source.open_index)
+    source = open_source(options.data)
+    if options.data != WORLD and not part.films:
+        raise ValueError(
+            f"--data: refvid train {options.part} learns from {WORLD} alone so far; vae and dit take others"
+        )
     base = Models(models.DIT, models.VAE, models.TEXT_ENCODER) if part.adapter else None
     how = {"resume": options.resume, "device": options.device or CPU, "compiled": options.compile}
-    return Setting(open_source(options.data), options.out, base, **how)
+    return Setting(source, options.out, base, **how)
 
 
 def _start(dit_file: Path | None, text_file: Path | None):

@@ -91,6 +91,11 @@ class IndexSource:
             raise ValueError(f"{INDEX}:{folder} has no clip with a caption; see `refvid data check`")
 
     @cached_property
+    def _lengths(self) -> list[int]:
+        """Pictures of each clip at the source's rate."""
+        return [len(at_rate(clip, RATE)) for clip in self.clips]
+
+    @cached_property
     def partners(self) -> Partners:
         """Partners of the clips by identity, in windows of PARTNER_WINDOW seconds."""
         return Partners(self.clips, (PARTNER_WINDOW, PARTNER_WINDOW))
@@ -123,16 +128,27 @@ class IndexSource:
         return sorted({clip.edit for clip in self.pairs})
 
     def footage(
-        self, count: int, generator: Generator, subjects: int = 1, moving: float | None = None
+        self,
+        count: int,
+        generator: Generator,
+        subjects: int = 1,
+        moving: float | None = None,
+        length: int = 1,
     ) -> IndexedFootage:
         """Clips, each drawn anew, as `data.source.ClipSource` has it; how many of the subjects move in
-        themselves is not known of them. ValueError for more subjects than one."""
+        themselves is not known of them."""
         if subjects != 1:
             raise ValueError(f"subjects is {subjects}; the clips of an index have 1 that is known")
         if not self.clips:
             raise ValueError(f"{INDEX}: there is no clip with a caption, only edits")
-        drawn = torch.randint(len(self.clips), (count,), generator=generator).tolist()
-        return self._of([self.clips[one] for one in drawn])
+        fitting = [clip for clip, has in zip(self.clips, self._lengths, strict=True) if has >= length]
+        if not fitting:
+            raise ValueError(
+                f"{INDEX}: no clip has {length} pictures at {RATE:g} a second, the longest has {max(self._lengths)}; "
+                "cut into longer ones (cut.longest), or learn from shorter windows"
+            )
+        drawn = torch.randint(len(fitting), (count,), generator=generator).tolist()
+        return self._of([fitting[one] for one in drawn])
 
     def _of(self, clips: Sequence[Clip]) -> IndexedFootage:
         """Footage of whole clips."""

@@ -79,10 +79,16 @@ class ClipSource(Protocol):
     def edit_kinds(self) -> Sequence[str]: ...
 
     def footage(
-        self, count: int, generator: Generator, subjects: int = 1, moving: float | None = None
+        self,
+        count: int,
+        generator: Generator,
+        subjects: int = 1,
+        moving: float | None = None,
+        length: int = 1,
     ) -> Footage:
-        """Clips that are drawn together, `count` of them, of so many subjects each. The share `moving` of the
-        subjects changes in itself, not in place alone; None: as many as the source likes to show."""
+        """Clips that are drawn together, `count` of them, of so many subjects and `length` pictures or more.
+        The share `moving` of the subjects changes in itself, not in place alone; None: as many as the source
+        likes to show. ValueError where it has none such."""
         ...
 
     def edits(self, kind: str, count: int, generator: Generator, frames: int, size: int) -> PairedEdits:

@@ -67,9 +67,19 @@ class WorldSource:
         return captions.vocabulary()
 
     def footage(
-        self, count: int, generator: Generator, subjects: int = 1, moving: float | None = None
+        self,
+        count: int,
+        generator: Generator,
+        subjects: int = 1,
+        moving: float | None = None,
+        length: int = 1,
     ) -> WorldFootage:
-        """Footage of toys, as `data.source.ClipSource` has it. ValueError for more than two subjects."""
+        """Footage of toys, as `data.source.ClipSource` has it. ValueError for more than two subjects, and for
+        clips longer than a scene."""
+        if length > world.WORLD_LENGTH:
+            raise ValueError(
+                f"length is {length}; scenes of the demo world have {world.WORLD_LENGTH} pictures"
+            )
         if subjects not in (1, 2):
             raise ValueError(f"subjects is {subjects}; the demo world has clips of 1 or 2")
         share = {} if moving is None else {"dynamic_share": moving}

@@ -165,3 +165,12 @@ def test_its_name_is_of_what_can_be_read(tmp_path):
         ({"contents": "x"}, {"stop": 29}, {"caption": "other"}, {"crop": (0, 0, 2, 2)}, {"identity": "A"}), 2
     ):
         assert source(tmp_path / str(number), replace(clip, **known)).name != name
+
+
+def test_clips_are_as_long_as_is_asked_for(tmp_path):
+    found = source(tmp_path, *(shot(one) for one in range(5)))  # 19, 29, 39, 32 and 35 pictures at 16 a second
+    assert {clip.id for clip in found.footage(30, seeded(), length=33).clips} == {"bikes-2", "bikes-4"}
+    with pytest.raises(ValueError, match="index: no clip has 97 pictures at 16 a second, the longest has 39"):
+        found.footage(1, seeded(), length=97)
+    with pytest.raises(ValueError, match="length is 98; scenes of the demo world have 97"):
+        WORLD.footage(1, seeded(), length=98)

@@ -73,9 +73,10 @@ def _encode_part(encoder: ClipEncoder, kind: ClipKind, config: SaberTraining, in
 
 def _footage(encoder: ClipEncoder, kind: ClipKind, index: int, generator: Generator) -> Footage:
     """PART clips of a kind: steady single subjects where it is easy, else as `subjects_of_part` has it."""
+    length = kind.stride * (kind.frames - 1) + 1
     if kind.easy:
-        return encoder.source.footage(PART, generator, moving=0.0)
-    return encoder.source.footage(PART, generator, subjects_of_part(encoder.source, index))
+        return encoder.source.footage(PART, generator, moving=0.0, length=length)
+    return encoder.source.footage(PART, generator, subjects_of_part(encoder.source, index), length=length)
 
 
 def _references(

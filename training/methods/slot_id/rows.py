@@ -54,7 +54,8 @@ def _encode_part(
     encoder: ClipEncoder, slots: SlotsConfig, meeting: Meeting, size: int, seed: int, index: int
 ) -> Meetings:
     generator = Generator().manual_seed(seed + 100_000 * meeting.people + index)
-    footage = encoder.source.footage(PART, generator, meeting.people, MOVING)
+    length = meeting.stride * (meeting.frames - 1) + 1
+    footage = encoder.source.footage(PART, generator, meeting.people, MOVING, length)
     video, alpha = footage.film(size, meeting.frames, meeting.stride)
     people = range(footage.subjects)
     videos = [_reference_videos(encoder.vae, slots, footage, person, generator) for person in people]

@@ -41,7 +41,7 @@ def cached_photographed(encoder: ClipEncoder, clips: PhotographedClips, seed: in
 @torch.no_grad()
 def _encode_part(encoder: ClipEncoder, clips: PhotographedClips, seed: int, index: int) -> Photographed:
     generator = Generator().manual_seed(seed + 300_000 + index)
-    footage = encoder.source.footage(PART, generator)
+    footage = encoder.source.footage(PART, generator, length=clips.stride * (clips.frames - 1) + 1)
     video, alpha = footage.film(clips.size, clips.frames, clips.stride)
     pictures, masks = photographs(footage, clips.size, generator)
     return Photographed(
