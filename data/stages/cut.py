@@ -154,7 +154,7 @@ def _alike(part: Clip, context: StageContext) -> float | None:
 
 
 def _loader() -> Any:
-    from ..models.features import load_features  # pyright: ignore[reportMissingImports]
+    from ..models.features import load_features
 
     return load_features
 

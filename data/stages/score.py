@@ -113,8 +113,8 @@ def _asked(context: StageContext, name: str, pictures: list[np.ndarray]) -> list
 
 
 def _loader(name: str) -> Callable:
-    from ..models.aesthetic import load_aesthetic  # pyright: ignore[reportMissingImports]
-    from ..models.text_area import load_text_detector  # pyright: ignore[reportMissingImports]
+    from ..models.aesthetic import load_aesthetic
+    from ..models.text_area import load_text_detector
 
     return {"aesthetic": load_aesthetic, "text_detector": load_text_detector}[name]
 
