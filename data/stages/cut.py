@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
 from ..borders import Crop, dark_outside, lit_pixels, picture_box
 from ..index import A_FILM, Clip
-from ..measures import six_digits
 from ..pairs import clips_of_edits, with_their_sources
 from ..pictures import pictures_of, spread
 from ..shots import Watched, stretches, watch
@@ -150,13 +150,13 @@ def _alike(part: Clip, context: StageContext) -> float | None:
         return None
     model = context.weights.load("clip", "cut", _loader())
     first, last = model.features(list(pictures_of(part, [0, part.stop - part.start - 1])))
-    return six_digits(float(first @ last))
+    return round(float(first @ last), 4)  # coarser than what torch's threads change
 
 
 def _loader() -> Any:
     from ..models.features import load_features
 
-    return load_features
+    return partial(load_features, what="clip")
 
 
 def _whole(clip: Clip, seen: Mapping[str, Any], options: CutOptions) -> list[Clip]:

@@ -397,6 +397,13 @@ def test_clip_finds_a_cut_that_was_missed(shown, tmp_path, monkeypatch):
     assert after([shown.row(dissolved)], tmp_path / "without")[0].ok
 
 
+def test_a_folder_that_is_no_clip_is_named(shown, tmp_path):
+    (tmp_path / "clip").mkdir()
+    context = StageContext(CutOptions(), Weights({"clip": tmp_path / "clip"}), tmp_path)
+    with pytest.raises(ValueError, match=r"^clip: .*config\.json"):
+        Cut().look(shown.row(noisy(40)), context)
+
+
 def test_without_pyscenedetect_the_stage_says_what_to_install(monkeypatch):
     monkeypatch.setattr(cut, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match="pip install scenedetect"):

@@ -300,6 +300,17 @@ def test_scorers_that_were_given_are_asked(tmp_path, monkeypatch):
     assert np.array_equal(asked["text_detector"], footage.shot(28)[[14]])
 
 
+def test_scorers_that_are_none_are_named(tmp_path, monkeypatch):
+    for name, told in (("aesthetic", "aesthetic.safetensors"), ("text_detector", "ONNX")):
+        monkeypatch.setattr(
+            score, "pictures_of", lambda clip, wanted: (footage.shot(28)[one] for one in wanted)
+        )
+        context = StageContext(ScoreOptions(), Weights({name: tmp_path}), tmp_path)
+        clip = Clip("a", "/a.mp4", kind=A_FILM, fps=25.0, frames=28, stop=28, width=160, height=96)
+        with pytest.raises(ValueError, match=told):
+            Score().look(clip, context)
+
+
 @pytest.mark.parametrize(
     ("given", "told"),
     [
