@@ -148,15 +148,15 @@ def _alike(part: Clip, context: StageContext) -> float | None:
     """Cosine of CLIP's features of the first and the last picture; None without CLIP."""
     if not context.weights.has("clip"):
         return None
-    model = context.weights.load("clip", "cut", _loader())
+    model = context.weights.load("clip", "cut", _loader(context.device))
     first, last = model.features(list(pictures_of(part, [0, part.stop - part.start - 1])))
     return round(float(first @ last), 4)  # coarser than what torch's threads change
 
 
-def _loader() -> Any:
+def _loader(device: str) -> Any:
     from ..models.features import load_features
 
-    return partial(load_features, what="clip")
+    return partial(load_features, device=device, what="clip")
 
 
 def _whole(clip: Clip, seen: Mapping[str, Any], options: CutOptions) -> list[Clip]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -109,14 +110,15 @@ def _asked(context: StageContext, name: str, pictures: list[np.ndarray]) -> list
     """Scores of pictures by local weights; none without them."""
     if not context.weights.has(name):
         return []
-    return context.weights.load(name, "score", _loader(name))(pictures)
+    return context.weights.load(name, "score", _loader(name, context.device))(pictures)
 
 
-def _loader(name: str) -> Callable:
+def _loader(name: str, device: str) -> Callable:
     from ..models.aesthetic import load_aesthetic
     from ..models.text_area import load_text_detector
 
-    return {"aesthetic": load_aesthetic, "text_detector": load_text_detector}[name]
+    aesthetic = partial(load_aesthetic, device=device)
+    return {"aesthetic": aesthetic, "text_detector": load_text_detector}[name]
 
 
 def _mean(values: list[float]) -> float | None:

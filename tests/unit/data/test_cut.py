@@ -389,7 +389,7 @@ def test_clip_finds_a_cut_that_was_missed(shown, tmp_path, monkeypatch):
     dissolved = (fade * 250 + (1 - fade) * slow / 8).astype(np.uint8)
     weights = Weights({"clip": tmp_path})
     monkeypatch.setattr(weights, "load", lambda name, stage, load: Clips())
-    monkeypatch.setattr(cut, "_loader", lambda: None)
+    monkeypatch.setattr(cut, "_loader", lambda device: None)
     assert Cut().uses(CutOptions(), weights) == ("clip",)
     rows = after([shown.row(slow, "slow"), shown.row(dissolved, "dissolved")], tmp_path, weights=weights)
     assert [row.reason for row in rows] == ["", "cut inside"]

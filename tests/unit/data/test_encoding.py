@@ -13,6 +13,7 @@ from refvid.backbones.wan.text import load_text_encoder
 from refvid.data.fitting import fitted
 from refvid.data.index import A_FILM, A_STILL, Clip, Refused, write_index
 from refvid.data.journal import Journal
+from refvid.data.models import siglip
 from refvid.data.pictures import pictures_of
 from refvid.data.prepared import Prepared
 from refvid.data.stage import StageContext, concluded, keys_of, look_at_all
@@ -34,9 +35,15 @@ def shot(**known) -> Clip:
     return Clip("shot", str(bikes()), **{**facts, **known})
 
 
-def encoded(folder: Path, clips: list[Clip], options: EncodeOptions = SMALL, **sources: Clip) -> list[Clip]:
+def encoded(
+    folder: Path,
+    clips: list[Clip],
+    options: EncodeOptions = SMALL,
+    weights: Weights = WEIGHTS,
+    **sources: Clip,
+) -> list[Clip]:
     """The index after encoding."""
-    context = StageContext(options, WEIGHTS, folder, {}, sources)
+    context = StageContext(options, weights, folder, {}, sources)
     journal = Journal(folder / "work/encode")
     look_at_all(ENCODE, clips, context, journal)
     ENCODE.settle(journal.results(), clips, context)
@@ -101,6 +108,34 @@ def test_an_edit_is_encoded_beside_the_clip_before_it_by_the_same_windows(tmp_pa
         ENCODE.look(edit, context)
     with pytest.raises(Refused, match="no clip before the edit: before"):
         ENCODE.look(edit, replace(context, sources={}))
+
+
+def test_semantic_tokens_are_of_each_windows_first_picture(tmp_path, monkeypatch):
+    class Corner:
+        """An extractor whose features are the pictures, small."""
+
+        def __init__(self, path, device):
+            assert (path, device) == (tmp_path / "siglip", "cpu")
+
+        def __call__(self, pictures):
+            return torch.nn.functional.adaptive_avg_pool2d(pictures, 16)
+
+    monkeypatch.setattr(siglip, "Siglip", Corner)
+    (tmp_path / "siglip").mkdir()
+    weights = Weights({**WEIGHTS.paths, "siglip": tmp_path / "siglip"})
+    options, clip = replace(SMALL, semantic=True), shot()
+    assert ENCODE.uses(options, weights) == ("vae", "text_encoder", "siglip")
+    with pytest.raises(ValueError, match="encode: needs siglip = a folder of SigLIP"):
+        ENCODE.uses(options, WEIGHTS)
+    (after,) = encoded(tmp_path, [clip], options, weights)
+    bucket, starts, shown = windows_of(clip, options)
+    for window, start in enumerate(starts):
+        (picture,) = pictures_of(clip, [shown[start]])
+        values = (
+            torch.from_numpy(fitted(picture, bucket.width, bucket.height)).movedim(-1, 0)[None] / 127.5 - 1
+        )
+        wanted = siglip.semantic_tokens(Corner(tmp_path / "siglip", "cpu")(values))[0]
+        assert (Prepared(str(tmp_path)).semantic(after, window).float() - wanted).abs().max() < 1e-3
 
 
 def test_a_still_is_a_clip_of_one_picture(tmp_path):

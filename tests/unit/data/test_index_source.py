@@ -168,7 +168,9 @@ def test_its_name_is_of_what_can_be_read(tmp_path):
 
 
 def test_clips_are_as_long_as_is_asked_for(tmp_path):
-    found = source(tmp_path, *(shot(one) for one in range(5)))  # 19, 29, 39, 32 and 35 pictures at 16 a second
+    found = source(
+        tmp_path, *(shot(one) for one in range(5))
+    )  # 19, 29, 39, 32 and 35 pictures at 16 a second
     assert {clip.id for clip in found.footage(30, seeded(), length=33).clips} == {"bikes-2", "bikes-4"}
     with pytest.raises(ValueError, match="index: no clip has 97 pictures at 16 a second, the longest has 39"):
         found.footage(1, seeded(), length=97)

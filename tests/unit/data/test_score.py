@@ -290,7 +290,7 @@ def test_scorers_that_were_given_are_asked(tmp_path, monkeypatch):
 
     weights = Weights({"aesthetic": tmp_path, "text_detector": tmp_path})
     monkeypatch.setattr(weights, "load", load)
-    monkeypatch.setattr(score, "_loader", lambda name: None)
+    monkeypatch.setattr(score, "_loader", lambda name, device: None)
     monkeypatch.setattr(score, "pictures_of", lambda clip, wanted: (footage.shot(28)[one] for one in wanted))
     assert Score().uses(ScoreOptions(), weights) == ("aesthetic", "text_detector")
     clip = Clip("a", "/a.mp4", kind=A_FILM, fps=25.0, frames=28, stop=28, width=160, height=96)
