@@ -1,10 +1,13 @@
-"""Small Qwen2.5-VL and Qwen3-VL with random weights, in folders as the released ones."""
+"""Small Qwen2.5-VL and Qwen3-VL with random weights, in folders as the released ones; a film for them."""
 
 import json
 from pathlib import Path
 
 import torch
+from refvid_footage import bikes
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+from refvid.data.index import A_FILM, Clip
 
 MARKS = (
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>",
@@ -60,3 +63,12 @@ def save_captioner(folder: Path, kind: str, seed: int = 0, tied: bool = False) -
                 parameter.mul_(6)  # so that what is seen changes what is said
     model.save_pretrained(folder)
     return folder
+
+
+def film(**known) -> Clip:
+    """Row of `bikes`, with what is known besides."""
+    facts = {
+        "id": "film", "kind": A_FILM, "stop": 250, "frames": 250, "fps": 25.0, "width": 640, "height": 272,
+        "contents": "c0ffee",
+    }  # fmt: skip
+    return Clip(path=str(bikes()), **{**facts, **known})

@@ -1,4 +1,4 @@
-"""Stage cut: shots of real and made films, black borders, what stands still or flashes, films of edits."""
+"""Stage cut: shots of real and made films, their crops, what stands still or flashes, films of edits."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -8,15 +8,14 @@ import cv2
 import numpy as np
 import pytest
 import refvid_footage as footage
+from refvid_shots import boxed, noisy
 from torch import tensor
 
-from refvid.data.borders import lit_pixels, picture_box
 from refvid.data.index import A_FILM, A_STILL, Clip, found_clip
 from refvid.data.journal import Journal
-from refvid.data.measures import flashes_a_second
 from refvid.data.pairs import with_their_sources
 from refvid.data.pictures import cropped
-from refvid.data.shots import Watched, stretches, watch
+from refvid.data.shots import watch
 from refvid.data.stage import StageContext, concluded, look_at_all
 from refvid.data.stages import cut
 from refvid.data.stages.cut import Cut, CutOptions
@@ -68,36 +67,6 @@ def after(clips, folder, options=None, weights=None) -> list[Clip]:
     return rows
 
 
-def photograph() -> np.ndarray:
-    """A picture (272, 640, 3) that a camera took."""
-    with av.open(str(footage.bikes())) as file:
-        return next(file.decode(video=0)).to_ndarray(format="rgb24")
-
-
-def pan(photo: np.ndarray, frames: int, size=(144, 256)) -> np.ndarray:
-    """A hand that pans over a photograph: it waits, jerks, whips across and shakes, blurred as it moves."""
-    height, width = size
-    room = photo.shape[1] - width
-    speed = np.concatenate(
-        [np.zeros(12), np.full(8, 14.0), np.full(8, 3.0), np.full(9, -22.0), np.full(30, 1.5)]
-    )
-    place = np.cumsum(np.resize(speed, frames)) % (2 * room)
-    place = np.where(place > room, 2 * room - place, place)
-    shake = np.random.default_rng(1).integers(0, 9, frames)
-    out = []
-    for at, move, down in zip(place, np.resize(speed, frames), shake, strict=True):
-        window = photo[30 + down : 30 + down + height, int(at) : int(at) + width]
-        out.append(cv2.blur(np.ascontiguousarray(window), (1 + int(abs(move)), 1)))
-    return np.stack(out)
-
-
-def noisy(frames: int, size=(72, 128), seed: int = 0) -> np.ndarray:
-    """A film (F, H, W, 3) of a picture of blocks that wanders: bright everywhere, never still."""
-    drawn = np.random.default_rng(seed).integers(60, 255, (9, 24, 3), dtype=np.uint8)
-    wide = cv2.resize(drawn, (size[1] + 2 * frames, size[0]), interpolation=cv2.INTER_LINEAR)
-    return np.stack([wide[:, 2 * one : 2 * one + size[1]] for one in range(frames)])
-
-
 def test_bikes_is_cut_at_its_five_cuts_and_each_shot_takes_along_what_is_known(tmp_path):
     known = {"caption": "a street", "licence": "CC0", "identity": "Ann", "repeats": 3, "mask": "/m.mp4"}
     clip = film(footage.bikes(), **known)
@@ -123,44 +92,6 @@ def test_bikes_is_cut_at_its_five_cuts_and_each_shot_takes_along_what_is_known(t
 def test_a_real_film_of_one_shot_keeps_its_row(tmp_path, path):
     clip = film(path(), caption="one")
     assert after([clip], tmp_path) == [replace(clip, flash=0.0)]
-
-
-def test_a_camera_that_moves_is_not_cut_and_another_photograph_is():
-    photo = photograph()
-    moving = pan(photo, 140)
-    assert watch(moving, RATE, 3.0).cuts == []
-    other = np.concatenate([moving[:70], pan(255 - photo[:, ::-1], 140)[70:]])
-    assert watch(other, RATE, 3.0).cuts == [70]
-
-
-@pytest.mark.parametrize("place", [1, 2, 47, 58, 59])
-def test_a_cut_is_found_wherever_it_is(place):
-    pictures = np.concatenate([noisy(place), 255 - noisy(60 - place, seed=1)])
-    assert watch(pictures, RATE, 3.0).cuts == [place]
-
-
-@pytest.mark.parametrize("length", [1, 2, 3, 5])
-def test_a_flash_of_a_camera_is_no_cut(length):
-    pictures = noisy(60)
-    pictures[30 : 30 + length] = np.minimum(255, pictures[30 : 30 + length].astype(int) + 150)
-    assert watch(pictures, RATE, 3.0).cuts == []
-    pictures[30 + length :] = 255 - noisy(60, seed=3)[30 + length :]  # another shot after it
-    assert watch(pictures, RATE, 3.0).cuts[-1] == 30 + length
-
-
-def test_without_a_threshold_no_cut_is_looked_for():
-    pictures = np.concatenate([noisy(30), 255 - noisy(30, seed=1)])
-    assert watch(pictures, RATE, None).cuts == []
-
-
-def test_long_shots_are_divided_evenly():
-    assert list(stretches([], 250, 250)) == [(0, 250)]
-    assert list(stretches([], 251, 250)) == [(0, 125), (125, 251)]
-    assert list(stretches([40], 640, 250)) == [(0, 40), (40, 240), (240, 440), (440, 640)]
-    for frames in range(1, 1000, 7):
-        parts = list(stretches([], frames, 100))
-        lengths = [stop - start for start, stop in parts]
-        assert sum(lengths) == frames and max(lengths) <= 100 and max(lengths) - min(lengths) <= 1
 
 
 @pytest.mark.parametrize(
@@ -213,62 +144,6 @@ def test_a_still_is_not_looked_at(tmp_path):
     assert after([still], tmp_path) == [still]
 
 
-def boxed(pictures: np.ndarray, top=0, bottom=0, left=0, right=0, level=0) -> np.ndarray:
-    """A film with dark bars around its pictures."""
-    sides = ((0, 0), (top, bottom), (left, right), (0, 0))
-    return np.pad(pictures, sides, constant_values=level)
-
-
-def box_of(pictures):
-    lit = lit_pixels(pictures)
-    return None if lit is None else picture_box(lit)
-
-
-@pytest.mark.parametrize(
-    ("bars", "box"),
-    [
-        ({"top": 12, "bottom": 12}, (0, 12, 128, 72)),
-        ({"left": 40, "right": 40}, (40, 0, 128, 72)),
-        ({"top": 12, "bottom": 12, "left": 20, "right": 20}, (20, 12, 128, 72)),
-        ({"top": 13, "bottom": 12}, (0, 14, 128, 70)),  # even sides, within the picture
-        ({"left": 7, "right": 8, "level": 16}, (8, 0, 126, 72)),
-        ({"bottom": 3}, (0, 0, 128, 72)),  # a thin line below alone
-        ({"top": 30}, None),  # a wide dark field above alone is part of the scene
-        ({"top": 12, "bottom": 12, "level": 40}, None),  # grey is no black
-        ({}, None),
-    ],
-)
-def test_black_borders_are_cropped_to_even_sides(bars, box):
-    assert box_of(boxed(noisy(12), **bars)) == box
-
-
-def test_letters_in_the_bars_do_not_hide_them():
-    pictures = boxed(noisy(16), top=24, bottom=24)
-    for index, picture in enumerate(pictures):  # other words in each, a channel's name in all
-        cv2.putText(picture, f"words {index}!", (4 + index, 112), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255,) * 3)
-        cv2.putText(picture, "TV", (100, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255,) * 3)
-    assert box_of(pictures) == (0, 24, 128, 72)
-
-
-def test_a_dark_scene_is_not_cropped():
-    down, across = np.mgrid[-1:1:96j, -1:1:128j]
-    spot = np.clip(1 - np.hypot(down, across) * 1.4, 0, 1)[..., None]  # a lamp in a dark room
-    assert box_of((noisy(12, (96, 128)) * spot).astype(np.uint8)) is None
-    night = noisy(12, (96, 128))
-    night[:, :40] = 3  # a sky without light above a lit street
-    assert box_of(night) is None
-    assert box_of(np.full((12, 96, 128, 3), 5, np.uint8)) is None
-
-
-def test_pictures_that_are_black_as_a_whole_do_not_count():
-    pictures = noisy(12)
-    pictures[2:] = 0
-    assert box_of(pictures) is None
-    framed = boxed(noisy(12), 12, 12)
-    framed[2:] = 0
-    assert box_of(framed) == (0, 12, 128, 72)
-
-
 def test_each_shot_has_the_crop_of_its_own_format_and_a_dark_one_that_of_the_film(shown, tmp_path):
     wide = boxed(noisy(90), top=12, bottom=12)
     dark = np.zeros((40, 96, 128, 3), np.uint8)
@@ -295,11 +170,6 @@ def test_a_film_that_stands_still_in_nine_pairs_of_ten_is_static(shown, tmp_path
     assert row.reason == reason
 
 
-def test_only_pairs_within_a_shot_say_whether_it_stands_still():
-    seen = Watched(2, changes=[np.inf, np.inf, 0.0, 9.0, 9.0, 9.0, 0.4, 0.0, 0.6, 9.0])
-    assert [seen.still(*one) for one in ((4, 8), (4, 9), (0, 4), (0, 2))] == [1.0, 0.666667, 0.5, 0.0]
-
-
 def test_a_person_who_speaks_before_a_camera_on_its_stand_is_not_static(shown, tmp_path):
     pictures = np.repeat(noisy(1, (96, 128)), 40, axis=0)
     pictures[:, 30:50, 50:70] = noisy(40, (20, 20), seed=1)
@@ -310,26 +180,6 @@ def test_a_fast_film_that_shows_each_picture_thrice_is_not_static(shown, tmp_pat
     pictures = np.repeat(noisy(60), 5, axis=0)
     assert watch(pictures, Fraction(120), None).still(0, 300) == 0
     assert after([shown.row(pictures, fps=120.0)], tmp_path)[0].ok
-
-
-@pytest.mark.parametrize(
-    ("light", "flashes"),
-    [
-        ([0.5] * 50, 0),
-        ([], 0),
-        ([0.2, 0.5] * 25, 12),  # 25 pictures have 24 or 25 changes
-        (([0.2] * 5 + [0.5] * 5) * 5, 2),  # turns at 5, 10, 15, 20, 25: five in a second
-        ([0.5] * 10 + [0.9] + [0.5] * 39, 1),  # a flash of a camera
-        ([0.2, 0.29] * 25, 0),  # less than a tenth
-        ([0.85, 0.99] * 25, 0),  # too bright to be seen as a flash
-        (list(np.linspace(0, 1, 50)), 0),  # one way, however far
-        ([0.85, 0.99] + [0.5] * 20, 0),  # neither this rise
-        ([0.5, 0.95] + [0.82] * 20, 0),  # nor this fall has a dark side
-        ([0.5, 0.95] + [0.75] * 20, 1),
-    ],
-)
-def test_flashes_are_counted_as_wcag_does(light, flashes):
-    assert flashes_a_second(light, 25) == flashes
 
 
 def test_a_strobe_is_refused_and_lightning_is_not(shown, tmp_path):

@@ -1,34 +1,19 @@
-"""Stage score: motion and sharpness in closed form, copies of real films, the ends of a set's range."""
+"""Stage score: motion and sharpness in closed form, copies, the ends of a set's range."""
 
-import time
 from dataclasses import replace
-from functools import cache
-from itertools import combinations, pairwise
 
-import av
 import cv2
 import numpy as np
 import pytest
 import refvid_footage as footage
+from refvid_shots import frames_of
 
-from refvid.data.hashing import copies, distance, hash_of
 from refvid.data.index import A_FILM, A_STILL, Clip
-from refvid.data.measures import light_of, sharpness_of
-from refvid.data.pictures import spread
+from refvid.data.measures import sharpness_of
 from refvid.data.stage import StageContext
 from refvid.data.stages import score
 from refvid.data.stages.score import Score, ScoreOptions
 from refvid.data.weights import Weights
-
-
-@cache
-def frames_of(path) -> np.ndarray:
-    with av.open(str(path)) as file:
-        return np.stack([one.to_ndarray(format="rgb24") for one in file.decode(video=0)])
-
-
-def hash_of_film(pictures) -> str:
-    return hash_of([pictures[one] for one in spread(len(pictures), 3)])
 
 
 def looked_at(pictures: np.ndarray, folder, monkeypatch, fps: float = 24.0, **known) -> dict:
@@ -94,110 +79,12 @@ def test_what_does_not_move_has_no_motion_and_a_still_has_none_to_tell(tmp_path,
     assert still["sharpness"] > 0
 
 
-def test_sharpness_is_the_variance_of_the_laplacian():
-    point = np.zeros((9, 9, 3), np.uint8)
-    point[4, 4] = 100
-    values = np.zeros(81)
-    values[:5] = -400, 100, 100, 100, 100  # a Laplacian of a point, wherever its neighbours lie
-    assert sharpness_of(point) == pytest.approx(values.var())
-    assert sharpness_of(np.full((9, 9, 3), 77, np.uint8)) == 0
-
-
 def test_sharpness_of_a_film_is_that_of_its_middle_picture_in_order(tmp_path, monkeypatch):
     pictures = moved(1, 49)
     expected = np.median([sharpness_of(one) for one in pictures[::6][:8]])
     assert looked_at(pictures, tmp_path, monkeypatch)["sharpness"] == pytest.approx(expected, rel=1e-5)
     blurred = np.stack([cv2.blur(one, (5, 5)) for one in pictures])
     assert looked_at(blurred, tmp_path, monkeypatch)["sharpness"] < expected / 4
-
-
-def test_light_is_relative_luminance():
-    for colour, light in (((255,) * 3, 1), ((0,) * 3, 0), ((255, 0, 0), 0.2126), ((128,) * 3, 0.21586)):
-        assert light_of(np.full((2, 2, 3), colour, np.uint8)) == pytest.approx(light, abs=1e-5)
-
-
-def test_the_two_carphone_files_are_one_film_and_no_other_shots_are(tmp_path):
-    bikes, rabbit = frames_of(footage.bikes()), frames_of(footage.bigbuckbunny())
-    cuts = [0, 30, 76, 137, 187, 242, 250]
-    shots = [bikes[start:stop] for start, stop in pairwise(cuts)]
-    shots += [rabbit[start : start + 44] for start in (0, 44, 88)]
-    pristine, distorted = (frames_of(footage.carphone(one)) for one in ("pristine", "distorted"))
-    hashes = [hash_of_film(one) for one in (pristine, distorted, pristine[:60], pristine[60:], *shots)]
-    near = {
-        pair for pair in combinations(range(len(hashes)), 2) if distance(*(hashes[one] for one in pair)) <= 6
-    }
-    assert near == {(0, 1)}
-    assert distance(hashes[0], hashes[1]) <= 4
-    assert min(distance(hashes[one], hashes[two]) for one, two in combinations(range(2, 13), 2)) >= 10
-
-
-def test_a_hash_outlives_size_light_and_compression(tmp_path):
-    shot = footage.shot(20)
-    small = np.stack([cv2.resize(one, (80, 48), interpolation=cv2.INTER_AREA) for one in shot])
-    path = footage.write(tmp_path / "a.mp4", (shot * 0.7 + 20).astype(np.uint8), options={"crf": "38"})
-    for copy in (small, frames_of(path)):
-        assert distance(hash_of_film(shot), hash_of_film(copy)) <= 6
-    mirrored = shot[:, :, ::-1]
-    assert distance(hash_of_film(shot), hash_of_film(mirrored)) > 12
-
-
-def test_a_hash_of_fewer_pictures_repeats_the_last():
-    one, two = footage.shot(28)[[0, 27]]
-    assert hash_of([one, two]) == hash_of([one, two, two]) != hash_of([one])
-
-
-def test_distance_is_the_most_of_three_pictures():
-    assert distance("0" * 48, "0" * 48) == 0
-    assert distance("0" * 48, "0" * 16 + "0" * 15 + "7" + "f" * 15 + "0") == 60
-
-
-def near_hashes(count: int, draw: np.random.Generator) -> list[str]:
-    """Hashes of which about half are copies of others, by few bits of each picture."""
-    words = draw.integers(0, 2**63, (count, 3), dtype=np.uint64)
-    for one in range(1, count, 2):
-        words[one] = words[draw.integers(0, one)]
-        for picture in range(3):
-            for bit in draw.choice(64, draw.integers(0, 8), replace=False):
-                words[one, picture] ^= np.uint64(1 << int(bit))
-    return ["".join(f"{int(word):016x}" for word in row) for row in words]
-
-
-def test_copies_are_those_of_a_search_pair_by_pair():
-    hashes = near_hashes(1300, np.random.default_rng(2))  # more than two blocks
-    films = [str(one % 400) for one in range(1300)]
-    numbers = [[int(text[at : at + 16], 16) for at in (0, 16, 32)] for text in hashes]
-    kept, expected = [], {}
-    for one, mine in enumerate(numbers):
-        bits = [
-            (max((a ^ b).bit_count() for a, b in zip(mine, numbers[other], strict=True)), other)
-            for other in kept
-            if films[other] != films[one]
-        ]
-        nearest = min(bits, default=(64, -1))
-        if nearest[0] <= 6:
-            expected[one] = nearest[1]
-        else:
-            kept.append(one)
-    assert copies(hashes, films) == expected
-    assert 300 < len(expected) < 650
-
-
-def test_a_chain_of_small_changes_ends_and_parts_of_one_film_are_no_copies():
-    chain = [f"{(1 << 4 * one) - 1:016x}" * 3 for one in range(4)]  # 4 bits further each
-    assert copies(chain, list("abcd")) == {1: 0, 3: 2}
-    assert copies(chain, ["a"] * 4) == {}
-    assert copies([], []) == {}
-
-
-def test_ten_thousand_rows_are_searched_in_seconds():
-    begin = time.process_time()
-    assert (
-        len(copies(near_hashes(10_000, np.random.default_rng(0)), [str(one) for one in range(10_000)])) > 2500
-    )
-    assert copies(["0" * 48] * 10_000, [str(one) for one in range(10_000)]) == dict.fromkeys(
-        range(1, 10_000), 0
-    )
-    assert time.process_time() - begin < 12
 
 
 def test_of_copies_the_best_is_kept_and_named(tmp_path):
