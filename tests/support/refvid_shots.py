@@ -1,6 +1,7 @@
 """Films as arrays (F, H, W, 3) uint8: of real files, of a camera that moves, of pictures in dark bars."""
 
 from functools import cache
+from pathlib import Path
 
 import av
 import cv2
@@ -9,10 +10,12 @@ import refvid_footage as footage
 
 
 @cache
-def frames_of(path) -> np.ndarray:
-    """Pictures of a file, kept for later tests."""
+def frames_of(path: Path, *places: int) -> np.ndarray:
+    """Pictures of a file, those at the places or all of them, kept for later tests."""
     with av.open(str(path)) as file:
-        return np.stack([one.to_ndarray(format="rgb24") for one in file.decode(video=0)])
+        frames = enumerate(file.decode(video=0))
+        kept = [one.to_ndarray(format="rgb24") for place, one in frames if not places or place in places]
+    return np.stack(kept)
 
 
 def photograph() -> np.ndarray:

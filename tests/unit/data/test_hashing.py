@@ -8,6 +8,7 @@ import numpy as np
 import refvid_footage as footage
 from refvid_shots import frames_of
 
+from refvid.data import hashing
 from refvid.data.hashing import copies, distance, hash_of
 from refvid.data.pictures import spread
 
@@ -16,11 +17,15 @@ def hash_of_film(pictures) -> str:
     return hash_of([pictures[one] for one in spread(len(pictures), 3)])
 
 
+def hashed_pictures(path, cuts: list[int]) -> list[np.ndarray]:
+    """Of each stretch of a file between two cuts, the three pictures that are hashed."""
+    places = [start + one for start, stop in pairwise(cuts) for one in spread(stop - start, 3)]
+    return np.split(frames_of(path, *places), len(cuts) - 1)
+
+
 def test_the_two_carphone_files_are_one_film_and_no_other_shots_are(tmp_path):
-    bikes, rabbit = frames_of(footage.bikes()), frames_of(footage.bigbuckbunny())
-    cuts = [0, 30, 76, 137, 187, 242, 250]
-    shots = [bikes[start:stop] for start, stop in pairwise(cuts)]
-    shots += [rabbit[start : start + 44] for start in (0, 44, 88)]
+    shots = hashed_pictures(footage.bikes(), [0, 30, 76, 137, 187, 242, 250])
+    shots += hashed_pictures(footage.bigbuckbunny(), [0, 44, 88, 132])
     pristine, distorted = (frames_of(footage.carphone(one)) for one in ("pristine", "distorted"))
     hashes = [hash_of_film(one) for one in (pristine, distorted, pristine[:60], pristine[60:], *shots)]
     near = {
@@ -62,9 +67,10 @@ def near_hashes(count: int, draw: np.random.Generator) -> list[str]:
     return ["".join(f"{int(word):016x}" for word in row) for row in words]
 
 
-def test_copies_are_those_of_a_search_pair_by_pair():
-    hashes = near_hashes(1300, np.random.default_rng(2))  # more than two blocks
-    films = [str(one % 400) for one in range(1300)]
+def test_copies_are_those_of_a_search_pair_by_pair(monkeypatch):
+    monkeypatch.setattr(hashing, "_BLOCK", 150)
+    hashes = near_hashes(400, np.random.default_rng(2))  # more than two blocks
+    films = [str(one % 120) for one in range(400)]
     numbers = [[int(text[at : at + 16], 16) for at in (0, 16, 32)] for text in hashes]
     kept, expected = [], {}
     for one, mine in enumerate(numbers):
@@ -79,7 +85,7 @@ def test_copies_are_those_of_a_search_pair_by_pair():
         else:
             kept.append(one)
     assert copies(hashes, films) == expected
-    assert 300 < len(expected) < 650
+    assert 90 < len(expected) < 200
 
 
 def test_a_chain_of_small_changes_ends_and_parts_of_one_film_are_no_copies():
