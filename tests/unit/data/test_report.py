@@ -208,7 +208,7 @@ def test_long_lists_are_cut_and_counted():
 
 
 def many(count: int) -> list[Clip]:
-    """Rows as a prepared set has them: words, scores, and masks of four pictures for every third."""
+    """Rows as a prepared set has them: words, scores, and masks of eight pictures for every third."""
     draw = np.random.default_rng(0)
     ball = np.hypot(*np.mgrid[-72:72, -128:128]) < 60
     subject = {

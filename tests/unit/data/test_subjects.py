@@ -49,9 +49,15 @@ def with_masks(film: Clip, path: Path, masks: list[np.ndarray], **known) -> Clip
     return replace(film, mask=str(write(path, grey(masks), "ffv1", "bgr0")), **known)
 
 
-def looked(clip: Clip, folder: Path, options: SubjectsOptions = OPTIONS, **paths: Path) -> Clip:
+def looked(
+    clip: Clip,
+    folder: Path,
+    options: SubjectsOptions = OPTIONS,
+    weights: Weights | None = None,
+    **paths: Path,
+) -> Clip:
     """The clip's row after the stage."""
-    weights = Weights(paths)
+    weights = weights or Weights(paths)
     digests = {name: weights.digest(name, "subjects") for name in SUBJECTS.uses(options, weights)}
     context, journal = StageContext(options, weights, folder, digests), Journal(folder / "work")
     look_at_all(SUBJECTS, [clip], context, journal)
@@ -189,20 +195,21 @@ def test_words_name_the_subject_and_a_picture_without_a_box_has_no_mask(film, tm
     clip = part(film, 2)
     given = {"grounding_dino": write_box_finder(tmp_path / "d"), "sam2": write_box_masker(tmp_path / "s")}
     boxes, masks = BoxFinder(given["grounding_dino"]), BoxMasker(given["sam2"])
+    weights = Weights(given)  # loaded once
     some = replace(OPTIONS, box=0.0)
-    after = looked(clip, tmp_path / "a", some, **given)
+    after = looked(clip, tmp_path / "a", some, weights)
     assert after.subject is not None and after.subject["by"] == "sam2"
     for picture, frame in zip(pictures_of(clip), range(2), strict=True):
         box = boxes(picture, "a man", 0.0)
         assert box is not None
         wanted = masks(picture, box) >= 0.5
         assert np.mean(masks_in(after).get(frame, np.zeros_like(wanted)) != wanted) < 0.01
-    none = looked(clip, tmp_path / "b", replace(OPTIONS, box=1.0), **given)
+    none = looked(clip, tmp_path / "b", replace(OPTIONS, box=1.0), weights)
     assert none.ok and none.subject is not None
     assert none.subject["masks"] == [""] * 2 and none.subject["quality"] == ["no subject"] * 2
-    silent = looked(replace(clip, short_caption=""), tmp_path / "c", some, **given)
+    silent = looked(replace(clip, short_caption=""), tmp_path / "c", some, weights)
     assert silent.subject is not None and silent.subject["quality"] == ["no words for it"] * 2
-    named = looked(replace(clip, short_caption=""), tmp_path / "d", replace(some, subject="a man"), **given)
+    named = looked(replace(clip, short_caption=""), tmp_path / "d", replace(some, subject="a man"), weights)
     assert named.subject == after.subject
 
 
