@@ -2,6 +2,7 @@
 command that uses it."""
 
 import argparse
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -116,7 +117,7 @@ def _prepare(options: argparse.Namespace) -> None:
 
 
 def _run(collection: Any, names: Sequence[str], given: dict, options: argparse.Namespace, ranks: Any) -> None:
-    device = options.device or "cpu"
+    device = _device(options.device or "cpu")
     require_device(device)
     weights = _weights(collection, options)
     for name in names:
@@ -158,10 +159,14 @@ def _weights(collection: Any, options: argparse.Namespace) -> Any:
     return collection.weights()
 
 
+def _device(asked: str) -> str:
+    """The device that is asked for; of several processes on a machine each takes a GPU of its own."""
+    mine = os.environ.get("LOCAL_RANK")
+    return f"cuda:{mine}" if asked == "cuda" and mine is not None else asked
+
+
 def _ranks() -> Any:
     """Processes of torchrun, which may wait for one another as long as it takes."""
-    import os
-
     if "WORLD_SIZE" not in os.environ:
         from ..core.ranks import ALONE
 

@@ -152,3 +152,14 @@ def test_two_processes_of_torchrun_give_the_index_of_one(clips, tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("scan: 3 looked at") == 1  # told by one
     assert (tmp_path / "1/index.jsonl").read_bytes() == (tmp_path / "2/index.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("asked", "rank", "device"),
+    [("cpu", "1", "cpu"), ("cuda", None, "cuda"), ("cuda", "1", "cuda:1"), ("cuda:0", "1", "cuda:0")],
+)
+def test_processes_of_one_machine_take_a_gpu_each(monkeypatch, asked, rank, device):
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    if rank is not None:
+        monkeypatch.setenv("LOCAL_RANK", rank)
+    assert cli_data._device(asked) == device
