@@ -103,10 +103,8 @@ class Collection:
         return read_index(self.folder, self.what)
 
     def remember(self, paths: Mapping[str, Path]) -> None:
-        """Keep where local weights lie, for this stage and later ones."""
-        record = self.record
-        told = {name: str(path) for name, path in paths.items()}
-        self._write({**record, "models": {**record["models"], **told}})
+        """Keep where local weights lie, for this stage and later ones, in the place of what was told before."""
+        self._write({**self.record, "models": {name: str(path) for name, path in paths.items()}})
 
     def weights(self) -> Weights:
         """Local weights as they were told."""
