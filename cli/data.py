@@ -101,7 +101,7 @@ def _stage(options: argparse.Namespace) -> None:
     from ..data.collection import Collection
 
     collection = Collection.opened(options.data)
-    _run(collection, [options.stage], _settings(options), options, _ranks())
+    _run(collection, [options.stage], _settings(options, [options.stage]), options, _ranks())
 
 
 def _prepare(options: argparse.Namespace) -> None:
@@ -112,13 +112,13 @@ def _prepare(options: argparse.Namespace) -> None:
     collection = Collection.opened(options.data)
     weights = _weights(collection, options)
     names = stages_for(options.method, collection.clips(), weights, [one.name for one in order])
-    collection.require(names, settings_for(options.method, _settings(options)), weights)
-    _run(collection, names, settings_for(options.method, _settings(options)), options, _ranks())
+    settings = settings_for(options.method, _settings(options, names))
+    collection.require(names, settings, weights)
+    _run(collection, names, settings, options, _ranks())
 
 
 def _run(collection: Any, names: Sequence[str], given: dict, options: argparse.Namespace, ranks: Any) -> None:
-    device = _device(options.device or "cpu")
-    require_device(device)
+    device = require_device(_device(options.device or "cpu"))
     weights = _weights(collection, options)
     for name in names:
         with ProgressBar(name) as progress:
@@ -139,15 +139,21 @@ def _counted(clips: Sequence[Any]) -> str:
     return f"{len(clips)} rows, {good} to be used" + (f"; not used: {told}" if told else "")
 
 
-def _settings(options: argparse.Namespace) -> dict[str, Any]:
-    """Tables of options by a stage's name. ValueError for one of no stage."""
-    from ..data.settings import assigned, merged, read_toml, require_known
+def _settings(options: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
+    """Tables of options by a stage's name. ValueError for what no stage has, and for --set of one that is not
+    among `names`: it would change nothing."""
+    from ..data.settings import assigned, filled, merged, read_toml, require_known
     from ..data.stages import STAGES as order
 
     given = [] if options.config is None else [read_toml(options.config, "--config")]
     given += [assigned(text) for text in options.set]
     table = merged(*given)
     require_known(table, [one.name for one in order], "--config" if options.config else "--set")
+    for stage in order:
+        filled(stage.defaults, table.get(stage.name, {}), stage.name)
+    for text in options.set:
+        if not assigned(text).keys() & set(names):
+            raise ValueError(f"--set {text}: that step is not run here; needed one of {', '.join(names)}")
     return table
 
 
@@ -211,5 +217,5 @@ def _pack(options: argparse.Namespace) -> None:
 
     collection = Collection.opened(options.data)
     shards = sorted({clip.shard for clip in collection.clips() if clip.shard})
-    copy_to(collection.folder, ["index.jsonl", *shards], options.to)
+    copy_to(collection.folder, [*shards, "index.jsonl"], options.to)  # an index names what is there
     print(f"the index and {len(shards)} shards are at {options.to}")

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..core.files import claim, is_ours, read_mark, write_text
+from ..core.files import claim, clear_left, is_ours, read_mark, write_text
 from ..core.ranks import ALONE, Ranks
 from . import readers
 from .index import Clip, read_index, write_index, write_rows
@@ -27,7 +27,7 @@ class Collection:
     stages' results; it is written anew after each stage.
 
     data.json  roots (layout and path of what is read), settings (of layouts), models (paths of local
-               weights), stages (options and digests of weights of each stage that was run)
+               weights), stages (of each that was run: its options, those that were given, digests of weights)
     work/      found.jsonl (rows as readers gave them), and a folder of results for each stage
     """
 
@@ -73,7 +73,7 @@ class Collection:
         progress: StageProgress | None = None, device: str = "cpu",
     ) -> Done:  # fmt: skip
         """Run a stage on the clips that the stages before it left, and write the index. Its options: as
-        given now (a table), else as in its last run, else as the layouts say. ValueError before any work for
+        given now (a table), else as given before, else as the layouts say. ValueError before any work for
         an option that is wrong, and for weights that are missing."""
         stage, record = stage_named(name), self.record
         clips, _ = self._index(upto=name)
@@ -85,9 +85,13 @@ class Collection:
         if ranks.first:
             stage.settle(journal.results(), clips, context)
             journal.settle()
-            told = {"options": asdict(context.options), "weights": dict(context.digests)}
+            told = {
+                "options": asdict(options), "given": merged(self._given(name), given), "weights": digests
+            }  # fmt: skip
             self._write({**record, "stages": {**record["stages"], name: told}})
             self.write()
+            for folder in (self.folder, self.folder / WORK):
+                clear_left(folder / "*")
         ranks.wait()
         return done
 
@@ -103,7 +107,7 @@ class Collection:
         return read_index(self.folder, self.what)
 
     def remember(self, paths: Mapping[str, Path]) -> None:
-        """Keep where local weights lie, for this stage and later ones, in the place of what was told before."""
+        """Keep where local weights lie, for this stage and later ones. It takes the place of what was kept."""
         self._write({**self.record, "models": {name: str(path) for name, path in paths.items()}})
 
     def weights(self) -> Weights:
@@ -130,9 +134,12 @@ class Collection:
         return self._options(stage_named(name), {})
 
     def _options(self, stage: DataStage, given: Mapping[str, Any]) -> Any:
-        record = self.record
-        told = record["stages"].get(stage.name, {}).get("options", {})
-        return filled(stage.defaults, merged(record["settings"].get(stage.name, {}), told, given), stage.name)
+        layouts = self.record["settings"].get(stage.name, {})
+        return filled(stage.defaults, merged(layouts, self._given(stage.name), given), stage.name)
+
+    def _given(self, name: str) -> Mapping[str, Any]:
+        """Options that a stage was ever given."""
+        return self.record["stages"].get(name, {}).get("given", {})
 
     def _index(self, upto: str | None = None) -> tuple[list[Clip], list[str]]:
         """The index after all stages, or before one, and the stages that have to be run again first."""
@@ -154,7 +161,9 @@ class Collection:
 
     def _found(self) -> list[Clip]:
         path = self.folder / WORK / "found.jsonl"
-        return read_index(path, self.what) if path.is_file() else []
+        if not path.is_file():
+            raise ValueError(f"{self.what}: {path} is gone; run `refvid data scan --out {self.folder}` again")
+        return read_index(path, self.what)
 
     def _write(self, record: dict[str, Any]) -> None:
         write_text(self.folder / RECORD, json.dumps(record, ensure_ascii=False, indent=1))

@@ -19,8 +19,8 @@ class Journal:
         """Everything that is known, from every process."""
         found = {}
         for file in sorted(self.folder.glob("*.jsonl")):
-            with file.open(encoding="utf-8") as lines:
-                found.update(_pair(one) for one in lines if one.endswith("\n"))  # a kill can cut the last
+            with file.open("rb") as lines:  # a kill can cut the last, in a letter too
+                found.update(_pair(one) for one in lines if one.endswith(b"\n"))
         return found
 
     def add(self, rank: int, key: str, result: Any) -> None:
@@ -44,7 +44,7 @@ def _line(key: str, result: Any) -> str:
     return json.dumps([key, result], ensure_ascii=False, separators=(",", ":")) + "\n"
 
 
-def _pair(text: str) -> tuple[str, Any]:
+def _pair(text: bytes) -> tuple[str, Any]:
     key, result = json.loads(text)
     return key, result
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from io import StringIO
 
 import numpy as np
 from torch import Tensor
@@ -23,9 +24,8 @@ class Prepared:
     def clips(self) -> list[Clip]:
         """Rows that were encoded, in the order of the index. ValueError where there is none."""
         text = read_text(f"{self.address}/index.jsonl")
-        rows = [
-            row_of(one, f"{self.address}: line {number}") for number, one in enumerate(text.splitlines(), 1)
-        ]
+        lines = enumerate(StringIO(text), 1)  # str.splitlines also breaks at letters that captions may hold
+        rows = [row_of(one, f"{self.address}: line {number}") for number, one in lines]
         encoded = [clip for clip in rows if clip.ok and clip.shard]
         if not encoded:
             raise ValueError(f"{self.address} holds no encoded clip; make them by `refvid data encode`")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..core.checkpoint import read_safetensors, write_tensors
-from ..core.files import write_text
+from ..core.files import clear_left, write_text
 from ..core.header import Header, header_in
 
 ROWS, SHARDS = "rows", "shards"
@@ -30,29 +30,26 @@ def write_row(folder: Path, key: str, tensors: Mapping[str, Tensor]) -> None:
 
 
 def packed_places(folder: Path) -> dict[str, tuple[str, int]]:
-    """Shard and row of packed clips by key. A shard is there once the list of its keys is."""
+    """Shard and row of packed clips by key. A shard counts once the list of its keys is there, and as long as
+    it is there itself."""
     found = {}
     for listed in sorted((folder / SHARDS).glob("*.json")):
         name = f"{SHARDS}/{listed.stem}.safetensors"
-        keys = json.loads(listed.read_text("utf-8"))
-        found.update({key: (name, row) for row, key in enumerate(keys)})
+        if (folder / name).is_file():
+            keys = json.loads(listed.read_text("utf-8"))
+            found.update({key: (name, row) for row, key in enumerate(keys)})
     return found
 
 
 def pack_rows(folder: Path, keys: Sequence[str]) -> None:
     """Pack clips that are not in a shard yet, in the order of `keys`; what was packed stays where it is. A
-    kill at any moment leaves each clip in its own file or in a shard that is written down. ValueError where
-    one is in neither."""
+    kill at any moment leaves each clip in its own file or in a shard that is written down."""
+    for one in (ROWS, SHARDS):
+        clear_left(folder / one / "*")
     known = packed_places(folder)
+    last = max((int(Path(name).stem[-6:]) for name, _ in known.values()), default=-1)
     new = [key for key in dict.fromkeys(keys) if key not in known]
-    gone = [key for key in new if not row_file(folder, key).is_file()]
-    if gone:
-        raise ValueError(
-            f"{folder}: {len(gone)} encoded clips are gone, {gone[0]} among them; delete work/encode to make "
-            "them again"
-        )
-    first = len({shard for shard, _ in known.values()})
-    for number, part in enumerate(_parts(folder, new), first):
+    for number, part in enumerate(_parts(folder, new), last + 1):
         _write_shard(folder / SHARDS, f"shard-{number:06}", folder, part)
     for key in (key for key in keys if row_file(folder, key).is_file()):
         row_file(folder, key).unlink()
@@ -77,6 +74,7 @@ def _write_shard(shards: Path, name: str, folder: Path, keys: Sequence[str]) -> 
     for row, key in enumerate(keys):
         read, _ = read_safetensors(row_file(folder, key), "encoded clip")
         tensors.update({f"{row}.{what}": value for what, value in read.items()})
+    (shards / f"{name}.json").unlink(missing_ok=True)  # of a shard that somebody deleted
     write_tensors(tensors, shards / f"{name}.safetensors", {})
     write_text(shards / f"{name}.json", json.dumps(keys))
 
@@ -116,6 +114,10 @@ class Shard:
         entry = header.tensors[f"{row}.{name}"]
         shape, start, stop = entry.shape, entry.begin, entry.end
         if first is not None:
+            if not 0 <= first < shape[0]:
+                raise ValueError(
+                    f"shard: {self.address}: {name} of row {row} has {shape[0]} entries; there is none {first}"
+                )
             each = (stop - start) // shape[0]
             shape, start = shape[1:], start + first * each
             stop = start + each

@@ -69,6 +69,10 @@ class DataStage(Protocol):
         """The result, as JSON. `Refused` where something speaks against the clip."""
         ...
 
+    def standing(self, results: Mapping[str, Any], context: StageContext) -> Mapping[str, Any]:
+        """Results by key, without those whose files are gone."""
+        ...
+
     def settle(
         self, results: Mapping[str, dict[str, Any]], clips: Sequence[Clip], context: StageContext
     ) -> None:
@@ -90,6 +94,10 @@ class PlainStage:
     def uses(self, options: Any, weights: Weights) -> Sequence[str]:
         """None of the weights."""
         return ()
+
+    def standing(self, results: Mapping[str, Any], context: StageContext) -> Mapping[str, Any]:
+        """All results: none has a file."""
+        return results
 
     def settle(
         self, results: Mapping[str, dict[str, Any]], clips: Sequence[Clip], context: StageContext
@@ -114,7 +122,8 @@ def keys_of(stage: DataStage, clips: Sequence[Clip], context: StageContext) -> d
         depends = stage.depends(clip, context.options) if clip.ok else None
         if depends is not None:
             before = context.sources.get(clip.source)
-            text = json.dumps([*made_by, depends, before.contents if before else ""], sort_keys=True)
+            shows = [before.contents, before.start, before.stop, before.crop, before.fps] if before else ""
+            text = json.dumps([*made_by, depends, shows], sort_keys=True)
             keys[clip.id] = sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:24]
     return keys
 
@@ -131,7 +140,7 @@ def look_at_all(
 ) -> Done:  # fmt: skip
     """Look at every clip whose result is not known; processes take turns."""
     keys = keys_of(stage, clips, context)
-    known = journal.results()
+    known = stage.standing(journal.results(), context)
     ranks.wait()  # none adds before all have read, so that all share out the same work
     todo = {keys[clip.id]: clip for clip in clips if clip.id in keys and keys[clip.id] not in known}
     mine = [pair for index, pair in enumerate(todo.items()) if ranks.owns(index)]
@@ -147,7 +156,7 @@ def concluded(
     stage: DataStage, clips: list[Clip], context: StageContext, results: Mapping[str, dict[str, Any]]
 ) -> list[Clip] | None:
     """The index after a stage; None where the result of a clip is missing."""
-    keys = keys_of(stage, clips, context)
+    keys, results = keys_of(stage, clips, context), stage.standing(results, context)
     if any(key not in results for key in keys.values()):
         return None
     found = {name: results[key] for name, key in keys.items()}

@@ -12,7 +12,7 @@ from ..buckets import Bucket, longest, require_lengths, sides_for
 from ..fitting import fitted
 from ..index import A_FILM, HELD_OUT, Clip, Refused, sort_key
 from ..pictures import at_rate, pictures_of, spread
-from ..shards import pack_rows, packed_places, write_row
+from ..shards import pack_rows, packed_places, row_file, write_row
 from ..stage import PlainStage, StageContext, keys_of
 from ..weights import Weights
 from ..windows import STARTS, Windowing, whole_length
@@ -36,7 +36,7 @@ class EncodeOptions:
     quality    of the JPEGs that references are drawn from
     semantic   keep SigLIP's features of each window's first picture, for SAMA
     held_out   clips that are never trained on, by the digest of their film, so that a film's shots stay
-               together
+               together, and its edits with them
     """
 
     fps: float = 16.0
@@ -87,6 +87,16 @@ class Encode(PlainStage):
         size = sum(one.numel() * one.element_size() for one in tensors.values())
         return {"bucket": [bucket.width, bucket.height, bucket.frames], "windows": len(starts), "bytes": size}
 
+    def standing(self, results: Mapping[str, Any], context: StageContext) -> Mapping[str, Any]:
+        """Results of clips that were refused, or whose tensors are there."""
+        folder = context.folder / ENCODED
+        packed = packed_places(folder)
+
+        def stands(key: str) -> bool:
+            return "bucket" not in results[key] or key in packed or row_file(folder, key).is_file()
+
+        return {key: one for key, one in results.items() if stands(key)}
+
     def settle(
         self, results: Mapping[str, dict[str, Any]], clips: Sequence[Clip], context: StageContext
     ) -> None:
@@ -100,7 +110,8 @@ class Encode(PlainStage):
     ) -> list[Clip]:
         """Shard and row of each clip, and which are held out."""
         packed, keys = packed_places(context.folder / ENCODED), keys_of(self, clips, context)
-        held = held_out([clip for clip in clips if clip.id in found], context.options.held_out)
+        encoded = [clip for clip in clips if clip.id in found]
+        held = held_out(encoded, context.sources, context.options.held_out)
 
         def told(clip: Clip) -> Clip:
             if clip.id not in found or keys[clip.id] not in packed:
@@ -150,13 +161,15 @@ def bucket_of(clip: Clip, options: EncodeOptions) -> Bucket:
     return windows_of(clip, options)[0]
 
 
-def held_out(clips: Sequence[Clip], count: int) -> set[str]:
-    """Ids of `count` clips or a few more, whole films, in the order of their digests."""
+def held_out(clips: Sequence[Clip], sources: Mapping[str, Clip], count: int) -> set[str]:
+    """Ids of `count` clips or a few more, whole films, in the order of their digests. An edit is of the film
+    before it, which it shows too."""
+    films = {clip.id: sources.get(clip.source, clip).contents for clip in clips}
     held: set[str] = set()
-    for contents in sorted({clip.contents for clip in clips}):
+    for film in sorted(set(films.values())):
         if len(held) >= count:
             break
-        held |= {clip.id for clip in clips if clip.contents == contents}
+        held |= {name for name, its in films.items() if its == film}
     return held
 
 

@@ -139,6 +139,52 @@ def test_an_option_that_is_looked_by_makes_all_anew_and_the_old_results_are_ther
     assert collection.run("length", {"unit": "words"}, NONE).made == 0
 
 
+def test_another_version_of_a_stage_makes_all_anew(tmp_path, monkeypatch):
+    collection = made(tmp_path, "aa", "bbbb")
+    collection.run("length", {}, NONE)
+    monkeypatch.setattr(Length, "version", 2)
+    assert collection.run("length", {}, NONE).made == 2
+
+
+def test_what_a_list_says_now_counts_under_what_was_given_alone(tmp_path, monkeypatch):
+    collection = made(tmp_path, "aa", "bbbb")
+    collection.run("length", {"least": 1}, NONE)
+    monkeypatch.setattr(readers, "READERS", {"words": lambda path: replace(
+        read_words(path), settings={"length": {"unit": "lines", "least": 2}})})  # fmt: skip
+    collection = made(tmp_path, "aa", "bbbb")
+    assert collection.run("length", {}, NONE).made == 2
+    assert collection.options("length") == LengthOptions(1, "lines")
+
+
+def test_results_whose_files_are_gone_are_made_again(tmp_path, monkeypatch, caplog):
+    collection = made(tmp_path, "aa", "bbbb")
+    collection.run("length", {}, NONE)
+    monkeypatch.setattr(
+        Length, "standing", lambda self, results, context: {
+            key: one for key, one in results.items() if one["length"] == 2
+        },
+    )  # fmt: skip
+    collection.write()
+    assert "length: clips have changed since it was run; run it again" in caplog.text
+    assert collection.run("length", {}, NONE).made == 1
+
+
+def test_a_folder_without_its_found_rows_is_to_be_scanned_again(tmp_path):
+    collection = made(tmp_path, "aa")
+    (collection.folder / "work/found.jsonl").unlink()
+    with pytest.raises(ValueError, match=r"found.jsonl is gone; run `refvid data scan --out .*data` again"):
+        collection.run("length", {}, NONE)
+
+
+def test_what_a_kill_left_of_its_files_is_cleared(tmp_path):
+    collection = made(tmp_path, "aa")
+    left = [collection.folder / f"{room}.index.jsonl-01234567.partial" for room in ("", "work/")]
+    for one in left:
+        one.write_text("half")
+    collection.run("length", {}, NONE)
+    assert not any(one.exists() for one in left)
+
+
 def test_a_new_clip_is_looked_at_alone_and_one_that_is_gone_leaves_the_index(tmp_path):
     collection = made(tmp_path, "aa", "bbbb")
     collection.run("length", {}, NONE)

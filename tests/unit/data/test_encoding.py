@@ -181,6 +181,7 @@ def test_the_key_says_what_a_result_depends_on(tmp_path):
     keys += [key(clip, digests={"vae": "1"}), key(clip, digests={"vae": "2"})]
     edit = replace(clip, source="b", instruction="do")
     keys += [key(edit, b=replace(clip, contents="1")), key(edit, b=replace(clip, contents="2"))]
+    keys += [key(edit, b=one) for one in changed[1:5]]  # start, stop, crop and rate of the clip before it
     assert len(set(keys)) == len(keys)
     assert key(clip) == key(replace(clip, id="renamed", path="/elsewhere.mp4", motion=3.0))
     assert key(clip) == key(clip, replace(SMALL, held_out=3))
@@ -188,10 +189,12 @@ def test_the_key_says_what_a_result_depends_on(tmp_path):
 
 def test_whole_films_are_held_out_by_their_digests():
     shots = [Clip(f"{film}{n}", f"/{film}", contents=film, start=n) for film in "dbca" for n in range(2)]
-    assert held_out(shots, 0) == set()
-    assert held_out(shots, 1) == held_out(shots, 2) == {"a0", "a1"}
-    assert held_out(shots, 3) == {"a0", "a1", "b0", "b1"}
-    assert len(held_out(shots, 99)) == 8
+    assert held_out(shots, {}, 0) == set()
+    assert held_out(shots, {}, 1) == held_out(shots, {}, 2) == {"a0", "a1"}
+    assert held_out(shots, {}, 3) == {"a0", "a1", "b0", "b1"}
+    assert len(held_out(shots, {}, 99)) == 8
+    edit = Clip("edit", "/e", contents="e", source="a0")  # what it is trained to begin at is held out
+    assert held_out([*shots, edit], {"a0": shots[6]}, 1) == {"a0", "a1", "edit"}
 
 
 @pytest.mark.parametrize(
@@ -237,3 +240,16 @@ def test_a_picture_is_scaled_until_it_covers_and_its_middle_is_kept():
     assert np.array_equal(fitted(picture, 100, 40), picture)
     assert fitted(picture, 37, 61).shape == (61, 37, 3)
     assert fitted(np.full((5, 5, 3), 7, np.uint8), 16, 16).tolist() == np.full((16, 16, 3), 7).tolist()
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_fitted_picture_keeps_its_form_and_loses_as_much_on_both_sides(turned):
+    picture = np.zeros((40, 100, 3), np.uint8)
+    picture[:, :25] = picture[:, 75:] = 255  # past the middle 50, of which 40 are kept
+    tall = picture.transpose(1, 0, 2)
+    assert fitted(tall if turned else picture, 20, 20).max() == 0
+    striped = np.zeros((64, 64, 3), np.uint8)
+    striped[:, ::2] = 255
+    assert np.abs(fitted(striped, 32, 32).astype(int) - 127).max() <= 1  # areas are averaged
+    edge = fitted(np.repeat(np.uint8([[[0], [255]]]), 3, 2).repeat(2, 0), 16, 16)
+    assert len(np.unique(edge)) > 4  # between pictures' pixels there is a slope

@@ -1,11 +1,12 @@
 """The index and the journal of results as files: what is written, read back, cut short and refused."""
 
 import json
+from fractions import Fraction
 
 import pytest
 
 from refvid.core.ranks import ALONE
-from refvid.data.index import Clip, read_index, write_index
+from refvid.data.index import Clip, found_clip, read_index, write_index
 from refvid.data.journal import Journal
 
 
@@ -15,6 +16,8 @@ def test_a_line_that_a_kill_has_cut_is_left_out_and_the_next_result_stands_alone
     journal.add(1, "b", {"two": "ü"})
     with (tmp_path / "rank-0.jsonl").open("a") as file:
         file.write('["c",{"thr')
+    with (tmp_path / "rank-1.jsonl").open("ab") as file:
+        file.write('["e",{"ü'.encode()[:-1])  # in a letter
     assert journal.results() == {"a": {"one": 1}, "b": {"two": "ü"}}
     journal.add(0, "d", [4])
     assert (tmp_path / "rank-0.jsonl").read_text().splitlines()[1:] == ['["d",[4]]']
@@ -37,6 +40,18 @@ def test_the_index_is_sorted_says_every_column_and_reads_back_the_same(tmp_path)
     table = parquet.read_table(tmp_path / "index.parquet").to_pylist()
     assert [row["id"] for row in table] == ["c", "a", "b"] and table[2]["crop"] == [0, 2, 4, 6]
     assert json.loads(table[2]["subject"]) == {"frames": [0]}
+
+
+def test_a_rate_is_an_exact_fraction_and_a_stills_is_0():
+    film = Clip("a", "/a.mp4", frames=300, fps=29.97003)
+    assert film.rate == Fraction(30000, 1001) and abs(film.seconds - 10.01) < 1e-6
+    assert Clip("b", "/b.png", frames=1).rate == Clip("b", "/b.png", frames=1).seconds == 0
+
+
+def test_ids_of_one_name_in_two_folders_differ():
+    assert (
+        found_clip("/a/x.mp4").id.startswith("x-") and found_clip("/a/x.mp4").id != found_clip("/b/x.mp4").id
+    )
 
 
 def test_a_line_that_is_no_row_is_named(tmp_path):

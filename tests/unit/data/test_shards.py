@@ -42,6 +42,17 @@ def test_what_is_packed_is_read_back_whole_and_by_entries(tmp_path):
     assert not row_file(tmp_path, "a").exists()
 
 
+def test_one_clip_that_two_rows_show_is_packed_once_and_rows_past_nine_are_their_own(tmp_path):
+    keys = [f"{number:02}" for number in range(12)]
+    made = encoded(tmp_path, *keys)
+    write_row(tmp_path, "11", {"other": torch.ones(1)})
+    pack_rows(tmp_path, ["00", *keys])
+    places = packed_places(tmp_path)
+    assert [row for _, row in places.values()] == list(range(12))
+    shard = Shard(str(tmp_path / places["00"][0]))
+    assert sorted(shard.names(1)) == sorted(made["01"]) and shard.names(11) == ["other"]
+
+
 def test_clips_that_come_later_are_packed_beside_those_that_stay_where_they_are(tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "MOST_ROWS", 2)
     encoded(tmp_path, "a", "b", "c")
@@ -62,7 +73,7 @@ def test_clips_that_come_later_are_packed_beside_those_that_stay_where_they_are(
 
 def test_a_shard_ends_before_it_has_too_many_bytes(tmp_path, monkeypatch):
     encoded(tmp_path, "a", "b", "c")
-    monkeypatch.setattr(shards, "MOST_BYTES", 2 * row_file(tmp_path, "a").stat().st_size)
+    monkeypatch.setattr(shards, "MOST_BYTES", 3 * row_file(tmp_path, "a").stat().st_size - 1)
     pack_rows(tmp_path, ["a", "b", "c"])
     assert [name[-18:] for name, _ in sorted(packed_places(tmp_path).values())] == [
         "000000.safetensors", "000000.safetensors", "000001.safetensors",
@@ -94,11 +105,47 @@ def test_a_kill_while_packing_loses_nothing_and_the_next_ends_the_same(tmp_path,
     assert packed_places(killed) == packed_places(whole) and not list((killed / "rows").iterdir())
 
 
-def test_an_encoded_clip_that_is_gone_is_named(tmp_path):
+def test_a_clip_of_a_deleted_shard_is_packed_again_and_the_other_shards_stay(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "MOST_ROWS", 1)
+    made = encoded(tmp_path, "a", "b")
+    pack_rows(tmp_path, ["a", "b"])
+    (tmp_path / "shards/shard-000000.safetensors").unlink()
+    assert packed_places(tmp_path) == {"b": ("shards/shard-000001.safetensors", 0)}
+    encoded(tmp_path, "a")
+    pack_rows(tmp_path, ["a", "b"])
+    for key, (name, row) in packed_places(tmp_path).items():
+        assert torch.equal(Shard(str(tmp_path / name)).read(row, "text"), made[key]["text"])
+    assert packed_places(tmp_path)["b"] == ("shards/shard-000001.safetensors", 0)
+
+
+@pytest.mark.parametrize("left", ["list", "shard"])
+def test_half_of_a_shard_that_was_there_says_nothing_of_the_one_in_its_place(tmp_path, monkeypatch, left):
+    made = encoded(tmp_path, "a", "b")
+    pack_rows(tmp_path, ["a", "b"])
+    (tmp_path / f"shards/shard-000000.{'safetensors' if left == 'list' else 'json'}").unlink()
     encoded(tmp_path, "a", "b")
-    row_file(tmp_path, "b").unlink()
-    with pytest.raises(ValueError, match="1 encoded clips are gone, b among them; delete work/encode"):
-        pack_rows(tmp_path, ["a", "b"])
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shards, "write_text" if left == "list" else "write_tensors", stop)
+        with pytest.raises(KeyboardInterrupt):
+            pack_rows(tmp_path, ["b", "a"])
+    assert packed_places(tmp_path) == {}
+    pack_rows(tmp_path, ["b", "a"])
+    for key, (name, row) in packed_places(tmp_path).items():
+        assert torch.equal(Shard(str(tmp_path / name)).read(row, "text"), made[key]["text"])
+
+
+def test_what_a_kill_left_of_a_file_is_cleared(tmp_path):
+    encoded(tmp_path, "a")
+    left = [tmp_path / "rows/.b.safetensors-01234567.partial", tmp_path / "shards/.s-89abcdef.partial"]
+    for one in left:
+        one.parent.mkdir(exist_ok=True)
+        one.write_text("half")
+    pack_rows(tmp_path, ["a"])
+    assert not any(one.exists() for one in left)
 
 
 def test_only_the_bytes_of_what_is_asked_for_are_fetched_from_storage(tmp_path, monkeypatch):
@@ -128,6 +175,9 @@ def test_what_cannot_be_read_is_named(tmp_path):
     path = tmp_path / "shards/shard-000000.safetensors"
     with pytest.raises(ValueError, match="has no semantic of row 0"):
         Shard(str(path)).read(0, "semantic")
+    for entry in (3, -1):
+        with pytest.raises(ValueError, match=f"latent of row 0 has 3 entries; there is none {entry}"):
+            Shard(str(path)).read(0, "latent", entry)
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ValueError, match=r"shard: .*000000\.safetensors"):
         Shard(str(path)).read(0, "text")
