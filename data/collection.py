@@ -107,7 +107,7 @@ class Collection:
         return read_index(self.folder, self.what)
 
     def remember(self, paths: Mapping[str, Path]) -> None:
-        """Keep where local weights lie, for this stage and later ones. It takes the place of what was kept."""
+        """Keep where local weights lie, for this stage and later ones, in the place of what was kept."""
         self._write({**self.record, "models": {name: str(path) for name, path in paths.items()}})
 
     def weights(self) -> Weights:
