@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-plain test-comfy test-browser golden gpu soak plant kernels-matrix check bench comfyui-files object-info clean need-dest
+.PHONY: help demo test test-plain test-dry test-comfy test-browser golden gpu soak plant kernels-matrix check bench comfyui-files object-info clean need-dest
 
 # The first of these that starts and is new enough; choose another with PYTHON=...
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3; do \
@@ -34,13 +34,16 @@ demo: $(VENV)/demo.stamp  ## a video from one reference on the shipped tiny mode
 
 test: $(VENV)/dev.stamp  ## all tests; those that need ComfyUI run under its own interpreter where it is found
 	@mkdir -p out; echo "== the tests inside ComfyUI run beside these; what they say comes last"; \
-	$(MAKE) --no-print-directory test-comfy >out/test-comfy.log 2>&1 & \
+	{ $(MAKE) --no-print-directory test-comfy; inside=$$?; \
+	$(MAKE) --no-print-directory test-dry; exit $$((inside + $$?)); } >out/test-comfy.log 2>&1 & \
 	$(MAKE) --no-print-directory test-plain; plain=$$?; \
 	$(MAKE) --no-print-directory test-browser; browser=$$?; \
 	wait $$! && comfy=0 || comfy=$$?; cat out/test-comfy.log; exit $$((plain + browser + comfy))
 
 test-plain: $(VENV)/dev.stamp
 	OMP_NUM_THREADS=1 $(BIN)/pytest
+
+test-dry: $(VENV)/dev.stamp
 	OMP_NUM_THREADS=1 $(BIN)/python bench/gpu_run.py --dry --out out/gpu-dry
 
 test-comfy: $(VENV)/dev.stamp

@@ -186,14 +186,14 @@ def _ranks() -> Any:
 
 def _check(options: argparse.Namespace) -> None:
     from ..data.collection import Collection
-    from ..data.report import report
-    from ..data.report_text import report_text
+    from ..data.report.counts import report
+    from ..data.report.text import report_text
 
     collection = Collection.opened(options.data)
     clips, encode = collection.clips(), collection.options_now("encode")
     print(report_text(report(clips, encode.fps), options.reasons), end="")
     if options.sheet is not None:
-        from ..data.sheet import write_sheet
+        from ..data.report.sheet import write_sheet
 
         write_sheet(clips, options.sheet, encode, _random_masks)
         print(options.sheet.resolve())

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .hashing import NEAR, bits_set, hash_words
 from .index import Clip, sort_key
+from .vision.hashing import NEAR, bits_set, hash_words
 
 LENGTH = 4000  # of a feature: 16 million, its square, is under 2**24 with room for what rounding adds
 UNIT = 1_000_000  # similarities are cosines in millionths

@@ -8,8 +8,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from .agreement import Pair, joined
-from .hashing import NEAR, distance
 from .index import Clip, sort_key
+from .vision.hashing import NEAR, distance
 
 if TYPE_CHECKING:  # partners are counted without it
     from torch import Generator

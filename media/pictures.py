@@ -73,7 +73,7 @@ def save_image(image: Image.Image, path: str | Path) -> None:
 
 def to_bytes(values: Tensor) -> np.ndarray:
     """Numbers in [0, 1], rounded to 8 bits."""
-    return (values.detach().float().cpu().clamp(0, 1) * 255).round().to(torch.uint8).contiguous().numpy()
+    return values.detach().float().cpu().clamp(0, 1).mul_(255).round_().to(torch.uint8).contiguous().numpy()
 
 
 @contextmanager

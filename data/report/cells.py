@@ -6,11 +6,11 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from ..drawing.page import picture_tag, tag
-from .index import Clip
-from .report import number, with_span
-from .report_text import counted_in, duration
-from .sheet_pictures import ClipView, fitted_view
+from ...drawing.page import picture_tag, tag
+from ..index import Clip
+from .counts import number, with_span
+from .strips import ClipView, fitted_view
+from .text import counted_in, duration
 
 
 def title(clip: Clip, misfit: str) -> Element:

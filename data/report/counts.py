@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .index import A_FILM, A_STILL, HELD_OUT, Clip
-from .partners import PARTNER_WINDOW, Partners
-from .run_lengths import has_good_mask
+from ..index import A_FILM, A_STILL, HELD_OUT, Clip
+from ..partners import PARTNER_WINDOW, Partners
+from ..run_lengths import has_good_mask
 
 MOST_BINS = 24
 UNSTATED = "not stated"

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from itertools import pairwise
 from xml.etree.ElementTree import Element
 
-from ..drawing.charts import counts_chart, histogram_chart, key_of, share_bar
-from ..drawing.page import tag
-from .report import Counts, Histogram, Report, SetCount, number
-from .report_text import counted_in, length, retimings, spread_of, unsaid
+from ...drawing.charts import counts_chart, histogram_chart, key_of, share_bar
+from ...drawing.page import tag
+from .counts import Counts, Histogram, Report, SetCount, number
+from .text import counted_in, length, retimings, spread_of, unsaid
 
 MOST_NAMES = 12  # of a list; the rest are counted
 

@@ -11,15 +11,14 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from ..core.files import write_text
-from ..drawing.charts import windows_chart
-from ..drawing.page import page, tag
-from .index import A_STILL, Clip
-from .partners import PARTNER_WINDOW, WITHIN_SHOT, Partners
-from .report import report
-from .report_text import counted_in
-from .run_lengths import good_masks
-from .sheet_cells import (
+from ...core.files import write_text
+from ...drawing.charts import windows_chart
+from ...drawing.page import page, tag
+from ..index import A_STILL, Clip
+from ..partners import PARTNER_WINDOW, WITHIN_SHOT, Partners
+from ..run_lengths import good_masks
+from ..stages.encode import Encode, EncodeOptions
+from .cells import (
     badge,
     covered,
     figure,
@@ -33,9 +32,10 @@ from .sheet_cells import (
     window_strip,
     words,
 )
-from .sheet_header import header
-from .sheet_pictures import ClipView, Pictures, Viewer, fitted_view, subject_view, view_of
-from .stages.encode import Encode, EncodeOptions
+from .counts import report
+from .header import header
+from .strips import ClipView, Pictures, Viewer, fitted_view, subject_view, view_of
+from .text import counted_in
 
 SHOWN, OF_A_REASON = 24, 6  # clips that are used, and those that are not, by reason
 STRIP, PARTNERS, CUT_OUTS = 6, 4, 4  # that are shown of a clip

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
-from ..core.recipes import GREY
-from .index import Clip, Refused
-from .stages.encode import EncodeOptions, windows_of
+from ...core.recipes import GREY
+from ..index import Clip, Refused
+from ..stages.encode import EncodeOptions, windows_of
 
 VIEW_HEIGHT = 200  # height of a picture in the file; pages show it smaller
 VIEW_WIDTH = 420  # of a picture in the file
@@ -74,7 +74,7 @@ class Viewer:
 
     def _read(self, clip: Clip, places: Sequence[int]) -> Iterator[np.ndarray]:
         if self._pictures is None:
-            from .pictures import pictures_of  # decoders come with it
+            from ..pictures import pictures_of  # decoders come with it
 
             self._pictures = pictures_of
         return self._pictures(clip, places)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from .report import Histogram, Lesson, Report, number
+from .counts import Histogram, Lesson, Report, number
 
 _WIDTH = 110  # of a line
 _MOST = 8  # names of a list; the rest are counted

@@ -6,12 +6,12 @@ from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
-from ..borders import Crop, dark_outside, lit_pixels, picture_box
 from ..index import A_FILM, Clip
 from ..pairs import clips_of_edits, with_their_sources
 from ..pictures import pictures_of, spread
-from ..shots import Watched, stretches, watch
 from ..stage import PlainStage, StageContext
+from ..vision.borders import Crop, dark_outside, lit_pixels, picture_box
+from ..vision.shots import Watched, stretches, watch
 from ..weights import Weights
 
 LOOKS = 16  # pictures of a stretch that borders are looked for in

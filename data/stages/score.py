@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from ..hashing import copies, hash_of
 from ..index import A_FILM, A_STILL, Clip
-from ..measures import FLOW_SIDE, grey_of, scaled, sharpness_of, shift_between, six_digits
 from ..pairs import clips_of_edits, with_their_sources
 from ..pictures import at_rate, pictures_of, spread
 from ..stage import PlainStage, StageContext
+from ..vision.hashing import copies, hash_of
+from ..vision.measures import FLOW_SIDE, grey_of, scaled, sharpness_of, shift_between, six_digits
 from ..weights import Weights
 from .cut import pictures_key
 

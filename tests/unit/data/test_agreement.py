@@ -22,8 +22,8 @@ from refvid.data.agreement import (
     quantised,
     threshold,
 )
-from refvid.data.hashing import NEAR, distance
 from refvid.data.index import Clip
+from refvid.data.vision.hashing import NEAR, distance
 
 
 def hash_of(number: int) -> str:

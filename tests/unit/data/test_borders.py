@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from refvid_shots import boxed, noisy
 
-from refvid.data.borders import lit_pixels, picture_box
+from refvid.data.vision.borders import lit_pixels, picture_box
 
 
 def box_of(pictures):

@@ -15,10 +15,10 @@ from refvid.data.index import A_FILM, A_STILL, Clip, found_clip
 from refvid.data.journal import Journal
 from refvid.data.pairs import with_their_sources
 from refvid.data.pictures import cropped
-from refvid.data.shots import watch
 from refvid.data.stage import StageContext, concluded, look_at_all
 from refvid.data.stages import cut
 from refvid.data.stages.cut import Cut, CutOptions
+from refvid.data.vision.shots import watch
 from refvid.data.weights import Weights
 
 RATE = Fraction(25)

@@ -8,9 +8,9 @@ import numpy as np
 import refvid_footage as footage
 from refvid_shots import frames_of
 
-from refvid.data import hashing
-from refvid.data.hashing import copies, distance, hash_of
 from refvid.data.pictures import spread
+from refvid.data.vision import hashing
+from refvid.data.vision.hashing import copies, distance, hash_of
 
 
 def hash_of_film(pictures) -> str:

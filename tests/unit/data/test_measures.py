@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from refvid.data.measures import flashes_a_second, light_of, sharpness_of
+from refvid.data.vision.measures import flashes_a_second, light_of, sharpness_of
 
 
 def test_sharpness_is_the_variance_of_the_laplacian():

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from refvid.data.index import A_FILM, A_STILL, HELD_OUT, Clip, write_rows
-from refvid.data.report import MOST_BINS, number, report, word_count
-from refvid.data.report_text import bars, report_text
+from refvid.data.report.counts import MOST_BINS, number, report, word_count
+from refvid.data.report.text import bars, report_text
 from refvid.data.run_lengths import GOOD, pack_mask
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -235,15 +235,15 @@ ROWS = """
 import json, sys, time
 from pathlib import Path
 from refvid.data.index import read_index
-from refvid.data.report import report
+from refvid.data.report.counts import report
 from refvid.data.run_lengths import GOOD, pack_mask
-from refvid.data.report_text import report_text
+from refvid.data.report.text import report_text
 
 folder = Path(sys.argv[1])
 clips = read_index(folder)
 text = report_text(report(clips), reasons=True)
 heavy = [name for name in ("torch", "cv2", "transformers", "scenedetect") if name in sys.modules]
-from refvid.data.sheet import write_sheet
+from refvid.data.report.sheet import write_sheet
 write_sheet(clips, folder / "sheet.html")
 # Of this program: ru_maxrss would begin with what started it.
 (line,) = [one for one in Path("/proc/self/status").read_text().splitlines() if one.startswith("VmHWM")]

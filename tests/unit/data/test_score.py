@@ -9,10 +9,10 @@ import refvid_footage as footage
 from refvid_shots import frames_of
 
 from refvid.data.index import A_FILM, A_STILL, Clip
-from refvid.data.measures import sharpness_of
 from refvid.data.stage import StageContext
 from refvid.data.stages import score
 from refvid.data.stages.score import Score, ScoreOptions
+from refvid.data.vision.measures import sharpness_of
 from refvid.data.weights import Weights
 
 

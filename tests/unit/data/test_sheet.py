@@ -13,11 +13,11 @@ from refvid_page import Page
 from refvid.cli.data import _random_masks as saber_masks
 from refvid.data.index import A_FILM, A_STILL, HELD_OUT, Clip, Refused
 from refvid.data.pictures import CHANGED
-from refvid.data.report import number, report
-from refvid.data.report_text import retimings
+from refvid.data.report.counts import number, report
+from refvid.data.report.sheet import OF_A_REASON, SHOWN, chosen, write_sheet
+from refvid.data.report.strips import OUTLINE, REMOVED, fitted_view, subject_view, view_of
+from refvid.data.report.text import retimings
 from refvid.data.run_lengths import GOOD, pack_mask
-from refvid.data.sheet import OF_A_REASON, SHOWN, chosen, write_sheet
-from refvid.data.sheet_pictures import OUTLINE, REMOVED, fitted_view, subject_view, view_of
 from refvid.data.stages.encode import EncodeOptions, windows_of
 
 SMALL = EncodeOptions(frames=(5, 9), pixels=64 * 64, multiple=16, fps=25)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from refvid_shots import noisy, pan, photograph
 
-from refvid.data.shots import Watched, stretches, watch
+from refvid.data.vision.shots import Watched, stretches, watch
 
 RATE = Fraction(25)
 
