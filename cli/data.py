@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from .model import ProgressBar, require_device
@@ -20,41 +21,51 @@ _STAGES = {
     "identities": "which clips show the same person or thing",
     "encode": "latents, text, and the pictures that references are drawn from, in shards",
 }
+_NEXT = {"cut": "score", "score": "caption"}  # after the others: encode
 _METHODS = ("saber", "slot_id", "videomaker", "stiv", "sama")
 
 
 def add_data(commands) -> None:
     command = commands.add_parser("data", help="folders of video become clips that methods learn from")
     steps = command.add_subparsers(required=True, metavar="step")
-    scan = steps.add_parser("scan", help="every file probed: a row a file, with a reason where it is no use")
+    scan = steps.add_parser("scan", help="every file decoded: a row each, with a reason where it is no use")
     scan.set_defaults(run=_scan, layout="folder")
     scan.add_argument("folders", nargs="*", type=Path, metavar="FOLDER", help="none: those scanned before")
     _add_out(scan)
     read = steps.add_parser("import", help="the same for another tool's list or dataset file, read in place")
     read.set_defaults(run=_scan)
-    read.add_argument("layout", choices=_LAYOUTS)
-    read.add_argument("folders", nargs=1, type=Path, metavar="FILE")
+    read.add_argument("layout", choices=_LAYOUTS, metavar="LAYOUT", help=", ".join(_LAYOUTS))
+    read.add_argument(
+        "folders", nargs=1, type=Path, metavar="FILE", help="its list or dataset file, or a folder"
+    )
     _add_out(read)
     for name, says in _STAGES.items():
         stage = steps.add_parser(name, help=says)
         stage.set_defaults(run=_stage, stage=name)
-        _add_options(stage)
+        _add_data(stage)
+        _add_options(stage, [name])
+        _add_models(stage)
     prepare = steps.add_parser("prepare", help="the steps that a method needs, in order")
     prepare.set_defaults(run=_prepare)
-    prepare.add_argument("method", choices=_METHODS)
-    _add_options(prepare)
+    prepare.add_argument("method", choices=_METHODS, metavar="METHOD", help=", ".join(_METHODS))
+    _add_data(prepare)
+    _add_options(prepare, list(_STAGES))
+    _add_models(prepare)
     _add_check(steps)
     pack = steps.add_parser("pack", help="the index and the shards to another place, s3:// and the like too")
     pack.set_defaults(run=_pack)
     _add_data(pack)
-    pack.add_argument("--to", required=True, metavar="FOLDER|ADDRESS")
+    pack.add_argument(
+        "--to", required=True, metavar="FOLDER", help="a folder, or an address as s3://bucket/prepared"
+    )
 
 
 def _add_out(command) -> None:
     command.add_argument(
         "--out", type=Path, required=True, metavar="DATA", help="the folder of prepared clips"
     )
-    command.set_defaults(models=None, config=None, set=[], device=None)
+    command.set_defaults(models=None, device=None)
+    _add_options(command, ["scan"])
 
 
 def _add_data(command) -> None:
@@ -63,16 +74,34 @@ def _add_data(command) -> None:
     )
 
 
-def _add_options(command) -> None:
-    _add_data(command)
+class _PrintOptions(argparse.Action):
+    """Options of stages, printed; nothing else is run then."""
+
+    def __call__(self, parser, *_: Any) -> None:
+        from ..data.settings import options_text
+        from ..data.stages import stage_named
+
+        print("\n".join(options_text(stage_named(name).defaults, name) for name in self.const), end="")
+        parser.exit()
+
+
+def _add_options(command, stages: Sequence[str]) -> None:
+    command.add_argument("--config", type=Path, metavar="FILE.toml", help="options, a table a step: [cut] …")
+    command.add_argument(
+        "--set", action="append", default=[], metavar="STEP.OPTION=VALUE",
+        help="one option, over the others; options are kept for the next time",
+    )  # fmt: skip
+    command.add_argument(
+        "--options", action=_PrintOptions, nargs=0, const=list(stages), default=argparse.SUPPRESS,
+        help="print the options that there are, and their defaults",
+    )  # fmt: skip
+
+
+def _add_models(command) -> None:
     command.add_argument(
         "--models", type=Path, metavar="FILE.toml",
         help='where local weights lie, as vae = "models/vae/wan_2.1_vae.safetensors"; kept for later steps',
     )  # fmt: skip
-    command.add_argument("--config", type=Path, metavar="FILE.toml", help="options, a table a step: [cut] …")
-    command.add_argument(
-        "--set", action="append", default=[], metavar="STEP.OPTION=VALUE", help="one option, over the others"
-    )
     command.add_argument("--device", help="cpu or cuda, for models; default cpu")
 
 
@@ -89,12 +118,13 @@ def _add_check(steps) -> None:
 def _scan(options: argparse.Namespace) -> None:
     from ..data.collection import Collection
 
+    settings = _settings(options, ["scan"])
     ranks, collection = _ranks(), Collection(options.out, "--out")
     reading = collection.read([(options.layout, path) for path in options.folders], ranks)
     if ranks.first:
         for one in reading.ignored:
             print(f"note: {one}")
-    _run(collection, ["scan"], {}, options, ranks)
+    _run(collection, ["scan"], settings, options, ranks)
 
 
 def _stage(options: argparse.Namespace) -> None:
@@ -127,6 +157,18 @@ def _run(collection: Any, names: Sequence[str], given: dict, options: argparse.N
             )
         if ranks.first:
             print(f"{name}: {done.made} looked at, {done.kept} known. {_counted(collection.clips())}")
+    if ranks.first:
+        print(f"next: {_following(names[-1], collection.folder)}")
+
+
+def _following(name: str, folder: Path) -> str:
+    """Command that goes on after a stage."""
+    data = f"--data {quote(str(folder))}"
+    if name == "scan":
+        return f"refvid data prepare METHOD {data}, or step by step: refvid data cut {data}"
+    if name == "encode":
+        return f"refvid data check {data} --sheet sheet.html"
+    return f"refvid data {_NEXT.get(name, 'encode')} {data}"
 
 
 def _counted(clips: Sequence[Any]) -> str:
@@ -188,10 +230,11 @@ def _check(options: argparse.Namespace) -> None:
     from ..data.collection import Collection
     from ..data.report.counts import report
     from ..data.report.text import report_text
+    from ..data.stages.encode import misfits
 
     collection = Collection.opened(options.data)
     clips, encode = collection.clips(), collection.options_now("encode")
-    print(report_text(report(clips, encode.fps), options.reasons), end="")
+    print(report_text(report(clips, encode.fps, misfits(clips, encode)), options.reasons), end="")
     if options.sheet is not None:
         from ..data.report.sheet import write_sheet
 
@@ -213,9 +256,10 @@ def _random_masks(name: str, count: int, height: int, width: int) -> Any:
 
 def _pack(options: argparse.Namespace) -> None:
     from ..data.collection import Collection
+    from ..data.report.text import counted_in
     from ..data.shards import copy_to
 
     collection = Collection.opened(options.data)
     shards = sorted({clip.shard for clip in collection.clips() if clip.shard})
     copy_to(collection.folder, [*shards, "index.jsonl"], options.to)  # an index names what is there
-    print(f"the index and {len(shards)} shards are at {options.to}")
+    print(f"the index and {counted_in(len(shards), 'shard')} are at {options.to}")

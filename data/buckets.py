@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 from ..backbones.wan.geometry import GROUP
 from .index import Clip, Refused
@@ -41,6 +42,7 @@ def sides(aspect: float, pixels: int, multiple: int) -> tuple[int, int]:
     return min((size for size in fitting if size[1]), key=miss)
 
 
+@cache
 def bucket_sides(pixels: int, multiple: int) -> tuple[tuple[int, int], ...]:
     """Sides of all buckets, from the widest to the highest."""
     return tuple(dict.fromkeys(sides(aspect, pixels, multiple) for aspect in ASPECTS))

@@ -17,7 +17,7 @@ class Needs:
 
     stages    that have to be run
     wishes    stages that make it better and are run where they can be
-    settings  options of stages that it needs
+    settings  options of stages that it wishes for, where nothing else is said
     """
 
     stages: Sequence[str]
@@ -61,5 +61,5 @@ def _has_masks(clips: Sequence[Clip], weights: Weights) -> bool:
 
 
 def settings_for(method: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as given, with what the method needs on top."""
-    return merged(given, METHODS[method].settings)
+    """Settings that the method wishes for, with what was given on top."""
+    return merged(METHODS[method].settings, given)

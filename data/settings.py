@@ -1,9 +1,11 @@
 """Settings as people write them: TOML into dataclasses, with unknown keys and wrong values refused."""
 
+import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from difflib import get_close_matches
+from inspect import getdoc
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -55,6 +57,13 @@ def assigned(text: str) -> dict[str, Any]:
     for part in reversed(name.strip().split(".")):
         table = {part: table}
     return table
+
+
+def options_text(defaults: Any, name: str) -> str:
+    """Options of a stage for people: the docstring of their dataclass, and their defaults as TOML."""
+    values = {field.name: getattr(defaults, field.name) for field in fields(defaults)}
+    table = [f"{key} = {json.dumps(value)}" for key, value in values.items()]
+    return "\n".join([getdoc(type(defaults)) or "", "", f"[{name}]", *table, ""])
 
 
 def merged(*tables: Mapping[str, Any]) -> dict[str, Any]:

@@ -70,7 +70,8 @@ class Report:
     """Numbers of an index. All but the sets, reasons, refusals and histograms are of clips that are used.
 
     epoch     clips for training, as often as they are repeated
-    unsaid    clips without words
+    unsaid    clips without words, but for the ones before an edit
+    misfits   reasons for which `encode` would refuse clips
     rate      that training wants, pictures a second
     refusals  reason, path and detail of each clip that is not used
     sizes     after the crop
@@ -79,6 +80,7 @@ class Report:
     sets: tuple[SetCount, ...]
     epoch: int
     unsaid: int
+    misfits: Counts
     seconds: float
     rate: float
     kinds: Counts
@@ -111,17 +113,20 @@ class Report:
         return self.train + self.held_out + self.refused
 
 
-def report(clips: Sequence[Clip], rate: float = 16) -> Report:
-    """Numbers of an index for training at a rate. ValueError for a score that is no number."""
+def report(clips: Sequence[Clip], rate: float = 16, misfits: Counts = ()) -> Report:
+    """Numbers of an index for training at a rate; `misfits` as `stages.encode` counts them. ValueError for a
+    score that is no number."""
     used = [clip for clip in clips if clip.ok]
     refused = [clip for clip in clips if not clip.ok]
+    befores = {clip.source for clip in clips}
     refusals = [(clip.reason, with_span(clip, clip.path), clip.detail) for clip in refused]
     reasons = counted(clip.reason for clip in refused)
     order = {reason: place for place, (reason, _) in enumerate(reasons)}
     return Report(
         sets=_sets(clips),
         epoch=sum(clip.repeats for clip in used if not _held_out(clip)),
-        unsaid=sum(not clip.caption and not clip.instruction for clip in used),
+        unsaid=sum(not clip.caption and not clip.instruction and clip.id not in befores for clip in used),
+        misfits=misfits,
         seconds=math.fsum(clip.seconds for clip in used),
         rate=rate,
         kinds=counted(clip.kind for clip in used),

@@ -7,7 +7,7 @@ from xml.etree.ElementTree import Element
 from ...drawing.charts import counts_chart, histogram_chart, key_of, share_bar
 from ...drawing.page import tag
 from .counts import Counts, Histogram, Report, SetCount, number
-from .text import counted_in, length, retimings, spread_of, unsaid
+from .text import counted_in, length, retimings, spread_of, unencoded
 
 MOST_NAMES = 12  # of a list; the rest are counted
 
@@ -15,7 +15,7 @@ MOST_NAMES = 12  # of a list; the rest are counted
 def header(report: Report) -> Iterator[Element]:
     """Elements that say all of a report."""
     yield tag("h1", f"{counted_in(report.clips, 'clip')} in {counted_in(len(report.sets), 'set')}")
-    yield tag("p", " · ".join([length(report), *unsaid(report)]), class_="faint")
+    yield tag("p", " · ".join([length(report), *unencoded(report)]), class_="faint")
     yield _use(report)
     yield tag("div", *_lists(report), class_="lists")
     yield tag("h2", "What each method can learn")

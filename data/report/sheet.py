@@ -17,7 +17,7 @@ from ...drawing.page import page, tag
 from ..index import A_STILL, Clip
 from ..partners import PARTNER_WINDOW, WITHIN_SHOT, Partners
 from ..run_lengths import good_masks
-from ..stages.encode import Encode, EncodeOptions
+from ..stages.encode import Encode, EncodeOptions, misfits
 from .cells import (
     badge,
     covered,
@@ -61,7 +61,7 @@ def write_sheet(
     The same index and options give the same bytes. A clip that cannot be read is a cell that says so.
     ValueError as `report`'s.
     """
-    told = report(clips, options.fps)
+    told = report(clips, options.fps, misfits(clips, options))
     known, partners = {clip.id: clip for clip in clips}, Partners(clips, (PARTNER_WINDOW, PARTNER_WINDOW))
     cards = _Cards(known, options, random_masks, Viewer(pictures), partners)
     shown = chosen(clips, SHOWN)

@@ -17,7 +17,7 @@ def report_text(report: Report, reasons: bool = False) -> str:
     why = [f"{count:,} {reason}" for reason, count in report.reasons]
     parts = {
         "data": [f"{headline(report)}{':' if why else ''}", *_flowing(why, 2), *_hint(report, reasons)],
-        "used": _flowing([length(report), *unsaid(report), *retimings(report)]),
+        "used": _flowing([length(report), *unencoded(report), *retimings(report)]),
         "sets": _flowing(_most(sets)),
         "sizes": _flowing(_most([f"{size} {count:,}" for size, count in report.sizes])),
         "licences": _flowing(_most([f"{name} {count:,}" for name, count in report.licences])),
@@ -43,9 +43,10 @@ def length(report: Report) -> str:
     return f"{kinds or 'nothing'}; {duration(report.seconds)}"
 
 
-def unsaid(report: Report) -> list[str]:
-    """Clips that lack words, if there are any."""
-    return [f"{counted_in(report.unsaid, 'clip')} without a caption: not encoded"] if report.unsaid else []
+def unencoded(report: Report) -> list[str]:
+    """Clips that are not encoded for want of words, length or size, if there are any."""
+    unsaid = [("without a caption", report.unsaid)] if report.unsaid else []
+    return [f"{counted_in(count, 'clip')} {why}: not encoded" for why, count in (*unsaid, *report.misfits)]
 
 
 def retimings(report: Report) -> list[str]:
@@ -99,7 +100,7 @@ def _flowing(items: Iterable[str], indent: int = 0) -> list[str]:
 
 
 def _most(items: list[str]) -> list[str]:
-    return items if len(items) <= _MOST else [*items[:_MOST], f"{len(items) - _MOST:,} others"]
+    return items if len(items) <= _MOST + 1 else [*items[:_MOST], f"{len(items) - _MOST:,} others"]
 
 
 def _lost(refused: int) -> str:
@@ -127,4 +128,4 @@ def _refusals(report: Report) -> Iterator[str]:
         yield f"{count:,} {reason}"
         for why, path, detail in report.refusals:
             if why == reason:
-                yield f"  {path}{f': {detail}' if detail else ''}"
+                yield f"  {path}{f': {detail}' if detail not in ('', path) else ''}"

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from refvid_patience import PROCESS
 
 from refvid import cli
 from refvid.cli import data as cli_data
+from refvid.data import settings
 from refvid.data.index import read_index
 from refvid.data.prepare import METHODS
 from refvid.data.prepared import Prepared
@@ -62,18 +64,19 @@ def test_a_folder_of_films_becomes_clips_to_learn_from(clips, local, tmp_path, c
     assert "scan: 3 looked at, 0 known. 3 rows, 2 to be used; not used: 1 " in capsys.readouterr().out
     refvid("data", "prepare", "saber", "--data", data, "--models", local, *SMALL)
     said = capsys.readouterr().out.splitlines()
-    assert [line.split(":")[0] for line in said] == ["cut", "score", "caption", "encode"]
-    assert "1 same picture as another" in said[-1]
+    assert [line.split(":")[0] for line in said] == ["cut", "score", "caption", "encode", "next"]
+    assert "1 same picture as another" in said[-2]
+    assert said[-1] == f"next: refvid data check --data {data} --sheet sheet.html"
     (clip,) = Prepared(str(data)).clips
     assert (Path(clip.path).name, clip.caption, clip.bucket[2]) == ("pristine.mp4", "a man talks in a car", 9)
     refvid("data", "prepare", "saber", "--data", data)  # weights and options are remembered
-    assert all(": 0 looked at" in line for line in capsys.readouterr().out.splitlines())
+    assert all(": 0 looked at" in line for line in capsys.readouterr().out.splitlines()[:-1])
     refvid("data", "check", "--data", data, "--reasons", "--sheet", tmp_path / "sheet.html")
     said = capsys.readouterr().out
     assert "saber      clips with captions                      1" in said and str(clips) in said
     assert "<html" in (tmp_path / "sheet.html").read_text("utf-8").lower()
     refvid("data", "pack", "--data", data, "--to", tmp_path / "moved")
-    assert "the index and 1 shards are at" in capsys.readouterr().out
+    assert "the index and 1 shard are at" in capsys.readouterr().out
     shutil.rmtree(data)
     moved = Prepared(str(tmp_path / "moved"))
     assert moved.latent(moved.clips[0], 0).shape[1] == 3
@@ -109,6 +112,10 @@ def test_options_come_from_a_file_and_one_by_one_on_top(clips, tmp_path, capsys)
         (["cut", "--set", "cut.treshold=3"], "refvid: cut: treshold is not known; did you mean threshold?"),
         (["cut", "--set", "cutt.threshold=3"], "refvid: --set: cutt is not known; did you mean cut?"),
         (["cut", "--set", "threshold"], "refvid: --set threshold: needed TABLE.KEY=VALUE"),
+        (
+            ["cut", "--set", "score.least_clips=5"],
+            "refvid: --set score.least_clips=5: that step is not run here; needed one of cut",
+        ),
         (["cut", "--config", "no.toml"], "refvid: --config: there is no file no.toml"),
         (["encode"], "refvid: encode: needs vae = Wan's VAE, one file; name it in the file of --models"),
         (["subjects"], "refvid: subjects: "),
@@ -135,6 +142,48 @@ def test_names_of_weights_and_their_places_are_checked(clips, tmp_path, capsys):
         path.write_text(text)
         assert says in refused(capsys, "data", "encode", "--data", data, "--models", path)
     assert "holds no prepared clips" in refused(capsys, "data", "check", "--data", tmp_path / "none")
+
+
+def test_the_file_of_weights_that_was_given_last_counts_alone(clips, local, tmp_path, capsys):
+    data = tmp_path / "prepared"
+    refvid("data", "scan", clips, "--out", data)
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text('captioner = "gone"')
+    assert "gone; give a folder of Qwen" in refused(
+        capsys, "data", "caption", "--data", data, "--models", wrong
+    )
+    refvid("data", "caption", "--data", data, "--models", local)
+    assert sorted(json.loads((data / "data.json").read_text())["models"]) == ["text_encoder", "vae"]
+
+
+def test_every_run_says_what_goes_on_after_it(clips, tmp_path, capsys):
+    data = tmp_path / "my data"
+    refvid("data", "scan", clips, "--out", data)
+    said = [capsys.readouterr().out.splitlines()[-1]]
+    for name in ("cut", "score", "caption"):
+        refvid("data", name, "--data", data)
+        said.append(capsys.readouterr().out.splitlines()[-1])
+    where = f"--data '{data}'"
+    assert said[0].startswith("next: refvid data prepare METHOD") and said[0].endswith(f"data cut {where}")
+    assert said[1:] == [f"next: refvid data {name} {where}" for name in ("score", "caption", "encode")]
+
+
+def test_options_of_a_step_are_printed_as_a_file_that_it_reads(clips, tmp_path, capsys):
+    for stage in STAGES:
+        with pytest.raises(SystemExit) as stopped:
+            refvid("data", stage.name, "--options")
+        said = capsys.readouterr().out
+        assert stopped.value.code == 0
+        table = settings.tomllib.loads(said[said.index(f"[{stage.name}]") :])[stage.name]
+        assert settings.filled(stage.defaults, table, stage.name) == stage.defaults
+        assert set(table) == {field.name for field in fields(stage.defaults)}
+        assert all(name in said.partition(f"[{stage.name}]")[0] for name in table)  # each is explained
+
+
+def test_frames_of_folders_have_the_rate_that_scan_is_told(clips, tmp_path):
+    data = tmp_path / "prepared"
+    refvid("data", "scan", clips, "--out", data, "--set", "scan.frames_fps=24")
+    assert json.loads((data / "data.json").read_text())["stages"]["scan"]["options"] == {"frames_fps": 24.0}
 
 
 def test_the_command_line_knows_every_stage_method_and_layout():

@@ -13,6 +13,7 @@ from refvid.data.index import A_FILM, A_STILL, HELD_OUT, Clip, write_rows
 from refvid.data.report.counts import MOST_BINS, number, report, word_count
 from refvid.data.report.text import bars, report_text
 from refvid.data.run_lengths import GOOD, pack_mask
+from refvid.data.stages.encode import EncodeOptions, misfits
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -78,6 +79,26 @@ spread    length     ▂     █                ▂ 3.34 to 6.25 s, half below 4
 
 def test_the_text_of_a_small_index_is_this():
     assert report_text(report(small_index())) == TEXT
+
+
+def test_clips_that_encode_would_refuse_are_told_before_it_runs():
+    index = [
+        film("good", caption="a"),
+        film("small", width=64, height=36, caption="a"),
+        film("mute", width=8),
+    ]
+    index += [film("short", frames=10, caption="a"), film("done", frames=10, caption="a", shard="s")]
+    counts = misfits(index, EncodeOptions(pixels=640 * 360, frames=(33, 81)))
+    assert counts == (("shorter than 33 pictures", 1), ("smaller than its bucket", 1))
+    said = report_text(report(index, misfits=counts))
+    assert (
+        "1 clip shorter than 33 pictures: not encoded · 1 clip smaller than its bucket: not encoded" in said
+    )
+
+
+def test_films_before_an_edit_need_no_caption():
+    told = report([film("before"), film("after", source="before", instruction="make it blue")])
+    assert told.unsaid == 0 and "without a caption" not in report_text(told)
 
 
 def test_reasons_are_listed_with_paths_and_details_when_asked_for():
