@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -83,10 +84,8 @@ class Shard:
     """A shard behind an address of fsspec's: a path, s3://…, gs://…, memory://…"""
 
     def __init__(self, address: str):
-        from fsspec.core import url_to_fs
-
         self.address = address
-        self._storage, self._path = url_to_fs(address)
+        self._storage, self._path = _storage_of(address)
 
     @cached_property
     def _header(self) -> tuple[Header, int]:
@@ -130,9 +129,7 @@ class Shard:
 
 def copy_to(folder: Path, names: Sequence[str], address: str) -> None:
     """Copy files of a folder to an address of fsspec's, by their names."""
-    from fsspec.core import url_to_fs
-
-    storage, root = url_to_fs(address)
+    storage, root = _storage_of(address)
     for name in names:
         target = f"{root.rstrip('/')}/{name}"
         storage.makedirs(target.rpartition("/")[0], exist_ok=True)
@@ -141,10 +138,18 @@ def copy_to(folder: Path, names: Sequence[str], address: str) -> None:
 
 def read_text(address: str) -> str:
     """A text behind an address. ValueError where there is none."""
-    from fsspec.core import url_to_fs
-
-    storage, path = url_to_fs(address)
+    storage, path = _storage_of(address)
     try:
         return storage.cat_file(path).decode("utf-8")
     except (OSError, ValueError) as error:
         raise ValueError(f"{address} cannot be read ({error})") from error
+
+
+def _storage_of(address: str) -> tuple[Any, str]:
+    """Storage of an address, and the path there. ValueError where the storage's package is not installed."""
+    from fsspec.core import url_to_fs
+
+    try:
+        return url_to_fs(address)
+    except ImportError as error:
+        raise ValueError(f"{address} cannot be reached: {error}") from error

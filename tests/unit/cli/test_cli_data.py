@@ -186,6 +186,14 @@ def test_frames_of_folders_have_the_rate_that_scan_is_told(clips, tmp_path):
     assert json.loads((data / "data.json").read_text())["stages"]["scan"]["options"] == {"frames_fps": 24.0}
 
 
+def test_storage_whose_package_is_not_installed_is_named(clips, tmp_path, capsys, monkeypatch):
+    data = tmp_path / "prepared"
+    refvid("data", "scan", clips, "--out", data)
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    said = refused(capsys, "data", "pack", "--data", data, "--to", "s3://bucket/prepared")
+    assert said == "refvid: s3://bucket/prepared cannot be reached: Install s3fs to access S3"
+
+
 def test_the_command_line_knows_every_stage_method_and_layout():
     assert ["scan", *cli_data._STAGES] == [stage.name for stage in STAGES]
     assert cli_data._METHODS == tuple(METHODS) and cli_data._LAYOUTS == tuple(READERS)
