@@ -15,7 +15,7 @@ from refvid import cli
 from refvid.cli import data as cli_data
 from refvid.data import settings
 from refvid.data.index import read_index
-from refvid.data.prepare import METHODS
+from refvid.data.prepare import METHODS, settings_for
 from refvid.data.prepared import Prepared
 from refvid.data.readers import READERS
 from refvid.data.stages import STAGES
@@ -184,6 +184,11 @@ def test_frames_of_folders_have_the_rate_that_scan_is_told(clips, tmp_path):
     data = tmp_path / "prepared"
     refvid("data", "scan", clips, "--out", data, "--set", "scan.frames_fps=24")
     assert json.loads((data / "data.json").read_text())["stages"]["scan"]["options"] == {"frames_fps": 24.0}
+
+
+def test_what_is_said_of_a_methods_own_options_stands():
+    assert settings_for("sama", {"encode": {"fps": 24.0}}) == {"encode": {"semantic": True, "fps": 24.0}}
+    assert settings_for("sama", {"encode": {"semantic": False}}) == {"encode": {"semantic": False}}
 
 
 def test_storage_whose_package_is_not_installed_is_named(clips, tmp_path, capsys, monkeypatch):
