@@ -58,6 +58,7 @@ class Cut(PlainStage):
     """
 
     name, version, defaults = "cut", 1, CutOptions()
+    concluding = ("shortest", "alike")
 
     def uses(self, options: CutOptions, weights: Weights) -> Sequence[str]:
         """CLIP where it was given. ValueError where PySceneDetect is not installed."""

@@ -1,7 +1,7 @@
 """Score: motion, sharpness and perceptual hashes; copies refused, and the ends of the set's range."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
 
@@ -57,6 +57,7 @@ class Score(PlainStage):
     """Stage `score`."""
 
     name, version, defaults = "score", 1, ScoreOptions()
+    concluding = tuple(field.name for field in fields(ScoreOptions))  # pictures are measured without them
 
     def uses(self, options: ScoreOptions, weights: Weights) -> Sequence[str]:
         """The scorers that were given. ValueError where one is asked for that was not."""

@@ -186,6 +186,16 @@ def test_frames_of_folders_have_the_rate_that_scan_is_told(clips, tmp_path):
     assert json.loads((data / "data.json").read_text())["stages"]["scan"]["options"] == {"frames_fps": 24.0}
 
 
+def test_other_bounds_look_at_no_clip_again(clips, tmp_path, capsys):
+    data = tmp_path / "prepared"
+    refvid("data", "scan", clips, "--out", data)
+    for name, other in (("score", "score.least_sharpness=90"), ("cut", "cut.shortest=5")):
+        refvid("data", name, "--data", data)
+        refvid("data", name, "--data", data, "--set", other)
+        assert f"{name}: 0 looked at" in capsys.readouterr().out.splitlines()[-2]
+    assert "shorter than 5 s" in {row.reason for row in read_index(data)}
+
+
 def test_what_is_said_of_a_methods_own_options_stands():
     assert settings_for("sama", {"encode": {"fps": 24.0}}) == {"encode": {"semantic": True, "fps": 24.0}}
     assert settings_for("sama", {"encode": {"semantic": False}}) == {"encode": {"semantic": False}}
