@@ -165,17 +165,20 @@ class ProgressBar:
     """A progress bar that is told (done, of); a smaller `done` starts the count anew."""
 
     def __init__(self, unit: str):
-        from tqdm import tqdm
-
-        self.bar = tqdm(desc=unit, leave=False)
+        self.unit, self.bar = unit, None
 
     def __enter__(self) -> Callable[[int, int], None]:
         return self.update
 
     def __exit__(self, *_: object) -> None:
-        self.bar.close()
+        if self.bar is not None:
+            self.bar.close()
 
     def update(self, done: int, of: int) -> None:
+        if self.bar is None:  # drawn once there is something to tell, not before a refusal
+            from tqdm import tqdm
+
+            self.bar = tqdm(desc=self.unit, leave=False)
         if done < self.bar.n:
             self.bar.reset()
         self.bar.total = of

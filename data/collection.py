@@ -81,6 +81,7 @@ class Collection:
         digests = {one: weights.digest(one, name) for one in stage.uses(options, weights)}
         context = StageContext(options, weights, self.folder, digests, sources_of(clips), device)
         journal = Journal(self.folder / WORK / name)
+        stage.require(clips, context)
         done = look_at_all(stage, clips, context, journal, ranks, progress)
         if ranks.first:
             stage.settle(journal.results(), clips, context)

@@ -61,6 +61,10 @@ class DataStage(Protocol):
         """Names of the weights that it will use. ValueError where one is needed and was not given."""
         ...
 
+    def require(self, clips: Sequence[Clip], context: StageContext) -> None:
+        """ValueError, before any is looked at, where these clips cannot be worked on."""
+        ...
+
     def depends(self, clip: Clip, options: Any) -> Any:
         """All of a clip that the result depends on, as JSON; None where this clip is not looked at."""
         ...
@@ -94,6 +98,9 @@ class PlainStage:
     def uses(self, options: Any, weights: Weights) -> Sequence[str]:
         """None of the weights."""
         return ()
+
+    def require(self, clips: Sequence[Clip], context: StageContext) -> None:
+        """Nothing that clips need."""
 
     def standing(self, results: Mapping[str, Any], context: StageContext) -> Mapping[str, Any]:
         """All results: none has a file."""

@@ -92,10 +92,8 @@ class Subjects(PlainStage):
             "without": _without(by, clip, context.options),
         }
 
-    def settle(
-        self, results: Mapping[str, dict[str, Any]], clips: Sequence[Clip], context: StageContext
-    ) -> None:
-        """No files. ValueError where no clip came with a mask and there was nothing to find any by."""
+    def require(self, clips: Sequence[Clip], context: StageContext) -> None:
+        """ValueError where no clip came with a mask and there is nothing to find any by."""
         require_masks(self.name, clips, context.weights)
 
     def conclude(

@@ -128,6 +128,9 @@ def test_what_is_wrong_is_said_in_one_line_before_any_work(clips, tmp_path, caps
     before = (data / "data.json").read_bytes()
     assert refused(capsys, "data", *words, "--data", data).startswith(says)
     assert (data / "data.json").read_bytes() == before
+    assert [one.name for one in (data / "work").iterdir() if one.is_dir()] == [
+        "scan"
+    ]  # nothing was looked at
 
 
 def test_names_of_weights_and_their_places_are_checked(clips, tmp_path, capsys):

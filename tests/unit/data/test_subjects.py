@@ -241,8 +241,8 @@ def test_without_weights_only_clips_with_masks_have_any_and_with_neither_the_com
     with pytest.raises(
         ValueError, match=r"subjects: no clip has a mask; needs birefnet = .*; or grounding_dino"
     ):
-        SUBJECTS.settle({}, [film, replace(film, mask="m.png").refused("static")], context)
-    SUBJECTS.settle({}, [film, replace(film, mask="m.png")], context)
+        SUBJECTS.require([film, replace(film, mask="m.png").refused("static")], context)
+    SUBJECTS.require([film, replace(film, mask="m.png")], context)
     with pytest.raises(ValueError, match="prepare: videomaker: no clip has a mask"):
         stages_for("videomaker", [film], Weights({}), ["subjects", "encode"])
     assert stages_for("saber", [film], Weights({}), ["subjects", "encode"]) == ["encode"]
