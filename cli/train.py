@@ -102,7 +102,7 @@ class Part:
 
     method   that its options ask for
     takes    options besides --out, --smoke and --data
-    films    whether clips of people can be learned from, beside the demo world's
+    films    whether clips of an index can be learned from
     adapter  whether it trains on the demo's frozen files
     preview  of a configuration, drawn into the folder while the part trains
     """
@@ -119,7 +119,7 @@ EXPORT = "export"
 PARTS = {
     "vae": Part(_vae, ("resume", "from_"), films=True),
     "dit": Part(_dit, ("resume", "compile", "from_", "from_text", "device"), films=True),
-    EXPORT: Part(_dit, ()),
+    EXPORT: Part(_dit, (), films=True),
     "slot_id": Part(_registered, ADAPTER_TAKES, adapter=True, preview=_slot_previews),
     "videomaker": Part(_registered, ADAPTER_TAKES, adapter=True),
     "sama": Part(_sama, (*ADAPTER_TAKES, "siglip"), adapter=True),
@@ -159,10 +159,8 @@ def _setting(options: argparse.Namespace, part: Part):
     register_source(SCHEME, open_world)
     register_source(index_source.INDEX, index_source.open_index)
     source = open_source(options.data)
-    if options.data != WORLD and not part.films:
-        raise ValueError(
-            f"--data: refvid train {options.part} learns from {WORLD} alone so far; vae and dit take others"
-        )
+    if isinstance(source, index_source.IndexSource) and not part.films:
+        raise ValueError(f"--data: refvid train {options.part} takes no clips of people yet; vae and dit do")
     base = Models(models.DIT, models.VAE, models.TEXT_ENCODER) if part.adapter else None
     how = {"resume": options.resume, "device": options.device or CPU, "compiled": options.compile}
     return Setting(source, options.out, base, **how)

@@ -238,3 +238,12 @@ def test_processes_of_one_machine_take_a_gpu_each(monkeypatch, asked, rank, devi
     if rank is not None:
         monkeypatch.setenv("LOCAL_RANK", rank)
     assert cli_data._device(asked) == device
+
+
+@pytest.mark.parametrize("part", ["slot_id", "videomaker", "sama"])
+def test_adapters_of_the_demo_say_that_they_take_no_clips_of_an_index_yet(clips, tmp_path, capsys, part):
+    data = tmp_path / "prepared"
+    refvid("data", "scan", clips, "--out", data)
+    said = refused(capsys, "train", part, "--smoke", "--data", f"index:{data}", "--out", tmp_path / "run")
+    assert said == f"refvid: --data: refvid train {part} takes no clips of people yet; vae and dit do"
+    assert not (tmp_path / "run").exists()
