@@ -184,9 +184,7 @@ def _row(clip: Clip, name: str, fact: Mapping[str, Any]) -> Clip:
 def _judged(row: Clip, fact: Mapping[str, Any], options: CutOptions) -> Clip:
     """A row, refused where something speaks against it."""
     if row.seconds < options.shortest:
-        return row.refused(
-            f"shorter than {options.shortest:g} s", f"{row.frames} frames, {row.seconds:.2f} s"
-        )
+        return row.refused(f"shorter than {options.shortest:g} s", f"{row.seconds:.2f} s")
     if fact["still"] >= STILL_SHARE:
         return row.refused("static", f"{fact['still']:.0%} of its pictures do not change")
     if fact["flash"] > MOST_FLASHES:

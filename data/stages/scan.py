@@ -70,7 +70,7 @@ class Scan(PlainStage):
         try:
             found = _survey(path)
         except Unreadable as error:
-            raise Refused(_reason(error, path), str(error)) from error
+            raise Refused(_reason(error, path), _without_name(error, path)) from error
         if found.decoded.damaged:
             raise Refused(
                 DAMAGED, f"{found.decoded.damaged} of {len(found.decoded.times)} pictures are damaged"
@@ -141,6 +141,11 @@ def _reason(error: Unreadable, path: Path) -> str:
         Damaged: DAMAGED,
     }
     return reasons.get(type(error), FORM)
+
+
+def _without_name(error: Unreadable, path: Path) -> str:
+    """Sentence of an error without the file's name, which its row has."""
+    return str(error).removeprefix(f"scan: {path} ").replace(f": '{path}'", "")
 
 
 def _is_known(path: Path) -> bool:

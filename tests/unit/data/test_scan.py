@@ -129,6 +129,7 @@ def test_every_awkward_file_is_a_row_with_its_facts_or_its_reason(awkward, tmp_p
     for name, wanted in ROWS.items():
         if isinstance(wanted, str):
             assert (rows[name].status, rows[name].reason) == (REFUSED, wanted), name
+            assert wanted == scan.EMPTY or rows[name].path not in rows[name].detail  # its row has it
         else:
             expect(rows[name], wanted)
     assert rows["plain.mp4"].caption == footage.CAPTION and "🚐" in (tmp_path / "data/index.jsonl").read_text(
