@@ -66,9 +66,9 @@ def _vae(options: argparse.Namespace):
 
 
 def _dit(options: argparse.Namespace):
-    from ..training.methods.saber.method import Saber
+    from ..training.base.dit.method import DiTTrainer
 
-    return Saber(_start(options.from_, options.from_text))
+    return DiTTrainer(_start(options.from_, options.from_text))
 
 
 def _registered(options: argparse.Namespace):
@@ -133,8 +133,8 @@ def _train(options: argparse.Namespace) -> None:
         refuse(options, {name: f"refvid train {options.part} has no use for it; it is for {others}"})
     require_device(options.device or CPU)
     from ..demo.runs import DEMO_RUNS
+    from ..training.base.dit.method import export_run
     from ..training.engine.method import train
-    from ..training.methods.saber.method import export_run
 
     run = DEMO_RUNS["dit" if options.part == EXPORT else options.part]
     config, setting = run.smoke() if options.smoke else run.demo(), _setting(options, part)
@@ -167,7 +167,7 @@ def _setting(options: argparse.Namespace, part: Part):
 
 
 def _start(dit_file: Path | None, text_file: Path | None):
-    from ..training.base.dit import Start
+    from ..training.base.dit.start import Start
 
     if (dit_file is None) != (text_file is None):
         raise ValueError(

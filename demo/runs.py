@@ -8,8 +8,8 @@ from ..backbones.wan.dit import DiTConfig
 from ..backbones.wan.geometry import WAN_2_1
 from ..backbones.wan.slots import slots_demo
 from ..hosts.plain.pipeline import Settings
+from ..training.base.dit.config import ClipKind, DiTTraining, Drawing, Stage
 from ..training.base.vae import VAEStage, VAETraining, View
-from ..training.methods.saber.config import ClipKind, Drawing, SaberTraining, Stage
 from ..training.methods.sama.config import PairSet, SamaTraining
 from ..training.methods.slot_id.config import Meeting, SlotTraining
 from ..training.methods.videomaker.config import PhotographedClips, VideoMakerTraining
@@ -35,7 +35,7 @@ def smoke_vae() -> VAETraining:
     return VAETraining(2, 8, 9, 64, (pictures, VAEStage(2, 1e-3, (View(5, 32, 2), View(9, 64, 2)))))
 
 
-def demo_dit() -> SaberTraining:
+def demo_dit() -> DiTTraining:
     """The demo's DiT: 6 M parameters, 80 x 80 pixels.
 
     It learns to draw named toys in single pictures, then to copy and recognise them in references, then
@@ -60,10 +60,10 @@ def demo_dit() -> SaberTraining:
         Stage(7000, (0.1, 0.6, 0.1, 0.15, 0.05), everything),
     )
     model = DiTConfig(256, 768, 2, 6, *_CHANNELS, 128)
-    return SaberTraining(model, kinds, stages, WORLD_SIZE, settings=run)
+    return DiTTraining(model, kinds, stages, WORLD_SIZE, settings=run)
 
 
-def smoke_dit() -> SaberTraining:
+def smoke_dit() -> DiTTraining:
     """A few steps of a tiny model."""
     kinds = (ClipKind("toy", 1, 48, 64, 4, easy=True), ClipKind("scene", 9, 12, 64, 4))
     first, *_, last = demo_dit().stages

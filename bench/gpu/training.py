@@ -14,9 +14,9 @@ from torch import Tensor
 
 from refvid.core.lora import SELF
 from refvid.hosts.plain import tail
+from refvid.training.base.dit import losses as objective
+from refvid.training.base.dit.batch import MaskedBatch
 from refvid.training.engine.lora import add_lora
-from refvid.training.methods.saber import losses as objective
-from refvid.training.methods.saber.batch import MaskedBatch
 
 from .device import Device
 from .scenes import KEPT, REAL, TINY, Grid

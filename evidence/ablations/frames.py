@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
-from ...training.methods.saber.config import SaberTraining
+from ...training.base.dit.config import DiTTraining
 from ..claims import Claim, Side, Wording, sentence
 from ..runs import Ablation, kept
 from ..tables import FigureValues, Runs, markdown, mean_cell
@@ -30,7 +30,7 @@ FRAME_CLAIMS = (
 )  # fmt: skip
 
 
-def frame_run(steps: int, dropout: float) -> SaberTraining:
+def frame_run(steps: int, dropout: float) -> DiTTraining:
     """Text and a first frame to video, from the text-to-video model of `refvid ablate`."""
     base = ablation_run(steps)
     (only,) = base.stages

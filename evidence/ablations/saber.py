@@ -15,8 +15,8 @@ from torch import Tensor
 
 from ...core.checkpoint import read_safetensors, write_tensors
 from ...drawing.sheet import column_sheet, masked_cell
+from ...training.base.dit.config import DiTTraining
 from ...training.masks.generator import MaskGenerator
-from ...training.methods.saber.config import SaberTraining
 from .. import toy_figures
 from ..claims import Claim, Side, Wording, sentence
 from ..runs import VALUES, Ablation, kept
@@ -25,7 +25,7 @@ from ..trials import references
 from .text_to_video import PRETRAINED, ablation_run, dit_run, pretraining_run, trained_model
 
 logger = logging.getLogger(__name__)
-Change = Callable[[SaberTraining], SaberTraining]
+Change = Callable[[DiTTraining], DiTTraining]
 
 WHOLE_METHOD = "saber"  # the run that nothing is changed of
 VARIANT = "run"  # of the figures in values.json
@@ -95,7 +95,7 @@ def ablate_saber(ablation: Ablation, steps: int, pretraining: int) -> list[str]:
     return ablation.written("evidence", lines)
 
 
-def _measured(ablation: Ablation, config: SaberTraining, folder: Path) -> FigureValues:
+def _measured(ablation: Ablation, config: DiTTraining, folder: Path) -> FigureValues:
     """Figures of a trained run, measured where its folder does not hold them, with the clips of the sheet."""
 
     def measure() -> FigureValues:
@@ -144,7 +144,7 @@ def _table(runs: Runs) -> list[str]:
     return markdown(["run", *SABER_FIGURES], rows)
 
 
-def _sheet(ablation: Ablation, names: list[str], base: SaberTraining) -> None:
+def _sheet(ablation: Ablation, names: list[str], base: DiTTraining) -> None:
     """The first toys, one column a run."""
     trial = references.Trial(ablation.toys, base.settings.frames, base.size)
     columns = {"reference": masked_cell(trial.pictures, trial.masks)[:_MOST_ROWS]}

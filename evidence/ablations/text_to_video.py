@@ -9,18 +9,18 @@ from pathlib import Path
 from ...core.files import replacing
 from ...demo.runs import demo_dit
 from ...hosts.plain.pipeline import Pipeline, load_pipeline
-from ...training.base.dit import Start
+from ...training.base.dit.config import ClipKind, DiTTraining, Drawing, Stage
+from ...training.base.dit.method import VAE_FILE, DiTTrainer
+from ...training.base.dit.start import Start
 from ...training.engine.method import train
 from ...training.engine.state import weights_digest
 from ...training.masks.references import Augmentation, MaskedFrames
-from ...training.methods.saber.config import ClipKind, Drawing, SaberTraining, Stage
-from ...training.methods.saber.method import VAE_FILE, Saber
 from ..runs import Ablation, trained
 
 PRETRAINED = "text-to-video"
 
 
-def ablation_run(steps: int) -> SaberTraining:
+def ablation_run(steps: int) -> DiTTraining:
     """The run that ablations of Saber change: the paper's masks and augmentation (no subject masks), one kind
     of clip, one reference, no replaced frames."""
     base = demo_dit()
@@ -34,16 +34,14 @@ def ablation_run(steps: int) -> SaberTraining:
     )
 
 
-def pretraining_run(steps: int) -> SaberTraining:
+def pretraining_run(steps: int) -> DiTTraining:
     """The start of every run: text to video, with the references of `ablation_run` never seen."""
     base = ablation_run(steps)
     (only,) = base.stages
     return replace(base, stages=(replace(only, drawing=replace(only.drawing, reference_dropout=1.0)),))
 
 
-def dit_run(
-    ablation: Ablation, name: str, config: SaberTraining, before: SaberTraining | None = None
-) -> Path:
+def dit_run(ablation: Ablation, name: str, config: DiTTraining, before: DiTTraining | None = None) -> Path:
     """Train a DiT, from the run `before` if any, unless that is there. -> the run's folder."""
     folder = ablation.place(name)
     made_by = {
@@ -51,15 +49,15 @@ def dit_run(
         "vae": weights_digest(ablation.models.vae, "--vae"),
         "before": before and asdict(before),
     }
-    trained(folder, made_by, Saber.files, partial(_train, ablation, config, folder, before is not None))
+    trained(folder, made_by, DiTTrainer.files, partial(_train, ablation, config, folder, before is not None))
     return folder
 
 
-def _train(ablation: Ablation, config: SaberTraining, folder: Path, pretrained: bool) -> None:
+def _train(ablation: Ablation, config: DiTTraining, folder: Path, pretrained: bool) -> None:
     with replacing(folder / VAE_FILE) as partly:
         shutil.copyfile(ablation.models.vae, partly)
     start = Start(*_files(ablation.place(PRETRAINED))) if pretrained else None
-    train(Saber(start), config, replace(ablation.setting(folder), clips=None))
+    train(DiTTrainer(start), config, replace(ablation.setting(folder), clips=None))
 
 
 def trained_model(ablation: Ablation, folder: Path) -> Pipeline:

@@ -106,13 +106,13 @@ HELD = (
         ("plain_null_pass",),
     ),
     Fault(
-        "target-sign", "training learns the velocity backwards", "training/methods/saber/losses.py",
+        "target-sign", "training learns the velocity backwards", "training/base/dit/losses.py",
         "(predicted.float() - (batch.noise - batch.latent))", "(predicted.float() - (batch.latent - batch.noise))",
         ("saber_training",),
     ),
     Fault(
         "replaced-level", "in training replaced frames have the video's noise and timestep",
-        "training/methods/saber/losses.py",
+        "training/base/dit/losses.py",
         "if bool(batch.replaced.any()):", "if False:",
         ("saber_training",),
     ),

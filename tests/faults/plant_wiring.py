@@ -181,7 +181,7 @@ WIRING = (
         ("plain_recall",),
     ),
     Fault(
-        "second-toy", "the second toy of a pair is never a reference", "training/methods/saber/rows.py",
+        "second-toy", "the second toy of a pair is never a reference", "training/base/dit/rows.py",
         "layers[:, turn % footage.subjects]", "layers[:, 0]",
         ("saber_rows",),
     ),
@@ -196,8 +196,8 @@ WIRING = (
         ("trainer_wiring",),
     ),
     Fault(
-        "raw-export", "`export` writes the last weights, not the averaged", "training/methods/saber/method.py",
-        "averaged = cast(SaberTrainee, learner.average.module)", "averaged = trainee",
+        "raw-export", "`export` writes the last weights, not the averaged", "training/base/dit/method.py",
+        "averaged = cast(DiTTrainee, learner.average.module)", "averaged = trainee",
         ("saber_training::test_the_files_of_a_run_that_has_ended_can_be_written_again",),
     ),
     Fault(
@@ -206,12 +206,12 @@ WIRING = (
         ("trainer_wiring",),
     ),
     Fault(
-        "mask-ablation", "the ablation without the attention mask trains with it", "training/methods/saber/method.py",
+        "mask-ablation", "the ablation without the attention mask trains with it", "training/base/dit/method.py",
         "config.recipe, config.attention_mask)", "config.recipe)",
         ("trainer_wiring",),
     ),
     Fault(
-        "references-how", "a run's references are cut in the usual way, whatever it says", "training/methods/saber/rows.py",
+        "references-how", "a run's references are cut in the usual way, whatever it says", "training/base/dit/rows.py",
         "turn % 2 == 0 else config.how", "turn % 2 == 0 else type(config.how)()",
         ("saber_rows",),
     ),

@@ -20,10 +20,10 @@ from refvid.core.files import MARK, read_mark, replacing
 from refvid.demo.runs import smoke_dit, smoke_vae
 from refvid.evidence.runs import kept, run_mark
 from refvid.hosts.plain.long_video import FinishedParts
-from refvid.training.base.dit import Start, begun_dit
+from refvid.training.base.dit.method import DiTTrainer
+from refvid.training.base.dit.start import Start, begun_dit
 from refvid.training.base.vae import VAETrainer
 from refvid.training.engine.cache import PART, Rows, cached_rows
-from refvid.training.methods.saber.method import Saber
 
 EVERY = {**PLACES, **BYTES, **HEADERS}
 NAMES = amount([*FEW], [*EVERY])
@@ -123,7 +123,7 @@ def test_a_vae_of_48_channels_is_refused_where_the_demos_is_trained_or_trained_o
         trained(VAETrainer(files["vae22"]), smoke_vae(), tmp_path / "run")
     shutil.copy(files["vae22"], tmp_path / "vae.safetensors")
     with pytest.raises(ValueError, match=rf"vae.safetensors {says}"):
-        Saber().backbone(smoke_dit(), setting(tmp_path))
+        DiTTrainer().backbone(smoke_dit(), setting(tmp_path))
     assert [file.name for file in tmp_path.iterdir()] == ["vae.safetensors"]
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Generator, Tensor
 
-from refvid.training.methods.saber.rows import MaskedClips
+from refvid.training.base.dit.rows import MaskedClips
 
 
 def latents(clips: int = 64, frames: int = 3, references: int = 2) -> MaskedClips:

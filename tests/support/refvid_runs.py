@@ -24,11 +24,11 @@ from refvid.evidence.ablations import videomaker as videomaker_ablation
 from refvid.evidence.runs import Ablation
 from refvid.evidence.trials.frames import GUIDED_FIGURES, JOINT, TEXT
 from refvid.training.base import vae
+from refvid.training.base.dit.config import Stage
+from refvid.training.base.dit.method import DiTTrainer
 from refvid.training.base.vae import VAEStage, VAETrainer, VAETraining, View
 from refvid.training.engine import loop
 from refvid.training.engine.models import Models
-from refvid.training.methods.saber.config import Stage
-from refvid.training.methods.saber.method import Saber
 from refvid.training.methods.sama.config import PairSet, SamaTraining
 from refvid.training.methods.sama.method import Sama
 from refvid.training.methods.slot_id.config import Meeting, SlotTraining
@@ -83,7 +83,7 @@ def runs(base: Models) -> dict[str, Callable[[Path], object]]:
 
     return {
         "vae": lambda folder: trained(VAETrainer(), TINY_VAE, folder, resume=True),
-        "dit": lambda folder: (with_vae(folder), trained(Saber(), DIT, folder, resume=True)),
+        "dit": lambda folder: (with_vae(folder), trained(DiTTrainer(), DIT, folder, resume=True)),
         "slot_id": lambda folder: trained(SlotId(), SLOTS, folder, base, resume=True),
         "sama": lambda folder: trained(Sama(), SAMA, folder, base, resume=True),
         "videomaker": lambda folder: trained(VideoMaker(), VIDEOMAKER, folder, base, resume=True),

@@ -9,9 +9,9 @@ from refvid_tiny import TEXT_WIDTH, dit_state
 from torch import Generator, Tensor, nn
 
 from refvid.backbones.wan.dit import DiTConfig, WanDiT
-from refvid.training.methods.saber.batch import MaskedBatch, draw_batch
-from refvid.training.methods.saber.config import Drawing
-from refvid.training.methods.saber.losses import masked_reference_loss
+from refvid.training.base.dit.batch import MaskedBatch, draw_batch
+from refvid.training.base.dit.config import Drawing
+from refvid.training.base.dit.losses import masked_reference_loss
 
 
 class Words(nn.Module):

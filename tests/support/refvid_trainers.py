@@ -17,15 +17,15 @@ from refvid.core.checkpoint import save_model
 from refvid.core.slots import SlotsConfig
 from refvid.data.models.siglip import TOKENS
 from refvid.demo.runs import smoke_dit
+from refvid.training.base.dit import export as saber_export
+from refvid.training.base.dit import method as saber
+from refvid.training.base.dit.batch import draw_batch
+from refvid.training.base.dit.config import ClipKind, DiTTraining, turn
+from refvid.training.base.dit.losses import masked_reference_loss
+from refvid.training.base.dit.rows import MaskedClips
 from refvid.training.engine.lora import add_lora
 from refvid.training.engine.models import Models
 from refvid.training.masks.references import MaskedFrames
-from refvid.training.methods.saber import export as saber_export
-from refvid.training.methods.saber import method as saber
-from refvid.training.methods.saber.batch import draw_batch
-from refvid.training.methods.saber.config import ClipKind, SaberTraining, turn
-from refvid.training.methods.saber.losses import masked_reference_loss
-from refvid.training.methods.saber.rows import MaskedClips
 from refvid.training.methods.sama import export as sama_export
 from refvid.training.methods.sama import method as sama
 from refvid.training.methods.sama.batch import draw_pairs
@@ -185,7 +185,7 @@ class Backbone:
     files = ("dit.safetensors", "text_encoder.safetensors")
 
     def feed(self, patch: pytest.MonkeyPatch) -> None:
-        def made(encoder, kind: ClipKind, config: SaberTraining) -> MaskedClips:
+        def made(encoder, kind: ClipKind, config: DiTTraining) -> MaskedClips:
             assert config == self.config
             return self.data(kind)
 
@@ -197,11 +197,11 @@ class Backbone:
     def train(self, models: Models, folder: Path) -> None:
         folder.mkdir()
         save_model(dict(WanVAE(2).state_dict()), folder / "vae.safetensors")
-        trained(saber.Saber(), self.config, folder)
+        trained(saber.DiTTrainer(), self.config, folder)
 
     def trainee(self, dit: WanDiT, text: TextEncoder) -> nn.Module:
         text.model.requires_grad_()
-        return saber.SaberTrainee(dit.train().requires_grad_(), text)
+        return saber.DiTTrainee(dit.train().requires_grad_(), text)
 
     def loss(self, dit: WanDiT, text: TextEncoder, learns, step: int) -> Tensor:
         stage = self.config.stage_of(step)

@@ -2,10 +2,9 @@
 `method`, which the engine is given. No method knows another."""
 
 from ..engine.method import register
-from .saber.method import Saber
 from .sama.method import Sama
 from .slot_id.method import SlotId
 from .videomaker.method import VideoMaker
 
-for _method in (Saber(), SlotId(), VideoMaker(), Sama()):
+for _method in (SlotId(), VideoMaker(), Sama()):
     register(_method)

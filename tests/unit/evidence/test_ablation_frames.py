@@ -20,8 +20,8 @@ from refvid.evidence.ablations.text_to_video import PRETRAINED
 from refvid.evidence.claims import sentence
 from refvid.evidence.runs import Ablation
 from refvid.evidence.trials.frames import GUIDED_FIGURES, JOINT, TEXT
+from refvid.training.base.dit.batch import draw_batch
 from refvid.training.engine.models import Models
-from refvid.training.methods.saber.batch import draw_batch
 
 
 def test_the_first_frame_is_given_but_for_the_share_that_drops_it_and_is_no_part_of_the_loss():

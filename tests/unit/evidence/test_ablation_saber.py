@@ -23,11 +23,11 @@ from refvid.evidence.ablations.text_to_video import ablation_run, pretraining_ru
 from refvid.evidence.claims import sentence
 from refvid.evidence.runs import Ablation
 from refvid.evidence.trials.references import Trial
-from refvid.training.base.dit import Start
+from refvid.training.base.dit.batch import draw_batch
+from refvid.training.base.dit.config import Stage
+from refvid.training.base.dit.start import Start
 from refvid.training.engine.models import Models
 from refvid.training.masks.references import masked_frames
-from refvid.training.methods.saber.batch import draw_batch
-from refvid.training.methods.saber.config import Stage
 
 
 def ablation_of(folder, vae) -> Ablation:

@@ -12,12 +12,12 @@ from refvid.backbones.wan.loading import load_vae
 from refvid.core.slots import SlotsConfig
 from refvid.demo.runs import smoke_dit
 from refvid.demo.source import WorldSource
+from refvid.training.base.dit.config import ClipKind
+from refvid.training.base.dit.rows import cached_clips
 from refvid.training.base.text import fresh_text_encoder
 from refvid.training.engine.cache import PART, Rows
 from refvid.training.engine.encode import ClipEncoder, no_words
 from refvid.training.masks.references import MaskedFrames
-from refvid.training.methods.saber.config import ClipKind
-from refvid.training.methods.saber.rows import cached_clips
 from refvid.training.methods.sama.config import PairSet
 from refvid.training.methods.sama.rows import cached_pairs
 from refvid.training.methods.sama.targets import HandMade

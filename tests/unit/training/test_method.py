@@ -10,12 +10,12 @@ from refvid_world import setting
 from torch import nn
 
 from refvid.core.ranks import Ranks
+from refvid.training.base.dit import method as saber
 from refvid.training.engine import adapter, method
 from refvid.training.engine.method import train
 from refvid.training.engine.models import Models
 from refvid.training.engine.optimise import Optimiser
 from refvid.training.engine.state import RunFiles
-from refvid.training.methods.saber import method as saber
 from refvid.training.methods.sama import method as sama
 from refvid.training.methods.slot_id import method as slot_id
 from refvid.training.methods.videomaker import method as videomaker
@@ -132,7 +132,7 @@ class Reached(Exception):
         (slot_id, slot_id.SlotId()),
         (videomaker, videomaker.VideoMaker()),
         (sama, sama.Sama()),
-        (saber, saber.Saber()),
+        (saber, saber.DiTTrainer()),
     ],
     ids=lambda one: getattr(one, "name", ""),
 )

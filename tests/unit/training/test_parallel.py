@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from refvid.core.ranks import Ranks, average_gradients, join
 from refvid.demo.runs import smoke_dit
+from refvid.training.base.dit import method as saber
+from refvid.training.base.dit.method import VAE_FILE, DiTTrainer
 from refvid.training.engine.noise import Draws
 from refvid.training.engine.optimise import Optimiser, warm_hold_decay
-from refvid.training.methods.saber import method as saber
-from refvid.training.methods.saber.method import VAE_FILE, Saber
 
 
 def test_without_torchrun_a_run_is_alone_and_gradients_stay(monkeypatch):
@@ -105,7 +105,7 @@ def test_processes_draw_clips_of_their_own_and_patterns_in_common_other_ones_at_
         for step in range(3):
             for rank in (0, 1):
                 draws = Draws.on("cpu")
-                Saber().seed(replace(config, seed=seed), draws, step, Ranks(rank, 2))
+                DiTTrainer().seed(replace(config, seed=seed), draws, step, Ranks(rank, 2))
                 for name in drawn:
                     drawn[name].append(torch.rand(1, generator=getattr(draws, name)).item())
     assert len(set(drawn["own"])) == 12 and not set(drawn["own"]) & set(drawn["common"])
@@ -117,8 +117,8 @@ def test_a_process_draws_its_share_of_a_batch():
     data = [(kind, latents(frames=(kind.frames + 3) // 4)) for kind in config.kinds]
     for ranks in (Ranks(), Ranks(1, 2)):
         draws = Draws.on("cpu")
-        Saber().seed(config, draws, 0, ranks)
-        batch = Saber().draw(config, data, draws, 0, ranks)
+        DiTTrainer().seed(config, draws, 0, ranks)
+        batch = DiTTrainer().draw(config, data, draws, 0, ranks)
         assert len(batch.latent) * ranks.count == config.kinds[0].batch
 
 
@@ -126,8 +126,8 @@ def test_a_run_says_how_many_processes_it_is_made_by_and_they_share_its_optimise
     save_file({"a": torch.ones(1)}, tmp_path / VAE_FILE)
     learns, two = nn.Module(), Ranks(1, 2)
     learns.dit = nn.Linear(2, 2)
-    assert Saber().made_by(smoke_dit(), setting(tmp_path), two)["processes"] == 2
-    assert Saber().optimiser(smoke_dit(), learns, two).ranks == two  # type: ignore[arg-type]
+    assert DiTTrainer().made_by(smoke_dit(), setting(tmp_path), two)["processes"] == 2
+    assert DiTTrainer().optimiser(smoke_dit(), learns, two).ranks == two  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -138,5 +138,5 @@ def test_the_first_process_makes_the_clips_and_the_others_wait_for_them(tmp_path
     config, clips = smoke_dit(), SimpleNamespace(to=lambda device: device)
     monkeypatch.setattr(saber, "cached_clips", lambda *given: done.append("clips") or clips)
     monkeypatch.setattr(Ranks, "wait", lambda self: done.append("wait"))
-    Saber().data(config, SimpleNamespace(vae=None, text=None), setting(tmp_path), Ranks(rank, 2))
+    DiTTrainer().data(config, SimpleNamespace(vae=None, text=None), setting(tmp_path), Ranks(rank, 2))
     assert len(config.kinds) == 2 and done == order

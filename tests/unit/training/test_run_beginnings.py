@@ -21,12 +21,12 @@ from refvid.data import source
 from refvid.data.models import siglip
 from refvid.demo.runs import DEMO_RUNS, smoke_dit, smoke_slots
 from refvid.evidence import preview
+from refvid.training.base.dit import method as saber
+from refvid.training.base.dit.method import VAE_FILE, DiTTrainer
 from refvid.training.base.vae import VAETrainer
 from refvid.training.engine import method
 from refvid.training.engine.models import Models
 from refvid.training.engine.state import RunState, difference, plain, weights_digest
-from refvid.training.methods.saber import method as saber
-from refvid.training.methods.saber.method import VAE_FILE, Saber
 from refvid.training.methods.sama.method import Sama
 from refvid.training.methods.sama.targets import HandMade
 from refvid.training.methods.slot_id.method import SlotId
@@ -157,7 +157,7 @@ def test_a_digest_is_of_the_weights_and_not_of_what_is_said_beside_them(tmp_path
 
 TRAINERS = {
     "vae": VAETrainer(),
-    "dit": Saber(),
+    "dit": DiTTrainer(),
     "slot_id": SlotId(),
     "videomaker": VideoMaker(),
     "sama": Sama(),

@@ -9,8 +9,8 @@ from refvid_latents import latents
 from torch import Generator
 
 from refvid.demo.runs import demo_dit
-from refvid.training.methods.saber.batch import PATTERNS, draw_batch
-from refvid.training.methods.saber.config import Drawing, turn
+from refvid.training.base.dit.batch import PATTERNS, draw_batch
+from refvid.training.base.dit.config import Drawing, turn
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from torch import Tensor
 from refvid.backbones.wan.vae import WanVAE
 from refvid.demo import world
 from refvid.demo.runs import smoke_dit
+from refvid.training.base.dit import rows as latent_data
+from refvid.training.base.dit.config import ClipKind
+from refvid.training.base.dit.rows import cached_clips
 from refvid.training.engine import cache
-from refvid.training.methods.saber import rows as latent_data
-from refvid.training.methods.saber.config import ClipKind
-from refvid.training.methods.saber.rows import cached_clips
 
 
 def test_easy_clips_show_one_steady_toy_and_start_where_a_clip_of_their_stride_does(tmp_path, monkeypatch):

@@ -14,16 +14,16 @@ from refvid.backbones.wan.vae import WanVAE
 from refvid.core.checkpoint import read_safetensors, save_model, write_tensors
 from refvid.demo.runs import demo_dit, smoke_dit, smoke_vae
 from refvid.training.base import vae as vae_training
-from refvid.training.base.dit import Start, begun_dit, fresh_dit
+from refvid.training.base.dit import method
+from refvid.training.base.dit.batch import PATTERNS, draw_batch
+from refvid.training.base.dit.config import DiTTraining, Drawing
+from refvid.training.base.dit.losses import masked_reference_loss
+from refvid.training.base.dit.method import DiTTrainee, DiTTrainer, export_run
+from refvid.training.base.dit.start import Start, begun_dit, fresh_dit
 from refvid.training.base.vae import VAEStage, VAETrainer, View
 from refvid.training.engine import loop
 from refvid.training.engine.optimise import Optimiser
 from refvid.training.engine.state import RunState
-from refvid.training.methods.saber import method
-from refvid.training.methods.saber.batch import PATTERNS, draw_batch
-from refvid.training.methods.saber.config import Drawing, SaberTraining
-from refvid.training.methods.saber.losses import masked_reference_loss
-from refvid.training.methods.saber.method import Saber, SaberTrainee, export_run
 
 # torch says once per process that its RMSNorm has no fused kernel for autocast's mixed dtypes.
 NOTHING_BEHIND = torch.zeros(4, 0, 48)  # tokens of references after the last block
@@ -49,7 +49,7 @@ class Setting:
         torch.manual_seed(0)
         self.config = smoke_dit()
         self.text = text_encoder(32)
-        self.trainee = SaberTrainee(fresh_dit(self.config.model), self.text)
+        self.trainee = DiTTrainee(fresh_dit(self.config.model), self.text)
         torch.nn.init.normal_(self.trainee.dit.head.head.weight, std=0.1)
         self.loss = masked_reference_loss(self.trainee.dit, self.text, self.config.recipe)
 
@@ -179,7 +179,7 @@ def quick_latents(monkeypatch):
     monkeypatch.setattr(method, "cached_clips", made)
 
 
-def of_steps(*steps: int) -> SaberTraining:
+def of_steps(*steps: int) -> DiTTraining:
     """The tiny run with stages of these lengths."""
     config = smoke_dit()
     stages = (replace(s, steps=n) for s, n in zip(config.stages, steps, strict=True))
@@ -197,12 +197,12 @@ def test_an_interrupted_dit_training_resumes_to_the_same_files(tmp_path, monkeyp
     config = of_steps(1, 3)
     for name in ("whole", "parts"):
         untrained_vae(tmp_path / name)
-    trained(Saber(), config, tmp_path / "whole")
+    trained(DiTTrainer(), config, tmp_path / "whole")
     hasty(monkeypatch, stop_at=2)
     with pytest.raises(Interrupted):
-        trained(Saber(), config, tmp_path / "parts")
+        trained(DiTTrainer(), config, tmp_path / "parts")
     hasty(monkeypatch, stop_at=None)
-    trained(Saber(), config, tmp_path / "parts", resume=True)
+    trained(DiTTrainer(), config, tmp_path / "parts", resume=True)
     for name in ("dit-run", "dit", "text_encoder"):
         same_files(tmp_path / "whole" / f"{name}.safetensors", tmp_path / "parts" / f"{name}.safetensors")
 
@@ -213,9 +213,9 @@ def test_a_run_starts_from_another_models_weights(tmp_path):
     config = of_steps(1, 1)
     for name in ("first", "second"):
         untrained_vae(tmp_path / name)
-    trained(Saber(), config, tmp_path / "first")
+    trained(DiTTrainer(), config, tmp_path / "first")
     start = Start(tmp_path / "first" / "dit.safetensors", tmp_path / "first" / "text_encoder.safetensors")
-    trained(Saber(start), replace(config, rate=0.0), tmp_path / "second")
+    trained(DiTTrainer(start), replace(config, rate=0.0), tmp_path / "second")
     for name in ("dit", "text_encoder"):
         same_files(tmp_path / "first" / f"{name}.safetensors", tmp_path / "second" / f"{name}.safetensors")
 
@@ -243,7 +243,7 @@ def test_a_run_does_not_start_from_a_model_of_another_size(tmp_path):
 def test_the_files_of_a_run_that_has_ended_can_be_written_again(tmp_path):
     config = of_steps(1, 1)
     untrained_vae(tmp_path)
-    trained(Saber(), config, tmp_path)
+    trained(DiTTrainer(), config, tmp_path)
     for name in ("dit", "text_encoder"):
         (tmp_path / f"{name}.safetensors").rename(tmp_path / f"{name}-ended.safetensors")
     state, said = read_safetensors(tmp_path / "dit-run.safetensors", "state")
@@ -269,14 +269,14 @@ def test_a_step_sees_the_kinds_and_the_drawing_of_its_stage(tmp_path, monkeypatc
     monkeypatch.setattr(method, "draw_batch", listen)
     for name in ("shared", "own"):
         untrained_vae(tmp_path / name)
-    trained(Saber(), config, tmp_path / "shared")
+    trained(DiTTrainer(), config, tmp_path / "shared")
     first, last = config.stages
     assert drawn[:2] == [(1, first.drawing)] * 2
     assert {frames for frames, _ in drawn[2:]} == {1, 9} and {how for _, how in drawn[2:]} == {last.drawing}
     drawn.clear()
     still, moving = config.kinds
     always = (0.0, 1.0, 0.0, 0.0, 0.0)
-    trained(Saber(), replace(config, kinds=(still, replace(moving, patterns=always))), tmp_path / "own")
+    trained(DiTTrainer(), replace(config, kinds=(still, replace(moving, patterns=always))), tmp_path / "own")
     own = replace(last.drawing, patterns=always)
     assert {(frames, how) for frames, how in drawn[2:]} == {(1, last.drawing), (9, own)}
     with pytest.raises(ValueError, match="past the end of the run's 5"):

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from torch import nn
 
-from ...backbones.wan.dit import DiTConfig, WanDiT
-from ...backbones.wan.loading import load_dit
-from ...backbones.wan.text import TextEncoder, load_text_encoder
-from .text import take_over
+from ....backbones.wan.dit import DiTConfig, WanDiT
+from ....backbones.wan.loading import load_dit
+from ....backbones.wan.text import TextEncoder, load_text_encoder
+from ..text import take_over
 
 
 @dataclass(frozen=True)

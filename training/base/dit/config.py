@@ -1,4 +1,4 @@
-"""Configuration of a run of Saber: the model, the clips, and the stages in which they are seen
+"""Configuration of a whole DiT's run: the model, the clips, and the stages in which they are seen
 (arXiv 2512.06905, §3; replaced frames: STIV, arXiv 2412.07730, §3.2)."""
 
 from dataclasses import dataclass, field, replace
@@ -67,8 +67,8 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class SaberTraining:
-    """Configuration of a run of Saber: everything that it depends on.
+class DiTTraining:
+    """Configuration of a whole DiT's run: everything that it depends on.
 
     recipe          by which references enter the model (`core.recipes`)
     size            of clips, in pixels a side

@@ -1,4 +1,4 @@
-"""Batch of a step of Saber: clips, their references, and which frames are given. Everything random is drawn
+"""Batch of a step: clips, their references, and which frames are given. Everything random is drawn
 here, on the generator's device."""
 
 from collections.abc import Callable

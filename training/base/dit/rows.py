@@ -10,7 +10,7 @@ from ....data.source import Footage
 from ...engine.cache import PART, Rows
 from ...engine.encode import ClipEncoder, cell_coverage, encode_clips, subjects_of_part, tokens_kept
 from ...masks.references import masked_frames
-from .config import ClipKind, SaberTraining
+from .config import ClipKind, DiTTraining
 
 SCENE_PICTURES = 9  # of the whole scene, from which references are cut
 
@@ -36,7 +36,7 @@ class MaskedClips(Rows):
     tokens: Tensor
 
 
-def cached_clips(encoder: ClipEncoder, kind: ClipKind, config: SaberTraining) -> MaskedClips:
+def cached_clips(encoder: ClipEncoder, kind: ClipKind, config: DiTTraining) -> MaskedClips:
     """Clips of a kind, `kind.clips` of them, read where the same were made before, else rendered and
     encoded."""
     numbers = (kind.frames, kind.stride, kind.easy, config.references, config.size, config.seed, config.how)
@@ -45,7 +45,7 @@ def cached_clips(encoder: ClipEncoder, kind: ClipKind, config: SaberTraining) ->
 
 
 @torch.no_grad()
-def _encode_part(encoder: ClipEncoder, kind: ClipKind, config: SaberTraining, index: int) -> MaskedClips:
+def _encode_part(encoder: ClipEncoder, kind: ClipKind, config: DiTTraining, index: int) -> MaskedClips:
     generator = Generator().manual_seed(config.seed + 10_000 * kind.frames + index)
     footage = _footage(encoder, kind, index, generator)
     # Pictures 0, stride, 2 stride, … of the scene: at how many of them such a clip can begin.
@@ -80,7 +80,7 @@ def _footage(encoder: ClipEncoder, kind: ClipKind, index: int, generator: Genera
 
 
 def _references(
-    footage: Footage, kind: ClipKind, config: SaberTraining, generator: Generator
+    footage: Footage, kind: ClipKind, config: DiTTraining, generator: Generator
 ) -> list[tuple[Tensor, Tensor]]:
     """Masked frames of the whole scene, of each of its subjects in turn: pictures (N, 3, H, W), masks
     (N, 1, H, W)."""

@@ -1,4 +1,4 @@
-"""Files of a run of Saber, as ComfyUI and this package load them."""
+"""Files of a DiT that was trained whole, as ComfyUI and this package load them."""
 
 import json
 from dataclasses import asdict
@@ -9,10 +9,10 @@ from ....backbones.wan.text import TextEncoder
 from ....core.checkpoint import save_model
 from ....core.recipes import TRAINED_FOR
 from ....hosts.plain.pipeline import SETTINGS
-from .config import SaberTraining
+from .config import DiTTraining
 
 
-def export(dit: WanDiT, text: TextEncoder, config: SaberTraining, folder: Path) -> None:
+def export(dit: WanDiT, text: TextEncoder, config: DiTTraining, folder: Path) -> None:
     """Write `dit.safetensors` and `text_encoder.safetensors` (fp16) in a folder."""
     sizes = {"transformer": {"num_heads": config.model.heads, "text_dim": config.model.text_width}}
     metadata = {
