@@ -43,10 +43,10 @@ class ClipSettings:
 
 @dataclass(frozen=True)
 class LearningSettings:
-    """What learns, and how.
+    """Learning: what learns, and how.
 
     rank          of the LoRA
-    targets       layers that it changes: self_attn, cross_attn, ffn, or regular expressions over names of layers
+    targets       layers it changes: self_attn, cross_attn, ffn, or regular expressions over their names
     start         a LoRA to begin with; none: from nothing
     rate          of learning
     optimizer     adamw, muon, or module.Class
@@ -97,7 +97,7 @@ class MemorySettings:
 
 @dataclass(frozen=True)
 class ReportSettings:
-    """What a run says of itself, and how often.
+    """Reports of a run, and how often they come.
 
     every               steps from one line of the log to the next
     validate_every      steps between measurements on held-out clips; 0: none

@@ -12,8 +12,8 @@ class ReferenceSettings:
 
     count          chances of 1, 2, 3, … references in a step
     moment         window: from the pictures that are seen, as published; clip: from the whole clip
-    masks          mixed: `subject_share` of them are the subject's, where it is known; subject: all, where it is
-                   known; random: none
+    masks          mixed: `subject_share` of them are the subject's, where it is known; subject: all of those;
+                   random: none
     subject_share  of mixed masks
     ratio_mode     how a random mask's share of the picture is met: first_hit, as published, or uniform
     augment        turn, scale, shear and move them, as published; else they stay in place
