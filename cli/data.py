@@ -258,8 +258,10 @@ def _pack(options: argparse.Namespace) -> None:
     from ..data.collection import Collection
     from ..data.report.text import counted_in
     from ..data.shards import copy_to
+    from ..data.stages.encode import ENCODING
 
     collection = Collection.opened(options.data)
     shards = sorted({clip.shard for clip in collection.clips() if clip.shard})
-    copy_to(collection.folder, [*shards, "index.jsonl"], options.to)  # an index names what is there
+    names = [*shards, *([ENCODING] if shards else ()), "index.jsonl"]  # last: an index names what is there
+    copy_to(collection.folder, names, options.to)
     print(f"the index and {counted_in(len(shards), 'shard')} are at {options.to}")

@@ -1,8 +1,12 @@
 """Prepared clips as trainers read them: the index and the shards, in a folder or in object storage."""
 
-from dataclasses import dataclass
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from functools import cached_property
+from hashlib import sha256
 from io import StringIO
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -10,7 +14,10 @@ from torch import Tensor
 from .buckets import Bucket
 from .index import TRAIN, Clip, row_of
 from .order import Order
+from .settings import filled
 from .shards import Shard, read_text
+from .shares import SharedOrder
+from .stages.encode import ENCODING, EncodeOptions
 
 
 @dataclass(frozen=True)
@@ -31,13 +38,57 @@ class Prepared:
             raise ValueError(f"{self.address} holds no encoded clip; make them by `refvid data encode`")
         return encoded
 
-    def order(self, batch: int, seed: int, split: str = TRAIN) -> Order:
-        """Order of the clips of a split; numbers are those of `clips`."""
-        buckets: dict[Bucket, list[int]] = {}
+    @property
+    def name(self) -> str:
+        """Name by all that was encoded, and how."""
+        said = json.dumps([[asdict(clip) for clip in self.clips], self._encoding], sort_keys=True)
+        return f"prepared {sha256(said.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}"
+
+    @property
+    def options(self) -> EncodeOptions:
+        """Options that the clips were encoded with."""
+        return filled(EncodeOptions(), self._encoding["options"], f"{self.address}: {ENCODING}")
+
+    @property
+    def weights(self) -> dict[str, str]:
+        """Digests of the weights that encoded the clips: `vae`, `text_encoder`."""
+        return self._encoding["weights"]
+
+    @cached_property
+    def _encoding(self) -> dict[str, Any]:
+        return json.loads(read_text(f"{self.address}/{ENCODING}"))
+
+    def buckets(self, split: str = TRAIN) -> dict[Bucket, list[int]]:
+        """Numbers in `clips` of those of a split, by their bucket; one that is repeated stands there as
+        often."""
+        found: dict[Bucket, list[int]] = {}
         for number, clip in enumerate(self.clips):
             if clip.split == split and clip.bucket is not None:
-                buckets.setdefault(Bucket(*clip.bucket), []).extend([number] * clip.repeats)
-        return Order(buckets, batch, seed)
+                found.setdefault(Bucket(*clip.bucket), []).extend([number] * clip.repeats)
+        return found
+
+    def order(
+        self, batch: int, seed: int, split: str = TRAIN, frames: Sequence[int] = (),
+        shares: Sequence[float] = (),
+    ) -> Order | SharedOrder:  # fmt: skip
+        """Order of the clips of a split; numbers are those of `clips`. With `frames` only clips of these
+        lengths, with `shares` each length in its share of the steps. ValueError for a length that no clip
+        has."""
+        found = self.buckets(split)
+        lengths = {bucket.frames for bucket in found}
+        missing = [one for one in frames if one not in lengths]
+        if missing:
+            raise ValueError(
+                f"frames: no clip was encoded in {missing[0]} pictures; there are clips of "
+                f"{', '.join(map(str, sorted(lengths))) or 'none'}"
+            )
+
+        def of(*wanted: int) -> Order:
+            return Order({one: clips for one, clips in found.items() if one.frames in wanted}, batch, seed)
+
+        if shares:
+            return SharedOrder(tuple(of(one) for one in frames), tuple(shares))
+        return of(*(frames or lengths))
 
     def latent(self, clip: Clip, window: int) -> Tensor:
         """Latent (channels, F, h, w) of a window."""
@@ -51,8 +102,13 @@ class Prepared:
         """Semantic tokens (65, width) of a window's first picture."""
         return self._read(clip, "semantic", window)
 
+    def span(self, clip: Clip, window: int) -> tuple[int, int]:
+        """The clip's first and last picture of a window."""
+        first, last = self._read(clip, "span", window).tolist()
+        return first, last
+
     def text(self, clip: Clip, name: str = "text") -> Tensor:
-        """States (tokens, width) of a caption: `text`, `short_text` or `instruction`."""
+        """States (tokens, width) of a caption: `text`, `short_text`, `instruction` or `no_text`."""
         return self._read(clip, name)
 
     def has(self, clip: Clip, name: str) -> bool:

@@ -1,15 +1,17 @@
 """Stage `encode`: clips as latents, words as states of the text encoder, and the pictures that references are
 drawn from."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ...core.files import write_text
 from ..buckets import Bucket, longest, require_lengths, sides_for
 from ..fitting import fitted
 from ..index import A_FILM, HELD_OUT, Clip, Refused, sort_key
@@ -20,7 +22,7 @@ from ..weights import Weights
 from ..windows import STARTS, Windowing, whole_length
 
 _VAE, _TEXT, _SIGLIP = "vae", "text_encoder", "siglip"
-ENCODED = "encoded"
+ENCODED, ENCODING = "encoded", "encoded/encoding.json"  # clips, and how they were encoded
 POOL = 8  # pictures of a clip that references are drawn from
 
 
@@ -57,7 +59,7 @@ class Encode(PlainStage):
     """Encoding of clips that have a caption."""
 
     name = "encode"
-    version = 1
+    version = 2
     defaults = EncodeOptions()
     concluding = ("held_out",)
 
@@ -81,7 +83,8 @@ class Encode(PlainStage):
         """Encode a clip into a file of its own."""
         options: EncodeOptions = context.options
         bucket, starts, shown = windows_of(clip, options)
-        tensors = {"start": _numbers(starts), **_latents(clip, bucket, starts, shown, context)}
+        spans = [(shown[start], shown[start + bucket.frames - 1]) for start in starts]
+        tensors = {"span": _numbers(spans), **_latents(clip, bucket, starts, shown, context)}
         tensors.update(_words(clip, context))
         tensors.update(_pool(clip, bucket, options.quality))
         (key,) = keys_of(self, [clip], context).values()
@@ -102,10 +105,13 @@ class Encode(PlainStage):
     def settle(
         self, results: Mapping[str, dict[str, Any]], clips: Sequence[Clip], context: StageContext
     ) -> None:
-        """Pack encoded clips into shards, in the order of the index, clips of one bucket together."""
+        """Pack encoded clips into shards, in the order of the index, clips of one bucket together; and write
+        down by which options and weights."""
         keys = keys_of(self, sorted(clips, key=sort_key), context).values()
         encoded = [key for key in keys if "bucket" in results.get(key, {})]
         pack_rows(context.folder / ENCODED, sorted(encoded, key=lambda key: results[key]["bucket"]))
+        told = {"options": asdict(context.options), "weights": dict(context.digests)}
+        write_text(context.folder / ENCODING, json.dumps(told, indent=1))
 
     def conclude(
         self, clips: list[Clip], found: Mapping[str, dict[str, Any]], context: StageContext
@@ -272,7 +278,8 @@ def load_frozen_vae(path: Path, context: StageContext) -> Any:
 
 
 def _words(clip: Clip, context: StageContext) -> dict[str, Any]:
-    """States (tokens, width) of the caption, of the short one and of the instruction, without padding."""
+    """States (tokens, width) of the caption, of the short one, of the instruction and of no words, without
+    padding."""
     import torch
 
     from ...backbones.wan.text import load_text_encoder
@@ -283,8 +290,8 @@ def _words(clip: Clip, context: StageContext) -> dict[str, Any]:
     )
     said = {"text": clip.caption, "short_text": clip.short_caption, "instruction": clip.instruction}
     found = {}
-    for name, words in said.items():
-        if words:
+    for name, words in {**said, "no_text": ""}.items():
+        if words or name not in said:
             tokens = encoder.tokenize([words])
             with torch.no_grad():
                 found[name] = encoder.states(tokens.to(context.device))[0].half().cpu()
@@ -306,7 +313,7 @@ def _pool(clip: Clip, bucket: Bucket, quality: int) -> dict[str, Any]:
     return found
 
 
-def _numbers(values: Sequence[int]) -> Any:
+def _numbers(values: Sequence[Any]) -> Any:
     import torch
 
     return torch.tensor(values, dtype=torch.int64)
