@@ -93,9 +93,6 @@ def fold_padding(states: Tensor, tokens: Tensor, length: int = CONTEXT_LENGTH) -
     states (B, S, C), zero on padding; tokens (B, S) -> context (B, S + 1, C) and key bias (B, S + 1). The
     bias is 0 for a word, log(length - n) for the one padding token, -inf for the rest. Exact (softmax over
     repeated keys).
-
-    states (B, S, C), zero on padding; tokens (B, S) -> context (B, S + 1, C) and key bias (B, S + 1): 0 for a
-    word, log(length - n) for the one padding token, -inf for the rest. Exact (softmax over repeated keys).
     """
     words = tokens.ne(PADDING)
     context = nn.functional.pad(states, (0, 0, 0, 1))

@@ -8,6 +8,7 @@ from torch import Tensor
 from ...backbones.base import Backbone, VideoVAE
 from ...core.geometry import Geometry
 from ...core.layout import Layout, Stream
+from ...core.masks import token_mask
 from ...core.reach import reach, reach_words
 from ...core.recipes import Recipe
 from ...core.references import Arranged, Reference, active, arrange, prepare, reference_input
@@ -95,6 +96,28 @@ def references_in_rows(
     count = latents.shape[2]
     layout = Layout(recipe, (stream,) * count, geometry)
     return ReferencesRider(Arranged(layout, torch.arange(layout.kept), None), (latents,), seen=seen)
+
+
+def kept_references_in_rows(
+    latents: Tensor, masks: Tensor, recipe: Recipe, geometry: Geometry
+) -> ReferencesRider | None:
+    """References of a batch without the tokens that no row keeps; None where none is kept.
+
+    latents  (B, channels, K, h, w)
+    masks    (B, K, H, W) in [0, 1]; a row that has no reference k has an empty mask there
+    """
+    kept = [torch.stack([token_mask(mask, geometry.token) for mask in row]) for row in masks]
+    seen = torch.stack(kept) if masks.shape[1] else masks.new_zeros(len(masks), 0, 1, dtype=torch.bool)
+    some = seen.any(0)  # (K, tokens)
+    if not some.any():
+        return None
+    acting = some.any(1)
+    _, rows, columns = geometry.tokens(1, *latents.shape[3:])
+    streams = tuple(Stream(rows, columns, count) for count in some[acting].sum(1).tolist())
+    keep = some[acting].flatten().nonzero()[:, 0]
+    own = seen[:, acting].flatten(1)[:, keep]
+    arranged = Arranged(Layout(recipe, streams, geometry), keep.cpu(), None)
+    return ReferencesRider(arranged, (latents[:, :, acting],), seen=None if own.all() else own)
 
 
 @torch.no_grad()
