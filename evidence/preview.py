@@ -11,7 +11,7 @@ from torch import Tensor
 from ..core.slots import SlotEncoder
 from ..drawing.sheet import column_sheet
 from ..hosts.plain.pipeline import Pipeline
-from ..training.engine.loop import Losses
+from ..training.engine.loop import Losses, Update
 from ..training.methods.slot_id.config import SlotTraining
 from ..training.methods.slot_id.method import SlotTrainee
 from .trials import identity
@@ -35,7 +35,7 @@ class SlotPreviews:
         self._trial = identity.IdentityTrial(_TOYS, self._backbone.settings, config.slots)
         self._every, self._trainee, self._folder = config.preview_every, trainee, folder
 
-    def after(self, done: int, losses: Losses) -> None:
+    def after(self, done: int, losses: Sequence[Losses], update: Update) -> None:
         """Draw the toys as the adapter stands, if it is time."""
         if done % self._every == 0:
             path = self._folder / f"slot_id-{done:05}.png"

@@ -187,7 +187,7 @@ WIRING = (
     ),
     Fault(
         "loss-weights", "every part of a loss counts 1", "training/engine/loop.py",
-        "[weight * value for weight, value in losses.values()]", "[value for _, value in losses.values()]",
+        "[weight * value for weight, value in self.parts.values()]", "[value for _, value in self.parts.values()]",
         ("trainer_wiring",),
     ),
     Fault(
@@ -232,7 +232,7 @@ WIRING = (
     ),
     Fault(
         "one-batch", "every step of a run draws alike", "training/engine/adapter.py",
-        "config.seed * self.steps(config) + step", "config.seed * self.steps(config)",
+        "config.seed * self.steps(config) + turn", "config.seed * self.steps(config)",
         ("trainer_wiring",),
     ),
     Fault(

@@ -15,6 +15,7 @@ from refvid.hosts.plain.sampling import Condition, velocity
 from refvid.training.engine.adapter import Adapter
 from refvid.training.engine.cache import PART, Rows
 from refvid.training.engine.encode import ClipEncoder, encode_clips
+from refvid.training.engine.loop import Losses
 from refvid.training.engine.noise import sample_sigma
 from refvid.training.engine.optimise import Optimiser
 from refvid.training.engine.state import RunFiles
@@ -80,7 +81,7 @@ class LearnedMethod(Adapter):
         condition = Condition({CONDITIONED.text: words}, (sixth.plain_rider()(trainee.tokens),))
         noisy = (1 - level) * latent + level * batch.noise
         said = velocity(backbone.dit, noisy, batch.sigma, condition, CONDITIONED)
-        return {"video": (1.0, (said.float() - (batch.noise - latent)).square().mean())}
+        return Losses({"video": (1.0, (said.float() - (batch.noise - latent)).square().mean())})
 
     def export(self, config, backbone, data, averaged, folder):
         save_file({"tokens": averaged.tokens.detach()}, folder / "learned.safetensors")

@@ -53,15 +53,17 @@ def train_toy(
     def seed(draws: Draws, step: int) -> None:
         draws.own.manual_seed(3 * steps + step)
 
-    def losses(draws: Draws, step: int) -> loop.Losses:
+    def draw(draws: Draws, step: int) -> torch.Tensor:
         at_step(step)
-        given = torch.randn(4, 5, generator=draws.own)
-        return {"loss": (1.0, toy.layers(given).float().square().mean())}
+        return torch.randn(4, 5, generator=draws.own)
+
+    def losses(given: torch.Tensor) -> loop.Losses:
+        return loop.Losses({"loss": (1.0, toy.layers(given).float().square().mean())})
 
     with pytest.MonkeyPatch.context() as often:
         often.setattr(loop, "SAVE_EVERY", -1.0)
         rate = partial(warm_hold_decay, steps=steps)
-        loop.take_steps(loop.Run(state, learner, steps, rate, seed, losses))
+        loop.take_steps(loop.Run(state, learner, steps, rate, seed, draw, losses))
     write_tensors(dict(learner.average.module.state_dict()), folder / "toy.safetensors", {})
 
 

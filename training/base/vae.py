@@ -19,7 +19,7 @@ from ...core.checkpoint import save_model
 from ...core.ranks import Ranks
 from ...data.source import ClipSource
 from ..engine.loop import Losses
-from ..engine.method import Setting
+from ..engine.method import Setting, Usual
 from ..engine.noise import Draws
 from ..engine.optimise import Optimiser, warm_hold_decay
 from ..engine.state import RunFiles, weights_digest
@@ -127,7 +127,7 @@ class CropBatch:
 
 
 @dataclass(frozen=True)
-class VAETrainer:
+class VAETrainer(Usual):
     """Method `vae`: a VAE from nothing, or from the weights of `initial`, which keeps its width."""
 
     initial: Path | None = None
@@ -177,14 +177,14 @@ class VAETrainer:
         stage, inside = _stage(config.stages, step)
         return stage.rate * warm_hold_decay(inside, stage.steps, warm=40, hold=0.3, floor=0.05)
 
-    def seed(self, config: VAETraining, draws: Draws, step: int, ranks: Ranks) -> None:
+    def seed(self, config: VAETraining, draws: Draws, turn: int, ranks: Ranks) -> None:
         """Seed the generator once: later steps draw on, and the state keeps it."""
-        if not step:
+        if not turn:
             draws.own.manual_seed(config.seed + 1)
 
-    def draw(self, config: VAETraining, data: "Crops", draws: Draws, step: int, ranks: Ranks) -> CropBatch:
+    def draw(self, config: VAETraining, data: "Crops", draws: Draws, turn: int, ranks: Ranks) -> CropBatch:
         """Crops of the stage's views in turn."""
-        stage, inside = _stage(config.stages, step)
+        stage, inside = _stage(config.stages, turn)
         video = data.batch(stage.views[inside % len(stage.views)], draws.own)
         batch, _, *size = video.shape
         return CropBatch(
@@ -193,7 +193,7 @@ class VAETrainer:
 
     def losses(self, config: VAETraining, backbone: None, trainee: WanVAE, batch: CropBatch) -> Losses:
         """Loss by `reconstruction_loss`."""
-        return {"loss": (1.0, reconstruction_loss(trainee, batch, config.noise))}
+        return Losses({"loss": (1.0, reconstruction_loss(trainee, batch, config.noise))})
 
     def export(
         self, config: VAETraining, backbone: None, data: "Crops", averaged: WanVAE, folder: Path

@@ -9,13 +9,13 @@ from torch import nn
 from ...core.ranks import Ranks
 from ...hosts.plain.pipeline import Pipeline, load_pipeline
 from .compile import compile_blocks
-from .method import Setting
+from .method import Setting, Usual
 from .models import Models
 from .noise import Draws
 from .optimise import warm_hold_decay
 
 
-class Adapter:
+class Adapter(Usual):
     """Half of a `Method` that is the same for every adapter. One process trains it."""
 
     average = 0.995
@@ -50,9 +50,9 @@ class Adapter:
         """Factor of a step's rate: warm, hold, decay."""
         return warm_hold_decay(step, self.steps(config))
 
-    def seed(self, config: Any, draws: Draws, step: int, ranks: Ranks) -> None:
-        """Seed the generator by the run's seed and the step alone."""
-        draws.own.manual_seed(config.seed * self.steps(config) + step)
+    def seed(self, config: Any, draws: Draws, turn: int, ranks: Ranks) -> None:
+        """Seed the generator by the run's seed and the number of the batch alone."""
+        draws.own.manual_seed(config.seed * self.steps(config) + turn)
 
 
 def required_models(setting: Setting) -> Models:

@@ -3,8 +3,8 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -16,25 +16,76 @@ from .state import RunState
 
 logger = logging.getLogger(__name__)
 SAVE_EVERY = 60.0  # seconds, between two lines of the log and between two states
-Losses = dict[str, tuple[float, Tensor]]  # by name: the weight in what is minimised, and the value
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Losses of a batch of B clips.
+
+    parts   by name: the weight in what is minimised, and the value
+    clips   names of the batch's clips, where the method tells them
+    levels  (B,) their noise levels, where it tells them
+    each    (B,) their losses, where it tells them
+    """
+
+    parts: dict[str, tuple[float, Tensor]]
+    clips: tuple[str, ...] = ()
+    levels: Tensor | None = None
+    each: Tensor | None = None
+
+    def total(self) -> Tensor:
+        """Sum of the parts, each by its weight: what is minimised."""
+        return torch.stack([weight * value for weight, value in self.parts.values()]).sum()
+
+    def detached(self) -> "Losses":
+        """Values alone, without the graph that they came from."""
+        parts = {name: (weight, value.detach()) for name, (weight, value) in self.parts.items()}
+        return replace(self, parts=parts, each=None if self.each is None else self.each.detach())
+
+
+@dataclass(frozen=True)
+class Update:
+    """Update of the weights by a step: `norm` of its gradients before they are clipped, and the `factor` of
+    its rate."""
+
+    norm: float
+    factor: float
 
 
 class Callback(Protocol):
     """Work after every step: a preview, an average, a log, a state."""
 
-    def after(self, done: int, losses: Losses) -> None:
-        """`done` steps are taken; `losses` are those of the last one."""
+    def after(self, done: int, losses: Sequence[Losses], update: Update) -> None:
+        """`done` steps are taken; `losses` are those of the last one, one for each of its batches."""
         ...
 
 
 @dataclass(frozen=True)
+class Pace:
+    """Pace of a run.
+
+    accumulate    batches whose mean gradient makes one step
+    log_every     steps from one line of the log to the next; None: by the clock; 0: no line
+    save_seconds  between two states; None: SAVE_EVERY
+    nonfinite     stop at a loss or gradient that is not finite, or skip that step
+    """
+
+    accumulate: int = 1
+    log_every: int | None = None
+    save_seconds: float | None = None
+    nonfinite: str = "stop"
+
+
+@dataclass(frozen=True)
 class Run:
-    """Run of `steps`.
+    """Run of `steps`. Batches have numbers of their own, `turn`: step * accumulate + part.
 
     rate    of a step: its factor of the optimiser's rate
-    seed    sets the generators of a step. What it draws depends on its seed and the step alone where a run
+    seed    sets the generators of a batch. What it draws depends on its seed and turn alone where a run
             that goes on has to end in the same file
-    losses  of a step. What is minimised is the sum of its parts, each by its weight
+    draw    a batch, by its turn
+    losses  of a batch. What is minimised is the sum of its parts, each by its weight
+    told    size of a batch, for a message
     """
 
     state: RunState
@@ -42,8 +93,11 @@ class Run:
     steps: int
     rate: Callable[[int], float]
     seed: Callable[[Draws, int], None]
-    losses: Callable[[Draws, int], Losses]
+    draw: Callable[[Draws, int], Any]
+    losses: Callable[[Any], Losses]
     ranks: Ranks = ALONE
+    pace: Pace = field(default_factory=Pace)
+    told: Callable[[Any], str] = lambda batch: ""
 
 
 def take_steps(run: Run, device: str = "cpu", callbacks: Sequence[Callback] = ()) -> None:
@@ -55,14 +109,24 @@ def take_steps(run: Run, device: str = "cpu", callbacks: Sequence[Callback] = ()
     if run.ranks.first:
         after += [*callbacks, _Log(run), _Save(run, draws)]
     for step in range(first, run.steps):
-        run.seed(draws, step)
-        with torch.autocast(torch.device(device).type, dtype=torch.bfloat16):
-            losses = run.losses(draws, step)
-        torch.stack([weight * value for weight, value in losses.values()]).sum().backward()
+        losses = [
+            _accumulated(run, draws, step * run.pace.accumulate + part, device)
+            for part in range(run.pace.accumulate)
+        ]
         average_gradients(learner.optimiser.parameters, run.ranks)
-        learner.optimiser.step(learner.module, run.rate(step))
+        factor = run.rate(step)
+        update = Update(learner.optimiser.step(learner.module, factor), factor)
         for callback in after:
-            callback.after(step + 1, losses)
+            callback.after(step + 1, losses, update)
+
+
+def _accumulated(run: Run, draws: Draws, turn: int, device: str) -> Losses:
+    """Losses of a batch, of which the gradient is added to that of the step."""
+    run.seed(draws, turn)
+    with torch.autocast(torch.device(device).type, dtype=torch.bfloat16):
+        losses = run.losses(run.draw(draws, turn))
+    (losses.total() / run.pace.accumulate).backward()
+    return losses.detached()
 
 
 class _Averaging:
@@ -71,18 +135,19 @@ class _Averaging:
     def __init__(self, learner: Learner):
         self._average = learner.average
 
-    def after(self, done: int, losses: Losses) -> None:
+    def after(self, done: int, losses: Sequence[Losses], update: Update) -> None:
         self._average.update()
 
 
 class _Every:
-    """Clock of log and states: due once in SAVE_EVERY seconds, and after the last step."""
+    """Clock of log and states: due once in so many seconds, and after the last step."""
 
-    def __init__(self, steps: int):
+    def __init__(self, steps: int, seconds: float | None = None):
         self._steps, self._before = steps, time.monotonic()
+        self._seconds = SAVE_EVERY if seconds is None else seconds
 
     def due(self, done: int) -> bool:
-        if time.monotonic() - self._before <= SAVE_EVERY and done < self._steps:
+        if time.monotonic() - self._before < self._seconds and done < self._steps:
             return False
         self._before = time.monotonic()
         return True
@@ -92,24 +157,32 @@ class _Log:
     """A line with the mean of every part of the loss since the line before."""
 
     def __init__(self, run: Run):
-        self._name, self._steps = run.state.files.name, run.steps
+        self._name, self._steps, self._steps_between = run.state.files.name, run.steps, run.pace.log_every
         self._every, self._seen = _Every(run.steps), []
 
-    def after(self, done: int, losses: Losses) -> None:
-        self._seen.append(torch.stack([value.detach() for _, value in losses.values()]))
-        if self._every.due(done):
-            means = zip(losses, torch.stack(self._seen).mean(0).tolist(), strict=True)
+    def after(self, done: int, losses: Sequence[Losses], update: Update) -> None:
+        if self._steps_between == 0:
+            return
+        self._seen += [torch.stack([value for _, value in one.parts.values()]) for one in losses]
+        if self._due(done):
+            means = zip(losses[0].parts, torch.stack(self._seen).mean(0).tolist(), strict=True)
             told = ", ".join(f"{name} {value:.4f}" for name, value in means)
             logger.info("%s step %d of %d: %s", self._name, done, self._steps, told)
             self._seen = []
+
+    def _due(self, done: int) -> bool:
+        if self._steps_between is None:
+            return self._every.due(done)
+        return done % self._steps_between == 0 or done == self._steps
 
 
 class _Save:
     """State of the run, saved now and then."""
 
     def __init__(self, run: Run, draws: Draws):
-        self._run, self._draws, self._every = run, draws, _Every(run.steps)
+        self._run, self._draws = run, draws
+        self._every = _Every(run.steps, run.pace.save_seconds)
 
-    def after(self, done: int, losses: Losses) -> None:
+    def after(self, done: int, losses: Sequence[Losses], update: Update) -> None:
         if self._every.due(done):
             self._run.state.save(self._run.learner, self._draws.own, done)

@@ -12,7 +12,7 @@ from ...core.ranks import Ranks, join
 from ...data.source import ClipSource
 from .average import Average
 from .learner import Learner
-from .loop import Callback, Losses, Run, take_steps
+from .loop import Callback, Losses, Pace, Run, take_steps
 from .models import Models
 from .noise import Draws
 from .optimise import Optimiser
@@ -94,21 +94,53 @@ class Method(Protocol):
         """Factor of the optimiser's rate."""
         ...
 
-    def seed(self, config: Any, draws: Draws, step: int, ranks: Ranks) -> None:
-        """Set the generators of a step."""
+    def seed(self, config: Any, draws: Draws, turn: int, ranks: Ranks) -> None:
+        """Set the generators of a batch; `turn` is its number: step * accumulate + part."""
         ...
 
-    def draw(self, config: Any, data: Any, draws: Draws, step: int, ranks: Ranks) -> Any:
-        """A batch. Everything random about a step is drawn here."""
+    def draw(self, config: Any, data: Any, draws: Draws, turn: int, ranks: Ranks) -> Any:
+        """A batch, by its number. Everything random about it is drawn here."""
         ...
 
     def losses(self, config: Any, backbone: Any, trainee: Any, batch: Any) -> Losses:
         """Parts of a batch's loss by name, each with its weight."""
         ...
 
+    def pace(self, config: Any) -> Pace:
+        """How often the run steps, logs and saves."""
+        ...
+
+    def told(self, config: Any, batch: Any) -> str:
+        """Size of a batch and the memory planned for it, for a message; empty: nothing is known."""
+        ...
+
+    def callbacks(
+        self, config: Any, backbone: Any, data: Any, learner: Learner, setting: Setting
+    ) -> Sequence[Callback]:
+        """Reports of its own after every step; `learner.module` is the trainee."""
+        ...
+
     def export(self, config: Any, backbone: Any, data: Any, averaged: Any, folder: Path) -> None:
         """Write the averaged module's files."""
         ...
+
+
+class Usual:
+    """Part of a `Method` that most leave as it is: one batch a step, and no reports of its own."""
+
+    def pace(self, config: Any) -> Pace:
+        """One batch a step; log and states by the clock."""
+        return Pace()
+
+    def told(self, config: Any, batch: Any) -> str:
+        """Nothing is told of a batch's size."""
+        return ""
+
+    def callbacks(
+        self, config: Any, backbone: Any, data: Any, learner: Learner, setting: Setting
+    ) -> Sequence[Callback]:
+        """No reports of its own."""
+        return ()
 
 
 MakePreview = Callable[[Any, Any], Callback]  # of a method's backbone and trainee
@@ -146,14 +178,17 @@ def train(method: Method, config: Any, setting: Setting, previews: Sequence[Make
     if setting.compiled:
         method.compile(backbone, trainee)
 
-    def losses(draws: Draws, step: int) -> Losses:
-        return method.losses(config, backbone, trainee, method.draw(config, data, draws, step, ranks))
-
     run = Run(
         state, learner, method.steps(config), lambda step: method.rate(config, step),
-        lambda draws, step: method.seed(config, draws, step, ranks), losses, ranks,
+        seed=lambda draws, turn: method.seed(config, draws, turn, ranks),
+        draw=lambda draws, turn: method.draw(config, data, draws, turn, ranks),
+        losses=lambda batch: method.losses(config, backbone, trainee, batch),
+        ranks=ranks, pace=method.pace(config), told=lambda batch: method.told(config, batch),
     )  # fmt: skip
-    take_steps(run, setting.device, [preview(backbone, trainee) for preview in previews])
+    reports = [preview(backbone, trainee) for preview in previews]
+    if ranks.first:
+        reports += method.callbacks(config, backbone, data, learner, setting)
+    take_steps(run, setting.device, reports)
     averaged = learner.average.module
     if ranks.first:
         method.export(config, backbone, data, averaged, setting.folder)

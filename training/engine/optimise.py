@@ -58,9 +58,10 @@ class Optimiser:
         self.adam = torch.optim.Adam(shares, lr=rate, betas=(0.9, 0.98), foreach=True)
         self.rate = rate
 
-    def step(self, module: nn.Module, factor: float, clip: float = 1.0) -> None:
-        """Take the gradients in; `factor` scales the learning rate of this step."""
-        nn.utils.clip_grad_norm_(self.parameters, clip, foreach=True)
+    def step(self, module: nn.Module, factor: float, clip: float = 1.0) -> float:
+        """Take the gradients in; `factor` scales the learning rate of this step. -> their norm before it is
+        clipped."""
+        norm = nn.utils.clip_grad_norm_(self.parameters, clip, foreach=True)
         for matrix, kernel in zip(self.matrices, self.kernels, strict=True):
             matrix.grad = None if kernel.grad is None else kernel.grad.flatten(1)
         for optimiser in (self.muon, self.adam):
@@ -70,6 +71,7 @@ class Optimiser:
             optimiser.step()
         share_out(self.matrices, self.ranks)
         module.zero_grad(set_to_none=True)
+        return float(norm)
 
 
 def warm_hold_decay(step: int, steps: int, warm: int = 60, hold: float = 0.5, floor: float = 0.01) -> float:

@@ -9,6 +9,7 @@ from refvid.core.slots import SlotsConfig
 from refvid.demo.runs import smoke_slots
 from refvid.evidence import preview
 from refvid.evidence.preview import slot_previews
+from refvid.training.engine.loop import Update
 from refvid.training.methods.slot_id.config import Meeting
 
 MEETINGS = (Meeting("alone", 1, 64, 4, frames=5), Meeting("pair", 2, 64, 4, frames=9))
@@ -38,7 +39,7 @@ def test_a_sheet_is_drawn_after_every_so_many_steps_in_the_size_of_the_first_cli
     trainee = SimpleNamespace(encoder="as it stands")
     shown = slot_previews(CONFIG, tmp_path)(backbone, trainee)  # type: ignore[arg-type]
     for done in range(1, 8):
-        shown.after(done, {})
+        shown.after(done, (), Update(1.0, 1.0))
     sizes, names = (32, 32, 5), ["slot_id-00003.png", "slot_id-00006.png"]
     wanted = (sizes, (4, sizes, CONFIG.slots), "as it stands")
     assert drawn == [(*wanted, tmp_path / name) for name in names]

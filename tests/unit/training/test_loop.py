@@ -1,6 +1,8 @@
 """The loop: what is called after a step, in which order, in which process; and what it says."""
 
 import logging
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -11,7 +13,6 @@ from refvid.core.ranks import Ranks
 from refvid.training.engine import loop
 from refvid.training.engine.average import Average
 from refvid.training.engine.learner import Learner
-from refvid.training.engine.noise import Draws
 from refvid.training.engine.optimise import Optimiser
 from refvid.training.engine.state import RunFiles, RunState
 
@@ -24,8 +25,8 @@ class Noted:
     def __init__(self, folder):
         self._folder, self.seen = folder, []
 
-    def after(self, done: int, losses: loop.Losses) -> None:
-        self.seen.append((done, list(losses), bool(FILES.found_states(self._folder))))
+    def after(self, done: int, losses: Sequence[loop.Losses], update: loop.Update) -> None:
+        self.seen.append((done, [list(one.parts) for one in losses], bool(FILES.found_states(self._folder))))
 
 
 def run(folder, steps: int = 3, **given) -> loop.Run:
@@ -33,19 +34,20 @@ def run(folder, steps: int = 3, **given) -> loop.Run:
     line = nn.Linear(2, 1, bias=False)
     nn.init.ones_(line.weight)
 
-    def losses(draws: Draws, step: int) -> loop.Losses:
-        return {"sum": (float(step), line.weight.sum()), "first": (10.0, line.weight[0, 0] * 1)}
+    def losses(step: int) -> loop.Losses:
+        return loop.Losses({"sum": (float(step), line.weight.sum()), "first": (10.0, line.weight[0, 0] * 1)})
 
     learner = Learner(line, Optimiser(line, lambda *_: False, 0.0), Average(line, 0.9))
     rate, seed = (lambda step: 1.0), (lambda draws, step: None)
-    return loop.Run(RunState(FILES, folder, {}), learner, steps, rate, seed, losses, **given)
+    draw = lambda draws, turn: turn  # noqa: E731
+    return loop.Run(RunState(FILES, folder, {}), learner, steps, rate, seed, draw, losses, **given)
 
 
 def test_what_a_run_brings_comes_after_every_step_and_before_its_state_is_saved(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "SAVE_EVERY", -1.0)
     noted = Noted(tmp_path)
     loop.take_steps(run(tmp_path), callbacks=[noted])
-    parts = ["sum", "first"]
+    parts = [["sum", "first"]]
     assert noted.seen == [(1, parts, False), (2, parts, True), (3, parts, True)]
 
 
@@ -58,7 +60,7 @@ def test_a_line_of_the_log_says_the_means_since_the_line_before_each_part_withou
     weight = asked.learner.module.weight
 
     class Grown:
-        def after(self, done: int, losses: loop.Losses) -> None:
+        def after(self, done: int, losses: Sequence[loop.Losses], update: loop.Update) -> None:
             with torch.no_grad():
                 weight.add_(done)  # 1, 2, then 4 in each
 
@@ -96,11 +98,9 @@ def test_a_step_is_seeded_before_it_draws_and_rated_by_its_number(tmp_path):
     asked = run(tmp_path)
     seed, rate = partial(_noting, order, "seed"), partial(_noting, order, "rate")
 
-    def losses(draws: Draws, step: int) -> loop.Losses:
-        order.append(("draw", step))
-        return asked.losses(draws, step)
-
-    loop.take_steps(loop.Run(asked.state, asked.learner, 2, lambda s: rate(None, s), seed, losses))
+    draw = partial(_noting, order, "draw")
+    once = replace(asked, steps=2, rate=lambda step: rate(None, step), seed=seed, draw=draw)
+    loop.take_steps(once)
     assert order == [(what, step) for step in range(2) for what in ("seed", "draw", "rate")]
 
 
@@ -117,7 +117,7 @@ def test_what_is_minimised_counts_each_part_by_its_weight(tmp_path, part):
 
     def listen(module, factor):
         seen.append(module.weight.grad.clone())
-        step(module, factor)
+        return step(module, factor)
 
     asked.learner.optimiser.step = listen
     loop.take_steps(asked)

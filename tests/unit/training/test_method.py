@@ -12,7 +12,7 @@ from torch import nn
 from refvid.core.ranks import Ranks
 from refvid.training.base.dit import method as saber
 from refvid.training.engine import adapter, method
-from refvid.training.engine.method import train
+from refvid.training.engine.method import Usual, train
 from refvid.training.engine.models import Models
 from refvid.training.engine.optimise import Optimiser
 from refvid.training.engine.state import RunFiles
@@ -22,7 +22,7 @@ from refvid.training.methods.videomaker import method as videomaker
 
 
 @dataclass
-class Noting:
+class Noting(Usual):
     """A method that notes its calls; making its clips draws as often as `drawn` says."""
 
     drawn: int = 0

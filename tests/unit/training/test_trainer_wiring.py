@@ -21,7 +21,6 @@ from refvid.training.engine.average import Average
 from refvid.training.engine.learner import Learner
 from refvid.training.engine.loop import Losses, Run, take_steps
 from refvid.training.engine.models import Models
-from refvid.training.engine.noise import Draws
 from refvid.training.engine.optimise import Optimiser
 from refvid.training.engine.state import RunFiles, RunState
 
@@ -40,8 +39,9 @@ def record(monkeypatch) -> Record:
         found.factors.append(factor)
         found.before.append(weights(module))
         found.gradients.append({name: deepcopy(p.grad) for name, p in module.named_parameters()})
-        step(self, module, factor, *given, **others)
+        norm = step(self, module, factor, *given, **others)
         found.after.append(weights(module))
+        return norm
 
     monkeypatch.setattr(Average, "__init__", noted)
     monkeypatch.setattr(Optimiser, "step", listen)
@@ -137,9 +137,10 @@ def test_a_loop_minimises_the_sum_of_parts_by_their_weights(record, tmp_path):
     line, state = nn.Linear(2, 2, bias=False), RunState(RunFiles("line", ("line",)), tmp_path, {})
     learner = Learner(line, Optimiser(line, lambda *_: True, 0.1), Average(line, 0.99))
 
-    def losses(draws: Draws, step: int) -> Losses:
-        return {"a": (0.5, line.weight.sum()), "b": (3.0, line.weight.square().sum())}
+    def losses(batch: None) -> Losses:
+        return Losses({"a": (0.5, line.weight.sum()), "b": (3.0, line.weight.square().sum())})
 
-    take_steps(Run(state, learner, 2, lambda step: 1.0, lambda draws, step: None, losses))
+    nothing = lambda draws, turn: None  # noqa: E731
+    take_steps(Run(state, learner, 2, lambda step: 1.0, nothing, nothing, losses))
     for before, came in zip(record.before, record.gradients, strict=True):
         torch.testing.assert_close(came["weight"], 0.5 + 6 * before["weight"])

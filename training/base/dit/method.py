@@ -20,13 +20,14 @@ from ...engine.compile import compile_blocks
 from ...engine.encode import ClipEncoder
 from ...engine.learner import Learner
 from ...engine.loop import Losses
-from ...engine.method import Setting
+from ...engine.method import Setting, Usual
 from ...engine.noise import Draws
 from ...engine.optimise import Optimiser, warm_hold_decay
 from ...engine.state import RunFiles, RunState, weights_digest
 from ..text import fresh_text_encoder
 from .batch import MaskedBatch, draw_batch
-from .config import ClipKind, DiTTraining, turn
+from .config import ClipKind, DiTTraining
+from .config import turn as kind_of
 from .export import export
 from .losses import masked_reference_loss
 from .rows import MaskedClips, cached_clips
@@ -57,7 +58,7 @@ class Parts:
 
 
 @dataclass(frozen=True)
-class DiTTrainer:
+class DiTTrainer(Usual):
     """Trainer of a DiT; `start` are the weights that the run begins with."""
 
     start: Start | None = None
@@ -115,23 +116,23 @@ class DiTTrainer:
         """Factor of a step's rate: warm, hold, decay."""
         return warm_hold_decay(step, config.steps, hold=config.hold)
 
-    def seed(self, config: DiTTraining, draws: Draws, step: int, ranks: Ranks) -> None:
+    def seed(self, config: DiTTraining, draws: Draws, turn: int, ranks: Ranks) -> None:
         """Seed the generators by the run's seed and the step; `own` by the process too."""
         # Each step has a seed in common and one for each process: no two are the same.
-        seed = (config.seed * config.steps + step) * (ranks.count + 1)
+        seed = (config.seed * config.steps + turn) * (ranks.count + 1)
         draws.common.manual_seed(seed)
         draws.own.manual_seed(seed + 1 + ranks.rank)
 
-    def draw(self, config: DiTTraining, data: Data, draws: Draws, step: int, ranks: Ranks) -> MaskedBatch:
+    def draw(self, config: DiTTraining, data: Data, draws: Draws, turn: int, ranks: Ranks) -> MaskedBatch:
         """Batch of one kind, of which this process draws its share."""
-        stage = config.stage_of(step)
-        kind, clips = data[turn(stage.shares, step)]
+        stage = config.stage_of(turn)
+        kind, clips = data[kind_of(stage.shares, turn)]
         return draw_batch(clips, ranks.share(kind.batch), stage.drawing_of(kind), draws.own, draws.common)
 
     def losses(self, config: DiTTraining, backbone: Parts, trainee: DiTTrainee, batch: MaskedBatch) -> Losses:
         """Loss by `losses.masked_reference_loss`."""
         loss = masked_reference_loss(trainee.dit, backbone.text, config.recipe, config.attention_mask)
-        return {"loss": (1.0, loss(batch))}
+        return Losses({"loss": (1.0, loss(batch))})
 
     def export(
         self, config: DiTTraining, backbone: Parts, data: Data, averaged: DiTTrainee, folder: Path

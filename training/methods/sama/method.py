@@ -97,16 +97,16 @@ class Sama(Adapter):
         """Steps of both stages."""
         return config.motion_steps + config.steps
 
-    def draw(self, config: SamaTraining, data: Lessons, draws: Draws, step: int, ranks: Ranks) -> PairBatch:
+    def draw(self, config: SamaTraining, data: Lessons, draws: Draws, turn: int, ranks: Ranks) -> PairBatch:
         """Batch by `batch.draw_pairs`, of the step's stage."""
-        return draw_pairs(data.of(config, step), config, data.prefix, draws.own)
+        return draw_pairs(data.of(config, turn), config, data.prefix, draws.own)
 
     def losses(
         self, config: SamaTraining, backbone: Pipeline, trainee: SamaTrainee, batch: PairBatch
     ) -> Losses:
         """Losses by `losses.sama_losses`."""
         video, semantic = sama_losses(backbone.dit, trainee.semantics, backbone.text, config.recipe, batch)
-        return {"video": (1.0, video), "semantic": (config.semantic_weight, semantic)}
+        return Losses({"video": (1.0, video), "semantic": (config.semantic_weight, semantic)})
 
     def export(
         self, config: SamaTraining, backbone: Pipeline, data: Lessons, averaged: SamaTrainee, folder: Path

@@ -61,18 +61,18 @@ class SlotId(Adapter):
         return Optimiser(trainee, _matrix, config.rate, weight_decay=0.01, gentle=_recurrent)
 
     def draw(
-        self, config: SlotTraining, data: list[Meetings], draws: Draws, step: int, ranks: Ranks
+        self, config: SlotTraining, data: list[Meetings], draws: Draws, turn: int, ranks: Ranks
     ) -> MeetingBatch:
         """A batch of one meeting, of each as often as it has clips."""
         shares = torch.tensor([float(meeting.clips) for meeting in config.meetings])
-        turn = int(torch.multinomial(shares, 1, generator=draws.own))
-        return draw_meeting(data[turn], config.meetings[turn].batch, config, draws.own)
+        met = int(torch.multinomial(shares, 1, generator=draws.own))
+        return draw_meeting(data[met], config.meetings[met].batch, config, draws.own)
 
     def losses(
         self, config: SlotTraining, backbone: Pipeline, trainee: SlotTrainee, batch: MeetingBatch
     ) -> Losses:
         """Loss by `losses.identity_loss`."""
-        return {"loss": (1.0, identity_loss(backbone.dit, trainee.encoder, backbone.text, batch))}
+        return Losses({"loss": (1.0, identity_loss(backbone.dit, trainee.encoder, backbone.text, batch))})
 
     def export(
         self, config: SlotTraining, backbone: Pipeline, data: object, averaged: SlotTrainee, folder: Path

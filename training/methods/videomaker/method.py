@@ -47,7 +47,7 @@ class VideoMaker(Adapter):
         return Optimiser(trainee, _up, config.rate, adam_share=0.1, weight_decay=0.01)
 
     def draw(
-        self, config: VideoMakerTraining, data: Photographed, draws: Draws, step: int, ranks: Ranks
+        self, config: VideoMakerTraining, data: Photographed, draws: Draws, turn: int, ranks: Ranks
     ) -> PhotographedBatch:
         """Batch by `batch.draw_photographed`."""
         return draw_photographed(data, config, draws.own)
@@ -57,7 +57,7 @@ class VideoMaker(Adapter):
     ) -> Losses:
         """Losses by `losses.videomaker_losses`."""
         video, recognition = videomaker_losses(backbone.dit, backbone.text, config)(batch)
-        return {"video": (1.0, video), "recognition": (config.recognition_weight, recognition)}
+        return Losses({"video": (1.0, video), "recognition": (config.recognition_weight, recognition)})
 
     def export(
         self, config: VideoMakerTraining, backbone: Pipeline, data: object, averaged: nn.ModuleDict,
