@@ -3,11 +3,12 @@
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import MISSING, fields, is_dataclass
 from difflib import get_close_matches
 from inspect import getdoc
 from pathlib import Path
-from typing import Any, TypeVar
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -15,6 +16,7 @@ else:
     import tomli as tomllib
 
 _T = TypeVar("_T")
+NONE = "none"  # in TOML, of a value that may be left out
 
 
 def read_toml(path: str | Path, what: str) -> dict[str, Any]:
@@ -37,15 +39,25 @@ def require_known(given: Iterable[str], known: Sequence[str], what: str) -> None
             raise ValueError(f"{what}: {key} is not known{hint} Known: {', '.join(known)}")
 
 
-def filled(defaults: _T, given: Mapping[str, Any], what: str) -> _T:
-    """A dataclass with what was given in the place of its defaults; dataclasses in it are tables. ValueError
-    for a key that is not known, and for a value of another type."""
+def filled(defaults: _T | type[_T], given: Any, what: str) -> _T:
+    """A dataclass with what was given in the place of its defaults: those of an instance, or of the class
+    itself. Dataclasses in it are tables. ValueError for a key that is not known, one that is missing, and a
+    value of another type."""
     if not isinstance(given, Mapping):
         raise ValueError(f"{what} is {given!r}; needed a table")
-    names = [field.name for field in fields(defaults)]  # pyright: ignore[reportArgumentType]
-    require_known(given, names, what)
-    new = {key: _value(getattr(defaults, key), value, f"{what}: {key}") for key, value in given.items()}
-    return replace(defaults, **new)  # pyright: ignore[reportArgumentType]
+    kind = defaults if isinstance(defaults, type) else type(defaults)
+    known = {field.name: field for field in fields(kind)}  # pyright: ignore[reportArgumentType]
+    require_known(given, list(known), what)
+    usual = {name: _usual(defaults, field) for name, field in known.items()}
+    missing = [name for name in known if name not in given and usual[name] is MISSING]
+    if missing:
+        raise ValueError(f"{what}: {missing[0]} is missing; needed {', '.join(known)}")
+    hints = get_type_hints(kind)
+    new = {key: _value(hints[key], usual[key], value, f"{what}: {key}") for key, value in given.items()}
+    try:
+        return cast(_T, kind(**{**usual, **new}))
+    except ValueError as error:
+        raise ValueError(f"{what}: {error}") from error
 
 
 def assigned(text: str) -> dict[str, Any]:
@@ -85,18 +97,41 @@ def _parsed(text: str) -> Any:
         return text.strip()
 
 
-def _value(default: Any, value: Any, what: str) -> Any:
-    """The value in the default's type."""
-    if is_dataclass(default):
-        return filled(default, value, what)
-    if isinstance(default, tuple):
+def _usual(defaults: Any, field: Any) -> Any:
+    """Value of a field where none is given; MISSING where there is none."""
+    if not isinstance(defaults, type):
+        return getattr(defaults, field.name)
+    return field.default if field.default_factory is MISSING else field.default_factory()
+
+
+def _value(kind: Any, usual: Any, value: Any, what: str) -> Any:
+    """The value as a type's."""
+    parts = get_args(kind)
+    if get_origin(kind) in (Union, UnionType):
+        if isinstance(value, str) and value == NONE and NoneType in parts:
+            return None
+        (kind,) = (part for part in parts if part is not NoneType)
+        return _value(kind, usual, value, what)
+    if is_dataclass(kind):
+        return filled(kind if usual is MISSING or usual is None else usual, value, what)
+    plain = get_origin(kind) or kind
+    if plain is tuple:
         values = value if isinstance(value, (list, tuple)) else [value]
-        return tuple(_value(default[0], one, what) for one in values) if default else tuple(values)
-    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        if not parts:
+            return tuple(values)
+        each = parts[:1] * len(values) if parts[1:] == (...,) else parts
+        if len(each) != len(values):
+            raise ValueError(f"{what} is {value!r}; needed {len(each)} values")
+        return tuple(_value(one, MISSING, part, what) for one, part in zip(each, values, strict=True))
+    if plain is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if default is not None and type(value) is not type(default):
-        raise ValueError(f"{what} is {value!r}; needed {_KINDS.get(type(default), type(default).__name__)}")
+    wrong = plain is int and isinstance(value, bool)
+    if plain in _KINDS and (wrong or not isinstance(value, plain)):
+        raise ValueError(f"{what} is {value!r}; needed {_KINDS[plain]}")
     return value
 
 
-_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", dict: "a table"}
+_KINDS: dict[type, str] = {
+    bool: "true or false", int: "a whole number", float: "a number", str: "a text",
+    dict: "a table", Mapping: "a table",
+}  # fmt: skip
