@@ -133,7 +133,10 @@ class VAETrainer(Usual):
     initial: Path | None = None
     name = "vae"
     files = RunFiles("vae", ("vae.safetensors",))
-    average = 0.99
+
+    def average(self, config: VAETraining) -> float:
+        """Decay of the average of the weights."""
+        return 0.99
 
     def made_by(self, config: VAETraining, setting: Setting, ranks: Ranks) -> dict[str, Any]:
         """Configuration, and the weights that the run begins with. ValueError where several processes,

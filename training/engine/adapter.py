@@ -18,8 +18,11 @@ from .optimise import warm_hold_decay
 class Adapter(Usual):
     """Half of a `Method` that is the same for every adapter. One process trains it."""
 
-    average = 0.995
     dynamic: bool | None = True  # sizes in compiled blocks, as `compile_blocks` takes it
+
+    def average(self, config: Any) -> float:
+        """Decay of the average of the weights."""
+        return 0.995
 
     def made_by(self, config: Any, setting: Setting, ranks: Ranks) -> dict[str, Any]:
         """Configuration, base, kind of device, and `besides`. ValueError for several processes."""

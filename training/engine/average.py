@@ -5,7 +5,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 
 class Average:
-    """Moving average of a module's weights: the first step's as they are, then a mean with this decay."""
+    """Moving average of a module's weights: the first step's as they are, then a mean with this decay. A decay
+    of 0 keeps the last weights."""
 
     def __init__(self, module: nn.Module, decay: float):
         self._module = module

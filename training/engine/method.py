@@ -11,11 +11,10 @@ from torch import nn
 from ...core.ranks import Ranks, join
 from ...data.source import ClipSource
 from .average import Average
-from .learner import Learner
+from .learner import Learner, Steps
 from .loop import Callback, Losses, Pace, Run, take_steps
 from .models import Models
 from .noise import Draws
-from .optimise import Optimiser
 from .state import RunFiles, RunState
 
 
@@ -59,9 +58,8 @@ class Method(Protocol):
     @property
     def files(self) -> RunFiles: ...
 
-    @property
-    def average(self) -> float:
-        """Decay of the average of the weights."""
+    def average(self, config: Any) -> float:
+        """Decay of the average of the weights that is exported; 0: the last weights."""
         ...
 
     def made_by(self, config: Any, setting: Setting, ranks: Ranks) -> dict[str, Any]:
@@ -80,7 +78,7 @@ class Method(Protocol):
         """Module that learns."""
         ...
 
-    def optimiser(self, config: Any, trainee: Any, ranks: Ranks) -> Optimiser:
+    def optimiser(self, config: Any, trainee: Any, ranks: Ranks) -> Steps:
         """Optimiser of the trainee's parameters."""
         ...
 
@@ -166,7 +164,7 @@ def train(method: Method, config: Any, setting: Setting, previews: Sequence[Make
     """Train by a method, and leave its files in the folder. -> the averaged module. ValueError, before any
     work, as `RunState` and the method say."""
     ranks = join(setting.device)
-    made_by = method.made_by(config, setting, ranks)
+    made_by = {**method.made_by(config, setting, ranks), "data": setting.source.name}
     state = RunState(method.files, setting.folder, made_by, setting.resume)
     torch.manual_seed(config.seed)
     backbone = method.backbone(config, setting)
@@ -174,7 +172,7 @@ def train(method: Method, config: Any, setting: Setting, previews: Sequence[Make
     torch.manual_seed(config.seed)  # again: making clips may have drawn
     trainee = method.trainee(config, backbone, data).to(setting.device)
     optimiser = method.optimiser(config, trainee, ranks)
-    learner = Learner(trainee, optimiser, Average(trainee, method.average))
+    learner = Learner(trainee, optimiser, Average(trainee, method.average(config)))
     if setting.compiled:
         method.compile(backbone, trainee)
 

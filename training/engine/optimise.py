@@ -1,5 +1,6 @@
 """Muon for matrices and convolution kernels, Adam for the rest, and the rate over a run."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -28,6 +29,7 @@ class Optimiser:
         weight_decay: float = 0.0,
         ranks: Ranks = ALONE,
         gentle: Callable[[str], bool] = lambda name: False,
+        clip: float = 1.0,
     ):
         if not hasattr(torch.optim, "Muon"):
             raise ValueError(
@@ -44,34 +46,38 @@ class Optimiser:
         # Muon takes matrices only: each kernel is seen through a flat view of the same storage.
         self.matrices = [nn.Parameter(kernel.detach().flatten(1)) for kernel in self.kernels]
         self.ranks = ranks
-        groups = [{"params": [m], "mine": ranks.owns(i)} for i, m in enumerate(self.matrices)]
+        groups = [{"params": [matrix]} for matrix in self.matrices]
         self.muon = torch.optim.Muon(
-            groups or [{"params": [], "mine": True}],
-            lr=rate,
-            weight_decay=weight_decay,
-            adjust_lr_fn="match_rms_adamw",
+            groups or [{"params": []}], lr=rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
         )
-        # Newton-Schulz steps are the cost of Muon: none for matrices that another process works out.
-        for group in self.muon.param_groups:
-            group["ns_steps"] *= group["mine"]
+        self.orthogonal_steps = self.muon.defaults["ns_steps"]
         shares = [{"params": rest, "share": adam_share}, {"params": slow, "share": GENTLE}]
         self.adam = torch.optim.Adam(shares, lr=rate, betas=(0.9, 0.98), foreach=True)
-        self.rate = rate
+        self.inner = {"muon": self.muon, "adam": self.adam}
+        self.rate, self.clip = rate, clip
 
-    def step(self, module: nn.Module, factor: float, clip: float = 1.0) -> float:
-        """Take the gradients in; `factor` scales the learning rate of this step. -> their norm before it is
-        clipped."""
-        norm = nn.utils.clip_grad_norm_(self.parameters, clip, foreach=True)
+    def step(self, module: nn.Module, factor: float) -> float:
+        """Take the gradients in; `factor` scales the rate of this step. -> their norm before it is clipped;
+        nothing moves where that is not finite."""
+        norm = float(nn.utils.clip_grad_norm_(self.parameters, self.clip, foreach=True))
+        if math.isfinite(norm):
+            self._move(factor)
+        module.zero_grad(set_to_none=True)
+        return norm
+
+    def _move(self, factor: float) -> None:
         for matrix, kernel in zip(self.matrices, self.kernels, strict=True):
             matrix.grad = None if kernel.grad is None else kernel.grad.flatten(1)
-        for optimiser in (self.muon, self.adam):
-            # Matrices of another process do not move here: they come by `share_out`.
-            for group in optimiser.param_groups:
-                group["lr"] = self.rate * factor * group.get("mine", True) * group.get("share", 1.0)
-            optimiser.step()
+        # Matrices of another process do not move here, they come by `share_out`. Newton-Schulz steps are the
+        # cost of Muon: none for those.
+        for index, group in enumerate(self.muon.param_groups):
+            mine = self.ranks.owns(index)
+            group["lr"], group["ns_steps"] = self.rate * factor * mine, self.orthogonal_steps * mine
+        for group in self.adam.param_groups:
+            group["lr"] = self.rate * factor * group["share"]
+        self.muon.step()
+        self.adam.step()
         share_out(self.matrices, self.ranks)
-        module.zero_grad(set_to_none=True)
-        return float(norm)
 
 
 def warm_hold_decay(step: int, steps: int, warm: int = 60, hold: float = 0.5, floor: float = 0.01) -> float:

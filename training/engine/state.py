@@ -16,9 +16,10 @@ from torch import Generator, Tensor
 from ...core.checkpoint import read_safetensors, read_shapes, write_tensors
 from ...core.files import clear_left
 from .learner import Learner
+from .packing import Layout
 
 logger = logging.getLogger(__name__)
-STEP, _MADE_BY = "step", "made_by"  # metadata of a state; those of 0.1.0 say the step alone
+STEP, _MADE_BY, _LAYOUTS = "step", "made_by", "optimisers"  # metadata; states of 0.1.0 say the step alone
 _DIGEST_BYTES = 1 << 24  # read at once
 _Read = Callable[[Path, str], tuple[dict[str, Tensor], dict[str, str]]]
 
@@ -71,6 +72,7 @@ class RunState:
         self.files, self.folder, self.resume = files, folder, resume
         self.made_by = plain(made_by)
         self._newest_is_whole = False
+        self.kept: int | None = None  # steps of the newest state
         require_unused(files, folder, resume)
         if files.found_states(folder):
             self.require_same()
@@ -83,7 +85,7 @@ class RunState:
         wrong = []
         for path in self.files.states(self.folder):
             try:
-                _, _, theirs = _whole(path, read_shapes)
+                theirs = _whole(path, read_shapes).made_by
             except ValueError as error:
                 wrong.append(str(error))
                 continue
@@ -119,29 +121,31 @@ class RunState:
         wrong: list[str] = []
         for path in self.files.states(self.folder):
             try:
-                shapes, step, _ = _whole(path, read_shapes)
-                learner.require(shapes, generator, f"state: {path.name}")
-                tensors, _, _ = _whole(path, read_safetensors)
-                learner.restore(tensors, generator, f"state: {path.name}")
+                shapes = _whole(path, read_shapes)
+                learner.require(shapes.tensors, shapes.layouts, generator, f"state: {path.name}")
+                whole = _whole(path, read_safetensors)
+                learner.restore(whole.tensors, whole.layouts, generator, f"state: {path.name}")
             except ValueError as error:
                 wrong.append(str(error))
                 continue
             self._newest_is_whole = not wrong
             for problem in wrong:
-                logger.warning("%s; %s is used, of step %d", problem, path.name, step)
-            return step
+                logger.warning("%s; %s is used, of step %d", problem, path.name, whole.step)
+            self.kept = whole.step
+            return whole.step
         raise ValueError(self._none(wrong))
 
     def save(self, learner: Learner, generator: Generator, step: int) -> None:
         """Keep the run as it is after so many steps. OSError where that cannot be written; the states are
         then as they were."""
         (newest, before), fresh = self.files.states(self.folder), self.files.fresh(self.folder)
-        metadata = {STEP: json.dumps(step), _MADE_BY: json.dumps(self.made_by)}
-        write_tensors(learner.tensors(generator), fresh, metadata)
+        tensors, layouts = learner.packed(generator)
+        said = {STEP: step, _MADE_BY: self.made_by, _LAYOUTS: layouts}
+        write_tensors(tensors, fresh, {key: json.dumps(value) for key, value in said.items()})
         if self._newest_is_whole:  # a broken one does not take the place of a whole one
             newest.replace(before)
         fresh.replace(newest)
-        self._newest_is_whole = True
+        self._newest_is_whole, self.kept = True, step
 
     def _none(self, wrong: list[str]) -> str:
         return f"--out: {self.folder} has no whole state of {self.files.name}: {'; '.join(wrong)}"
@@ -165,22 +169,33 @@ def require_unused(files: RunFiles, folder: Path, resume: bool) -> None:
         )
 
 
-def _whole(path: Path, read: _Read) -> tuple[dict[str, Tensor], int, dict | None]:
-    """Tensors of a state, its step, and what it was made by, None where it does not say. ValueError where it
-    is not there, cut short, or says no step."""
+@dataclass(frozen=True)
+class _State:
+    """State as its file holds it: what it was made by and the optimisers' layouts are None in old ones."""
+
+    tensors: dict[str, Tensor]
+    step: int
+    made_by: dict[str, Any] | None
+    layouts: dict[str, Layout] | None
+
+
+def _whole(path: Path, read: _Read) -> _State:
+    """A state. ValueError where it is not there, cut short, or says no step."""
     if not path.exists():
         raise ValueError(f"state: there is no {path.name}")
     tensors, metadata = read(path, "state")
     try:
-        step, made_by = json.loads(metadata[STEP]), json.loads(metadata.get(_MADE_BY, "null"))
+        step = json.loads(metadata[STEP])
+        made_by, layouts = (json.loads(metadata.get(key, "null")) for key in (_MADE_BY, _LAYOUTS))
     except (KeyError, ValueError, RecursionError) as error:
         raise ValueError(f"state: {path.name} does not say its step; needed a state of a run") from error
-    if type(step) is not int or step < 0 or not isinstance(made_by, dict | None):
+    objects = isinstance(made_by, dict | None) and isinstance(layouts, dict | None)
+    if type(step) is not int or step < 0 or not objects:
         raise ValueError(
-            f"state: {path.name} says {STEP} {reprlib.repr(step)}, {_MADE_BY} {reprlib.repr(made_by)}; needed a number "
-            "of steps, and what it was made by, as an object"
+            f"state: {path.name} says {STEP} {reprlib.repr(step)}, {_MADE_BY} {reprlib.repr(made_by)}, "
+            f"{_LAYOUTS} {reprlib.repr(layouts)}; needed a number of steps, and objects"
         )
-    return tensors, step, made_by
+    return _State(tensors, step, made_by, layouts)
 
 
 def plain(value: Any) -> Any:
@@ -190,9 +205,9 @@ def plain(value: Any) -> Any:
 
 def difference(here: Any, there: Any, field: str = "") -> tuple[str, str, str] | None:
     """The first field in which two values of JSON differ, and what it is in each; None where they are the
-    same. Of objects on top only the keys of `here` count."""
+    same. Of objects on top the keys of both alone count: an older state says less, and still goes on."""
     if isinstance(here, dict) and isinstance(there, dict):
-        keys = here if not field else {**here, **there}
+        keys = [key for key in here if key in there] if not field else {**here, **there}
         pairs = [(f"{field}.{key}" if field else key, here.get(key), there.get(key)) for key in keys]
     elif isinstance(here, list) and isinstance(there, list):
         pairs = [(f"{field}[{place}]", *both) for place, both in enumerate(zip_longest(here, there))]

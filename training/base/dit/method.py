@@ -64,7 +64,10 @@ class DiTTrainer(Usual):
     start: Start | None = None
     name = "dit"
     files = RunFiles("dit", ("dit.safetensors", "text_encoder.safetensors"))
-    average = 0.997
+
+    def average(self, config: DiTTraining) -> float:
+        """Decay of the average of the weights."""
+        return 0.997
 
     def made_by(self, config: DiTTraining, setting: Setting, ranks: Ranks) -> dict[str, Any]:
         """Everything that a run depends on, by name: the number of processes too."""
@@ -152,7 +155,9 @@ def export_run(config: DiTTraining, setting: Setting) -> None:
     state = RunState(method.files, folder, {"config": asdict(config)}, resume=True)
     text = fresh_text_encoder(config.model.text_width, setting.source.vocabulary)
     trainee = DiTTrainee(fresh_dit(config.model), text)
-    learner = Learner(trainee, method.optimiser(config, trainee, ALONE), Average(trainee, method.average))
+    learner = Learner(
+        trainee, method.optimiser(config, trainee, ALONE), Average(trainee, method.average(config))
+    )
     step = state.restore(learner)
     logger.info("exporting step %d of %d", step, config.steps)
     averaged = cast(DiTTrainee, learner.average.module)
