@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..training.stopped import TrainingStopped
 from .ablate import add_ablate
 from .comfyui_files import add_comfyui_files
 from .data import add_data
@@ -36,6 +37,7 @@ class Terminated(BaseException):
 _ENDINGS: tuple[tuple[type[BaseException], str, int], ...] = (
     (ValueError, "{}", 2),
     (OSError, "{}", 1),
+    (TrainingStopped, "{}", 1),
     (KeyboardInterrupt, "interrupted", 130),
     (Terminated, "terminated", 143),
 )

@@ -10,7 +10,7 @@ from torch import Generator, Tensor, nn
 
 from ...core.header import shown
 from .average import Average
-from .packing import Layout, pack, unpack
+from .flat import JsonValue, flatten, rebuild
 
 _FIELDS = {  # what Muon and Adam keep of a parameter that has had a gradient
     "muon": ("momentum_buffer",),
@@ -42,7 +42,7 @@ class Learner:
     optimiser: Steps
     average: Average
 
-    def packed(self, generator: Generator) -> tuple[dict[str, Tensor], dict[str, Layout]]:
+    def packed(self, generator: Generator) -> tuple[dict[str, Tensor], dict[str, JsonValue]]:
         """Everything a run needs to go on exactly where it stopped: tensors of their own on the CPU, and the
         layout of every optimiser. ValueError for an optimiser whose state cannot be saved."""
         tensors = self._weights() | {"generator": generator.get_state()}
@@ -53,7 +53,7 @@ class Learner:
     def restore(
         self,
         tensors: Mapping[str, Tensor],
-        layouts: Mapping[str, Layout] | None,
+        layouts: Mapping[str, JsonValue] | None,
         generator: Generator | None = None,
         what: str = "state",
     ) -> None:
@@ -74,7 +74,7 @@ class Learner:
     def require(
         self,
         tensors: Mapping[str, Tensor],
-        layouts: Mapping[str, Layout] | None,
+        layouts: Mapping[str, JsonValue] | None,
         generator: Generator | None,
         what: str,
     ) -> dict[str, dict[str, Any]]:
@@ -106,7 +106,7 @@ class Learner:
         weights = {f"module.{key}": value for key, value in self.module.state_dict().items()}
         return weights | {f"average.{key}": value for key, value in self.average.model.state_dict().items()}
 
-    def _layouts_of_old(self, tensors: Mapping[str, Tensor]) -> dict[str, Layout]:
+    def _layouts_of_old(self, tensors: Mapping[str, Tensor]) -> dict[str, JsonValue]:
         """Layouts of a state that was written before states had them: Muon's and Adam's."""
         layouts = {}
         for name, inner in self.optimiser.inner.items():
@@ -120,7 +120,7 @@ class Learner:
                         field: torch.ones(()) if field == "step" else parameter for field in fields
                     }
             layouts[name] = {
-                "state": pack(state, name, {}),
+                "state": flatten(state, name, {}),
                 "groups": _packed(inner, name, {})["groups"],
             }
         return layouts
@@ -137,19 +137,19 @@ def _require(tensors: Mapping[str, Tensor], key: str, wanted: Tensor, what: str)
         raise ValueError(f"{what} has a {key} of {came.dtype}; this run's is {wanted.dtype}")
 
 
-def _packed(inner: torch.optim.Optimizer, name: str, tensors: dict[str, Tensor]) -> Layout:
-    """Layout of an optimiser's state and groups; its tensors are put into `tensors`."""
+def _packed(inner: torch.optim.Optimizer, name: str, tensors: dict[str, Tensor]) -> JsonValue:
+    """JsonValue of an optimiser's state and groups; its tensors are put into `tensors`."""
     held = inner.state_dict()
     return {
-        "state": pack(held["state"], name, tensors),
-        "groups": pack(held["param_groups"], f"{name}.groups", tensors),
+        "state": flatten(held["state"], name, tensors),
+        "groups": flatten(held["param_groups"], f"{name}.groups", tensors),
     }
 
 
 def _unpacked(
     inner: torch.optim.Optimizer,
     name: str,
-    layouts: Mapping[str, Layout],
+    layouts: Mapping[str, JsonValue],
     tensors: Mapping[str, Tensor],
     used: set[str],
 ) -> dict[str, Any]:
@@ -157,8 +157,8 @@ def _unpacked(
     layout = layouts.get(name)
     if not isinstance(layout, dict) or layout.keys() != {"state", "groups"}:
         raise ValueError(f"does not say the state of {name}; needed the state of this run")
-    state = unpack(layout["state"], name, tensors, used)
-    groups = unpack(layout["groups"], f"{name}.groups", tensors, used)
+    state = rebuild(layout["state"], name, tensors, used)
+    groups = rebuild(layout["groups"], f"{name}.groups", tensors, used)
     ours = inner.state_dict()["param_groups"]
     known = {index for group in ours for index in group["params"]}
     if not isinstance(state, dict) or not all(isinstance(one, dict) for one in state.values()):

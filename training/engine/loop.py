@@ -1,6 +1,7 @@
 """Loop in which everything is trained, and its callbacks: average, log, save, and what a run brings."""
 
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ...core.ranks import ALONE, Ranks, average_gradients
+from .failures import Watch, all_finite, poison
 from .learner import Learner
 from .noise import Draws
 from .state import RunState
@@ -45,18 +47,24 @@ class Losses:
 
 @dataclass(frozen=True)
 class Update:
-    """Update of the weights by a step: `norm` of its gradients before they are clipped, and the `factor` of
-    its rate."""
+    """Update of the weights by a step.
+
+    norm     of its gradients, before they are clipped
+    factor   of its rate
+    skipped  steps that were left out so far, for a loss or gradient that is not finite
+    """
 
     norm: float
     factor: float
+    skipped: int = 0
 
 
 class Callback(Protocol):
     """Work after every step: a preview, an average, a log, a state."""
 
     def after(self, done: int, losses: Sequence[Losses], update: Update) -> None:
-        """`done` steps are taken; `losses` are those of the last one, one for each of its batches."""
+        """`done` steps are taken; `losses` are those of the last one, one for each of its batches, and none
+        where that step was left out."""
         ...
 
 
@@ -74,6 +82,12 @@ class Pace:
     log_every: int | None = None
     save_seconds: float | None = None
     nonfinite: str = "stop"
+
+    def __post_init__(self) -> None:
+        if self.accumulate < 1:
+            raise ValueError(f"train.accumulate is {self.accumulate}; needed 1 or more")
+        if self.nonfinite not in ("stop", "skip"):
+            raise ValueError(f"train.nonfinite is {self.nonfinite}; needed stop or skip")
 
 
 @dataclass(frozen=True)
@@ -102,31 +116,58 @@ class Run:
 
 def take_steps(run: Run, device: str = "cpu", callbacks: Sequence[Callback] = ()) -> None:
     """Take every step of a run that its state has not taken. `callbacks` come before the state is saved, in
-    the process that writes files alone: what a kill kept from being made is made again."""
+    the process that writes files alone: what a kill kept from being made is made again. TrainingStopped for
+    a loss or gradient that is not finite, and where memory ends; the state is kept."""
     learner, draws = run.learner, Draws.on(device)
     first = run.state.first_step(learner, draws.own, run.steps)
     after: list[Callback] = [_Averaging(learner)]
     if run.ranks.first:
         after += [*callbacks, _Log(run), _Save(run, draws)]
+    watch = Watch(run.state, learner, draws.own, run.ranks.first)
     for step in range(first, run.steps):
-        losses = [
-            _accumulated(run, draws, step * run.pace.accumulate + part, device)
-            for part in range(run.pace.accumulate)
-        ]
-        average_gradients(learner.optimiser.parameters, run.ranks)
-        factor = run.rate(step)
-        update = Update(learner.optimiser.step(learner.module, factor), factor)
-        for callback in after:
-            callback.after(step + 1, losses, update)
+        watch.begin(step)
+        losses = _batches(run, draws, step, device, watch)
+        try:
+            update, losses = _moved(run, step, losses, watch)
+            for callback in after:
+                callback.after(step + 1, losses, update)
+        except torch.OutOfMemoryError as error:
+            raise watch.out_of_memory("what follows the batches", device, save=False) from error
 
 
-def _accumulated(run: Run, draws: Draws, turn: int, device: str) -> Losses:
-    """Losses of a batch, of which the gradient is added to that of the step."""
-    run.seed(draws, turn)
-    with torch.autocast(torch.device(device).type, dtype=torch.bfloat16):
-        losses = run.losses(run.draw(draws, turn))
-    (losses.total() / run.pace.accumulate).backward()
-    return losses.detached()
+def _batches(run: Run, draws: Draws, step: int, device: str, watch: Watch) -> list[Losses]:
+    """Losses of a step's batches, of which the mean gradient is left in the parameters."""
+    found = []
+    for turn in range(step * run.pace.accumulate, (step + 1) * run.pace.accumulate):
+        told = "the drawing of a batch"
+        try:
+            with torch.autocast(torch.device(device).type, dtype=torch.bfloat16):
+                run.seed(draws, turn)
+                batch = run.draw(draws, turn)
+                told = run.told(batch) or "a batch"
+                losses = run.losses(batch)
+            (losses.total() / run.pace.accumulate).backward()
+        except torch.OutOfMemoryError as error:
+            raise watch.out_of_memory(told, device, save=True) from error
+        found.append(losses.detached())
+    return found
+
+
+def _moved(run: Run, step: int, losses: list[Losses], watch: Watch) -> tuple[Update, list[Losses]]:
+    """Update of the weights by a step, and its losses, of which there are none where it is left out.
+    TrainingStopped where a loss or the gradient is not finite."""
+    optimiser, factor = run.learner.optimiser, run.rate(step)
+    finite = all_finite(losses)
+    if not finite:
+        poison(optimiser.parameters)
+    average_gradients(optimiser.parameters, run.ranks)
+    norm = optimiser.step(run.learner.module, factor)
+    if not (finite and math.isfinite(norm)):
+        if run.pace.nonfinite == "stop":
+            raise watch.not_finite(losses, norm)
+        watch.skip(losses, norm)
+        losses = []
+    return Update(norm, factor, watch.skipped), losses
 
 
 class _Averaging:
@@ -136,7 +177,8 @@ class _Averaging:
         self._average = learner.average
 
     def after(self, done: int, losses: Sequence[Losses], update: Update) -> None:
-        self._average.update()
+        if losses:
+            self._average.update()
 
 
 class _Every:
@@ -158,14 +200,16 @@ class _Log:
 
     def __init__(self, run: Run):
         self._name, self._steps, self._steps_between = run.state.files.name, run.steps, run.pace.log_every
-        self._every, self._seen = _Every(run.steps), []
+        self._every, self._seen, self._names = _Every(run.steps), [], []
 
     def after(self, done: int, losses: Sequence[Losses], update: Update) -> None:
         if self._steps_between == 0:
             return
         self._seen += [torch.stack([value for _, value in one.parts.values()]) for one in losses]
-        if self._due(done):
-            means = zip(losses[0].parts, torch.stack(self._seen).mean(0).tolist(), strict=True)
+        if losses:
+            self._names = list(losses[0].parts)
+        if self._due(done) and self._seen:
+            means = zip(self._names, torch.stack(self._seen).mean(0).tolist(), strict=True)
             told = ", ".join(f"{name} {value:.4f}" for name, value in means)
             logger.info("%s step %d of %d: %s", self._name, done, self._steps, told)
             self._seen = []

@@ -105,7 +105,7 @@ class Method(Protocol):
         ...
 
     def pace(self, config: Any) -> Pace:
-        """How often the run steps, logs and saves."""
+        """Pace of a run: how often it steps, logs and saves."""
         ...
 
     def told(self, config: Any, batch: Any) -> str:

@@ -8,11 +8,11 @@ from importlib import import_module
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from .flat import flatten
 from .learner import Steps
 from .optimise import Optimiser, warm_hold_decay
-from .packing import pack
 from .run_file import LearningSettings
 
 _GIVEN = ("params", "lr", "weight_decay", "fused", "foreach", "capturable")  # by the trainer, not by options
@@ -47,7 +47,11 @@ def optimiser_for(trainee: nn.Module, settings: LearningSettings) -> Steps:
     if settings.optimizer == "muon":
         _require_known(settings, {})
         return Optimiser(
-            trainee, _is_matrix, settings.rate, weight_decay=settings.weight_decay, clip=settings.clip
+            trainee,
+            lambda _, factor: factor.ndim == 2,
+            settings.rate,
+            weight_decay=settings.weight_decay,
+            clip=settings.clip,
         )
     if settings.optimizer == "adamw":
         kind: type[torch.optim.Optimizer] = torch.optim.AdamW
@@ -64,8 +68,8 @@ def optimiser_for(trainee: nn.Module, settings: LearningSettings) -> Steps:
 
 
 def require_learning(settings: LearningSettings) -> None:
-    """ValueError, naming the setting, for an optimizer, options, schedule or numbers that cannot train. A step
-    of a few numbers is taken, and its state looked at."""
+    """ValueError, naming the setting, for an optimizer, options, schedule or numbers that cannot train. It
+    takes a step of a few numbers and looks at its state."""
     for name in ("rate", "clip"):
         if not 0 < getattr(settings, name) < math.inf:
             raise ValueError(f"train.{name} is {getattr(settings, name)}; needed a number above 0")
@@ -84,7 +88,7 @@ def require_learning(settings: LearningSettings) -> None:
     except Exception as error:  # whatever another's code raises
         raise ValueError(f"train.optimizer {settings.optimizer} cannot take a step: {error}") from error
     for name, inner in optimiser.inner.items():
-        pack(inner.state_dict(), name, {})
+        flatten(inner.state_dict(), name, {})
 
 
 def schedule_factor(settings: LearningSettings, step: int) -> float:
@@ -117,11 +121,6 @@ SCHEDULES: dict[str, Callable[[LearningSettings, int], float]] = {
     "cosine": _cosine,
     "hold-decay": _hold_decay,
 }
-
-
-def _is_matrix(name: str, parameter: Tensor) -> bool:
-    """True for Muon's: a LoRA's two factors."""
-    return parameter.ndim == 2
 
 
 def _can_be_fused(module: nn.Module) -> bool:

@@ -15,8 +15,8 @@ from torch import Generator, Tensor
 
 from ...core.checkpoint import read_safetensors, read_shapes, write_tensors
 from ...core.files import clear_left
+from .flat import JsonValue
 from .learner import Learner
-from .packing import Layout
 
 logger = logging.getLogger(__name__)
 STEP, _MADE_BY, _LAYOUTS = "step", "made_by", "optimisers"  # metadata; states of 0.1.0 say the step alone
@@ -176,7 +176,7 @@ class _State:
     tensors: dict[str, Tensor]
     step: int
     made_by: dict[str, Any] | None
-    layouts: dict[str, Layout] | None
+    layouts: dict[str, JsonValue] | None
 
 
 def _whole(path: Path, read: _Read) -> _State:

@@ -5,10 +5,10 @@ from typing import Any
 
 from torch import Tensor
 
-Layout = Any  # a value of JSON
+JsonValue = Any  # a value of JSON
 
 
-def pack(value: Any, name: str, tensors: dict[str, Tensor]) -> Layout:
+def flatten(value: Any, name: str, tensors: dict[str, Tensor]) -> JsonValue:
     """Layout of a nested value; its tensors are put into `tensors`, by their place in it. ValueError for what
     JSON cannot hold."""
     if isinstance(value, Tensor):
@@ -19,17 +19,17 @@ def pack(value: Any, name: str, tensors: dict[str, Tensor]) -> Layout:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list | tuple):
-        parts = [pack(one, f"{name}.{place}", tensors) for place, one in enumerate(value)]
+        parts = [flatten(one, f"{name}.{place}", tensors) for place, one in enumerate(value)]
         return {"tuple" if isinstance(value, tuple) else "list": parts}
     if isinstance(value, Mapping) and all(isinstance(key, int | str) for key in value):
-        return {"map": [[key, pack(one, f"{name}.{key}", tensors)] for key, one in value.items()]}
+        return {"map": [[key, flatten(one, f"{name}.{key}", tensors)] for key, one in value.items()]}
     raise ValueError(
         f"{name}: the optimizer keeps a {type(value).__name__}, which cannot be saved; choose another one"
     )
 
 
-def unpack(layout: Layout, name: str, tensors: Mapping[str, Tensor], used: set[str]) -> Any:
-    """Value that `pack` took apart. Names of its tensors are added to `used`. ValueError where a tensor is
+def rebuild(layout: JsonValue, name: str, tensors: Mapping[str, Tensor], used: set[str]) -> Any:
+    """Value that `flatten` took apart. Names of its tensors are added to `used`. ValueError where a tensor is
     missing or another one, and for what is no layout."""
     if not isinstance(layout, dict):
         if isinstance(layout, list):
@@ -40,10 +40,10 @@ def unpack(layout: Layout, name: str, tensors: Mapping[str, Tensor], used: set[s
         used.add(name)
         return _tensor(held, name, tensors)
     if kind in ("list", "tuple") and isinstance(held, list):
-        parts = [unpack(one, f"{name}.{place}", tensors, used) for place, one in enumerate(held)]
+        parts = [rebuild(one, f"{name}.{place}", tensors, used) for place, one in enumerate(held)]
         return tuple(parts) if kind == "tuple" else parts
     if kind == "map" and isinstance(held, list) and all(map(_is_pair, held)):
-        return {key: unpack(one, f"{name}.{key}", tensors, used) for key, one in held}
+        return {key: rebuild(one, f"{name}.{key}", tensors, used) for key, one in held}
     raise ValueError(f"does not say what {name} is; needed a layout")
 
 
