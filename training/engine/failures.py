@@ -48,8 +48,7 @@ class Watch:
 
     def out_of_memory(self, where: str, device: str, save: bool) -> TrainingStopped:
         """Stop where memory ended, at `where`. The state is saved where the weights have not moved yet."""
-        asked = torch.device(device)
-        peak = torch.cuda.max_memory_allocated(asked) / 2**30 if asked.type == "cuda" else 0.0
+        peak = _peak(device)
         measured = f"; {peak:.1f} GiB were used at most" if peak else ""
         return TrainingStopped(
             f"step {self._done + 1}: memory ended at {where}{measured}; to need less, set {CHANGES}; "
@@ -82,6 +81,12 @@ class Watch:
         path = self._state.folder / BAD / f"{self._done + 1}.json"
         write_text(path, json.dumps(_described(self._done + 1, losses, norm), indent=1))
         return f"{told}; {path} says more"
+
+
+def _peak(device: str) -> float:
+    """Most memory that was held at once, in GiB; 0 where nothing counts it."""
+    counted = torch.device(device).type == "cuda"
+    return torch.cuda.max_memory_allocated(device) / 2**30 if counted else 0.0
 
 
 def all_finite(losses: "Sequence[Losses]") -> bool:

@@ -87,8 +87,8 @@ def require_learning(settings: LearningSettings) -> None:
         optimiser.step(tried, 1.0)
     except Exception as error:  # whatever another's code raises
         raise ValueError(f"train.optimizer {settings.optimizer} cannot take a step: {error}") from error
-    for name, inner in optimiser.inner.items():
-        flatten(inner.state_dict(), name, {})
+    for inner in optimiser.inner.values():
+        flatten(inner.state_dict(), f"train.optimizer {settings.optimizer}", {})
 
 
 def schedule_factor(settings: LearningSettings, step: int) -> float:
