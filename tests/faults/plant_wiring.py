@@ -237,7 +237,7 @@ WIRING = (
     ),
     Fault(
         "one-rank", "a batch's gradients are not averaged over the processes", "training/engine/loop.py",
-        "average_gradients(learner.optimiser.parameters, run.ranks)", "None",
+        "average_gradients(optimiser.parameters, run.ranks)", "None",
         ("loop",),
     ),
     Fault(

@@ -5,8 +5,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 
 class Average:
-    """Moving average of a module's weights: the first step's as they are, then a mean with this decay, which
-    keeps the last weights where it is 0."""
+    """Moving average of a module's weights: the first step's as they are, then a mean with this decay. At 0
+    it is the last weights."""
 
     def __init__(self, module: nn.Module, decay: float):
         self._module = module

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 BAD = "bad"  # folder of batches with a loss that was not finite, in that of the run
-CHANGES = 'memory.checkpointing = "blocks", a smaller train.batch, fewer data.frames, or fewer pixels'
+REMEDIES = 'memory.checkpointing = "blocks", a smaller train.batch, fewer data.frames, or fewer pixels'
 
 
 class Watch:
@@ -51,7 +51,7 @@ class Watch:
         peak = _peak(device)
         measured = f"; {peak:.1f} GiB were used at most" if peak else ""
         return TrainingStopped(
-            f"step {self._done + 1}: memory ended at {where}{measured}; to need less, set {CHANGES}; "
+            f"step {self._done + 1}: memory ended at {where}{measured}; to need less, set {REMEDIES}; "
             f"{self._kept(save)}"
         )
 

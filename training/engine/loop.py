@@ -157,12 +157,11 @@ def _moved(run: Run, step: int, losses: list[Losses], watch: Watch) -> tuple[Upd
     """Update of the weights by a step, and its losses, of which there are none where it is left out.
     TrainingStopped where a loss or the gradient is not finite."""
     optimiser, factor = run.learner.optimiser, run.rate(step)
-    finite = all_finite(losses)
-    if not finite:
+    if not all_finite(losses):
         poison(optimiser.parameters)
     average_gradients(optimiser.parameters, run.ranks)
     norm = optimiser.step(run.learner.module, factor)
-    if not (finite and math.isfinite(norm)):
+    if not math.isfinite(norm):
         if run.pace.nonfinite == "stop":
             raise watch.not_finite(losses, norm)
         watch.skip(losses, norm)
