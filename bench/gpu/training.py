@@ -56,7 +56,7 @@ def compare_training(device: Device, grid: Grid) -> dict:
     config = (TINY if device.dry else REAL).models["1.3B"]
     dit = random_dit(device, config)
     with device.at:
-        learned = list(add_lora(dit, RANK, SELF).parameters())
+        learned = list(add_lora(dit, RANK, (SELF,)).parameters())
     text, batch = Words(device.normal(1, TEXT, config.text_width)), batch_of(device, grid)
 
     def step(kernel: bool) -> list[Tensor]:

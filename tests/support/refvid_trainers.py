@@ -114,8 +114,7 @@ class Sama:
         return video + 0.3 * semantic
 
     def export(self, learned, text: TextEncoder, folder: Path) -> None:
-        lora = dict(learned.lora.items())
-        sama_export.export(learned.semantics, lora, self.config, "hand-made", folder / self.files[0])
+        sama_export.export(learned.semantics, learned.lora, self.config, "hand-made", folder / self.files[0])
 
 
 class SlotId:
@@ -166,7 +165,7 @@ class VideoMaker:
         trained(videomaker.VideoMaker(), self.config, folder, models)
 
     def trainee(self, dit: WanDiT, text: TextEncoder) -> nn.Module:
-        return add_lora(dit, 2, "self_attn")
+        return add_lora(dit, 2, ("self_attn",))
 
     def loss(self, dit: WanDiT, text: TextEncoder, learns, step: int) -> Tensor:
         batch = draw_photographed(photographs(), self.config, seeded(step))

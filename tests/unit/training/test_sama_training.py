@@ -187,7 +187,7 @@ def test_all_that_learns_has_a_gradient_and_nothing_else(setting, turn):
     found = gradients(setting)
     # The video's head does not read semantic tokens, which in the last block ask nothing: their queries and
     # keys are zero.
-    last = f"self_attn.{SIZES.layers - 1}_"
+    last = f"blocks-{SIZES.layers - 1}-self_attn-"
     without = ("semantic_head",) if turn == 0 else (f"{last}q", f"{last}k")
     for name, gradient in found.items():
         assert gradient is not None or turn == 0, name
@@ -215,7 +215,7 @@ def test_without_semantic_weight_there_are_no_semantic_tokens_and_their_modules_
 @torch.no_grad()
 def test_the_file_makes_what_was_trained(setting, models, tmp_path):
     learned = setting.trainee
-    export(learned.semantics, dict(learned.lora.items()), CONFIG, "hand-made", tmp_path / "sama.safetensors")
+    export(learned.semantics, learned.lora, CONFIG, "hand-made", tmp_path / "sama.safetensors")
     bare = load_pipeline(models.dit, models.vae, models.text_encoder)
     loaded = with_editing_adapter(bare, tmp_path / "sama.safetensors", 1.0, "--adapter")
     batch, texts = setting.batch, {"positive": setting.text.encode(["[Video edit] add a red star"])}

@@ -59,7 +59,7 @@ def drawn(data, config=CONFIG, size=64):
 @torch.no_grad()
 def test_a_low_rank_change_starts_at_nothing_and_ends_in_the_file_as_it_acts(models):
     dit, plain = (load_dit(models.dit)[0] for _ in range(2))
-    layers = add_lora(dit, 2)
+    layers = add_lora(dit, 2, ("cross_attn",))
     given = torch.randn(1, 16, 2, 4, 4), torch.tensor([500.0]), torch.randn(1, 5, 32)
     assert torch.equal(dit(*given), plain(*given))
     torch.manual_seed(0)

@@ -64,7 +64,7 @@ class Setting:
 
     def __init__(self, models, data, config=CONFIG):
         self.dit, self.text = load_dit(models.dit)[0], load_text_encoder(models.text_encoder)
-        self.config, self.lora = config, add_lora(self.dit, config.rank, "self_attn")
+        self.config, self.lora = config, add_lora(self.dit, config.rank, ("self_attn",))
         torch.manual_seed(0)
         for parameter in self.lora.parameters():
             torch.nn.init.normal_(parameter, std=0.2)
@@ -259,7 +259,7 @@ def test_only_the_lora_learns_from_either_loss(setting):
 
 @torch.no_grad()
 def test_the_file_merged_into_a_dit_acts_as_what_was_trained(setting, models):
-    state = lora_state(setting.lora, "self_attn")
+    state = lora_state(setting.lora)
     assert {key.split(".")[3] for key in state} == {"self_attn"} and len(state) == 4 * 3 * SIZES.layers
     assert sum(isinstance(module, LowRank) for module in setting.dit.modules()) == 4 * SIZES.layers
     merged = load_dit(models.dit)[0]

@@ -1,10 +1,8 @@
 """File of a SAMA adapter: modules under the released file's names, and a LoRA of ComfyUI's."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import cast
 
 from torch import nn
 
@@ -19,15 +17,12 @@ FEATURES_KEY = "refvid.features"  # metadata: what semantic tokens were made of
 
 def export(
     semantics: SemanticModules,
-    lora: Mapping[str, nn.Module],
+    lora: nn.ModuleDict,
     config: SamaTraining,
     features: str,
     path: Path,
 ) -> None:
-    """Write modules and the LoRA of each attention (fp16); `features` names the extractor."""
-    state = dict(semantics.state_dict())
-    for attention, layers in lora.items():
-        state |= lora_state(cast(nn.ModuleDict, layers), attention)
+    """Write modules and the LoRA of both attentions (fp16); `features` names the extractor."""
     metadata = {
         KIND: EDITING_ADAPTER,
         VERSION: EDITING_FORMAT,
@@ -35,4 +30,4 @@ def export(
         FEATURES_KEY: features,
         "refvid.training": json.dumps(asdict(config)),
     }
-    save_model(state, path, metadata)
+    save_model({**semantics.state_dict(), **lora_state(lora)}, path, metadata)

@@ -38,7 +38,7 @@ class SamaTrainee(nn.Module):
         super().__init__()
         self.semantics = SemanticModules(SemanticConfig(dit.width, features, config.hidden))
         self.semantics.start()
-        self.lora = nn.ModuleDict({name: add_lora(dit, config.rank, name) for name in (SELF, CROSS)})
+        self.lora = add_lora(dit, config.rank, (SELF, CROSS))
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Sama(Adapter):
     ) -> None:
         """Write the file by `export.export`."""
         path = folder / "sama.safetensors"
-        export(averaged.semantics, dict(averaged.lora.items()), config, self.extractor.name, path)
+        export(averaged.semantics, averaged.lora, config, self.extractor.name, path)
 
 
 def _matrix(name: str, parameter: Tensor) -> bool:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ....backbones.wan.dit import WanDiT
+from ....core.lora import CROSS
 from ....core.ranks import Ranks
 from ....hosts.plain.pipeline import Pipeline
 from ...engine.adapter import Adapter
@@ -32,7 +33,7 @@ class SlotTrainee(nn.Module):
         super().__init__()
         self.encoder = config.encoder(config.slots, dit.geometry.patch)
         self.encoder.start()
-        self.lora = add_lora(dit, config.rank)
+        self.lora = add_lora(dit, config.rank, (CROSS,))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from ....core.checkpoint import KIND, VERSION, save_model
-from ....core.lora import SELF, VIDEOMAKER_FORMAT, VIDEOMAKER_KIND
+from ....core.lora import VIDEOMAKER_FORMAT, VIDEOMAKER_KIND
 from ....core.recipes import TRAINED_FOR
 from ...engine.lora import lora_state
 from .config import VideoMakerTraining
@@ -24,4 +24,4 @@ def export(lora: nn.ModuleDict, config: VideoMakerTraining, path: Path) -> None:
         SEES_KEY: config.sees,
         "refvid.training": json.dumps(asdict(config)),
     }
-    save_model(lora_state(lora, SELF), path, metadata)
+    save_model(lora_state(lora), path, metadata)

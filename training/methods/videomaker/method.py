@@ -40,7 +40,7 @@ class VideoMaker(Adapter):
 
     def trainee(self, config: VideoMakerTraining, backbone: Pipeline, data: Photographed) -> nn.ModuleDict:
         """LoRA that is put on the DiT."""
-        return add_lora(backbone.dit, config.rank, SELF)
+        return add_lora(backbone.dit, config.rank, (SELF,))
 
     def optimiser(self, config: VideoMakerTraining, trainee: nn.ModuleDict, ranks: Ranks) -> Optimiser:
         """Muon for what begins at zero, Adam for the other factors."""
