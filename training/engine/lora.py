@@ -42,23 +42,26 @@ class LowRank(nn.Module):
 
 
 def add_lora(dit: WanDiT, rank: int, targets: Sequence[str]) -> nn.ModuleDict:
-    """Freeze the DiT and put a LowRank around the linear layers that targets name. -> changes that learn,
-    `down` and `up` by layer, with `-` for the dots of its name; frozen layers are shared with the DiT.
+    """Freeze the DiT and put a LowRank around the linear layers that targets name. -> what learns, `down` and
+    `up` by layer, with `-` for the dots of its name. Frozen layers are shared with the DiT.
 
     A target is a regular expression, and matches whole parts of a layer's name, one or several in a row.
     `self_attn` is every layer below that name in every block, `ffn.0` the first of every feed-forward,
-    `head.head` one layer. Layers come target by target, each in the DiT's order. ValueError for a target
-    that is no expression or matches no linear layer, for none, a rank below 1, and a DiT with a LoRA."""
+    `head.head` one layer. Layers come target by target, each in the DiT's order.
+
+    ValueError for a target that is no expression or matches no linear layer, and for none. So for a rank
+    below 1, and for a DiT that has a LoRA."""
     if rank < 1:
         raise ValueError(f"rank is {rank}; needed 1 or more")
     if any(isinstance(module, LowRank) for module in dit.modules()):
         raise ValueError("this DiT has a LoRA already; give all targets at once")
-    named = _matched([name for name, layer in dit.named_modules() if isinstance(layer, nn.Linear)], targets)
+    linear = {name: layer for name, layer in dit.named_modules() if isinstance(layer, nn.Linear)}
+    named = _matched(list(linear), targets)
     dit.requires_grad_(False)
     layers = nn.ModuleDict()
     for name in named:
         place, _, last = name.rpartition(".")
-        layer = LowRank(dit.get_submodule(name), rank)
+        layer = LowRank(linear[name], rank)
         setattr(dit.get_submodule(place), last, layer)
         layers[name.replace(".", "-")] = nn.ModuleDict({"down": layer.down, "up": layer.up})
     return layers
@@ -84,10 +87,11 @@ def changed_layers(layers: nn.ModuleDict) -> Iterator[tuple[str, nn.Parameter, n
 
 @torch.no_grad()
 def begin_with(layers: nn.ModuleDict, dit: WanDiT, path: str | Path) -> None:
-    """Take the changes of a LoRA file in any of ComfyUI's key names in place of those at the start; `dit` is
-    the one that `add_lora` changed. A file's alpha is folded into B. ValueError, and nothing is changed,
-    where the file has other layers or another rank than this run, parts that are no pair, or is no LoRA of
-    this DiT."""
+    """Begin with the changes of a LoRA file, in any of ComfyUI's key names. `dit` is the one that `add_lora`
+    changed; a file's alpha is folded into B.
+
+    ValueError, and nothing is changed, where the file is no LoRA of this DiT, or has other layers or another
+    rank than this run. So for parts that are no pair."""
     what = "start"
     shapes, name = read_shapes(path, what)[0], f"{what}: {Path(path).name}"
     learned = {id(parameter) for parameter in layers.parameters()}

@@ -1,5 +1,5 @@
-"""Workflow that runs a trained Saber LoRA in ComfyUI: the pack's own template with core's LoRA loader behind
-the model, the user's files, and the size, length and rate of the training."""
+"""Workflow that runs a trained Saber LoRA in ComfyUI: a template of the pack with core's LoRA loader in it.
+Files are the user's; size, length and rate are those of the training."""
 
 import json
 from copy import deepcopy
