@@ -167,6 +167,20 @@ def test_the_change_is_computed_in_autocasts_type_or_in_fp32_and_gradients_are_f
     assert layer.down.weight.grad.dtype == layer.up.weight.grad.dtype == torch.float32
 
 
+def test_under_autocast_a_change_keeps_its_input_itself_and_no_copy():
+    layer, x = (
+        LowRank(nn.Linear(7, 5, dtype=torch.bfloat16).requires_grad_(False), 2),
+        torch.ones(3, 7).bfloat16(),
+    )
+    kept = []
+    with (
+        torch.autograd.graph.saved_tensors_hooks(lambda one: kept.append(one) or one, lambda one: one),
+        torch.autocast("cpu", torch.bfloat16),
+    ):
+        layer(x)
+    assert {one.data_ptr() for one in kept if one.shape == x.shape} == {x.data_ptr()}
+
+
 # ---- the file
 
 
