@@ -23,7 +23,7 @@ from ..engine.method import Setting, Usual
 from ..engine.noise import Draws
 from ..engine.optimise import Optimiser, warm_hold_decay
 from ..engine.state import RunFiles, weights_digest
-from ..masks.references import masked_frames
+from ..masks.references import DEFAULT, masked_frames
 
 logger = logging.getLogger(__name__)
 
@@ -144,7 +144,7 @@ class VAETrainer(Usual):
         if ranks.count > 1 or setting.device != "cpu" or setting.compiled:
             raise ValueError("a VAE trains in one process, on the CPU, not compiled; leave the others out")
         begun = None if self.initial is None else weights_digest(self.initial, "--from")
-        return {"config": asdict(config), "--from": begun}
+        return {"config": asdict(config), "references": asdict(DEFAULT), "--from": begun}
 
     def backbone(self, config: VAETraining, setting: Setting) -> None:
         """Nothing: no model is there before."""

@@ -2,13 +2,13 @@
 (arXiv 2512.06905, §3.1 and its script). 1 = belongs to the reference."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from .shapes import FAMILIES, GAUGES
+from .shapes import FAMILIES, GAUGES, VERSION
 
 ROUNDS = 48  # of the search for a scale
 SLACK = 0.01  # of the picture: how near `uniform` comes to the share it drew
@@ -34,6 +34,8 @@ class MaskGenerator:
         (0.1, (0.5, 1.0)),
     )
     mode: str = "first_hit"
+    # What is kept is named by the fields of what made it: rows, states and figures of other masks are not ours.
+    version: int = field(default=VERSION, init=False)
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.families if name not in GAUGES]
@@ -64,12 +66,13 @@ class MaskGenerator:
         chosen = torch.multinomial(torch.tensor(weights), n, replacement=True, generator=generator)
         fewest, most = MODES[self.mode](torch.tensor(bounds)[chosen].double(), height * width, generator)
         family = torch.randint(len(self.families), (n,), generator=generator)
+        wanted = (fewest + most) / 2
         # Each family makes its masks together: far fewer calls than one a mask.
         gauge = torch.empty(n, height, width)
         for index, name in enumerate(self.families):
             rows = family.eq(index).nonzero()[:, 0]
             if len(rows):
-                gauge[rows] = GAUGES[name](len(rows), height, width, generator)
+                gauge[rows] = GAUGES[name](wanted[rows], height, width, generator)
         return mask_of_size(one_piece(gauge), fewest, most, generator).unsqueeze(1).float()
 
 
