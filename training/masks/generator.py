@@ -34,7 +34,7 @@ class MaskGenerator:
         (0.1, (0.5, 1.0)),
     )
     mode: str = "first_hit"
-    # What is kept is named by the fields of what made it: rows, states and figures of other masks are not ours.
+    # Rows, states and figures are kept by the fields of what made them: those of other masks are not used.
     version: int = field(default=VERSION, init=False)
 
     def __post_init__(self) -> None:

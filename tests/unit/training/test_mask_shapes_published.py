@@ -1,4 +1,4 @@
-"""Shapes and numbers of Saber's public mask script: statistics of many masks, and single shapes in closed form.
+"""Shapes and numbers of Saber's public mask script: statistics of many masks, single shapes in closed form.
 
 Outlines are OpenCV's outer contours through the centres of border pixels (CHAIN_APPROX_NONE). A is its
 `contourArea`, P its `arcLength`. Circularity is 4 π A / P², solidity A over the contour area of its convex
@@ -14,19 +14,20 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from refvid.training.base.dit.config import DiTTraining
+from refvid.demo.runs import smoke_dit
 from refvid.training.masks import shapes
 from refvid.training.masks.generator import MaskGenerator, mask_of_size, one_piece
-from refvid.training.masks.shapes import FAMILIES, GAUGES, VERSION
+from refvid.training.masks.shapes import GAUGES, VERSION
 
 HEIGHT, WIDTH = 240, 416
-MEDIANS = {  # circularity, solidity; None is not published
+MEDIANS = {  # of the script: circularity, solidity; None where none is asked for
     "ellipse": (0.82, None),
     "superellipse": (0.84, None),
     "fourier_blob": (0.68, 0.93),
     "concave_polygon": (None, 0.92),
     "jagged_rectangle": (0.35, 0.92),
 }
+QUICK = {"fourier_blob": 200, "jagged_rectangle": 400}  # masks; of the others, which vary less, 100
 LUCK = (0.001, 0.5, 0.999)  # what every uniform draw of a shape is
 
 
@@ -63,12 +64,12 @@ def gauges(family: str, n: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
 
 @pytest.mark.parametrize("family", MEDIANS)
 def test_outlines_are_as_round_and_as_solid_as_the_script_s(family):
-    """Of 200 masks before the rule of one piece; of rectangles those count that are one piece without it."""
-    gauge, fewest, most = gauges(family, 200, 1)
+    """Before the rule of one piece; of rectangles those count that are one piece without it."""
+    gauge, fewest, most = gauges(family, QUICK.get(family, 100), 1)
     masks = list(mask_of_size(gauge, fewest, most, seeded()).numpy().astype(np.uint8))
     whole = [mask for mask in masks if pieces(mask) == 1]
-    # The script's rectangles lie in several pieces as often: 29 of 100.
-    assert len(whole) / 200 == pytest.approx(0.71 if family == "jagged_rectangle" else 1, abs=0.1)
+    # 32 of 100 of the script's rectangles, too, are several pieces.
+    assert len(whole) / len(masks) == pytest.approx(0.68 if family == "jagged_rectangle" else 1, abs=0.08)
     assert_published(family, whole)
 
 
@@ -170,14 +171,19 @@ def test_edges_of_a_rectangle_have_noise_smoothed_twice_of_the_published_strengt
         assert (noise[:, away:] * noise[:, :-away]).mean().item() == pytest.approx(expected, abs=0.01)
 
 
-@pytest.mark.parametrize("side", ["upright", "across"])
-def test_the_two_pairs_of_edges_of_a_rectangle_have_strengths_of_their_own(side):
-    gauge = GAUGES["jagged_rectangle"](torch.ones(300), 41, 41, seeded(4))
-    if side == "across":
-        gauge = gauge.transpose(1, 2)
-    # In the row of a corner's diagonal both pairs count; beside the middle of an edge one alone.
-    left, upper = gauge[:, 15:26, 0].std(1), gauge[:, 0, 15:26].std(1)
-    assert torch.corrcoef(torch.stack([left, upper]))[0, 1].abs() < 0.6
+def test_the_two_pairs_of_edges_of_a_rectangle_have_strengths_of_their_own(monkeypatch):
+    strengths = iter((1.0, 2.0))
+
+    def lowest(n: int, low: float, high: float, _: Generator) -> Tensor:
+        return torch.full((n, 1, 1), next(strengths) if (low, high) == (0.5, 3) else low)
+
+    monkeypatch.setattr(shapes, "_uniform", lowest)
+    gauge = GAUGES["jagged_rectangle"](torch.ones(200), 61, 61, seeded())
+    base, aspect = 0.12 * 61, 0.6
+    # Beside the middle of an edge no other counts.
+    left, upper = gauge[:, 24:37, 0] * aspect * base, gauge[:, 0, 24:37] * base
+    assert (left - 29).square().mean().sqrt().item() == pytest.approx(1, rel=0.1)
+    assert (upper - 29).square().mean().sqrt().item() == pytest.approx(2, rel=0.1)
 
 
 def test_a_fourier_blob_has_the_published_waves_and_a_least_radius_of_a_fifth(monkeypatch):
@@ -215,9 +221,8 @@ def test_dents_of_a_concave_polygon_are_the_published_ones(monkeypatch, luck):
 
 def test_the_radius_of_a_concave_polygon_has_noise_smoothed_twice(monkeypatch):
     uniform = shapes._uniform
-    monkeypatch.setattr(
-        shapes, "_uniform", lambda *draw: uniform(*draw) * (draw[1:3] != (0.18, 0.42))
-    )  # no depth
+    # Dents have no depth.
+    monkeypatch.setattr(shapes, "_uniform", lambda *draw: uniform(*draw) * (draw[1:3] != (0.18, 0.42)))
     _, _, angles, radius = star(monkeypatch, "concave_polygon", torch.ones(4000), 5, 5)
     corners = (angles < 2 * math.pi - 1e-6).sum(1)
     assert corners.min() == 28 and corners.max() == 63
@@ -243,22 +248,17 @@ def test_gaps_between_corners_are_of_the_published_gamma_law():
     assert ((gaps - 1.4) ** 3).mean().item() == pytest.approx(2.8, rel=0.1)
 
 
-def test_polygons_are_of_the_wanted_area(monkeypatch, luck):
-    wanted = torch.tensor([50.0, 200.0, 5000.0])
-    turn = 2 * math.pi * luck
-    for family, margin, aspect in (
-        ("convex_polygon", 0.12, between(0.6, 1.7, luck)),
-        ("concave_polygon", 0.12, 1.0),
-    ):
-        down, right, _, radius = star(monkeypatch, family, wanted, 30, 50)
-        monkeypatch.undo()
-        y, x = offsets(margin, 30, 50, luck)
-        for row, area in enumerate(wanted.tolist()):
-            high = math.sqrt(area / math.pi / aspect)  # half an ellipse of that area: π · high · aspect high
-            along, across = y / high, x / high / aspect
-            torch.testing.assert_close(down[row], math.cos(turn) * along - math.sin(turn) * across, rtol=1e-4, atol=1e-4)
-            torch.testing.assert_close(right[row], math.sin(turn) * along + math.cos(turn) * across, rtol=1e-4, atol=1e-4)
-        assert radius.max() <= 1.0001
+@pytest.mark.parametrize("family", ["convex_polygon", "concave_polygon"])
+def test_polygons_are_of_the_wanted_area(monkeypatch, family, luck):
+    wanted, turn = torch.tensor([50.0, 200.0, 5000.0]), torch.tensor(2 * math.pi * luck)
+    aspect = between(0.6, 1.7, luck) if family == "convex_polygon" else 1
+    down, right, _, radius = star(monkeypatch, family, wanted, 30, 50)
+    y, x = offsets(0.12, 30, 50, luck)
+    high = (wanted / math.pi / aspect).sqrt().view(-1, 1, 1)  # of an ellipse of area π · high · aspect · high
+    along, across = y / high, x / high / aspect
+    torch.testing.assert_close(down, turn.cos() * along - turn.sin() * across, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(right, turn.sin() * along + turn.cos() * across, rtol=1e-4, atol=1e-4)
+    assert radius.max() == pytest.approx(1, abs=0.05)
 
 
 def test_the_wanted_area_is_the_middle_of_the_interval(monkeypatch):
@@ -275,11 +275,12 @@ def test_the_wanted_area_is_the_middle_of_the_interval(monkeypatch):
 def test_masks_that_are_drawn_otherwise_have_another_version():
     """Raise VERSION with what is drawn, and put the new areas here."""
     areas = MaskGenerator()(12, 24, 32, seeded(7)).sum((1, 2, 3)).int().tolist()
-    assert (VERSION, areas) == (2, [])
+    assert (VERSION, areas) == (2, [199, 169, 91, 227, 686, 146, 194, 155, 184, 106, 28, 47])
 
 
-def test_what_masks_made_is_named_by_their_version(monkeypatch):
-    how = DiTTraining().how
-    assert f"version={VERSION}" in repr(how) and asdict(how)["generator"]["version"] == VERSION
+def test_what_masks_made_is_named_by_their_version():
+    """Encoded rows are kept by the text of how they were made, runs by its fields."""
+    how = smoke_dit().how
+    assert f"version={VERSION}" in str((1, how)) and asdict(how)["generator"]["version"] == VERSION
     with pytest.raises(TypeError):
         MaskGenerator(version=1)  # pyright: ignore[reportCallIssue]
