@@ -84,7 +84,8 @@ def test_500_masks_of_a_family_are_as_round_and_as_solid_as_the_script_s(family)
         assert len(rows) == 500
         masks = mask_of_size(one_piece(gauge[rows]), fewest[rows], most[rows], seeded())
     else:
-        masks = MaskGenerator((family,), ((1.0, (0.1, 0.5)),))(500, HEIGHT, WIDTH, seeded(2))[:, 0]
+        maker, luck = MaskGenerator((family,), ((1.0, (0.1, 0.5)),)), seeded(2)
+        masks = torch.cat([maker(50, HEIGHT, WIDTH, luck)[:, 0] for _ in range(10)])
     assert_published(family, list(masks.numpy().astype(np.uint8)))
 
 
@@ -201,6 +202,13 @@ def test_a_fourier_blob_has_the_published_waves_and_a_least_radius_of_a_fifth(mo
         assert there.double().mean().item() == pytest.approx(chance, abs=0.03)
         for part in (wave[there].real, wave[there].imag):
             assert part.std().item() == pytest.approx(0.25 / (1 + order), rel=0.08)
+
+
+def test_a_fourier_blob_keeps_its_margin(monkeypatch, luck):
+    down, right, *_ = star(monkeypatch, "fourier_blob", torch.ones(1), 20, 34)
+    base = 0.25 * math.sqrt(680 / math.pi)
+    for found, expected in zip((down, right), offsets(0.12, 20, 34, luck), strict=True):
+        torch.testing.assert_close(found[0].flatten() * base, expected.flatten(), rtol=1e-4, atol=1e-4)
 
 
 def test_dents_of_a_concave_polygon_are_the_published_ones(monkeypatch, luck):
