@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from .shapes import FAMILIES, GAUGES, VERSION
+from .shapes import FAMILIES, GAUGES, MASK_VERSION
 
 ROUNDS = 48  # of the search for a scale
 SLACK = 0.01  # of the picture: how near `uniform` comes to the share it drew
@@ -35,7 +35,7 @@ class MaskGenerator:
     )
     mode: str = "first_hit"
     # Rows, states and figures are kept by the fields of what made them: those of other masks are not used.
-    version: int = field(default=VERSION, init=False)
+    version: int = field(default=MASK_VERSION, init=False)
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.families if name not in GAUGES]

@@ -12,7 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-VERSION = 2  # of what is drawn: raised with it, so that nothing made of other masks is taken for the same
+MASK_VERSION = (
+    2  # of what is drawn: raised with it, so that nothing made of other masks is taken for the same
+)
 BLOB_CORNERS = 128  # a Fourier blob's outline is drawn as a polygon with so many corners
 TURN = 2 * math.pi
 EDGE = 1e-3  # a gauge is never below: scale 0 holds no pixel but the root

@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 from refvid.demo.runs import smoke_dit
 from refvid.training.masks import shapes
 from refvid.training.masks.generator import MaskGenerator, mask_of_size, one_piece
-from refvid.training.masks.shapes import GAUGES, VERSION
+from refvid.training.masks.shapes import GAUGES, MASK_VERSION
 
 HEIGHT, WIDTH = 240, 416
 MEDIANS = {  # of the script: circularity, solidity; None where none is asked for
@@ -281,14 +281,14 @@ def test_the_wanted_area_is_the_middle_of_the_interval(monkeypatch):
 
 
 def test_masks_that_are_drawn_otherwise_have_another_version():
-    """Raise VERSION with what is drawn, and put the new areas here."""
+    """Raise MASK_VERSION with what is drawn, and put the new areas here."""
     areas = MaskGenerator()(12, 24, 32, seeded(7)).sum((1, 2, 3)).int().tolist()
-    assert (VERSION, areas) == (2, [199, 169, 91, 227, 686, 146, 194, 155, 184, 106, 28, 47])
+    assert (MASK_VERSION, areas) == (2, [199, 169, 91, 227, 686, 146, 194, 155, 184, 106, 28, 47])
 
 
 def test_what_masks_made_is_named_by_their_version():
     """Encoded rows are kept by the text of how they were made, runs by its fields."""
     how = smoke_dit().how
-    assert f"version={VERSION}" in str((1, how)) and asdict(how)["generator"]["version"] == VERSION
+    assert f"version={MASK_VERSION}" in str((1, how)) and asdict(how)["generator"]["version"] == MASK_VERSION
     with pytest.raises(TypeError):
         MaskGenerator(version=1)  # pyright: ignore[reportCallIssue]
