@@ -106,6 +106,6 @@ $(VENV)/demo.stamp: $(VENV)/torch.stamp pyproject.toml
 	touch $@
 
 $(VENV)/dev.stamp: $(VENV)/torch.stamp pyproject.toml
-	$(PIP) -e ".[standalone,data,dev]"
+	$(PIP) -e ".[standalone,data,train,dev]"
 	[ -d $(COMFY_CLI) ] || $(PIP) --no-deps --target $(COMFY_CLI) comfy-cli==1.23.0
 	touch $(VENV)/demo.stamp $@

@@ -14,10 +14,11 @@ from torch import Tensor
 from .. import media
 from ..core.files import write_text
 from ..core.references import make_reference
+from ..core.statistics import paired_interval
 from ..drawing.sheet import contact_sheet
 from .clip import SHEET_TITLES, Figures, ReadClip, Scored, Target, score_clip, sheet_row
 from .folder import OWN_VARIANT, Row, read_rows
-from .statistics import paired_interval, retrieval
+from .statistics import retrieval
 
 _SHEET_ROWS = 12
 REPORT = ("score.json", "score.png")

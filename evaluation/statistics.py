@@ -1,7 +1,6 @@
-"""Statistics over clips: retrieval among references, rank correlation, and paired bootstrap intervals."""
+"""Statistics over clips: retrieval among references, and rank correlation."""
 
-import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 
 def retrieval(table: Tensor, own: Tensor) -> tuple[float, float]:
@@ -39,20 +38,3 @@ def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
 
     a, b = ranks(first), ranks(second)
     return (a * b).sum(1) / (a.square().sum(1) * b.square().sum(1)).sqrt().clamp_min(1e-12)
-
-
-def paired_interval(difference: Tensor, seed: int = 0, resamples: int = 10_000) -> tuple[float, float, float]:
-    """Mean and 95 % bootstrap percentile interval (mean, low, high) of paired differences (N,).
-
-    One difference per clip (own minus other, with minus without). An interval that holds 0 claims nothing,
-    and one of a handful of clips is too narrow. ValueError for another shape, no difference, or one that is
-    not finite.
-    """
-    if difference.ndim != 1 or not len(difference):
-        raise ValueError(f"difference has shape {tuple(difference.shape)}; give one number per clip, (N,)")
-    if not torch.isfinite(difference).all():
-        raise ValueError("difference holds NaN or infinite values; leave out clips that were not measured")
-    values = difference.double().cpu()
-    picks = torch.randint(0, len(values), (resamples, len(values)), generator=Generator().manual_seed(seed))
-    low, high = values[picks].mean(1).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-    return values.mean().item(), low, high

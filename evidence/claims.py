@@ -7,7 +7,7 @@ They are directions of effect on the demo world; the papers' figures are never p
 from dataclasses import dataclass
 from math import nan
 
-from ..evaluation.statistics import paired_interval
+from ..core.statistics import paired_interval
 from .tables import Runs, applying, mean_over_seeds
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..core.files import write_text
-from ..evaluation.statistics import paired_interval
+from ..core.statistics import paired_interval
 
 FigureValues = dict[str, dict[str, Tensor]]  # by variant and figure, one number for each toy or edit, (N,)
 Runs = dict[str, list[FigureValues]]  # of an ablation: by run, one for each training seed

@@ -229,25 +229,7 @@ def test_motion_of_one_frame_or_without_opencv_says_what_is_needed(monkeypatch) 
         score.dynamic_degree(travelling(0))
 
 
-# ---- intervals
-
-
-def test_the_interval_holds_its_mean_repeats_for_a_seed_and_has_the_closed_form_width() -> None:
-    values = torch.randn(400, generator=Generator().manual_seed(1)) + 3
-    mean, low, high = statistics.paired_interval(values)
-    assert mean == pytest.approx(values.double().mean().item()) and low < mean < high
-    assert high - low == pytest.approx(2 * 1.96 * values.std().item() / 20, rel=0.05)
-    assert (
-        (mean, low, high) == statistics.paired_interval(values) != statistics.paired_interval(values, seed=1)
-    )
-
-
-def test_an_interval_of_what_is_no_number_per_clip_is_refused() -> None:
-    for wrong in (torch.zeros(0), torch.zeros(2, 2)):
-        with pytest.raises(ValueError, match="one number per clip"):
-            statistics.paired_interval(wrong)
-    with pytest.raises(ValueError, match="not measured"):
-        statistics.paired_interval(torch.tensor([1.0, torch.nan]))
+# ---- rank correlation
 
 
 def test_rank_correlation_is_1_for_any_growing_row_and_minus_1_for_any_falling_one():

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from refvid.evaluation.statistics import paired_interval
+from refvid.core.statistics import paired_interval
 from refvid.evidence.tables import (
     Interval,
     by_seed,

@@ -11,8 +11,8 @@ import torch
 from torch import Generator, Tensor
 
 from refvid.backbones.wan.vae import WanVAE
+from refvid.core.statistics import paired_interval
 from refvid.demo import world
-from refvid.evaluation.statistics import paired_interval
 from refvid.evidence import toy_figures as score
 from refvid.evidence.trials import references as evaluate
 from refvid.hosts.plain.pipeline import Settings
