@@ -1,1 +1,1 @@
-"""Reports of a training run: log, progress, losses of clips, held-out loss with reference gain, and samples."""
+"""Reports of a training run: log, progress, losses of clips, reference gain, and samples."""

@@ -68,7 +68,9 @@ class HeldOutLosses:
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} holds no losses of held-out clips: {error!r}") from error
         if levels != LEVELS or values.shape != (len(SHOWN), len(found.clips), len(LEVELS)):
-            raise ValueError(f"{path} was measured at levels {levels}, shape {tuple(values.shape)}; needed {LEVELS}")
+            raise ValueError(
+                f"{path} was measured at levels {levels}, shape {tuple(values.shape)}; needed {LEVELS}"
+            )
         return found
 
 
@@ -76,7 +78,9 @@ def other_rows(scenes: Sequence[str], seed: int = 0) -> list[int]:
     """Row of the clip whose references each clip is shown as another's: drawn from other scenes, or from
     other clips where all are of one scene. ValueError for fewer than two clips."""
     if len(scenes) < 2:
-        raise ValueError(f"held-out clips: there is {len(scenes)}; needed 2 or more, to show another's references")
+        raise ValueError(
+            f"held-out clips: there is {len(scenes)}; needed 2 or more, to show another's references"
+        )
     generator, several = Generator().manual_seed(seed), len(set(scenes)) > 1
     rows = []
     for row, scene in enumerate(scenes):
@@ -121,7 +125,9 @@ def reference_gains(losses: HeldOutLosses, seed: int = 0) -> dict[str, dict[str,
             "own": draws.estimate(lambda weights: _share(losses, "own", lowest, weights)),
             "other": draws.estimate(lambda weights: _share(losses, "other", lowest, weights)),
             "own - other": draws.estimate(
-                lambda weights: _share(losses, "own", lowest, weights) - _share(losses, "other", lowest, weights)
+                lambda weights: (
+                    _share(losses, "own", lowest, weights) - _share(losses, "other", lowest, weights)
+                )
             ),
         }
 
@@ -151,7 +157,9 @@ def gain_differences(
 def gains_by_level(losses: HeldOutLosses) -> dict[str, list[float]]:
     """Gain of own and of other references at each level (LEVELS)."""
     none = losses.values[0].sum(0)
-    return {shown: (1 - losses.values[place].sum(0) / none).tolist() for place, shown in enumerate(SHOWN) if place}
+    return {
+        shown: (1 - losses.values[place].sum(0) / none).tolist() for place, shown in enumerate(SHOWN) if place
+    }
 
 
 @dataclass(frozen=True)
@@ -183,10 +191,14 @@ class GainReport:
         told = [f"held out, {count} clips of {scenes} scenes: loss {self._means()}"]
         for span, lowest in SPANS.items():
             among = f"levels from {lowest}" if lowest else "all levels"
-            told += [f"  {among}: " + "; ".join(f"{name} {percent(one)}" for name, one in gains[span].items())]
+            told += [
+                f"  {among}: " + "; ".join(f"{name} {percent(one)}" for name, one in gains[span].items())
+            ]
         if self.before is not None:
             since = gain_differences(self.losses, self.before)
-            told += ["  own since step 0: " + "; ".join(f"{span} {percent(one)}" for span, one in since.items())]
+            told += [
+                "  own since step 0: " + "; ".join(f"{span} {percent(one)}" for span, one in since.items())
+            ]
         return [*told, "  " + verdict(gains["all"], scenes)]
 
     def _means(self) -> str:

@@ -11,7 +11,6 @@ from ...core.files import clear_left, write_text
 
 logger = logging.getLogger(__name__)
 LOG, EVENTS = "log.jsonl", "tensorboard"  # in the folder of a run
-STEP_KIND = "step"
 
 
 class _Events(Protocol):
@@ -23,46 +22,46 @@ class _Events(Protocol):
 
 
 class RunLog:
-    """Log of a run, appended to and flushed line by line.
+    """Log of a run, appended to line by line.
 
-    A line says its kind (`step`, `validation`, `sample`, `note`), the step after which it was written, and
-    what else it is given. A run that goes on cuts the log back to the step of its state, because a killed
-    run leaves lines past it. A line that was cut short goes too.
+    A line says its kind (`step`, `validation`, `sample`), the step after which it was written, and what else
+    it is given.
     """
 
-    def __init__(self, folder: Path, done: int = 0, tensorboard: bool = False):
-        """Open the log in a run's folder; `done` steps are taken, 0 for a run that begins. ValueError where a
-        line inside the log is no object with a step."""
-        folder.mkdir(parents=True, exist_ok=True)
+    def __init__(self, folder: Path, tensorboard: bool = False):
+        """Log in a run's folder, and TensorBoard's events where they are asked for."""
         self.path = folder / LOG
-        clear_left(self.path)
-        self.kept = _lines(self.path, done) if done else []
-        write_text(self.path, "".join(_line(one) + "\n" for one in self.kept))
-        self._file = self.path.open("a", encoding="utf-8")
-        self._events = _events(folder / EVENTS, done) if tensorboard else None
+        self._tensorboard, self._events = tensorboard, None
 
-    def last(self, kind: str, name: str, otherwise: Any) -> Any:
-        """Value of this name in the last line of this kind that was kept from before."""
-        said = [line[name] for line in self.kept if line.get("kind") == kind and name in line]
-        return said[-1] if said else otherwise
+    def begin(self, first: int) -> list[dict[str, Any]]:
+        """Begin, or go on after `first` steps. -> the lines up to there; the others are cut.
+
+        A killed run leaves lines past its state, and those steps are taken again. A line that was cut short
+        goes too. ValueError where a line inside the log is no object with a step.
+        """
+        kept = _lines(self.path, first) if first else []
+        clear_left(self.path)
+        write_text(self.path, "".join(f"{_line(one)}\n" for one in kept))
+        if self._tensorboard:
+            self._events = _events(self.path.parent / EVENTS, first)
+        return kept
 
     def write(self, kind: str, step: int, **values: Any) -> None:
         """Append a line. Its numbers are scalars of TensorBoard's too, by kind and name; lists are not."""
-        self._file.write(_line({"kind": kind, "step": step, **values}) + "\n")
-        self._file.flush()
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(f"{_line({'kind': kind, 'step': step, **values})}\n")
         if self._events is not None:
             for name, value in _scalars(values, kind):
                 self._events.add_scalar(name, value, step)
             self._events.flush()
 
     def close(self) -> None:
-        """Close the files."""
-        self._file.close()
+        """Close TensorBoard's events."""
         if self._events is not None:
             self._events.close()
 
 
-def _lines(path: Path, done: int) -> list[dict[str, Any]]:
+def _lines(path: Path, first: int) -> list[dict[str, Any]]:
     """Lines of a log up to a step. Only what ends in a newline is a line."""
     if not path.exists():
         return []
@@ -71,7 +70,7 @@ def _lines(path: Path, done: int) -> list[dict[str, Any]]:
         try:
             said = json.loads(text)
             step = said["step"]
-            if step <= done:
+            if step <= first:
                 kept.append(said)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
@@ -101,7 +100,7 @@ def _scalars(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, floa
             yield f"{prefix}/{name}", float(value)
 
 
-def _events(folder: Path, done: int) -> _Events | None:
+def _events(folder: Path, first: int) -> _Events | None:
     """Writer of events, which hides those past the step that is gone on from; None where tensorboard is not
     installed, which is said."""
     try:
@@ -113,4 +112,4 @@ def _events(folder: Path, done: int) -> _Events | None:
             *(error, LOG),
         )
         return None
-    return SummaryWriter(str(folder), purge_step=done + 1)
+    return SummaryWriter(str(folder), purge_step=first + 1)
