@@ -1,5 +1,5 @@
-"""Bootstrap statistics over clips: percentile intervals of paired differences, and of any statistic of
-weighted clips, over clips and over the scenes that they are of."""
+"""Bootstrap over clips and over their scenes: percentile intervals of paired differences, and of any
+statistic of weighted clips."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,8 +19,11 @@ _NAMED = 10  # clips, at the end
 
 @dataclass(frozen=True)
 class ClipLoss:
-    """Loss of a clip: the last one with its step and noise level, how often it was seen, and the mean of its
-    losses over what clips at their levels lost then."""
+    """Loss of a clip: the last one, with its step and noise level.
+
+    seen      how often the clip was seen
+    relative  mean of its losses, each over what clips at that level lost then
+    """
 
     clip: str
     step: int
@@ -33,14 +37,16 @@ class ClipLosses:
     """Report of single clips: a file with a line for each that was seen, rewritten now and then.
 
     A loss is divided by the moving mean of its band of noise levels: the loss depends on the level more than
-    on the clip [choice: loss-of-clips]. A run that goes on drops lines past its state. It takes the bands from what is left.
+    on the clip [choice: loss-of-clips]. One that is not finite is not taken; the loop names its clips. A run
+    that goes on drops lines past its state, takes the bands from the others, and misses what was taken
+    between the file and the state.
     """
 
     def __init__(self, folder: Path, steps: int, every: int):
         """File in the folder of a run of `steps`, rewritten every so many."""
         self._path, self._steps, self._every = folder / CLIPS, steps, every
 
-    def before(self, first: int, seconds: float) -> None:
+    def before(self, first: int) -> None:
         """Read what is known of the steps that were taken. ValueError where it cannot be read."""
         clear_left(self._path)
         kept = [one for one in _read(self._path) if one.step <= first] if first else []
@@ -68,6 +74,8 @@ class ClipLosses:
             )
 
     def _take(self, step: int, clip: str, level: float, loss: float) -> None:
+        if not math.isfinite(loss):
+            return
         relative = loss / max(self._expected(level, loss), 1e-12)
         before = self._clips.get(clip)
         if before is None:

@@ -15,7 +15,7 @@ from ...core.statistics import Estimate, Resamples
 
 LEVELS = (0.3, 0.45, 0.6, 0.7, 0.8, 0.88, 0.94, 0.98)  # [choice: held-out-levels]
 SPANS = {"all": 0.0, "high": 0.8}  # of levels: the lowest that counts. References are worth most from 0.8 on
-SHOWN = ("none", "own", "other")  # references that a held-out clip is shown
+REFERENCES = ("none", "own", "other")  # references that a held-out clip is shown
 HOW_TO_READ = (
     "own well above zero and above other: it learned whom references show; own like other: it learned only "
     "that there is one; intervals that hold zero: nothing is shown yet. A base that has seen references "
@@ -37,15 +37,15 @@ class HeldOut(Protocol):
         ...
 
     def loss(self, row: int, levels: Tensor, references: str) -> Tensor:
-        """Loss of a clip at noise levels (L,), (L,): with `none`, its `own` or an `other` clip's references,
-        and noise that depends on the row and the level alone."""
+        """Loss of a clip at noise levels (L,), (L,), with `none`, its `own` or an `other` clip's references.
+        Its noise depends on the row and the level alone."""
         ...
 
 
 @dataclass(frozen=True)
 class HeldOutLosses:
-    """Losses of held-out clips: `values` by what is shown (SHOWN), by clip and by level (LEVELS), (3, N, 8)
-    float64."""
+    """Losses of held-out clips: `values` (3, N, 8) float64, by what is shown (REFERENCES), clip, and level
+    (LEVELS)."""
 
     clips: tuple[str, ...]
     scenes: tuple[str, ...]
@@ -53,7 +53,7 @@ class HeldOutLosses:
 
     def write(self, path: Path) -> None:
         """Keep them as a JSON object, whole or not at all."""
-        kept = dict(zip(SHOWN, self.values.tolist(), strict=True))
+        kept = dict(zip(REFERENCES, self.values.tolist(), strict=True))
         said = {"levels": LEVELS, "clips": self.clips, "scenes": self.scenes, "losses": kept}
         write_text(path, json.dumps(said) + "\n")
 
@@ -62,12 +62,12 @@ class HeldOutLosses:
         """Losses that were kept. ValueError for what is no such file."""
         try:
             said = json.loads(path.read_text("utf-8"))
-            values = torch.tensor([said["losses"][shown] for shown in SHOWN], dtype=torch.float64)
+            values = torch.tensor([said["losses"][shown] for shown in REFERENCES], dtype=torch.float64)
             found = cls(tuple(said["clips"]), tuple(said["scenes"]), values)
             levels = tuple(said["levels"])
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} holds no losses of held-out clips: {error!r}") from error
-        if levels != LEVELS or values.shape != (len(SHOWN), len(found.clips), len(LEVELS)):
+        if levels != LEVELS or values.shape != (len(REFERENCES), len(found.clips), len(LEVELS)):
             raise ValueError(
                 f"{path} was measured at levels {levels}, shape {tuple(values.shape)}; needed {LEVELS}"
             )
@@ -75,8 +75,8 @@ class HeldOutLosses:
 
 
 def other_rows(scenes: Sequence[str], seed: int = 0) -> list[int]:
-    """Row of the clip whose references each clip is shown as another's: drawn from other scenes, or from
-    other clips where all are of one scene. ValueError for fewer than two clips."""
+    """Rows of the clips whose references each clip is shown as another's. They are drawn from other scenes,
+    or from other clips where all are of one scene. ValueError for fewer than two clips."""
     if len(scenes) < 2:
         raise ValueError(
             f"held-out clips: there is {len(scenes)}; needed 2 or more, to show another's references"
@@ -94,9 +94,9 @@ def measure(held_out: HeldOut) -> HeldOutLosses:
     """Losses of every held-out clip with no, its own and another's references, in fp64. ValueError where one
     is not finite, or is not one number a level."""
     levels = torch.tensor(LEVELS)
-    values = torch.empty(len(SHOWN), len(held_out.clips), len(LEVELS), dtype=torch.float64)
+    values = torch.empty(len(REFERENCES), len(held_out.clips), len(LEVELS), dtype=torch.float64)
     for row, clip in enumerate(held_out.clips):
-        for place, shown in enumerate(SHOWN):
+        for place, shown in enumerate(REFERENCES):
             loss = held_out.loss(row, levels, shown)
             if loss.shape != levels.shape or not torch.isfinite(loss).all():
                 raise ValueError(
@@ -111,7 +111,7 @@ def _share(losses: HeldOutLosses, shown: str, lowest: float, weights: Tensor) ->
     """Gain of weighted clips (B, N) over levels from `lowest` on, (B,): 1 - loss with / loss without. Losses
     are summed before they are divided, so that no clip with a small loss rules it."""
     span = torch.tensor([level >= lowest for level in LEVELS])
-    none, seen = losses.values[0], losses.values[SHOWN.index(shown)]
+    none, seen = losses.values[0], losses.values[REFERENCES.index(shown)]
     return (weights @ (none - seen)[:, span].mean(1)) / (weights @ none[:, span].mean(1))
 
 
@@ -158,7 +158,9 @@ def gains_by_level(losses: HeldOutLosses) -> dict[str, list[float]]:
     """Gain of own and of other references at each level (LEVELS)."""
     none = losses.values[0].sum(0)
     return {
-        shown: (1 - losses.values[place].sum(0) / none).tolist() for place, shown in enumerate(SHOWN) if place
+        shown: (1 - losses.values[place].sum(0) / none).tolist()
+        for place, shown in enumerate(REFERENCES)
+        if place
     }
 
 
@@ -171,7 +173,7 @@ class GainReport:
 
     def record(self) -> dict[str, Any]:
         """Numbers for the log, as JSON has them; intervals are [low, high]."""
-        means = {shown: self.losses.values[place].mean(0).tolist() for place, shown in enumerate(SHOWN)}
+        means = {shown: self.losses.values[place].mean(0).tolist() for place, shown in enumerate(REFERENCES)}
         said = {
             "clips": len(self.losses.clips),
             "scenes": len(set(self.losses.scenes)),
@@ -203,7 +205,7 @@ class GainReport:
 
     def _means(self) -> str:
         means = self.losses.values.mean((1, 2)).tolist()
-        return ", ".join(f"{shown} {mean:.4f}" for shown, mean in zip(SHOWN, means, strict=True))
+        return ", ".join(f"{shown} {mean:.4f}" for shown, mean in zip(REFERENCES, means, strict=True))
 
 
 def verdict(gains: Mapping[str, Estimate], scenes: int) -> str:

@@ -15,7 +15,7 @@ from ..engine.loop import Losses, Update
 from .log import RunLog
 
 logger = logging.getLogger(__name__)
-FOLDER = "samples"  # in the folder of a run
+SHEETS = "samples"  # in the folder of a run
 TITLES = ["references, as seen", "clip", "without references", "with references"]
 _HEIGHT = 192  # pixels, of the largest cells
 _LETTERS = 160  # of a caption
@@ -51,19 +51,19 @@ class Samples:
             raise ValueError(f"report.sample_every is {every}; needed 1 or more, or no samples at all")
         self._sampler, self._log, self._steps, self._every = sampler, log, steps, every
 
-    def before(self, first: int, seconds: float) -> None:
+    def before(self, first: int) -> None:
         """Nothing is drawn before learning."""
 
     def after(self, done: int, losses: Sequence[Losses], update: Update) -> None:
         """Draw a sheet if it is time."""
         if done % self._every and done != self._steps:
             return
-        begun, path = time.monotonic(), self._log.path.parent / FOLDER / f"{done}.jpg"
+        begun, path = time.monotonic(), self._log.path.parent / SHEETS / f"{done}.jpg"
         rows = [sample_row(self._sampler, row) for row in range(len(self._sampler.captions))]
         captions = [textwrap.shorten(one, _LETTERS, placeholder=" …") for one in self._sampler.captions]
         contact_sheet(rows, TITLES, path, captions, scale=1)
         seconds = time.monotonic() - begun
-        self._log.write("sample", done, seconds=round(seconds, 3), sheet=f"{FOLDER}/{path.name}")
+        self._log.write("sample", done, seconds=round(seconds, 3), sheet=f"{SHEETS}/{path.name}")
         logger.info("step %d: samples in %s (%.3g s)", done, path, seconds)
 
 

@@ -12,43 +12,48 @@ from ..engine.loop import Losses, Update
 from .log import RunLog
 
 logger = logging.getLogger(__name__)
-KIND = "step"  # of its lines in the log
+STEPS = "step"  # of its lines in the log
 
 
-class Report(Protocol):
-    """Callback of a run that is told, too, after which step the run begins."""
+class RunReport(Protocol):
+    """Report of a run: told where the run begins, and every step."""
 
-    def before(self, first: int, seconds: float) -> None:
-        """The run begins, or goes on after `first` steps, for which it took so many seconds."""
+    def before(self, first: int) -> None:
+        """The run begins, or goes on after `first` steps."""
         ...
 
     def after(self, done: int, losses: Sequence[Losses], update: Update) -> None:
-        """As `engine.loop.Callback` says."""
+        """A step is taken, as `engine.loop.Callback` says."""
         ...
 
 
 class Reports:
-    """Reports of a run as one callback of the loop; the log is cut before the first of them begins."""
+    """Reports of a run as one callback of the loop. The log is cut before any of them begins; what they take
+    is no time of a step."""
 
-    def __init__(self, log: RunLog, reports: Sequence[Report], steps: int):
-        """`steps` of the run; the log is closed after the last."""
-        self._log, self._reports, self._steps = log, reports, steps
+    def __init__(self, log: RunLog, steps: "StepReport", others: Sequence[RunReport]):
+        """`others` come after the report of steps, in their order."""
+        self._log, self._steps, self._others = log, steps, others
 
     def before(self, first: int) -> None:
-        """Begin, or go on after `first` steps. Errors as `RunLog.begin`'s."""
-        taken = [line["seconds"] for line in self._log.begin(first) if line.get("kind") == KIND]
-        for report in self._reports:
-            report.before(first, taken[-1] if taken else 0.0)
+        """Begin, or go on after `first` steps. Errors as `RunLog.begin`'s and the reports'."""
+        taken = [line["seconds"] for line in self._log.begin(first) if line.get("kind") == STEPS]
+        self._steps.before(first, taken[-1] if taken else 0.0)
+        for report in self._others:
+            report.before(first)
+        self._steps.go_on()
 
     def after(self, done: int, losses: Sequence[Losses], update: Update) -> None:
-        """Tell every report."""
-        for report in self._reports:
+        """Tell every report; close the log after the last step."""
+        self._steps.after(done, losses, update)
+        for report in self._others:
             report.after(done, losses, update)
-        if done == self._steps:
+        self._steps.go_on()
+        if done == self._steps.steps:
             self._log.close()
 
 
-class Progress(Protocol):
+class Display(Protocol):
     """Progress for who waits."""
 
     def step(self, done: int) -> None:
@@ -121,46 +126,50 @@ class StepReport:
         tokens   of a step, by its number from 0
         planned  tokens a second; None: no plan says it
         """
-        self._log, self._steps, self._every, self._rate = log, steps, every, rate
+        self.steps, self._log, self._every, self._rate = steps, log, every, rate
         self._tokens, self._planned, self._clock = tokens, planned, clock
-        self._progress: Progress = Lines(steps, 0)
+        self._progress: Display = Lines(steps, 0)
 
     def before(self, first: int, seconds: float) -> None:
-        """Show progress from here."""
-        self._progress = (Bar if sys.stderr.isatty() else Lines)(self._steps, first)
+        """Show progress after `first` steps, for which the run took so many seconds."""
+        self._progress = (Bar if sys.stderr.isatty() else Lines)(self.steps, first)
         self._start = self._clock() - seconds
         self._anew(first)
 
+    def go_on(self) -> None:
+        """The next step begins now: what other reports took is none of its time."""
+        self._left = self._clock()
+
     def after(self, done: int, losses: Sequence[Losses], update: Update) -> None:
         """Count a step; write the line if it is time."""
+        self._spent += self._clock() - self._left
         self._seen += losses
         self._norms.append(update.norm)
         self._progress.step(done)
-        if done % self._every == 0 or done == self._steps:
+        if done % self._every == 0 or done == self.steps:
             self._write(done, update)
             self._anew(done)
-        if done == self._steps:
+        if done == self.steps:
             self._progress.close()
 
     def _anew(self, done: int) -> None:
-        """Begin the next line. What other reports took in between counts for none."""
+        """Begin the next line."""
         self._seen: list[Losses] = []
         self._norms: list[float] = []
-        self._before = done, self._clock()
+        self._begun, self._spent = done, 0.0
 
     def _write(self, done: int, update: Update) -> None:
-        (begun, before), now = self._before, self._clock()
-        each = (now - before) / (done - begun)
-        speed = sum(self._tokens(step) for step in range(begun, done)) / max(now - before, 1e-9)
+        each = self._spent / (done - self._begun)
+        speed = sum(self._tokens(step) for step in range(self._begun, done)) / max(self._spent, 1e-9)
         means = _means(self._seen)
-        norm = sum(self._norms) / len(self._norms)
         self._log.write(
-            KIND, done, seconds=round(now - self._start, 3), losses=means, norm=norm,
-            rate=self._rate * update.factor, seconds_each=each, tokens_per_second=speed, peak_bytes=peak_memory(),
+            STEPS, done, seconds=round(self._clock() - self._start, 3), losses=means,
+            norm=sum(self._norms) / len(self._norms), rate=self._rate * update.factor, seconds_each=each,
+            tokens_per_second=speed, peak_bytes=peak_memory(),
         )  # fmt: skip
         told = ", ".join(f"{name} {value:.4f}" for name, value in means.items())
         plan = f" (plan: {self._planned:,.0f})" if self._planned else ""
-        left = duration(each * (self._steps - done))
+        left = time_left(each * (self.steps - done))
         self._progress.tell(done, f"{told}, {each:.3g} s a step, {speed:,.0f} tokens/s{plan}, {left} left")
 
 
@@ -173,8 +182,8 @@ def _means(losses: Sequence[Losses]) -> dict[str, float]:
     return means
 
 
-def duration(seconds: float) -> str:
-    """Time in words: `2 h 41 min`, `12 min`, `40 s`."""
+def time_left(seconds: float) -> str:
+    """Time that is left, in words: `2 h 41 min`, `12 min`, `40 s`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -10,7 +10,7 @@ from .gain import HOW_TO_READ, GainReport, HeldOut, HeldOutLosses, measure
 from .log import RunLog
 
 logger = logging.getLogger(__name__)
-FOLDER = "held_out"  # in the folder of a run: losses of every clip, a file a measurement
+MEASURED = "held_out"  # in the folder of a run: losses of every clip, a file a measurement
 
 
 class Validation:
@@ -22,10 +22,10 @@ class Validation:
         if every < 1:
             raise ValueError(f"report.validate_every is {every}; needed 1 or more, or no validation at all")
         self._held_out, self._log, self._steps, self._every = held_out, log, steps, every
-        self._folder: Path = log.path.parent / FOLDER
+        self._folder: Path = log.path.parent / MEASURED
         self._start: HeldOutLosses | None = None
 
-    def before(self, first: int, seconds: float) -> None:
+    def before(self, first: int) -> None:
         """Measure before learning; a run that goes on reads what it measured then."""
         if first:
             kept = self._file(0)

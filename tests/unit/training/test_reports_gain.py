@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 from refvid.core.statistics import Estimate
 from refvid.training.reports.gain import (
     LEVELS,
-    SHOWN,
+    REFERENCES,
     GainReport,
     HeldOutLosses,
     gain_differences,
@@ -128,7 +128,7 @@ class Told:
         assert not torch.is_grad_enabled()
         if references == self.broken:
             return levels * torch.nan
-        return 10.0 * SHOWN.index(references) + row + levels
+        return 10.0 * REFERENCES.index(references) + row + levels
 
 
 def test_every_clip_is_measured_at_every_level_with_no_own_and_others_references() -> None:
