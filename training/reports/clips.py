@@ -37,9 +37,10 @@ class ClipLosses:
     """Report of single clips: a file with a line for each that was seen, rewritten now and then.
 
     A loss is divided by the moving mean of its band of noise levels: the loss depends on the level more than
-    on the clip [choice: loss-of-clips]. One that is not finite is not taken; the loop names its clips. A run
-    that goes on drops lines past its state, takes the bands from the others, and misses what was taken
-    between the file and the state.
+    on the clip [choice: loss-of-clips]. One that is not finite is not taken; the loop names its clips.
+
+    A run that goes on drops lines past its state and takes the bands from the others. What was taken between
+    the last writing and the state is missed.
     """
 
     def __init__(self, folder: Path, steps: int, every: int):

@@ -196,12 +196,14 @@ class GainReport:
             told += [
                 f"  {among}: " + "; ".join(f"{name} {percent(one)}" for name, one in gains[span].items())
             ]
+        said = verdict(gains["all"], scenes)
         if self.before is not None:
             since = gain_differences(self.losses, self.before)
-            told += [
+            told.append(
                 "  own since step 0: " + "; ".join(f"{span} {percent(one)}" for span, one in since.items())
-            ]
-        return [*told, "  " + verdict(gains["all"], scenes)]
+            )
+            said += "" if since["all"].above_zero() else "; more than before learning is not shown"
+        return [*told, f"  {said}"]
 
     def _means(self) -> str:
         means = self.losses.values.mean((1, 2)).tolist()

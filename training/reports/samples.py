@@ -17,7 +17,7 @@ from .log import RunLog
 logger = logging.getLogger(__name__)
 SHEETS = "samples"  # in the folder of a run
 TITLES = ["references, as seen", "clip", "without references", "with references"]
-_HEIGHT = 192  # pixels, of the largest cells
+_HEIGHT = 160  # pixels, of the largest cells
 _LETTERS = 160  # of a caption
 
 

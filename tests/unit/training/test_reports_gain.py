@@ -228,5 +228,7 @@ def test_a_report_is_lines_for_people_and_an_object_of_json() -> None:
     assert (record["clips"], record["scenes"], record["levels"]) == (24, 8, list(LEVELS))
     assert record["gains"]["all"]["own - other"]["value"] > 0 and len(record["losses"]["none"]) == 8
     assert record["since_start"]["high"]["clips"][0] > 0.04
+    unchanged = GainReport(report.losses, report.losses).lines()[-1]
+    assert unchanged.endswith("more than another's; more than before learning is not shown")
     assert "since_start" not in GainReport(report.losses).record()
     assert "since" not in "\n".join(GainReport(report.losses).lines())

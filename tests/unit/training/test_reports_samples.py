@@ -75,14 +75,14 @@ def test_a_row_is_the_references_the_clip_and_what_is_made_without_and_with_them
 
 def test_large_pictures_are_shrunk_to_a_cell_and_small_ones_stay() -> None:
     cells = sample_row(Plain(height=480, width=832), 0)
-    assert cells[0].shape == (3, 192, 333) and cells[1].shape == (3, 5, 192, 333)
+    assert cells[0].shape == (3, 160, 277) and cells[1].shape == (3, 5, 160, 277)
     assert [round(cell.mean().item(), 5) for cell in cells] == [-1.0, -0.5, 0.5, 1.0]
 
 
 def test_shrinking_mixes_no_channels_and_no_frames() -> None:
-    film = torch.arange(6.0).view(3, 2, 1, 1).expand(3, 2, 384, 64) / 6
+    film = torch.arange(6.0).view(3, 2, 1, 1).expand(3, 2, 320, 64) / 6
     shrunk = samples._fitted(film)
-    assert torch.allclose(shrunk, film[..., :192, :32])
+    assert torch.allclose(shrunk, film[..., :160, :32])
 
 
 def test_a_sheet_shows_the_columns_in_order_and_is_no_wider_for_a_long_caption(tmp_path: Path) -> None:

@@ -60,7 +60,9 @@ def test_it_measures_before_learning_every_so_many_steps_and_after_the_last(
     gains = [line["gains"]["all"]["own"]["value"] for line in lines]
     assert gains == pytest.approx([0.02, 0.04, 0.06, 0.07])
     assert "since_start" not in lines[0]
-    assert [line["since_start"]["all"]["value"] for line in lines[1:]] == pytest.approx([0.02, 0.04, 0.05], abs=1e-6)
+    assert [line["since_start"]["all"]["value"] for line in lines[1:]] == pytest.approx(
+        [0.02, 0.04, 0.05], abs=1e-6
+    )
     assert all(line["seconds"] >= 0 for line in lines) and held_out.asked == 4 * 3 * 4
     assert sorted(path.name for path in (tmp_path / MEASURED).iterdir()) == [
         "0.json",
