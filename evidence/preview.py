@@ -11,7 +11,7 @@ from torch import Tensor
 from ..core.slots import SlotEncoder
 from ..drawing.sheet import column_sheet
 from ..hosts.plain.pipeline import Pipeline
-from ..training.engine.loop import Losses, Update
+from ..training.engine.loop import Callback, Losses, Update
 from ..training.methods.slot_id.config import SlotTraining
 from ..training.methods.slot_id.method import SlotTrainee
 from .trials import identity
@@ -22,7 +22,7 @@ _TOYS = 4
 _READINGS = ("own video", "another's video", "nobody")  # of `identity.READINGS`
 
 
-class SlotPreviews:
+class SlotPreviews(Callback):
     """Callback of a run of Slot-ID: a sheet every `preview_every` steps, in the size and length of its clips.
 
     The same toys are drawn at the same noises: two sheets differ by what was learned between them.

@@ -60,7 +60,10 @@ class Update:
 
 
 class Callback(Protocol):
-    """Work after every step: a preview, an average, a log, a state."""
+    """Work before the first step and after every one: a preview, an average, a log, a state."""
+
+    def before(self, first: int) -> None:
+        """The run begins, or goes on after `first` steps; nothing is to be done."""
 
     def after(self, done: int, losses: Sequence[Losses], update: Update) -> None:
         """`done` steps are taken; `losses` are those of the last one, one for each of its batches, and none
@@ -124,6 +127,8 @@ def take_steps(run: Run, device: str = "cpu", callbacks: Sequence[Callback] = ()
     if run.ranks.first:
         after += [*callbacks, _Log(run), _Save(run, draws)]
     watch = Watch(run.state, learner, draws.own, run.ranks.first)
+    for callback in after:
+        callback.before(first)
     for step in range(first, run.steps):
         watch.begin(step)
         losses = _batches(run, draws, step, device, watch)
@@ -169,7 +174,7 @@ def _moved(run: Run, step: int, losses: list[Losses], watch: Watch) -> tuple[Upd
     return Update(norm, factor, watch.skipped), losses
 
 
-class _Averaging:
+class _Averaging(Callback):
     """Average of the weights, moved in every process."""
 
     def __init__(self, learner: Learner):
@@ -194,7 +199,7 @@ class _Every:
         return True
 
 
-class _Log:
+class _Log(Callback):
     """A line with the mean of every part of the loss since the line before."""
 
     def __init__(self, run: Run):
@@ -219,7 +224,7 @@ class _Log:
         return done % self._steps_between == 0 or done == self._steps
 
 
-class _Save:
+class _Save(Callback):
     """State of the run, saved now and then."""
 
     def __init__(self, run: Run, draws: Draws):

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ...core.files import clear_left, write_text
-from ..engine.loop import Losses, Update
+from ..engine.loop import Callback, Losses, Update
 
 logger = logging.getLogger(__name__)
 CLIPS = "clips.jsonl"  # in the folder of a run
@@ -33,7 +33,7 @@ class ClipLoss:
     relative: float
 
 
-class ClipLosses:
+class ClipLosses(Callback):
     """Report of single clips: a file with a line for each that was seen, rewritten now and then.
 
     A loss is divided by the moving mean of its band of noise levels: the loss depends on the level more than

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...drawing.sheet import contact_sheet
-from ..engine.loop import Losses, Update
+from ..engine.loop import Callback, Losses, Update
 from .log import RunLog
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class Sampler(Protocol):
         ...
 
 
-class Samples:
+class Samples(Callback):
     """Report that draws a sheet every so many steps and after the last: `samples/STEP.jpg`."""
 
     def __init__(self, sampler: Sampler, log: RunLog, steps: int, every: int):
@@ -50,9 +50,6 @@ class Samples:
         if every < 1:
             raise ValueError(f"report.sample_every is {every}; needed 1 or more, or no samples at all")
         self._sampler, self._log, self._steps, self._every = sampler, log, steps, every
-
-    def before(self, first: int) -> None:
-        """Nothing is drawn before learning."""
 
     def after(self, done: int, losses: Sequence[Losses], update: Update) -> None:
         """Draw a sheet if it is time."""

@@ -8,30 +8,18 @@ from typing import Protocol
 
 import torch
 
-from ..engine.loop import Losses, Update
+from ..engine.loop import Callback, Losses, Update
 from .log import RunLog
 
 logger = logging.getLogger(__name__)
 STEPS = "step"  # of its lines in the log
 
 
-class RunReport(Protocol):
-    """Report of a run: told where the run begins, and every step."""
-
-    def before(self, first: int) -> None:
-        """The run begins, or goes on after `first` steps."""
-        ...
-
-    def after(self, done: int, losses: Sequence[Losses], update: Update) -> None:
-        """A step is taken, as `engine.loop.Callback` says."""
-        ...
-
-
-class Reports:
+class Reports(Callback):
     """Reports of a run as one callback of the loop. The log is cut before any of them begins; what they take
     is no time of a step."""
 
-    def __init__(self, log: RunLog, steps: "StepReport", others: Sequence[RunReport]):
+    def __init__(self, log: RunLog, steps: "StepReport", others: Sequence[Callback]):
         """`others` come after the report of steps, in their order."""
         self._log, self._steps, self._others = log, steps, others
 
@@ -42,6 +30,8 @@ class Reports:
         for report in self._others:
             report.before(first)
         self._steps.go_on()
+        if first == self._steps.steps:
+            self._log.close()
 
     def after(self, done: int, losses: Sequence[Losses], update: Update) -> None:
         """Tell every report; close the log after the last step."""
@@ -91,7 +81,7 @@ class Bar:
 class Lines:
     """Progress as lines of the program's log, where nobody looks at a terminal."""
 
-    def __init__(self, steps: int, first: int):
+    def __init__(self, steps: int):
         self._steps = steps
 
     def step(self, done: int) -> None:
@@ -128,11 +118,12 @@ class StepReport:
         """
         self.steps, self._log, self._every, self._rate = steps, log, every, rate
         self._tokens, self._planned, self._clock = tokens, planned, clock
-        self._progress: Display = Lines(steps, 0)
+        self._progress: Display = Lines(steps)
 
     def before(self, first: int, seconds: float) -> None:
         """Show progress after `first` steps, for which the run took so many seconds."""
-        self._progress = (Bar if sys.stderr.isatty() else Lines)(self.steps, first)
+        if first < self.steps and sys.stderr.isatty():
+            self._progress = Bar(self.steps, first)
         self._start = self._clock() - seconds
         self._anew(first)
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..engine.loop import Losses, Update
+from ..engine.loop import Callback, Losses, Update
 from .gain import HOW_TO_READ, GainReport, HeldOut, HeldOutLosses, measure
 from .log import RunLog
 
@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 MEASURED = "held_out"  # in the folder of a run: losses of every clip, a file a measurement
 
 
-class Validation:
+class Validation(Callback):
     """Report that measures held-out clips before learning, every so many steps, and after the last."""
 
     def __init__(self, held_out: HeldOut, log: RunLog, steps: int, every: int):

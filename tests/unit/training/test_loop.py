@@ -21,7 +21,7 @@ from refvid.training.engine.state import RunFiles, RunState
 FILES = RunFiles("line", ("line.safetensors",))
 
 
-class Noted:
+class Noted(loop.Callback):
     """A callback that notes what it was told, and whether the step's state was there already."""
 
     def __init__(self, folder):
@@ -31,7 +31,7 @@ class Noted:
         self.seen.append((done, [list(one.parts) for one in losses], bool(FILES.found_states(self._folder))))
 
 
-def run(folder, steps: int = 3, **given) -> loop.Run:
+def run(folder, steps: int = 3, resume: bool = False, **given) -> loop.Run:
     """Weights of which each step's loss is the sum times the step, and ten times the first one."""
     line = nn.Linear(2, 1, bias=False)
     nn.init.ones_(line.weight)
@@ -42,7 +42,7 @@ def run(folder, steps: int = 3, **given) -> loop.Run:
     learner = Learner(line, Optimiser(line, lambda *_: False, 0.0), Average(line, 0.9))
     rate, seed = (lambda step: 1.0), (lambda draws, step: None)
     draw = lambda draws, turn: turn  # noqa: E731
-    return loop.Run(RunState(FILES, folder, {}), learner, steps, rate, seed, draw, losses, **given)
+    return loop.Run(RunState(FILES, folder, {}, resume), learner, steps, rate, seed, draw, losses, **given)
 
 
 def test_what_a_run_brings_comes_after_every_step_and_before_its_state_is_saved(tmp_path, monkeypatch):
@@ -53,6 +53,24 @@ def test_what_a_run_brings_comes_after_every_step_and_before_its_state_is_saved(
     assert noted.seen == [(1, parts, False), (2, parts, True), (3, parts, True)]
 
 
+def test_a_callback_is_told_where_the_run_begins_and_where_it_goes_on(tmp_path):
+    class Told(loop.Callback):
+        def __init__(self) -> None:
+            self.seen = []
+
+        def before(self, first: int) -> None:
+            self.seen.append(("before", first))
+
+        def after(self, done: int, losses: Sequence[loop.Losses], update: loop.Update) -> None:
+            self.seen.append(("after", done))
+
+    told = Told()
+    loop.take_steps(run(tmp_path, steps=2), callbacks=[told])
+    asked = run(tmp_path, steps=3, resume=True)
+    loop.take_steps(asked, callbacks=[told])
+    assert told.seen == [("before", 0), ("after", 1), ("after", 2), ("before", 2), ("after", 3)]
+
+
 def test_a_line_of_the_log_says_the_means_since_the_line_before_each_part_without_its_weight(
     tmp_path, monkeypatch, caplog
 ):
@@ -61,7 +79,7 @@ def test_a_line_of_the_log_says_the_means_since_the_line_before_each_part_withou
     asked = run(tmp_path)
     weight = asked.learner.module.weight
 
-    class Grown:
+    class Grown(loop.Callback):
         def after(self, done: int, losses: Sequence[loop.Losses], update: loop.Update) -> None:
             with torch.no_grad():
                 weight.add_(done)  # 1, 2, then 4 in each

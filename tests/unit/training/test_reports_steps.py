@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import torch
 
-from refvid.training.engine.loop import Losses, Update
+from refvid.training.engine.loop import Callback, Losses, Update
 from refvid.training.reports.log import LOG, RunLog
-from refvid.training.reports.steps import Reports, RunReport, StepReport, peak_memory, time_left
+from refvid.training.reports.steps import Reports, StepReport, peak_memory, time_left
 
 
 class Clock:
@@ -26,7 +26,7 @@ class Clock:
         return self.now
 
 
-class Slow:
+class Slow(Callback):
     """Report that takes time of its own."""
 
     def __init__(self, clock: Clock, seconds: float):
@@ -48,7 +48,7 @@ def batch(**parts: float) -> Losses:
 
 
 def reports(
-    folder: Path, clock: Clock, steps: int = 6, others: Sequence[RunReport] = (), **settings: Any
+    folder: Path, clock: Clock, steps: int = 6, others: Sequence[Callback] = (), **settings: Any
 ) -> Reports:
     log = RunLog(folder)
     given = {"every": 2, "rate": 1e-4, "tokens": lambda step: 100 * (step + 1), **settings}
@@ -154,6 +154,19 @@ def test_without_a_plan_none_is_told(tmp_path: Path, caplog: pytest.LogCaptureFi
     with caplog.at_level(logging.INFO):
         take(run, clock, 0, 2)
     assert caplog.records[0].getMessage() == "step 2 of 6: flow 1.7500, 2 s a step, 75 tokens/s, 8 s left"
+
+
+def test_a_run_that_took_all_its_steps_keeps_its_log_and_shows_no_bar(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, terminal = Clock(), Terminal()
+    run = reports(tmp_path, clock)
+    run.before(0)
+    take(run, clock, 0, 6)
+    lines = read(tmp_path)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    reports(tmp_path, clock).before(6)
+    assert read(tmp_path) == lines and not terminal.getvalue()
 
 
 class Terminal(io.StringIO):
