@@ -1,6 +1,7 @@
 """Reports of steps: means since the line before, time that is the steps' own, progress, and a resume."""
 
 import io
+import itertools
 import json
 import logging
 import sys
@@ -10,8 +11,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
-from refvid.training.engine.loop import Callback, Losses, Update
+from refvid.training.engine.average import Average
+from refvid.training.engine.learner import Learner
+from refvid.training.engine.loop import Callback, Losses, Pace, Run, Update, take_steps
+from refvid.training.engine.optimise import Optimiser
+from refvid.training.engine.state import RunFiles, RunState
+from refvid.training.reports.clips import CLIPS, ClipLosses
 from refvid.training.reports.log import LOG, RunLog
 from refvid.training.reports.steps import Reports, StepReport, peak_memory, time_left
 
@@ -213,3 +220,39 @@ def test_peak_memory_is_that_of_the_program_where_there_is_no_gpu(monkeypatch: p
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 7)
     assert peak_memory() == 7
+
+
+def looped(folder: Path, steps: int, resume: bool = False) -> None:
+    """A run of the loop itself, with a loss that names its clips, and all but what needs a model."""
+    line = nn.Linear(2, 1, bias=False)
+    nn.init.ones_(line.weight)
+    learner = Learner(line, Optimiser(line, lambda *_: False, 0.0), Average(line, 0.9))
+
+    def losses(turn: int) -> Losses:
+        each = line.weight.sum() * torch.tensor([0.5, 1.5])
+        return Losses({"flow": (1.0, each.mean())}, (f"clip {turn}", "clip"), torch.tensor([0.2, 0.7]), each)
+
+    log = RunLog(folder)
+    told = StepReport(log, steps, every=2, rate=0.01, tokens=lambda step: 10)
+    state = RunState(RunFiles("line", ("line.safetensors",)), folder, {}, resume)
+    run = Run(
+        state, learner, steps, rate=lambda step: 0.5, seed=lambda draws, turn: None,
+        draw=lambda draws, turn: turn, losses=losses, pace=Pace(accumulate=2),
+    )  # fmt: skip
+    take_steps(run, callbacks=[Reports(log, told, [ClipLosses(folder, steps, 2)])])
+
+
+def test_the_loop_brings_reports_to_its_steps_and_over_a_resume(tmp_path: Path) -> None:
+    looped(tmp_path, 3)
+    assert [line["step"] for line in read(tmp_path)] == [2, 3]
+    looped(tmp_path, 6, resume=True)
+    lines = read(tmp_path)
+    assert [line["step"] for line in lines] == [2, 3, 4, 6]
+    assert lines[0]["losses"]["flow"] == pytest.approx(2.0, abs=0.1)
+    assert lines[0]["rate"] == 0.005 and lines[0]["norm"] == pytest.approx(2**0.5)
+    assert all(later["seconds"] >= line["seconds"] for line, later in itertools.pairwise(lines))
+    clips = [json.loads(text) for text in (tmp_path / CLIPS).read_text().splitlines()]
+    assert {one["clip"]: one["seen"] for one in clips} == {
+        "clip": 12,
+        **{f"clip {turn}": 1 for turn in range(12)},
+    }
