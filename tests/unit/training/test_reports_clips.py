@@ -127,3 +127,19 @@ def test_the_worst_clips_come_first_and_alike_ones_by_name() -> None:
     ]
     assert worst(found) == "c (1.25 times, seen 3), a (1.00 times, seen 3), b (1.00 times, seen 3)"
     assert worst(found, 1) == "c (1.25 times, seen 3)"
+
+
+def test_a_relative_loss_is_the_mean_over_what_its_band_lost_then_and_bands_outlive_a_kill(
+    tmp_path: Path,
+) -> None:
+    report = begun(tmp_path, every=1)
+    for step, (clip, loss) in enumerate((("ant", 1.0), ("bee", 1.0), ("bee", 2.0)), 1):
+        report.after(step, [batch((clip, 0.52, loss))], UPDATE)
+    report.after(4, [batch(("cat", 0.58, 5.0))], UPDATE)  # the next band
+    found = read(tmp_path)
+    assert found["bee"]["relative"] == pytest.approx((1 + 2 / 1.02) / 2)
+    assert (found["ant"]["relative"], found["cat"]["relative"]) == (1.0, 1.0)
+    again = begun(tmp_path, every=1, first=4)
+    again.after(5, [batch(("dog", 0.51, 3.0))], UPDATE)
+    band = 1.02 + 0.02 * (3 - 1.02)  # of what ant and bee lost last, in the order of their steps
+    assert read(tmp_path)["dog"]["relative"] == pytest.approx(3 / band)

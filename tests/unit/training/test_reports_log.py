@@ -116,6 +116,13 @@ def test_numbers_are_scalars_of_tensorboard_by_kind_and_name(tmp_path: Path) -> 
     log.close()
 
 
+def test_events_are_there_at_once(tmp_path: Path) -> None:
+    log = begun(tmp_path, tensorboard=True)
+    log.write("step", 1, **{f"part_{one}": one for one in range(500)})
+    assert len(events(tmp_path)) == 500
+    log.close()
+
+
 def test_events_past_the_state_are_not_shown_twice(tmp_path: Path) -> None:
     log = begun(tmp_path, tensorboard=True)
     for step in (10, 20, 30):
