@@ -3,7 +3,7 @@ another's do."""
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -115,6 +115,24 @@ def _share(losses: HeldOutLosses, shown: str, lowest: float, weights: Tensor) ->
     return (weights @ (none - seen)[:, span].mean(1)) / (weights @ none[:, span].mean(1))
 
 
+def mean_losses(trainings: Sequence[HeldOutLosses]) -> HeldOutLosses:
+    """Mean losses of equal trainings, as of several seeds, clip by clip. ValueError where there is none, or
+    the clips are not the same."""
+    if not trainings:
+        raise ValueError("trainings: there is none; needed the losses of one or more")
+    for one in trainings:
+        _require_same(trainings[0], one)
+    return replace(trainings[0], values=torch.stack([one.values for one in trainings]).mean(0))
+
+
+def _require_same(first: HeldOutLosses, second: HeldOutLosses) -> None:
+    if (first.clips, first.scenes) != (second.clips, second.scenes):
+        raise ValueError(
+            f"held-out clips are {len(first.clips)} and {len(second.clips)}, not the same in the same order; "
+            "trainings are compared on the same ones"
+        )
+
+
 def reference_gains(losses: HeldOutLosses, seed: int = 0) -> dict[str, dict[str, Estimate]]:
     """Reference gains by span of levels (SPANS): of `own`, of `other`, and `own - other`, paired; shares of
     the loss without references [choice: reference-gain]."""
@@ -139,11 +157,7 @@ def gain_differences(
 ) -> dict[str, Estimate]:
     """Gain of the first training less that of the second, paired by held-out clip, by span of levels. Each
     is a share of its own loss without references. ValueError where the clips are not the same."""
-    if (first.clips, first.scenes) != (second.clips, second.scenes):
-        raise ValueError(
-            f"held-out clips are {len(first.clips)} and {len(second.clips)}, not the same in the same order; "
-            "trainings are compared on the same ones"
-        )
+    _require_same(first, second)
     draws = Resamples(first.scenes, seed)
 
     def difference(lowest: float) -> Estimate:

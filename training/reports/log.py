@@ -112,4 +112,4 @@ def _events(folder: Path, first: int) -> _Events | None:
             *(error, LOG),
         )
         return None
-    return SummaryWriter(str(folder), purge_step=first + 1)
+    return SummaryWriter(str(folder), purge_step=first + 1 if first else 0)

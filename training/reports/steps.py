@@ -4,6 +4,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Protocol
 
 import torch
@@ -62,8 +63,11 @@ class Bar:
 
     def __init__(self, steps: int, first: int):
         from tqdm import tqdm
+        from tqdm.contrib.logging import logging_redirect_tqdm
 
         self._bar = tqdm(total=steps, initial=first, unit="step")
+        self._above = ExitStack()  # lines of the program's log stand above the bar
+        self._above.enter_context(logging_redirect_tqdm([logging.getLogger("refvid")]))
 
     def step(self, done: int) -> None:
         """Move on to a step."""
@@ -75,6 +79,7 @@ class Bar:
 
     def close(self) -> None:
         """Leave the bar as it is."""
+        self._above.close()
         self._bar.close()
 
 

@@ -26,10 +26,13 @@ class Validation(Callback):
         self._start: HeldOutLosses | None = None
 
     def before(self, first: int) -> None:
-        """Measure before learning; a run that goes on reads what it measured then."""
+        """Measure before learning; a run that goes on reads what it measured then. ValueError where that was
+        measured on other clips."""
         if first:
             kept = self._file(0)
             self._start = HeldOutLosses.read(kept) if kept.exists() else None
+            if self._start is not None and self._start.clips != tuple(self._held_out.clips):
+                raise ValueError(f"{kept} was measured on other held-out clips than this run's; move it away")
             return
         logger.info("reference gain, in %% of the loss without references: %s", HOW_TO_READ)
         self._start = self._measure(0)

@@ -16,6 +16,7 @@ from refvid.training.reports.gain import (
     HeldOutLosses,
     gain_differences,
     gains_by_level,
+    mean_losses,
     measure,
     other_rows,
     percent,
@@ -107,6 +108,18 @@ def test_two_trainings_are_compared_clip_by_clip_each_by_its_own_loss_without_re
             assert span.scenes == pytest.approx((0.04, 0.04), abs=1e-12)
     assert gain_differences(first, second, "other")["all"].value == pytest.approx(-0.01, abs=1e-12)
     assert gain_differences(second, first)["all"].value == pytest.approx(-0.04, abs=1e-12)
+
+
+def test_equal_trainings_are_averaged_clip_by_clip() -> None:
+    found = [losses(0.02, 0.0), losses(0.06, -0.02)]
+    mean = mean_losses(found)
+    assert mean.clips == found[0].clips and mean.values.shape == (3, CLIPS, 8)
+    assert reference_gains(mean)["all"]["own"].value == pytest.approx(0.04, abs=1e-12)
+    assert reference_gains(mean)["high"]["other"].value == pytest.approx(-0.01, abs=1e-12)
+    with pytest.raises(ValueError, match="not the same in the same order"):
+        mean_losses([found[0], replace(found[1], clips=found[1].clips[::-1])])
+    with pytest.raises(ValueError, match="there is none"):
+        mean_losses([])
 
 
 def test_trainings_on_other_held_out_clips_are_not_compared() -> None:

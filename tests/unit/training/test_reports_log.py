@@ -116,11 +116,34 @@ def test_numbers_are_scalars_of_tensorboard_by_kind_and_name(tmp_path: Path) -> 
     log.close()
 
 
-def test_events_are_there_at_once(tmp_path: Path) -> None:
-    log = begun(tmp_path, tensorboard=True)
-    log.write("step", 1, **{f"part_{one}": one for one in range(500)})
-    assert len(events(tmp_path)) == 500
-    log.close()
+def test_events_are_flushed_after_every_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read by others while the run goes on; the writer itself waits for two minutes."""
+    pytest.importorskip("tensorboard")
+    calls = []
+
+    class Writer:
+        def __init__(self, folder: str, purge_step: int):
+            calls.append(("purge", purge_step))
+
+        def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> None:
+            calls.append((tag, scalar_value))
+
+        def flush(self) -> None:
+            calls.append("flush")
+
+    monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter", Writer)
+    log = begun(tmp_path, 7, tensorboard=True)
+    log.write("step", 8, norm=1, rate=2)
+    log.write("step", 9, norm=3)
+    assert calls == [("purge", 8), ("step/norm", 1), ("step/rate", 2), "flush", ("step/norm", 3), "flush"]
+
+
+def test_events_of_a_run_that_was_killed_before_its_first_state_are_not_shown(tmp_path: Path) -> None:
+    for value in (1, 2):
+        log = begun(tmp_path, tensorboard=True)
+        log.write("validation", 0, loss=value)
+        log.close()
+    assert events(tmp_path) == {"validation/loss": [(0, 2.0)]}
 
 
 def test_events_past_the_state_are_not_shown_twice(tmp_path: Path) -> None:

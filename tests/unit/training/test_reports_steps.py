@@ -196,6 +196,22 @@ def test_progress_is_a_bar_on_a_terminal_which_goes_on_where_the_run_does(
     assert shown.endswith("\n")  # closed
 
 
+def test_lines_of_the_log_stand_above_the_bar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("tqdm")
+    terminal, clock, logger = Terminal(), Clock(), logging.getLogger("refvid")
+    monkeypatch.setattr(sys, "stderr", terminal)
+    handler = logging.StreamHandler(terminal)
+    monkeypatch.setattr(logger, "handlers", [handler])
+    run = reports(tmp_path, clock)
+    run.before(0)
+    take(run, clock, 0, 3)
+    logger.warning("clips of another run")
+    line = next(line for line in terminal.getvalue().split("\n") if "another run" in line)
+    assert line.split("\r")[-1] == "clips of another run"  # nothing of the bar is on its line
+    take(run, clock, 3, 6)
+    assert logger.handlers == [handler]
+
+
 @pytest.mark.parametrize(
     ("seconds", "said"),
     [

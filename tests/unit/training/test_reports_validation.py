@@ -101,6 +101,14 @@ def test_a_run_that_goes_on_without_the_first_measurement_tells_no_change(tmp_pa
     assert "since_start" not in read(tmp_path)[0]
 
 
+def test_a_run_that_goes_on_with_other_held_out_clips_is_refused_before_it_learns(tmp_path: Path) -> None:
+    begun(tmp_path, Learning())
+    other = Learning()
+    other.clips = other.clips[::-1]
+    with pytest.raises(ValueError, match=r"0\.json was measured on other held-out clips"):
+        begun(tmp_path, other, first=1)
+
+
 def test_no_steps_between_measurements_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="validate_every is 0"):
         Validation(Learning(), RunLog(tmp_path), 5, 0)
