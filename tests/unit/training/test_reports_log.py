@@ -65,6 +65,13 @@ def test_a_cut_inside_a_letter_is_dropped_too(tmp_path: Path) -> None:
     assert [line["step"] for line in RunLog(tmp_path).begin(10)] == [10]
 
 
+def test_what_a_kill_left_of_a_log_that_was_cut_is_cleared_away(tmp_path: Path) -> None:
+    log = written(tmp_path, 10)
+    (tmp_path / f".{LOG}-0123abcd.partial").write_text("{")
+    RunLog(tmp_path).begin(10)
+    assert list(tmp_path.iterdir()) == [log.path]
+
+
 def test_a_run_that_begins_has_an_empty_log(tmp_path: Path) -> None:
     written(tmp_path, 0, 10)
     assert RunLog(tmp_path).begin(0) == [] and read(tmp_path) == []

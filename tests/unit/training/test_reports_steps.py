@@ -172,8 +172,10 @@ def test_a_run_that_took_all_its_steps_keeps_its_log_and_shows_no_bar(
     take(run, clock, 0, 6)
     lines = read(tmp_path)
     monkeypatch.setattr(sys, "stderr", terminal)
+    closed = []
+    monkeypatch.setattr(RunLog, "close", closed.append)
     reports(tmp_path, clock).before(6)
-    assert read(tmp_path) == lines and not terminal.getvalue()
+    assert read(tmp_path) == lines and not terminal.getvalue() and len(closed) == 1
 
 
 class Terminal(io.StringIO):
