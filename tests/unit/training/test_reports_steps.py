@@ -173,7 +173,7 @@ def test_a_run_that_took_all_its_steps_keeps_its_log_and_shows_no_bar(
     lines = read(tmp_path)
     monkeypatch.setattr(sys, "stderr", terminal)
     closed = []
-    monkeypatch.setattr(RunLog, "close", closed.append)
+    monkeypatch.setattr(RunLog, "close", lambda log: closed.append(log))
     reports(tmp_path, clock).before(6)
     assert read(tmp_path) == lines and not terminal.getvalue() and len(closed) == 1
 
