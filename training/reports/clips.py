@@ -2,7 +2,6 @@
 
 import json
 import logging
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -37,7 +36,7 @@ class ClipLosses(Callback):
     """Report of single clips: a file with a line for each that was seen, rewritten now and then.
 
     A loss is divided by the moving mean of its band of noise levels: the loss depends on the level more than
-    on the clip [choice: loss-of-clips]. One that is not finite is not taken; the loop names its clips.
+    on the clip [choice: loss-of-clips].
 
     A run that goes on drops lines past its state and takes the bands from the others. What was taken between
     the last writing and the state is missed.
@@ -75,8 +74,6 @@ class ClipLosses(Callback):
             )
 
     def _take(self, step: int, clip: str, level: float, loss: float) -> None:
-        if not math.isfinite(loss):
-            return
         relative = loss / max(self._expected(level, loss), 1e-12)
         before = self._clips.get(clip)
         if before is None:

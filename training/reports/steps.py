@@ -104,7 +104,8 @@ class StepReport:
     """Report of steps: every so many a line of the log, and progress.
 
     A line holds means since the line before: of the losses by name, of the gradients' norm, of seconds and
-    tokens. Its rate is the last step's; its `seconds` are the whole run's, also over a resume.
+    tokens. Steps that were left out, `skipped`, are in no mean of losses and norms. The rate is the last
+    step's; `seconds` are the whole run's, also over a resume.
     """
 
     def __init__(
@@ -140,7 +141,8 @@ class StepReport:
         """Count a step; write the line if it is time."""
         self._spent += self._clock() - self._left
         self._seen += losses
-        self._norms.append(update.norm)
+        if losses:
+            self._norms.append(update.norm)
         self._progress.step(done)
         if done % self._every == 0 or done == self.steps:
             self._write(done, update)
@@ -157,13 +159,15 @@ class StepReport:
     def _write(self, done: int, update: Update) -> None:
         each = self._spent / (done - self._begun)
         speed = sum(self._tokens(step) for step in range(self._begun, done)) / max(self._spent, 1e-9)
-        means = _means(self._seen)
+        means, skipped = _means(self._seen), done - self._begun - len(self._norms)
         self._log.write(
             STEPS, done, seconds=round(self._clock() - self._start, 3), losses=means,
-            norm=sum(self._norms) / len(self._norms), rate=self._rate * update.factor, seconds_each=each,
-            tokens_per_second=speed, peak_bytes=peak_memory(),
+            norm=sum(self._norms) / len(self._norms) if self._norms else None, skipped=skipped,
+            rate=self._rate * update.factor, seconds_each=each, tokens_per_second=speed,
+            peak_bytes=peak_memory(),
         )  # fmt: skip
-        told = ", ".join(f"{name} {value:.4f}" for name, value in means.items())
+        numbers = [f"{name} {value:.4f}" for name, value in means.items()]
+        told = ", ".join(numbers + ([f"steps left out: {skipped}"] if skipped else []))
         plan = f" (plan: {self._planned:,.0f})" if self._planned else ""
         left = time_left(each * (self.steps - done))
         self._progress.tell(done, f"{told}, {each:.3g} s a step, {speed:,.0f} tokens/s{plan}, {left} left")
@@ -171,7 +175,8 @@ class StepReport:
 
 def _means(losses: Sequence[Losses]) -> dict[str, float]:
     """Mean of every part of the loss over batches; of their weighted sum, too, where there are several."""
-    parts = {name: [one.parts[name][1] for one in losses if name in one.parts] for name in losses[-1].parts}
+    names = losses[-1].parts if losses else ()
+    parts = {name: [one.parts[name][1] for one in losses if name in one.parts] for name in names}
     means = {name: torch.stack(values).mean().item() for name, values in parts.items()}
     if len(parts) > 1:
         means["total"] = torch.stack([one.total() for one in losses]).mean().item()

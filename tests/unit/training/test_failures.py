@@ -134,7 +134,7 @@ def test_a_generator_that_draws_on_is_kept_as_it_was_before_the_step(tmp_path):
     assert held(tmp_path / "whole")[RESULT] == held(tmp_path / "bad")[RESULT]
 
 
-class Heard:
+class Heard(loop.Callback):
     def __init__(self):
         self.said: list = []
 
@@ -236,7 +236,7 @@ def test_where_memory_ends_the_batch_and_the_settings_to_change_are_named_and_th
 
 
 def test_where_memory_ends_after_the_weights_may_have_moved_the_state_before_is_the_one(tmp_path):
-    class Full:
+    class Full(loop.Callback):
         def after(self, done, losses, update):
             if done == AT + 1:
                 raise torch.OutOfMemoryError

@@ -147,7 +147,7 @@ def test_what_is_minimised_counts_each_part_by_its_weight(tmp_path, part):
 # ---- several batches a step
 
 
-class Seen:
+class Seen(loop.Callback):
     """A callback that keeps what it was told."""
 
     def __init__(self):

@@ -91,13 +91,6 @@ def test_a_run_that_goes_on_with_no_step_past_its_state_keeps_every_count(tmp_pa
     assert sum(line["seen"] for line in read(tmp_path).values()) == 200
 
 
-def test_a_loss_that_is_not_finite_spoils_no_band(tmp_path: Path) -> None:
-    report = begun(tmp_path, every=1)
-    report.after(1, [batch(("ant", 0.5, 1.0), ("bee", 0.5, torch.nan), ("cat", 0.5, torch.inf))], UPDATE)
-    report.after(2, [batch(("bee", 0.5, 1.0))], UPDATE)
-    assert {clip: line["relative"] for clip, line in read(tmp_path).items()} == {"ant": 1.0, "bee": 1.0}
-
-
 def test_a_run_that_begins_knows_no_clip_of_another(tmp_path: Path) -> None:
     random_steps(begun(tmp_path), 0, 10)
     report = begun(tmp_path, every=1)

@@ -97,6 +97,24 @@ def test_several_parts_are_told_each_and_their_weighted_sum(tmp_path: Path) -> N
     assert read(tmp_path)[0]["losses"] == {"flow": 1.5, "mask": 0.5, "total": 2.5}
 
 
+def test_steps_that_were_left_out_are_counted_and_in_no_mean(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock, nan = Clock(), float("nan")
+    run = reports(tmp_path, clock)
+    run.before(0)
+    with caplog.at_level(logging.INFO):
+        take(run, clock, 0, 1)
+        run.after(2, [], Update(nan, 1.0, 1))
+        run.after(3, [], Update(nan, 1.0, 2))
+        run.after(4, [], Update(nan, 1.0, 3))
+        take(run, clock, 4, 6)
+    found = [(line["losses"], line["norm"], line["skipped"]) for line in read(tmp_path)]
+    assert found == [({"flow": 1.25}, 1.0, 1), ({}, None, 2), ({"flow": 5.75}, 5.5, 0)]
+    assert "flow 1.2500, steps left out: 1, " in caplog.messages[0]
+    assert "step 4 of 6: steps left out: 2, " in caplog.messages[1] and "left out" not in caplog.messages[2]
+
+
 def test_the_last_step_has_a_line_though_it_is_not_its_turn(tmp_path: Path) -> None:
     clock = Clock()
     run = reports(tmp_path, clock, steps=5)
