@@ -1,9 +1,11 @@
 """LoRA files in ComfyUI's key names: which weights a file changes by what, every key accounted for, or
 refused."""
 
+import difflib
 import math
+import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -37,6 +39,7 @@ _BIAS, MODULATION = ".diff_b", ".diff_m"
 _WHOLE = ({"diff"}, *({"up", "down"} | more for more in ({*()}, {"alpha"}, {"dora"}, {"alpha", "dora"})))
 MOST_RANK = 1 << 14
 MOST_LAYERS = 256  # blocks of a model; published: up to 40
+_TARGETS = "needed self_attn, cross_attn, ffn, or a regular expression such as blocks.3.self_attn.q or ffn.0"
 FLAT = ("lora_unet_", "lora_unet__")  # before a layer's name with _ for every dot
 
 
@@ -164,3 +167,32 @@ def _require_fit(
 def matrices(parts: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     """A pair as (outputs, rank) and (rank, inputs), whatever a convolution has behind them."""
     return parts["up"].flatten(1), parts["down"].flatten(1)
+
+
+def matched_layers(names: Sequence[str], targets: Sequence[str]) -> list[str]:
+    """Names of linear layers that targets match: target by target, each in the order of `names`.
+
+    A target is a regular expression, and matches whole parts of a layer's name, one or several in a row.
+    `self_attn` is every layer below that name in every block, `ffn.0` the first of every feed-forward,
+    `head.head` one layer. ValueError for a target that is no expression or matches no layer, and for
+    none."""
+    if not targets:
+        raise ValueError(f"targets: there is none; {_TARGETS}")
+    found: dict[str, None] = {}  # in order, each once
+    for target in targets:
+        try:
+            whole_parts = re.compile(rf"(?:.*\.)?(?:{target})(?:\..*)?")
+        except re.error as error:
+            raise ValueError(f"targets: {target!r} is no regular expression ({error}); {_TARGETS}") from error
+        matched = [name for name in names if whole_parts.fullmatch(name)]
+        if not matched:
+            raise ValueError(f"targets: {target!r} matches no linear layer; {_nearest(target, names)}")
+        found |= dict.fromkeys(matched)
+    return list(found)
+
+
+def _nearest(target: str, names: Sequence[str]) -> str:
+    """The nearest known target, or examples."""
+    known = [*dict.fromkeys(part for name in names for part in name.split(".")), *names]
+    near = difflib.get_close_matches(target, known, 1)
+    return f"the nearest is {near[0]}" if near else _TARGETS

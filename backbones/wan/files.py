@@ -12,9 +12,10 @@ from ...core.checkpoint import Shapes
 from ...core.geometry import Geometry
 from ...core.header import shown
 from ...core.lora import MOST_LAYERS
+from ...core.plan import PlannedModel
 from ...core.records import read_object
 from ...core.semantic import is_module_key
-from .geometry import HEAD_SIZE, WAN_2_1, geometry_of
+from .geometry import CONTEXT_LENGTH, HEAD_SIZE, WAN_2_1, geometry_of
 
 _ValueT = TypeVar("_ValueT")
 PREFIXES = (
@@ -119,6 +120,25 @@ def dit_config(state: Mapping[str, Tensor], metadata: dict[str, str], name: str)
         time_width=time_width,
         image_width=shape.sides(image, 2)[1] if image in state else None,
     )
+
+
+def planned_model(state: Mapping[str, Tensor], config: DiTConfig) -> PlannedModel:
+    """A DiT of `bare_dit`'s shapes, as a plan of its training needs it."""
+    return PlannedModel(
+        config.width,
+        config.ffn_width,
+        config.layers,
+        CONTEXT_LENGTH,
+        config.geometry,
+        sum(tensor.numel() for tensor in state.values()),
+        linear_layers(state),
+    )
+
+
+def linear_layers(state: Mapping[str, Tensor]) -> dict[str, tuple[int, int]]:
+    """Shapes (out, in) of a DiT's linear layers by name: of its weights they alone have two sides."""
+    matrices = {key: weight for key, weight in state.items() if key.endswith(".weight") and weight.ndim == 2}
+    return {key.removesuffix(".weight"): (len(weight), weight.shape[1]) for key, weight in matrices.items()}
 
 
 def _heads(metadata: dict[str, str], width: int, text_width: int, name: str) -> int:
