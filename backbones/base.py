@@ -13,6 +13,9 @@ from ..core.geometry import Geometry
 from ..kernels.grouped import Attend
 
 
+_LONG = 2048**2  # pairs of a query and a key of a head, from which on the fused CPU kernel is faster
+
+
 @dataclass(frozen=True)
 class Tail:
     """Tokens that follow the video.
@@ -131,14 +134,16 @@ def attend_all(query: Tensor, key: Tensor, value: Tensor, key_bias: Tensor | Non
     """torch's attention, every query over every key. query (B, N, L, D), key and value (B, N, S, D), key_bias
     (B or 1, S)"""
     mask = None if key_bias is None else key_bias[:, None, None, :].to(query.dtype)
-    if query.requires_grad and query.device.type == "cpu":
+    short = query.shape[-2] * key.shape[-2] < _LONG
+    if short and query.requires_grad and query.device.type == "cpu":
         return _plain_attention(query, key, value, mask)
     return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
 
 
 def _plain_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-    """Attention by matrix products. Over short sequences torch's fused CPU kernel takes twice the time, most
-    of it for gradients (docs/log.md)."""
+    """Attention by matrix products. Over short sequences torch's fused CPU kernel takes up to twice the time,
+    most of it for gradients; over long ones these products take more, and memory for all of their pairs
+    (docs/log.md)."""
     logits = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
     weights = torch.softmax((logits if mask is None else logits + mask).float(), dim=-1)
     return weights.to(value.dtype) @ value

@@ -142,7 +142,7 @@ def planned_memory(shape: TrainingShape, bucket: Bucket) -> PlannedMemory:
     """Memory of a step on a bucket. Attention is counted as fused: no matrix of L x L is kept."""
     model, checked = shape.model, shape.checkpointing == "blocks"
     tokens = shape.batch * bucket.tokens(model.geometry)
-    kept, passing = _block_bytes(shape, tokens)
+    kept, passing = _block_bytes(shape, bucket)
     moving = 2 * _FP32 + shape.optimizer_bytes + (_FP32 if shape.average else 0)
     return PlannedMemory(
         weights=model.parameters * shape.weight_bytes,
@@ -154,19 +154,19 @@ def planned_memory(shape: TrainingShape, bucket: Bucket) -> PlannedMemory:
     )
 
 
-def _block_bytes(shape: TrainingShape, tokens: int) -> tuple[float, float]:
+def _block_bytes(shape: TrainingShape, bucket: Bucket) -> tuple[float, float]:
     """Bytes that a block keeps for its gradients, and those that pass while they are computed.
 
-    Both are sums over what autocast to bf16 keeps, in bytes for each of a token's features. CUDA's autocast
-    widens norms to fp32; the CPU's does not. A LoRA keeps its own copy of its layer's input, but for the
-    output projection of an attention, whose input is kept anyway.
+    Numbers are bytes for each of a token's features, fitted to counts under autocast to bf16. CUDA's widens
+    norms to fp32; the CPU's does not. A LoRA keeps its own copy of its layer's input, but for the output
+    projection of an attention, whose input is kept anyway.
     """
-    model = shape.model
-    ratio, features = model.ffn_width / model.width, tokens * model.width
+    model, tokens = shape.model, bucket.tokens(shape.model.geometry)
+    ratio, features = model.ffn_width / model.width, shape.batch * tokens * model.width
     kept = ((36 if shape.cuda else 26) + 2 * ratio) * features
     own = [name for name in shape.changed if name.startswith("blocks.")]
     for name in own:
-        rows = shape.batch * model.text_tokens if _reads_text(name) else tokens
+        rows = shape.batch * _rows(name, tokens, model)
         outputs, inputs = model.linear[name]
         copied = 0 if name.endswith("attn.o") else inputs
         kept += (
@@ -177,26 +177,28 @@ def _block_bytes(shape: TrainingShape, tokens: int) -> tuple[float, float]:
     return kept, passing * features
 
 
-def _reads_text(name: str) -> bool:
-    return "cross_attn" in name and name.rpartition(".")[2] in _TEXT_SIDE
-
-
 def planned_work(shape: TrainingShape, bucket: Bucket) -> float:
     """Floating-point operations of a step on a bucket: all of its batches.
 
-    A forward pass multiplies all weights with all tokens, and tokens with tokens and with the text. Of the
-    frozen weights the backward pass needs one product more, of attention two and a half. Checkpointing adds a
-    forward pass.
+    A forward pass multiplies weights with tokens or with the text, and tokens with tokens and with the text.
+    Of frozen weights the backward pass needs one product more, of attention two and a half. Checkpointing
+    adds a forward pass.
     """
     model, tokens = shape.model, bucket.tokens(shape.model.geometry)
     forward = 2 if shape.checkpointing == "blocks" else 1
-    on_text = 2 * model.layers * model.width**2  # keys and values of cross-attention
-    once = 6 * model.width**2  # of the timestep
-    linear = 2 * ((model.parameters - on_text - once) * tokens + on_text * model.text_tokens)
+    linear = sum(2 * _rows(name, tokens, model) * ins * outs for name, (outs, ins) in model.linear.items())
     attention = 4 * model.layers * model.width * tokens * (tokens + model.text_tokens)
-    own = 2 * shape.trainable * tokens * (forward + 2)
-    clip = (forward + 1) * linear + (forward + 2.5) * attention + own
+    own = sum(2 * _rows(name, tokens, model) * shape.rank * sum(model.linear[name]) for name in shape.changed)
+    clip = (forward + 1) * linear + (forward + 2.5) * attention + (forward + 2) * own
     return clip * shape.batch * shape.accumulate
+
+
+def _rows(name: str, tokens: int, model: PlannedModel) -> int:
+    """Rows that go through a linear layer: of a clip, of its text, or of its timestep."""
+    if name.startswith("time_"):
+        return 1
+    reads_text = "cross_attn" in name and name.rpartition(".")[2] in _TEXT_SIDE
+    return model.text_tokens if reads_text or name.startswith(("text_", "img_emb")) else tokens
 
 
 @dataclass(frozen=True)

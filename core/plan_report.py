@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from .plan import GIB, Bucket, TrainingPlan, TrainingShape
 
 _INDENT = 8  # letters before the text of a line
+_SHORTEST, _SMALLEST = 17, 256  # pictures and pixels on a side below which nothing is proposed
 
 
 @dataclass(frozen=True)
@@ -42,15 +43,10 @@ def _remedy_words(plan: TrainingPlan) -> str:
 
 def remedy(plan: TrainingPlan) -> Change | None:
     """The first change that makes a run fit: blocks computed again, smaller batches, shorter clips, smaller
-    pictures. Where none does alone, they are taken together, in this order; None where they do not suffice
-    either."""
-    alone = (found for changes in _CHANGES for found in _plans(changes(plan.shape)))
-    found = next((one for one in alone if one.plan.fits), None)
-    if found is not None:
-        return found
+    pictures. Each comes on top of those before it, where they do not suffice. None where all do not."""
     words, shape = [], plan.shape
     for changes in _CHANGES:
-        tried = list(_plans(changes(shape)))
+        tried = [Change(said, TrainingPlan(changed)) for said, changed in changes(shape)]
         if not tried:
             continue
         chosen = next((one for one in tried if one.plan.fits), tried[-1])
@@ -78,10 +74,6 @@ def better(plan: TrainingPlan) -> Change | None:
     return None
 
 
-def _plans(changed: Iterator[tuple[str, TrainingShape]]) -> Iterator[Change]:
-    return (Change(words, TrainingPlan(shape)) for words, shape in changed)
-
-
 def _checkpointed(shape: TrainingShape) -> Iterator[tuple[str, TrainingShape]]:
     if shape.checkpointing != "blocks":
         yield "checkpointing = blocks", replace(shape, checkpointing="blocks")
@@ -100,18 +92,20 @@ def _batch_words(shape: TrainingShape) -> str:
 
 
 def _shorter_clips(shape: TrainingShape) -> Iterator[tuple[str, TrainingShape]]:
-    geometry = shape.model.geometry
-    for frames in range(geometry.frames(max(bucket.frames for bucket in shape.buckets)) - 1, 0, -1):
+    geometry, longest = shape.model.geometry, max(bucket.frames for bucket in shape.buckets)
+    for frames in range(geometry.frames(longest) - 1, geometry.frames(_SHORTEST) - 1, -1):
         most = geometry.pictures(frames)
         buckets = (replace(bucket, frames=min(bucket.frames, most)) for bucket in shape.buckets)
         yield f"frames = {most}", replace(shape, buckets=_merged(buckets))
 
 
 def _smaller_pictures(shape: TrainingShape) -> Iterator[tuple[str, TrainingShape]]:
-    """Pictures of the same form, side by side of whole tokens; references are of the video's size."""
-    token, widest = shape.model.geometry.token, max(b.width for b in shape.buckets)
-    for width in range(widest - token, token, -token):
+    """Pictures of the same form, of whole tokens; references are of the video's size."""
+    token, widest = shape.model.geometry.token, max(bucket.width for bucket in shape.buckets)
+    for width in range(widest - token, 0, -token):
         buckets = tuple(_scaled(bucket, width / widest, token) for bucket in shape.buckets)
+        if min(min(bucket.height, bucket.width) for bucket in buckets) < _SMALLEST:
+            return
         largest = max(buckets, key=lambda bucket: bucket.height * bucket.width)
         yield f"width = {largest.width}, height = {largest.height}", replace(shape, buckets=buckets)
 
