@@ -23,10 +23,17 @@ def read_safetensors(path: str | Path, what: str) -> tuple[dict[str, Tensor], di
     return _tensors(path, what, header.tensors), header.metadata
 
 
-def read_some(path: str | Path, what: str, wanted: Callable[[str], bool]) -> dict[str, Tensor]:
-    """The tensors of a file whose keys are wanted; the others are not read."""
+def read_some(
+    path: str | Path,
+    what: str,
+    wanted: Callable[[str], bool],
+    dtype: torch.dtype | None = None,
+    device: str = "cpu",
+) -> dict[str, Tensor]:
+    """The tensors of a file whose keys are wanted, in a type and on a device; the others are not read. Each
+    is changed as it is read, so that a file is never held twice."""
     path, header = header_of(path, what)
-    return _tensors(path, what, filter(wanted, header.tensors))
+    return _tensors(path, what, filter(wanted, header.tensors), dtype, device)
 
 
 def read_shapes(path: str | Path, what: str) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -67,18 +74,22 @@ def require_values(path: str | Path, what: str) -> None:
         _tensors(path, what, [key])
 
 
-def _tensors(path: Path, what: str, keys: Iterable[str]) -> dict[str, Tensor]:
+def _tensors(
+    path: Path, what: str, keys: Iterable[str], dtype: torch.dtype | None = None, device: str = "cpu"
+) -> dict[str, Tensor]:
+    found = {}
     try:
         with safe_open(path, framework="pt") as file:
-            found = {key: file.get_tensor(key) for key in keys}
+            for key in keys:
+                value = file.get_tensor(key)
+                if not is_finite(value):
+                    raise ValueError(
+                        f"{what}: {path.name} holds NaN or infinite values in {shown(key)}; needed finite ones: "
+                        "make or download the file again"
+                    )
+                found[key] = value.to(device, dtype)
     except (SafetensorError, OSError, RuntimeError) as error:  # the last where memory does not take it
         raise ValueError(f"{what}: {path.name} cannot be read ({error})") from error
-    for key, value in found.items():
-        if not is_finite(value):
-            raise ValueError(
-                f"{what}: {path.name} holds NaN or infinite values in {shown(key)}; needed finite ones: make "
-                "or download the file again"
-            )
     return found
 
 

@@ -21,6 +21,7 @@ from .motion import RefVidMotionPretext
 from .reference import RefVidApplyReferences, RefVidReference
 from .sampling import RefVidDenoiseSteps
 from .score import RefVidScore
+from .training_plan import RefVidTrainingPlan
 
 
 class RefVidExtension(ComfyExtension):
@@ -54,4 +55,5 @@ class RefVidExtension(ComfyExtension):
             RefVidSaveIdentity,
             RefVidLoadIdentity,
             RefVidBlendIdentities,
+            RefVidTrainingPlan,
         ]

@@ -115,13 +115,9 @@ def fill_parameters(
     _require_plain(shapes := mine(read_shapes(path, what)[0]), name)
     require_tensors(shapes, wanted, name)
     keys = mine({key: key for key in read_shapes(path, what)[0]})
-    read = read_some(path, what, set(keys.values()).__contains__)
+    read = read_some(path, what, set(keys.values()).__contains__, dtype, device)
     # Not strict: shared parameters have two names in a state dict and one among `wanted`.
-    model.load_state_dict(
-        {name: read[key].to(device=device, dtype=dtype) for name, key in keys.items()},
-        strict=False,
-        assign=True,
-    )
+    model.load_state_dict({name: read[key] for name, key in keys.items()}, strict=False, assign=True)
     return model.eval().requires_grad_(False)
 
 

@@ -23,6 +23,7 @@ from torch import Tensor
 from ....backbones.wan.geometry import WAN_2_1, WAN_2_2, geometry_of
 from ....core.geometry import Geometry
 from ....core.inspection import Sizes
+from ....core.plan import PlannedModel
 
 # Exact classes: a subclass has a forward of its own that would drop our tokens without a word.
 DIFFUSION_MODELS = (comfy.ldm.wan.model.WanModel, comfy.ldm.wan.model.VaceWanModel)
@@ -132,6 +133,17 @@ def sizes(model: ModelPatcher) -> Sizes:
     """Sizes by which the model's work is counted."""
     module = model.model.diffusion_model
     return Sizes(module.dim, module.ffn_dim, blocks(module), module.text_len)
+
+
+def planned_model(model: ModelPatcher) -> PlannedModel:
+    """Sizes by which a training is planned; quantised layers have those that they act with."""
+    named = model.model.diffusion_model.named_modules()
+    linear = {name: layer for name, layer in named if isinstance(layer, torch.nn.Linear)}
+    shapes = {name: (layer.out_features, layer.in_features) for name, layer in linear.items()}
+    matrices = {f"{name}.weight" for name in shapes}
+    beside = sum(weight.numel() for name, weight in weights_of(model).items() if name not in matrices)
+    parameters = beside + sum(rows * columns for rows, columns in shapes.values())
+    return PlannedModel(**vars(sizes(model)), geometry=geometry(model), parameters=parameters, linear=shapes)
 
 
 def zero_image_features() -> dict[str, Any]:
