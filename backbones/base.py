@@ -12,7 +12,6 @@ from torch import Tensor
 from ..core.geometry import Geometry
 from ..kernels.grouped import Attend
 
-
 _LONG = 2048**2  # pairs of a query and a key of a head, from which on the fused CPU kernel is faster
 
 
@@ -142,8 +141,7 @@ def attend_all(query: Tensor, key: Tensor, value: Tensor, key_bias: Tensor | Non
 
 def _plain_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
     """Attention by matrix products. Over short sequences torch's fused CPU kernel takes up to twice the time,
-    most of it for gradients; over long ones these products take more, and memory for all of their pairs
-    (docs/log.md)."""
+    most of it for gradients (docs/log.md). Over long ones these products are slower, and hold every pair."""
     logits = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
     weights = torch.softmax((logits if mask is None else logits + mask).float(), dim=-1)
     return weights.to(value.dtype) @ value

@@ -174,7 +174,7 @@ def _memory(plan: TrainingPlan) -> str:
 def _time(plan: TrainingPlan) -> str:
     average = " on average" if len(plan.shape.buckets) > 1 else ""
     return (
-        f"{plan.work / 1e15:.3g} PFLOP a step{average} → ~{_seconds(plan.seconds)} at "
+        f"{plan.work / 1e15:.3g} PFLOP a step{average}: ~{_seconds(plan.seconds)} at "
         f"{plan.shape.teraflops:g} TFLOP/s; {_hours(plan.hours)} for {plan.shape.steps:,} steps"
     )
 

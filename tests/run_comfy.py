@@ -121,8 +121,8 @@ def _thumbnails(root: Path, target: Path) -> int:
     with tempfile.TemporaryDirectory() as base, serve(root, Path(base)) as server:
         for file in sorted((target / "api").glob("*.json")):
             graph = json.loads(file.read_text("utf-8"))
-            shown = _sheets(server, graph) if "sheet" in graph else _frames(server, graph)
-            shown.save(target / f"{file.stem}.jpg", quality=90)
+            picture = _sheets if "sheet" in graph else _frames if "save" in graph else _words
+            picture(server, graph).save(target / f"{file.stem}.jpg", quality=90)
     return 0
 
 
@@ -174,6 +174,21 @@ def _sheets(server, graph):
     for index, sheet in enumerate(sheets):
         fitted = sheet.convert("RGB").resize((512, round(sheet.height * 512 / sheet.width)))
         shown.paste(fitted, (0, index * height + (height - fitted.height) // 2))
+    return shown
+
+
+def _words(server, graph):
+    """Picture of a workflow that makes text: all of it, one under the other."""
+    import textwrap
+
+    from PIL import Image, ImageDraw
+
+    entry = server.run(graph)
+    names = [name for name, one in graph.items() if one["class_type"] == "PreviewAny"]
+    lines = [line for name in names for line in "".join(entry["outputs"][name]["text"]).splitlines()]
+    shown = Image.new("RGB", (512, 512), "white")
+    wrapped = [part for line in lines for part in textwrap.wrap(line, 68, subsequent_indent=" " * 8)]
+    ImageDraw.Draw(shown).multiline_text((16, 16), "\n".join(wrapped), "black", font_size=13, spacing=5)
     return shown
 
 

@@ -33,6 +33,8 @@ class Alive(TorchDispatchMode):
         self._known: dict[int, int] = {}
 
     def add(self, tensor: Tensor) -> None:
+        if tensor.is_meta:  # which holds nothing
+            return
         storage = tensor.untyped_storage()
         key = storage._cdata
         if key not in self._known:

@@ -64,7 +64,9 @@ def main(text: str) -> None:
     if "path" in asked:
         dit = load_dit(asked["path"], torch.bfloat16)[0]
     else:
-        dit = WanDiT(DiTConfig(**asked["config"])).to(torch.bfloat16)
+        torch.set_default_dtype(torch.bfloat16)
+        dit = WanDiT(DiTConfig(**asked["config"]))
+        torch.set_default_dtype(torch.float32)
     layers = add_lora(dit, asked["rank"], ("self_attn", "cross_attn"))
     if asked["checkpointing"] == "blocks":
         checkpoint_blocks(dit)

@@ -191,7 +191,7 @@ def test_lines_tell_model_tokens_memory_time_and_disk():
         "memory  weights 2.6 · block inputs 3.0 · one block 4.1 · learning 0.4 · VAE 0.2 · CUDA 2.0 = 12.3 of "
         "24.0 GiB  (81 frames 832x480)",
         "        could be: batch 2 x accumulate 2",
-        "time    3.21 PFLOP a step on average → ~32 s at 100 TFLOP/s; 26.7 h for 3,000 steps",
+        "time    3.19 PFLOP a step on average: ~32 s at 100 TFLOP/s; 26.6 h for 3,000 steps",
         "        disk 0.38 GB a state, 0.047 GB a LoRA x 6",
     ]
 
