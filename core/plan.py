@@ -28,7 +28,7 @@ class PlannedModel(Sizes):
 
 
 @dataclass(frozen=True)
-class Bucket:
+class PlannedClips:
     """Clips of one length and size, in pictures and pixels: reference tokens that they are seen with, and
     their share of the steps."""
 
@@ -67,7 +67,7 @@ class TrainingShape:
     """
 
     model: PlannedModel
-    buckets: tuple[Bucket, ...]
+    buckets: tuple[PlannedClips, ...]
     changed: tuple[str, ...]
     card: float
     rank: int = 32
@@ -109,8 +109,8 @@ class TrainingShape:
         return sum(self.rank * sum(self.model.linear[name]) for name in self.changed)
 
     @property
-    def largest(self) -> Bucket:
-        """Bucket with the most tokens, which decides the memory."""
+    def largest(self) -> PlannedClips:
+        """PlannedClips with the most tokens, which decides the memory."""
         return max(self.buckets, key=lambda bucket: bucket.tokens(self.model.geometry))
 
 
@@ -138,7 +138,7 @@ class PlannedMemory:
         return sum(vars(self).values())
 
 
-def planned_memory(shape: TrainingShape, bucket: Bucket) -> PlannedMemory:
+def planned_memory(shape: TrainingShape, bucket: PlannedClips) -> PlannedMemory:
     """Memory of a step on a bucket. Attention is counted as fused: no matrix of L x L is kept."""
     model, checked = shape.model, shape.checkpointing == "blocks"
     tokens = shape.batch * bucket.tokens(model.geometry)
@@ -154,7 +154,7 @@ def planned_memory(shape: TrainingShape, bucket: Bucket) -> PlannedMemory:
     )
 
 
-def _block_bytes(shape: TrainingShape, bucket: Bucket) -> tuple[float, float]:
+def _block_bytes(shape: TrainingShape, bucket: PlannedClips) -> tuple[float, float]:
     """Bytes that a block keeps for its gradients, and those that pass while they are computed.
 
     Numbers are bytes for each of a token's features, fitted to counts under autocast to bf16. CUDA's widens
@@ -177,7 +177,7 @@ def _block_bytes(shape: TrainingShape, bucket: Bucket) -> tuple[float, float]:
     return kept, passing * features
 
 
-def planned_work(shape: TrainingShape, bucket: Bucket) -> float:
+def planned_work(shape: TrainingShape, bucket: PlannedClips) -> float:
     """Floating-point operations of a step on a bucket: all of its batches.
 
     A forward pass multiplies weights with tokens or with the text, and tokens with tokens and with the text.

@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from .plan import GIB, Bucket, TrainingPlan, TrainingShape
+from .plan import GIB, PlannedClips, TrainingPlan, TrainingShape
 
 _INDENT = 8  # letters before the text of a line
 _SHORTEST, _SMALLEST = 17, 256  # pictures and pixels on a side below which nothing is proposed
 
 
 @dataclass(frozen=True)
-class Change:
+class Remedy:
     """Change of a run's settings: in words, and the plan with it."""
 
     words: str
@@ -41,36 +41,36 @@ def _remedy_words(plan: TrainingPlan) -> str:
     return f"{found.words} makes it fit ({found.plan.memory.total / GIB:.1f} GiB{_price(plan, found.plan)})"
 
 
-def remedy(plan: TrainingPlan) -> Change | None:
+def remedy(plan: TrainingPlan) -> Remedy | None:
     """The first change that makes a run fit: blocks computed again, smaller batches, shorter clips, smaller
     pictures. Each comes on top of those before it, where they do not suffice. None where all do not."""
     words, shape = [], plan.shape
     for changes in _CHANGES:
-        tried = [Change(said, TrainingPlan(changed)) for said, changed in changes(shape)]
+        tried = [Remedy(said, TrainingPlan(changed)) for said, changed in changes(shape)]
         if not tried:
             continue
         chosen = next((one for one in tried if one.plan.fits), tried[-1])
         words.append(chosen.words)
         shape = chosen.plan.shape
         if chosen.plan.fits:
-            return Change(" and ".join(words), chosen.plan)
+            return Remedy(" and ".join(words), chosen.plan)
     return None
 
 
-def better(plan: TrainingPlan) -> Change | None:
+def better(plan: TrainingPlan) -> Remedy | None:
     """A change that makes steps faster and still fits: nothing computed again, or larger batches in place of
     accumulated ones."""
     shape = plan.shape
     if shape.checkpointing == "blocks":
         kept = TrainingPlan(replace(shape, checkpointing="none"))
         if kept.fits:
-            return Change("checkpointing = none", kept)
+            return Remedy("checkpointing = none", kept)
     together = shape.batch * shape.accumulate
     for batch in range(together, shape.batch, -1):
         if together % batch == 0:
             larger = TrainingPlan(replace(shape, batch=batch, accumulate=together // batch))
             if larger.fits:
-                return Change(_batch_words(larger.shape), larger)
+                return Remedy(_batch_words(larger.shape), larger)
     return None
 
 
@@ -113,15 +113,15 @@ def _smaller_pictures(shape: TrainingShape) -> Iterator[tuple[str, TrainingShape
 _CHANGES = (_checkpointed, _smaller_batches, _shorter_clips, _smaller_pictures)
 
 
-def _scaled(bucket: Bucket, by: float, token: int) -> Bucket:
+def _scaled(bucket: PlannedClips, by: float, token: int) -> PlannedClips:
     width, height = (max(1, int(side * by / token)) * token for side in (bucket.width, bucket.height))
     references = bucket.references * width * height // (bucket.width * bucket.height)
     return replace(bucket, width=width, height=height, references=references)
 
 
-def _merged(buckets: Iterator[Bucket]) -> tuple[Bucket, ...]:
+def _merged(buckets: Iterator[PlannedClips]) -> tuple[PlannedClips, ...]:
     """Buckets of one size and length as one."""
-    shares: dict[Bucket, float] = {}
+    shares: dict[PlannedClips, float] = {}
     for bucket in buckets:
         one = replace(bucket, share=1.0)
         shares[one] = shares.get(one, 0.0) + bucket.share
@@ -143,7 +143,7 @@ def _model(shape: TrainingShape) -> str:
 
 
 def _tokens(shape: TrainingShape) -> str:
-    def of(bucket: Bucket) -> str:
+    def of(bucket: PlannedClips) -> str:
         beside = f" + ~{bucket.references:,} reference" if bucket.references else ""
         return f"{bucket}: {bucket.video(shape.model.geometry):,} video{beside} tokens"
 

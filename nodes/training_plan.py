@@ -4,7 +4,7 @@ from comfy_api.latest import io, ui
 
 from ..core.plan import CHECKPOINTING, TERAFLOPS
 from ..core.plan_report import plan_lines
-from ..hosts.comfy.training_plan import plan_for
+from ..hosts.comfy.training_plan import plan_comfy_training
 from .sockets import CATEGORY, Node
 
 
@@ -54,7 +54,7 @@ class RefVidTrainingPlan(Node):
         cls, model, rank, targets, width, height, frames, references, batch, accumulate, steps, checkpointing,
         card, teraflops,
     ) -> io.NodeOutput:  # fmt: skip
-        plan = plan_for(
+        plan = plan_comfy_training(
             model, targets, width, height, frames, references, card, rank=rank, batch=batch, accumulate=accumulate,
             steps=steps, checkpointing=checkpointing, teraflops=teraflops,
         )  # fmt: skip

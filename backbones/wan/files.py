@@ -122,7 +122,7 @@ def dit_config(state: Mapping[str, Tensor], metadata: dict[str, str], name: str)
     )
 
 
-def planned_model(state: Mapping[str, Tensor], config: DiTConfig) -> PlannedModel:
+def planned_from_shapes(state: Mapping[str, Tensor], config: DiTConfig) -> PlannedModel:
     """A DiT of `bare_dit`'s shapes, as a plan of its training needs it."""
     return PlannedModel(
         config.width,

@@ -4,11 +4,11 @@ import comfy.model_management
 from comfy.model_patcher import ModelPatcher
 
 from ...core.lora import matched_layers
-from ...core.plan import GIB, Bucket, TrainingPlan, TrainingShape
+from ...core.plan import GIB, PlannedClips, TrainingPlan, TrainingShape
 from .families import wan
 
 
-def plan_for(
+def plan_comfy_training(
     model: ModelPatcher,
     targets: str,
     width: int,
@@ -31,7 +31,7 @@ def plan_for(
     return TrainingPlan(
         TrainingShape(
             model=planned,
-            buckets=(Bucket(frames, height, width, references * rows),),
+            buckets=(PlannedClips(frames, height, width, references * rows),),
             changed=tuple(matched_layers(list(planned.linear), names)),
             card=card or total,
             cuda=card > 0 or device.type != "cpu",

@@ -5,13 +5,13 @@ from refvid_in_process import load_model
 from refvid_tiny import config, dit_state, save_dit
 
 from refvid.backbones.wan.dit import WanDiT
-from refvid.backbones.wan.files import planned_model
+from refvid.backbones.wan.files import planned_from_shapes
 from refvid.backbones.wan.loading import on_meta
 from refvid.core.lora import matched_layers
-from refvid.core.plan import GIB, Bucket, TrainingPlan, TrainingShape
+from refvid.core.plan import GIB, PlannedClips, TrainingPlan, TrainingShape
 from refvid.core.plan_report import plan_lines
 from refvid.hosts.comfy.families import wan
-from refvid.hosts.comfy.training_plan import plan_for
+from refvid.hosts.comfy.training_plan import plan_comfy_training
 from refvid.nodes.training_plan import RefVidTrainingPlan
 
 pytestmark = pytest.mark.comfy
@@ -23,10 +23,10 @@ SETTINGS = {
 
 def planned_from_file(sizes) -> TrainingPlan:
     """The plan of the same from a file's shapes, as the command has it."""
-    model = planned_model(on_meta(WanDiT, sizes).state_dict(), sizes)
+    model = planned_from_shapes(on_meta(WanDiT, sizes).state_dict(), sizes)
     return TrainingPlan(
         TrainingShape(
-            model, (Bucket(9, 32, 64, 2 * 8),), tuple(matched_layers(list(model.linear), ["self_attn", "ffn.0"])),
+            model, (PlannedClips(9, 32, 64, 2 * 8),), tuple(matched_layers(list(model.linear), ["self_attn", "ffn.0"])),
             0.001, 4, 2, 3, 50, "none", teraflops=2.0,
         )
     )  # fmt: skip
@@ -34,22 +34,22 @@ def planned_from_file(sizes) -> TrainingPlan:
 
 def test_plan_is_that_of_the_model_s_file_and_is_shown_on_the_node(t2v):
     wanted = planned_from_file(config())
-    assert plan_for(t2v, **SETTINGS) == wanted
+    assert plan_comfy_training(t2v, **SETTINGS) == wanted
     shown = RefVidTrainingPlan.execute(t2v, **SETTINGS)
     assert shown.result == ("\n".join(plan_lines(wanted)),)
     assert shown.ui.as_dict()["text"] == ("\n".join(plan_lines(wanted)),)
 
 
 def test_card_of_0_is_this_device_and_on_a_cpu_nothing_is_held_for_cuda(t2v):
-    plan = plan_for(t2v, **SETTINGS | {"card": 0.0})
+    plan = plan_comfy_training(t2v, **SETTINGS | {"card": 0.0})
     assert plan.fits and plan.shape.card > 1 and plan.memory.context == 0
-    assert plan_for(t2v, **SETTINGS).memory.context == 2 * GIB
+    assert plan_comfy_training(t2v, **SETTINGS).memory.context == 2 * GIB
 
 
 def test_sizes_are_those_of_an_image_to_video_model_s_file(folder):
     sizes = config(in_channels=36, image_width=1280)
     model = load_model(save_dit(folder, "i2v.safetensors", sizes, dit_state(sizes)))
-    assert wan.planned_model(model) == planned_model(on_meta(WanDiT, sizes).state_dict(), sizes)
+    assert wan.planned_model(model) == planned_from_shapes(on_meta(WanDiT, sizes).state_dict(), sizes)
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,13 @@ import pytest
 from refvid_alive import ATTENTIONS, count_blocks, count_step, count_work
 
 from refvid.backbones.wan.dit import DiTConfig, WanDiT
-from refvid.backbones.wan.files import planned_model
+from refvid.backbones.wan.files import planned_from_shapes
 from refvid.backbones.wan.loading import on_meta
 from refvid.core.lora import matched_layers
 from refvid.core.plan import (
     CUDA_CONTEXT,
     GIB,
-    Bucket,
+    PlannedClips,
     PlannedModel,
     TrainingPlan,
     TrainingShape,
@@ -29,13 +29,13 @@ EVERY_LAYER = (*ATTENTIONS, "ffn")
 
 @cache
 def model(config: DiTConfig) -> PlannedModel:
-    return planned_model(on_meta(WanDiT, config).state_dict(), config)
+    return planned_from_shapes(on_meta(WanDiT, config).state_dict(), config)
 
 
 def shape(
     config: DiTConfig = SMALL, targets=ATTENTIONS, frames=(81,), references=0, **numbers
 ) -> TrainingShape:
-    buckets = tuple(Bucket(length, 480, 832, references) for length in frames)
+    buckets = tuple(PlannedClips(length, 480, 832, references) for length in frames)
     changed = tuple(matched_layers(list(model(config).linear), targets))
     return TrainingShape(
         **{"model": model(config), "buckets": buckets, "changed": changed, "card": 24.0, **numbers}
@@ -202,7 +202,7 @@ def test_lines_tell_model_tokens_memory_time_and_disk():
     ({"teraflops": float("nan")}, "teraflops is nan; needed more than 0"),
     ({"checkpointing": "some"}, "checkpointing is some; needed none or blocks"), ({"buckets": ()}, "no length"),
     ({"changed": ()}, "targets name no layer"), ({"changed": ("blocks.99.x",)}, "targets name blocks.99.x"),
-    ({"buckets": (Bucket(82, 480, 832),)}, "frames is 82"), ({"buckets": (Bucket(81, 480, 830),)}, "width is 830"),
+    ({"buckets": (PlannedClips(82, 480, 832),)}, "frames is 82"), ({"buckets": (PlannedClips(81, 480, 830),)}, "width is 830"),
 ], ids=str)  # fmt: skip
 def test_numbers_that_cannot_be_are_refused_by_name(numbers, said):
     with pytest.raises(ValueError, match=said):

@@ -9,10 +9,10 @@ from refvid_rss import measured, sizes, write_random_dit
 
 from refvid.backbones.base import attend_all
 from refvid.backbones.wan.dit import WanDiT
-from refvid.backbones.wan.files import DiTConfig, planned_model
+from refvid.backbones.wan.files import DiTConfig, planned_from_shapes
 from refvid.backbones.wan.loading import load_dit, on_meta
 from refvid.core.lora import matched_layers
-from refvid.core.plan import GIB, Bucket, TrainingShape, planned_memory
+from refvid.core.plan import GIB, PlannedClips, TrainingShape, planned_memory
 
 ATTENTIONS = ("self_attn", "cross_attn")
 
@@ -62,10 +62,10 @@ def test_plan_is_within_15_percent_of_the_growth_of_resident_memory(config, chec
     found = measured(
         config=sizes(config), rank=8, checkpointing=checkpointing, latent=[33, 32, 32], batches=1
     )
-    model = planned_model(on_meta(WanDiT, config).state_dict(), config)
+    model = planned_from_shapes(on_meta(WanDiT, config).state_dict(), config)
     changed = tuple(matched_layers(list(model.linear), ATTENTIONS))
     run = TrainingShape(
-        model, (Bucket(129, 256, 256),), changed, 24.0, 8, checkpointing=checkpointing, cuda=False
+        model, (PlannedClips(129, 256, 256),), changed, 24.0, 8, checkpointing=checkpointing, cuda=False
     )
     planned = planned_memory(run, run.largest)
     growth = found["after"] - found["before"]
