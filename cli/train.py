@@ -10,24 +10,37 @@ from .model import require_device
 from .outputs import add_output
 from .refusals import refuse
 
-CPU, WORLD = "cpu", "world:"
+CPU = "cpu"
 
 
 def add_train(commands) -> None:
-    command = commands.add_parser("train", help="train the demo's VAE, its DiT, and adapters for it")
+    command = commands.add_parser("train", help="train a LoRA on your own clips; train the demo's models")
     command.set_defaults(run=_train)
     command.add_argument(
         "part",
-        choices=tuple(PARTS),
-        help="the DiT trains on the VAE found in --out; export writes the files of a run that has not ended; slot_id, videomaker and "
-        "sama train an adapter for the demo model",
+        choices=(SABER, *PARTS),
+        help="saber: a LoRA on your own clips and Wan files, by a run file. The others train the demo's parts: the DiT on the VAE "
+        "found in --out; export writes the files of a run that has not ended",
     )
-    add_output(command, "--out", "FOLDER", default=Path("runs/demo"), metavar="FOLDER")
+    command.add_argument(
+        "--config", type=Path, metavar="RUN.toml", help="the run file; default for the demo's parts: theirs"
+    )
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="TABLE.KEY=VALUE",
+        help="one setting, over the run file's",
+    )
+    command.add_argument("--plan", action="store_true", help="say clips, memory and time, and train nothing")
+    add_output(
+        command, "--out", "FOLDER", metavar="FOLDER", help="the folder of the run, over the run file's"
+    )
     command.add_argument(
         "--data",
-        default=WORLD,
-        metavar="SCHEME:PLACE",
-        help="where clips come from: index:FOLDER, prepared by refvid data; default: world:, the procedural demo world",
+        metavar="PLACE",
+        help="where clips come from, over the run file's: saber takes prepared clips or a folder of clips, the demo's parts world: "
+        "or index:FOLDER",
     )
     command.add_argument("--resume", action="store_true", help="go on from the state in --out")
     command.add_argument(
@@ -114,12 +127,13 @@ class Part:
     preview: Callable[[Any, Path], Any] | None = None
 
 
-ADAPTER_TAKES = ("resume", "compile", "device", "seed")
-EXPORT = "export"
+SABER, EXPORT = "saber", "export"
+SABER_TAKES = ("config", "set", "plan", "resume", "compile", "device", "seed")
+ADAPTER_TAKES = ("config", "set", "resume", "compile", "device", "seed")
 PARTS = {
-    "vae": Part(_vae, ("resume", "from_"), films=True),
-    "dit": Part(_dit, ("resume", "compile", "from_", "from_text", "device"), films=True),
-    EXPORT: Part(_dit, (), films=True),
+    "vae": Part(_vae, ("config", "set", "resume", "from_"), films=True),
+    "dit": Part(_dit, ("config", "set", "resume", "compile", "from_", "from_text", "device"), films=True),
+    EXPORT: Part(_dit, ("config", "set"), films=True),
     "slot_id": Part(_registered, ADAPTER_TAKES, adapter=True, preview=_slot_previews),
     "videomaker": Part(_registered, ADAPTER_TAKES, adapter=True),
     "sama": Part(_sama, (*ADAPTER_TAKES, "siglip"), adapter=True),
@@ -127,27 +141,55 @@ PARTS = {
 
 
 def _train(options: argparse.Namespace) -> None:
+    _require_takes(options)
+    if options.part == SABER:
+        from .train_saber import train_saber
+
+        train_saber(options)
+        return
     part = PARTS[options.part]
-    for name in sorted({name for one in PARTS.values() for name in one.takes}.difference(part.takes)):
-        others = ", ".join(other for other, one in PARTS.items() if name in one.takes)
-        refuse(options, {name: f"refvid train {options.part} has no use for it; it is for {others}"})
     require_device(options.device or CPU)
     from ..demo.runs import DEMO_RUNS
     from ..training.base.dit.method import export_run
     from ..training.engine.method import train
 
-    run = DEMO_RUNS["dit" if options.part == EXPORT else options.part]
-    config, setting = run.smoke() if options.smoke else run.demo(), _setting(options, part)
+    config, run = _config(options)
+    if options.smoke:
+        config = DEMO_RUNS["dit" if options.part == EXPORT else options.part].smoke()
+    setting = _setting(options, part, run)
     if options.part == EXPORT:
         export_run(config, setting)
         return
     if options.seed is not None:
         config = replace(config, seed=options.seed)
-    previews = [] if part.preview is None else [part.preview(config, options.out)]
+    previews = [] if part.preview is None else [part.preview(config, setting.folder)]
     train(part.method(options), config, setting, previews)
 
 
-def _setting(options: argparse.Namespace, part: Part):
+def _require_takes(options: argparse.Namespace) -> None:
+    """Refuse options that the part has no use for."""
+    takes = {SABER: SABER_TAKES, **{name: one.takes for name, one in PARTS.items()}}
+    for name in sorted({name for one in takes.values() for name in one}.difference(takes[options.part])):
+        others = ", ".join(other for other, one in takes.items() if name in one)
+        refuse(options, {name: f"refvid train {options.part} has no use for it; it is for {others}"})
+
+
+def _config(options: argparse.Namespace) -> tuple[Any, Any]:
+    """Configuration of a part, and the run file that it comes from: the demo's, or that of --config."""
+    from ..data.settings import assigned, filled, merged, read_toml
+    from ..demo.runs import DEMO_RUNS, run_path
+    from ..training.engine.run_file import RenderedRun
+
+    name = "dit" if options.part == EXPORT else options.part
+    path = options.config or run_path(name)
+    table = merged(read_toml(path, "--config"), *(assigned(text) for text in options.set))
+    run = filled(RenderedRun, table, f"--config: {path.name}")
+    if run.method != name:
+        raise ValueError(f"--config: {path} is a run file of {run.method}; run refvid train {run.method}")
+    return filled(DEMO_RUNS[name].kind, run.train, f"--config: {path.name}: train"), run
+
+
+def _setting(options: argparse.Namespace, part: Part, run: Any):
     """The place and the data of a run."""
     from ..data import index_source
     from ..data.source import open_source, register_source
@@ -158,12 +200,12 @@ def _setting(options: argparse.Namespace, part: Part):
 
     register_source(SCHEME, open_world)
     register_source(index_source.INDEX, index_source.open_index)
-    source = open_source(options.data)
+    source = open_source(options.data or run.data.path)
     if isinstance(source, index_source.IndexSource) and not part.films:
-        raise ValueError(f"--data: refvid train {options.part} takes no clips of people yet; vae and dit do")
+        raise ValueError(f"--data: refvid train {options.part} takes no clips of people yet; only saber does")
     base = Models(models.DIT, models.VAE, models.TEXT_ENCODER) if part.adapter else None
     how = {"resume": options.resume, "device": options.device or CPU, "compiled": options.compile}
-    return Setting(source, options.out, base, **how)
+    return Setting(source, options.out or Path(run.out), base, **how)
 
 
 def _start(dit_file: Path | None, text_file: Path | None):

@@ -147,7 +147,8 @@ def _tokens(shape: TrainingShape) -> str:
         beside = f" + ~{bucket.references:,} reference" if bucket.references else ""
         return f"{bucket}: {bucket.video(shape.model.geometry):,} video{beside} tokens"
 
-    return "; ".join(of(bucket) for bucket in shape.buckets)
+    # A bucket without a share stands for the most that a step may hold: it counts for memory alone.
+    return "; ".join(of(bucket) for bucket in shape.buckets if bucket.share)
 
 
 def _batches(shape: TrainingShape) -> str:

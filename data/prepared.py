@@ -28,12 +28,16 @@ class Prepared:
     address: str
 
     @cached_property
-    def clips(self) -> list[Clip]:
-        """Rows that were encoded, in the order of the index. ValueError where there is none."""
+    def rows(self) -> list[Clip]:
+        """Rows of the index, encoded or not."""
         text = read_text(f"{self.address}/index.jsonl")
         lines = enumerate(StringIO(text), 1)  # str.splitlines also breaks at letters that captions may hold
-        rows = [row_of(one, f"{self.address}: line {number}") for number, one in lines]
-        encoded = [clip for clip in rows if clip.ok and clip.shard]
+        return [row_of(one, f"{self.address}: line {number}") for number, one in lines]
+
+    @cached_property
+    def clips(self) -> list[Clip]:
+        """Rows that were encoded, in the order of the index. ValueError where there is none."""
+        encoded = [clip for clip in self.rows if clip.ok and clip.shard]
         if not encoded:
             raise ValueError(f"{self.address} holds no encoded clip; make them by `refvid data encode`")
         return encoded
@@ -59,11 +63,11 @@ class Prepared:
         return json.loads(read_text(f"{self.address}/{ENCODING}"))
 
     def buckets(self, split: str = TRAIN) -> dict[Bucket, list[int]]:
-        """Numbers in `clips` of those of a split, by their bucket; one that is repeated stands there as
-        often."""
+        """Numbers in `clips` of those of a split that have a caption, by their bucket; one that is repeated
+        stands there as often."""
         found: dict[Bucket, list[int]] = {}
         for number, clip in enumerate(self.clips):
-            if clip.split == split and clip.bucket is not None:
+            if clip.split == split and clip.bucket is not None and clip.caption:
                 found.setdefault(Bucket(*clip.bucket), []).extend([number] * clip.repeats)
         return found
 

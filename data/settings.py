@@ -78,6 +78,25 @@ def options_text(defaults: Any, name: str) -> str:
     return "\n".join([getdoc(type(defaults)) or "", "", f"[{name}]", *table, ""])
 
 
+def toml_text(settings: Any, above: str = "") -> str:
+    """A dataclass of settings as TOML, which `filled` reads back: its values, then its tables."""
+    values = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    tables = {name: one for name, one in values.items() if is_dataclass(one)}
+    lines = [f"{name} = {_toml(value)}" for name, value in values.items() if name not in tables]
+    head = [f"[{above}]"] if above else []
+    parts = ["\n".join([*head, *lines, ""])] if lines or head else []
+    parts += [toml_text(one, f"{above}.{name}" if above else name) for name, one in tables.items()]
+    return "\n".join(parts)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{json.dumps(key)} = {_toml(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_toml, value))}]"
+    return json.dumps(NONE if value is None else value, ensure_ascii=False)
+
+
 def merged(*tables: Mapping[str, Any]) -> dict[str, Any]:
     """Tables over one another, the last on top."""
     out: dict[str, Any] = {}

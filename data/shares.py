@@ -11,9 +11,9 @@ from .order import Order, Step
 class SharedOrder:
     """Orders of several groups of clips, of which each step sees one.
 
-    Of any number of steps each group has had its share, to within one step: the first group against all
-    others, the second against those that are left, and so on. Which group a step sees, and how often it was
-    seen before, follows from the step alone. ValueError where shares are none.
+    After any number of steps each group has had its share, to within one step. The first group is told from
+    all others, then the second from those that are left. Which group a step sees follows from the step alone,
+    and so does how often it was seen before. ValueError where shares are none.
     """
 
     orders: Sequence[Order]

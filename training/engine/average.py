@@ -1,5 +1,9 @@
 """A moving average of the weights that learn: what is exported."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -20,3 +24,18 @@ class Average:
     def update(self) -> None:
         """Take in the weights as they are after a step."""
         self.model.update_parameters(self._module)
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Averaged weights in the place of the last ones while something is measured."""
+        pairs = list(zip(self._module.parameters(), self.module.parameters(), strict=True))
+        kept = [mine.detach().clone() for mine, _ in pairs]
+        with torch.no_grad():
+            for mine, mean in pairs:
+                mine.copy_(mean)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for (mine, _), last in zip(pairs, kept, strict=True):
+                    mine.copy_(last)

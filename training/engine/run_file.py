@@ -8,6 +8,23 @@ from .noise import NoiseSettings
 
 
 @dataclass(frozen=True)
+class RenderedClips:
+    """Clips that are rendered, or decoded, as they are asked for: `path` is a source's address."""
+
+    path: str = "world:"
+
+
+@dataclass(frozen=True)
+class RenderedRun:
+    """Run file of a method on such clips: `train` is the method's own configuration."""
+
+    method: str
+    train: Mapping[str, Any]
+    out: str = "runs/demo"
+    data: RenderedClips = field(default_factory=RenderedClips)
+
+
+@dataclass(frozen=True)
 class ModelSettings:
     """Files of the model, as ComfyUI has them.
 
@@ -28,6 +45,9 @@ class ClipSettings:
     """Clips to learn from.
 
     path              prepared clips (`refvid data`), or folders of clips, which are prepared first
+    fps, pixels, window, held_out
+                      options of `refvid data encode`, with which folders are prepared; prepared clips have
+                      theirs, and another is refused. 0, "" and -1: the usual
     frames            lengths that are learned from, in pictures; none: every length that was encoded
     share             of the steps that see each of `frames`; none: by how many clips there are
     caption_dropout   share of clips that are seen without their caption
@@ -35,6 +55,10 @@ class ClipSettings:
     """
 
     path: tuple[str, ...] = ()
+    fps: float = 0.0
+    pixels: int = 0
+    window: str = ""
+    held_out: int = -1
     frames: tuple[int, ...] = ()
     share: tuple[float, ...] = ()
     caption_dropout: float = 0.1

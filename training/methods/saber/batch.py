@@ -1,8 +1,8 @@
 """Batch of Saber on clips of people. What is random about it follows from the run's seed and the batch's
 number, on every device and in any number of processes."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -17,7 +17,7 @@ from ....hosts.plain.evaluation import Text
 from .config import SaberSettings
 from .references import draw_references
 
-Encode = Callable[[Tensor], Tensor]  # pictures (N, 3, H, W) in [-1, 1] -> latents (N, channels, h, w)
+EncodePictures = Callable[[Tensor], Tensor]  # pictures (N, 3, H, W) in [-1, 1] -> latents (N, channels, h, w)
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,16 @@ class ClipBatch:
 
     def to(self, device: str) -> "ClipBatch":
         """Batch on a device."""
+        moved = {
+            name: getattr(self, name).to(device)
+            for name in ("latent", "noise", "sigma", "reference", "masks")
+        }
         bias = None if self.text.bias is None else self.text.bias.to(device)
-        moved = (one.to(device) for one in (self.latent, self.noise, self.sigma, self.reference, self.masks))
-        return ClipBatch(self.names, *moved, Text(self.text.states.to(device), bias))
+        return replace(self, **moved, text=Text(self.text.states.to(device), bias))
 
 
 @dataclass(frozen=True)
-class Row:
+class ClipRow:
     """Row of a batch: a clip's window, its references (K, 3, H, W) and masks (K, H, W), and the states (S,
     width) of its words."""
 
@@ -61,7 +64,7 @@ class Row:
     words: Tensor
 
 
-def draw_row(prepared: Prepared, clip: Clip, settings: SaberSettings, turn: int, place: int) -> Row:
+def draw_row(prepared: Prepared, clip: Clip, settings: SaberSettings, turn: int, place: int) -> ClipRow:
     """Row `place` of batch `turn`: its window, words, noise and references are drawn."""
     draws = row_generator(settings.seed, turn, place)
     window = int(torch.randint(clip.windows, (1,), generator=draws))
@@ -78,7 +81,9 @@ def draw_row(prepared: Prepared, clip: Clip, settings: SaberSettings, turn: int,
     chances = torch.tensor(settings.references.count)
     count = 0 if without_references else 1 + int(torch.multinomial(chances, 1, generator=draws))
     references = draw_references(prepared, clip, window, count, settings.references, draws)
-    return Row(name_of(prepared, clip, window), latent, noise, sigma, *references, prepared.text(clip, words))
+    return ClipRow(
+        window_name(prepared, clip, window), latent, noise, sigma, *references, prepared.text(clip, words)
+    )
 
 
 def row_generator(seed: int, *what: object) -> Generator:
@@ -86,7 +91,7 @@ def row_generator(seed: int, *what: object) -> Generator:
     return Generator().manual_seed(int(generator(seed, "saber", *what).integers(2**63)))
 
 
-def name_of(prepared: Prepared, clip: Clip, window: int) -> str:
+def window_name(prepared: Prepared, clip: Clip, window: int) -> str:
     """Name of a clip's window for people: its file, and the seconds of it."""
     if not clip.fps:
         return Path(clip.path).name
@@ -94,7 +99,7 @@ def name_of(prepared: Prepared, clip: Clip, window: int) -> str:
     return f"{Path(clip.path).name} [{first:.1f}–{last:.1f} s]"
 
 
-def joined(rows: list[Row], encode: Encode) -> ClipBatch:
+def batch_from_rows(rows: Sequence[ClipRow], encode: EncodePictures) -> ClipBatch:
     """Batch of rows. Those with fewer references than others have masked-out ones, which nobody sees."""
     most = max(len(row.pictures) for row in rows)
     counts = [len(row.pictures) for row in rows]
@@ -105,18 +110,21 @@ def joined(rows: list[Row], encode: Encode) -> ClipBatch:
     for place, found in enumerate(latents):
         reference[place, :, : len(found)] = found.movedim(0, 1)
         masks[place, : len(found)] = rows[place].masks
-    stacked = (torch.stack([getattr(row, name) for row in rows]) for name in ("latent", "noise", "sigma"))
-    return ClipBatch(tuple(row.name for row in rows), *stacked, reference, masks, words_of(rows))
+    latent, noise, sigma = (
+        torch.stack([getattr(row, name) for row in rows]) for name in ("latent", "noise", "sigma")
+    )
+    names = tuple(row.name for row in rows)
+    return ClipBatch(names, latent, noise, sigma, reference, masks, padded_words([row.words for row in rows]))
 
 
-def words_of(rows: list[Row]) -> Text:
-    """Words of rows as cross-attention reads them: padding is one token, counted as often as there is of it,
-    as `backbones.wan.text.fold_padding` has it."""
-    longest = max(len(row.words) for row in rows) + 1
-    states = torch.stack([F.pad(row.words.float(), (0, 0, 0, longest - len(row.words))) for row in rows])
-    bias = torch.full((len(rows), longest), -torch.inf)
-    for place, row in enumerate(rows):
-        count = len(row.words)
+def padded_words(words: Sequence[Tensor]) -> Text:
+    """States (S, width) of words, a row each, as cross-attention reads them. Padding is one token, counted as
+    often as there is of it, as `backbones.wan.text.fold_padding` has it."""
+    longest = max(len(states) for states in words) + 1
+    padded = torch.stack([F.pad(states.float(), (0, 0, 0, longest - len(states))) for states in words])
+    bias = torch.full((len(words), longest), -torch.inf)
+    for place, states in enumerate(words):
+        count = len(states)
         bias[place, :count] = 0
         bias[place, -1] = torch.tensor(float(CONTEXT_LENGTH - count)).clamp_min(0).log()
-    return Text(states, bias)
+    return Text(padded, bias)

@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -10,7 +10,10 @@ from torch import nn
 
 from ....core.checkpoint import is_finite, save_model
 from ....core.recipes import TRAINED_FOR
+from ....data.prepared import Prepared
+from ....hosts.plain.pipeline import Settings
 from ...engine.lora import changed_layers, lora_state
+from .config import SaberSettings
 
 _PROJECT = Path(__file__).parents[3] / "pyproject.toml"  # beside the rooms, where the pack is not installed
 _TYPE = "fp16"  # as `save_model` writes
@@ -55,6 +58,30 @@ def export_lora(layers: nn.ModuleDict, facts: LoraFacts, path: Path) -> None:
             raise ValueError(f"{path.name}: {key} is not finite in {_TYPE}; start from an earlier state")
     rank = len(next(changed_layers(layers))[1])
     save_model(state, path, lora_metadata(facts, rank, path.stem))
+
+
+def facts_of(settings: SaberSettings, prepared: Prepared, base_digest: str, steps: int) -> LoraFacts:
+    """Facts of a run on prepared clips, after so many steps."""
+    wanted = settings.data.frames
+    buckets = [one for one in prepared.buckets() if not wanted or one.frames in wanted]
+    used = {number for bucket in buckets for number in prepared.buckets()[bucket]}
+    return LoraFacts(
+        base=Path(settings.models.dit).name,
+        base_digest=base_digest,
+        targets=settings.train.targets,
+        shift=settings.train.noise.shift,
+        frames=tuple(sorted({one.frames for one in buckets})),
+        fps=prepared.options.fps,
+        sizes=tuple(sorted({(one.width, one.height) for one in buckets})),
+        licences=tuple(sorted({prepared.clips[number].licence for number in used} - {""})),
+        steps=steps,
+    )
+
+
+def shown_at(facts: LoraFacts, usual: Settings) -> Settings:
+    """Settings to try a LoRA with: the longest clips and the first of their sizes."""
+    width, height = facts.sizes[-1]
+    return replace(usual, width=width, height=height, frames=facts.frames[-1], fps=max(1, round(facts.fps)))
 
 
 def lora_metadata(facts: LoraFacts, rank: int, title: str) -> dict[str, str]:

@@ -1,8 +1,6 @@
-"""Saber as the engine trains it on clips of people: a LoRA on a frozen Wan DiT, by masked pictures of the very
-clips (arXiv 2512.06905, §3)."""
+"""Saber as the engine trains it on clips of people: a LoRA on a frozen Wan DiT (arXiv 2512.06905, §3)."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,34 +12,38 @@ from ....backbones.wan.dit import WanDiT
 from ....backbones.wan.loading import load_dit, load_vae
 from ....backbones.wan.vae import WanVAE
 from ....core.ranks import Ranks
-from ....data.order import Order
 from ....data.prepared import Prepared
-from ....data.shares import SharedOrder
+from ....hosts.plain.pipeline import Settings, settings_of
+from ...engine.adapter import required_models
 from ...engine.checkpointing import checkpoint_blocks
 from ...engine.compile import compile_blocks
-from ...engine.learner import Learner
-from ...engine.lora import add_lora, begin_with
+from ...engine.learner import Learner, Steps
 from ...engine.loop import Callback, Losses, Pace
-from ...engine.method import Setting
-from ...engine.adapter import required_models
+from ...engine.lora import add_lora, begin_with
+from ...engine.method import Setting, Usual
 from ...engine.noise import Draws
-from ...engine.optimisers import Stepper, optimiser_for, schedule_factor
+from ...engine.optimisers import learning_made_by, optimiser_for, schedule_factor
 from ...engine.state import RunFiles, weights_digest
-from .batch import ClipBatch, Encode, draw_row, joined
-from .config import SaberSettings
-from .export import export_run
+from ...masks.shapes import MASK_VERSION
+from .batch import ClipBatch, ClipRow, batch_from_rows, draw_row
+from .config import DTYPES, SaberSettings, require_settings
+from .export import export_lora, facts_of, shown_at
 from .losses import saber_losses
-from .report import reports
+from .report import Orders, reports
+from .sampling import SampledModels
+from .workflow import WorkflowFiles, write_workflows
 
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+SABER = "saber"
 
 
 @dataclass(frozen=True)
 class FrozenModels:
-    """Models that do not learn: the DiT, and the VAE that references are encoded by."""
+    """Models that do not learn: the DiT, the VAE that references are encoded by, and how the DiT's file likes
+    to be run."""
 
     dit: WanDiT
     vae: WanVAE
+    settings: Settings
 
     def encode(self, pictures: Tensor) -> Tensor:
         """Latents (N, channels, h, w) of pictures (N, 3, H, W) in [-1, 1], each a clip of one, on the CPU."""
@@ -52,55 +54,57 @@ class FrozenModels:
 
 @dataclass(frozen=True)
 class OrderedClips:
-    """Prepared clips, in the order in which steps see them."""
+    """Prepared clips, and the order in which steps see them."""
 
     prepared: Prepared
-    order: Order | SharedOrder
-    encode: Encode
+    order: Orders
+    base_digest: str
 
 
 @dataclass(frozen=True)
-class Saber:
-    """Method `saber` on prepared clips; `name_of_files` is that of the LoRA."""
+class Saber(Usual):
+    """Method `saber` on prepared clips. Its LoRA is called as the folder of the run."""
 
-    settings: SaberSettings
     prepared: Prepared
     lora: str
-    name = "saber"
+    planned: float | None = None  # tokens a second
+    name = SABER
 
     @property
     def files(self) -> RunFiles:
         """States, the LoRA and its workflows, and what a run reports."""
-        results = (f"{self.lora}.safetensors", f"{self.lora}.workflow.json", f"{self.lora}.api.json")
-        return RunFiles(self.name, results, (f"{self.lora}-[0-9]*.safetensors", "samples/[0-9]*.jpg"))
+        results = tuple(f"{self.lora}{end}" for end in (".safetensors", ".workflow.json", ".api.json"))
+        reports = (
+            "log.jsonl",
+            "clips.jsonl",
+            "held_out/*.json",
+            "samples/*.jpg",
+            "tensorboard/*",
+            "bad/*.json",
+        )
+        return RunFiles(self.name, results, (f"{self.lora}-[0-9]*.safetensors", *reports))
 
-    @property
-    def average(self) -> float:
+    def average(self, config: SaberSettings) -> float:
         """Decay of the average of the weights."""
-        return self.settings.train.ema
+        return config.train.ema
 
     def made_by(self, config: SaberSettings, setting: Setting, ranks: Ranks) -> dict[str, Any]:
-        """All that weights depend on: the run file but for its reports and memory, the clips, and the files.
-        ValueError for several processes, which come later."""
+        """Everything that weights depend on: the run file but for its reports and memory, and the files.
+        ValueError for settings that cannot train, and for several processes."""
         if ranks.count > 1:
             raise ValueError(f"{ranks.count} processes were started; saber trains in one: run it alone")
-        models = required_models(setting)
-        told = asdict(config)
-        for table in ("out", "models", "memory", "report"):
-            del told[table]
-        del told["data"]["path"]  # the clips themselves are told below
-        if config.train.schedule == "constant":
-            del told["train"]["steps"]  # more may follow
+        require_settings(config)
+        models, start = required_models(setting), config.train.start
+        clips = {name: one for name, one in asdict(config.data).items() if name != "path"}  # they have a name
         return {
-            "config": {**told, "base_dtype": config.models.base_dtype},
-            "base": {
-                "dit": weights_digest(models.dit, "models.dit"),
-                "vae": weights_digest(models.vae, "models.vae"),
-            },
-            "start": config.train.start and weights_digest(Path(config.train.start), "train.start"),
-            "data": self.prepared.name,
+            "seed": config.seed,
+            "models": {"base_dtype": config.models.base_dtype},
+            "data.toml": clips,
+            "references": {**asdict(config.references), "version": MASK_VERSION},
+            "train": {**learning_made_by(config.train), "start": start and weights_digest(Path(start), "train.start")},
+            "base": {name: weights_digest(getattr(models, name), f"models.{name}") for name in ("dit", "vae")},
             "device": torch.device(setting.device).type,
-        }
+        }  # fmt: skip
 
     def backbone(self, config: SaberSettings, setting: Setting) -> FrozenModels:
         """The DiT in `base_dtype`, and the VAE."""
@@ -108,15 +112,15 @@ class Saber:
         half = torch.float32 if torch.device(setting.device).type == "cpu" else torch.bfloat16
         dit, _ = load_dit(models.dit, DTYPES[config.models.base_dtype], setting.device, "models.dit")
         vae = load_vae(models.vae, half, setting.device, "models.vae", dit.geometry, "models.dit")
-        return FrozenModels(dit, vae.requires_grad_(False))
+        return FrozenModels(dit, vae.requires_grad_(False), settings_of(models.dit))
 
     def data(
         self, config: SaberSettings, backbone: FrozenModels, setting: Setting, ranks: Ranks
     ) -> OrderedClips:
         """Clips in the run's order; nothing is read before a step sees it."""
-        frames, share = config.data.frames, config.data.share
-        order = self.prepared.order(config.train.batch, config.seed, frames=frames, shares=share)
-        return OrderedClips(self.prepared, order, backbone.encode)
+        clips, digest = config.data, weights_digest(required_models(setting).dit, "models.dit")
+        order = self.prepared.order(config.train.batch, config.seed, frames=clips.frames, shares=clips.share)
+        return OrderedClips(self.prepared, order, digest)
 
     def trainee(self, config: SaberSettings, backbone: FrozenModels, data: OrderedClips) -> nn.ModuleDict:
         """LoRA that is put on the DiT, from nothing or from a file."""
@@ -128,8 +132,8 @@ class Saber:
         backbone.dit.train()
         return layers
 
-    def optimiser(self, config: SaberSettings, trainee: nn.ModuleDict, ranks: Ranks) -> Stepper:
-        """Optimiser by the run file."""
+    def optimiser(self, config: SaberSettings, trainee: nn.ModuleDict, ranks: Ranks) -> Steps:
+        """Optimiser that the run file asks for."""
         return optimiser_for(trainee, config.train)
 
     def compile(self, backbone: FrozenModels, trainee: nn.ModuleDict) -> None:
@@ -149,38 +153,53 @@ class Saber:
 
     def draw(
         self, config: SaberSettings, data: OrderedClips, draws: Draws, turn: int, ranks: Ranks
-    ) -> ClipBatch:
-        """Batch of clips of one size, with references of their own."""
+    ) -> Sequence[ClipRow]:
+        """Rows of a batch: clips of one size, with references of their own."""
         clips = [data.prepared.clips[number] for number in data.order.step(turn).clips]
-        rows = [draw_row(data.prepared, clip, config, turn, place) for place, clip in enumerate(clips)]
-        return joined(rows, data.encode)
+        return [draw_row(data.prepared, clip, config, turn, place) for place, clip in enumerate(clips)]
 
     def losses(
-        self, config: SaberSettings, backbone: FrozenModels, trainee: nn.ModuleDict, batch: ClipBatch
+        self, config: SaberSettings, backbone: FrozenModels, trainee: nn.ModuleDict, batch: Sequence[ClipRow]
     ) -> Losses:
-        """Loss by `losses.saber_losses`."""
-        return saber_losses(backbone.dit, batch.to(str(backbone.dit.device)))
+        """Loss by `losses.saber_losses`; references are encoded here."""
+        whole: ClipBatch = batch_from_rows(batch, backbone.encode)
+        return saber_losses(backbone.dit, whole.to(str(backbone.dit.device)))
 
     def pace(self, config: SaberSettings) -> Pace:
         """Batches of a step, and how often it is saved; lines of the log are the report's."""
         seconds = 60 * config.report.save_every_minutes
         return Pace(config.train.accumulate, 0, seconds, config.train.nonfinite)
 
-    def told(self, config: SaberSettings, batch: ClipBatch) -> str:
+    def told(self, config: SaberSettings, batch: Sequence[ClipRow]) -> str:
         """Size of a batch, for a message."""
-        count, _, frames, height, width = batch.latent.shape
-        return f"{count} clips of {frames} x {height} x {width} latent cells, {batch.masks.shape[1]} references"
+        _, frames, height, width = batch[0].latent.shape
+        references = sum(len(row.pictures) for row in batch)
+        return f"{len(batch)} clips of {frames} x {height} x {width} latent cells, {references} references"
 
     def callbacks(
         self, config: SaberSettings, backbone: FrozenModels, data: OrderedClips, learner: Learner,
         setting: Setting,
     ) -> Sequence[Callback]:  # fmt: skip
         """Reports by `report.reports`."""
-        return reports(self, config, backbone, data, learner, setting)
+        models = SampledModels(backbone.dit, backbone.vae, backbone.encode, backbone.settings)
+
+        def keep(done: int) -> None:
+            path = setting.folder / f"{self.lora}-{done:06}.safetensors"
+            layers: Any = learner.average.module
+            export_lora(layers, facts_of(config, self.prepared, data.base_digest, done), path)
+
+        return reports(
+            config, self.prepared, data.order, models, learner.average, setting.folder, keep, self.planned
+        )
 
     def export(
         self, config: SaberSettings, backbone: FrozenModels, data: OrderedClips, averaged: nn.ModuleDict,
         folder: Path,
     ) -> None:  # fmt: skip
-        """Write the LoRA and its workflows by `export.export_run`."""
-        export_run(self, averaged, folder / f"{self.lora}.safetensors")
+        """Write the LoRA, and the workflows that use it."""
+        path = folder / f"{self.lora}.safetensors"
+        facts = facts_of(config, self.prepared, data.base_digest, config.train.steps)
+        export_lora(averaged, facts, path)
+        files = config.models
+        named = WorkflowFiles(Path(files.dit), Path(files.vae), Path(files.text_encoder), path)
+        write_workflows(named, shown_at(facts, backbone.settings), self.prepared.clips[0].caption)

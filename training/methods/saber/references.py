@@ -10,31 +10,9 @@ from ....data.fitting import fitted
 from ....data.index import Clip
 from ....data.prepared import Prepared
 from ....data.run_lengths import good_masks
-from ...masks.generator import MODES, MaskGenerator
+from ...masks.generator import MaskGenerator
 from ...masks.references import Augmentation, MaskedFrames, masked_frames
-from .config import ReferenceSettings
-
-SUBJECT_SHARES = {
-    "mixed": None,
-    "subject": 1.0,
-    "random": 0.0,
-}  # of the masks, by `masks`; None: as it is said
-MOMENTS = ("window", "clip")
-
-
-def require_references(settings: ReferenceSettings) -> None:
-    """ValueError for settings that no reference can be drawn by."""
-    for name, known in (("masks", SUBJECT_SHARES), ("moment", MOMENTS), ("ratio_mode", MODES)):
-        if getattr(settings, name) not in known:
-            given = getattr(settings, name)
-            raise ValueError(f"references: {name} is {given!r}; needed one of {', '.join(known)}")
-    if not settings.count or min(settings.count) < 0 or not sum(settings.count):
-        raise ValueError(
-            f"references: count is {list(settings.count)}; needed chances of 1, 2, … references, one above 0"
-        )
-    for name in ("subject_share", "flip", "dropout"):
-        if not 0 <= getattr(settings, name) <= 1:
-            raise ValueError(f"references: {name} is {getattr(settings, name)}; needed a share from 0 to 1")
+from .config import SUBJECT_SHARES, ReferenceSettings
 
 
 def draw_references(

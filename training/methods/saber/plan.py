@@ -1,0 +1,174 @@
+"""Plan of a run of Saber: its clips and why others are left out, memory, time and disk."""
+
+import math
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ....backbones.wan.files import bare_dit, planned_from_shapes
+from ....backbones.wan.loading import known_dit
+from ....core.checkpoint import read_shapes
+from ....core.lora import matched_layers
+from ....core.plan import GIB, PlannedClips, TrainingPlan, TrainingShape
+from ....core.plan_report import plan_lines
+from ....data.buckets import Bucket
+from ....data.index import TRAIN, Clip, Refused
+from ....data.stages.encode import EncodeOptions, bucket_of
+from .config import DTYPES, SaberSettings
+
+SEEN = 0.45  # of a reference's tokens, on average, that its mask keeps [choice: plan-reference-tokens]
+_OPTIMIZER_BYTES = {"adamw": 8, "muon": 4}  # of a parameter that learns; others keep two moments at most
+_MOST_REASONS = 6
+
+
+@dataclass(frozen=True)
+class SaberPlan:
+    """Plan of a run, and its lines for people."""
+
+    plan: TrainingPlan
+    lines: tuple[str, ...]
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Tokens of clips, without references, that the plan counts with."""
+        shape = self.plan.shape
+        shares = sum(bucket.share for bucket in shape.buckets)
+        tokens = sum(bucket.share * bucket.video(shape.model.geometry) for bucket in shape.buckets) / shares
+        return tokens * shape.batch * shape.accumulate / self.plan.seconds
+
+
+def saber_plan(
+    settings: SaberSettings, clips: Sequence[Clip], options: EncodeOptions, device: str
+) -> SaberPlan:
+    """Plan on the rows of an index, encoded or not yet. Only headers of files are read. ValueError where
+    there is nothing to learn from, and for what cannot train."""
+    shapes, metadata = read_shapes(settings.models.dit, "models.dit")
+    name = f"models.dit: {Path(settings.models.dit).name}"
+    state = bare_dit(shapes, name)
+    config = known_dit(state, metadata, name)
+    if config.in_channels != config.geometry.channels:
+        raise ValueError(
+            f"{name} takes {config.in_channels} input channels; saber trains a T2V of {config.geometry.channels}"
+        )
+    model = planned_from_shapes(state, config)
+    used = _in_buckets(clips, options, settings.data.frames)
+    shape = TrainingShape(
+        model=model,
+        buckets=_planned(used, settings, config.geometry.token),
+        changed=tuple(matched_layers(list(model.linear), settings.train.targets)),
+        card=settings.memory.card or card_of(device),
+        rank=settings.train.rank,
+        batch=settings.train.batch,
+        accumulate=settings.train.accumulate,
+        steps=settings.train.steps,
+        checkpointing=settings.memory.checkpointing,
+        average=bool(settings.train.ema),
+        weight_bytes=DTYPES[settings.models.base_dtype].itemsize,
+        optimizer_bytes=_OPTIMIZER_BYTES.get(settings.train.optimizer, 8),
+        resident=_bytes(read_shapes(settings.models.vae, "models.vae")[0].values(), device),
+        cuda=torch.device(device).type == "cuda",
+        clips=sum(used.values()),
+        exports=1 + _kept(settings),
+    )
+    plan = TrainingPlan(shape)
+    first, *others = plan_lines(plan)
+    return SaberPlan(plan, (first, *_data_lines(clips, used, options), *others))
+
+
+def card_of(device: str) -> float:
+    """Memory of a device in GiB."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory / GIB
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
+
+
+def _in_buckets(clips: Sequence[Clip], options: EncodeOptions, frames: Sequence[int]) -> Counter[Bucket]:
+    """How often an epoch shows clips of each bucket. ValueError where there are none."""
+    found: Counter[Bucket] = Counter()
+    for clip in clips:
+        if clip.ok and clip.split == TRAIN and clip.caption:
+            bucket = Bucket(*clip.bucket) if clip.bucket else _bucket(clip, options)
+            if bucket is not None and (not frames or bucket.frames in frames):
+                found[bucket] += clip.repeats
+    if not found:
+        lengths = f" of {', '.join(map(str, frames))} pictures" if frames else ""
+        raise ValueError(
+            f"data.path: there is no clip{lengths} to learn from; {_refusals(clips) or 'none was found'}"
+        )
+    return found
+
+
+def _bucket(clip: Clip, options: EncodeOptions) -> Bucket | None:
+    try:
+        return bucket_of(clip, options)
+    except Refused:
+        return None
+
+
+def _planned(used: Counter[Bucket], settings: SaberSettings, token: int) -> tuple[PlannedClips, ...]:
+    """Buckets as they are seen on average, and with the most references there can be, of which all tokens are
+    kept: these decide the memory."""
+    count, share = settings.references.count, _shares(used, settings)
+    mean = sum((k + 1) * chance for k, chance in enumerate(count)) / sum(count)
+    mean *= (1 - settings.references.dropout) * SEEN
+    most = 0 if settings.references.dropout == 1 else max(k + 1 for k, chance in enumerate(count) if chance)
+    found = []
+    for bucket in sorted(used):
+        picture = (bucket.height // token) * (bucket.width // token)
+        size = (bucket.frames, bucket.height, bucket.width)
+        found.append(PlannedClips(*size, math.ceil(mean * picture), share[bucket]))
+        found.append(PlannedClips(*size, most * picture, 0.0))
+    return tuple(found)
+
+
+def _shares(used: Counter[Bucket], settings: SaberSettings) -> dict[Bucket, float]:
+    """Share of the steps that see each bucket."""
+    given = dict(zip(settings.data.frames, settings.data.share, strict=False))
+    if not given:
+        return {bucket: float(count) for bucket, count in used.items()}
+    lengths: Counter[int] = Counter()
+    for bucket, count in used.items():
+        lengths[bucket.frames] += count
+    return {bucket: given[bucket.frames] * count / lengths[bucket.frames] for bucket, count in used.items()}
+
+
+def _data_lines(clips: Sequence[Clip], used: Counter[Bucket], options: EncodeOptions) -> list[str]:
+    """Lines of the plan that tell which clips there are, and why others are not used."""
+    held = sum(clip.ok and clip.split != TRAIN for clip in clips)
+    sets = len({clip.set for clip in clips})
+    seen = sum(used.values())
+    left = len(clips) - held - sum(_is_seen(clip, used, options) for clip in clips)
+    told = f"{len(clips)} clips in {sets} sets; {seen} a time through, {held} held out, {left} not used"
+    again = sum(clip.ok and bool(clip.fps) and abs(clip.fps - options.fps) > 0.01 for clip in clips)
+    lines = [f"{told}{': ' + _refusals(clips) if left and _refusals(clips) else ''}"]
+    lines += [f"{again} clips of another rate are shown at {options.fps:g} fps"] if again else []
+    return [f"{'data' if not place else '':<8}{line}" for place, line in enumerate(lines)]
+
+
+def _is_seen(clip: Clip, used: Counter[Bucket], options: EncodeOptions) -> bool:
+    if not (clip.ok and clip.split == TRAIN and clip.caption):
+        return False
+    bucket = Bucket(*clip.bucket) if clip.bucket else _bucket(clip, options)
+    return bucket in used
+
+
+def _refusals(clips: Sequence[Clip]) -> str:
+    """Commonest reasons for which clips are not used, in words."""
+    reasons = Counter(clip.reason for clip in clips if not clip.ok)
+    reasons["no caption"] += sum(clip.ok and not clip.caption and not clip.instruction for clip in clips)
+    return " · ".join(f"{count} {reason}" for reason, count in reasons.most_common(_MOST_REASONS) if count)
+
+
+def _bytes(tensors: Iterable[Tensor], device: str) -> int:
+    size = 2 if torch.device(device).type == "cuda" else 4
+    return sum(size * tensor.numel() for tensor in tensors)
+
+
+def _kept(settings: SaberSettings) -> int:
+    every = settings.report.export_every
+    return (settings.train.steps - 1) // every if every else 0
