@@ -32,7 +32,7 @@ def train_saber(options: argparse.Namespace) -> None:
         _require_unused(method, out, options.resume)
     prepared, plan = _planned(settings, device, encode=not options.plan)
     told = "\n".join(plan.lines)
-    print(f"saber · {told}")
+    print(told)
     if not plan.plan.fits:
         raise ValueError("the run does not fit, as the plan says; change what it names, or memory.card")
     if options.plan:
@@ -112,7 +112,7 @@ def _require_unused(method: Any, out: Path, resume: bool) -> None:
 
 def _planned(settings: Any, device: str, encode: bool) -> tuple[Any, Any]:
     """Clips to train on, prepared where they are not yet and `encode` asks for it, and the plan."""
-    from ..data.opening import encoding_given, is_prepared, opened_clips, scanned_clips
+    from ..data.opening import encoding_given, is_prepared, opened_clips, scanned_clips, split_clips
     from ..data.prepared import Prepared
     from ..data.settings import filled
     from ..data.stages.encode import EncodeOptions
@@ -134,11 +134,12 @@ def _planned(settings: Any, device: str, encode: bool) -> tuple[Any, Any]:
         return prepared, saber_plan(settings, prepared.rows, prepared.options, device)
     work = Path(settings.out) / "data"
     collection = scanned_clips(paths, work, "saber", options, weights, ProgressBar, device, encode)
+    if encode:
+        prepared = Prepared(str(work))
+        return prepared, saber_plan(settings, prepared.rows, prepared.options, device)
     clips = collection.clips()
-    plan = saber_plan(
-        settings, clips, filled(EncodeOptions(), encoding_given(options, clips), "data"), device
-    )
-    return (Prepared(str(work)) if encode else None), plan
+    asked = filled(EncodeOptions(), encoding_given(options, clips), "data")
+    return None, saber_plan(settings, split_clips(clips, asked), asked, device)
 
 
 def _leave(settings: Any, told: str, out: Path) -> None:

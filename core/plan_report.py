@@ -157,7 +157,7 @@ def _batches(shape: TrainingShape) -> str:
     if not shape.clips:
         return f"{said}; {shape.steps:,} steps"
     return (
-        f"{said}; {shape.clips / clips:,.0f} steps an epoch; {shape.steps:,} steps = "
+        f"{said}; {shape.clips / clips:,.3g} steps an epoch; {shape.steps:,} steps = "
         f"{shape.steps * clips / shape.clips:,.3g} epochs"
     )
 

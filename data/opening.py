@@ -2,17 +2,17 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from .collection import Collection
-from .index import Clip
+from .index import HELD_OUT, Clip
 from .prepare import stages_for
 from .prepared import Prepared
-from .stage import StageProgress
+from .stage import StageProgress, sources_of
 from .stages import STAGES
-from .stages.encode import Encode
+from .stages.encode import Encode, EncodeOptions, held_out
 from .weights import Weights
 
 MOST_HELD_OUT = 16  # clips, where nothing else is said; an eighth of them at most [choice: held-out-share]
@@ -73,3 +73,10 @@ def encoding_given(options: Mapping[str, Any], clips: Sequence[Clip]) -> dict[st
     """Options of `encode`, with clips held out where nothing else is said."""
     usual = min(MOST_HELD_OUT, sum(clip.ok for clip in clips) // 8)
     return {"held_out": usual, **options}
+
+
+def split_clips(clips: Sequence[Clip], options: EncodeOptions) -> list[Clip]:
+    """Clips that are not encoded yet, split as `encode` would."""
+    said = [clip for clip in clips if clip.ok and (clip.caption or clip.instruction)]
+    held = held_out(said, sources_of(clips), options.held_out)
+    return [replace(clip, split=HELD_OUT) if clip.id in held else clip for clip in clips]

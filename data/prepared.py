@@ -76,14 +76,14 @@ class Prepared:
         shares: Sequence[float] = (),
     ) -> Order | SharedOrder:  # fmt: skip
         """Order of the clips of a split; numbers are those of `clips`. With `frames` only clips of these
-        lengths, with `shares` each length in its share of the steps. ValueError for a length that no clip
-        has."""
+        lengths, with `shares` each length in its share of the steps. ValueError where no clip has
+        one of them, or one that has a share."""
         found = self.buckets(split)
         lengths = {bucket.frames for bucket in found}
         missing = [one for one in frames if one not in lengths]
-        if missing:
+        if missing and (shares or len(missing) == len(frames)):
             raise ValueError(
-                f"frames: no clip was encoded in {missing[0]} pictures; there are clips of "
+                f"data.frames: no clip was encoded in {missing[0]} pictures; there are clips of "
                 f"{', '.join(map(str, sorted(lengths))) or 'none'}"
             )
 

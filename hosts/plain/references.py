@@ -106,8 +106,9 @@ def kept_references_in_rows(
     latents  (B, channels, K, h, w)
     masks    (B, K, H, W) in [0, 1]; a row that has no reference k has an empty mask there
     """
-    kept = [torch.stack([token_mask(mask, geometry.token) for mask in row]) for row in masks]
-    seen = torch.stack(kept) if masks.shape[1] else masks.new_zeros(len(masks), 0, 1, dtype=torch.bool)
+    if not masks.shape[1]:
+        return None
+    seen = torch.stack([torch.stack([token_mask(mask, geometry.token) for mask in row]) for row in masks])
     some = seen.any(0)  # (K, tokens)
     if not some.any():
         return None

@@ -112,11 +112,13 @@ class MemorySettings:
     checkpointing  blocks: keep only the inputs of blocks, and compute them again; none: keep everything
     compile        compile the blocks (torch.compile)
     card           GiB that the plan counts with; 0: what the device has
+    teraflops      a second, that the plan counts with; 0: 100 of a GPU, 0.05 of a CPU
     """
 
     checkpointing: str = "blocks"
     compile: bool = False
     card: float = 0.0
+    teraflops: float = 0.0
 
 
 @dataclass(frozen=True)

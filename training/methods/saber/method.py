@@ -72,17 +72,9 @@ class Saber(Usual):
 
     @property
     def files(self) -> RunFiles:
-        """States, the LoRA and its workflows, and what a run reports."""
+        """States, and the LoRAs and workflows. Reports are none of them: they follow the state."""
         results = tuple(f"{self.lora}{end}" for end in (".safetensors", ".workflow.json", ".api.json"))
-        reports = (
-            "log.jsonl",
-            "clips.jsonl",
-            "held_out/*.json",
-            "samples/*.jpg",
-            "tensorboard/*",
-            "bad/*.json",
-        )
-        return RunFiles(self.name, results, (f"{self.lora}-[0-9]*.safetensors", *reports))
+        return RunFiles(self.name, results, (f"{self.lora}-[0-9]*.safetensors",))
 
     def average(self, config: SaberSettings) -> float:
         """Decay of the average of the weights."""

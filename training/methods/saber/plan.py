@@ -14,7 +14,7 @@ from ....backbones.wan.files import bare_dit, planned_from_shapes
 from ....backbones.wan.loading import known_dit
 from ....core.checkpoint import read_shapes
 from ....core.lora import matched_layers
-from ....core.plan import GIB, PlannedClips, TrainingPlan, TrainingShape
+from ....core.plan import GIB, TERAFLOPS, PlannedClips, TrainingPlan, TrainingShape
 from ....core.plan_report import plan_lines
 from ....data.buckets import Bucket
 from ....data.index import TRAIN, Clip, Refused
@@ -24,6 +24,7 @@ from .config import DTYPES, SaberSettings
 SEEN = 0.45  # of a reference's tokens, on average, that its mask keeps [choice: plan-reference-tokens]
 _OPTIMIZER_BYTES = {"adamw": 8, "muon": 4}  # of a parameter that learns; others keep two moments at most
 _MOST_REASONS = 6
+_CPU_TERAFLOPS = 0.05  # a second, of one core
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ def saber_plan(
             f"{name} takes {config.in_channels} input channels; saber trains a T2V of {config.geometry.channels}"
         )
     model = planned_from_shapes(state, config)
+    cuda = torch.device(device).type == "cuda"
     used = _in_buckets(clips, options, settings.data.frames)
     shape = TrainingShape(
         model=model,
@@ -71,7 +73,8 @@ def saber_plan(
         weight_bytes=DTYPES[settings.models.base_dtype].itemsize,
         optimizer_bytes=_OPTIMIZER_BYTES.get(settings.train.optimizer, 8),
         resident=_bytes(read_shapes(settings.models.vae, "models.vae")[0].values(), device),
-        cuda=torch.device(device).type == "cuda",
+        cuda=cuda,
+        teraflops=settings.memory.teraflops or (TERAFLOPS if cuda else _CPU_TERAFLOPS),
         clips=sum(used.values()),
         exports=1 + _kept(settings),
     )
