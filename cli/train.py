@@ -42,6 +42,11 @@ def add_train(commands) -> None:
         help="where clips come from, over the run file's: saber takes prepared clips or a folder of clips, the demo's parts world: "
         "or index:FOLDER",
     )
+    _add_run(command)
+    _add_start(command)
+
+
+def _add_run(command: argparse.ArgumentParser) -> None:
     command.add_argument("--resume", action="store_true", help="go on from the state in --out")
     command.add_argument(
         "--smoke", action="store_true", help="a few steps of a tiny model, to see that it runs"
@@ -49,6 +54,11 @@ def add_train(commands) -> None:
     command.add_argument(
         "--compile", action="store_true", help="torch.compile the DiT's blocks: slower start, faster steps"
     )
+    command.add_argument("--device", help="cpu or cuda; default cpu, of saber cuda where there is one")
+    command.add_argument("--seed", type=int, help="of the run; default its run file's")
+
+
+def _add_start(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--from",
         type=Path,
@@ -62,14 +72,12 @@ def add_train(commands) -> None:
         metavar="FILE",
         help="the text encoder that was trained with the DiT of --from",
     )
-    command.add_argument("--device", help="cpu or cuda, for the DiT and the adapter; default cpu")
     command.add_argument(
         "--siglip",
         type=Path,
         metavar="FOLDER",
         help="sama's semantic tokens from this SigLIP, in transformers' format; left out: from a hand-made extractor",
     )
-    command.add_argument("--seed", type=int, help="of an adapter's run; default 0")
 
 
 def _vae(options: argparse.Namespace):
@@ -129,11 +137,12 @@ class Part:
 
 SABER, EXPORT = "saber", "export"
 SABER_TAKES = ("config", "set", "plan", "resume", "compile", "device", "seed")
-ADAPTER_TAKES = ("config", "set", "resume", "compile", "device", "seed")
+COMMON = ("config", "set", "smoke")
+ADAPTER_TAKES = (*COMMON, "resume", "compile", "device", "seed")
 PARTS = {
-    "vae": Part(_vae, ("config", "set", "resume", "from_"), films=True),
-    "dit": Part(_dit, ("config", "set", "resume", "compile", "from_", "from_text", "device"), films=True),
-    EXPORT: Part(_dit, ("config", "set"), films=True),
+    "vae": Part(_vae, (*COMMON, "resume", "from_"), films=True),
+    "dit": Part(_dit, (*COMMON, "resume", "compile", "from_", "from_text", "device"), films=True),
+    EXPORT: Part(_dit, COMMON, films=True),
     "slot_id": Part(_registered, ADAPTER_TAKES, adapter=True, preview=_slot_previews),
     "videomaker": Part(_registered, ADAPTER_TAKES, adapter=True),
     "sama": Part(_sama, (*ADAPTER_TAKES, "siglip"), adapter=True),

@@ -19,8 +19,3 @@ def slots_14b() -> SlotsConfig:
 def slots_5b() -> SlotsConfig:
     """Sizes for Wan 2.2 TI2V-5B."""
     return replace(slots_1_3b(), channels=WAN_2_2.channels, context=3072)
-
-
-def slots_demo() -> SlotsConfig:
-    """Sizes for the demo model: less than 1 MB in fp16."""
-    return SlotsConfig(channels=WAN_2_1.channels, context=256, width=128, place_width=16, frames=17, size=80)

@@ -1,8 +1,6 @@
 """Low-rank changes of a frozen Wan DiT's linear layers, trained (LoRA, arXiv 2106.09685): put on by name,
 written out in ComfyUI's key names, and begun with another file's."""
 
-import difflib
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,9 +9,7 @@ from torch import Tensor, nn
 
 from ...backbones.wan.dit import WanDiT
 from ...core.checkpoint import read_safetensors, read_shapes
-from ...core.lora import LORA, changes
-
-_EXAMPLES = "needed self_attn, cross_attn, ffn, or a regular expression such as blocks.3.self_attn.q or ffn.0"
+from ...core.lora import LORA, changes, matched_layers
 
 
 class LowRank(nn.Module):
@@ -56,7 +52,7 @@ def add_lora(dit: WanDiT, rank: int, targets: Sequence[str]) -> nn.ModuleDict:
     if any(isinstance(module, LowRank) for module in dit.modules()):
         raise ValueError("this DiT has a LoRA already; give all targets at once")
     linear = {name: layer for name, layer in dit.named_modules() if isinstance(layer, nn.Linear)}
-    named = _matched(list(linear), targets)
+    named = matched_layers(list(linear), targets)
     dit.requires_grad_(False)
     layers = nn.ModuleDict()
     for name in named:
@@ -127,29 +123,3 @@ def _require_same(found: dict[str, dict[str, Tensor]], layers: nn.ModuleDict, na
             raise ValueError(
                 f"{name} changes {weight} with rank {came}, this run's is {rank}; give rank {came}"
             )
-
-
-def _matched(names: Sequence[str], targets: Sequence[str]) -> list[str]:
-    """Names that targets match, target by target. ValueError as `add_lora` says."""
-    if not targets:
-        raise ValueError(f"targets: there is none; {_EXAMPLES}")
-    found: dict[str, None] = {}  # in order, each once
-    for target in targets:
-        try:
-            whole_parts = re.compile(rf"(?:.*\.)?(?:{target})(?:\..*)?")
-        except re.error as error:
-            raise ValueError(
-                f"targets: {target!r} is no regular expression ({error}); {_EXAMPLES}"
-            ) from error
-        matched = [name for name in names if whole_parts.fullmatch(name)]
-        if not matched:
-            raise ValueError(f"targets: {target!r} matches no linear layer; {_nearest(target, names)}")
-        found |= dict.fromkeys(matched)
-    return list(found)
-
-
-def _nearest(target: str, names: Sequence[str]) -> str:
-    """The nearest known target, or examples."""
-    known = [*dict.fromkeys(part for name in names for part in name.split(".")), *names]
-    near = difflib.get_close_matches(target, known, 1)
-    return f"the nearest is {near[0]}" if near else _EXAMPLES

@@ -42,12 +42,13 @@ class ModelSettings:
 
 @dataclass(frozen=True)
 class ClipSettings:
-    """Clips to learn from.
+    """Clips to learn from. Prepared ones have a rate, an area and windows: another is refused.
 
     path              prepared clips (`refvid data`), or folders of clips, which are prepared first
-    fps, pixels, window, held_out
-                      options of `refvid data encode`, with which folders are prepared; prepared clips have
-                      theirs, and another is refused. 0, "" and -1: the usual
+    fps               pictures a second at which folders are read; 0: 16
+    pixels            area that folders are encoded at; 0: 832 x 480
+    window            of a clip, as `refvid data encode` has it; empty: random
+    held_out          clips that are never trained on; -1: an eighth of them, 16 at most
     frames            lengths that are learned from, in pictures; none: every length that was encoded
     share             of the steps that see each of `frames`; none: by how many clips there are
     caption_dropout   share of clips that are seen without their caption

@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass
 import pytest
 
 from refvid.backbones.wan.geometry import WAN_2_1
-from refvid.backbones.wan.slots import slots_1_3b, slots_5b, slots_14b, slots_demo
+from refvid.backbones.wan.slots import slots_1_3b, slots_5b, slots_14b
 from refvid.core.records import bounded, read_object, read_record, require_bounds
 from refvid.core.slots import SlotsConfig
+from refvid.demo.runs import demo_slots
 from refvid.hosts.plain.pipeline import SETTINGS, Settings
 
 
@@ -74,7 +75,7 @@ def test_a_record_that_is_not_there_has_no_fields():
     assert read_object({}, "about", "x") == {}
 
 
-@pytest.mark.parametrize("build", [slots_demo, slots_1_3b, slots_14b, slots_5b])
+@pytest.mark.parametrize("build", [lambda: demo_slots().slots, slots_1_3b, slots_14b, slots_5b])
 def test_the_encoders_we_name_lie_within_their_bounds(build):
     assert SlotsConfig(**json.loads(json.dumps(asdict(build())))) == build()
 
@@ -94,7 +95,7 @@ def test_the_encoders_we_name_lie_within_their_bounds(build):
 )
 def test_an_encoder_that_could_not_read_is_refused(change):
     with pytest.raises(ValueError, match=next(iter(change))):
-        SlotsConfig(**{**asdict(slots_demo()), **change}).require(WAN_2_1)
+        SlotsConfig(**{**asdict(demo_slots().slots), **change}).require(WAN_2_1)
 
 
 @pytest.mark.parametrize(

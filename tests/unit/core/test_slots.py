@@ -5,13 +5,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from refvid.backbones.wan.slots import slots_1_3b, slots_5b, slots_14b, slots_demo
+from refvid.backbones.wan.slots import slots_1_3b, slots_5b, slots_14b
 from refvid.core.slots import (
     SlotEncoder,
     SlotReader,
     gated,
     place_tokens,
 )
+from refvid.demo.runs import demo_slots
 
 FRAMES, CELLS = 4, 10
 
@@ -19,7 +20,7 @@ FRAMES, CELLS = 4, 10
 @pytest.fixture
 def encoder() -> SlotEncoder:
     torch.manual_seed(0)
-    encoder = SlotEncoder(slots_demo(), 2)
+    encoder = SlotEncoder(demo_slots().slots, 2)
     encoder.start()
     return encoder.eval().requires_grad_(False)
 
@@ -81,7 +82,7 @@ def test_order_of_frames_matters(encoder):
 
 def test_order_of_tokens_inside_a_frame_does_not():
     torch.manual_seed(0)
-    reader = SlotReader(slots_demo()).requires_grad_(False)
+    reader = SlotReader(demo_slots().slots).requires_grad_(False)
     slots, tokens, weights = torch.randn(2, 16, 128), torch.randn(2, 25, 128), torch.rand(2, 25)
     turned = torch.randperm(25)
     own = torch.randn(1, 16, 128)
@@ -95,7 +96,7 @@ def test_slots_that_have_read_the_same_still_read_what_each_began_for():
     """Slots in one state, of which only the beginnings differ: they route differently, and alike where those
     are alike."""
     torch.manual_seed(0)
-    reader = SlotReader(slots_demo()).requires_grad_(False)
+    reader = SlotReader(demo_slots().slots).requires_grad_(False)
     slots, tokens, weights = (
         torch.randn(1, 1, 128).expand(1, 16, 128),
         torch.randn(1, 25, 128),
@@ -146,7 +147,7 @@ def test_float32_is_float64(encoder):
 
 def test_every_weight_learns():
     torch.manual_seed(0)
-    encoder = SlotEncoder(slots_demo(), 2)
+    encoder = SlotEncoder(demo_slots().slots, 2)
     encoder.start()
     out = encoder(*clip())
     (out.slots.square().mean() + out.anchors.square().mean() + encoder.nobody().square().mean()).backward()

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from refvid.backbones.wan.slots import slots_demo
 from refvid.core.slots import SlotEncoder
+from refvid.demo.runs import demo_slots
 from refvid.evidence.ablations.slot_baselines import ENCODERS, MeanEncoder, OpenEncoder, PictureEncoder
 
-CONFIG = replace(slots_demo(), width=32, context=16, slots=5)
+CONFIG = replace(demo_slots().slots, width=32, context=16, slots=5)
 
 
 def clip() -> tuple[Tensor, Tensor, Tensor, Tensor]:

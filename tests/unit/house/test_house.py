@@ -53,7 +53,11 @@ def python_files() -> list[Path]:
     found = []
     for folder, names, files in os.walk(ROOT):
         names[:] = [
-            n for n in names if n not in NOT_OURS and not n.startswith(".") and not n.endswith(".egg-info")
+            n
+            for n in names
+            if (n not in NOT_OURS or Path(folder, n) == ROOT / "demo/runs")
+            and not n.startswith(".")
+            and not n.endswith(".egg-info")
         ]
         found += [Path(folder, file) for file in files if file.endswith(".py")]
     return sorted(found)

@@ -65,6 +65,16 @@ LEFT = {
         "text = 2 * sizes.text_tokens * 2 * width**2 + 4 * length * sizes.text_tokens * width": "two products, two operations each",
         "return float(sizes.layers * (projections + text + 4 * pairs * width))": "two products, two operations each",
     },
+    "core/plan.py": {
+        "passing = widened if shape.cuda else max(14.2 - 2 * ratio, 0.6 + 4 * ratio)": "bytes of a block, counted",
+        "widened = max(14.6 + 2 * ratio, 2.6 + 4 * ratio)": "bytes of a block, counted",
+        "attention = 4 * model.layers * model.width * tokens * (tokens + model.text_tokens)": "two products, two operations each",
+    },
+    "nodes/training_plan.py": {
+        'io.Int.Input("width", default=832, min=16, max=8192, step=16, tooltip="Of the clips, in pixels."),': "sizes offered",
+        'io.Int.Input("height", default=480, min=16, max=8192, step=16, tooltip="Of the clips, in pixels."),': "sizes offered",
+        'io.Int.Input("frames", default=33, min=1, max=1001, step=4,': "lengths offered",
+    },
     "core/positions.py": {
         "half = torch.arange(width // 2, device=value.device, dtype=torch.float32)": "sines and cosines",
         "angles = value.float()[..., None] * 10000.0 ** (-half / (width // 2))": "sines and cosines",

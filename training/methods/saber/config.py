@@ -30,7 +30,7 @@ class ReferenceSettings:
     subject_share  of mixed masks
     ratio_mode     how a random mask's share of the picture is met: first_hit, as published, or uniform
     augment        turn, scale, shear and move them, as published; else they stay in place
-    flip           chance of a mirror image; 0 [choice: no-mirrored-references]
+    flip           chance of a mirror image; none, as the base DiT has it
     dropout        share of clips that are seen without references
     """
 

@@ -1,6 +1,6 @@
-"""Clips that were held out: what the loss is with references of their own, with none and with another clip's,
-and the clips that are made of them."""
+"""Clips that were held out, and their loss with references of their own, with none and with another's."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -29,7 +29,7 @@ class HeldOutClips:
         self.prepared, self.settings = prepared, settings
         self._dit, self._encode = dit, encode
         numbers = sorted({number for found in prepared.buckets(HELD_OUT).values() for number in found})
-        self.rows: Sequence[Clip] = [prepared.clips[number] for number in numbers]
+        self.rows: Sequence[Clip] = _film_by_film([prepared.clips[number] for number in numbers])
         self.clips = [window_name(prepared, clip, clip.windows // 2) for clip in self.rows]
         self.scenes = [clip.contents for clip in self.rows]
         self.row = lru_cache(maxsize=4)(self._row)
@@ -91,3 +91,13 @@ def _fitting(pictures: Tensor, size: Sequence[int]) -> Tensor:
     return (
         pictures if pictures.shape[2:] == tuple(size) else F.interpolate(pictures, tuple(size), mode="area")
     )
+
+
+def _film_by_film(clips: Sequence[Clip]) -> list[Clip]:
+    """The first clip of every film, then the second, and so on: sheets show the first few."""
+    seen: Counter[str] = Counter()
+    turns = []
+    for clip in clips:
+        turns.append(seen[clip.contents])
+        seen[clip.contents] += 1
+    return [clip for _, clip in sorted(zip(turns, clips, strict=True), key=lambda pair: pair[0])]

@@ -33,8 +33,6 @@ from .report import Orders, reports
 from .sampling import SampledModels
 from .workflow import WorkflowFiles, write_workflows
 
-SABER = "saber"
-
 
 @dataclass(frozen=True)
 class FrozenModels:
@@ -68,7 +66,7 @@ class Saber(Usual):
     prepared: Prepared
     lora: str
     planned: float | None = None  # tokens a second
-    name = SABER
+    name = "saber"
 
     @property
     def files(self) -> RunFiles:

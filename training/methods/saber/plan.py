@@ -21,7 +21,7 @@ from ....data.index import TRAIN, Clip, Refused
 from ....data.stages.encode import EncodeOptions, bucket_of
 from .config import DTYPES, SaberSettings
 
-SEEN = 0.45  # of a reference's tokens, on average, that its mask keeps [choice: plan-reference-tokens]
+_SEEN = 0.45  # of a reference's tokens, on average, that its mask keeps [choice: plan-reference-tokens]
 _OPTIMIZER_BYTES = {"adamw": 8, "muon": 4}  # of a parameter that learns; others keep two moments at most
 _MOST_REASONS = 6
 _CPU_TERAFLOPS = 0.05  # a second, of one core
@@ -91,7 +91,7 @@ def card_of(device: str) -> float:
 
 
 def _in_buckets(clips: Sequence[Clip], options: EncodeOptions, frames: Sequence[int]) -> Counter[Bucket]:
-    """How often an epoch shows clips of each bucket. ValueError where there are none."""
+    """Numbers of clips that an epoch shows of each bucket. ValueError where there are none."""
     found: Counter[Bucket] = Counter()
     for clip in clips:
         if clip.ok and clip.split == TRAIN and clip.caption:
@@ -118,7 +118,7 @@ def _planned(used: Counter[Bucket], settings: SaberSettings, token: int) -> tupl
     kept: these decide the memory."""
     count, share = settings.references.count, _shares(used, settings)
     mean = sum((k + 1) * chance for k, chance in enumerate(count)) / sum(count)
-    mean *= (1 - settings.references.dropout) * SEEN
+    mean *= (1 - settings.references.dropout) * _SEEN
     most = 0 if settings.references.dropout == 1 else max(k + 1 for k, chance in enumerate(count) if chance)
     found = []
     for bucket in sorted(used):

@@ -17,8 +17,8 @@ from ....hosts.plain.sampling import Condition, run_steps
 from .batch import batch_from_rows, padded_words, row_generator
 from .held_out import HeldOutClips
 
-MOST_ROWS = 3  # of a sheet
-STEPS = 20  # at most, of a sample [choice: sample-steps]
+_ROWS = 3  # of a sheet
+_MOST_STEPS = 20  # of a sample [choice: sample-steps]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class HeldOutSampler:
     @property
     def captions(self) -> Sequence[str]:
         """Captions of the clips that are drawn."""
-        return [clip.caption for clip in self._held_out.rows[:MOST_ROWS]]
+        return [clip.caption for clip in self._held_out.rows[:_ROWS]]
 
     def reference(self, row: int) -> Tensor:
         """Picture (3, H, W) of the reference, masked and on grey."""
@@ -69,7 +69,7 @@ class HeldOutSampler:
             condition,
             joint(Scale(settings.scale)),
             noise.to(self._models.dit.device),
-            flow_sigmas(min(settings.steps, STEPS), settings.shift),
+            flow_sigmas(min(settings.steps, _MOST_STEPS), settings.shift),
         )
         return film[0].cpu()
 
