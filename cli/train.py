@@ -164,6 +164,8 @@ def _train(options: argparse.Namespace) -> None:
 
     config, run = _config(options)
     if options.smoke:
+        reason = "a run of a few steps has a configuration of its own"
+        refuse(options, {"config": reason, "set": reason})
         config = DEMO_RUNS["dit" if options.part == EXPORT else options.part].smoke()
     setting = _setting(options, part, run)
     if options.part == EXPORT:
@@ -211,7 +213,9 @@ def _setting(options: argparse.Namespace, part: Part, run: Any):
     register_source(index_source.INDEX, index_source.open_index)
     source = open_source(options.data or run.data.path)
     if isinstance(source, index_source.IndexSource) and not part.films:
-        raise ValueError(f"--data: refvid train {options.part} takes no clips of people yet; only saber does")
+        raise ValueError(
+            f"--data: refvid train {options.part} takes no clips of people yet; saber does, and vae and dit"
+        )
     base = Models(models.DIT, models.VAE, models.TEXT_ENCODER) if part.adapter else None
     how = {"resume": options.resume, "device": options.device or CPU, "compiled": options.compile}
     return Setting(source, options.out or Path(run.out), base, **how)

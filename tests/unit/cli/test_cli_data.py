@@ -245,5 +245,8 @@ def test_adapters_of_the_demo_say_that_they_take_no_clips_of_an_index_yet(clips,
     data = tmp_path / "prepared"
     refvid("data", "scan", clips, "--out", data)
     said = refused(capsys, "train", part, "--smoke", "--data", f"index:{data}", "--out", tmp_path / "run")
-    assert said == f"refvid: --data: refvid train {part} takes no clips of people yet; vae and dit do"
+    assert (
+        said
+        == f"refvid: --data: refvid train {part} takes no clips of people yet; saber does, and vae and dit"
+    )
     assert not (tmp_path / "run").exists()
