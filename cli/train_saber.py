@@ -43,7 +43,7 @@ def train_saber(options: argparse.Namespace) -> None:
     setting = Setting(
         prepared, out, models, resume=options.resume, device=device, compiled=settings.memory.compile
     )
-    train(replace(method, prepared=prepared, planned=plan.tokens_per_second), settings, setting)
+    train(replace(method, prepared=prepared, plan=plan), settings, setting)
     print(
         f"{out / out.name}.safetensors: copy it to models/loras; {out.name}.workflow.json beside it uses it"
     )

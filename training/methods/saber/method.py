@@ -29,6 +29,7 @@ from .batch import ClipBatch, ClipRow, batch_from_rows, draw_row
 from .config import DTYPES, SaberSettings, require_settings
 from .export import export_lora, facts_of, shown_at
 from .losses import saber_losses
+from .plan import SaberPlan
 from .report import Orders, reports
 from .sampling import SampledModels
 from .workflow import WorkflowFiles, write_workflows
@@ -65,7 +66,7 @@ class Saber(Usual):
 
     prepared: Prepared
     lora: str
-    planned: float | None = None  # tokens a second
+    plan: SaberPlan | None = None
     name = "saber"
 
     @property
@@ -164,7 +165,8 @@ class Saber(Usual):
         """Size of a batch, for a message."""
         _, frames, height, width = batch[0].latent.shape
         references = sum(len(row.pictures) for row in batch)
-        return f"{len(batch)} clips of {frames} x {height} x {width} latent cells, {references} references"
+        told = f"{len(batch)} clips of {frames} x {height} x {width} latent cells, {references} references"
+        return told if self.plan is None else f"{told}, planned at {self.plan.gibibytes:.1f} GiB"
 
     def callbacks(
         self, config: SaberSettings, backbone: FrozenModels, data: OrderedClips, learner: Learner,
@@ -179,7 +181,14 @@ class Saber(Usual):
             export_lora(layers, facts_of(config, self.prepared, data.base_digest, done), path)
 
         return reports(
-            config, self.prepared, data.order, models, learner.average, setting.folder, keep, self.planned
+            config,
+            self.prepared,
+            data.order,
+            models,
+            learner.average,
+            setting.folder,
+            keep,
+            self.plan and self.plan.tokens_per_second,
         )
 
     def export(

@@ -35,6 +35,11 @@ class SaberPlan:
     lines: tuple[str, ...]
 
     @property
+    def gibibytes(self) -> float:
+        """Memory at the peak of the largest step."""
+        return self.plan.memory.total / GIB
+
+    @property
     def tokens_per_second(self) -> float:
         """Tokens of clips, without references, that the plan counts with."""
         shape = self.plan.shape
@@ -84,9 +89,11 @@ def saber_plan(
 
 
 def card_of(device: str) -> float:
-    """Memory of a device in GiB."""
+    """Memory of a device in GiB. ValueError for a CPU whose system does not say it."""
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory / GIB
+    if not hasattr(os, "sysconf"):  # Windows
+        raise ValueError("memory.card is 0, and this system does not say its memory; give it in GiB")
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
 
 
