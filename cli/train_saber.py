@@ -3,7 +3,7 @@
 import argparse
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,7 @@ def _from_its_folder(table: dict[str, Any], path: Path) -> dict[str, Any]:
     """A run file's table with its paths from where the file lies."""
 
     def placed(value: Any) -> Any:
-        if isinstance(value, list):
+        if isinstance(value, list | tuple):
             return [placed(one) for one in value]
         is_path = isinstance(value, str) and value and "://" not in value and not value.endswith(":")
         return str(path.parent / value) if is_path else value
@@ -102,6 +102,11 @@ def _require_files(settings: Any) -> None:
             raise ValueError(f"models.{name}: {said}; needed a .safetensors file of Wan, as ComfyUI has it")
     if not settings.data.path:
         raise ValueError("data.path is empty; needed a folder of clips, or prepared clips")
+    for place in settings.data.path:
+        if "://" not in place and not Path(place).exists():
+            raise ValueError(
+                f"data.path: there is no {place}; needed a folder of clips, meant from where the run file lies"
+            )
 
 
 def _require_unused(method: Any, out: Path, resume: bool) -> None:
@@ -143,11 +148,14 @@ def _planned(settings: Any, device: str, encode: bool) -> tuple[Any, Any]:
 
 
 def _leave(settings: Any, told: str, out: Path) -> None:
-    """Leave the settings as they were understood, and the plan, in the run's folder."""
+    """Leave the settings as they were understood, and the plan, in the run's folder. Paths are whole ones
+    there, so that the file can be given again."""
     from ..core.files import write_text
-    from ..data.settings import toml_text
+    from ..data.settings import filled, toml_text
 
-    write_text(out / RUN_FILE, toml_text(settings))
+    table, here = asdict(settings), Path.cwd() / RUN_FILE
+    whole = filled(type(settings), _from_its_folder(table, here), RUN_FILE)
+    write_text(out / RUN_FILE, toml_text(whole))
     write_text(out / PLAN_FILE, f"{told}\n")
 
 

@@ -85,7 +85,7 @@ def saber_plan(
     )
     plan = TrainingPlan(shape)
     first, *others = plan_lines(plan)
-    return SaberPlan(plan, (first, *_data_lines(clips, used, options), *others))
+    return SaberPlan(plan, (first, *_data_lines(clips, used, options, settings.data.frames), *others))
 
 
 def card_of(device: str) -> float:
@@ -101,23 +101,27 @@ def _in_buckets(clips: Sequence[Clip], options: EncodeOptions, frames: Sequence[
     """Numbers of clips that an epoch shows of each bucket. ValueError where there are none."""
     found: Counter[Bucket] = Counter()
     for clip in clips:
-        if clip.ok and clip.split == TRAIN and clip.caption:
-            bucket = Bucket(*clip.bucket) if clip.bucket else _bucket(clip, options)
-            if bucket is not None and (not frames or bucket.frames in frames):
-                found[bucket] += clip.repeats
+        bucket = _bucket(clip, options, frames)
+        if isinstance(bucket, Bucket) and clip.split == TRAIN:
+            found[bucket] += clip.repeats
     if not found:
         lengths = f" of {', '.join(map(str, frames))} pictures" if frames else ""
-        raise ValueError(
-            f"data.path: there is no clip{lengths} to learn from; {_refusals(clips) or 'none was found'}"
-        )
+        why = _refusals(clips, options, frames) or f"{len(clips)} were found, all held out"
+        raise ValueError(f"data.path: there is no clip{lengths} to learn from; {why}")
     return found
 
 
-def _bucket(clip: Clip, options: EncodeOptions) -> Bucket | None:
+def _bucket(clip: Clip, options: EncodeOptions, frames: Sequence[int]) -> Bucket | str:
+    """Bucket of a clip, encoded or not yet; a reason where it is not used."""
+    if not clip.ok:
+        return clip.reason
+    if not clip.caption:
+        return "no caption"
     try:
-        return bucket_of(clip, options)
-    except Refused:
-        return None
+        bucket = Bucket(*clip.bucket) if clip.bucket else bucket_of(clip, options)
+    except Refused as error:
+        return error.reason
+    return bucket if not frames or bucket.frames in frames else f"of {bucket.frames} pictures"
 
 
 def _planned(used: Counter[Bucket], settings: SaberSettings, token: int) -> tuple[PlannedClips, ...]:
@@ -147,31 +151,32 @@ def _shares(used: Counter[Bucket], settings: SaberSettings) -> dict[Bucket, floa
     return {bucket: given[bucket.frames] * count / lengths[bucket.frames] for bucket, count in used.items()}
 
 
-def _data_lines(clips: Sequence[Clip], used: Counter[Bucket], options: EncodeOptions) -> list[str]:
+def _data_lines(
+    clips: Sequence[Clip], used: Counter[Bucket], options: EncodeOptions, frames: Sequence[int]
+) -> list[str]:
     """Lines of the plan that tell which clips there are, and why others are not used."""
-    held = sum(clip.ok and clip.split != TRAIN for clip in clips)
-    sets = len({clip.set for clip in clips})
-    seen = sum(used.values())
-    left = len(clips) - held - sum(_is_seen(clip, used, options) for clip in clips)
-    told = f"{len(clips)} clips in {sets} sets; {seen} a time through, {held} held out, {left} not used"
-    again = sum(clip.ok and bool(clip.fps) and abs(clip.fps - options.fps) > 0.01 for clip in clips)
-    lines = [f"{told}{': ' + _refusals(clips) if left and _refusals(clips) else ''}"]
-    lines += [f"{again} clips of another rate are shown at {options.fps:g} fps"] if again else []
+    fit = [clip for clip in clips if isinstance(_bucket(clip, options, frames), Bucket)]
+    held, sets = sum(clip.split != TRAIN for clip in fit), len({clip.set for clip in clips})
+    among = f" in {sets} sets" if sets > 1 else ""
+    told = f"{_clips(len(clips))}{among}; {sum(used.values())} a time through, {held} held out"
+    left = len(clips) - len(fit)
+    why = f", {left} not used: {_refusals(clips, options, frames)}" if left else ""
+    again = sum(bool(clip.fps) and abs(clip.fps - options.fps) > 0.01 for clip in fit)
+    rate = "is" if again == 1 else "are"
+    lines = [f"{told}{why}"]
+    lines += [f"{_clips(again)} of another rate {rate} shown at {options.fps:g} fps"] if again else []
     return [f"{'data' if not place else '':<8}{line}" for place, line in enumerate(lines)]
 
 
-def _is_seen(clip: Clip, used: Counter[Bucket], options: EncodeOptions) -> bool:
-    if not (clip.ok and clip.split == TRAIN and clip.caption):
-        return False
-    bucket = Bucket(*clip.bucket) if clip.bucket else _bucket(clip, options)
-    return bucket in used
+def _clips(count: int) -> str:
+    return "1 clip" if count == 1 else f"{count} clips"
 
 
-def _refusals(clips: Sequence[Clip]) -> str:
+def _refusals(clips: Sequence[Clip], options: EncodeOptions, frames: Sequence[int]) -> str:
     """Commonest reasons for which clips are not used, in words."""
-    reasons = Counter(clip.reason for clip in clips if not clip.ok)
-    reasons["no caption"] += sum(clip.ok and not clip.caption and not clip.instruction for clip in clips)
-    return " · ".join(f"{count} {reason}" for reason, count in reasons.most_common(_MOST_REASONS) if count)
+    found = [_bucket(clip, options, frames) for clip in clips]
+    reasons = Counter(one for one in found if isinstance(one, str))
+    return " · ".join(f"{count} {reason}" for reason, count in reasons.most_common(_MOST_REASONS))
 
 
 def _bytes(tensors: Iterable[Tensor], device: str) -> int:
