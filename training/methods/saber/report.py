@@ -1,5 +1,6 @@
 """Reports of a run of Saber: log, losses of clips, reference gain, sheets of samples, LoRAs that are kept."""
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from .config import SaberSettings
 from .held_out import HeldOutClips
 from .sampling import HeldOutSampler, SampledModels
 
+logger = logging.getLogger(__name__)
 Orders = Order | SharedOrder
 
 
@@ -40,6 +42,9 @@ def reports(
     log = RunLog(folder, asked.tensorboard)
     held_out = HeldOutClips(prepared, settings, models.dit, models.encode)
     further: list[Callback] = [ClipLosses(folder, steps, asked.every)]
+    if (asked.validate_every or asked.sample_every) and len(held_out.clips) < 2:
+        without = "no reference gain is measured" if held_out.clips else "no gain is measured, no sample drawn"
+        logger.warning("%d clips are held out: %s; set data.held_out", len(held_out.clips), without)
     if asked.validate_every and len(held_out.clips) > 1:
         further.append(_Averaged(Validation(held_out, log, steps, asked.validate_every), average, models.dit))
     if asked.sample_every and held_out.clips:
