@@ -43,7 +43,9 @@ def reports(
     held_out = HeldOutClips(prepared, settings, models.dit, models.encode)
     further: list[Callback] = [ClipLosses(folder, steps, asked.every)]
     if (asked.validate_every or asked.sample_every) and len(held_out.clips) < 2:
-        without = "no reference gain is measured" if held_out.clips else "no gain is measured, no sample drawn"
+        without = (
+            "no reference gain is measured" if held_out.clips else "no gain is measured, no sample drawn"
+        )
         logger.warning("%d clips are held out: %s; set data.held_out", len(held_out.clips), without)
     if asked.validate_every and len(held_out.clips) > 1:
         further.append(_Averaged(Validation(held_out, log, steps, asked.validate_every), average, models.dit))
