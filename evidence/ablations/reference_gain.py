@@ -4,18 +4,24 @@ A gain alone does not tell what was learned: a base that has seen references gai
 may hurt. So equal trainings are compared, paired by held-out clip [choice: reference-gain-trainings].
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import torch
 
+from ...core.files import write_text
 from ...core.statistics import Estimate
 from ...data.prepared import Prepared
 from ...training.engine.lora import add_lora, begin_with
 from ...training.engine.method import Setting, train
 from ...training.engine.noise import NoiseSettings
-from ...training.engine.run_file import ClipSettings, LearningSettings, MemorySettings, ReportSettings
+from ...training.engine.run_file import (
+    ClipSettings,
+    LearningSettings,
+    MemorySettings,
+    ModelSettings,
+    ReportSettings,
+)
 from ...training.methods.saber.config import ReferenceSettings, SaberSettings
 from ...training.methods.saber.held_out import HeldOutClips
 from ...training.methods.saber.method import Saber
@@ -29,13 +35,15 @@ from ...training.reports.gain import (
     percent,
     reference_gains,
 )
-from ..runs import Ablation, trained
+from ..runs import VALUES, Ablation, trained
 from ..tables import FigureValues, markdown
-from .gain_clips import SceneClips, ShuffledClips
+from .gain_clips import SceneClips, ShuffledClips, cut_films, prepared_clips, render_world
 
 BASE, OWN, SHUFFLED, NONE = "base", "own", "shuffled", "none"
 SHUFFLED_TEST = "shuffled, also in the test"
 LORA = "gain"  # name of a run's LoRA
+_WAYS = {"place": ("in place", False), "moved": ("moved as Saber does", True)}
+_WORLD_CLIPS = 128, 32  # to train on, and held out
 _SILENT = ReportSettings(every=50, validate_every=0, sample_every=0, export_every=0, tensorboard=False)
 
 
@@ -58,6 +66,7 @@ def film_settings(steps: int, augment: bool) -> SaberSettings:
 def world_settings(steps: int) -> SaberSettings:
     """Run on clips of the demo world from a base that never saw references: the toy, moved as Saber does."""
     films = film_settings(steps, augment=True)
+    films = replace(films, report=replace(_SILENT, validate_every=200))
     learning = replace(films.train, rank=32, targets=("self_attn", "cross_attn", "ffn"), rate=2e-3, batch=16)
     return replace(films, references=replace(films.references, masks="subject"), train=learning)
 
@@ -68,6 +77,37 @@ class GainArm:
 
     clips: Prepared
     settings: SaberSettings
+
+
+def ablate_films(ablation: Ablation, steps: int, films: Path) -> list[str]:
+    """Gains on shots of films, with references in place and moved as Saber does; what is there already is
+    kept. Writes films_gain.md; -> its lines. ValueError for films that are not there."""
+    clips = ablation.folder / "films" / "clips"
+    cut_films(films, clips)
+    prepared = prepared_clips(clips, ablation.folder / "films" / "prepared", ablation.models)
+    lines: list[str] = []
+    for way, (title, augment) in _WAYS.items():
+        of_way = replace(ablation, folder=ablation.folder / way)
+        found = study_gain(of_way, way, arms_of(prepared, film_settings(steps, augment)))
+        lines += [f"References {title}, {steps} steps.", "", *gain_lines(found), ""]
+    return _told(ablation.folder / "films_gain.md", lines)
+
+
+def ablate_world(ablation: Ablation, steps: int) -> list[str]:
+    """Gains on clips of the demo world, from a base that should not have seen references. Writes
+    world_gain.md; -> its lines."""
+    clips = ablation.folder / "world" / "clips"
+    render_world(clips, *_WORLD_CLIPS)
+    prepared = prepared_clips(clips, ablation.folder / "world" / "prepared", ablation.models)
+    of_world = replace(ablation, folder=ablation.folder / "world" / "runs")
+    found = study_gain(of_world, "world", {OWN: GainArm(prepared, world_settings(steps))})
+    lines = [f"The toy moved as Saber does, {steps} steps.", "", *gain_lines(found)]
+    return _told(ablation.folder / "world_gain.md", lines)
+
+
+def _told(file: Path, lines: list[str]) -> list[str]:
+    write_text(file, "\n".join(lines) + "\n")
+    return lines
 
 
 def arms_of(clips: SceneClips, settings: SaberSettings) -> dict[str, GainArm]:
@@ -99,41 +139,37 @@ def study_gain(ablation: Ablation, name: str, arms: dict[str, GainArm]) -> dict[
 
 def _trained(ablation: Ablation, folder: Path, arm: GainArm) -> Path:
     """Training in a folder. -> its LoRA."""
-    models = {name: str(path) for name, path in vars(ablation.models).items() if name in _FILES}
-    settings = replace(arm.settings, models=replace(arm.settings.models, base_dtype="fp32", **models))
-    method = Saber(arm.clips, LORA)
-    setting = Setting(
-        arm.clips, folder, ablation.models, resume=True, device=ablation.device, compiled=ablation.compiled
-    )  # pyright: ignore[reportArgumentType]
-    made_by = {
-        "config": asdict(replace(settings, models=arm.settings.models)),
-        "base": ablation.base,
-        "clips": arm.clips.name,
-    }
-    trained(folder, made_by, method.files, lambda: train(method, settings, setting) and None)
+    method, settings = Saber(arm.clips, LORA), _on_base(ablation, arm.settings)
+    how = {"resume": True, "device": ablation.device, "compiled": ablation.compiled}
+    setting = Setting(arm.clips, folder, ablation.models, **how)  # pyright: ignore[reportArgumentType]
+
+    def work() -> None:
+        train(method, settings, setting)
+
+    made_by = {"config": asdict(arm.settings), "base": ablation.base, "clips": arm.clips.name}
+    trained(folder, made_by, method.files, work)
     return folder / f"{LORA}.safetensors"
 
 
-_FILES = ("dit", "vae", "text_encoder")
+def _on_base(ablation: Ablation, settings: SaberSettings) -> SaberSettings:
+    """Settings with the files of the base, which is held in fp32."""
+    files = {field.name: str(getattr(ablation.models, field.name)) for field in fields(ablation.models)}
+    return replace(settings, models=ModelSettings(base_dtype="fp32", **files))
 
 
 def _measured(
-    ablation: Ablation, folder: Path, test: GainArm, lora: Path | None, file: str = "values.json"
+    ablation: Ablation, folder: Path, test: GainArm, lora: Path | None, file: str = VALUES
 ) -> HeldOutLosses:
     """Losses on held-out clips of the base with a LoRA, or without, kept in a run's folder."""
-    held_out: list[HeldOutLosses] = []
 
     def values() -> FigureValues:
-        losses = measure(_held_out(ablation, test, lora))
-        held_out.append(losses)
-        by_level = dict(enumerate(LEVELS))
+        losses = measure(_held_out(ablation, test, lora)).values
         return {
-            shown: {str(level): losses.values[place, :, at] for at, level in by_level.items()}
+            shown: {str(level): losses[place, :, at] for at, level in enumerate(LEVELS)}
             for place, shown in enumerate(REFERENCES)
         }
 
-    made_by = [asdict(test.settings), test.clips.name, list(LEVELS)]
-    found = ablation.kept(folder, made_by, values, file)
+    found = ablation.kept(folder, [asdict(test.settings), test.clips.name, list(LEVELS)], values, file)
     rows = HeldOutClips(test.clips, test.settings, None, None)  # pyright: ignore[reportArgumentType]
     stacked = [torch.stack([found[shown][str(level)] for level in LEVELS], -1) for shown in REFERENCES]
     return HeldOutLosses(tuple(rows.clips), tuple(rows.scenes), torch.stack(stacked).double())
@@ -152,38 +188,73 @@ class _Autocast:
 
 
 def _held_out(ablation: Ablation, test: GainArm, lora: Path | None) -> _Autocast:
-    method = Saber(test.clips, LORA)
-    setting = ablation.setting(ablation.folder)
-    settings = replace(test.settings, models=replace(test.settings.models, base_dtype="fp32"))
-    models = method.backbone(settings, setting)
+    settings = _on_base(ablation, test.settings)
+    models = Saber(test.clips, LORA).backbone(settings, ablation.setting(ablation.folder))
     if lora is not None:
-        layers = add_lora(models.dit, settings.train.rank, settings.train.targets)
+        layers = add_lora(models.dit, test.settings.train.rank, test.settings.train.targets)
         begin_with(layers, models.dit, lora)
     models.dit.eval()
-    return _Autocast(HeldOutClips(test.clips, settings, models.dit, models.encode), ablation.device)
+    return _Autocast(HeldOutClips(test.clips, test.settings, models.dit, models.encode), ablation.device)
 
 
 def gain_lines(found: dict[str, list[HeldOutLosses]]) -> list[str]:
-    """Table of gains in % of the loss without references, and of paired differences between trainings, mean
-    over seeds."""
+    """Table of gains in % of the loss without references, mean over seeds; paired differences between
+    trainings, and verdicts, where there are several."""
     means = {name: mean_losses(losses) for name, losses in found.items()}
     gains = {name: reference_gains(losses) for name, losses in means.items()}
-    head = ["trained with", "levels", "own", "another's", "own - another's"]
+    differences = {
+        f"own - {name}": gain_differences(means[OWN], means[name])
+        for name in (BASE, SHUFFLED, NONE)
+        if name in means
+    }
+    first = means[BASE]
+    told = f"{len(first.clips)} held-out clips of {len(set(first.scenes))} scenes, training seeds: {len(found[OWN])}."
     rows = [
         [name, span, *(percent(one) for one in gain.values())]
         for name, spans in gains.items()
         for span, gain in spans.items()
     ]
-    first = next(iter(means.values()))
-    told = f"{len(first.clips)} held-out clips of {len(set(first.scenes))} scenes; gains in % of the loss without."
-    return [told, "", *markdown(head, rows), "", *_compared(means)]
-
-
-def _compared(means: dict[str, HeldOutLosses]) -> list[str]:
-    others = [name for name in (BASE, SHUFFLED, NONE) if name in means and OWN in means]
-    rows = [
-        [f"own - {name}", span, percent(one)]
-        for name in others
-        for span, one in gain_differences(means[OWN], means[name]).items()
+    compared = [
+        [name, span, percent(one)] for name, spans in differences.items() for span, one in spans.items()
     ]
-    return markdown(["gain of own references, training", "levels", "difference"], rows)
+    return [
+        told, "",
+        *markdown(["trained with", "levels", "own", "another's", "own - another's"], rows), "",
+        *markdown(["gain of own references, by training", "levels", "difference"], compared), "",
+        *verdicts({name: gain["all"] for name, gain in gains.items()}, {name: one["all"] for name, one in differences.items()}),
+        "", *_by_seed(found),
+    ]  # fmt: skip
+
+
+def verdicts(gains: dict[str, dict[str, Estimate]], differences: dict[str, Estimate]) -> list[str]:
+    """Sentences on what gains over all levels show; of trainings that are not there nothing is said."""
+    own = gains[OWN]
+    found = {"own references help the training with own ones": own["own"].above_zero()}
+    found["its own references help more than another's"] = own["own - other"].above_zero()
+    found["another's do not help it"] = not own["other"].above_zero()
+    for name, one in differences.items():
+        what = (
+            "before learning" if name == f"own - {BASE}" else f"the training, {name.removeprefix('own - ')}"
+        )
+        found[f"own references help it more than {what}"] = one.above_zero()
+    if SHUFFLED_TEST in gains:
+        found["references shuffled in training and test are worth nothing"] = holds_zero(
+            gains[SHUFFLED_TEST]["own"]
+        )
+    return [f"- {'holds' if holds else 'does not hold'}: {what}" for what, holds in found.items()]
+
+
+def holds_zero(one: Estimate) -> bool:
+    """True where every interval holds 0."""
+    return all(bounds is None or bounds[0] <= 0 <= bounds[1] for bounds in (one.clips, one.scenes))
+
+
+def _by_seed(found: dict[str, list[HeldOutLosses]]) -> list[str]:
+    """Gains of own references for each training seed: intervals over clips do not say how far seeds lie
+    apart."""
+    told = {
+        name: [f"{100 * reference_gains(one)['all']['own'].value:+.1f}" for one in losses]
+        for name, losses in found.items()
+    }
+    said = "; ".join(f"{name} {', '.join(values)}" for name, values in told.items())
+    return [f"Own references, all levels, by training seed: {said}."]
