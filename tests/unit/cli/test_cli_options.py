@@ -74,6 +74,7 @@ UNUSED = {
     "saber": ("seeds", "noises"),
     "frames": ("seeds",),
     **dict.fromkeys(("slot_id", "videomaker", "sama"), ("pretraining",)),
+    **dict.fromkeys(("films_gain", "world_gain"), ("pretraining", "noises")),
 }
 IDLE = {
     "fps of an edit": ((*EDIT, "--fps", 8), "--fps: an edit keeps the film's own rate; leave it out"),

@@ -1,0 +1,161 @@
+"""Study of reference gain: equal trainings that differ in their references alone, and what is said of it."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from refvid import cli
+from refvid.data.index import HELD_OUT, TRAIN, Clip, write_rows
+from refvid.data.prepared import Prepared
+from refvid.data.settings import filled, read_toml
+from refvid.demo.runs import run_path
+from refvid.evidence.ablations import gain_clips
+from refvid.evidence.ablations.gain_clips import SHOTS, SceneClips, ShuffledClips
+from refvid.evidence.ablations.reference_gain import (
+    BASE,
+    NONE,
+    OWN,
+    SHUFFLED,
+    SHUFFLED_TEST,
+    arms_of,
+    film_settings,
+    gain_lines,
+    world_settings,
+)
+from refvid.training.base.dit.config import DiTTraining
+from refvid.training.methods.saber.batch import draw_row
+from refvid.training.methods.saber.held_out import HeldOutClips
+from refvid.training.reports.gain import HeldOutLosses
+
+SCENES = ("a", "b", "c")
+SHADES = 10  # of clips' pictures: that of clip n is n * SHADES
+
+
+@pytest.fixture
+def clips(tmp_path, monkeypatch) -> SceneClips:
+    """Two clips of each of three scenes in both splits; each shows one shade."""
+    places = [f"/clips/{split}/{scene}/{n}" for split in (TRAIN, HELD_OUT) for scene in SCENES for n in "12"]
+    rows = [
+        Clip(f"{row:02}", place, shard="s", row=row, bucket=(16, 16, 9), windows=1, caption="a toy")
+        for row, place in enumerate(places)
+    ]
+    write_rows(rows, tmp_path / "index.jsonl")
+    (tmp_path / "encoded").mkdir()
+    (tmp_path / "encoded" / "encoding.json").write_text("{}")
+    monkeypatch.setattr(Prepared, "pool", lambda self, clip: [(one, shade(clip)) for one in range(8)])
+    monkeypatch.setattr(Prepared, "span", lambda *_: (0, 8))
+    monkeypatch.setattr(Prepared, "latent", lambda *_: torch.zeros(16, 3, 2, 2))
+    monkeypatch.setattr(Prepared, "text", lambda *_: torch.zeros(3, 8))
+    return SceneClips(str(tmp_path))
+
+
+def shade(clip: Clip) -> np.ndarray:
+    return np.full((16, 16, 3), SHADES * clip.row, np.uint8)
+
+
+def shown(pictures: Tensor, masks: Tensor) -> int:
+    """Row of the clip that a reference shows."""
+    values = ((pictures[0, 0][masks[0] > 0] + 1) * 127.5).round()
+    assert len(values.unique()) == 1
+    return int(values[0]) // SHADES
+
+
+def draws(arm, turns: int = 40) -> list:
+    """Row that a training draws of the first clip in every turn."""
+    return [draw_row(arm.clips, arm.clips.clips[0], arm.settings, turn, 0) for turn in range(turns)]
+
+
+def test_split_and_scene_of_a_clip_are_its_folders(clips):
+    assert {(one.split, one.contents) for one in clips.clips} == {
+        (split, scene) for split in (TRAIN, HELD_OUT) for scene in SCENES
+    }
+
+
+def test_trainings_see_references_of_their_own_of_every_other_scene_or_none(clips):
+    arms = arms_of(clips, film_settings(1, augment=False))
+    row = clips.clips[0]
+    foreign = {one.row for one in clips.clips if one.split == row.split and one.contents != row.contents}
+    seen = {
+        name: {shown(one.pictures, one.masks) for one in draws(arm) if len(one.pictures)}
+        for name, arm in arms.items()
+    }
+    assert seen == {OWN: {row.row}, SHUFFLED: foreign, NONE: set()}
+
+
+def test_trainings_differ_in_nothing_but_their_references(clips):
+    first, second, third = (draws(arm, 8) for arm in arms_of(clips, film_settings(1, augment=False)).values())
+    for own, shuffled, none in zip(first, second, third, strict=True):
+        for name in ("latent", "noise", "sigma", "words"):
+            assert torch.equal(getattr(own, name), getattr(shuffled, name))
+            assert torch.equal(getattr(own, name), getattr(none, name))
+        assert len(own.pictures) == len(shuffled.pictures)
+    names = [arm.clips.name for arm in arms_of(clips, film_settings(1, augment=False)).values()]
+    assert names[0] == names[2] != names[1]
+
+
+def test_a_test_on_shuffled_clips_shows_another_scene_as_their_own(clips):
+    arm = arms_of(clips, film_settings(1, augment=False))[SHUFFLED]
+    held_out = HeldOutClips(arm.clips, arm.settings, None, None)
+    for row, clip in enumerate(held_out.rows):
+        found = held_out.shown(row, "own")
+        whose = next(one for one in arm.clips.clips if one.row == shown(found.pictures, found.masks))
+        assert whose.split == HELD_OUT and whose.contents != clip.contents
+
+
+def test_clips_of_one_scene_cannot_be_shuffled(clips, monkeypatch):
+    monkeypatch.setattr(gain_clips.ShuffledClips, "clips", [clips.clips[0]])
+    with pytest.raises(ValueError, match="needed two or more"):
+        ShuffledClips(clips.address).pool(clips.clips[0])
+
+
+def test_no_frame_of_a_film_is_both_learned_from_and_held_out_and_some_shots_are_wholly_held_out():
+    for one, other in combinations(SHOTS, 2):
+        if one.film == other.film and one.split != other.split:
+            assert one.stop <= other.first or other.stop <= one.first
+    seen, held = ({one.scene for one in SHOTS if one.split == split} for split in (TRAIN, HELD_OUT))
+    assert held - seen == {"bikes 5", "bikes 6"}
+
+
+def test_the_base_without_references_sees_none_and_no_given_frames():
+    run = filled(DiTTraining, read_toml(run_path("no_references"), "run file")["train"], "train")
+    for stage in run.stages:
+        assert stage.drawing.reference_dropout == 1 and stage.drawing.patterns == (1, 0, 0, 0, 0)
+    assert all(kind.patterns is None for kind in run.kinds)
+
+
+def test_a_base_that_knows_no_references_learns_them_from_the_toy_that_is_moved():
+    references = world_settings(1).references
+    assert references.masks == "subject" and references.augment and references.count == (1.0,)
+
+
+def losses(own: float, other: float) -> HeldOutLosses:
+    """Losses of 24 clips of 6 scenes, with gains that vary a little around those given."""
+    draw = torch.Generator().manual_seed(round(1000 * own))
+    none = torch.rand(24, 8, generator=draw, dtype=torch.float64) + 0.5
+    gains = [mean + 0.01 * torch.randn(24, 1, generator=draw, dtype=torch.float64) for mean in (own, other)]
+    names = tuple(map(str, range(24)))
+    return HeldOutLosses(
+        names, tuple(str(row % 6) for row in range(24)), torch.stack([none, *(none * (1 - g) for g in gains)])
+    )
+
+
+@pytest.mark.parametrize("learned", [True, False])
+def test_a_sentence_holds_where_its_interval_says_so(learned):
+    own = losses(0.06, -0.03) if learned else losses(0.001, 0.04)
+    found = {
+        BASE: [losses(0.02, 0.01)], OWN: [own, own], SHUFFLED: [losses(0.022, 0.02)] * 2,
+        SHUFFLED_TEST: [losses(0.0 if learned else 0.08, 0.0)] * 2, NONE: [losses(0.018, 0.01)] * 2,
+    }  # fmt: skip
+    said = [line for line in gain_lines(found) if line.startswith("- ")]
+    assert len(said) == 7
+    assert all(line.startswith("- holds: " if learned else "- does not hold: ") for line in said)
+
+
+@pytest.mark.parametrize(("system", "needed"), [("films_gain", "--films"), ("world_gain", "--dit")])
+def test_a_study_says_what_it_needs_before_it_begins(system, needed, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["ablate", system, "--out", str(tmp_path / "out")])
+    assert needed in capsys.readouterr().err and not (tmp_path / "out").exists()
