@@ -43,7 +43,7 @@ BASE, OWN, SHUFFLED, NONE = "base", "own", "shuffled", "none"
 SHUFFLED_TEST = "shuffled, also in the test"
 LORA = "gain"  # name of a run's LoRA
 _WAYS = {"place": ("in place", False), "moved": ("moved as Saber does", True)}
-_WORLD_CLIPS = 128, 32  # to train on, and held out
+_WORLD_CLIPS = 320, 32  # to train on, and held out
 _SILENT = ReportSettings(every=50, validate_every=0, sample_every=0, export_every=0, tensorboard=False)
 
 
