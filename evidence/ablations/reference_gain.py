@@ -39,9 +39,9 @@ from ..runs import VALUES, Ablation, trained
 from ..tables import FigureValues, markdown
 from .gain_clips import SceneClips, ShuffledClips, cut_films, prepared_clips, render_world
 
-BASE, OWN, SHUFFLED, NONE = "base", "own", "shuffled", "none"
+BASE, OWN, SHUFFLED, UNREFERENCED = "base", "own", "shuffled", "none"
 SHUFFLED_TEST = "shuffled, also in the test"
-LORA = "gain"  # name of a run's LoRA
+_LORA = "gain"  # name of a run's LoRA
 _WAYS = {"place": ("in place", False), "moved": ("moved as Saber does", True)}
 _WORLD_CLIPS = 320, 32  # to train on, and held out
 _SILENT = ReportSettings(every=50, validate_every=0, sample_every=0, export_every=0, tensorboard=False)
@@ -117,7 +117,7 @@ def arms_of(clips: SceneClips, settings: SaberSettings) -> dict[str, GainArm]:
     return {
         OWN: GainArm(clips, settings),
         SHUFFLED: GainArm(ShuffledClips(clips.address), replace(settings, references=foreign)),
-        NONE: GainArm(clips, replace(settings, references=replace(references, dropout=1.0))),
+        UNREFERENCED: GainArm(clips, replace(settings, references=replace(references, dropout=1.0))),
     }
 
 
@@ -139,7 +139,7 @@ def study_gain(ablation: Ablation, name: str, arms: dict[str, GainArm]) -> dict[
 
 def _trained(ablation: Ablation, folder: Path, arm: GainArm) -> Path:
     """Training in a folder. -> its LoRA."""
-    method, settings = Saber(arm.clips, LORA), _on_base(ablation, arm.settings)
+    method, settings = Saber(arm.clips, _LORA), _on_base(ablation, arm.settings)
     how = {"resume": True, "device": ablation.device, "compiled": ablation.compiled}
     setting = Setting(arm.clips, folder, ablation.models, **how)  # pyright: ignore[reportArgumentType]
 
@@ -148,7 +148,7 @@ def _trained(ablation: Ablation, folder: Path, arm: GainArm) -> Path:
 
     made_by = {"config": asdict(arm.settings), "base": ablation.base, "clips": arm.clips.name}
     trained(folder, made_by, method.files, work)
-    return folder / f"{LORA}.safetensors"
+    return folder / f"{_LORA}.safetensors"
 
 
 def _on_base(ablation: Ablation, settings: SaberSettings) -> SaberSettings:
@@ -189,7 +189,7 @@ class _Autocast:
 
 def _held_out(ablation: Ablation, test: GainArm, lora: Path | None) -> _Autocast:
     settings = _on_base(ablation, test.settings)
-    models = Saber(test.clips, LORA).backbone(settings, ablation.setting(ablation.folder))
+    models = Saber(test.clips, _LORA).backbone(settings, ablation.setting(ablation.folder))
     if lora is not None:
         layers = add_lora(models.dit, test.settings.train.rank, test.settings.train.targets)
         begin_with(layers, models.dit, lora)
@@ -204,7 +204,7 @@ def gain_lines(found: dict[str, list[HeldOutLosses]]) -> list[str]:
     gains = {name: reference_gains(losses) for name, losses in means.items()}
     differences = {
         f"own - {name}": gain_differences(means[OWN], means[name])
-        for name in (BASE, SHUFFLED, NONE)
+        for name in (BASE, SHUFFLED, UNREFERENCED)
         if name in means
     }
     first = means[BASE]

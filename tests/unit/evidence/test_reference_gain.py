@@ -16,10 +16,10 @@ from refvid.evidence.ablations import gain_clips
 from refvid.evidence.ablations.gain_clips import SHOTS, SceneClips, ShuffledClips
 from refvid.evidence.ablations.reference_gain import (
     BASE,
-    NONE,
     OWN,
     SHUFFLED,
     SHUFFLED_TEST,
+    UNREFERENCED,
     arms_of,
     film_settings,
     gain_lines,
@@ -82,7 +82,7 @@ def test_trainings_see_references_of_their_own_of_every_other_scene_or_none(clip
         name: {shown(one.pictures, one.masks) for one in draws(arm) if len(one.pictures)}
         for name, arm in arms.items()
     }
-    assert seen == {OWN: {row.row}, SHUFFLED: foreign, NONE: set()}
+    assert seen == {OWN: {row.row}, SHUFFLED: foreign, UNREFERENCED: set()}
 
 
 def test_trainings_differ_in_nothing_but_their_references(clips):
@@ -147,7 +147,7 @@ def test_a_sentence_holds_where_its_interval_says_so(learned):
     own = losses(0.06, -0.03) if learned else losses(0.001, 0.04)
     found = {
         BASE: [losses(0.02, 0.01)], OWN: [own, own], SHUFFLED: [losses(0.022, 0.02)] * 2,
-        SHUFFLED_TEST: [losses(0.0 if learned else 0.08, 0.0)] * 2, NONE: [losses(0.018, 0.01)] * 2,
+        SHUFFLED_TEST: [losses(0.0 if learned else 0.08, 0.0)] * 2, UNREFERENCED: [losses(0.018, 0.01)] * 2,
     }  # fmt: skip
     said = [line for line in gain_lines(found) if line.startswith("- ")]
     assert len(said) == 7
