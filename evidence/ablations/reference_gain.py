@@ -66,8 +66,8 @@ def film_settings(steps: int, augment: bool) -> SaberSettings:
 def world_settings(steps: int) -> SaberSettings:
     """Run on clips of the demo world from a base that never saw references: the toy, moved as Saber does."""
     films = film_settings(steps, augment=True)
-    films = replace(films, report=replace(_SILENT, validate_every=200))
-    learning = replace(films.train, rank=32, targets=("self_attn", "cross_attn", "ffn"), rate=2e-3, batch=16)
+    films = replace(films, report=replace(_SILENT, validate_every=400))
+    learning = replace(films.train, rank=32, targets=("self_attn", "cross_attn", "ffn"), rate=2e-3)
     return replace(films, references=replace(films.references, masks="subject"), train=learning)
 
 
