@@ -31,12 +31,12 @@ from refvid.training.methods.saber.held_out import HeldOutClips
 from refvid.training.reports.gain import HeldOutLosses
 
 SCENES = ("a", "b", "c")
-SHADES = 10  # of clips' pictures: that of clip n is n * SHADES
+SHADES = 10  # of clips' pictures: that of picture k of clip n is n * SHADES + k
 
 
 @pytest.fixture
 def clips(tmp_path, monkeypatch) -> SceneClips:
-    """Two clips of each of three scenes in both splits; each shows one shade."""
+    """Two clips of each of three scenes in both splits; each picture is of one shade."""
     places = [f"/clips/{split}/{scene}/{n}" for split in (TRAIN, HELD_OUT) for scene in SCENES for n in "12"]
     rows = [
         Clip(f"{row:02}", place, shard="s", row=row, bucket=(16, 16, 9), windows=1, caption="a toy")
@@ -45,15 +45,15 @@ def clips(tmp_path, monkeypatch) -> SceneClips:
     write_rows(rows, tmp_path / "index.jsonl")
     (tmp_path / "encoded").mkdir()
     (tmp_path / "encoded" / "encoding.json").write_text("{}")
-    monkeypatch.setattr(Prepared, "pool", lambda self, clip: [(one, shade(clip)) for one in range(8)])
+    monkeypatch.setattr(Prepared, "pool", lambda self, clip: [(one, shade(clip, one)) for one in range(8)])
     monkeypatch.setattr(Prepared, "span", lambda *_: (0, 8))
     monkeypatch.setattr(Prepared, "latent", lambda *_: torch.zeros(16, 3, 2, 2))
     monkeypatch.setattr(Prepared, "text", lambda *_: torch.zeros(3, 8))
     return SceneClips(str(tmp_path))
 
 
-def shade(clip: Clip) -> np.ndarray:
-    return np.full((16, 16, 3), SHADES * clip.row, np.uint8)
+def shade(clip: Clip, number: int) -> np.ndarray:
+    return np.full((16, 16, 3), SHADES * clip.row + number, np.uint8)
 
 
 def shown(pictures: Tensor, masks: Tensor) -> int:
@@ -103,6 +103,12 @@ def test_a_test_on_shuffled_clips_shows_another_scene_as_their_own(clips):
         found = held_out.shown(row, "own")
         whose = next(one for one in arm.clips.clips if one.row == shown(found.pictures, found.masks))
         assert whose.split == HELD_OUT and whose.contents != clip.contents
+
+
+def test_clips_are_shown_different_pictures_of_the_same_other_clip(clips):
+    first, second = (ShuffledClips(clips.address).pool(clip) for clip in clips.clips[:2])
+    assert [int(one.max()) // SHADES for _, one in first] == [int(one.max()) // SHADES for _, one in second]
+    assert all(one.max() != other.max() for (_, one), (_, other) in zip(first, second, strict=True))
 
 
 def test_clips_of_one_scene_cannot_be_shuffled(clips, monkeypatch):
