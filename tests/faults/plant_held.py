@@ -108,13 +108,13 @@ HELD = (
     Fault(
         "target-sign", "training learns the velocity backwards", "training/base/dit/losses.py",
         "(predicted.float() - (batch.noise - batch.latent))", "(predicted.float() - (batch.latent - batch.noise))",
-        ("saber_training",),
+        ("dit_training",),
     ),
     Fault(
         "replaced-level", "in training replaced frames have the video's noise and timestep",
         "training/base/dit/losses.py",
         "if bool(batch.replaced.any()):", "if False:",
-        ("saber_training",),
+        ("dit_training",),
     ),
     Fault(
         "same-scene", "the same identity elsewhere is in its clip's scene", "demo/source.py",

@@ -183,7 +183,7 @@ WIRING = (
     Fault(
         "second-toy", "the second toy of a pair is never a reference", "training/base/dit/rows.py",
         "layers[:, turn % footage.subjects]", "layers[:, 0]",
-        ("saber_rows",),
+        ("dit_rows",),
     ),
     Fault(
         "loss-weights", "every part of a loss counts 1", "training/engine/loop.py",
@@ -198,7 +198,7 @@ WIRING = (
     Fault(
         "raw-export", "`export` writes the last weights, not the averaged", "training/base/dit/method.py",
         "averaged = cast(DiTTrainee, learner.average.module)", "averaged = trainee",
-        ("saber_training::test_the_files_of_a_run_that_has_ended_can_be_written_again",),
+        ("dit_training::test_the_files_of_a_run_that_has_ended_can_be_written_again",),
     ),
     Fault(
         "still-average", "the average never moves", "training/engine/loop.py",
@@ -213,7 +213,7 @@ WIRING = (
     Fault(
         "references-how", "a run's references are cut in the usual way, whatever it says", "training/base/dit/rows.py",
         "turn % 2 == 0 else config.how", "turn % 2 == 0 else type(config.how)()",
-        ("saber_rows",),
+        ("dit_rows",),
     ),
     Fault(
         "warm-up", "an adapter learns at its whole rate from the first step", "training/engine/adapter.py",
