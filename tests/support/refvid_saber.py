@@ -23,8 +23,8 @@ from refvid.data.run_lengths import pack_mask
 from refvid.data.settings import filled, merged
 from refvid.data.shards import pack_rows, packed_places, write_row
 from refvid.data.stages.encode import ENCODED, ENCODING, EncodeOptions
+from refvid.data.weights import Weights
 from refvid.training.engine.models import Models
-from refvid.training.engine.state import weights_digest
 from refvid.training.methods.saber.config import SaberSettings
 
 SIDE, LENGTH = 48, 5  # of the clips, where nothing else is said
@@ -146,7 +146,8 @@ def small_dit() -> WanDiT:
 
 def digests(models: Models) -> dict[str, str]:
     """Digests of the weights that clips are encoded by."""
-    return {name: weights_digest(getattr(models, name), name) for name in ("vae", "text_encoder")}
+    local = Weights({name: getattr(models, name) for name in ("vae", "text_encoder")})
+    return {name: local.digest(name, "models") for name in local.paths}
 
 
 def saber_settings(*tables: dict[str, Any]) -> SaberSettings:

@@ -70,7 +70,7 @@ def test_lengths_are_seen_in_their_shares_and_others_not_at_all(tmp_path):
     assert found == {"0.mp4": 30, "1.mp4": 5, "2.mp4": 5}
     only = Counter(seen(saber_settings(still, {"data": {"frames": [9]}}), 10, prepared))
     assert only == {"1.mp4": 5, "2.mp4": 5}
-    with pytest.raises(ValueError, match="data.frames: no clip was encoded in 33 pictures"):
+    with pytest.raises(ValueError, match=r"data.frames: no clip was encoded in 33 pictures"):
         seen(saber_settings({"data": {"frames": [33]}}), 1, prepared)
 
 
@@ -253,7 +253,7 @@ def test_reports_and_memory_may_change_and_steps_be_added_where_a_run_goes_on(tm
 def test_a_finished_run_says_so_and_an_existing_one_is_not_overwritten(tmp_path, caplog):
     run(tmp_path / "run", {"train": {"steps": 1}})
     before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "run").iterdir()}
-    with pytest.raises(ValueError, match="--resume goes on from it, or choose another --out"):
+    with pytest.raises(ValueError, match=r"--resume goes on from it, or choose another --out"):
         run(tmp_path / "run", {"train": {"steps": 1}})
     assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "run").iterdir()} == before
     with caplog.at_level("INFO"):
@@ -271,7 +271,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_clips_of_the_step
         return real(dit, replace(batch, noise=noise))
 
     monkeypatch.setattr(saber_method, "saber_losses", breaks)
-    with pytest.raises(TrainingStopped, match="step 3|step 2") as stopped:
+    with pytest.raises(TrainingStopped, match=r"step 3|step 2") as stopped:
         run(tmp_path / "run", {"train": {"steps": 5}})
     assert len(told) == 3 and all(name in str(stopped.value) for name in told[2])
     monkeypatch.setattr(saber_method, "saber_losses", real)
