@@ -22,10 +22,12 @@ def train_saber(options: argparse.Namespace) -> None:
     from ..training.engine.models import Models
     from ..training.methods.saber.config import require_settings
     from ..training.methods.saber.method import Saber
+    from ..training.methods.saber.plan import planned_layers
 
     settings = read_saber(options)
     require_settings(settings)
     _require_files(settings)
+    planned_layers(settings)  # before clips are looked at
     device, out = require_device(options.device or _best_device()), Path(settings.out)
     method = Saber(None, out.name)  # type: ignore[arg-type]
     if not options.plan:

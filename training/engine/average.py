@@ -1,20 +1,22 @@
 """A moving average of the weights that learn: what is exported."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 
 class Average:
     """Moving average of a module's weights: the first step's as they are, then a mean with this decay. At 0
-    it is the last weights."""
+    it is the last weights. A `warm` one forgets its beginning faster: after n steps its decay is at most
+    (1 + n) / (10 + n), so that a short run's is not its first weights [choice: warm-average]."""
 
-    def __init__(self, module: nn.Module, decay: float):
+    def __init__(self, module: nn.Module, decay: float, warm: bool = False):
         self._module = module
-        self.model = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(decay))
+        mean = _warm_mean(decay) if warm else get_ema_multi_avg_fn(decay)
+        self.model = AveragedModel(module, multi_avg_fn=mean)
 
     @property
     def module(self) -> nn.Module:
@@ -39,3 +41,12 @@ class Average:
             with torch.no_grad():
                 for (mine, _), last in zip(pairs, kept, strict=True):
                     mine.copy_(last)
+
+
+def _warm_mean(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor | int], None]:
+    def update(means: list[Tensor], latest: list[Tensor], count: Tensor | int) -> None:
+        share = min(decay, (1 + int(count)) / (10 + int(count)))
+        with torch.no_grad():
+            torch._foreach_lerp_(means, latest, 1 - share)
+
+    return update

@@ -58,6 +58,11 @@ class Method(Protocol):
     @property
     def files(self) -> RunFiles: ...
 
+    @property
+    def warm(self) -> bool:
+        """True where the average forgets its beginning faster (`Average`)."""
+        ...
+
     def average(self, config: Any) -> float:
         """Decay of the average of the weights that is exported; 0: the last weights."""
         ...
@@ -126,6 +131,8 @@ class Method(Protocol):
 class Usual:
     """Part of a `Method` that most leave as it is: one batch a step, and no reports of its own."""
 
+    warm = False
+
     def pace(self, config: Any) -> Pace:
         """One batch a step; log and states by the clock."""
         return Pace()
@@ -172,7 +179,7 @@ def train(method: Method, config: Any, setting: Setting, previews: Sequence[Make
     torch.manual_seed(config.seed)  # again: making clips may have drawn
     trainee = method.trainee(config, backbone, data).to(setting.device)
     optimiser = method.optimiser(config, trainee, ranks)
-    learner = Learner(trainee, optimiser, Average(trainee, method.average(config)))
+    learner = Learner(trainee, optimiser, Average(trainee, method.average(config), method.warm))
     if setting.compiled:
         method.compile(backbone, trainee)
 

@@ -82,6 +82,9 @@ LEFT = {
     "core/references.py": {
         "top, left = (height - rows) // 2, (width - columns) // 2": "the middle of a canvas",
     },
+    "evidence/ablations/gain_clips.py": {
+        "left, top = (picture.width - side) // 2, (picture.height - side) // 2": "the middle of a picture"
+    },
     "evidence/toy_figures.py": {
         "reach = 0.8 * (4 * area / mask.shape[-2:].numel()).sqrt() + 0.02": "a square's side"
     },

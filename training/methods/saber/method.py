@@ -68,6 +68,7 @@ class Saber(Usual):
     lora: str
     plan: SaberPlan | None = None
     name = "saber"
+    warm = True
 
     @property
     def files(self) -> RunFiles:

@@ -14,7 +14,7 @@ from ....backbones.wan.files import bare_dit, planned_from_shapes
 from ....backbones.wan.loading import known_dit
 from ....core.checkpoint import read_shapes
 from ....core.lora import matched_layers
-from ....core.plan import GIB, TERAFLOPS, PlannedClips, TrainingPlan, TrainingShape
+from ....core.plan import GIB, TERAFLOPS, PlannedClips, PlannedModel, TrainingPlan, TrainingShape
 from ....core.plan_report import plan_lines
 from ....data.buckets import Bucket
 from ....data.index import TRAIN, Clip, Refused
@@ -53,21 +53,13 @@ def saber_plan(
 ) -> SaberPlan:
     """Plan on the rows of an index, encoded or not yet. Only headers of files are read. ValueError where
     there is nothing to learn from, and for what cannot train."""
-    shapes, metadata = read_shapes(settings.models.dit, "models.dit")
-    name = f"models.dit: {Path(settings.models.dit).name}"
-    state = bare_dit(shapes, name)
-    config = known_dit(state, metadata, name)
-    if config.in_channels != config.geometry.channels:
-        raise ValueError(
-            f"{name} takes {config.in_channels} input channels; saber trains a T2V of {config.geometry.channels}"
-        )
-    model = planned_from_shapes(state, config)
+    model, changed = planned_layers(settings)
     cuda = torch.device(device).type == "cuda"
     used = _in_buckets(clips, options, settings.data.frames)
     shape = TrainingShape(
         model=model,
-        buckets=_planned(used, settings, config.geometry.token),
-        changed=tuple(matched_layers(list(model.linear), settings.train.targets)),
+        buckets=_planned(used, settings, model.geometry.token),
+        changed=changed,
         card=settings.memory.card or card_of(device),
         rank=settings.train.rank,
         batch=settings.train.batch,
@@ -86,6 +78,21 @@ def saber_plan(
     plan = TrainingPlan(shape)
     first, *others = plan_lines(plan)
     return SaberPlan(plan, (first, *_data_lines(clips, used, options, settings.data.frames), *others))
+
+
+def planned_layers(settings: SaberSettings) -> tuple[PlannedModel, tuple[str, ...]]:
+    """The DiT by its header alone, and the names of its layers that learn. ValueError for a DiT that saber
+    does not train, and for targets that it has not."""
+    shapes, metadata = read_shapes(settings.models.dit, "models.dit")
+    name = f"models.dit: {Path(settings.models.dit).name}"
+    state = bare_dit(shapes, name)
+    config = known_dit(state, metadata, name)
+    if config.in_channels != config.geometry.channels:
+        raise ValueError(
+            f"{name} takes {config.in_channels} input channels; saber trains a T2V of {config.geometry.channels}"
+        )
+    model = planned_from_shapes(state, config)
+    return model, tuple(matched_layers(list(model.linear), settings.train.targets))
 
 
 def card_of(device: str) -> float:
