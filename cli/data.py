@@ -31,9 +31,13 @@ def add_data(commands) -> None:
     scan = steps.add_parser("scan", help="every file decoded: a row each, with a reason where it is no use")
     scan.set_defaults(run=_scan, layout="folder")
     scan.add_argument("folders", nargs="*", type=Path, metavar="FOLDER", help="none: those scanned before")
+    scan.add_argument(
+        "--forget", action="append", default=[], type=Path, metavar="FOLDER",
+        help="do not read one that was scanned before; what was worked out of its clips is kept",
+    )  # fmt: skip
     _add_out(scan)
     read = steps.add_parser("import", help="the same for another tool's list or dataset file, read in place")
-    read.set_defaults(run=_scan)
+    read.set_defaults(run=_scan, forget=[])
     read.add_argument("layout", choices=_LAYOUTS, metavar="LAYOUT", help=", ".join(_LAYOUTS))
     read.add_argument(
         "folders", nargs=1, type=Path, metavar="FILE", help="its list or dataset file, or a folder"
@@ -120,7 +124,7 @@ def _scan(options: argparse.Namespace) -> None:
 
     settings = _settings(options, ["scan"])
     ranks, collection = _ranks(), Collection(options.out, "--out")
-    reading = collection.read([(options.layout, path) for path in options.folders], ranks)
+    reading = collection.read([(options.layout, path) for path in options.folders], ranks, options.forget)
     if ranks.first:
         for one in reading.ignored:
             print(f"note: {one}")

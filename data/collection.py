@@ -2,24 +2,30 @@
 
 import json
 import logging
+import os
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from ..core.files import claim, clear_left, is_ours, read_mark, write_text
 from ..core.ranks import ALONE, Ranks
 from . import readers
+from .hold import held
 from .index import Clip, read_index, write_index, write_rows
 from .journal import Journal
+from .record import RECORD, read_record
 from .settings import filled, merged
-from .stage import DataStage, Done, StageContext, StageProgress, concluded, look_at_all, sources_of
+from .stage import DataStage, Done, StageContext, StageProgress, concluded, look_at_all, sources_of, unknown
 from .stages import STAGES, stage_named
 from .weights import Weights
 
 logger = logging.getLogger(__name__)
 _KIND = "prepared clips"
-RECORD, WORK = "data.json", "work"
+WORK = "work"
+TOLD = 3  # files of those that have changed, in a refusal
 
 
 class Collection:
@@ -46,25 +52,27 @@ class Collection:
 
     @property
     def record(self) -> dict[str, Any]:
-        """Contents of data.json."""
-        path = self.folder / RECORD
-        empty = {"roots": [], "settings": {}, "models": {}, "stages": {}}
-        return {**empty, **json.loads(path.read_text("utf-8"))} if path.is_file() else empty
+        """Contents of data.json. ValueError where it is damaged."""
+        return read_record(self.folder, self.what)
 
-    def read(self, roots: list[tuple[str, Path]], ranks: Ranks = ALONE) -> "readers.Reading":
-        """Read roots, and those that were read before. Found rows are written down. ValueError as the
-        readers say; nothing is written then."""
+    def read(
+        self, roots: list[tuple[str, Path]], ranks: Ranks = ALONE, forgotten: Sequence[Path] = ()
+    ) -> "readers.Reading":
+        """Read roots, and those that were read before but for forgotten ones. Found rows are written down.
+        ValueError as the readers say, and for a root that is gone; nothing is written then."""
         record = self.record
         given = [[layout, path.absolute().as_posix()] for layout, path in roots]
-        every = record["roots"] + [one for one in given if one not in record["roots"]]
+        before = self._kept_roots(record["roots"], forgotten)
+        every = before + [one for one in given if one not in before]
         if not every:
             raise ValueError(f"{self.what}: {self.folder} was made of no folder; give one to scan")
         reading = readers.read_roots([(layout, Path(path)) for layout, path in every])
         ranks.wait()  # all have read the record before it changes
         if ranks.first:
             claim(self.folder, _KIND, "", "--out")
-            write_rows(reading.clips, self.folder / WORK / "found.jsonl")
-            self._write({**record, "roots": every, "settings": reading.settings})
+            with held(self.folder, self.what):
+                write_rows(reading.clips, self.folder / WORK / "found.jsonl")
+                self._write({**record, "roots": every, "settings": reading.settings})
         ranks.wait()
         return reading
 
@@ -74,8 +82,15 @@ class Collection:
     ) -> Done:  # fmt: skip
         """Run a stage on the clips that the stages before it left, and write the index. Its options: as
         given now (a table), else as given before, else as the layouts say. ValueError before any work for
-        an option that is wrong, and for weights that are missing."""
-        stage, record = stage_named(name), self.record
+        an option that is wrong, for weights that are missing, and where another command is at work here."""
+        with held(self.folder, self.what) if ranks.first else nullcontext():
+            return self._run(stage_named(name), given, weights, ranks, progress, device)
+
+    def _run(
+        self, stage: DataStage, given: Mapping[str, Any], weights: Weights, ranks: Ranks,
+        progress: StageProgress | None, device: str,
+    ) -> Done:  # fmt: skip
+        name = stage.name
         clips, _ = self._index(upto=name)
         options = self._options(stage, given)
         digests = {one: weights.digest(one, name) for one in stage.uses(options, weights)}
@@ -89,6 +104,7 @@ class Collection:
             told = {
                 "options": asdict(options), "given": merged(self._given(name), given), "weights": digests
             }  # fmt: skip
+            record = self.record  # weights may have been named meanwhile
             self._write({**record, "stages": {**record["stages"], name: told}})
             self.write()
             for folder in (self.folder, self.folder / WORK):
@@ -149,16 +165,41 @@ class Collection:
             if stage.name == upto:
                 break
             if stage.name not in done:
+                self._require_basis(stage, "no run of it has ended")
                 continue
             told = done[stage.name]
             options = filled(stage.defaults, told["options"], stage.name)
             context = StageContext(options, Weights({}), self.folder, told["weights"], sources_of(clips))
-            after = concluded(stage, clips, context, Journal(self.folder / WORK / stage.name).results())
+            results = Journal(self.folder / WORK / stage.name).results()
+            after = concluded(stage, clips, context, results)
             if after is None:
+                self._require_basis(stage, _changed(unknown(stage, clips, context, results)))
                 stale.append(stage.name)
             else:
                 clips = after
         return clips, stale
+
+    def _kept_roots(self, roots: list[list[str]], forgotten: Sequence[Path]) -> list[list[str]]:
+        """Roots that were read before, without forgotten ones. ValueError for one that is gone, and for a
+        forgotten one that there is not."""
+        names = [os.path.abspath(path) for _, path in roots]
+        left = [os.path.abspath(path) for path in forgotten]
+        for path in (one for one in left if one not in names):
+            raise ValueError(f"--forget: {path} was not scanned; needed one of {', '.join(names)}")
+        for path in (one for one in names if one not in left and not os.path.exists(one)):
+            raise ValueError(
+                f"{self.what}: {path} was scanned before and is gone; bring it back, or leave it out: "
+                f"refvid data scan --out {quote(str(self.folder))} --forget {quote(path)}"
+            )
+        return [root for root, name in zip(roots, names, strict=True) if name not in left]
+
+    def _require_basis(self, stage: DataStage, why: str) -> None:
+        """ValueError where a stage without whose results no other can work has to be run again."""
+        if stage.basis:
+            raise ValueError(
+                f"{self.what}: {stage.name}: {why}; run `refvid data {stage.name} --out {self.folder}` again, "
+                "which keeps all that was worked out"
+            )
 
     def _found(self) -> list[Clip]:
         path = self.folder / WORK / "found.jsonl"
@@ -168,3 +209,10 @@ class Collection:
 
     def _write(self, record: dict[str, Any]) -> None:
         write_text(self.folder / RECORD, json.dumps(record, ensure_ascii=False, indent=1))
+
+
+def _changed(clips: Sequence[Clip]) -> str:
+    """Sentence of files that are not as they were."""
+    paths = list(dict.fromkeys(clip.path for clip in clips))
+    rest = f" and {len(paths) - TOLD} more" if len(paths) > TOLD else ""
+    return f"changed since, moved or gone: {', '.join(paths[:TOLD])}{rest}"

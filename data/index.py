@@ -129,11 +129,12 @@ class Clip:
 
 
 class Refused(ValueError):
-    """Refusal of a clip: a reason of few words, the same for all like it, and the details."""
+    """Refusal of a clip: a reason of few words, the same for all like it, and the details. One that is
+    `passing` is of the moment, a disk that is not there: the next run looks again."""
 
-    def __init__(self, reason: str, detail: str = ""):
+    def __init__(self, reason: str, detail: str = "", passing: bool = False):
         super().__init__(f"{reason}: {detail}" if detail else reason)
-        self.reason, self.detail = reason, detail
+        self.reason, self.detail, self.passing = reason, detail, passing
 
 
 def clip_id(path: str | Path) -> str:

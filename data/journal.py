@@ -18,7 +18,8 @@ class Journal:
     def results(self) -> dict[str, Any]:
         """Everything that is known, from every process."""
         found = {}
-        for file in sorted(self.folder.glob("*.jsonl")):
+        # Settled ones first: what was looked at again counts.
+        for file in sorted(self.folder.glob("*.jsonl"), reverse=True):
             with file.open("rb") as lines:  # a kill can cut the last, in a letter too
                 found.update(_pair(one) for one in lines if one.endswith(b"\n"))
         return found

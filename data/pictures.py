@@ -25,9 +25,10 @@ def pictures_of(clip: Clip, wanted: Sequence[int] | None = None) -> Iterator[np.
             given += 1
             yield cropped(picture, clip)
     except (Unreadable, OSError) as error:
-        raise Refused(CHANGED, str(error)) from error
+        raise Refused(CHANGED, str(error), passing=True) from error
     if given < len(numbers):
-        raise Refused(CHANGED, f"{clip.path} gives {given} of the {len(numbers)} pictures that are needed")
+        detail = f"{clip.path} gives {given} of the {len(numbers)} pictures that are needed"
+        raise Refused(CHANGED, detail, passing=True)
 
 
 def at_rate(clip: Clip, fps: float | Fraction) -> list[int]:
@@ -67,7 +68,7 @@ def stored_times(clip: Clip) -> list[Fraction]:
         state = Path(clip.path).stat()
         return list(_times(clip.path, (state.st_size, state.st_mtime_ns)))
     except (Unreadable, OSError) as error:
-        raise Refused(CHANGED, str(error)) from error
+        raise Refused(CHANGED, str(error), passing=True) from error
 
 
 def cropped(picture: np.ndarray, clip: Clip) -> np.ndarray:

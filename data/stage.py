@@ -14,6 +14,7 @@ from .weights import Weights
 
 StageProgress = Callable[[int, int], None]
 REFUSAL = "refused"  # in a result: [reason, detail]
+PASSING = "passing"  # in a refusal's result: the next run looks again
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class DataStage(Protocol):
     version     to be raised where the same clip would give another result
     defaults    its options, a frozen dataclass
     concluding  names of options that only `conclude` reads: results stay where one of them changes
+    basis       whether no other stage can work without its results
     """
 
     @property
@@ -56,6 +58,9 @@ class DataStage(Protocol):
 
     @property
     def concluding(self) -> Sequence[str]: ...
+
+    @property
+    def basis(self) -> bool: ...
 
     def uses(self, options: Any, weights: Weights) -> Sequence[str]:
         """Names of the weights that it will use. ValueError where one is needed and was not given."""
@@ -94,6 +99,7 @@ class PlainStage:
     """Parts of a stage that most need not write: no weights, no files of its own."""
 
     concluding: Sequence[str] = ()
+    basis: bool = False
 
     def uses(self, options: Any, weights: Weights) -> Sequence[str]:
         """None of the weights."""
@@ -147,7 +153,8 @@ def look_at_all(
 ) -> Done:  # fmt: skip
     """Look at every clip whose result is not known; processes take turns."""
     keys = keys_of(stage, clips, context)
-    known = stage.standing(journal.results(), context)
+    results = {key: one for key, one in journal.results().items() if PASSING not in one}
+    known = stage.standing(results, context)
     ranks.wait()  # none adds before all have read, so that all share out the same work
     todo = {keys[clip.id]: clip for clip in clips if clip.id in keys and keys[clip.id] not in known}
     mine = [pair for index, pair in enumerate(todo.items()) if ranks.owns(index)]
@@ -157,6 +164,14 @@ def look_at_all(
         journal.add(ranks.rank, key, _result(stage, clip, context))
     ranks.wait()
     return Done(len(todo), len(keys) - len(todo))
+
+
+def unknown(
+    stage: DataStage, clips: Sequence[Clip], context: StageContext, results: Mapping[str, Any]
+) -> list[Clip]:
+    """Clips whose results are missing."""
+    keys, known = keys_of(stage, clips, context), stage.standing(results, context)
+    return [clip for clip in clips if clip.id in keys and keys[clip.id] not in known]
 
 
 def concluded(
@@ -176,4 +191,4 @@ def _result(stage: DataStage, clip: Clip, context: StageContext) -> dict[str, An
     try:
         return stage.look(clip, context)
     except Refused as refusal:
-        return {REFUSAL: [refusal.reason, refusal.detail]}
+        return {REFUSAL: [refusal.reason, refusal.detail], **({PASSING: True} if refusal.passing else {})}

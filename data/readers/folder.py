@@ -32,6 +32,8 @@ def read_folder(path: Path) -> Reading:
         walk(gathered, path)
     else:
         _one_clip(gathered, path)
+    if not gathered.clips:
+        gathered.say(f"{path}: there is no film, no picture and no list in it")
     return gathered.reading()
 
 

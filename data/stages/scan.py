@@ -50,6 +50,7 @@ class Scan(PlainStage):
     them."""
 
     name, version, defaults = "scan", 1, ScanOptions()
+    basis = True
 
     def uses(self, options: ScanOptions, weights: Weights) -> Sequence[str]:
         """None of the weights. ValueError for a rate that is none."""
@@ -111,7 +112,7 @@ def _require_there(path: Path) -> None:
         raise Refused(NO_FRAME, f"{path.as_posix()} holds no picture")
     for one in files:
         if not os.access(one, os.R_OK):
-            raise Refused(CLOSED, one.as_posix())
+            raise Refused(CLOSED, one.as_posix(), passing=True)  # rights change, its state does not
         if not one.stat().st_size:
             raise Refused(EMPTY, one.as_posix())
 

@@ -17,6 +17,7 @@ from refvid.data import readers, stages
 from refvid.data.collection import Collection
 from refvid.data.index import Clip, found_clip
 from refvid.data.readers import Reading
+from refvid.data.stage import Done
 from refvid.data.weights import Weights
 
 NONE = Weights({})
@@ -69,6 +70,9 @@ def test_an_option_that_only_concludes_changes_the_index_and_looks_at_nothing_ag
     assert collection.options("length") == LengthOptions(5, "words")
     assert collection.run("length", {}, NONE).made == 0  # the option is remembered
     assert [one[1] for one in told(collection)] == ["too short", "too short"]
+    for _ in range(2):  # and so it is where another is given
+        collection.run("length", {"unit": "words"}, NONE)
+        assert collection.options("length") == LengthOptions(5, "words")
 
 
 def test_an_option_that_is_looked_by_makes_all_anew_and_the_old_results_are_there_still(tmp_path):
@@ -93,6 +97,9 @@ def test_what_a_list_says_now_counts_under_what_was_given_alone(tmp_path, monkey
     collection = made(tmp_path, "aa", "bbbb")
     assert collection.run("length", {}, NONE).made == 2
     assert collection.options("length") == LengthOptions(1, "lines")
+    assert len(collection.record["roots"]) == 1
+    monkeypatch.setattr(readers, "READERS", {"words": lambda path: replace(read_words(path), settings={})})
+    assert made(tmp_path, "aa").options_now("length") == LengthOptions(1, "letters")
 
 
 def test_results_whose_files_are_gone_are_made_again(tmp_path, monkeypatch, caplog):
@@ -143,6 +150,12 @@ def test_a_stage_before_another_changes_what_the_later_one_is_told(tmp_path, cap
     assert "length: clips have changed since it was run; run it again" in caplog.text
     collection.run("length", {}, NONE)
     assert told(collection) == [("aa", "too short", "of 4"), ("bbbb", "", "")]
+
+
+def test_a_row_that_a_reader_refused_is_looked_at_by_no_stage(tmp_path, monkeypatch):
+    clips = [found_clip("/a.mp4", caption="aaaa"), found_clip("/b.mp4", caption="bbbb").refused("broken")]
+    monkeypatch.setattr(readers, "READERS", {"words": lambda _: Reading(clips)})
+    assert made(tmp_path).run("length", {}, NONE).made == 1
 
 
 def test_a_refused_row_is_looked_at_by_no_later_stage_and_keeps_its_reason(tmp_path):
@@ -209,12 +222,16 @@ def test_a_digest_is_of_every_file_in_a_folder_and_remembered_until_one_changes(
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "a").write_text("1")
-    (folder / "b").write_text("2")
+    (folder / "in").mkdir()
+    (inner := folder / "in/b").write_text("2")
     weights = Weights({"clip": folder}, tmp_path / "digests.json")
-    first = weights.digest("clip", "cut")
-    (folder / "b").write_text("3!")
-    second = weights.digest("clip", "cut")
-    assert first != second
+    digests, times = [weights.digest("clip", "cut")], (inner.stat().st_atime_ns, inner.stat().st_mtime_ns)
+    for text, later in (("3!", 0), ("4!", 10**9)):  # another size at its time, another time of its size
+        inner.write_text(text)
+        os.utime(inner, ns=(times[0], times[1] + later))
+        digests.append(weights.digest("clip", "cut"))
+    *_, second = digests
+    assert len(set(digests)) == 3
     monkeypatch.setattr("refvid.data.weights.file_digest", lambda path: 1 / 0)
     assert Weights({"clip": folder}, tmp_path / "digests.json").digest("clip", "cut") == second
 
@@ -249,7 +266,7 @@ def test_two_processes_give_the_index_of_one_byte_for_byte_and_each_looks_at_hal
 def test_ranks_share_out_what_is_left_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr(Ranks, "wait", lambda self: None)
     collection = made(tmp_path, *(letter * 4 for letter in "abcdefg"))
-    collection.run("length", {}, NONE, Ranks(1, 3))
+    assert collection.run("length", {}, NONE, Ranks(1, 3)) == Done(7, 0)
     assert len(Length.looked) == 2  # of seven: the second and the fifth
     collection.run("length", {}, NONE, Ranks(0, 2))
     assert len(Length.looked) == 2 + 3  # of the five that are left: the first, third and fifth

@@ -180,7 +180,7 @@ def test_the_key_says_what_a_result_depends_on(tmp_path):
         keys.append(key(clip, replace(SMALL, **{name: value})))
     keys += [key(clip, digests={"vae": "1"}), key(clip, digests={"vae": "2"})]
     edit = replace(clip, source="b", instruction="do")
-    keys += [key(edit, b=replace(clip, contents="1")), key(edit, b=replace(clip, contents="2"))]
+    keys += [key(edit, b=one) for one in (clip, replace(clip, contents="1"), replace(clip, contents="2"))]
     keys += [key(edit, b=one) for one in changed[1:5]]  # start, stop, crop and rate of the clip before it
     assert len(set(keys)) == len(keys)
     assert key(clip) == key(replace(clip, id="renamed", path="/elsewhere.mp4", motion=3.0))

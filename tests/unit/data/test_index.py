@@ -42,6 +42,24 @@ def test_the_index_is_sorted_says_every_column_and_reads_back_the_same(tmp_path)
     assert json.loads(table[2]["subject"]) == {"frames": [0]}
 
 
+def test_parts_of_a_film_follow_one_another_whatever_their_ids_are(tmp_path):
+    parts = [Clip(name, "/a.mp4", start=start) for name, start in (("b", 0), ("c", 9), ("a", 30))]
+    write_index(reversed(parts), tmp_path)
+    assert read_index(tmp_path) == parts
+
+
+def test_what_was_looked_at_again_counts_and_settling_clears_what_a_kill_left(tmp_path):
+    journal = Journal(tmp_path)
+    journal.add(0, "a", {"one": 1})
+    journal.settle()
+    (left := tmp_path / ".settled.jsonl-01234567.partial").write_text("half")
+    for rank in (0, 1):
+        journal.add(rank, "a", {"one": 2})
+        assert journal.results() == {"a": {"one": 2}}
+        journal.settle()
+        assert journal.results() == {"a": {"one": 2}} and not left.exists()
+
+
 def test_a_rate_is_an_exact_fraction_and_a_stills_is_0():
     film = Clip("a", "/a.mp4", frames=300, fps=29.97003)
     assert film.rate == Fraction(30000, 1001) and abs(film.seconds - 10.01) < 1e-6
