@@ -117,6 +117,7 @@ def test_options_come_from_a_file_and_one_by_one_on_top(clips, tmp_path, capsys)
             "refvid: --set score.least_clips=5: that step is not run here; needed one of cut",
         ),
         (["cut", "--config", "no.toml"], "refvid: --config: there is no file no.toml"),
+        (["cut", "--device", "tpu"], "refvid: --device tpu: is no device known here"),
         (["encode"], "refvid: encode: needs vae = Wan's VAE, one file; name it in the file of --models"),
         (["subjects"], "refvid: subjects: "),
         (["prepare", "saber"], "refvid: encode: needs vae = Wan's VAE, one file"),

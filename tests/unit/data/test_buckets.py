@@ -80,6 +80,7 @@ def test_tokens_are_those_of_latent_frames():
 )
 def test_windows_of_21_pictures_start_where_their_mode_says(mode, how, wanted):
     assert STARTS[mode](21, 9, how, "a") == wanted
+    assert STARTS[mode](9, 9, how, "a") == [0]  # one that fits to the picture
 
 
 def test_random_windows_are_distinct_fit_and_depend_on_the_clip_alone():
@@ -142,6 +143,12 @@ def test_the_order_is_a_function_of_seed_and_step_and_mixes_buckets():
     assert kinds.count(small) == 20 and kinds.count(large) == 10
     assert kinds != sorted(kinds)  # not one bucket after the other
     assert [step.bucket for step in steps[30:]] != kinds
+    even = Order(
+        {small: list(range(20)), large: list(range(20))}, 1, 0
+    )  # each bucket has an order of its own
+    drawn = [even.step(one) for one in range(40)]
+    first, second = ([step.clips for step in drawn if step.bucket == one] for one in (small, large))
+    assert first != second
 
 
 def test_a_repeated_clip_comes_as_often_an_epoch():

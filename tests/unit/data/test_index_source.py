@@ -11,7 +11,7 @@ from torch import Generator
 
 from refvid.data.fitting import fitted
 from refvid.data.index import A_FILM, Clip, write_index
-from refvid.data.index_source import NAMELESS, IndexSource, open_index
+from refvid.data.index_source import NAMELESS, IndexedFootage, IndexSource, open_index
 from refvid.data.pictures import pictures_of
 from refvid.data.run_lengths import pack_mask
 
@@ -113,6 +113,10 @@ def test_another_clip_of_the_same_identity_is_its_partner(tmp_path):
         others += home != [clip.id]
     assert others >= 3  # at most three in ten pairs are of one shot
     assert footage.names(0) == ["Anna"] * 6
+    whole = [(0, clip.frames) for clip in footage.clips]
+    wider = IndexedFootage(found, footage.clips, tuple((start, stop // 2) for start, stop in whole))
+    again = footage.elsewhere(0, 24, 2, seeded())[0]
+    assert torch.equal(wider.elsewhere(0, 24, 2, seeded())[0], again)  # windows are the partners'
 
 
 def test_a_clip_without_a_partner_shows_itself_and_has_no_name(tmp_path):
@@ -157,6 +161,16 @@ def test_refused_held_out_and_wordless_clips_are_not_shown(tmp_path):
         found.footage(1, seeded(), subjects=2)
 
 
+def test_short_captions_name_no_subject_and_the_texts_are_all_that_is_said(tmp_path):
+    found = source(tmp_path, shot(0, short_caption="a lane"), shot(1, short_caption="", identity="Anna"))
+    footage = found.footage(8, seeded())
+    said = {clip.id: [short, long] for clip, short, long in
+            zip(footage.clips, footage.captions(), footage.captions(named=True), strict=True)}  # fmt: skip
+    own = "shot 1 of a street"
+    assert said == {"bikes-0": ["a lane", "shot 0 of a street"], "bikes-1": [own, own]}
+    assert {"a lane", "shot 0 of a street", own, "Anna", NAMELESS} <= set(found.longest)
+
+
 def test_its_name_is_of_what_can_be_read(tmp_path):
     clip = shot(0)
     name = source(tmp_path / "0", clip).name
@@ -171,7 +185,11 @@ def test_clips_are_as_long_as_is_asked_for(tmp_path):
     found = source(
         tmp_path, *(shot(one) for one in range(5))
     )  # 19, 29, 39, 32 and 35 pictures at 16 a second
-    assert {clip.id for clip in found.footage(30, seeded(), length=33).clips} == {"bikes-2", "bikes-4"}
+    for length in (33, 35):
+        assert {clip.id for clip in found.footage(30, seeded(), length=length).clips} == {
+            "bikes-2",
+            "bikes-4",
+        }
     with pytest.raises(ValueError, match="index: no clip has 97 pictures at 16 a second, the longest has 39"):
         found.footage(1, seeded(), length=97)
     with pytest.raises(ValueError, match="length is 98; scenes of the demo world have 97"):

@@ -68,6 +68,7 @@ def test_given_values_take_the_place_of_defaults_in_their_types():
         ({"rate": "fast"}, "encode: rate is 'fast'; needed a number"),
         ({"rate": True}, "encode: rate is True; needed a number"),
         ({"frames": [33, "x"]}, "encode: frames is 'x'; needed a whole number"),
+        ({"frames": [True]}, "encode: frames is True; needed a whole number"),
         ({"on": 1}, "encode: on is 1; needed true or false"),
         ({"name": 3}, "encode: name is 3; needed a text"),
         ({"table": 3}, "encode: table is 3; needed a table"),

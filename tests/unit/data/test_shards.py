@@ -181,6 +181,9 @@ def test_what_cannot_be_read_is_named(tmp_path):
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ValueError, match=r"shard: .*000000\.safetensors"):
         Shard(str(path)).read(0, "text")
+    path.write_bytes((10).to_bytes(8, "little") + b" " * 9)  # its header's last byte is missing
+    with pytest.raises(ValueError, match="is cut short: 17 bytes"):
+        Shard(str(path)).read(0, "text")
     path.write_bytes(b"\xff" * 20)
     with pytest.raises(ValueError, match="is cut short: 20 bytes"):
         Shard(str(path)).read(0, "text")
