@@ -16,12 +16,13 @@ class Journal:
         self.folder = folder
 
     def results(self) -> dict[str, Any]:
-        """Everything that is known, from every process."""
+        """Everything that is known, from every process. ValueError for a line that is none of ours."""
         found = {}
         # Settled ones first: what was looked at again counts.
         for file in sorted(self.folder.glob("*.jsonl"), reverse=True):
             with file.open("rb") as lines:  # a kill can cut the last, in a letter too
-                found.update(_pair(one) for one in lines if one.endswith(b"\n"))
+                whole = ((number, one) for number, one in enumerate(lines, 1) if one.endswith(b"\n"))
+                found.update(_pair(one, file, number) for number, one in whole)
         return found
 
     def add(self, rank: int, key: str, result: Any) -> None:
@@ -45,8 +46,13 @@ def _line(key: str, result: Any) -> str:
     return json.dumps([key, result], ensure_ascii=False, separators=(",", ":")) + "\n"
 
 
-def _pair(text: bytes) -> tuple[str, Any]:
-    key, result = json.loads(text)
+def _pair(text: bytes, file: Path, number: int) -> tuple[str, Any]:
+    try:
+        key, result = json.loads(text)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{file}, line {number} is damaged ({error}); delete the line: its clip is looked at again"
+        ) from error
     return key, result
 
 

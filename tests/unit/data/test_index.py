@@ -60,6 +60,15 @@ def test_what_was_looked_at_again_counts_and_settling_clears_what_a_kill_left(tm
         assert journal.results() == {"a": {"one": 2}} and not left.exists()
 
 
+@pytest.mark.parametrize("text", ["{", "3", '["a"]', "\xff"])
+def test_a_damaged_line_of_results_is_named(tmp_path, text):
+    Journal(tmp_path).add(0, "a", {"one": 1})
+    with (tmp_path / "rank-0.jsonl").open("a", encoding="latin-1") as file:
+        file.write(f"{text}\n")
+    with pytest.raises(ValueError, match=r"rank-0.jsonl, line 2 is damaged \(.*delete the line"):
+        Journal(tmp_path).results()
+
+
 def test_a_rate_is_an_exact_fraction_and_a_stills_is_0():
     film = Clip("a", "/a.mp4", frames=300, fps=29.97003)
     assert film.rate == Fraction(30000, 1001) and abs(film.seconds - 10.01) < 1e-6
