@@ -16,7 +16,7 @@ from . import readers
 from .hold import held
 from .index import Clip, read_index, write_index, write_rows
 from .journal import Journal
-from .record import RECORD, read_record
+from .record import RECORD, load_record
 from .settings import filled, merged
 from .stage import DataStage, Done, StageContext, StageProgress, concluded, look_at_all, sources_of, unknown
 from .stages import STAGES, stage_named
@@ -53,7 +53,7 @@ class Collection:
     @property
     def record(self) -> dict[str, Any]:
         """Contents of data.json. ValueError where it is damaged."""
-        return read_record(self.folder, self.what)
+        return load_record(self.folder, self.what)
 
     def read(
         self, roots: list[tuple[str, Path]], ranks: Ranks = ALONE, forgotten: Sequence[Path] = ()

@@ -8,7 +8,7 @@ from typing import Any
 RECORD = "data.json"
 
 
-def read_record(folder: Path, what: str) -> dict[str, Any]:
+def load_record(folder: Path, what: str) -> dict[str, Any]:
     """Contents of data.json; empty where there is none. ValueError for one that is no record."""
     path = folder / RECORD
     empty = {"roots": [], "settings": {}, "models": {}, "stages": {}}

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ from refvid.data import collection as rooms
 from refvid.data import readers, stages
 from refvid.data.collection import Collection
 from refvid.data.hold import held
-from refvid.data.index import Refused, found_clip
+from refvid.data.index import Clip, Refused, found_clip
+from refvid.data.pictures import CHANGED, pictures_of, stored_times
 from refvid.data.readers import Reading
 from refvid.data.record import RECORD
 from refvid.data.stages import scan as scanning
@@ -190,3 +192,17 @@ def test_weights_lie_where_their_file_says_seen_from_it(tmp_path):
     (tmp_path / "models.toml").write_text('vae = "here/vae.safetensors"\nclip = "/there"')
     told = {"vae": tmp_path / "here/vae.safetensors", "clip": Path("/there")}
     assert read_weights(tmp_path / "models.toml") == told
+
+
+def test_pictures_that_a_file_does_not_give_now_are_a_refusal_of_the_moment(tmp_path):
+    gone = Clip("a", str(tmp_path / "a.mp4"), stop=2, frames=2, fps=4.0)
+    folder = stills(tmp_path / "frames", "1", "2")
+    short = Clip("b", str(folder), stop=3, frames=3, fps=4.0)
+    for clip, read in (
+        (gone, pictures_of),
+        (short, pictures_of),
+        (replace(gone, variable=True), stored_times),
+    ):
+        with pytest.raises(Refused, match=CHANGED) as refusal:
+            list(read(clip))
+        assert refusal.value.passing
