@@ -58,6 +58,8 @@ def test_a_clip_goes_to_the_longest_that_fits():
         longest(32, (81, 33))
     with pytest.raises(ValueError, match=r"frames is \[33, 80\]; needed one or more of 4n \+ 1"):
         require_lengths((33, 80), "frames")
+    with pytest.raises(ValueError, match=r"frames is \[-3\]"):
+        require_lengths((-3,), "frames")
     with pytest.raises(ValueError, match=r"frames is \[\]"):
         require_lengths((), "frames")
 
