@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -43,10 +44,11 @@ class Average:
                     mine.copy_(last)
 
 
-def _warm_mean(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor | int], None]:
-    def update(means: list[Tensor], latest: list[Tensor], count: Tensor | int) -> None:
+def _warm_mean(decay: float) -> Callable[[Any, Any, Tensor | int], None]:
+    def update(means: Any, latest: Any, count: Tensor | int) -> None:
         share = min(decay, (1 + int(count)) / (10 + int(count)))
         with torch.no_grad():
-            torch._foreach_lerp_(means, latest, 1 - share)
+            for mean, last in zip(means, latest, strict=True):
+                mean.lerp_(last, 1 - share)
 
     return update
