@@ -107,6 +107,7 @@ class Collection:
             record = self.record  # weights may have been named meanwhile
             self._write({**record, "stages": {**record["stages"], name: told}})
             self.write()
+            stage.finish(context)
             for folder in (self.folder, self.folder / WORK):
                 clear_left(folder / "*")
         ranks.wait()

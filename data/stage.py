@@ -88,6 +88,10 @@ class DataStage(Protocol):
         """Put files in order after all clips were looked at, in one process."""
         ...
 
+    def finish(self, context: StageContext) -> None:
+        """Write down what holds of the index, once that is written."""
+        ...
+
     def conclude(
         self, clips: list[Clip], found: Mapping[str, dict[str, Any]], context: StageContext
     ) -> list[Clip]:
@@ -116,6 +120,9 @@ class PlainStage:
         self, results: Mapping[str, dict[str, Any]], clips: Sequence[Clip], context: StageContext
     ) -> None:
         """Nothing to put in order."""
+
+    def finish(self, context: StageContext) -> None:
+        """Nothing to write down."""
 
 
 @dataclass(frozen=True)

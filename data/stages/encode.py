@@ -105,11 +105,15 @@ class Encode(PlainStage):
     def settle(
         self, results: Mapping[str, dict[str, Any]], clips: Sequence[Clip], context: StageContext
     ) -> None:
-        """Pack encoded clips into shards, in the order of the index, clips of one bucket together; and write
-        down by which options and weights."""
+        """Pack encoded clips into shards, in the order of the index, clips of one bucket together."""
         keys = keys_of(self, sorted(clips, key=sort_key), context).values()
         encoded = [key for key in keys if "bucket" in results.get(key, {})]
+        # Old rows with new options would be taken for what they are not: between the two there are none.
+        (context.folder / ENCODING).unlink(missing_ok=True)
         pack_rows(context.folder / ENCODED, sorted(encoded, key=lambda key: results[key]["bucket"]))
+
+    def finish(self, context: StageContext) -> None:
+        """Write down by which options and weights the index's clips were encoded."""
         told = {"options": asdict(context.options), "weights": dict(context.digests)}
         write_text(context.folder / ENCODING, json.dumps(told, indent=1))
 

@@ -1,6 +1,7 @@
 """Changes behind a collection's back: files that go and come, roots that move, damaged records, and two
 commands at once."""
 
+import json
 import multiprocessing
 import os
 import shutil
@@ -21,9 +22,12 @@ from refvid.data.collection import Collection
 from refvid.data.hold import held
 from refvid.data.index import Clip, Refused, found_clip
 from refvid.data.pictures import CHANGED, pictures_of, stored_times
+from refvid.data.prepared import Prepared
 from refvid.data.readers import Reading
 from refvid.data.record import RECORD
+from refvid.data.stage import StageContext
 from refvid.data.stages import scan as scanning
+from refvid.data.stages.encode import ENCODING, Encode
 from refvid.data.weights import Weights, read_weights
 
 NONE = Weights({})
@@ -206,3 +210,22 @@ def test_pictures_that_a_file_does_not_give_now_are_a_refusal_of_the_moment(tmp_
         with pytest.raises(Refused, match=CHANGED) as refusal:
             list(read(clip))
         assert refusal.value.passing
+
+
+def test_a_kill_between_encoding_and_the_index_leaves_clips_that_say_no_options(tmp_path, monkeypatch):
+    collection = scanned(tmp_path / "data", stills(tmp_path / "stills", "a"))
+    context = StageContext(Encode.defaults, NONE, collection.folder, {"vae": "1"})
+    stage = Encode()
+    stage.settle({}, [], context)
+    stage.finish(context)
+    assert json.loads((collection.folder / ENCODING).read_text())["weights"] == {"vae": "1"}
+    stage.settle({}, [], replace(context, digests={"vae": "2"}))
+    assert not (collection.folder / ENCODING).exists()
+    with pytest.raises(ValueError, match=r"encoding\.json cannot be read"):
+        _ = Prepared(str(collection.folder)).options
+    told: list = []
+    monkeypatch.setattr(Encode, "uses", lambda *_: ())
+    monkeypatch.setattr(Collection, "write", lambda _: told.append("index"))
+    monkeypatch.setattr(Encode, "finish", lambda *_: told.append("options"))
+    collection.run("encode", {}, NONE)
+    assert told == ["index", "options"]
