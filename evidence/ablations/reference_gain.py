@@ -169,8 +169,9 @@ def _measured(
             for place, shown in enumerate(REFERENCES)
         }
 
-    found = ablation.kept(folder, [asdict(test.settings), test.clips.name, list(LEVELS)], values, file)
     rows = HeldOutClips(test.clips, test.settings, None, None)  # pyright: ignore[reportArgumentType]
+    order = [clip.id for clip in rows.rows]  # losses are kept by place alone
+    found = ablation.kept(folder, [asdict(test.settings), test.clips.name, order, list(LEVELS)], values, file)
     stacked = [torch.stack([found[shown][str(level)] for level in LEVELS], -1) for shown in REFERENCES]
     return HeldOutLosses(tuple(rows.clips), tuple(rows.scenes), torch.stack(stacked).double())
 

@@ -12,7 +12,7 @@ from refvid.data.index import HELD_OUT, TRAIN, Clip, write_rows
 from refvid.data.prepared import Prepared
 from refvid.data.settings import filled, read_toml
 from refvid.demo.runs import run_path
-from refvid.evidence.ablations import gain_clips
+from refvid.evidence.ablations import gain_clips, reference_gain
 from refvid.evidence.ablations.gain_clips import SHOTS, SceneClips, ShuffledClips
 from refvid.evidence.ablations.reference_gain import (
     BASE,
@@ -23,9 +23,12 @@ from refvid.evidence.ablations.reference_gain import (
     arms_of,
     film_settings,
     gain_lines,
+    study_gain,
     world_settings,
 )
+from refvid.evidence.runs import Ablation
 from refvid.training.base.dit.config import DiTTraining
+from refvid.training.engine.models import Models
 from refvid.training.methods.saber.batch import draw_row
 from refvid.training.methods.saber.held_out import HeldOutClips
 from refvid.training.reports.gain import HeldOutLosses
@@ -109,6 +112,29 @@ def test_clips_are_shown_different_pictures_of_the_same_other_clip(clips):
     first, second = (ShuffledClips(clips.address).pool(clip) for clip in clips.clips[:2])
     assert [int(one.max()) // SHADES for _, one in first] == [int(one.max()) // SHADES for _, one in second]
     assert all(one.max() != other.max() for (_, one), (_, other) in zip(first, second, strict=True))
+
+
+def test_losses_that_were_kept_in_another_order_of_clips_are_measured_again(clips, tmp_path, monkeypatch):
+    ablation = Ablation(Models(*(tmp_path / one for one in "abc")), tmp_path / "runs", 0, 0, 1)
+    vars(ablation)["base"] = {}
+    measured = []
+
+    def losses_in_order(held_out) -> HeldOutLosses:
+        measured.append(held_out.clips)
+        rows = torch.tensor([row.row for row in held_out.rows], dtype=torch.float64)
+        names, scenes = tuple(held_out.clips), tuple(held_out.scenes)
+        return HeldOutLosses(names, scenes, rows[None, :, None].expand(3, -1, 8).clone())
+
+    monkeypatch.setattr(reference_gain, "measure", losses_in_order)
+    monkeypatch.setattr(
+        reference_gain, "_held_out", lambda _, test, lora: HeldOutClips(test.clips, test.settings, None, None)
+    )
+    arms = {OWN: arms_of(clips, film_settings(1, augment=False))[OWN]}
+    (first,) = study_gain(ablation, "films", arms)[BASE]
+    assert study_gain(ablation, "films", arms)[BASE][0].clips == first.clips and len(measured) == 1
+    monkeypatch.setattr("refvid.training.methods.saber.held_out._film_by_film", lambda found: found[::-1])
+    (second,) = study_gain(ablation, "films", arms)[BASE]
+    assert len(measured) == 2 and torch.equal(second.values, first.values.sort(1, descending=True).values)
 
 
 def test_clips_of_one_scene_cannot_be_shuffled(clips, monkeypatch):
