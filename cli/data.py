@@ -232,9 +232,9 @@ def _ranks() -> Any:
 
 def _check(options: argparse.Namespace) -> None:
     from ..data.collection import Collection
+    from ..data.misfits import misfits
     from ..data.report.counts import report
     from ..data.report.text import report_text
-    from ..data.stages.encode import misfits
 
     collection = Collection.opened(options.data)
     clips, encode = collection.clips(), collection.options_now("encode")

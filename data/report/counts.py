@@ -114,7 +114,7 @@ class Report:
 
 
 def report(clips: Sequence[Clip], rate: float = 16, misfits: Counts = ()) -> Report:
-    """Numbers of an index for training at a rate; `misfits` as `stages.encode` counts them. ValueError for a
+    """Numbers of an index for training at a rate; `misfits` as `data.misfits` counts them. ValueError for a
     score that is no number."""
     used = [clip for clip in clips if clip.ok]
     refused = [clip for clip in clips if not clip.ok]

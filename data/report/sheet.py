@@ -15,9 +15,10 @@ from ...core.files import write_text
 from ...drawing.charts import windows_chart
 from ...drawing.page import page, tag
 from ..index import A_STILL, Clip
+from ..misfits import misfits
 from ..partners import PARTNER_WINDOW, WITHIN_SHOT, Partners
 from ..run_lengths import good_masks
-from ..stages.encode import Encode, EncodeOptions, misfits
+from ..stages.encode import Encode, EncodeOptions
 from .cells import (
     badge,
     covered,

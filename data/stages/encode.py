@@ -2,10 +2,8 @@
 drawn from."""
 
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -171,24 +169,6 @@ def windows_of(clip: Clip, options: EncodeOptions) -> tuple[Bucket, list[int], l
 def bucket_of(clip: Clip, options: EncodeOptions) -> Bucket:
     """Bucket of a clip; `Refused` as `windows_of` says."""
     return windows_of(clip, options)[0]
-
-
-def misfits(clips: Sequence[Clip], options: EncodeOptions) -> tuple[tuple[str, int], ...]:
-    """Reasons for which clips would be refused that are used, have words and are not encoded yet, with their
-    numbers, the largest first. No file is read: a variable rate counts by its mean."""
-    said = [clip for clip in clips if clip.ok and not clip.shard and (clip.caption or clip.instruction)]
-    found = Counter(reason for clip in said if (reason := _misfit(clip, options)))
-    return tuple(sorted(found.items(), key=lambda one: (-one[1], one[0])))
-
-
-def _misfit(clip: Clip, options: EncodeOptions) -> str:
-    try:
-        sides_for(clip, options.pixels, options.multiple)
-        if clip.kind == A_FILM:
-            longest(max(int(clip.frames / clip.rate * Fraction(options.fps)), 1), options.frames)
-    except Refused as refusal:
-        return refusal.reason
-    return ""
 
 
 def held_out(clips: Sequence[Clip], sources: Mapping[str, Clip], count: int) -> set[str]:

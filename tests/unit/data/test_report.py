@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from refvid.data.index import A_FILM, A_STILL, HELD_OUT, Clip, write_rows
+from refvid.data.misfits import misfits
 from refvid.data.report.counts import MOST_BINS, number, report, word_count
 from refvid.data.report.text import bars, report_text
 from refvid.data.run_lengths import GOOD, pack_mask
-from refvid.data.stages.encode import EncodeOptions, misfits
+from refvid.data.stages.encode import EncodeOptions
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -31,9 +31,9 @@ autocast = pytest.mark.filterwarnings("ignore:Mismatch dtype between input and w
 def record(monkeypatch) -> Record:
     found, begin, step = Record(), Average.__init__, Optimiser.step
 
-    def noted(self, module, decay):
+    def noted(self, module, decay, warm=False):
         found.decay = decay
-        begin(self, module, decay)
+        begin(self, module, decay, warm)
 
     def listen(self, module, factor, *given, **others):
         found.factors.append(factor)
