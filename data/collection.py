@@ -71,8 +71,11 @@ class Collection:
         if ranks.first:
             claim(self.folder, _KIND, "", "--out")
             with held(self.folder, self.what):
+                now = self.record  # reading takes long: a stage may have been run meanwhile
+                if now["roots"] != record["roots"]:
+                    raise ValueError(f"{self.what}: another command scanned into {self.folder}; scan again")
                 write_rows(reading.clips, self.folder / WORK / "found.jsonl")
-                self._write({**record, "roots": every, "settings": reading.settings})
+                self._write({**now, "roots": every, "settings": reading.settings})
         ranks.wait()
         return reading
 

@@ -16,6 +16,8 @@ def held(folder: Path, what: str) -> Iterator[None]:
     with (folder / MARK).open("rb+") as file:
         try:
             _hold(file)
+            if os.fstat(file.fileno()).st_ino != (folder / MARK).stat().st_ino:  # marked anew meanwhile
+                raise BlockingIOError
         except BlockingIOError as error:
             raise ValueError(
                 f"{what}: another command is at work in {folder}; wait for its end, or choose another folder"

@@ -96,6 +96,8 @@ def test_a_folder_of_clips_becomes_a_lora_with_workflows_and_a_run_goes_on(folde
     steps = [json.loads(line)["step"] for line in (run / "log.jsonl").read_text().splitlines()]
     assert steps == [2, 4]
     assert "state of a run; --resume goes on from it" in refused(capsys, folder)
+    card = ("--plan", "--data", run / "data", "--out", folder / "other", "--set", "memory.card=0.001")
+    assert "the run does not fit, as the plan says" in refused(capsys, folder, *card)
     saber(folder, "--resume", "--set", "train.steps=6")
     assert json.loads((run / "log.jsonl").read_text().splitlines()[-1])["step"] == 6
     after, _ = read_safetensors(run / "run.safetensors", "lora")
@@ -109,7 +111,6 @@ def test_a_folder_of_clips_becomes_a_lora_with_workflows_and_a_run_goes_on(folde
         ("train.targets=self_atn", "targets: 'self_atn' matches no linear layer; the nearest is self_attn"),
         ("references.masks=circle", "references: masks is 'circle'; needed one of mixed, subject, random"),
         ("train.noise.low=1.5", "noise"),
-        ("memory.card=0.001", "the run does not fit, as the plan says"),
         ("data.path=nowhere", "nowhere"),
         ("models.dit=nowhere.safetensors", "models.dit: there is no file nowhere.safetensors"),
     ],

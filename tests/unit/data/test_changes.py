@@ -15,9 +15,10 @@ from PIL import Image
 from refvid_patience import END
 from refvid_stages import Length, Split, Weighed
 
+from refvid.core.files import MARK
 from refvid.core.ranks import Ranks
 from refvid.data import collection as rooms
-from refvid.data import readers, stages
+from refvid.data import hold, readers, stages
 from refvid.data.collection import Collection
 from refvid.data.hold import held
 from refvid.data.index import Clip, Refused, found_clip
@@ -229,3 +230,43 @@ def test_a_kill_between_encoding_and_the_index_leaves_clips_that_say_no_options(
     monkeypatch.setattr(Encode, "finish", lambda *_: told.append("options"))
     collection.run("encode", {}, NONE)
     assert told == ["index", "options"]
+
+
+@pytest.mark.parametrize("what", ["cut", "scan"])
+def test_what_another_command_did_while_a_folder_was_read_is_not_lost(tmp_path, monkeypatch, what):
+    folder, other = stills(tmp_path / "stills", "a"), stills(tmp_path / "other", "b")
+    collection = scanned(tmp_path / "data", folder)
+    read, busy = readers.read_roots, []
+
+    def slow(roots):
+        if not busy:
+            busy.append(True)
+            if what == "cut":
+                Collection(collection.folder).run("cut", {}, NONE)
+            else:
+                Collection(collection.folder).read([("folder", other)])
+        return read(roots)
+
+    monkeypatch.setattr(readers, "read_roots", slow)
+    if what == "cut":
+        collection.read([])
+        assert collection.record["stages"].keys() == {"scan", "cut"}
+    else:
+        with pytest.raises(ValueError, match="another command scanned into"):
+            collection.read([])
+        assert [path for _, path in collection.record["roots"]] == [str(folder), str(other)]
+
+
+def test_a_mark_that_is_written_anew_holds_nothing_for_who_opened_the_old_one(tmp_path, monkeypatch):
+    collection = scanned(tmp_path / "data", stills(tmp_path / "stills", "a"))
+    mark = collection.folder / MARK
+    take = hold._hold
+
+    def replaced(file):
+        take(file)
+        mark.with_suffix(".new").write_bytes(mark.read_bytes())
+        mark.with_suffix(".new").replace(mark)
+
+    monkeypatch.setattr(hold, "_hold", replaced)
+    with pytest.raises(ValueError, match="another command is at work"), held(collection.folder, "--data"):
+        pass
