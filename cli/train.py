@@ -163,6 +163,7 @@ def _train(options: argparse.Namespace) -> None:
     from ..training.engine.method import train
 
     config, run = _config(options)
+    options.out = options.out or Path(run.out)  # parts look into it before they begin
     if options.smoke:
         reason = "a run of a few steps has a configuration of its own"
         refuse(options, {"config": reason, "set": reason})
@@ -218,7 +219,7 @@ def _setting(options: argparse.Namespace, part: Part, run: Any):
         )
     base = Models(models.DIT, models.VAE, models.TEXT_ENCODER) if part.adapter else None
     how = {"resume": options.resume, "device": options.device or CPU, "compiled": options.compile}
-    return Setting(source, options.out or Path(run.out), base, **how)
+    return Setting(source, options.out, base, **how)
 
 
 def _start(dit_file: Path | None, text_file: Path | None):

@@ -3,7 +3,7 @@
 import argparse
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ def train_saber(options: argparse.Namespace) -> None:
     for what does not fit."""
     from ..training.engine.method import Setting, train
     from ..training.engine.models import Models
+    from ..training.engine.state import require_unused
     from ..training.methods.saber.config import require_settings
-    from ..training.methods.saber.method import Saber
+    from ..training.methods.saber.method import Saber, saber_files
     from ..training.methods.saber.plan import planned_layers
 
     settings = read_saber(options)
@@ -29,9 +30,8 @@ def train_saber(options: argparse.Namespace) -> None:
     _require_files(settings)
     planned_layers(settings)  # before clips are looked at
     device, out = require_device(options.device or _best_device()), Path(settings.out)
-    method = Saber(None, out.name)  # type: ignore[arg-type]
     if not options.plan:
-        _require_unused(method, out, options.resume)
+        require_unused(saber_files(out.name), out, options.resume)
     prepared, plan = _planned(settings, device, encode=not options.plan)
     told = "\n".join(plan.lines)
     print(told)
@@ -45,7 +45,7 @@ def train_saber(options: argparse.Namespace) -> None:
     setting = Setting(
         prepared, out, models, resume=options.resume, device=device, compiled=settings.memory.compile
     )
-    train(replace(method, prepared=prepared, plan=plan), settings, setting)
+    train(Saber(prepared, out.name, plan), settings, setting)
     print(
         f"{out / out.name}.safetensors: copy it to models/loras; {out.name}.workflow.json beside it uses it"
     )
@@ -63,9 +63,10 @@ def read_saber(options: argparse.Namespace) -> Any:
         else _from_its_folder(read_toml(options.config, "--config"), options.config)
     )
     over: dict[str, Any] = {}
-    for name, place in (("out", "out"), ("seed", "seed")):
-        if getattr(options, name) is not None:
-            over[place] = str(options.out) if name == "out" else options.seed
+    if options.out is not None:
+        over["out"] = str(options.out)
+    if options.seed is not None:
+        over["seed"] = options.seed
     if options.data is not None:
         over["data"] = {"path": [options.data]}
     if options.compile:
@@ -109,12 +110,6 @@ def _require_files(settings: Any) -> None:
             raise ValueError(
                 f"data.path: there is no {place}; needed a folder of clips, meant from where the run file lies"
             )
-
-
-def _require_unused(method: Any, out: Path, resume: bool) -> None:
-    from ..training.engine.state import require_unused
-
-    require_unused(method.files, out, resume)
 
 
 def _planned(settings: Any, device: str, encode: bool) -> tuple[Any, Any]:

@@ -31,7 +31,7 @@ def opened_clips(path: str, options: Mapping[str, Any], weights: Mapping[str, Pa
     prepared = Prepared(path)
     told = asdict(prepared.options)
     for name, value in options.items():
-        if name != "held_out" and told[name] != value:
+        if told[name] != value:
             raise ValueError(
                 f"data.{name} is {value}; the clips in {path} were encoded with {told[name]}: leave it out, or "
                 "encode them again"

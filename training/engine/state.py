@@ -6,6 +6,7 @@ import logging
 import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from itertools import zip_longest
 from pathlib import Path
@@ -226,13 +227,19 @@ def weights_digest(path: Path, what: str) -> str:
     each time. ValueError where there is no file; `what` names the input."""
     if not path.is_file():
         raise ValueError(f"{what}: there is no file {path}; give a .safetensors file")
-    digest = sha256()
     try:
-        with path.open("rb") as file:
-            header = int.from_bytes(file.read(8), "little")  # how many bytes say what follows
-            file.seek(min(8 + header, path.stat().st_size))
-            while part := file.read(_DIGEST_BYTES):
-                digest.update(part)
+        state = path.stat()
+        return _digest_of_weights(path.absolute(), state.st_size, state.st_mtime_ns)
     except OSError as error:
         raise ValueError(f"{what}: {path} cannot be read ({error.strerror}); give another file") from error
+
+
+@lru_cache(maxsize=16)  # of large files, which a run asks for more than once
+def _digest_of_weights(path: Path, size: int, _time: int) -> str:
+    digest = sha256()
+    with path.open("rb") as file:
+        header = int.from_bytes(file.read(8), "little")  # how many bytes say what follows
+        file.seek(min(8 + header, size))
+        while part := file.read(_DIGEST_BYTES):
+            digest.update(part)
     return f"sha256 {digest.hexdigest()[:16]}"

@@ -51,9 +51,13 @@ class Samples(Callback):
             raise ValueError(f"report.sample_every is {every}; needed 1 or more, or no samples at all")
         self._sampler, self._log, self._steps, self._every = sampler, log, steps, every
 
+    def due(self, done: int) -> bool:
+        """True where it is time after so many steps."""
+        return done % self._every == 0 or done == self._steps
+
     def after(self, done: int, losses: Sequence[Losses], update: Update) -> None:
         """Draw a sheet if it is time."""
-        if done % self._every and done != self._steps:
+        if not self.due(done):
             return
         begun, path = time.monotonic(), self._log.path.parent / SHEETS / f"{done}.jpg"
         rows = [sample_row(self._sampler, row) for row in range(len(self._sampler.captions))]

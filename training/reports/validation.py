@@ -37,9 +37,13 @@ class Validation(Callback):
         logger.info("reference gain, in %% of the loss without references: %s", HOW_TO_READ)
         self._start = self._measure(0)
 
+    def due(self, done: int) -> bool:
+        """True where it is time after so many steps."""
+        return done % self._every == 0 or done == self._steps
+
     def after(self, done: int, losses: Sequence[Losses], update: Update) -> None:
         """Measure if it is time."""
-        if done % self._every == 0 or done == self._steps:
+        if self.due(done):
             self._measure(done)
 
     def _measure(self, step: int) -> HeldOutLosses:

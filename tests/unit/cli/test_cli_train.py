@@ -103,6 +103,16 @@ def test_siglip_is_read_on_the_device_that_is_asked_for(tmp_path, monkeypatch):
     assert read == [(Path("a"), "cpu"), (Path("a"), "cuda")]
 
 
+@pytest.mark.parametrize("more", [[], ["--siglip", "a"]])
+def test_a_run_lies_in_the_folder_of_its_run_file_where_no_other_is_given(tmp_path, monkeypatch, more):
+    given: list = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(method, "train", lambda _, config, asked, previews: given.append(asked.folder))
+    monkeypatch.setattr(siglip, "Siglip", lambda *_: HandMade("siglip"))
+    cli.main(["train", "sama", "--smoke", *more])
+    assert given == [Path("runs/demo")]
+
+
 def test_a_device_that_is_not_there_is_refused_before_any_work(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for part in ("dit", "slot_id"):

@@ -32,13 +32,15 @@ def test_prepared_clips_are_told_from_folders_of_clips(place, tmp_path):
 
 
 def test_prepared_clips_say_how_they_were_encoded(place):
-    prepared = opened_clips(str(place), {"fps": 8.0, "frames": (5, 9), "held_out": 4}, weights())
+    prepared = opened_clips(str(place), {"fps": 8.0, "frames": (5, 9), "held_out": 0}, weights())
     assert prepared.options == EncodeOptions(fps=8.0, frames=(5, 9), pixels=48 * 48, windows=3)
     assert prepared.weights == digests(small_models())
     assert [clip.id for clip in prepared.clips] == ["clip-0", "clip-1"]
 
 
-@pytest.mark.parametrize(("name", "value"), [("fps", 16.0), ("pixels", 6400), ("window", "head")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("fps", 16.0), ("pixels", 6400), ("window", "head"), ("held_out", 4)]
+)
 def test_other_options_than_clips_were_encoded_with_are_refused_by_name(place, name, value):
     with pytest.raises(ValueError, match=rf"data.{name} is {value}; the clips in .* were encoded with"):
         opened_clips(str(place), {name: value}, weights())

@@ -159,9 +159,12 @@ def test_what_is_measured_and_kept_on_the_way_is_the_average(tmp_path, monkeypat
             assert not self._dit.training
         return real(self, row, levels, references)
 
+    swapped, swap = [], Average.in_place
+    monkeypatch.setattr(Average, "in_place", lambda self: swapped.append(self) or swap(self))
     monkeypatch.setattr(HeldOutClips, "loss", watched)
     averaged = run(tmp_path / "a", {"report": {"validate_every": 3}, "train": {"ema": 0.9}})
     ups = {name.replace("-", "."): value for name, value in averaged.named_parameters() if ".up." in name}
+    assert len(swapped) == 2, "only where something is measured"
     assert len(measured) == 2 and same(measured[1], ups) and all(value.any() for value in ups.values())
     assert not any(value.any() for value in measured[0].values())
     last = run(tmp_path / "b", {"train": {"ema": 0.0}})

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
@@ -62,7 +62,7 @@ class HeldOutClips:
             masks=_fitting(its.masks[None], size)[0].gt(0.5).float(),
         )
 
-    @property
+    @cached_property
     def _others(self) -> list[int]:
         return other_rows(self.scenes)
 

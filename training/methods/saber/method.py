@@ -60,6 +60,12 @@ class OrderedClips:
     base_digest: str
 
 
+def saber_files(lora: str) -> RunFiles:
+    """States, and the LoRAs and workflows of a run. Reports are none of them: they follow the state."""
+    results = tuple(f"{lora}{end}" for end in (".safetensors", ".workflow.json", ".api.json"))
+    return RunFiles(Saber.name, results, (f"{lora}-[0-9]*.safetensors",))
+
+
 @dataclass(frozen=True)
 class Saber(Usual):
     """Method `saber` on prepared clips. Its LoRA is called as the folder of the run."""
@@ -72,9 +78,8 @@ class Saber(Usual):
 
     @property
     def files(self) -> RunFiles:
-        """States, and the LoRAs and workflows. Reports are none of them: they follow the state."""
-        results = tuple(f"{self.lora}{end}" for end in (".safetensors", ".workflow.json", ".api.json"))
-        return RunFiles(self.name, results, (f"{self.lora}-[0-9]*.safetensors",))
+        """Files of this run."""
+        return saber_files(self.lora)
 
     def average(self, config: SaberSettings) -> float:
         """Decay of the average of the weights."""

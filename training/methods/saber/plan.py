@@ -25,6 +25,7 @@ _SEEN = 0.45  # of a reference's tokens, on average, that its mask keeps [choice
 _OPTIMIZER_BYTES = {"adamw": 8, "muon": 4}  # of a parameter that learns; others keep two moments at most
 _MOST_REASONS = 6
 _CPU_TERAFLOPS = 0.05  # a second, of one core
+Fate = tuple[Clip, Bucket | str]  # a clip, and its bucket or why it is not used
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ def saber_plan(
     there is nothing to learn from, and for what cannot train."""
     model, changed = planned_layers(settings)
     cuda = torch.device(device).type == "cuda"
-    used = _in_buckets(clips, options, settings.data.frames)
+    fates = [(clip, _bucket(clip, options, settings.data.frames)) for clip in clips]
+    used = _in_buckets(fates, settings.data.frames)
     shape = TrainingShape(
         model=model,
         buckets=_planned(used, settings, model.geometry.token),
@@ -77,7 +79,7 @@ def saber_plan(
     )
     plan = TrainingPlan(shape)
     first, *others = plan_lines(plan)
-    return SaberPlan(plan, (first, *_data_lines(clips, used, options, settings.data.frames), *others))
+    return SaberPlan(plan, (first, *_data_lines(fates, used, options.fps), *others))
 
 
 def planned_layers(settings: SaberSettings) -> tuple[PlannedModel, tuple[str, ...]]:
@@ -104,16 +106,15 @@ def card_of(device: str) -> float:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
 
 
-def _in_buckets(clips: Sequence[Clip], options: EncodeOptions, frames: Sequence[int]) -> Counter[Bucket]:
+def _in_buckets(fates: Sequence[Fate], frames: Sequence[int]) -> Counter[Bucket]:
     """Numbers of clips that an epoch shows of each bucket. ValueError where there are none."""
     found: Counter[Bucket] = Counter()
-    for clip in clips:
-        bucket = _bucket(clip, options, frames)
+    for clip, bucket in fates:
         if isinstance(bucket, Bucket) and clip.split == TRAIN:
             found[bucket] += clip.repeats
     if not found:
         lengths = f" of {', '.join(map(str, frames))} pictures" if frames else ""
-        why = _refusals(clips, options, frames) or f"{len(clips)} were found, all held out"
+        why = _refusals(fates) or f"{len(fates)} were found, all held out"
         raise ValueError(f"data.path: there is no clip{lengths} to learn from; {why}")
     return found
 
@@ -158,20 +159,18 @@ def _shares(used: Counter[Bucket], settings: SaberSettings) -> dict[Bucket, floa
     return {bucket: given[bucket.frames] * count / lengths[bucket.frames] for bucket, count in used.items()}
 
 
-def _data_lines(
-    clips: Sequence[Clip], used: Counter[Bucket], options: EncodeOptions, frames: Sequence[int]
-) -> list[str]:
+def _data_lines(fates: Sequence[Fate], used: Counter[Bucket], fps: float) -> list[str]:
     """Lines of the plan that tell which clips there are, and why others are not used."""
-    fit = [clip for clip in clips if isinstance(_bucket(clip, options, frames), Bucket)]
-    held, sets = sum(clip.split != TRAIN for clip in fit), len({clip.set for clip in clips})
+    fit = [clip for clip, bucket in fates if isinstance(bucket, Bucket)]
+    held, sets = sum(clip.split != TRAIN for clip in fit), len({clip.set for clip, _ in fates})
     among = f" in {sets} sets" if sets > 1 else ""
-    told = f"{_clips(len(clips))}{among}; {sum(used.values())} a time through, {held} held out"
-    left = len(clips) - len(fit)
-    why = f", {left} not used: {_refusals(clips, options, frames)}" if left else ""
-    again = sum(bool(clip.fps) and abs(clip.fps - options.fps) > 0.01 for clip in fit)
+    told = f"{_clips(len(fates))}{among}; {sum(used.values())} a time through, {held} held out"
+    left = len(fates) - len(fit)
+    why = f", {left} not used: {_refusals(fates)}" if left else ""
+    again = sum(bool(clip.fps) and abs(clip.fps - fps) > 0.01 for clip in fit)
     rate = "is" if again == 1 else "are"
     lines = [f"{told}{why}"]
-    lines += [f"{_clips(again)} of another rate {rate} shown at {options.fps:g} fps"] if again else []
+    lines += [f"{_clips(again)} of another rate {rate} shown at {fps:g} fps"] if again else []
     return [f"{'data' if not place else '':<8}{line}" for place, line in enumerate(lines)]
 
 
@@ -179,10 +178,9 @@ def _clips(count: int) -> str:
     return "1 clip" if count == 1 else f"{count} clips"
 
 
-def _refusals(clips: Sequence[Clip], options: EncodeOptions, frames: Sequence[int]) -> str:
+def _refusals(fates: Sequence[Fate]) -> str:
     """Commonest reasons for which clips are not used, in words."""
-    found = [_bucket(clip, options, frames) for clip in clips]
-    reasons = Counter(one for one in found if isinstance(one, str))
+    reasons = Counter(bucket for _, bucket in fates if isinstance(bucket, str))
     return " · ".join(f"{count} {reason}" for reason, count in reasons.most_common(_MOST_REASONS))
 
 

@@ -76,14 +76,15 @@ def tokens_of(settings: SaberSettings, orders: Orders, dit: WanDiT) -> Callable[
 class _Averaged(Callback):
     """Report that sees the averaged weights, in evaluation."""
 
-    def __init__(self, report: Callback, average: Average, dit: WanDiT):
+    def __init__(self, report: Validation | Samples, average: Average, dit: WanDiT):
         self._report, self._average, self._dit = report, average, dit
 
     def before(self, first: int) -> None:
         self._seeing(lambda: self._report.before(first))
 
     def after(self, done: int, losses: Sequence[Losses], update: Update) -> None:
-        self._seeing(lambda: self._report.after(done, losses, update))
+        if self._report.due(done):
+            self._seeing(lambda: self._report.after(done, losses, update))
 
     def _seeing(self, look: Callable[[], None]) -> None:
         self._dit.eval()
