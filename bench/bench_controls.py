@@ -41,7 +41,7 @@ def main() -> None:
 
     def forward(asked: Controls, cells: torch.Tensor | None, eager: bool = False) -> torch.Tensor:
         layout = Layout(recipe_named("saber"), (Stream(16, 16, 256, asked),) * 2, WAN_2_1)
-        angles = reference_angles(layout, FRAMES, dit.head_size)[None]
+        angles = reference_angles(layout, WAN_2_1.tokens(FRAMES, ROWS, COLUMNS), dit.head_size)[None]
         now = reference_turn(layout, 0.0, cells, None, VIDEO, FRAMES, latent.device)
         assert now is not None
         attend = eager_attention(now.groups) if eager else in_groups(attend_all, now.groups)

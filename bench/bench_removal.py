@@ -46,7 +46,7 @@ def main() -> None:
     latent = torch.randn(1, 16, FRAMES, ROWS, COLUMNS, generator=generator)
     timestep, context = torch.tensor([500.0]), torch.randn(1, 64, 64, generator=generator)
     layout = Layout(recipe_named("saber"), (Stream(ROWS // 2, COLUMNS // 2, 256),) * REFERENCES, WAN_2_1)
-    angles = reference_angles(layout, FRAMES, dit.head_size)[None]
+    angles = reference_angles(layout, WAN_2_1.tokens(FRAMES, ROWS, COLUMNS), dit.head_size)[None]
     tokens = torch.randn(1, angles.shape[1], 256, generator=generator)
     order = torch.randperm(tokens.shape[1], generator=generator)
     keep = order[: int(KEPT * len(order))].sort().values

@@ -104,7 +104,7 @@ def _add_inspect(commands) -> None:
     command.add_argument(
         "--recipe",
         default="auto",
-        help="saber, phantom, bernini, videomaker, or auto: what the DiT's file says",
+        help="how references enter, as the weights were trained: saber, phantom, …; auto: what the DiT's file says",
     )
     command.add_argument(
         "--dit", type=Path, metavar="FILE", help="only its shapes are read; default: the demo model"

@@ -47,7 +47,7 @@ def add_request(command: argparse.ArgumentParser) -> None:
     add(
         "--recipe",
         default="auto",
-        help="saber, phantom, bernini, videomaker, or auto: what the DiT's file says",
+        help="how references enter, as the weights were trained: saber, phantom, …; auto: what the DiT's file says",
     )
     add_attention(command)
     add_identity_options(command)

@@ -5,8 +5,9 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-Sees = Literal["all", "video", "itself", "frames"]
+Sees = Literal["recipe", "all", "video", "itself", "frames"]
 SEES: tuple[str, ...] = get_args(Sees)
+AS_RECIPE = SEES[0]  # as the recipe has it
 CLOCKS = ("own", "shared")  # timestep of given frames: that of clean ones, or the video's (`core.frames`)
 IDENTITY_PARTS = ("both", "slots", "anchor")  # of an identity that a model reads (`core.identity`)
 RENORMS = ("off", "clip", "frames")  # over what a guided velocity keeps its norm (`core.guidance`)
@@ -68,17 +69,17 @@ class Controls:
     """Controls of one reference.
 
     strength  weight of its keys in every attention: 1 untouched, its limit at 0 is removal
-    sees      what its own tokens read. "all": the video and the other references. "video": the video and
-              itself. "itself": itself alone. "frames": itself and one latent frame of the video in turn,
-              whose results it averages (VideoMaker, arXiv 2412.19645 §3). Two references read each other only
-              where both see "all"
+    sees      what its own tokens read. "recipe": as its recipe has it. "all": the video and the other
+              references. "video": the video and itself. "itself": itself alone. "frames": itself and one
+              latent frame of the video in turn, whose results it averages (VideoMaker, arXiv 2412.19645 §3).
+              Two references read each other only where both see "all"
     soft      a token that its mask covers by a share counts by that share, not fully
     """
 
     strength: float = 1.0
     steps: StepWindow = field(default_factory=StepWindow)
     frames: FrameWindow = field(default_factory=FrameWindow)
-    sees: str = "all"
+    sees: str = AS_RECIPE
     soft: bool = False
 
     def __post_init__(self) -> None:

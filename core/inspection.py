@@ -198,9 +198,11 @@ def _line(index: int, view: ReferenceView, inspection: Inspection) -> str:
         said.append(f"from {steps.start:.0%} to {steps.end:.0%} of the schedule")
     if steps.fade_in or steps.fade_out:
         said.append(f"fades in over {steps.fade_in:.0%}, out over {steps.fade_out:.0%}")
-    if controls.sees != "all":
-        said.append(SEEN[controls.sees])
+    sees = inspection.layout.sees(index)
+    if sees != "all":
+        said.append(SEEN[sees])
     if controls.soft:
         said.append("soft mask")
     kept = f"{int(view.kept.sum())} of {view.kept.numel()} tokens, strength {controls.strength:g}"
-    return f"reference {index + 1}: {', '.join([kept, *said])}"
+    what = "empty place" if inspection.layout.streams[index].role == "empty" else "reference"
+    return f"{what} {index + 1}: {', '.join([kept, *said])}"

@@ -6,17 +6,17 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Literal
 
-from .controls import Controls, StepWindow
+from .controls import AS_RECIPE, Controls, StepWindow
 from .geometry import Geometry
-from .recipes import Recipe
+from .recipe import Placement, Recipe
 
-Role = Literal["picture", "source", "semantic"]
+Role = Literal["picture", "empty", "source", "semantic"]
 
 
 @dataclass(frozen=True)
 class Stream:
     """Stream of tokens behind the video: its token grid, how many of the tokens its mask keeps, and what a
-    user asks of it. A source video has frames; semantic tokens are a row."""
+    user asks of it. An empty place has no picture; a source video has frames; semantic tokens are a row."""
 
     rows: int
     columns: int
@@ -64,7 +64,7 @@ class Layout:
     def constant(self) -> bool:
         """True where the reference is the same at every step: it has a timestep of its own and reads only
         itself."""
-        alone = len(self.streams) == 1 and self.streams[0].controls.sees == "itself"
+        alone = len(self.streams) == 1 and self.sees(0) == "itself"
         return alone and self.recipe.clock == "own"
 
     @property
@@ -79,9 +79,24 @@ class Layout:
             place for index in streams for place in range(ends[index] - self.streams[index].kept, ends[index])
         ]
 
+    def sees(self, index: int) -> str:
+        """Visibility of reference `index`: as it is asked for, else as its recipe has it."""
+        asked = self.streams[index].controls.sees
+        return self.recipe.sees if asked == AS_RECIPE else asked
+
+    def placements(self, video: tuple[int, int, int]) -> list[Placement]:
+        """Placements of all streams beside a video of (frames, rows, columns) tokens. A source video has the
+        video's own place, semantic tokens none."""
+        references = [stream.role in ("picture", "empty") for stream in self.streams]
+        places, count = self.recipe.place, sum(references)
+        return [
+            places.of(index, count, video) if is_reference else Placement()
+            for index, is_reference in enumerate(references)
+        ]
+
     def seen_by(self, index: int) -> frozenset[int]:
         """Segments that the tokens of reference `index` see: 0 the video, k + 1 reference k."""
-        sees = [stream.controls.sees for stream in self.streams]
+        sees = [self.sees(one) for one in range(len(self.streams))]
         others = {k + 1 for k, other in enumerate(sees) if sees[index] == other == "all"}
         video = set() if sees[index] == "itself" else {0}
         return frozenset(video | others | {index + 1})

@@ -9,9 +9,12 @@ from .layout import Layout
 ROPE_THETA = 10000.0
 
 
-def grid_positions(frames: int, rows: int, columns: int, first_frame: int = 0) -> Tensor:
-    """(frame, row, column) of every token of a grid, row-major. -> (frames*rows*columns, 3) float64."""
-    axes = (torch.arange(first_frame, first_frame + frames), torch.arange(rows), torch.arange(columns))
+def grid_positions(frames: int, rows: int, columns: int, first: tuple[int, int, int] = (0, 0, 0)) -> Tensor:
+    """(frame, row, column) of every token of a grid, row-major, the first of which stands at `first`. ->
+    (frames*rows*columns, 3) float64."""
+    axes = (
+        torch.arange(begin, begin + size) for begin, size in zip(first, (frames, rows, columns), strict=True)
+    )
     return torch.cartesian_prod(*(axis.double() for axis in axes))
 
 
@@ -38,16 +41,14 @@ def sinusoid(value: Tensor, width: int) -> Tensor:
     return torch.cat([angles.cos(), angles.sin()], dim=-1)  # (..., width)
 
 
-def reference_angles(layout: Layout, video_frames: int, head_size: int) -> Tensor:
-    """Angles of all reference tokens of a layout, before removal. -> (tokens, head_size/2) float64. A source
-    video has the video's positions; semantic tokens have none (`unturned`)."""
+def reference_angles(layout: Layout, video: tuple[int, int, int], head_size: int) -> Tensor:
+    """Angles of all reference tokens of a layout, before removal, beside a video of (frames, rows, columns)
+    tokens. -> (tokens, head_size/2) float64. A source video has the video's positions; semantic tokens have
+    none (`unturned`)."""
     split, parts = layout.geometry.split(head_size), []
-    for index, stream in enumerate(layout.streams):
-        frame, source_id = (
-            layout.recipe.placement(index, video_frames) if stream.role == "picture" else (0, 0)
-        )
-        grid = grid_positions(stream.frames, stream.rows, stream.columns, frame)
-        parts.append(rope_angles(grid, split, source_id))
+    for stream, at in zip(layout.streams, layout.placements(video), strict=True):
+        grid = grid_positions(stream.frames, stream.rows, stream.columns, (at.frame, at.row, at.column))
+        parts.append(rope_angles(grid, split, at.source))
     return torch.cat(parts)
 
 

@@ -73,7 +73,7 @@ def _latent_frames(values: Tensor, group: int) -> Tensor:
     return torch.cat([values[:1], rest])
 
 
-def reach_words(reaches: list[Tensor], frames: int, rows: int, columns: int) -> Tensor:
+def reach_words(reaches: Sequence[Tensor], frames: int, rows: int, columns: int) -> Tensor:
     """(F, h, w) int64 with bit k set where reference k acts."""
     grids = [cells.expand(frames, rows, columns).long() << index for index, cells in enumerate(reaches)]
     return torch.stack(grids).sum(0)
@@ -90,7 +90,7 @@ def words_on(reached: Sequence[Tensor], grid: tuple[int, ...]) -> Tensor | None:
                 f"latent has {grid[0]} frames of {grid[2]}x{grid[1]} cells, but a region or frame window was applied for "
                 f"{tuple(cells.shape)}; connect the latent that they were applied with"
             )
-    return reach_words(list(reached), *grid)
+    return reach_words(reached, *grid)
 
 
 def everywhere(cells: Tensor | None, references: range) -> Tensor | None:

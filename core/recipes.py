@@ -3,92 +3,24 @@ function here."""
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
+
+from .published_recipes import PUBLISHED
+from .recipe import GREY, Recipe, Types
 
 logger = logging.getLogger(__name__)
 _told: set[tuple[str, str]] = set()
 
-Canvas = Literal["video", "own"]
-NullPass = Literal["keep", "drop", "zero"]
-ReferenceClock = Literal["video", "own"]
-GREY = 127 / 255
 AUTO_RECIPE = "auto"  # the recipe the model's file names
 TRAINED_FOR = "refvid.recipe"  # metadata key of a file that was trained for a recipe
-WHITE = 1.0
-
-
-@dataclass(frozen=True)
-class Types:
-    """Rows of a model's type embedding, which is added to tokens of each kind."""
-
-    clean: int  # pictures and the source video
-    semantic: int
-    video: int
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Recipe of conditioning on reference pictures.
-
-    canvas      "video": every picture is fitted into the video's size; "own": it keeps its size, up to
-                `longest_edge`
-    fill        what stands where a picture is masked out or padded, 0…1
-    keeps_padding  tokens of the padding stay in the sequence, because the weights were trained with them
-    masked_input   the recipe fills a (latent, mask, latent) patch embedding, 36 channels on Wan 2.1
-    own_source  each reference is a stream with the video's positions and a source id of its own. Otherwise
-                reference k stands at frame F + k, right after a video of F latent frames
-    null_pass   what the negative conditioning has of the references, for samplers that do not build their
-                passes. It keeps them, drops them, or has zero latents in their places
-    guider_null  what the pass without conditions has of them that guidance builds itself
-                (`core.guidance.NULL`), by what the weights were trained with. Where it keeps them, a scale of
-                its own does nothing to references
-    clock       timestep of reference tokens: the video's, or their own, 0, since they are clean
-    reads_text  whether reference tokens read the prompt
-    types       the type embedding that tokens are told apart by, or None
-    semantic_tokens  of them travel beside the video, as noisy as it, and are denoised with it; their queries
-                and keys are zero
-    """
-
-    name: str
-    source: str
-    canvas: Canvas
-    fill: float
-    keeps_padding: bool
-    masked_input: bool
-    own_source: bool
-    null_pass: NullPass
-    guider_null: NullPass
-    max_references: int = 8
-    longest_edge: int = 848
-    clock: ReferenceClock = "video"
-    reads_text: bool = True
-    types: Types | None = None
-    semantic_tokens: int = 0
-
-    def placement(self, index: int, video_frames: int) -> tuple[int, int]:
-        """(first latent frame, source id) of reference `index`, counted from 0; source 0 is the video."""
-        return (0, index + 1) if self.own_source else (video_frames + index, 0)
 
 
 def saber() -> Recipe:
     """Masked references behind the video: Saber (arXiv 2512.06905) §3. Order, grey ground and joint attention
     are as published; positions F + k, token rule and null passes are not public [choice: saber-layout]. Our
     training leaves a clip's references out of the sequence (`reference_dropout`)."""
-    return Recipe("saber", "arXiv 2512.06905", "video", GREY, False, True, False, "keep", "drop")
-
-
-def phantom() -> Recipe:
-    """Whole reference frames behind the video, white padding included; zero latents in guidance's null pass.
-    Phantom (arXiv 2502.11079) and core's WanPhantomSubjectToVideo, whose third output that pass is."""
-    where = "arXiv 2502.11079"
-    return Recipe("phantom", where, "video", WHITE, True, False, False, "keep", "zero", max_references=4)
-
-
-def bernini() -> Recipe:
-    """Pictures as in-context streams of their own size, which its training leaves out of the sequence.
-    ByteDance Bernini-R (bernini/training/data.py) and core's BerniniConditioning."""
-    return Recipe("bernini", "ByteDance/Bernini-R", "own", WHITE, False, False, True, "keep", "drop")
+    return Recipe("saber", "arXiv 2512.06905", "video", GREY, False, True, "keep", "drop")
 
 
 def videomaker() -> Recipe:
@@ -101,7 +33,6 @@ def videomaker() -> Recipe:
         "arXiv 2412.19645",
         "video",
         GREY,
-        False,
         False,
         False,
         "zero",
@@ -126,7 +57,7 @@ def in_context() -> Recipe:
     """Source video beside the one that is made, on the same positions, with the same timestep, seen by all
     [choice: in-context]. Pictures stand at frame F + k. Guidance's null pass has none, as in training, which
     shows none."""
-    return Recipe("in_context", "our choice", "video", GREY, False, False, False, "keep", "drop")
+    return Recipe("in_context", "our choice", "video", GREY, False, False, "keep", "drop")
 
 
 def recipe_for(modules: object | None, said: str | None) -> str | None:
@@ -169,7 +100,7 @@ def register_recipe(
         _families[name] = family
 
 
-for shipped in (saber, phantom, bernini):
+for shipped in (saber, *PUBLISHED):
     register_recipe(shipped)
 for shipped in (videomaker, videomaker_shared, videomaker_no_text):
     register_recipe(shipped, family="videomaker")

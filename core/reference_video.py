@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .geometry import Geometry
-from .recipes import GREY
+from .recipe import GREY
 
 _MARGIN = 0.25  # of the subject's longer side, around it
 

@@ -1,5 +1,6 @@
 """Reference pictures: checked where they come in, then fitted to the canvas a recipe asks for."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -10,7 +11,7 @@ from .controls import Controls
 from .geometry import Geometry
 from .layout import Layout, Stream
 from .masks import keep_indices, latent_mask, token_cover, token_mask
-from .recipes import Recipe
+from .recipe import Recipe
 
 SMALLEST_SIDE = 8
 
@@ -70,13 +71,15 @@ def prepare(reference: Reference, recipe: Recipe, height: int, width: int, strid
     """Prepare a reference as the model will see it: on its recipe's canvas, ground filled, mask grown alike.
 
     height, width: the video's, in pixels, multiples of `stride` (pixels per token). Aspect is kept: the
-    picture is scaled to fit and centred. An own-size canvas is limited to `longest_edge` and rounded to
-    `stride`.
+    picture is scaled to fit and centred. A fixed canvas has the recipe's size. An own-size canvas is limited
+    to `longest_edge` and rounded to `stride`.
     """
     if height % stride or width % stride:
         raise ValueError(f"the video is {width}x{height} pixels; both sides must be multiples of {stride}")
     if recipe.canvas == "own":
         return _composited(_own_size(reference, recipe.longest_edge, stride), recipe.fill)
+    if recipe.size is not None:
+        width, height = recipe.size
     return _centred(_composited(_fitted(reference, height, width), recipe.fill), recipe, height, width)
 
 
@@ -107,17 +110,21 @@ class Arranged:
 
 
 def arrange(masks: list[Tensor], controls: list[Controls], recipe: Recipe, geometry: Geometry) -> Arranged:
-    """Arrange prepared references, of masks (H, W), in front of a model of this geometry."""
+    """Arrange prepared references, of masks (H, W), in front of a model of this geometry. Places of the
+    recipe that have no picture come after them, whole (`with_empty_places`)."""
     if any(one.strength <= 0 for one in controls):
         raise ValueError(
             f"strengths are {[one.strength for one in controls]}; references of strength 0 are left out before (see "
             "`active`)"
         )
+    masks, count = list(with_empty_places(masks, recipe, 1.0)), len(masks)
+    controls = [*controls, *[Controls()] * (len(masks) - count)]
     stride, kept = geometry.token, [token_mask(mask, geometry.token) for mask in masks]
     streams = [
-        Stream(mask.shape[0] // stride, mask.shape[1] // stride, int(keep.sum()), asked)
-        for mask, keep, asked in zip(masks, kept, controls, strict=True)
-    ]
+        Stream(mask.shape[0] // stride, mask.shape[1] // stride, int(keep.sum()), asked,
+               role="picture" if index < count else "empty")
+        for index, (mask, keep, asked) in enumerate(zip(masks, kept, controls, strict=True))
+    ]  # fmt: skip
     soft = [
         token_cover(mask, stride)[keep].log()
         if asked.soft
@@ -128,6 +135,12 @@ def arrange(masks: list[Tensor], controls: list[Controls], recipe: Recipe, geome
     return Arranged(
         layout, keep_indices(kept), torch.cat(soft)[None] if any(c.soft for c in controls) else None
     )
+
+
+def with_empty_places(values: Sequence[Tensor], recipe: Recipe, value: float = 0.0) -> tuple[Tensor, ...]:
+    """Tensors of references, and one like the first, filled with `value`, for each of the recipe's places
+    that has no picture."""
+    return (*values, *(torch.full_like(values[0], value) for _ in range(recipe.empty_places(len(values)))))
 
 
 def active(references: list[Reference], recipe: Recipe) -> list[Reference]:

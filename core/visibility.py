@@ -96,7 +96,7 @@ def _groups(
     start, spans, one_by_one = video, {VIDEO: (0, video)}, []
     for index in acting:
         spans[index + 1] = (start, start + layout.streams[index].kept)
-        if layout.streams[index].controls.sees == "frames":
+        if layout.sees(index) == "frames":
             one_by_one.append(spans[index + 1])
         else:
             seen[layout.seen_by(index) & everyone].append(torch.arange(*spans[index + 1]))

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..core.recipes import GREY
+from ..core.recipe import GREY
 from ..core.references import Reference
 from . import appearance, figures
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..core.recipes import GREY
+from ..core.recipe import GREY
 from ..demo import world
 from ..demo.shapes import SHAPES, TEXTURES
 

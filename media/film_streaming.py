@@ -15,7 +15,7 @@ from av.error import FFmpegError
 from PIL import Image
 from torch import Tensor
 
-from ..core.recipes import GREY
+from ..core.recipe import GREY
 from .film_decoding import (
     Decoded,
     animated,

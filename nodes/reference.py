@@ -22,9 +22,10 @@ def _controls() -> list:
         io.Float.Input("end_percent", optional=True, default=1.0, min=0.0, max=1.0, step=0.01,
                        tooltip="When the reference stops acting, as a share of all steps: 1 is the end."),
         io.Combo.Input("sees", optional=True, options=list(SEES), default=SEES[0],
-                       tooltip="What the reference itself looks at; start with all. video: the video alone, "
-                               "so that subjects do not mix. itself: nothing else; the video still looks at "
-                               "it. frames: one group of frames at a time, and the mean of it."),
+                       tooltip="What the reference itself looks at; start with recipe, as the weights were "
+                               "trained: mostly all. video: the video alone, so that subjects do not mix. "
+                               "itself: nothing else; the video still looks at it. frames: one group of "
+                               "frames at a time, and the mean of it."),
         io.Mask.Input("region", optional=True,
                       tooltip="Where in the video the reference may act: white, in the video's size; one "
                               "mask, or one for each frame. Without it everywhere."),
@@ -115,8 +116,8 @@ class RefVidApplyReferences(Node):
                 io.Combo.Input("recipe", options=[AUTO_RECIPE, *RECIPES], default=AUTO_RECIPE,
                                tooltip="How references enter the model, as its weights were trained. Start "
                                        "with auto, which reads it from the file. saber: masked references. "
-                                       "phantom, bernini: weights of these names. videomaker: weights "
-                                       "trained as VideoMaker."),
+                                       "videomaker: weights trained as VideoMaker. The others: public "
+                                       "weights of these names."),
                 io.Combo.Input("null_pass", options=["recipe", "keep", "drop", "zero"], default="recipe",
                                advanced=True,
                                tooltip="What the pass without the prompt has of the references: keep all, "

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
-from ...core.recipes import GREY
+from ...core.recipe import GREY
 from ..index import Clip, Refused
 from ..stages.encode import EncodeOptions, windows_of
 

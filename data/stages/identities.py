@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core.recipes import GREY
+from ...core.recipe import GREY
 from ..agreement import Pair, Shots, agreeing, different_pairs, joined, quantised
 from ..index import Clip, sort_key
 from ..models.faces import Detector, load_detector

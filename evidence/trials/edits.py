@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 
 from ...backbones.base import VideoVAE
 from ...core.editing import PREFIX, edit_prompt
-from ...core.recipes import Recipe
+from ...core.recipe import Recipe
 from ...demo import edits, world
 from ...hosts.plain.pipeline import Pipeline, generate_in_rows
 from ...hosts.plain.source import SourceRider

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ...core.inspection import Inspection, inspect
 from ...core.layout import Layout
-from ...core.reach import words_on
+from ...core.references import with_empty_places
 from ...core.visibility import Turn
 from ...kernels.paths import PathChoice
 from . import wire
@@ -45,7 +45,7 @@ def inspect_comfy_references(
     inspection = inspect(
         arranged.layout,
         arranged.keep,
-        words_on(attached.reach, (frames, rows, columns)),
+        attached.cells((frames, rows, columns)),
         arranged.soft,
         (frames, rows, columns),
         wan.sizes(model),
@@ -53,11 +53,13 @@ def inspect_comfy_references(
         _memory(model, samples.shape, arranged.layout.kept),
     )
     if vae is None:
-        return inspection, [mask.unsqueeze(-1).expand(-1, -1, 3) for mask in attached.masks]
-    return inspection, [
-        vae.decode(one).reshape(-1, *mask.shape, 3)[0]
-        for one, mask in zip(attached.latents, attached.masks, strict=True)
-    ]
+        pictures = [mask.unsqueeze(-1).expand(-1, -1, 3) for mask in attached.masks]
+    else:
+        pictures = [
+            vae.decode(one).reshape(-1, *mask.shape, 3)[0]
+            for one, mask in zip(attached.latents, attached.masks, strict=True)
+        ]
+    return inspection, list(with_empty_places(pictures, arranged.layout.recipe))
 
 
 def _choice(model: ModelPatcher, name: str, layout: Layout, now: Turn, samples: Tensor) -> PathChoice:

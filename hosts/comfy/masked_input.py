@@ -8,7 +8,7 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ...core.geometry import Geometry
-from ...core.recipes import Recipe
+from ...core.recipe import Recipe
 from ...core.references import reference_input
 from . import wire
 from .evaluation import Options

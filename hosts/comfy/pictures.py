@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ...core.controls import Controls
-from ...core.recipes import GREY
+from ...core.recipe import GREY
 from ...core.references import Reference, make_reference
 
 MASK_SENSES = ("subject", "background")

@@ -10,12 +10,21 @@ import comfy.utils
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ...core.controls import Controls
+from ...core.controls import AS_RECIPE, Controls
 from ...core.geometry import Geometry
 from ...core.layout import Layout
 from ...core.reach import reach, words_on
-from ...core.recipes import AUTO_RECIPE, NullPass, Recipe, choose_recipe, recipe_named
-from ...core.references import Arranged, Reference, active, arrange, prepare, reference_input
+from ...core.recipe import NullPass, Recipe
+from ...core.recipes import AUTO_RECIPE, choose_recipe, recipe_named
+from ...core.references import (
+    Arranged,
+    Reference,
+    active,
+    arrange,
+    prepare,
+    reference_input,
+    with_empty_places,
+)
 from ...kernels.paths import ANY_ATTENTION, attention_asked
 from . import masked_input, wire
 from .evaluation import Embedded, Evaluation, Inside, Options, Rider, StreamsBehindVideo, recipe_carried
@@ -26,7 +35,6 @@ from .wire import Conditioning
 
 logger = logging.getLogger(__name__)
 EACH = ("latents", "masks", "controls", "reach")  # of attached references, what each has
-AS_RECIPE = "recipe"  # a null pass as the recipe has it
 NULL_PASSES = (AS_RECIPE, *get_args(NullPass))
 _told: set[str] = set()
 
@@ -57,6 +65,11 @@ class AttachedReferences:
     def arranged(self, geometry: Geometry) -> Arranged:
         """Layout, kept tokens and soft masks, for a model of this geometry."""
         return arrange(list(self.masks), list(self.controls), recipe_named(self.recipe), geometry)
+
+    def cells(self, grid: tuple[int, ...]) -> Tensor | None:
+        """Cells (F, h, w) int64 of a video latent of that grid, bit k where reference k, or an empty place,
+        acts; None where all act everywhere."""
+        return words_on(with_empty_places(self.reach, recipe_named(self.recipe), True), grid)
 
     @property
     def null_words(self) -> tuple[str, ...]:
@@ -116,7 +129,7 @@ class References(Rider):
             reference_input(latent, mask, channels, arranged.layout.recipe, geometry)
             for latent, mask in zip(shown, attached.masks, strict=True)
         )
-        cells = words_on(attached.reach, grid)
+        inputs, cells = with_empty_places(inputs, arranged.layout.recipe), attached.cells(grid)
         words = None if cells is None else cells[None, None]
         return cls(inputs, arranged.keep[None], arranged.layout, arranged.soft, words, attached.attention)
 
@@ -163,10 +176,11 @@ class References(Rider):
         return replace(left, behind=(*evaluation.behind, mine))
 
     def embed(self, inside: Inside) -> Embedded:
-        placement, frames = inside.layout.recipe.placement, inside.call.frames
+        layout, call = inside.layout, inside.call
+        places = layout.placements(layout.geometry.tokens(call.frames, *call.x.shape[3:]))
         embedded = [
-            wan.embed(inside.module, inside.call, latent, *placement(index, frames))
-            for index, latent in enumerate(self.inputs)
+            wan.embed(inside.module, call, latent, at)
+            for latent, at in zip(self.inputs, places, strict=False)  # other riders' streams follow
         ]
         return Embedded([tokens for tokens, _ in embedded], [turned for _, turned in embedded])
 
@@ -243,6 +257,7 @@ def apply_references(
     (frames, rows, columns), geometry = samples.shape[2:], wan.geometry(model)
     cells = tuple(reach(r.controls.frames, r.region, (frames, rows, columns), geometry) for r in references)
     masked_input.require_input(models, recipe)
+    wan.require_places(model, recipe.place)
     positive, negative = masked_input.on_grey(model, (positive, negative), vae, samples)
     prepared, latents = _encoded(references, recipe, vae, samples, geometry)
     masks, controls = tuple(r.mask for r in prepared), tuple(r.controls for r in prepared)

@@ -22,7 +22,7 @@ from ...core.guidance import Guidance, Scale, joint
 from ...core.inspection import Inspection, Sizes, inspect
 from ...core.recipes import AUTO_RECIPE, EDITING, RECIPES, TRAINED_FOR, choose_recipe, recipe_for
 from ...core.records import bounded, read_record, require_bounds
-from ...core.references import Reference
+from ...core.references import Reference, with_empty_places
 from ...core.semantic import SemanticModules
 from ...kernels.paths import ANY_ATTENTION
 from . import sampling
@@ -144,7 +144,7 @@ def inspect_references(
             hold=False,
         ),
     )
-    return inspection, [reference.picture for reference in prepared]
+    return inspection, list(with_empty_places([reference.picture for reference in prepared], chosen))
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,16 @@ from ...core.geometry import Geometry
 from ...core.layout import Layout, Stream
 from ...core.masks import token_mask
 from ...core.reach import reach, reach_words
-from ...core.recipes import Recipe
-from ...core.references import Arranged, Reference, active, arrange, prepare, reference_input
+from ...core.recipe import Recipe
+from ...core.references import (
+    Arranged,
+    Reference,
+    active,
+    arrange,
+    prepare,
+    reference_input,
+    with_empty_places,
+)
 from .evaluation import Evaluation, Rider, TokensBehindVideo
 
 
@@ -63,7 +71,7 @@ def encode_references(
         reference_input(encode_pictures(vae, r.picture[None]), r.mask, dit.in_channels, recipe, dit.geometry)
         for r in prepared
     ]
-    return ReferencesRider(arranged, tuple(inputs), cells)
+    return ReferencesRider(arranged, with_empty_places(inputs, recipe), cells)
 
 
 def arrange_references(
@@ -81,6 +89,7 @@ def arrange_references(
     prepared = [prepare(reference, recipe, height, width, geometry.token) for reference in acting]
     arranged = arrange([r.mask for r in prepared], [r.controls for r in prepared], recipe, geometry)
     limited = not all(cells.all() for cells in reaches)
+    reaches = with_empty_places(reaches, recipe, True)
     return arranged, reach_words(reaches, *grid) if limited else None, prepared
 
 

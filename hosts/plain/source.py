@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ...core.layout import Layout, source_streams
-from ...core.recipes import Recipe
+from ...core.recipe import Recipe
 from ...core.references import Arranged
 from ...core.semantic import SemanticModules, as_frames, as_tokens, first_frames, spare_frames
 from .evaluation import Evaluation, Rider, TokensBehindVideo

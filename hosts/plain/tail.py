@@ -55,7 +55,7 @@ def tail(evaluation: Evaluation, how: Schedule, kept: KeptKeys | None = None) ->
     bias, attend = _attention(asked, _seen(whole, now), how.attention)
     new_tail = Tail(
         tokens if len(keep) == tokens.shape[1] else tokens[:, keep.to(dit.device)],
-        _angles(layout, grid[0], dit.head_size)[keep][None].to(dit.device),
+        _angles(layout, dit.geometry.tokens(*grid), dit.head_size)[keep][None].to(dit.device),
         bias,
         attend,
         _clock(whole, dit.geometry.clock, dit.device),

@@ -15,7 +15,8 @@ from refvid.backbones.wan.sampler import flow_sigmas, sample_euler
 from refvid.core import recipes
 from refvid.core.frames import Placed
 from refvid.core.guidance import Guidance, Scale, joint
-from refvid.core.recipes import EDITING, RECIPES, phantom, recipe_named
+from refvid.core.published_recipes import phantom
+from refvid.core.recipes import EDITING, RECIPES, recipe_named
 from refvid.core.references import make_reference
 from refvid.hosts.comfy import wire
 from refvid.hosts.comfy.backbone import with_shift

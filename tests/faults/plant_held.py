@@ -10,8 +10,8 @@ HELD = (
         ("positions",),
     ),
     Fault(
-        "reference-frame", "all references stand at frame F", "core/recipes.py",
-        "(video_frames + index, 0)", "(video_frames, 0)",
+        "reference-frame", "all references stand at frame F", "core/recipe.py",
+        '"after": frames + index', '"after": frames',
         ("positions", "recipes"),
     ),
     Fault(

@@ -43,9 +43,10 @@ def left_as_it_was(*registries) -> Iterator[None]:
 def recipe():
     """Registered with the others."""
     from refvid.core import recipes
+    from refvid.core.recipe import Recipe
 
-    made = recipes.Recipe(
-        NAME, "a test", "video", 0.0, False, False, False, "drop", "drop", max_references=1, clock="own",
+    made = Recipe(
+        NAME, "a test", "video", 0.0, False, False, "drop", "drop", max_references=1, clock="own",
         reads_text=False,
     )  # fmt: skip
     recipes.register_recipe(lambda: made)
@@ -121,8 +122,8 @@ def comfy_rider() -> Any:
         def embed(self, inside):
             layout = inside.layout
             grid = (1, layout.geometry.patch, COUNT * layout.geometry.patch)
-            place = layout.recipe.placement(0, inside.call.frames)
-            turned = wan.rotations(inside.module, inside.call, grid, *place)
+            video = layout.geometry.tokens(inside.call.frames, *inside.call.x.shape[3:])
+            turned = wan.rotations(inside.module, inside.call, grid, layout.placements(video)[0])
             return Embedded([self.tokens.to(inside.call.x)], [turned])
 
     register_rider(LearnedTokens)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Generator, Tensor
 
-from ...core.recipes import GREY
+from ...core.recipe import GREY
 from .generator import MaskGenerator
 
 GROUND = 2 * GREY - 1  # in [-1, 1]

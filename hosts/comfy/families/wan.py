@@ -24,6 +24,7 @@ from ....backbones.wan.geometry import WAN_2_1, WAN_2_2, geometry_of
 from ....core.geometry import Geometry
 from ....core.inspection import Sizes
 from ....core.plan import PlannedModel
+from ....core.recipe import Place, Placement
 
 # Exact classes: a subclass has a forward of its own that would drop our tokens without a word.
 DIFFUSION_MODELS = (comfy.ldm.wan.model.WanModel, comfy.ldm.wan.model.VaceWanModel)
@@ -37,6 +38,7 @@ LATENT_FORMATS = {
 }
 IMAGE_FEATURES = (257, 1280)  # CLIP's of one picture
 MODULATIONS = 6  # vectors that modulate a block
+ROPE = "rope_options"  # in transformer_options, by core's name: how rotations are shifted and scaled
 RAN = "block_index"  # in transformer_options: the forward leaves the number of the block there
 
 
@@ -225,26 +227,49 @@ def embed_text(module, states: Tensor) -> Tensor:
     return module.text_embedding(states)
 
 
-def embed(module, call: ForwardCall, latent: Tensor, frame: int, source: int) -> tuple[Tensor, Tensor]:
+def embed(module, call: ForwardCall, latent: Tensor, at: Placement) -> tuple[Tensor, Tensor]:
     """Tokens (B, n, C) of a latent (B, channels, F, h, w) beside the video, and their rotations (1, n, 1,
-    D/2, 2, 2).
-
-    frame   where it begins
-    source  its source id
-    """
+    D/2, 2, 2)."""
     x = call.x
     latent = comfy.ldm.common_dit.pad_to_patch_size(latent.to(x), module.patch_size)
     tokens = module.patch_embedding(latent.float()).to(x.dtype).flatten(2).transpose(1, 2)
-    return tokens, rotations(module, call, tuple(latent.shape[-3:]), frame, source)
+    return tokens, rotations(module, call, tuple(latent.shape[-3:]), at)
 
 
-def rotations(module, call: ForwardCall, grid: tuple[int, ...], frame: int, source: int) -> Tensor:
-    """Rotations (1, n, 1, D/2, 2, 2) of a latent's tokens beside the video, as `embed` says. grid: (frames,
-    rows, columns) in cells."""
+def rotations(module, call: ForwardCall, grid: tuple[int, ...], at: Placement) -> Tensor:
+    """Rotations (1, n, 1, D/2, 2, 2) of a latent's tokens beside the video. grid: (frames, rows, columns) in
+    cells."""
     return module.rope_encode(
-        *grid, t_start=frame, device=call.x.device, dtype=call.x.dtype,
-        transformer_options=call.options, source_id=source + call.streams if source else 0,
+        *grid, t_start=at.frame, device=call.x.device, dtype=call.x.dtype,
+        transformer_options=_shifted(call.options, at),
+        source_id=at.source + call.streams if at.source else 0,
     )  # fmt: skip
+
+
+def _shifted(options: dict[str, Any], at: Placement) -> dict[str, Any]:
+    """Options of the forward whose rotations begin at a placement's row and column, beside what another node
+    shifts."""
+    if not (at.row or at.column):
+        return options
+    asked = options.get(ROPE) or {}
+    shifts = {"shift_y": asked.get("shift_y", 0.0) + at.row, "shift_x": asked.get("shift_x", 0.0) + at.column}
+    return {**options, ROPE: {**asked, **shifts}}
+
+
+def require_places(model: ModelPatcher, place: Place) -> None:
+    """ValueError where a recipe places references beyond rows or columns and this ComfyUI shifts none."""
+    if not (place.rows or place.columns):
+        return
+    module = model.model.diffusion_model
+    turned = [
+        module.rope_encode(1, *module.patch_size[1:], dtype=torch.float32, transformer_options=options)
+        for options in ({}, _shifted({}, Placement(row=1, column=1)))
+    ]
+    if torch.equal(*turned):
+        raise ValueError(
+            "recipe: it places references beside the rows and columns of the video, which this ComfyUI "
+            "cannot do (its rope_encode reads no rope_options); update ComfyUI, or choose another recipe"
+        )
 
 
 def clean_modulation(module, call: ForwardCall) -> Tensor:

@@ -8,7 +8,8 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ....core.editing import PREFIX, Windows, edit_prompt, padded
-from ....core.recipes import AUTO_RECIPE, EDITING, Recipe, choose_recipe, recipe_for
+from ....core.recipe import Recipe
+from ....core.recipes import AUTO_RECIPE, EDITING, choose_recipe, recipe_for
 from ....core.references import Reference
 from .. import wire
 from ..families import wan

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ....core.checkpoint import read_shapes, read_some
 from ....core.lora import canonical, changes
-from ....core.recipes import Recipe
+from ....core.recipe import Recipe
 from ....core.semantic import (
     EMBEDDING,
     SemanticModules,

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ....core.geometry import Geometry
 from ....core.layout import Layout, source_streams
-from ....core.recipes import Recipe, recipe_named
+from ....core.recipe import Placement, Recipe
+from ....core.recipes import recipe_named
 from ....core.references import Arranged
 from ....core.semantic import SemanticModules, as_frames, as_tokens
 from .. import wire
@@ -127,7 +128,7 @@ class Source(Rider):
 
     def embed(self, inside: Inside) -> Embedded:
         _ = inside.layout  # refuses to run where it was not worked out
-        source, turned = wan.embed(inside.module, inside.call, self.latent, 0, 0)
+        source, turned = wan.embed(inside.module, inside.call, self.latent, Placement())
         if self.modules is None:
             return Embedded([source], [turned])
         count = self.recipe.semantic_tokens

@@ -70,7 +70,7 @@ def test_a_strength_outside_0_to_10_is_refused(strength):
 
 
 def test_an_unknown_visibility_is_refused_with_the_choices():
-    with pytest.raises(ValueError, match="sees is 'some'; choose one of all, video, itself, frames"):
+    with pytest.raises(ValueError, match="sees is 'some'; choose one of recipe, all, video, itself, frames"):
         Controls(sees="some")
 
 

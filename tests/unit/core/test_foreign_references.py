@@ -16,8 +16,9 @@ from refvid.core.inspection import Sizes, evaluation_work, inspect
 from refvid.core.layout import Layout, Stream
 from refvid.core.masks import latent_mask
 from refvid.core.positions import reference_angles
+from refvid.core.published_recipes import bernini
 from refvid.core.reach import reach, token_words
-from refvid.core.recipes import bernini, saber
+from refvid.core.recipes import saber
 from refvid.core.references import arrange, make_reference, prepare, reference_input
 from refvid.core.visibility import reference_turn, text_groups
 from refvid.kernels.eager import masked_attention
@@ -194,5 +195,5 @@ def test_reference_tokens_turn_by_the_geometrys_split_of_a_head(geometry, parts)
         ]
         for k, row, column in product(range(2), range(2), range(3))
     ]
-    got = reference_angles(Layout(saber(), STREAMS, geometry), 7, 128)
+    got = reference_angles(Layout(saber(), STREAMS, geometry), (7, 4, 5), 128)
     torch.testing.assert_close(got, torch.tensor(expected, dtype=torch.float64), rtol=1e-13, atol=1e-13)

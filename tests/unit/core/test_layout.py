@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from refvid.backbones.wan.geometry import WAN_2_1, WAN_2_2
 from refvid.core.controls import Controls, StepWindow
 from refvid.core.layout import Layout, Stream
-from refvid.core.recipes import phantom, saber
+from refvid.core.published_recipes import phantom
+from refvid.core.recipes import saber
 
 streams = st.builds(
     lambda rows, columns, share, strength: Stream(

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from refvid.backbones.wan.geometry import WAN_2_1
 from refvid.core.layout import Layout, Stream
 from refvid.core.positions import grid_positions, reference_angles, rope_angles
-from refvid.core.recipes import bernini, phantom, saber
+from refvid.core.published_recipes import bernini, phantom
+from refvid.core.recipes import saber
 
 HEAD_SIZES = [24, 48, 64, 128]
 quick = settings(max_examples=25)
@@ -49,7 +50,7 @@ def test_each_axis_turns_only_its_own_pairs(head_size, parts):
 
 def test_a_grid_runs_over_columns_first_then_rows_then_frames():
     expected = [[f, r, c] for f in range(2, 5) for r in range(2) for c in range(3)]
-    assert grid_positions(3, 2, 3, first_frame=2).tolist() == expected
+    assert grid_positions(3, 2, 3, first=(2, 0, 0)).tolist() == expected
 
 
 @pytest.mark.parametrize("head_size", HEAD_SIZES)
@@ -72,7 +73,7 @@ def test_reference_k_stands_at_frame_f_plus_k_on_its_own_grid(recipe, head_size)
         for row in range(stream.rows)
         for column in range(stream.columns)
     ]
-    got = reference_angles(layout, 7, head_size)
+    got = reference_angles(layout, (7, 4, 5), head_size)
     torch.testing.assert_close(got, torch.tensor(expected, dtype=torch.float64), rtol=1e-13, atol=1e-13)
 
 
@@ -85,7 +86,7 @@ def test_an_own_source_shares_the_videos_grid_and_is_told_apart_by_its_id(video_
         for row in range(2)
         for column in range(3)
     ]
-    got = reference_angles(layout, video_frames, 48)
+    got = reference_angles(layout, (video_frames, 2, 3), 48)
     torch.testing.assert_close(got, torch.tensor(expected, dtype=torch.float64), rtol=1e-13, atol=1e-13)
 
 
@@ -93,6 +94,6 @@ def test_an_own_source_shares_the_videos_grid_and_is_told_apart_by_its_id(video_
 def test_no_two_tokens_of_video_and_references_share_their_angles(build):
     layout = Layout(build(), (Stream(2, 3, 6), Stream(2, 3, 6), Stream(1, 5, 5)), WAN_2_1)
     video = rope_angles(grid_positions(4, 2, 3), WAN_2_1.split(24))
-    angles = torch.cat([video, reference_angles(layout, 4, 24)])
+    angles = torch.cat([video, reference_angles(layout, (4, 2, 3), 24)])
     distance = torch.cdist(angles, angles).fill_diagonal_(1)
     assert distance.min() > 1e-3

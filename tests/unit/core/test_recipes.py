@@ -6,7 +6,10 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 from refvid.core import recipes
-from refvid.core.recipes import AUTO_RECIPE, EDITING, GREY, RECIPES, choose_recipe, recipe_named
+from refvid.core.recipe import GREY
+from refvid.core.recipes import AUTO_RECIPE, EDITING, RECIPES, choose_recipe, recipe_named
+
+BEHIND = ("saber", "phantom", "skyreels_v3", "refalign")  # at frame F + k
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -17,7 +20,8 @@ def test_a_recipe_is_found_by_the_name_it_carries(name):
 def test_an_unknown_name_is_refused_with_the_choices():
     with pytest.raises(
         ValueError,
-        match=r"recipe is 'sabre'; choose one of saber, phantom, bernini, videomaker, videomaker_shared, videomaker_no_text, sama, in_context$",
+        match=r"recipe is 'sabre'; choose one of saber, phantom, bernini, skyreels_v3, refalign, kaleido, concat_id, "
+        r"stand_in, videomaker, videomaker_shared, videomaker_no_text, sama, in_context$",
     ):
         recipe_named("sabre")
 
@@ -42,7 +46,8 @@ def test_the_null_pass_of_guidance_is_what_each_recipes_weights_were_trained_wit
     """Left out of the sequence by our training of saber and Bernini's own, zero latents in Phantom's guidance
     and in our training of VideoMaker, and never seen by what edits."""
     trained = {
-        "phantom": "zero",
+        **dict.fromkeys(("phantom", "skyreels_v3", "refalign"), "zero"),
+        **dict.fromkeys(("kaleido", "concat_id"), "keep"),
         "videomaker": "zero",
         "videomaker_shared": "zero",
         "videomaker_no_text": "zero",
@@ -54,13 +59,16 @@ def test_the_null_pass_of_guidance_is_what_each_recipes_weights_were_trained_wit
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("saber", [(5, 0), (6, 0), (7, 0)]),
-        ("phantom", [(5, 0), (6, 0), (7, 0)]),
-        ("bernini", [(0, 1), (0, 2), (0, 3)]),
+        *((name, [(5, 0, 0, 0), (6, 0, 0, 0), (7, 0, 0, 0)]) for name in BEHIND),
+        ("bernini", [(0, 0, 0, 1), (0, 0, 0, 2), (0, 0, 0, 3)]),
+        ("kaleido", [(0, 80, 80, 0), (1, 80, 80, 0), (2, 80, 80, 0)]),
+        ("concat_id", [(5, 0, 9, 0), (6, 0, 9, 0), (7, 0, 9, 0)]),
+        ("stand_in", [(-3, 6, 9, 0), (-2, 6, 9, 0), (-1, 6, 9, 0)]),
     ],
 )
-def test_placement_is_behind_the_video_or_beside_it_with_a_source_of_its_own(name, expected):
-    assert [recipe_named(name).placement(index, 5) for index in range(3)] == expected
+def test_references_stand_where_their_weights_saw_them(name, expected):
+    places = [recipe_named(name).place.of(index, 3, (5, 6, 9)) for index in range(3)]
+    assert [(one.frame, one.row, one.column, one.source) for one in places] == expected
 
 
 def test_auto_is_what_the_file_was_trained_for_and_a_chosen_name_wins():

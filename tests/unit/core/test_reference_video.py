@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from refvid.backbones.wan.geometry import WAN_2_1
-from refvid.core.recipes import GREY
+from refvid.core.recipe import GREY
 from refvid.core.reference_video import best_picture, cover, make_reference_video
 
 

@@ -11,7 +11,9 @@ from torch import Tensor
 from refvid.backbones.wan.geometry import WAN_2_1, WAN_2_2
 from refvid.core.controls import Controls
 from refvid.core.masks import latent_mask
-from refvid.core.recipes import GREY, bernini, phantom, saber
+from refvid.core.published_recipes import bernini, phantom
+from refvid.core.recipe import GREY
+from refvid.core.recipes import saber
 from refvid.core.references import Reference, active, arrange, make_reference, prepare, reference_input
 
 quick = settings(max_examples=30)

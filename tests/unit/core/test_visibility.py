@@ -33,7 +33,7 @@ def layout(*controls: Controls, kept=(3, 2, 4)) -> Layout:
 def expected_table(made: Layout, words: Tensor, share: float) -> tuple[Tensor, Tensor]:
     """(L, L) may see and (L,) log weight over video and all kept tokens, entry by entry."""
     owner = [-1] * VIDEO + [k for k, stream in enumerate(made.streams) for _ in range(stream.kept)]
-    sees = [stream.controls.sees for stream in made.streams]
+    sees = [made.sees(index) for index in range(len(made.streams))]
     table = torch.zeros(len(owner), len(owner), dtype=torch.bool)
     for q, asking in enumerate(owner):
         for k, asked in enumerate(owner):

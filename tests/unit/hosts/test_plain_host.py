@@ -85,7 +85,7 @@ def far(a: Tensor, b: Tensor) -> bool:
 def whole_tail(dit, encoded: plain.ReferencesRider) -> tuple[Tensor, Tensor]:
     """Tokens and angles of all references before removal."""
     tokens = torch.cat([dit.embed_patches(part) for part in encoded.inputs], 1)
-    return tokens, reference_angles(encoded.arranged.layout, FRAMES, dit.head_size)[None]
+    return tokens, reference_angles(encoded.arranged.layout, (FRAMES, 4, 4), dit.head_size)[None]
 
 
 # ---- masks and strengths
@@ -93,8 +93,8 @@ def whole_tail(dit, encoded: plain.ReferencesRider) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_removing_masked_tokens_equals_masking_them(dit, vae, recipe):
-    """Three references, or as many as the recipe takes."""
-    chosen = recipe_named(recipe)
+    """Three references, or as many as the recipe takes, which see all."""
+    chosen = replace(recipe_named(recipe), sees="all")
     given = three(1.0, 0.5, 3.0)[-chosen.max_references :]
     encoded = plain.encode_references(dit, vae, given, chosen, GRID)
     tokens, angles = whole_tail(dit, encoded)

@@ -91,7 +91,9 @@ def test_a_first_frame_and_a_reference_are_what_wan_2_2_would_be_given(backbone,
     encoded = encode_references(dit, vae, [shown], saber(), GRID)
     assert encoded is not None and encoded.inputs[0].shape == (1, 48, 1, 2, 4)
     tokens = dit.embed_patches(encoded.inputs[0])[:, encoded.arranged.keep]
-    angles = reference_angles(encoded.arranged.layout, GRID[0], dit.head_size)[encoded.arranged.keep][None]
+    angles = reference_angles(encoded.arranged.layout, dit.geometry.tokens(*GRID), dit.head_size)[
+        encoded.arranged.keep
+    ][None]
     tail = Tail(tokens, angles, clock=torch.tensor([600.0]))
     given = vae.encode(first.movedim(-1, 0)[None, :, None] * 2 - 1)
     seen = torch.cat([given, latent[:, :, 1:]], dim=2)

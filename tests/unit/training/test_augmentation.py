@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Generator, Tensor
 
-from refvid.core.recipes import GREY
+from refvid.core.recipe import GREY
 from refvid.training.masks.generator import MaskGenerator
 from refvid.training.masks.references import Augmentation, MaskedFrames, boxes, masked_frames
 

@@ -7,7 +7,7 @@ import torch
 from refvid_saber import NUMBERS, SHOWN, SIDE, a_clip, known_by, prepared_clips, small_clips, subject_mask
 from torch import Generator, Tensor
 
-from refvid.core.recipes import GREY
+from refvid.core.recipe import GREY
 from refvid.training.methods.saber.config import ReferenceSettings
 from refvid.training.methods.saber.references import draw_references
 

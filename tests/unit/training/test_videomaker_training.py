@@ -104,7 +104,7 @@ def alone(dit: WanDiT, text, batch: PhotographedBatch, row: int, own: bool, sees
     reference = torch.zeros_like(clean) if batch.dropped[row] else clean + 0.01 * sigma * (noise - clean)
     noisy = latent + sigma * (batch.noise[row] - latent)
     video, behind = (dit.patch_embedding(x[None]).flatten(2).mT for x in (noisy, reference[:, None]))
-    length, places = video.shape[1], grid_positions(1, rows // 2, columns // 2, frames)[kept]
+    length, places = video.shape[1], grid_positions(1, rows // 2, columns // 2, (frames, 0, 0))[kept]
     positions = torch.cat([grid_positions(frames, rows // 2, columns // 2), places])
     angles = rope_angles(positions, WAN_2_1.split(dit.head_size))[None]
     rotation = torch.stack([angles.cos(), angles.sin()], -1).float().unsqueeze(2)

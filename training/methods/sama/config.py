@@ -3,7 +3,8 @@ sama-training]."""
 
 from dataclasses import dataclass, replace
 
-from ....core.recipes import Recipe, sama
+from ....core.recipe import Recipe
+from ....core.recipes import sama
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from torch import Tensor
 from ....backbones.wan.dit import WanDiT
 from ....backbones.wan.text import TextEncoder, fold_padding
 from ....core.guidance import CONDITIONED
-from ....core.recipes import Recipe
+from ....core.recipe import Recipe
 from ....core.semantic import SemanticModules, as_frames, as_tokens
 from ....hosts.plain.evaluation import Text
 from ....hosts.plain.sampling import Condition, velocity
