@@ -33,6 +33,12 @@ def add_generate(commands) -> None:
     command = commands.add_parser("generate", help="a video from reference pictures and a prompt")
     command.set_defaults(run=_generate)
     add_request(command)
+    command.add_argument(
+        "--published",
+        action="store_true",
+        help="begin with the settings that the recipe's weights were published with: size, frames, rate, "
+        "steps, shift and both scales; what is given beside it wins",
+    )
     add_frames(command)
     add_run(command, (("frames", int), *RUN))
 
@@ -62,17 +68,21 @@ def read_request(options: argparse.Namespace) -> tuple[Any, Any]:
 
     references = read_references(options)
     backbone = load_files(options)
-    settings = read_settings(options, backbone.settings)
+    recipe, own = choose_recipe(options.recipe, backbone.recipe), backbone.settings
+    as_published = getattr(options, "published", False)
+    own = own.published(recipe) if as_published else own
+    image_scale = recipe.hints.image_scale if as_published and recipe.hints is not None else None
+    settings = read_settings(options, own)
     tell_unknown_words(backbone.text, options.prompt)
     request = Request(
         prompt=options.prompt,
         settings=settings,
         references=tuple(references),
         negative=options.negative,
-        recipe=choose_recipe(options.recipe, backbone.recipe).name,
+        recipe=recipe.name,
         attention=options.attention,
         people=read_people(options, backbone),
-        guidance=read_guidance(options, settings),
+        guidance=read_guidance(options, settings, image_scale),
     )
     return backbone, request
 

@@ -39,16 +39,16 @@ def add_guidance(command: argparse.ArgumentParser) -> None:
     )
 
 
-def read_guidance(options: argparse.Namespace, settings: Any) -> "Guidance":
-    """Checked guidance. ValueError names the option that is wrong, and one that says how to guide where
-    nothing is guided."""
+def read_guidance(options: argparse.Namespace, settings: Any, published: float | None = None) -> "Guidance":
+    """Checked guidance at the settings' scale. `published` is the image scale where none is given; without
+    one it is joint. ValueError names the option that is wrong, and one that says how to guide where nothing
+    is guided."""
     from ..core.guidance import Guidance, Scale
 
     window = _checked("--guidance-window", step_window, options.guidance_window or "0:1")
     text = _checked("--scale", Scale, settings.scale, window)
-    image = (
-        text if options.image_scale is None else _checked("--image-scale", Scale, options.image_scale, window)
-    )
+    own = published if options.image_scale is None else options.image_scale
+    image = text if own is None else _checked("--image-scale", Scale, own, window)
     if image.value == text.value == 1:
         refuse(options, dict.fromkeys(_GUIDED, "a scale of 1 is no guidance, no pass reads it"))
     return Guidance(image, text, options.renorm or RENORMS[0])

@@ -112,6 +112,6 @@ _OPTIONS = (
            lambda text: FrameWindow(*_numbers(text, int, 2)), FrameWindow()),
     Option("region", "FILE", "where in the video it may act: a mask of the video's size, or one for each "
            "frame (a video, or a folder of PNGs)", _region),
-    Option("sees", "|".join(SEES), "what it reads itself: the video and the other references, the video, "
-           "only itself, or the video's frames one by one", str, SEES[0]),
+    Option("sees", "|".join(SEES), "what it reads itself: as the recipe has it, the video and the other references, "
+           "the video, only itself, or the video's frames one by one", str, SEES[0]),
 )  # fmt: skip

@@ -8,8 +8,9 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ...core.guidance import CONDITIONED, MIDDLE, NULL, Guidance, GuidanceTable, combine, renormed
+from ...core.recipes import recipe_named
 from ...core.schedule import share_of
-from .evaluation import kinds
+from .evaluation import kinds, recipe_carried
 from .pairing import require_halves
 from .wire import Conditioning
 
@@ -89,6 +90,25 @@ def table_guider(
     guider.inner_set_conds(conds)
     guider.set_guidance(guidance)
     return guider
+
+
+def published_scales(positive: Conditioning, given: tuple[float, float]) -> tuple[float, float]:
+    """Image and text scale that the weights of the conditioning's recipe were published with
+    (`core.recipe.Hints`). Where it carries no recipe, or one without hints, they are the given ones, and the
+    log says so."""
+    name = next((name for _, options in positive if (name := recipe_carried(options)) is not None), None)
+    hints = None if name is None else recipe_named(name).hints
+    if hints is None:
+        logger.info(
+            "refvid: scales: no published ones are known for %s; %g and %g are used",
+            name or "no references",
+            *given,
+        )
+        return given
+    logger.info(
+        "refvid: scales of %s as published: image %g, text %g", name, hints.image_scale, hints.text_scale
+    )
+    return hints.image_scale, hints.text_scale
 
 
 def _tell_nothing_carried(positive: Conditioning) -> None:

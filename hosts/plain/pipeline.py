@@ -1,7 +1,7 @@
 """The pipeline without ComfyUI: from three model files, references and a prompt to a video."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -20,6 +20,7 @@ from ...core.editing import Windows
 from ...core.frames import Placed
 from ...core.guidance import Guidance, Scale, joint
 from ...core.inspection import Inspection, Sizes, inspect
+from ...core.recipe import Recipe
 from ...core.recipes import AUTO_RECIPE, EDITING, RECIPES, TRAINED_FOR, choose_recipe, recipe_for
 from ...core.records import bounded, read_record, require_bounds
 from ...core.references import Reference, with_empty_places
@@ -53,6 +54,21 @@ class Settings:
 
     def __post_init__(self) -> None:
         require_bounds(self)
+
+    def published(self, recipe: Recipe) -> "Settings":
+        """A copy with the settings that the recipe's weights were published with, the scale being that of the
+        text. ValueError where none are known."""
+        hints = recipe.hints
+        if hints is None:
+            raise ValueError(
+                f"recipe {recipe.name}: no settings are known that its weights were published with; give "
+                "your own"
+            )
+        (width, height), shift = hints.size, self.shift if hints.shift is None else hints.shift
+        return replace(
+            self, width=width, height=height, frames=hints.frames, steps=hints.steps, scale=hints.text_scale,
+            shift=shift, fps=hints.fps,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

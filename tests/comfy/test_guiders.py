@@ -1,5 +1,7 @@
 """Guiders on ComfyUI's own sampling: their passes, schedules and hooks."""
 
+import logging
+
 import comfy.samplers
 import pytest
 import torch
@@ -11,6 +13,7 @@ from refvid.core.guidance import Guidance, Scale, joint
 from refvid.core.references import make_reference
 from refvid.hosts.comfy.guiders import carrying, renorm_guidance, strip, table_guider
 from refvid.hosts.comfy.references import apply_references
+from refvid.nodes.guidance import RefVidSeparateGuider
 
 pytestmark = pytest.mark.comfy
 
@@ -196,3 +199,34 @@ def test_cores_multigpu_work_units_take_the_passes_of_every_guider(applied):
             patch.setattr(comfy.samplers, "calc_cond_batch", split)
             shared = sample(guider.model_patcher, None, None, empty_latent(), guider=guider)
         assert units and worst(shared, alone) < 1e-5
+
+
+# ---- scales as published
+
+
+@pytest.mark.parametrize(
+    ("recipe", "expected"),
+    [
+        ("phantom", (5.0, 7.5)),
+        ("skyreels_v3", (1.0, 1.0)),
+        ("kaleido", (1.0, 6.0)),
+        ("saber", (1.5, 4.0)),
+        (None, (1.5, 4.0)),
+    ],
+)
+def test_auto_takes_the_published_scales_of_the_recipe_that_is_carried(t2v, vae, recipe, expected, caplog):
+    """Else the given ones, and the log says so."""
+    caplog.set_level(logging.INFO)
+    model, positive, negative = t2v, *([[text(seed), {}]] for seed in (1, 2))
+    if recipe is not None:
+        references = [make_reference(picture(3))]
+        out = apply_references(t2v, None, positive, negative, vae, empty_latent(), references, recipe)
+        model, positive, negative = out.model, out.positive, out.negative
+    (guider,) = RefVidSeparateGuider.execute(model, positive, negative, 1.5, 4.0, scales="auto").args
+    assert guider._guidance == Guidance(Scale(expected[0]), Scale(expected[1]))
+    known = recipe not in ("saber", None)
+    assert ("as published" in caplog.text) == known and (
+        "no published ones are known" in caplog.text
+    ) != known
+    (guider,) = RefVidSeparateGuider.execute(model, positive, negative, 1.5, 4.0).args
+    assert guider._guidance == Guidance(Scale(1.5), Scale(4.0))

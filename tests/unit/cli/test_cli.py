@@ -207,7 +207,7 @@ def test_inspect_says_what_each_reference_does_and_draws_it(folder, capsys):
         (["--steps-window", "0.5"], "--steps-window 0.5: needed 2 to 4 numbers"),
         (["--steps-window", "0.8:0.2"], "--steps-window 0.8:0.2: step window is 0.8 to 0.2"),
         (["--frames-window", "0:99"], "frame window is 0 to 99; the video has the frames 0 to 8"),
-        (["--sees", "nobody"], "sees is 'nobody'; choose one of all, video, itself, frames"),
+        (["--sees", "nobody"], "sees is 'nobody'; choose one of recipe, all, video, itself, frames"),
         (["--strength", "strong"], "--strength strong: could not convert"),
         (["--strength", "1", "--strength", "1"], "--strength: 2 given for 1 references"),
     ],

@@ -211,3 +211,27 @@ def test_an_editing_adapter_counts_by_the_strength_that_is_asked_for(folder, mon
         found.append(changed(backbone, "self_attn"))
     assert found[0].abs().max() > 0.1
     torch.testing.assert_close(found[1], 0.5 * found[0], rtol=0, atol=1e-5)
+
+
+# ---- settings that weights were published with
+
+
+@pytest.mark.usefixtures("read_once")
+def test_published_settings_are_the_recipes_and_what_is_given_wins(monkeypatch, folder):
+    given = ("--reference", folder / "toy.png", "--recipe", "refalign", "--published", "--seed", 7)
+    _, request, *_ = asked(monkeypatch, folder, "generate", *given)
+    settings = request.settings
+    assert (settings.steps, settings.shift, settings.fps, settings.seed) == (50, 5.0, 16, 7)
+    assert (settings.width, settings.height, settings.frames) == (SIDE, SIDE, FRAMES), "what is given"
+    assert request.guidance == Guidance(Scale(5.0), Scale(7.5))
+    _, request, *_ = asked(monkeypatch, folder, "generate", *given, "--image-scale", 2, "--steps", 3)
+    assert request.guidance == Guidance(Scale(2.0), Scale(7.5)) and request.settings.steps == 3
+
+
+@pytest.mark.usefixtures("read_once")
+def test_published_settings_that_nobody_knows_are_refused(monkeypatch, folder, capsys):
+    with pytest.raises(SystemExit):
+        asked(monkeypatch, folder, "generate", "--reference", folder / "toy.png", "--published")
+    assert (
+        "recipe saber: no settings are known that its weights were published with" in capsys.readouterr().err
+    )
