@@ -10,7 +10,10 @@ SEES: tuple[str, ...] = get_args(Sees)
 AS_RECIPE = SEES[0]  # as the recipe has it
 CLOCKS = ("own", "shared")  # timestep of given frames: that of clean ones, or the video's (`core.frames`)
 IDENTITY_PARTS = ("both", "slots", "anchor")  # of an identity that a model reads (`core.identity`)
-SCALES = ("given", "auto")  # of separate guidance: as given, or as the recipe's weights were published with
+SCALE_SOURCES = (
+    "given",
+    "auto",
+)  # of separate guidance: as given, or as the recipe's weights were published with
 RENORMS = ("off", "clip", "frames")  # over what a guided velocity keeps its norm (`core.guidance`)
 MOST_STRENGTH = 10.0
 

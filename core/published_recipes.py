@@ -3,7 +3,7 @@ run these weights here; docs/weights.md says what is known of each."""
 
 from dataclasses import replace
 
-from .recipe import BLACK, WHITE, Hints, Place, Recipe
+from .recipe import WHITE, Hints, Place, Recipe
 
 
 def phantom() -> Recipe:
@@ -46,7 +46,7 @@ def concat_id() -> Recipe:
     """One face on black behind the video and beyond its columns, which does not read the prompt; every pass
     keeps it. Concat-ID-Wan (ML-GSAI/Concat-ID, pipelines/wan_video.py)."""
     return Recipe(
-        "concat_id", "ML-GSAI/Concat-ID", "video", BLACK, True, False, "keep", "keep",
+        "concat_id", "ML-GSAI/Concat-ID", "video", 0.0, True, False, "keep", "keep",
         Place("after", 0, "beyond"), max_references=1, reads_text=False,
         hints=Hints(1.0, 5.0, 50, 5.0, (832, 480), 81, 16),
     )  # fmt: skip

@@ -9,7 +9,7 @@ ReferenceClock = Literal["video", "own"]
 Beside = Literal["after", "before", "index", "first"]
 Offset = int | Literal["beyond"]
 GREY = 127 / 255
-WHITE, BLACK = 1.0, 0.0
+WHITE = 1.0
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..core.controls import RENORMS, SCALES, StepWindow
+from ..core.controls import RENORMS, SCALE_SOURCES, StepWindow
 from ..core.guidance import Guidance, Scale, joint
 from ..hosts.comfy.guiders import published_scales, renorm_guidance, table_guider
 from .sockets import CATEGORY, Node
@@ -91,7 +91,7 @@ class RefVidSeparateGuider(Node):
                 _scale("text_scale", 5.0, "How strongly the prompt is followed. Start with 5 for Wan; STIV's "
                                           "best is 7.5. Equal to image_scale it is Joint Guider."),
                 *_window(),
-                io.Combo.Input("scales", optional=True, options=list(SCALES), default=SCALES[0],
+                io.Combo.Input("scales", optional=True, options=list(SCALE_SOURCES), default=SCALE_SOURCES[0],
                                tooltip="given: the two scales above. auto: those that the weights of the "
                                        "recipe were published with, such as 5 and 7.5 for phantom; where "
                                        "none are known, those above, and the log says so."),
@@ -102,7 +102,7 @@ class RefVidSeparateGuider(Node):
     @classmethod
     def execute(
         cls, model, positive, negative, image_scale, text_scale, start_percent=0.0, end_percent=1.0,
-        fade_in=0.0, fade_out=0.0, scales=SCALES[0],
+        fade_in=0.0, fade_out=0.0, scales=SCALE_SOURCES[0],
     ) -> io.NodeOutput:  # fmt: skip
         window, given = StepWindow(start_percent, end_percent, fade_in, fade_out), (image_scale, text_scale)
         image, text = published_scales(positive, given) if scales == "auto" else given
