@@ -58,7 +58,7 @@ def stand_in() -> Recipe:
     cceec58, models/set_condition_branch.py). Guidance's pass without it is the plain model's, which never
     changed."""
     return Recipe(
-        "stand_in", "WeChatCV/Stand-In", "fixed", WHITE, True, False, "keep", "drop",
+        "stand_in", "WeChatCV/Stand-In", "video", WHITE, True, False, "keep", "drop",
         Place("before", "beyond", "beyond"), max_references=1, size=(512, 512), clock="own",
         reads_text=False, sees="itself", token_lora=True,
         hints=Hints(1.0, 5.0, 20, 5.0, (832, 480), 81, 16),

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-Canvas = Literal["video", "own", "fixed"]
+Canvas = Literal["video", "own"]
 NullPass = Literal["keep", "drop", "zero"]
 ReferenceClock = Literal["video", "own"]
 Beside = Literal["after", "before", "index", "first"]
@@ -77,8 +77,8 @@ class Hints:
 class Recipe:
     """Recipe of conditioning on reference pictures.
 
-    canvas      "video": every picture is fitted into the video's size; "own": it keeps its size, up to
-                `longest_edge`. "fixed": it is fitted into `size`, width and height in pixels
+    canvas      "video": every picture is fitted into the video's size, or into `size` (width and height in
+                pixels) where there is one; "own": it keeps its size, up to `longest_edge`
     fill        what stands where a picture is masked out or padded, 0…1
     keeps_padding  tokens of the padding stay in the sequence, because the weights were trained with them
     masked_input   the recipe fills a (latent, mask, latent) patch embedding, 36 channels on Wan 2.1

@@ -71,8 +71,8 @@ def prepare(reference: Reference, recipe: Recipe, height: int, width: int, strid
     """Prepare a reference as the model will see it: on its recipe's canvas, ground filled, mask grown alike.
 
     height, width: the video's, in pixels, multiples of `stride` (pixels per token). Aspect is kept: the
-    picture is scaled to fit and centred. A fixed canvas has the recipe's size. An own-size canvas is limited
-    to `longest_edge` and rounded to `stride`.
+    picture is scaled to fit and centred. An own-size canvas is limited to `longest_edge` and rounded to
+    `stride`.
     """
     if height % stride or width % stride:
         raise ValueError(f"the video is {width}x{height} pixels; both sides must be multiples of {stride}")
