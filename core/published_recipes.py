@@ -74,4 +74,14 @@ def bernini() -> Recipe:
     )  # fmt: skip
 
 
-PUBLISHED = (phantom, bernini, skyreels_v3, refalign, kaleido, concat_id, stand_in)
+def vace() -> Recipe:
+    """Whole reference frames in front of the video, on white, in every pass: VACE (arXiv 2503.07598) §3.2 and
+    Wan-Video/Wan2.1 9737cba (wan/vace.py, generate.py). The hint branch is shown them; the model denoises
+    frames of its own there, which are cut off after sampling."""
+    return Recipe(
+        "vace", "arXiv 2503.07598", "video", WHITE, True, False, "keep", "keep", Place("before"),
+        carrier="hints", hints=Hints(1.0, 5.0, 50, 16.0, (832, 480), 81, 16),
+    )  # fmt: skip
+
+
+PUBLISHED = (phantom, bernini, skyreels_v3, refalign, kaleido, concat_id, stand_in, vace)

@@ -7,6 +7,7 @@ Canvas = Literal["video", "own"]
 NullPass = Literal["keep", "drop", "zero"]
 ReferenceClock = Literal["video", "own"]
 Beside = Literal["after", "before", "index", "first"]
+Carrier = Literal["behind", "hints"]
 Offset = int | Literal["beyond"]
 GREY = 127 / 255
 WHITE = 1.0
@@ -97,6 +98,8 @@ class Recipe:
     types       the type embedding that tokens are told apart by, or None
     semantic_tokens  of them travel beside the video, as noisy as it, and are denoised with it; their queries
                 and keys are zero
+    carrier     where references travel. "behind": as tokens behind the video's. "hints": as frames of the
+                model's own sequence, in front of the video, which its hint branch is shown (VACE)
     hints       settings that the weights were published with
     """
 
@@ -119,6 +122,7 @@ class Recipe:
     token_lora: bool = False
     types: Types | None = None
     semantic_tokens: int = 0
+    carrier: Carrier = "behind"
     hints: Hints | None = None
 
     def empty_places(self, count: int) -> int:

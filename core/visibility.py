@@ -91,7 +91,7 @@ def _groups(
 ) -> Groups | None:
     seen: dict[frozenset[int], list[Tensor]] = defaultdict(list)
     everyone = frozenset({VIDEO, *(index + 1 for index in acting)})
-    for visible, rows in _video_parts(acting, cells, video, layout.geometry.patch):
+    for visible, rows in video_parts(acting, cells, video, layout.geometry.patch):
         seen[visible].append(rows)
     start, spans, one_by_one = video, {VIDEO: (0, video)}, []
     for index in acting:
@@ -104,9 +104,9 @@ def _groups(
     if set(seen) == {everyone} and not one_by_one:
         return None
     queries = [torch.cat(rows) for rows in seen.values()]
-    keys = [_merged([spans[segment] for segment in sorted(visible)]) for visible in seen]
+    keys = [merged_spans([spans[segment] for segment in sorted(visible)]) for visible in seen]
     for own in one_by_one:
-        keys += [_merged([frame, own]) for frame in _frame_spans(video, frames)]
+        keys += [merged_spans([frame, own]) for frame in _frame_spans(video, frames)]
         queries += [torch.arange(*own)] * frames
     joined = torch.cat(queries)
     first = torch.zeros(start, dtype=torch.int64)  # of several places the one in the first part
@@ -135,7 +135,7 @@ def _several(results: int, one_by_one: list[Span], frames: int) -> tuple[Tensor,
     return torch.cat([torch.arange(*own) for own in one_by_one]), torch.cat(places)
 
 
-def _video_parts(
+def video_parts(
     acting: tuple[int, ...], cells: Tensor | None, video: int, patch: int
 ) -> list[tuple[frozenset[int], Tensor]]:
     """The segments that each part of the video's tokens sees."""
@@ -176,18 +176,18 @@ def text_groups(
         index + 1: (stop - size, stop) for index, (stop, size) in enumerate(zip(stops, sizes, strict=True))
     }
     seen: dict[frozenset[int], list[Tensor]] = defaultdict(list)
-    for visible, rows in _video_parts(tuple(range(len(sizes))), cells, video, patch):
+    for visible, rows in video_parts(tuple(range(len(sizes))), cells, video, patch):
         seen[visible].append(rows)
     if beside:
         unbound = {index + 1 for index in range(len(sizes)) if (cells >> index & 1).all()}
         seen[frozenset({VIDEO, *unbound})].append(torch.arange(video, video + beside))
     queries = tuple(torch.cat(rows).to(device) for rows in seen.values())
     spans[VIDEO] = (0, text)
-    keys = tuple(_merged([spans[segment] for segment in sorted(visible)]) for visible in seen)
+    keys = tuple(merged_spans([spans[segment] for segment in sorted(visible)]) for visible in seen)
     return Groups(keys, queries, torch.cat(queries).argsort(), text)
 
 
-def _merged(spans: list[Span]) -> tuple[Span, ...]:
+def merged_spans(spans: list[Span]) -> tuple[Span, ...]:
     """Spans that touch become one, so that their keys need no copy."""
     merged = [spans[0]]
     for start, stop in spans[1:]:

@@ -136,6 +136,11 @@ class RefVidApplyReferences(Node):
                 io.Conditioning.Output(display_name="positive", tooltip="The prompt with the references."),
                 io.Conditioning.Output(display_name="negative", tooltip="With or without the references, as "
                                                                         "null_pass says."),
+                io.Latent.Output(display_name="latent", tooltip="The latent to sample. Recipe vace: with a "
+                                                                "frame more in front for each reference; "
+                                                                "else as it came."),
+                io.Int.Output(display_name="trim_latent", tooltip="Latent frames to cut off after sampling, "
+                                                                  "with TrimVideoLatent. 0 but for vace."),
             ],
         )  # fmt: skip
 
@@ -157,4 +162,6 @@ class RefVidApplyReferences(Node):
         out = apply_references(
             model, low_noise_model, positive, negative, vae, latent, given, recipe, null_pass, attention
         )
-        return io.NodeOutput(out.model, out.low_noise_model, out.positive, out.negative)
+        return io.NodeOutput(
+            out.model, out.low_noise_model, out.positive, out.negative, out.latent, out.trim
+        )

@@ -5,6 +5,7 @@ from .frames import Frames
 from .identities import People
 from .references import References
 from .source.rider import Source
+from .vace import VaceReferences
 
-for kind in (References, People, Frames, Source):
+for kind in (References, People, Frames, Source, VaceReferences):
     register_rider(kind)

@@ -1,7 +1,7 @@
 """One evaluation of ComfyUI's model, the riders that travel with it, and what these may put to it."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar
 
 from comfy.model_patcher import ModelPatcher
@@ -72,6 +72,7 @@ class Evaluation:
     t                    (B,), noise levels
     text                 number of tokens of the text
     behind, behind_text  what riders put there
+    options              transformer_options, a copy for this call
     """
 
     model: Any
@@ -81,6 +82,7 @@ class Evaluation:
     parts: tuple[Any, ...]
     behind: tuple[StreamsBehindVideo, ...] = ()
     behind_text: tuple[GroupsBehindText, ...] = ()
+    options: Options = field(default_factory=dict)
 
     @property
     def riders(self) -> list["Rider"]:

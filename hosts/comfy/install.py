@@ -117,7 +117,7 @@ def _apply_model(
     options = dict(transformer_options or {})
     parts = _riders(kwargs)
     text = 0 if c_crossattn is None else c_crossattn.shape[1]
-    evaluation = Evaluation(executor.class_obj, x, t, text, tuple(parts))
+    evaluation = Evaluation(executor.class_obj, x, t, text, tuple(parts), options=options)
     behind: set[type] = set()
     for rider in parts:
         count, evaluation = len(evaluation.behind), rider.now(evaluation)

@@ -67,9 +67,13 @@ def require_input(models: list[ModelPatcher], recipe: Recipe) -> None:
 
 def _grey_video(vae, samples: Tensor, geometry: Geometry) -> dict[str, Tensor]:
     """Condition channels of the video itself: an unknown grey video, as Wan-I2V pads."""
-    (frames, rows, columns), stride = samples.shape[2:], geometry.stride
-    grey = torch.full((geometry.pictures(frames), rows * stride, columns * stride, 3), 0.5)
     return {
-        "concat_latent_image": vae.encode(grey),
-        "concat_mask": torch.ones(1, 1, frames, rows, columns),
+        "concat_latent_image": grey_latent(vae, samples, geometry),
+        "concat_mask": torch.ones(1, 1, *samples.shape[2:]),
     }
+
+
+def grey_latent(vae, samples: Tensor, geometry: Geometry) -> Tensor:
+    """The latent (1, C, F, h, w) of a grey video of the size of these samples."""
+    (frames, rows, columns), stride = samples.shape[2:], geometry.stride
+    return vae.encode(torch.full((geometry.pictures(frames), rows * stride, columns * stride, 3), 0.5))

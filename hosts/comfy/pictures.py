@@ -1,11 +1,13 @@
 """References from ComfyUI's IMAGE and MASK."""
 
+import comfy.utils
 import torch
 from torch import Tensor
 
 from ...core.controls import Controls
-from ...core.recipe import GREY
-from ...core.references import Reference, make_reference
+from ...core.geometry import Geometry
+from ...core.recipe import GREY, Recipe
+from ...core.references import Reference, make_reference, prepare
 
 MASK_SENSES = ("subject", "background")
 # Load Image's mask for a picture without transparency has this size and is all zero, whatever the picture's.
@@ -50,3 +52,17 @@ def _says_nothing(mask: Tensor) -> bool:
 def preview(references: list[Reference]) -> Tensor:
     """Pictures (K, H, W, 3) with their background grey. They come from one batch, so sizes agree."""
     return torch.stack([r.picture * r.mask[..., None] + GREY * (1 - r.mask[..., None]) for r in references])
+
+
+def encoded(
+    references: list[Reference], recipe: Recipe, vae, samples: Tensor, geometry: Geometry
+) -> tuple[list[Reference], tuple[Tensor, ...]]:
+    """References as their recipe has them beside a video's latent (B, C, F, h, w), and their own latents, one
+    single-frame clip each."""
+    height, width = (side * geometry.stride for side in samples.shape[-2:])
+    prepared = [prepare(r, recipe, height, width, geometry.token) for r in references]
+    bar, latents = comfy.utils.ProgressBar(len(prepared)), []
+    for reference in prepared:
+        latents.append(vae.encode(reference.picture[None]))
+        bar.update(1)
+    return prepared, tuple(latents)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, get_args
 
-import comfy.utils
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
@@ -21,16 +20,19 @@ from ...core.references import (
     Reference,
     active,
     arrange,
-    prepare,
     reference_input,
     with_empty_places,
 )
 from ...kernels.paths import ANY_ATTENTION, attention_asked
 from . import masked_input, wire
+from .applied import Applied
 from .evaluation import Embedded, Evaluation, Inside, Options, Rider, StreamsBehindVideo, recipe_carried
 from .families import wan
 from .files import file_recipe
+from .hints import in_hints
 from .install import install
+from .pictures import encoded
+from .vace import frames_in_front
 from .wire import Conditioning
 
 logger = logging.getLogger(__name__)
@@ -215,16 +217,6 @@ def _appended(options: Options, added: AttachedReferences, null_pass: str) -> Op
     return wire.onto(options, replace(joined, null_pass=words))
 
 
-@dataclass(frozen=True)
-class Applied:
-    """The result of `apply_references`: patched models, and conditioning that carries the references."""
-
-    model: ModelPatcher
-    low_noise_model: ModelPatcher | None
-    positive: Conditioning
-    negative: Conditioning
-
-
 def apply_references(
     model: ModelPatcher,
     low_noise_model: ModelPatcher | None,
@@ -250,16 +242,25 @@ def apply_references(
     wan.require_vae(vae, model)
     attention_asked(attention)
     recipe = recipe if isinstance(recipe, Recipe) else _recipe(recipe, model)
-    references = active(references, recipe)
+    references, put = active(references, recipe), CARRIERS[recipe.carrier]
     if not references:
-        return Applied(model, low_noise_model, positive, negative)
-    samples = wan.video_latent(latent, model)
-    (frames, rows, columns), geometry = samples.shape[2:], wan.geometry(model)
-    cells = tuple(reach(r.controls.frames, r.region, (frames, rows, columns), geometry) for r in references)
+        trim = frames_in_front(positive)
+        return Applied(model, low_noise_model, positive, negative, latent, trim)
+    return put(models, (positive, negative), vae, latent, references, recipe, null_pass, attention)
+
+
+def _behind(
+    models: list[ModelPatcher], sides: tuple[Conditioning, Conditioning], vae, latent: dict[str, Tensor],
+    references: list[Reference], recipe: Recipe, null_pass: str, attention: str,
+) -> Applied:  # fmt: skip
+    """Put references behind the video."""
+    model, samples = models[0], wan.video_latent(latent, models[0])
+    grid, geometry = tuple(samples.shape[2:]), wan.geometry(model)
+    cells = tuple(reach(r.controls.frames, r.region, grid, geometry) for r in references)
     masked_input.require_input(models, recipe)
     wan.require_places(model, recipe.place)
-    positive, negative = masked_input.on_grey(model, (positive, negative), vae, samples)
-    prepared, latents = _encoded(references, recipe, vae, samples, geometry)
+    positive, negative = masked_input.on_grey(model, sides, vae, samples)
+    prepared, latents = encoded(references, recipe, vae, samples, geometry)
     masks, controls = tuple(r.mask for r in prepared), tuple(r.controls for r in prepared)
     added = AttachedReferences(recipe.name, latents, masks, controls, cells, attention)
     null = recipe.null_pass if null_pass == AS_RECIPE else null_pass
@@ -267,9 +268,12 @@ def apply_references(
         negative = attach(negative, added)
     if null == "zero":
         negative = [[text, _zeroed(options)] for text, options in negative]
-    patched = [install(one, References) for one in models]
-    second = patched[1] if len(patched) > 1 else None
-    return Applied(patched[0], second, attach(positive, added, null_pass), negative)
+    patched = [*(install(one, References) for one in models), None]
+    return Applied(patched[0], patched[1], attach(positive, added, null_pass), negative, latent)
+
+
+# How references are put onto models and conditions, by the recipe's word for where they travel.
+CARRIERS = {"behind": _behind, "hints": in_hints}
 
 
 def _zeroed(options: Options) -> Options:
@@ -290,16 +294,3 @@ def _recipe(name: str, model: ModelPatcher) -> Recipe:
             recipe.name,
         )
     return recipe
-
-
-def _encoded(
-    references: list[Reference], recipe: Recipe, vae, samples: Tensor, geometry: Geometry
-) -> tuple[list[Reference], tuple[Tensor, ...]]:
-    """Prepared references and their latents, one single-frame clip each."""
-    height, width = (side * geometry.stride for side in samples.shape[-2:])
-    prepared = [prepare(r, recipe, height, width, geometry.token) for r in references]
-    bar, latents = comfy.utils.ProgressBar(len(prepared)), []
-    for reference in prepared:
-        latents.append(vae.encode(reference.picture[None]))
-        bar.update(1)
-    return prepared, tuple(latents)

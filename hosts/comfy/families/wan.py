@@ -117,6 +117,11 @@ def takes_image_features(model: ModelPatcher) -> bool:
 
 def makes_one_clock(model: ModelPatcher) -> bool:
     """True where the forward takes no timestep per frame."""
+    return takes_hints(model)
+
+
+def takes_hints(model: ModelPatcher) -> bool:
+    """True where a hint branch is shown frames beside the video (VACE)."""
     return type(model.model.diffusion_model) is comfy.ldm.wan.model.VaceWanModel
 
 
