@@ -52,8 +52,13 @@ class Published:
                 for y in (query, key)
             )
         value = rearrange(self.linear(read, f"{name}.v"), "l (n d) -> n l d", n=self.sizes.heads)
-        seen = (query @ key.mT / math.sqrt(query.shape[-1])).softmax(-1) @ value
+        logits = query @ key.mT / math.sqrt(query.shape[-1])
+        seen = self.logits(logits, turn is not None).softmax(-1) @ value
         return self.linear(rearrange(seen, "n l d -> l (n d)"), f"{name}.o")
+
+    def logits(self, logits: Tensor, own: bool) -> Tensor:
+        """Logits of an attention, of tokens over their own or over the text; here as they are."""
+        return logits
 
     def __call__(self, batch: PairBatch, row: int) -> tuple[Tensor, Tensor]:
         """Velocities of the video's patches (L, 64) and of the semantic tokens (65, features)."""
