@@ -162,6 +162,4 @@ class RefVidApplyReferences(Node):
         out = apply_references(
             model, low_noise_model, positive, negative, vae, latent, given, recipe, null_pass, attention
         )
-        return io.NodeOutput(
-            out.model, out.low_noise_model, out.positive, out.negative, out.latent, out.trim
-        )
+        return io.NodeOutput(out.model, out.low_noise_model, out.positive, out.negative, out.latent, out.trim)
