@@ -18,10 +18,10 @@ from .layout import Layout
 from .references import Arranged
 from .visibility import VIDEO, Turn, merged_spans, video_parts
 
-Shown = tuple[tuple[Span, ...], ...]  # of each reference: spans of its tokens whose keys may be seen
+ShownSpans = tuple[tuple[Span, ...], ...]  # of each reference: spans of its tokens whose keys may be seen
 
 
-def shown_spans(arranged: Arranged) -> Shown:
+def shown_spans(arranged: Arranged) -> ShownSpans:
     """Spans of the tokens that masks keep, for each reference, counted from its first token."""
     kept, spans = set(arranged.keep.flatten().tolist()), []
     for begin, stream in zip(_begins(arranged.layout), arranged.layout.streams, strict=True):
@@ -41,7 +41,7 @@ def require_visible(controls: Iterable[Controls]) -> None:
 
 def front_turn(
     layout: Layout,
-    shown: Shown,
+    shown: ShownSpans,
     share: float,
     cells: Tensor | None,
     soft: Tensor | None,
@@ -66,7 +66,7 @@ def front_turn(
 
 
 def _begins(layout: Layout) -> list[int]:
-    """Where each reference begins in the sequence."""
+    """First token of each reference in the sequence."""
     return list(accumulate((stream.tokens for stream in layout.streams), initial=0))[:-1]
 
 
@@ -75,7 +75,7 @@ def _front(layout: Layout) -> int:
 
 
 def _bias(
-    layout: Layout, shown: Shown, levels: list[float], soft: Tensor | None, video: int, device
+    layout: Layout, shown: ShownSpans, levels: list[float], soft: Tensor | None, video: int, device
 ) -> Tensor | None:
     hard = [
         level if level > -math.inf else 0.0  # hidden by groups
@@ -94,7 +94,7 @@ def _bias(
     return row
 
 
-def _spans(layout: Layout, shown: Shown) -> list[list[Span]]:
+def _spans(layout: Layout, shown: ShownSpans) -> list[list[Span]]:
     """Spans of each reference, counted from the first token of the sequence."""
     return [
         [(begin + start, begin + stop) for start, stop in spans]
@@ -103,7 +103,7 @@ def _spans(layout: Layout, shown: Shown) -> list[list[Span]]:
 
 
 def _groups(
-    layout: Layout, shown: Shown, levels: list[float], cells: Tensor | None, video: int, device
+    layout: Layout, shown: ShownSpans, levels: list[float], cells: Tensor | None, video: int, device
 ) -> Groups | None:
     acting = tuple(index for index, level in enumerate(levels) if level > -math.inf)
     everyone = frozenset({VIDEO, *(index + 1 for index in acting)})

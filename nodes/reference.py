@@ -89,6 +89,22 @@ class RefVidReference(Node):
         return io.NodeOutput(references, preview(references))
 
 
+def _outputs() -> list:
+    """Outputs of a node that puts references onto a model."""
+    return [
+        io.Model.Output(display_name="model", tooltip="Patched; unchanged where no reference acts."),
+        io.Model.Output(display_name="low_noise_model", tooltip=LOW_NOISE_OUT),
+        io.Conditioning.Output(display_name="positive", tooltip="The prompt with the references."),
+        io.Conditioning.Output(display_name="negative", tooltip="With or without the references, as "
+                                                                "null_pass says."),
+        io.Latent.Output(display_name="latent", tooltip="The latent to sample. Recipe vace: with a "
+                                                        "frame more in front for each reference; "
+                                                        "else as it came."),
+        io.Int.Output(display_name="trim_latent", tooltip="Latent frames to cut off after sampling, "
+                                                          "with TrimVideoLatent. 0 but for vace."),
+    ]  # fmt: skip
+
+
 class RefVidApplyReferences(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -130,18 +146,7 @@ class RefVidApplyReferences(Node):
                                        "timed. triton: this pack's kernel, on NVIDIA GPUs. eager: plain "
                                        "torch, slow, to check the others."),
             ],
-            outputs=[
-                io.Model.Output(display_name="model", tooltip="Patched; unchanged where no reference acts."),
-                io.Model.Output(display_name="low_noise_model", tooltip=LOW_NOISE_OUT),
-                io.Conditioning.Output(display_name="positive", tooltip="The prompt with the references."),
-                io.Conditioning.Output(display_name="negative", tooltip="With or without the references, as "
-                                                                        "null_pass says."),
-                io.Latent.Output(display_name="latent", tooltip="The latent to sample. Recipe vace: with a "
-                                                                "frame more in front for each reference; "
-                                                                "else as it came."),
-                io.Int.Output(display_name="trim_latent", tooltip="Latent frames to cut off after sampling, "
-                                                                  "with TrimVideoLatent. 0 but for vace."),
-            ],
+            outputs=_outputs(),
         )  # fmt: skip
 
     @classmethod

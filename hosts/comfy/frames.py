@@ -185,7 +185,7 @@ def _require_frames(model: ModelPatcher, what: str, clock: str) -> None:
             "their frames by their own nodes "
             "(WanImageToVideo, WanFirstLastFrameToVideo, WanFunInpaintToVideo)"
         )
-    if clock == "own" and wan.makes_one_clock(model):
+    if clock == "own" and wan.takes_hints(model):
         raise ValueError(
             f"clock is own, but {what} is a VACE model, whose forward has one timestep for the whole video; "
             "choose shared, or give the "

@@ -21,12 +21,12 @@ from .families import wan
 from .install import install
 from .masked_input import grey_latent
 from .pictures import encoded
-from .vace import AttachedVaceReferences, VaceReferences, frames_in_front, require_hint_branch
+from .vace import HINTS, AttachedVaceReferences, VaceReferences, frames_in_front, require_hint_branch
 from .wire import Conditioning
 
-HINTS, MASKS, STRENGTHS = "vace_frames", "vace_mask", "vace_strength"  # core's names, a list of each
+HINT_MASKS, HINT_STRENGTHS = "vace_mask", "vace_strength"  # core's names, a list of each, as of HINTS
 MASK_CHANNELS = 64  # of a hint's mask: the pixels of a latent cell
-EACH = ("masks", "controls", "reach")
+OF_EACH = ("masks", "controls", "reach")
 
 
 def in_hints(
@@ -128,14 +128,14 @@ def _with_hint(
     at, joined = 0, added
     if before is not None:
         at = before.count
-        joined = replace(added, **{name: (*getattr(before, name), *getattr(added, name)) for name in EACH})
+        joined = replace(added, **{name: (*getattr(before, name), *getattr(added, name)) for name in OF_EACH})
     hints = options.get(HINTS) or [unknown().repeat(1, 2, 1, 1, 1)]
-    masks = options.get(MASKS) or [hints[0].new_ones(1, MASK_CHANNELS, *hints[0].shape[2:])] * len(hints)
+    masks = options.get(HINT_MASKS) or [hints[0].new_ones(1, MASK_CHANNELS, *hints[0].shape[2:])] * len(hints)
     nothing = torch.zeros(1, MASK_CHANNELS, *hint.shape[2:])
     core = {
         HINTS: [inserted(one, hint, at) for one in hints],
-        MASKS: [inserted(one, nothing, at) for one in masks],
-        STRENGTHS: options.get(STRENGTHS) or [1.0] * len(hints),
+        HINT_MASKS: [inserted(one, nothing, at) for one in masks],
+        HINT_STRENGTHS: options.get(HINT_STRENGTHS) or [1.0] * len(hints),
     }
     return wire.onto(options | core, joined)
 

@@ -12,7 +12,7 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ...core.controls import Controls
-from ...core.front import Shown, front_turn, shown_spans
+from ...core.front import ShownSpans, front_turn, shown_spans
 from ...core.layout import Layout
 from ...core.reach import words_on
 from ...core.recipes import recipe_named
@@ -68,7 +68,7 @@ class VaceReferences(Rider):
     """
 
     layout: Annotated[Layout, wire.CONSTANT]
-    shown: Annotated[Shown, wire.CONSTANT]
+    shown: Annotated[ShownSpans, wire.CONSTANT]
     soft: Tensor | None = None
     cells: Annotated[Tensor | None, wire.Cells] = None
     attention: str = ANY_ATTENTION

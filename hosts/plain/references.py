@@ -63,7 +63,12 @@ def encode_references(
     grid: tuple[int, int, int],
 ) -> ReferencesRider | None:
     """Prepare and encode the references that act, for a video latent of grid (frames, rows, columns); None
-    where none does."""
+    where none does. ValueError for a recipe whose references do not stand behind the video."""
+    if recipe.carrier != "behind":
+        raise ValueError(
+            f"recipe is {recipe.name}, whose references are frames that a hint branch is shown; load the model in "
+            "ComfyUI, or choose another"
+        )
     arranged, cells, prepared = arrange_references(references, recipe, grid, dit.geometry)
     if not prepared:
         return None

@@ -26,6 +26,7 @@ from refvid.hosts.comfy.references import AttachedReferences, apply_references
 
 pytestmark = pytest.mark.comfy
 
+BEHIND = [name for name in RECIPES if recipe_named(name).carrier == "behind"]
 NULL_PASS = wire.key(AttachedReferences, "null_pass")
 
 
@@ -105,7 +106,7 @@ def test_phantom_under_our_guiders_is_its_published_guidance_on_cores_three_outp
         assert worst(without, wanted) > 0.1 * spread  # what our guiders made before
 
 
-@pytest.mark.parametrize("recipe", [*RECIPES, *EDITING, "keeping"])
+@pytest.mark.parametrize("recipe", [*BEHIND, *EDITING, "keeping"])
 @pytest.mark.parametrize("guidance", [SEPARATE, joint(Scale(3.0))], ids=["separate", "joint"])
 def test_both_hosts_agree_for_every_recipe(t2v, vae, folder, keeping, recipe, guidance):
     """sama is a source's; its pictures are in_context's."""
@@ -137,7 +138,7 @@ def test_the_nodes_own_null_pass_rules_our_guiders_as_it_rules_cores(t2v, vae, r
     assert torch.equal(guided(out, joint(Scale(4.0))), by_core(out))
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", BEHIND)
 def test_where_the_node_says_nothing_the_recipe_rules_them(t2v, vae, recipe):
     made = {null: guided(applied(t2v, vae, recipe, null), joint(Scale(4.0))) for null in ("recipe", *NULLS)}
     rules = recipe_named(recipe).guider_null

@@ -35,7 +35,8 @@ BACKBONES = {
     "fun-inp": tiny.config(in_channels=36),
     "i2v": tiny.config(in_channels=36, image_width=1280),
 }
-CASES = [("t2v", recipe) for recipe in RECIPES] + [("fun-inp", "saber"), ("i2v", "saber")]
+BEHIND = [name for name in RECIPES if recipe_named(name).carrier == "behind"]
+CASES = [("t2v", recipe) for recipe in BEHIND] + [("fun-inp", "saber"), ("i2v", "saber")]
 SHIFT = 5.0
 
 

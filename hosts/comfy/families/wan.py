@@ -115,13 +115,8 @@ def takes_image_features(model: ModelPatcher) -> bool:
     return model.model.diffusion_model.img_emb is not None
 
 
-def makes_one_clock(model: ModelPatcher) -> bool:
-    """True where the forward takes no timestep per frame."""
-    return takes_hints(model)
-
-
 def takes_hints(model: ModelPatcher) -> bool:
-    """True where a hint branch is shown frames beside the video (VACE)."""
+    """True for VACE: a hint branch is shown frames beside the video's, and all have one timestep."""
     return type(model.model.diffusion_model) is comfy.ldm.wan.model.VaceWanModel
 
 

@@ -72,7 +72,7 @@ def _require_plain(model: ModelPatcher, recipe: Recipe) -> None:
             f"model takes {wan.input_channels(model)} input channels (image-to-video): editing needs a "
             "text-to-video model"
         )
-    if wan.makes_one_clock(model):
+    if wan.takes_hints(model):
         raise ValueError(
             "model is a VACE model, which edits by its own control video: connect WanVaceToVideo, or a "
             "text-to-video model here"

@@ -21,7 +21,7 @@ def test_an_unknown_name_is_refused_with_the_choices():
     with pytest.raises(
         ValueError,
         match=r"recipe is 'sabre'; choose one of saber, phantom, bernini, skyreels_v3, refalign, kaleido, concat_id, "
-        r"stand_in, videomaker, videomaker_shared, videomaker_no_text, sama, in_context$",
+        r"stand_in, vace, videomaker, videomaker_shared, videomaker_no_text, sama, in_context$",
     ):
         recipe_named("sabre")
 
@@ -47,7 +47,7 @@ def test_the_null_pass_of_guidance_is_what_each_recipes_weights_were_trained_wit
     and in our training of VideoMaker, and never seen by what edits."""
     trained = {
         **dict.fromkeys(("phantom", "skyreels_v3", "refalign"), "zero"),
-        **dict.fromkeys(("kaleido", "concat_id"), "keep"),
+        **dict.fromkeys(("kaleido", "concat_id", "vace"), "keep"),
         "videomaker": "zero",
         "videomaker_shared": "zero",
         "videomaker_no_text": "zero",
@@ -64,6 +64,7 @@ def test_the_null_pass_of_guidance_is_what_each_recipes_weights_were_trained_wit
         ("kaleido", [(0, 80, 80, 0), (1, 80, 80, 0), (2, 80, 80, 0)]),
         ("concat_id", [(5, 0, 9, 0), (6, 0, 9, 0), (7, 0, 9, 0)]),
         ("stand_in", [(-3, 6, 9, 0), (-2, 6, 9, 0), (-1, 6, 9, 0)]),
+        ("vace", [(-3, 0, 0, 0), (-2, 0, 0, 0), (-1, 0, 0, 0)]),
     ],
 )
 def test_references_stand_where_their_weights_saw_them(name, expected):
