@@ -39,7 +39,8 @@ def in_hints(
     at, geometry = require_hints(models, sides, samples, null_pass), wan.geometry(model)
     require_room(sides, recipe, len(references))
     require_visible([r.controls for r in references])
-    grid = (samples.shape[2] - at, *samples.shape[3:])
+    frames, rows, columns = samples.shape[2:]
+    grid = (frames - at, rows, columns)
     cells = tuple(reach(r.controls.frames, r.region, grid, geometry) for r in references)
     prepared, latents = encoded(references, recipe, vae, samples, geometry)
     masks, controls = tuple(r.mask for r in prepared), tuple(r.controls for r in prepared)

@@ -255,8 +255,8 @@ def _behind(
 ) -> Applied:  # fmt: skip
     """Put references behind the video."""
     model, samples = models[0], wan.video_latent(latent, models[0])
-    grid, geometry = tuple(samples.shape[2:]), wan.geometry(model)
-    cells = tuple(reach(r.controls.frames, r.region, grid, geometry) for r in references)
+    (frames, rows, columns), geometry = samples.shape[2:], wan.geometry(model)
+    cells = tuple(reach(r.controls.frames, r.region, (frames, rows, columns), geometry) for r in references)
     masked_input.require_input(models, recipe)
     wan.require_places(model, recipe.place)
     positive, negative = masked_input.on_grey(model, sides, vae, samples)

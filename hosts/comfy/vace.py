@@ -3,6 +3,7 @@
 ComfyUI's model runs them itself, as with WanVaceToVideo's reference_image. What controls say of them acts on
 their keys, in every self-attention of a forward: of the blocks and of the hint branch."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,9 +25,11 @@ from ...kernels.whole import WHOLE_ATTENTION
 from . import wire
 from .attention import OVERRIDE, Rule
 from .attention_choice import ComfyAttentionNeed, choose_comfy_attention
-from .evaluation import Evaluation, Options, Rider, kinds
+from .evaluation import Evaluation, Options, Rider, kinds, past_apply_model
 from .families import wan
 from .wire import Conditioning
+
+logger = logging.getLogger(__name__)
 
 HINTS = "vace_frames"  # by core's name: latents that a hint branch is shown, with those of the references
 
@@ -63,7 +66,7 @@ class VaceReferences(Rider):
     soft          (B, n), log of the shares that soft masks cover
     cells         (B, 1, F, h, w) int64 of the video alone, bit k where reference k acts
     attention     that is asked for, by name
-    path          that runs, of `kernels.paths`; None until it is worked out, and where all is neutral
+    path          that runs, of `kernels.paths`; None until it is worked out
     bias, groups  weights of keys (1 or B, L), and queries that see different ones
     """
 
@@ -121,6 +124,15 @@ class VaceReferences(Rider):
                     "VACE's reference frames stand in front of it; leave one of them out"
                 )
 
+    @classmethod
+    def tell_scale(cls, positive: Sequence[Options]) -> None:
+        """Log that an image scale does nothing to the frames, which every pass keeps."""
+        if any(cls.carried(options) for options in positive):
+            logger.warning(
+                "refvid: image_scale: it does nothing to VACE's reference frames, which every pass keeps; set it "
+                "to 1, which saves a pass"
+            )
+
     def now(self, evaluation: Evaluation) -> Evaluation:
         model, tokens = evaluation.model, self._tokens(evaluation.x)
         front = sum(stream.tokens for stream in self.layout.streams)
@@ -136,25 +148,27 @@ class VaceReferences(Rider):
         )
         choice = choose_comfy_attention(asked, attention)
         tell_path(choice)
-        rule = Rule(turn.bias, turn.groups, attention, choice.path.name)
-        if rule.neutral:
-            return evaluation.having(replace(self, cells=None))
-        _require_other_length(evaluation, tokens)
-        evaluation.options[wire.PATH_BEHIND] = override
-        worked_out = replace(
-            self, cells=None, attention=attention, path=rule.path, bias=rule.bias, groups=rule.groups
+        evaluation.options[wire.PATH_BEHIND] = override  # others may set one in between
+        made = replace(
+            self, cells=None, attention=attention, path=choice.path.name, bias=turn.bias, groups=turn.groups
         )
-        return evaluation.having(worked_out)
+        if not made._rule(choice.path.name).neutral:
+            _require_other_length(evaluation, tokens)
+        return evaluation.having(made)
 
     def called(self, call: wan.ForwardCall) -> None:
         if self.path is None:
+            raise past_apply_model()
+        rule = self._rule(self.path, call.options.get(wire.PATH_BEHIND))
+        if rule.neutral:
             return
         call.require_plain_sequence()
-        whole = WHOLE_ATTENTION[self.path](self.groups) if self.path in WHOLE_ATTENTION else None
-        behind = call.options.get(wire.PATH_BEHIND)
-        rule = Rule(self.bias, self.groups, self.attention, self.path, whole, behind)
         override = whole_override(rule, self._tokens(call.x), call.options.get(OVERRIDE))
         call.options = {**call.options, OVERRIDE: override}
+
+    def _rule(self, path: str, behind: Callable | None = None) -> Rule:
+        whole = WHOLE_ATTENTION[path](self.groups) if path in WHOLE_ATTENTION else None
+        return Rule(self.bias, self.groups, self.attention, path, whole, behind)
 
     def _tokens(self, x: Tensor) -> int:
         return self.layout.geometry.count(*x.shape[2:])
