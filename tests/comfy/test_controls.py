@@ -54,12 +54,11 @@ def test_neutral_controls_are_bit_identical_to_none(t2v, vae):
 @pytest.mark.parametrize(
     "controls",
     [
-        {"steps": StepWindow(0.3, 0.8, 0.2, 0.2)},
-        {"region": LEFT},
+        {"region": LEFT, "steps": StepWindow(0.3, 0.8, 0.2, 0.2)},
         {"strength": 0.4, "sees": "itself", "frames": FrameWindow(0, 4), "steps": StepWindow(0.0, 0.6)},
         {"soft": True, "steps": StepWindow(0.2, 1.0, 0.8)},
     ],
-    ids=["window with fades", "region", "everything", "soft and fading"],
+    ids=["region in a window with fades", "everything", "soft and fading"],
 )
 def test_a_compiled_run_equals_an_eager_one(t2v, vae, controls):
     """Captured whole, over steps in which references come, fade and go; code generation is left out."""

@@ -14,7 +14,7 @@ import pytest
 import torch
 from comfy_api.torch_helpers import set_torch_compile_wrapper
 from comfy_extras.nodes_context_windows import ContextWindowsManualNode
-from refvid_matrix import Claim, close, controls, differs, same
+from refvid_matrix import CONTROLS, Claim, close, controls, differs, differs_at_all, same
 from refvid_matrix_edits import REFUSED as NOT_EDITED
 from refvid_matrix_edits import edits_act, edits_beside
 from refvid_matrix_frames import REFUSED, frames_act, frames_beside
@@ -28,6 +28,7 @@ pytestmark = pytest.mark.comfy
 ROOT = Path(__file__).resolve().parents[2]
 SLOT = "optimized_attention_override"
 VIDEO = FRAMES * SIDE * SIDE // 4
+LAST = STEPS - 1
 
 Features = dict[str, Callable[[Case], list[Claim]]]
 
@@ -157,13 +158,16 @@ def attention_override(case: Case) -> list[Claim]:
 
 
 def captured(case: Case) -> list[Claim]:
-    """Captured whole, without code generation, which takes minutes; test_variants.py lets references come and
-    go."""
+    """All controls at once, in the step in which they act, captured whole, without code generation, which
+    takes minutes; test_controls.py and test_variants.py let references come, fade and go."""
     torch._dynamo.reset()  # its limit of graphs counts those of other models of the same class
-    out = case.apply(1.0, 0.5)
-    model, eager = out.model.clone(), case.applied(out, steps=1)
+    out, plain = case.apply_all(case.controlled(**CONTROLS["all at once"])), case.apply(1.0, 1.0)
+    model, eager = out.model.clone(), case.applied(out, first=LAST)
     set_torch_compile_wrapper(model, backend="eager", fullgraph=True)
-    return [("compiled", case.run(model, out.positive, out.negative, steps=1), close, eager)]
+    return [
+        ("compiled", case.run(model, out.positive, out.negative, first=LAST), close, eager),
+        ("controls act in that step", eager, differs_at_all, case.applied(plain, first=LAST)),
+    ]
 
 
 def batch_of_two(case: Case) -> list[Claim]:

@@ -87,12 +87,16 @@ def velocities(twin, case: tuple[str, ...]) -> dict[str, torch.Tensor]:
     return found
 
 
+@pytest.fixture(scope="module")
+def neutral(twin):
+    return velocities(twin, ())
+
+
 @pytest.mark.parametrize("case", CASES, ids=" and ".join)
-def test_controls_agree_on_both_hosts_and_by_every_way_to_attend(twin, case):
+def test_controls_agree_on_both_hosts_and_by_every_way_to_attend(twin, neutral, case):
     found = velocities(twin, case)
     for name, got in found.items():
         assert run.worst(got, found["plain eager"]) < 1e-5, name
-    neutral = velocities(twin, ())
     changes = case not in ((), ("late",))  # whose window is open at SIGMA
     assert (run.worst(found["plain auto"], neutral["plain auto"]) > 1e-5) is changes
     if not changes:

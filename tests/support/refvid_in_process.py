@@ -61,8 +61,9 @@ def sample(
     seed: int = 5,
     guider=None,
     noise: Tensor | None = None,
+    first: int = 0,
 ) -> Tensor:
-    """Core's guider and euler sampler over the whole schedule."""
+    """Core's guider and euler sampler over the whole schedule, or from a step on."""
     if guider is None:
         guider = comfy.samplers.CFGGuider(model)
         guider.set_conds(positive, negative)
@@ -73,7 +74,7 @@ def sample(
     if noise is None:
         noise = comfy.sample.prepare_noise(latent["samples"], seed)
     return guider.sample(
-        noise, latent["samples"], comfy.samplers.sampler_object("euler"), sigmas,
+        noise, latent["samples"], comfy.samplers.sampler_object("euler"), sigmas[first:],
         denoise_mask=latent.get("noise_mask"), disable_pbar=True, seed=seed,
     )  # fmt: skip
 

@@ -110,9 +110,9 @@ class Case:
         mask = first.mask * 0.8 if asked.soft else first.mask  # thinner than a token would have it
         return [replace(first, mask=mask, controls=asked, region=half), second]
 
-    def run(self, model, positive, negative, latent=None, noise: Tensor | None = None, steps=STEPS) -> Tensor:
+    def run(self, model, positive, negative, latent=None, noise=None, steps=STEPS, first=0) -> Tensor:
         latent = latent or self.latent()
-        return sample(model, positive, negative, latent, steps=steps, noise=noise)
+        return sample(model, positive, negative, latent, steps=steps, noise=noise, first=first)
 
     def applied(self, out: Applied, **kwargs) -> Tensor:
         return self.run(out.model, out.positive, out.negative, **kwargs)
