@@ -43,18 +43,24 @@ export async function withBrowser(use) {
 export function withFrontend(url, use, settings = SETTINGS) {
   return withBrowser(async (page, errors) => {
     await post(`${url}/api/settings`, settings);
-    await page.goto(url, { waitUntil: "domcontentloaded" });
-    await ready(page);
+    await openFrontend(page, url);
     return use(page, errors);
   });
 }
 
-/** Load the frontend anew, with nothing kept of what was open before. */
+/** Let every frontend that this page opens from now on find nothing kept of what was open before. */
+export async function forget(page) {
+  await page.addInitScript(() => {
+    if (!location.protocol.startsWith("http")) return;  // the empty page has no storage
+    localStorage.clear();
+    sessionStorage.clear();
+  });
+}
+
+/** Load the frontend anew; where it forgets (`forget`), with nothing kept of what was open before. */
 export async function openFrontend(page, url) {
   await page.goto("about:blank");
   await page.goto(url, { waitUntil: "domcontentloaded" });
-  await page.evaluate(() => { localStorage.clear(); sessionStorage.clear(); });
-  await page.reload({ waitUntil: "domcontentloaded" });
   await ready(page);
 }
 

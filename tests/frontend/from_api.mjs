@@ -10,7 +10,7 @@
 import fs from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { openFrontend, settle, withFrontend } from "./browser.mjs";
+import { forget, openFrontend, settle, withFrontend } from "./browser.mjs";
 
 const HERE = path.dirname(fileURLToPath(import.meta.url));
 const ROOT = path.join(HERE, "../..");
@@ -100,6 +100,7 @@ const [url, target] = process.argv.slice(2);
 const names = fs.readdirSync(HERE).map((file) => /^layout_(.+)\.mjs$/.exec(file)?.[1]).filter(Boolean);
 const browsers = [0, 1].map((turn) => names.filter((_, index) => index % 2 === turn));
 await Promise.all(browsers.map((own) => withFrontend(url, async (page) => {
+  await forget(page);
   for (const name of own) {
     await openFrontend(page, url);  // its widgets remember values by the number of their node, from graph to graph
     await build(page, name, target);
