@@ -10,6 +10,9 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3; do \
 # Installed first and alone: a machine whose index holds a CPU build keeps it, elsewhere the same pin brings CUDA.
 TORCH ?= torch==2.13.0
 
+# What Python compiled is kept, or each of the many processes of the tests compiles the pack and ComfyUI again.
+unexport PYTHONDONTWRITEBYTECODE
+
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet
