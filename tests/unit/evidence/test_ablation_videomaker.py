@@ -118,14 +118,19 @@ def test_clips_made_together_are_those_of_the_plain_host(models, wide_vae, recip
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)
 
 
+def drawn_figures(toys: int) -> dict:
+    """Figures of a run that nobody measured."""
+    row = {figure: torch.rand(toys) for figure in VIDEOMAKER_FIGURES}
+    return {TRUTH: row, OWN_REFERENCE: {**row, "leak": torch.full((toys,), torch.nan)}, OTHER: row}
+
+
 def test_one_command_trains_and_measures_each_run_once(models, tmp_path, monkeypatch):
     trained, measured = noted_runs(monkeypatch), []
 
     def figures(backbone, config, toys, noises):
         weight = backbone.dit.blocks[0].self_attn.q.weight
         measured.append(weight.detach().numpy().tobytes())
-        row = {figure: torch.rand(toys) for figure in VIDEOMAKER_FIGURES}
-        return {TRUTH: row, OWN_REFERENCE: {**row, "leak": torch.full((toys,), torch.nan)}, OTHER: row}
+        return drawn_figures(toys)
 
     monkeypatch.setattr(ablation, "measured", figures)
     first = (CONFIG, Ablation(models, tmp_path, 4, 2, 1))
@@ -167,6 +172,7 @@ def test_the_base_alone_is_measured_as_it_is(models, tmp_path, monkeypatch):
 
 def test_the_sheet_shows_every_run_with_the_own_reference_then_anothers(models, tmp_path, monkeypatch):
     asked, drawn = Ablation(models, tmp_path, 3, 1, 1), []
+    monkeypatch.setattr(ablation, "measured", lambda *given: drawn_figures(3))
     monkeypatch.setattr(ablation, "column_sheet", lambda *given, **_: drawn.extend(given))
     ablate_videomaker(replace(CONFIG, steps=1), asked)
     columns, _, said = drawn
