@@ -1,7 +1,7 @@
 """The command line `refvid`: everything without ComfyUI, on the files that ComfyUI uses.
 
-One command a file: generate, long, edit, identity, data, train, score, ablate, comfyui-files; inspect and
-demo are here.
+One command a file: generate, long, edit, identity, data, train, score, ablate, convert, comfyui-files;
+inspect and demo are here.
 """
 
 import argparse
@@ -15,6 +15,7 @@ from pathlib import Path
 from ..training.stopped import TrainingStopped
 from .ablate import add_ablate
 from .comfyui_files import add_comfyui_files
+from .convert import add_convert
 from .data import add_data
 from .edit import add_edit
 from .generate import add_generate
@@ -90,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     add_train(commands)
     add_score(commands)
     add_ablate(commands)
+    add_convert(commands)
     add_comfyui_files(commands)
     return parser
 
