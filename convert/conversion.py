@@ -14,7 +14,7 @@ from torch import Tensor
 from ..backbones.wan.dit import WanDiT
 from ..backbones.wan.files import bare_dit
 from ..backbones.wan.loading import known_dit, on_meta
-from ..backbones.wan.published import TOKEN_LORA, OriginalNames, Rows
+from ..backbones.wan.published import TOKEN_LORA, OriginalNames, PublishedRows
 from ..core.checkpoint import is_finite, read_shapes, require_tensors
 from ..core.header import shown
 from ..core.recipes import TRAINED_FOR
@@ -31,8 +31,13 @@ Told = Callable[[int, int], None]  # how much is done, of how much
 
 @dataclass(frozen=True)
 class Conversion:
-    """Conversion that has been looked through: source files, the tensors to write without their storage,
-    their metadata but for the digests, and the folder of ComfyUI that the result belongs in."""
+    """Conversion that has been looked through, before anything is written.
+
+    shapes     tensors to write, without their storage
+    metadata   of the result, but for the digests of its sources
+    recipe     the one the weights were trained for, and `why` it is taken to be that
+    folder     of a ComfyUI, where the result belongs
+    """
 
     files: tuple[Path, ...]
     opened: Opened
@@ -40,7 +45,7 @@ class Conversion:
     shapes: Mapping[str, Tensor]
     metadata: Mapping[str, str]
     recipe: str | None
-    why: str  # that recipe
+    why: str
     folder: str
 
     @property
@@ -113,7 +118,7 @@ def require_room(planned: Conversion, out: Path) -> int:
     return free
 
 
-def _shape(opened: Opened, rows: Rows, dtype: ConvertedType, name: str) -> Tensor:
+def _shape(opened: Opened, rows: PublishedRows, dtype: ConvertedType, name: str) -> Tensor:
     """A tensor of the result, without storage."""
     one = opened.tensors[rows.key]
     kept = (torch.float32, torch.float16, torch.bfloat16)

@@ -1,4 +1,4 @@
-"""What published files are: their format, the recipe they were trained for, and sizes that no shape tells."""
+"""Format of published files, the recipe they were trained for, and sizes that no shape tells."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from torch import Tensor
 from ..backbones.wan.files import CONFIG, TRANSFORMER, is_quantised
 from ..backbones.wan.geometry import HEAD_SIZE
 from ..backbones.wan.lora import OTHERS
-from ..backbones.wan.published import FORMATS, TOKEN_LORA, OriginalNames, original_names
+from ..backbones.wan.published import PUBLISHED_FORMATS, TOKEN_LORA, OriginalNames, original_names
 from ..core.header import shown
 from ..core.recipes import EDITING, RECIPES, TRAINED_FOR, recipe_named
 from ..core.records import parsed
@@ -44,7 +44,7 @@ def known_names(tensors: Mapping[str, Published], name: str) -> OriginalNames:
             raise ValueError(f"{name} is {other.name}, not a DiT: {other.belongs}")
     raise ValueError(
         f"{name} is in no format that is known here: it has {shown(min(tensors, default='nothing'))}, and none of "
-        f"{', '.join(one.mark for one in FORMATS)}"
+        f"{', '.join(one.mark for one in PUBLISHED_FORMATS)}"
     )
 
 

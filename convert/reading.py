@@ -50,9 +50,8 @@ class Opened:
 def open_files(files: Sequence[Path], what: str = "SOURCE") -> Opened:
     """Open weight files. Nothing of a tensor is read yet.
 
-    ValueError for a file that is not whole, for a pickle that holds anything but tensors and plain values,
-    and for a key that two files hold. Pickles are read by torch's weights-only reader alone, which runs
-    nothing.
+    ValueError for a file that is not whole, and for a key that two files hold. ValueError too for a pickle
+    that holds anything but tensors and plain values: torch's weights-only reader runs nothing of it.
     """
     tensors: dict[str, Published] = {}
     metadata: list[dict[str, str]] = []

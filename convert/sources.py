@@ -8,7 +8,7 @@ from ..core.header import SAFETENSORS_ENDINGS
 from ..core.records import parsed
 
 PICKLED_ENDINGS = (".pt", ".pth", ".ckpt", ".bin")
-INDEX = "index.json"  # how the names of indices of shards end
+_INDEX = "index.json"  # how the names of indices of shards end
 TRANSFORMER_FOLDERS = ("transformer", "transformer_2")  # of a diffusers folder; the second is an expert
 _SHARD = re.compile(r"(?P<stem>.*?)[-_.]?(?P<number>\d{5})(?:-of-(?P<of>\d{5}))?$")
 
@@ -54,7 +54,7 @@ def _in_folder(folder: Path, what: str) -> list[Path]:
         )
     if inner:
         return _in_folder(inner[0], what)
-    indices = sorted(folder.glob(f"*.{INDEX}"))
+    indices = sorted(folder.glob(f"*.{_INDEX}"))
     if len(indices) == 1:
         return _indexed(indices[0], what)
     for endings in (SAFETENSORS_ENDINGS, PICKLED_ENDINGS):

@@ -26,7 +26,7 @@ class PublishedFormat:
 
 
 @dataclass(frozen=True)
-class Rows:
+class PublishedRows:
     """Rows of a published tensor: part `index` of `of` equal ones."""
 
     key: str
@@ -39,7 +39,7 @@ class OriginalNames:
     """Original keys, and what each is in the published file; `beside` are keys of other models in it."""
 
     format: PublishedFormat
-    rows: dict[str, Rows]
+    rows: dict[str, PublishedRows]
     beside: tuple[str, ...] = ()
 
 
@@ -116,7 +116,7 @@ DIFFUSERS = PublishedFormat("diffusers", "condition_embedder.time_proj.weight", 
 SAT = PublishedFormat("SAT", "mixins.patch_embed.proj.weight", _SAT)
 TOKEN_LORA = PublishedFormat("a LoRA on reference tokens", "blocks.0.self_attn.q_loras.down.weight")
 ORIGINAL = PublishedFormat("original", "patch_embedding.weight")
-FORMATS = (DIFFUSERS, SAT, TOKEN_LORA, ORIGINAL)  # the first whose mark is there
+PUBLISHED_FORMATS = (DIFFUSERS, SAT, TOKEN_LORA, ORIGINAL)  # the first whose mark is there
 # Prefixes that all keys of a file may have: of ComfyUI, and of what saved it.
 _WRAPPERS = (
     *PREFIXES, "diffusion_model.", "pipe.dit.", "dit.", "module.", "_orig_mod.", "_fsdp_wrapped_module.",
@@ -124,20 +124,23 @@ _WRAPPERS = (
 
 
 def original_names(keys: Iterable[str], name: str) -> OriginalNames | None:
-    """Original keys of a DiT, or of an adapter, by what each is in a published file; None for a file of no
-    format that is known here. ValueError for a key that has no original name; `name` is the file's."""
+    """Original keys of a DiT, or of an adapter for references, by what each is in a published file.
+
+    None for a file of no format that is known here. ValueError for a key that has no original name; `name` is
+    the file's.
+    """
     every = list(keys)
     mine = [key for key in every if not key.startswith(_SAT_BESIDE)]
     prefix = _common_prefix(mine)
     bare = {key.removeprefix(prefix): key for key in mine}
-    found = next((one for one in FORMATS if one.mark in bare), None)
+    found = next((one for one in PUBLISHED_FORMATS if one.mark in bare), None)
     if found is None:
         return None
     if found is not SAT and len(mine) < len(every):
         raise ValueError(
             f"{name} also has {min(set(every) - set(mine))}; needed the weights of one model alone"
         )
-    rows: dict[str, Rows] = {}
+    rows: dict[str, PublishedRows] = {}
     for key, published in bare.items():
         originals = (key,) if found.modules is None else _originals(key, found.modules)
         if not originals:
@@ -145,12 +148,12 @@ def original_names(keys: Iterable[str], name: str) -> OriginalNames | None:
                 f"{name} has {published}, which has no name in a Wan in original format; needed the weights of a "
                 f"text-to-video or image-to-video Wan in {found.name} format, and nothing beside them"
             )
-        rows |= {one: Rows(published, index, len(originals)) for index, one in enumerate(originals)}
+        rows |= {one: PublishedRows(published, index, len(originals)) for index, one in enumerate(originals)}
     return OriginalNames(found, rows, tuple(key for key in every if key.startswith(_SAT_BESIDE)))
 
 
 def _common_prefix(keys: list[str]) -> str:
-    """What all keys begin with of the wrappers, one inside another."""
+    """Prefix of all keys: the wrappers that every one has, one inside another."""
     prefix = ""
     while True:
         more = next(
