@@ -9,7 +9,7 @@ from torch import Tensor
 from ..backbones.wan.files import CONFIG, TRANSFORMER, is_quantised
 from ..backbones.wan.geometry import HEAD_SIZE
 from ..backbones.wan.lora import OTHERS
-from ..backbones.wan.published import PUBLISHED_FORMATS, TOKEN_LORA, OriginalNames, original_names
+from ..backbones.wan.published import PUBLISHED_FORMATS, OriginalNames, original_names
 from ..core.header import shown
 from ..core.recipes import EDITING, RECIPES, TRAINED_FOR, recipe_named
 from ..core.records import parsed
@@ -55,8 +55,8 @@ def recipe_of(
     folders. None for `NO_RECIPE`. ValueError where nothing tells, and for a recipe that is not known."""
     if said is not None:
         return (None, "as said") if said == NO_RECIPE else (recipe_named(said).name, "as said")
-    if names.format is TOKEN_LORA:
-        return recipe_named("stand_in").name, "by its keys"
+    if names.format.recipe is not None:
+        return names.format.recipe, "by its keys"
     if TRAINED_FOR in metadata:
         return metadata[TRAINED_FOR], "by its metadata"
     raise ValueError(

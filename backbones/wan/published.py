@@ -17,12 +17,16 @@ _Modules = Mapping[str, tuple[str, ...]]
 
 @dataclass(frozen=True)
 class PublishedFormat:
-    """Format of published weights: how it is called, a key by which it is known, and its modules; None where
-    they have the original names."""
+    """Format of published weights: how it is called, and a key by which it is known.
+
+    modules  None where they have the original names
+    recipe   the one that all weights in it were trained for
+    """
 
     name: str
     mark: str
     modules: _Modules | None = None
+    recipe: str | None = None
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,9 @@ _SAT_BESIDE = ("first_stage_model.", "conditioner.")
 
 DIFFUSERS = PublishedFormat("diffusers", "condition_embedder.time_proj.weight", _DIFFUSERS)
 SAT = PublishedFormat("SAT", "mixins.patch_embed.proj.weight", _SAT)
-TOKEN_LORA = PublishedFormat("a LoRA on reference tokens", "blocks.0.self_attn.q_loras.down.weight")
+TOKEN_LORA = PublishedFormat(
+    "a LoRA on reference tokens", "blocks.0.self_attn.q_loras.down.weight", recipe="stand_in"
+)
 ORIGINAL = PublishedFormat("original", "patch_embedding.weight")
 PUBLISHED_FORMATS = (DIFFUSERS, SAT, TOKEN_LORA, ORIGINAL)  # the first whose mark is there
 # Prefixes that all keys of a file may have: of ComfyUI, and of what saved it.

@@ -1,11 +1,13 @@
 """Each published format, made of the demo's DiT by its publisher's own mapping, comes back bit for bit."""
 
 import json
+import random
 import shutil
 from collections import OrderedDict
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 import pytest
 import refvid_published as published
 import refvid_tiny as tiny
@@ -83,7 +85,12 @@ def kaleido_with_what_sat_saves_beside(demo, folder):
         "conditioner.shared.weight": torch.ones(2),
     }
     state = OrderedDict({**beside, **published.sat_state(demo, LAYERS)})
-    torch.save({"iteration": 1, "torch_rng_state": torch.get_rng_state(), "module": state}, path)
+    states = {
+        "random_rng_state": random.getstate(),
+        "np_rng_state": np.random.RandomState(1).get_state(),
+        "torch_rng_state": torch.get_rng_state(),
+    }
+    torch.save({"iteration": 1, **states, "module": state}, path)
     return [path]
 
 

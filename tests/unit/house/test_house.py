@@ -43,6 +43,7 @@ CARD = [
     "kornia",
 ]
 FORBIDDEN_TEXT = [r"\btorch\.load\(", r"\bpickle\b", r"\bsys\.path\b", r"\blogging\.basicConfig\b"]
+OPENS_PICKLES = "convert/pickles.py"  # as weights alone, never inside ComfyUI
 LEAVES_THE_PATH = "refvid.py"  # takes the folder off the import path, where it is started inside it
 FILE_LINES = 320
 FUNCTION_LINES = 50
@@ -243,7 +244,20 @@ def test_no_function_is_too_long_outside_kernels() -> None:
 def test_no_file_outside_tests_mentions(pattern: str) -> None:
     outside = [file for file in python_files() if not relative(file).startswith("tests/")]
     found = [relative(file) for file in outside if re.search(pattern, file.read_text("utf-8"))]
-    assert found == ([LEAVES_THE_PATH] if "sys" in pattern else [])
+    assert found == (
+        [LEAVES_THE_PATH] if "sys" in pattern else [OPENS_PICKLES] if "logging" not in pattern else []
+    )
+
+
+def test_pickles_are_opened_as_weights_alone() -> None:
+    calls = [
+        node
+        for node in ast.walk(ast.parse((ROOT / OPENS_PICKLES).read_text("utf-8")))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func).split(".")[-1] in ("load", "loads", "Unpickler")
+    ]
+    said = {one.arg: ast.unparse(one.value) for one in calls[0].keywords}
+    assert len(calls) == 1 and said["weights_only"] == "True" and said["mmap"] == "True"
 
 
 PAGES = sorted([*ROOT.glob("web/docs/*.md"), *ROOT.glob("docs/*.md"), ROOT / "README.md"])
