@@ -46,7 +46,7 @@ def read_pickle(file: Path, name: str) -> tuple[dict[str, Tensor], list[str]]:
 def _plain_arrays() -> AbstractContextManager:
     """A block in which a pickle may hold arrays of numbers too: the state of numpy's generator, which
     trainers keep beside weights. Before torch 2.7, which takes no names, such files are refused."""
-    if TorchVersion(torch.__version__) < (2, 7):
+    if TorchVersion(torch.__version__) < "2.7":
         return nullcontext()
     made = [(_reconstruct, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")]
     return torch.serialization.safe_globals([*made, numpy.ndarray, numpy.dtype, type(numpy.dtype("uint32"))])
