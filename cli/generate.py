@@ -68,7 +68,8 @@ def read_request(options: argparse.Namespace) -> tuple[Any, Any]:
 
     references = read_references(options)
     backbone = load_files(options)
-    recipe, own = choose_recipe(options.recipe, backbone.recipe), backbone.settings
+    recipe = choose_recipe(options.recipe, backbone.recipe, found=backbone.found)
+    own = backbone.settings
     as_published = getattr(options, "published", False)
     own = own.published(recipe) if as_published else own
     image_scale = recipe.hints.image_scale if as_published and recipe.hints is not None else None

@@ -8,9 +8,10 @@ from typing import Literal
 
 from .published_recipes import PUBLISHED
 from .recipe import GREY, Recipe, Types
+from .recognition import Recognised
 
 logger = logging.getLogger(__name__)
-_told: set[tuple[str, str]] = set()
+_told: set[str] = set()
 
 AUTO_RECIPE = "auto"  # the recipe the model's file names
 TRAINED_FOR = "refvid.recipe"  # metadata key of a file that was trained for a recipe
@@ -116,33 +117,65 @@ def recipe_named(name: str) -> Recipe:
     return known[name]()
 
 
-def choose_recipe(name: str, trained: str | None, among: _Recipes = RECIPES) -> Recipe:
-    """The recipe of that name; for `AUTO_RECIPE` the one the model's file, or that of its LoRA, was trained
-    for (`TRAINED_FOR` metadata). A name of another family than the file says is the caller's to choose: that
-    is logged, once. ValueError where it is none of those."""
-    if name == AUTO_RECIPE and trained is None:
+def choose_recipe(
+    name: str, trained: str | None, among: _Recipes = RECIPES, found: Recognised | None = None
+) -> Recipe:
+    """The recipe of that name; for `AUTO_RECIPE` the one the model is for. That is what its file, or that of
+    its LoRA, was trained for (`TRAINED_FOR` metadata), else what it was recognised as, by its keys or by its
+    file's name. Choices by a file's name are logged once; so are recipes that the weights contradict.
+
+    ValueError where it is none of `among`, and for weights that no recipe runs. Where a name alone says that
+    they are such, a recipe that is chosen runs."""
+    found = None if trained is not None else _runnable(name, found)
+    said = trained if trained is not None else found and found.weights.recipe
+    if name == AUTO_RECIPE and said is None:
         raise ValueError(
             f"recipe is {AUTO_RECIPE}, but the model's file does not say what it was trained for; choose one of "
             f"{', '.join(among)}"
         )
-    chosen = trained if name == AUTO_RECIPE and trained is not None else name
+    chosen = said if name == AUTO_RECIPE and said is not None else name
     if chosen not in among:
-        said = f"{AUTO_RECIPE}, and the model's file says {chosen!r}" if name == AUTO_RECIPE else repr(chosen)
-        raise ValueError(f"recipe is {said}; choose one of {', '.join(among)}")
-    if trained is not None:
-        _tell_other(chosen, trained)
+        how = f"the model's file says {chosen!r}" if found is None else found.said
+        raise ValueError(
+            f"recipe is {f'{AUTO_RECIPE}, and {how}' if name == AUTO_RECIPE else repr(chosen)}; choose one of "
+            f"{', '.join(among)}"
+        )
+    if name == AUTO_RECIPE and found is not None and found.guessed:
+        _tell(logging.INFO, f"recipe {chosen}, by {found.by}; a recipe that you choose is taken instead")
+    if contradicted := contradiction(chosen, trained, found):
+        _tell(logging.WARNING, contradicted)
     return among[chosen]()
 
 
-def _tell_other(chosen: str, trained: str) -> None:
-    family = _families.get(trained)
-    kin = chosen == trained or (family is not None and _families.get(chosen) == family)
-    if not kin and (chosen, trained) not in _told:
-        _told.add((chosen, trained))
-        logger.warning(
-            "refvid: the recipe is %s, but the model's file says it was trained for %s, which may ignore or misread "
-            "what %s puts before it; auto takes what the file says",
-            chosen,
-            trained,
-            chosen,
-        )
+def contradiction(chosen: str, trained: str | None, found: Recognised | None = None) -> str | None:
+    """A sentence where a model is for another recipe than the chosen one; None where it is for it, for one of
+    its family, or where nothing says what it is for."""
+    if trained is not None:
+        its, how = trained, f"the model's file says it was trained for {trained}"
+    elif found is not None and (found.weights.refusal or found.weights.recipe in RECIPES | EDITING):
+        its, how = found.weights.recipe, found.said
+    else:
+        return None
+    family = _families.get(its or "")
+    if chosen == its or (family is not None and _families.get(chosen) == family):
+        return None
+    ends = "; auto takes what the file says" if its is not None else ""
+    return (
+        f"the recipe is {chosen}, but {how}, which may ignore or misread what {chosen} puts before it{ends}"
+    )
+
+
+def _runnable(name: str, found: Recognised | None) -> Recognised | None:
+    """Recognised weights. None for those of a recipe that is not known here; ValueError for those that no
+    recipe runs, unless a recipe is chosen and the file's name alone says so."""
+    if found is None or not found.weights.refusal:
+        return found if found is not None and found.weights.recipe in RECIPES | EDITING else None
+    if name == AUTO_RECIPE or not found.guessed:
+        raise ValueError(f"{found.said}: {found.weights.refusal}")
+    return found
+
+
+def _tell(level: int, said: str) -> None:
+    if said not in _told:
+        _told.add(said)
+        logger.log(level, "refvid: %s", said)

@@ -1,13 +1,14 @@
 """Reference nodes: a picture with its mask as a reference, and references put into a model."""
 
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
 from ..core.controls import SEES, Controls, FrameWindow, StepWindow
 from ..core.recipes import AUTO_RECIPE, RECIPES
 from ..hosts.comfy.pictures import MASK_SENSES, make_references, preview
+from ..hosts.comfy.recognition import loaded_file
 from ..hosts.comfy.references import apply_references
 from ..kernels.paths import ATTENTION_NAMES
-from .sockets import CATEGORY, LOW_NOISE, LOW_NOISE_OUT, Node, ReferencesSocket
+from .sockets import CATEGORY, LOW_NOISE, LOW_NOISE_OUT, Node, ReferencesSocket, show_text
 
 MOST_REFERENCES = 8
 
@@ -147,6 +148,7 @@ class RefVidApplyReferences(Node):
                                        "torch, slow, to check the others."),
             ],
             outputs=_outputs(),
+            hidden=[io.Hidden.prompt, io.Hidden.unique_id],
         )  # fmt: skip
 
     @classmethod
@@ -164,7 +166,13 @@ class RefVidApplyReferences(Node):
         low_noise_model=None,
     ) -> io.NodeOutput:
         given = [one for name in sorted(references) for one in references[name] or ()]
+        graph, me = (cls.hidden.prompt, cls.hidden.unique_id) if cls.hidden else (None, None)
+        files = [loaded_file(graph, me, name) for name in ("model", "low_noise_model")]
+        sides = (positive, negative)
         out = apply_references(
-            model, low_noise_model, positive, negative, vae, latent, given, recipe, null_pass, attention
+            model, low_noise_model, *sides, vae, latent, given, recipe, null_pass, attention, files
         )
-        return io.NodeOutput(out.model, out.low_noise_model, out.positive, out.negative, out.latent, out.trim)
+        said = "\n".join(out.lines)
+        show_text(said, me)
+        outputs = (out.model, out.low_noise_model, out.positive, out.negative, out.latent, out.trim)
+        return io.NodeOutput(*outputs, ui=ui.PreviewText(said))

@@ -56,3 +56,12 @@ def _literals_checked(names: list[str]) -> Callable[..., bool | str]:
     taken = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD) for name in ("cls", *names)]
     validate_inputs.__signature__ = Signature(taken)  # pyright: ignore[reportFunctionMemberAccess]
     return validate_inputs
+
+
+def show_text(text: str, node: str | None) -> None:
+    """Show a text on a node of the page that asked for the run; without a server, nowhere."""
+    from server import PromptServer  # ComfyUI's, which is not there before it serves
+
+    sender = getattr(PromptServer, "instance", None)
+    if sender is not None and node:
+        sender.send_progress_text(text, node)

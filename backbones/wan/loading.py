@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ...core.checkpoint import read_shapes, read_some, require_tensors
 from ...core.geometry import Geometry
+from ...core.recognition import require_runnable
 from ...core.semantic import SemanticModules, semantic_config, semantic_state
 from .dit import WanDiT
 from .files import WAN_2_2_VAE, DiTConfig, bare_dit, dit_config, is_quantised, vae22_widths, vae_width
@@ -24,10 +25,6 @@ FOREIGN_KEYS = {
     "vace_patch_embedding.weight": "VACE",
     "control_adapter.conv.weight": "Camera control",
     "ref_conv.weight": "Fun Control with a reference convolution",
-    "audio_proj.audio_proj_glob_1.layer.bias": "HuMo",
-    "casual_audio_encoder.encoder.final_linear.weight": "S2V",
-    "face_adapter.fuser_blocks.0.k_norm.weight": "Animate",
-    "patch_embedding_pose.weight": "SCAIL",
     "img_emb.emb_pos": "first-and-last-frame (FLF2V)",
 }
 
@@ -43,6 +40,7 @@ def load_dit(
     """
     name = f"{what}: {Path(path).name}"
     shapes, metadata = read_shapes(path, what)
+    require_runnable(shapes, name)
     model = on_meta(WanDiT, known_dit(bare_dit(shapes, name), metadata, name))
     return fill_parameters(model, path, what, dtype, device, lambda state: bare_dit(state, name)), metadata
 

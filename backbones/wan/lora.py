@@ -12,6 +12,7 @@ from ...core.checkpoint import KIND, read_safetensors, read_shapes, require_kind
 from ...core.identity import IDENTITY
 from ...core.lora import VIDEOMAKER_FORMAT, VIDEOMAKER_KIND, changes, matrices
 from ...core.recipes import TRAINED_FOR
+from ...core.recognition import require_runnable
 from ...core.semantic import SEMANTIC_KEYS, bare
 from .dit import WanDiT
 
@@ -75,6 +76,7 @@ def merge_lora_file(dit: WanDiT, path: str | Path, strength: float, what: str) -
     for other in OTHERS:
         if metadata.get(KIND, "") == other.kind or any(bare(key).startswith(other.begins) for key in shapes):
             raise ValueError(f"{name} is {other.name}, not a LoRA alone: {other.belongs}")
+    require_runnable(shapes, name)
     if KIND in metadata:
         require_kind(metadata, VIDEOMAKER_KIND, VIDEOMAKER_FORMAT, name, "give a LoRA file")
     changes(shapes, dict(dit.named_parameters()), name)

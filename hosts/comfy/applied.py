@@ -14,6 +14,7 @@ class Applied:
 
     latent  the one to sample: with frames more in front where the recipe has its references there
     trim    latent frames to cut off its start after sampling
+    lines   for the user, on the recipe and what is said against it
     """
 
     model: ModelPatcher
@@ -22,3 +23,4 @@ class Applied:
     negative: Conditioning
     latent: dict[str, Any]
     trim: int = 0
+    lines: tuple[str, ...] = ()

@@ -13,7 +13,15 @@ from comfy.model_patcher import ModelPatcher
 
 from ...backbones.wan.files import XXL
 from .families import wan
-from .files import core_sizes, file_recipe, model_file, require_dit, require_umt5, require_vae_file
+from .files import (
+    core_sizes,
+    file_recipe,
+    model_file,
+    recognised,
+    require_dit,
+    require_umt5,
+    require_vae_file,
+)
 from .source.modules import attach_from_model_file, modules_of
 
 logger = logging.getLogger(__name__)
@@ -50,12 +58,19 @@ def load_backbone(
     wan_vae = load_comfy_vae(model_file("vae", vae, "vae"))
     wan.require_vae(wan_vae, model)
     clip = load_comfy_text_encoder(model_file("text_encoders", text_encoder, "text_encoder"))
-    known = "sama (its modules are in the file)" if modules_of(model) is not None else file_recipe(model)
-    described = (
-        f"{diffusion_model}: {wan.describe(model)}; trained for {known or 'no recipe named in the file'}"
-    )
+    described = f"{diffusion_model}: {wan.describe(model)}; {_known(model)}"
     logger.info("refvid: %s", described)
     return LoadedBackbone(with_shift(model, shift), clip, wan_vae, described)
+
+
+def _known(model: ModelPatcher) -> str:
+    """Half a sentence on what the model was trained for, as far as its file says."""
+    if modules_of(model) is not None:
+        return "trained for sama (its modules are in the file)"
+    trained, found = file_recipe(model), recognised(model)
+    if trained is None and found is not None:
+        return found.said + (f": {found.weights.refusal}" if found.weights.refusal else "")
+    return f"trained for {trained or 'no recipe named in the file'}"
 
 
 def load_model(path: str, dtype: torch.dtype | None) -> ModelPatcher:

@@ -34,8 +34,10 @@ from ...backbones.wan.files import (
     vae_width,
 )
 from ...backbones.wan.geometry import WAN_2_1, WAN_2_2
-from ...core.checkpoint import Shapes, read_metadata, read_shapes, read_some, require_tensors, require_values
+from ...core.checkpoint import Shapes, header_of, read_shapes, read_some, require_tensors, require_values
+from ...core.header import Header
 from ...core.recipes import TRAINED_FOR
+from ...core.recognition import Recognised, recognise, require_runnable
 from ...core.semantic import semantic_config, semantic_state
 from .quantised import quantised_layers, require_packed
 
@@ -55,6 +57,7 @@ def require_dit(path: str, what: str = "diffusion_model") -> None:
     """ValueError unless a file is a whole Wan DiT of any variant that core knows."""
     shapes, metadata = read_shapes(path, what)
     name = f"{what}: {Path(path).name}"
+    require_runnable(shapes, name)
     tensors = bare_dit(shapes, name)
     dit_config(tensors, metadata, name)
     plain = {key: value for key, value in tensors.items() if not is_quantised(key)}
@@ -169,16 +172,30 @@ def file_recipe(model: ModelPatcher) -> str | None:
     """The recipe that a model was trained for, by the metadata of the last LoRA that core's loader put on it.
     Else by the file that a loader of core's or ours read it from."""
     lora = (model.get_attachment(LORA_METADATA) or {}).get(TRAINED_FOR)
-    return lora or _own_recipe(model)
+    header = None if lora else _own_header(model)
+    return lora or (None if header is None else header.metadata.get(TRAINED_FOR))
 
 
-def _own_recipe(model: ModelPatcher) -> str | None:
+def recognised(model: ModelPatcher, file: str | None = None) -> Recognised | None:
+    """Weights that a model is recognised as: by its keys and those of its file, which core may have left out,
+    else by the file's name. `file` is that name where the loader keeps none (GGUF)."""
+    header = _own_header(model)
+    keys = model.model.diffusion_model.state_dict().keys()
+    return recognise(_own_path(model) or file, [*keys, *(header.tensors if header is not None else ())])
+
+
+def _own_path(model: ModelPatcher) -> str | None:
     source = getattr(model, "cached_patcher_init", None)
     path = source[1][0] if source and source[1] else None
-    if not isinstance(path, str) or not path.endswith(".safetensors"):
+    return path if isinstance(path, str) else None
+
+
+def _own_header(model: ModelPatcher) -> Header | None:
+    path = _own_path(model)
+    if path is None or not path.endswith(".safetensors"):
         return None
     try:
-        return read_metadata(path, "model").get(TRAINED_FOR)
+        return header_of(path, "model")[1]
     except ValueError as error:
         logger.info("refvid: cannot read the metadata of the model's file (%s)", error)
         return None

@@ -14,7 +14,7 @@ from ...core.geometry import Geometry
 from ...core.layout import Layout
 from ...core.reach import reach, words_on
 from ...core.recipe import NullPass, Recipe
-from ...core.recipes import AUTO_RECIPE, choose_recipe, recipe_named
+from ...core.recipes import AUTO_RECIPE, recipe_named
 from ...core.references import (
     Arranged,
     Reference,
@@ -28,17 +28,16 @@ from . import masked_input, wire
 from .applied import Applied
 from .evaluation import Embedded, Evaluation, Inside, Options, Rider, StreamsBehindVideo, recipe_carried
 from .families import wan
-from .files import file_recipe
 from .hints import in_hints
 from .install import install
 from .pictures import encoded
+from .recognition import recipe_of
 from .vace import frames_in_front
 from .wire import Conditioning
 
 logger = logging.getLogger(__name__)
 EACH = ("latents", "masks", "controls", "reach")  # of attached references, what each has
 NULL_PASSES = (AS_RECIPE, *get_args(NullPass))
-_told: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -228,25 +227,31 @@ def apply_references(
     recipe: str | Recipe = AUTO_RECIPE,
     null_pass: str = AS_RECIPE,
     attention: str = ANY_ATTENTION,
+    files: Sequence[str | None] = (),
 ) -> Applied:
     """Put references on models and conditioning. Everything that may be refused is refused before anything is
     encoded.
 
     Without an active reference the inputs come back as they are, so nothing of the graph changes. `null_pass`
     (`NULL_PASSES`) says what the negative has of them, and what our guiders' null pass has, where it is not
-    left to the recipe.
+    left to the recipe. `files` are the names of the models' files, where their loaders keep none.
     """
     models = [model] if low_noise_model is None else [model, low_noise_model]
     for given, what in zip(models, ("model", "low_noise_model"), strict=False):
         wan.require(given, what)
     wan.require_vae(vae, model)
     attention_asked(attention)
-    recipe = recipe if isinstance(recipe, Recipe) else _recipe(recipe, model)
+    lines = ()
+    if not isinstance(recipe, Recipe):
+        chosen = recipe_of(recipe, models, files)
+        recipe, lines = chosen.recipe, chosen.lines
     references, put = active(references, recipe), CARRIERS[recipe.carrier]
+    lines = (*lines, f"references that act: {len(references)}")
     if not references:
         trim = frames_in_front(positive)
-        return Applied(model, low_noise_model, positive, negative, latent, trim)
-    return put(models, (positive, negative), vae, latent, references, recipe, null_pass, attention)
+        return Applied(model, low_noise_model, positive, negative, latent, trim, lines)
+    out = put(models, (positive, negative), vae, latent, references, recipe, null_pass, attention)
+    return replace(out, lines=lines)
 
 
 def _behind(
@@ -279,18 +284,3 @@ CARRIERS = {"behind": _behind, "hints": in_hints}
 def _zeroed(options: Options) -> Options:
     given = wire.read(AttachedReferences, options)
     return options if given is None else wire.onto(options, replace(given, zero=True))
-
-
-def _recipe(name: str, model: ModelPatcher) -> Recipe:
-    """The recipe to use. Logs once per recipe where the model's file does not claim to be trained for it."""
-    trained = file_recipe(model)
-    recipe = choose_recipe(name, trained)
-    if trained is None and recipe.name not in _told:
-        _told.add(recipe.name)
-        logger.info(
-            "refvid: the model's file does not say it was trained for %s references; fine for public weights "
-            "of that "
-            "method, plain Wan will mostly ignore them",
-            recipe.name,
-        )
-    return recipe

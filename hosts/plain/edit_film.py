@@ -62,7 +62,7 @@ def edit_film(
     """
     geometry = backbone.dit.geometry
     prompt, pictures = edit_prompt(request.prompt), padded(film, geometry)
-    recipe = choose_recipe(request.recipe, backbone.recipe, EDITING)
+    recipe = choose_recipe(request.recipe, backbone.recipe, EDITING, backbone.found)
     settings = request.settings
     width, height = fitted_size(
         film.shape[2], film.shape[1], settings.width * settings.height, geometry.token

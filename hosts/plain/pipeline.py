@@ -22,6 +22,7 @@ from ...core.guidance import Guidance, Scale, joint
 from ...core.inspection import Inspection, Sizes, inspect
 from ...core.recipe import Recipe
 from ...core.recipes import AUTO_RECIPE, EDITING, RECIPES, TRAINED_FOR, choose_recipe, recipe_for
+from ...core.recognition import Recognised, recognise
 from ...core.records import bounded, read_record, require_bounds
 from ...core.references import Reference, with_empty_places
 from ...core.semantic import SemanticModules
@@ -74,7 +75,7 @@ class Settings:
 @dataclass(frozen=True)
 class Pipeline:
     """A loaded model: DiT, VAE and text encoder, what the DiT's file says of itself, and SAMA's modules where
-    the file holds them."""
+    the file holds them. Where it says no recipe, `found` are public weights that it is recognised as."""
 
     dit: WanDiT
     vae: WanVAE
@@ -82,6 +83,7 @@ class Pipeline:
     recipe: str | None
     settings: Settings
     modules: SemanticModules | None = None
+    found: Recognised | None = None
 
 
 def load_pipeline(
@@ -104,7 +106,9 @@ def load_pipeline(
     modules = load_modules(dit, dtype, device)
     settings = settings_of(dit)
     recipe = recipe_for(modules, metadata.get(TRAINED_FOR))
-    return Pipeline(model, coder, text, recipe, settings, modules)
+    return Pipeline(
+        model, coder, text, recipe, settings, modules, recognise(dit, read_shapes(dit, "--dit")[0])
+    )
 
 
 def _require_input(dit: WanDiT, name: str) -> None:
@@ -136,7 +140,7 @@ def inspect_references(
     state, metadata = read_shapes(dit, "--dit")
     name = f"--dit: {Path(dit).name}"
     config = known_dit(bare_dit(state, name), metadata, name)
-    chosen = choose_recipe(recipe, metadata.get(TRAINED_FOR))
+    chosen = choose_recipe(recipe, metadata.get(TRAINED_FOR), found=recognise(dit, state))
     geometry = config.geometry
     grid = geometry.latent(settings.frames, settings.height, settings.width)
     arranged, cells, prepared = arrange_references(references, chosen, grid, geometry)
@@ -212,7 +216,7 @@ def _condition(backbone: Pipeline, request: Request) -> tuple[sampling.Condition
     dit, vae, settings = backbone.dit, backbone.vae, request.settings
     grid = dit.geometry.latent(settings.frames, settings.height, settings.width)
     among = RECIPES if request.source is None else EDITING
-    recipe = choose_recipe(request.recipe, backbone.recipe, among)
+    recipe = choose_recipe(request.recipe, backbone.recipe, among, backbone.found)
     encoded = encode_references(dit, vae, list(request.references), recipe, grid)
     masked = dit.in_channels != dit.geometry.channels
     if masked and request.given is not None:

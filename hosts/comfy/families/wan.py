@@ -25,6 +25,7 @@ from ....core.geometry import Geometry
 from ....core.inspection import Sizes
 from ....core.plan import PlannedModel
 from ....core.recipe import Place, Placement
+from ....core.recognition import require_runnable
 
 # Exact classes: a subclass has a forward of its own that would drop our tokens without a word.
 DIFFUSION_MODELS = (comfy.ldm.wan.model.WanModel, comfy.ldm.wan.model.VaceWanModel)
@@ -50,11 +51,11 @@ def require(model: ModelPatcher, what: str = "model") -> None:
             f"{what} is {base.__name__}, not a Wan model; connect Wan 2.1 or 2.2 (T2V, I2V, Fun-InP, VACE, "
             "TI2V)"
         )
+    require_runnable(model.model.diffusion_model.state_dict(), what)
     if base not in BASE_MODELS or diffusion not in DIFFUSION_MODELS:
         raise ValueError(
             f"{what} is the Wan variant {base.__name__} ({diffusion.__name__}), whose forward references do "
-            "not reach; "
-            "connect Wan T2V, I2V, Fun-InP, VACE or TI2V"
+            "not reach; connect Wan T2V, I2V, Fun-InP, VACE or TI2V"
         )
 
 
@@ -92,8 +93,7 @@ def video_latent(latent: dict[str, Tensor], model: ModelPatcher) -> Tensor:
     if samples.shape[1] != numbers.channels:
         raise ValueError(
             f"latent has {samples.shape[1]} channels, the model makes {numbers.channels}; connect the empty "
-            "latent "
-            "node of its family (Wan22ImageToVideoLatent for TI2V-5B)"
+            "latent node of its family (Wan22ImageToVideoLatent for TI2V-5B)"
         )
     return samples
 

@@ -13,7 +13,7 @@ from ....core.recipes import AUTO_RECIPE, EDITING, choose_recipe, recipe_for
 from ....core.references import Reference
 from .. import wire
 from ..families import wan
-from ..files import file_recipe
+from ..files import file_recipe, recognised
 from ..install import install
 from ..references import apply_references
 from ..wire import Conditioning
@@ -62,7 +62,7 @@ def instruction_edit(
 
 def _recipe(name: str, model: ModelPatcher) -> Recipe:
     """The recipe by name; for auto sama where the model has its modules, else what its file says."""
-    return choose_recipe(name, recipe_for(modules_of(model), file_recipe(model)), EDITING)
+    return choose_recipe(name, recipe_for(modules_of(model), file_recipe(model)), EDITING, recognised(model))
 
 
 def _require_plain(model: ModelPatcher, recipe: Recipe) -> None:
