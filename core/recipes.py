@@ -120,9 +120,9 @@ def recipe_named(name: str) -> Recipe:
 def choose_recipe(
     name: str, trained: str | None, among: _Recipes = RECIPES, found: Recognised | None = None
 ) -> Recipe:
-    """The recipe of that name; for `AUTO_RECIPE` the one the model is for. That is what its file, or that of
-    its LoRA, was trained for (`TRAINED_FOR` metadata), else what it was recognised as, by its keys or by its
-    file's name. Choices by a file's name are logged once; so are recipes that the weights contradict.
+    """The recipe of that name; for `AUTO_RECIPE` the one the model is for. It is what its file, or that of
+    its LoRA, was trained for (`TRAINED_FOR` metadata). Else it is that of public weights that the model was
+    recognised as. A choice by a file's name is logged once; so is a recipe that the weights contradict.
 
     ValueError where it is none of `among`, and for weights that no recipe runs. Where a name alone says that
     they are such, a recipe that is chosen runs."""
@@ -148,8 +148,8 @@ def choose_recipe(
 
 
 def contradiction(chosen: str, trained: str | None, found: Recognised | None = None) -> str | None:
-    """A sentence where a model is for another recipe than the chosen one; None where it is for it, for one of
-    its family, or where nothing says what it is for."""
+    """A sentence where a model is for another recipe than the chosen one. None where it is of one family with
+    it, or nothing says what it is for."""
     if trained is not None:
         its, how = trained, f"the model's file says it was trained for {trained}"
     elif found is not None and (found.weights.refusal or found.weights.recipe in RECIPES | EDITING):
@@ -166,7 +166,7 @@ def contradiction(chosen: str, trained: str | None, found: Recognised | None = N
 
 
 def _runnable(name: str, found: Recognised | None) -> Recognised | None:
-    """Recognised weights. None for those of a recipe that is not known here; ValueError for those that no
+    """Recognised weights; None for those of a recipe that is not known here. ValueError for those that no
     recipe runs, unless a recipe is chosen and the file's name alone says so."""
     if found is None or not found.weights.refusal:
         return found if found is not None and found.weights.recipe in RECIPES | EDITING else None

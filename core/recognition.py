@@ -17,7 +17,7 @@ _OWN = "has a forward of its own, which references do not reach"
 
 
 @dataclass(frozen=True)
-class Weights:
+class PublicWeights:
     """Public weights, and the marks of their files.
 
     title    as their authors call them
@@ -48,50 +48,50 @@ class Weights:
 # Facts from the authors' code and ComfyUI's model_detection.py (docs/weights.md). Keys are looked for in this
 # order, so that what no recipe runs comes before what some recipe does.
 PUBLIC = (
-    Weights(
+    PublicWeights(
         "BindWeave",
         names=("bind weave",),
         keys=("text_projector.",),
         refusal="it reads references by image features and Qwen2.5-VL's states beside the prompt, which are "
         f"not made here; {_INSTEAD}",
     ),
-    Weights(
+    PublicWeights(
         "MAGREF",
         names=("magref",),
         refusal="it reads references as one collage in the video's first frame, where they have no tokens that "
         f"a strength or a region could act on; {_INSTEAD}",
     ),
-    Weights(
+    PublicWeights(
         "Lynx",
         keys=("to_k_ip.", "to_k_ref."),
         refusal="it reads a face by ArcFace's features, through attention layers of its own that are not "
         "built here; use Stand-In for a face",
     ),
-    Weights(
+    PublicWeights(
         "HuMo",
         keys=("audio_proj.audio_proj_glob_1.",),
         refusal=f"it {_OWN}; {_INSTEAD}, or ComfyUI's HuMo node",
     ),
-    Weights("S2V", keys=("casual_audio_encoder.encoder.",), refusal=f"it {_OWN}; {_INSTEAD}"),
-    Weights(
+    PublicWeights("S2V", keys=("casual_audio_encoder.encoder.",), refusal=f"it {_OWN}; {_INSTEAD}"),
+    PublicWeights(
         "Animate",
         keys=("face_adapter.fuser_blocks.",),
         refusal=f"it {_OWN}; {_INSTEAD}, or ComfyUI's Animate node",
     ),
-    Weights(
+    PublicWeights(
         "SCAIL",
         keys=("patch_embedding_pose.", "patch_embedding_mask."),
         refusal=f"it {_OWN}; {_INSTEAD}, or ComfyUI's SCAIL node",
     ),
-    Weights("SAMA", "sama", keys=("segment_embedding.",)),
-    Weights("Stand-In", "stand_in", keys=(".q_loras.",)),
-    Weights("VACE", "vace", keys=("vace_patch_embedding.",)),
-    Weights("Phantom", "phantom", ("phantom", "phantom wan", "wan phantom")),
-    Weights("SkyReels-V3 R2V", "skyreels_v3", ("skyreels v3 r2v",)),
-    Weights("RefAlign", "refalign", ("refalign", "ref align")),
-    Weights("Kaleido", "kaleido", ("kaleido",)),
-    Weights("Concat-ID", "concat_id", ("concat id",)),
-    Weights("Bernini-R", "bernini", ("bernini", "bernini r")),
+    PublicWeights("SAMA", "sama", keys=("segment_embedding.",)),
+    PublicWeights("Stand-In", "stand_in", keys=(".q_loras.",)),
+    PublicWeights("VACE", "vace", keys=("vace_patch_embedding.",)),
+    PublicWeights("Phantom", "phantom", ("phantom", "phantom wan", "wan phantom")),
+    PublicWeights("SkyReels-V3 R2V", "skyreels_v3", ("skyreels v3 r2v",)),
+    PublicWeights("RefAlign", "refalign", ("refalign", "ref align")),
+    PublicWeights("Kaleido", "kaleido", ("kaleido",)),
+    PublicWeights("Concat-ID", "concat_id", ("concat id",)),
+    PublicWeights("Bernini-R", "bernini", ("bernini", "bernini r")),
 )
 
 
@@ -104,7 +104,7 @@ class Recognised:
     guessed  that it is a name, which anybody may have given
     """
 
-    weights: Weights
+    weights: PublicWeights
     by: str
     guessed: bool
 

@@ -177,8 +177,8 @@ def file_recipe(model: ModelPatcher) -> str | None:
 
 
 def recognised(model: ModelPatcher, file: str | None = None) -> Recognised | None:
-    """Weights that a model is recognised as: by its keys and those of its file, which core may have left out,
-    else by the file's name. `file` is that name where the loader keeps none (GGUF)."""
+    """Weights that a model is recognised as, by its keys, else by the file's name. Keys are those of its file
+    too, since core leaves some out. `file` is a name where the loader keeps none (GGUF)."""
     header = _own_header(model)
     keys = model.model.diffusion_model.state_dict().keys()
     return recognise(_own_path(model) or file, [*keys, *(header.tensors if header is not None else ())])
