@@ -39,6 +39,7 @@ from ...core.header import Header
 from ...core.recipes import TRAINED_FOR
 from ...core.recognition import Recognised, recognise, require_runnable
 from ...core.semantic import semantic_config, semantic_state
+from .families.wan import parts
 from .quantised import quantised_layers, require_packed
 
 logger = logging.getLogger(__name__)
@@ -180,8 +181,8 @@ def recognised(model: ModelPatcher, file: str | None = None) -> Recognised | Non
     """Weights that a model is recognised as, by its keys, else by the file's name. Keys are those of its file
     too, since core leaves some out. `file` is a name where the loader keeps none (GGUF)."""
     header = _own_header(model)
-    keys = model.model.diffusion_model.state_dict().keys()
-    return recognise(_own_path(model) or file, [*keys, *(header.tensors if header is not None else ())])
+    keys = [*parts(model), *(header.tensors if header is not None else ())]
+    return recognise(_own_path(model) or file, keys)
 
 
 def _own_path(model: ModelPatcher) -> str | None:

@@ -3,6 +3,7 @@
 import importlib.util
 import logging
 from dataclasses import replace
+from types import SimpleNamespace
 
 import comfy.sd
 import comfy.utils
@@ -12,7 +13,9 @@ import refvid_gguf
 import refvid_in_process as run
 import refvid_tiny as tiny
 import torch
+from comfy_api.latest import io
 from refvid_folder import import_folder
+from server import PromptServer
 
 from refvid.core import recipes, recognition
 from refvid.core.checkpoint import save_model
@@ -21,6 +24,7 @@ from refvid.hosts.comfy import backbone, wire
 from refvid.hosts.comfy.files import recognised
 from refvid.hosts.comfy.recognition import loaded_file
 from refvid.hosts.comfy.references import AttachedReferences, apply_references
+from refvid.nodes.reference import RefVidApplyReferences
 
 pytestmark = pytest.mark.comfy
 SIZES = tiny.config()
@@ -174,3 +178,28 @@ def test_the_name_comes_through_loras_and_shifts_and_never_from_a_guess():
     for name in ("one", "two", "gone", "none", "text", "absent"):
         assert loaded_file(GRAPH, "8", name) is None, name
     assert loaded_file(None, None, "model") is None
+
+
+def test_the_node_shows_the_lines_and_reads_the_name_from_the_graph(folder, vae, monkeypatch):
+    shown = []
+    server = SimpleNamespace(send_progress_text=lambda text, node: shown.append((node, text)))
+    monkeypatch.setattr(PromptServer, "instance", server, raising=False)
+    model = run.load_model(saved(folder, "unnamed.safetensors"))
+    model.cached_patcher_init = None  # as loaders leave it that ComfyUI does not know
+    given = {"reference_0": [make_reference(run.picture(3))]}
+    words = [[[run.text(seed), {}]] for seed in (1, 2)]
+    latent = run.empty_latent()
+
+    def out(graph):
+        hidden = {io.Hidden.prompt: graph, io.Hidden.unique_id: "5"}
+        node = RefVidApplyReferences.PREPARE_CLASS_CLONE({"hidden_inputs": hidden})
+        return node.execute(model, *words, vae, latent, given, "auto", "recipe")
+
+    lines = "recipe phantom, by the name of its file, Phantom_Wan_14B-Q8_0\nreferences that act: 1"
+    assert out(GRAPH).ui.as_dict()["text"] == (lines,)
+    assert shown == [("5", lines)]
+    with pytest.raises(ValueError, match="recipe is auto, but the model's file does not say"):
+        out({})
+    monkeypatch.delattr(PromptServer, "instance")
+    assert out(GRAPH).ui.as_dict()["text"] == (lines,)  # without a server, as in a script
+    assert RefVidApplyReferences.execute(model, *words, vae, latent, given, "saber", "recipe").ui is not None

@@ -65,3 +65,35 @@ def forms(weights: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
             scales[f"{PREFIX}{layer}.dora_scale"] = 0.5 + noise(*shape).abs()
         found[f"dora_scale over {name}"] = found["alpha"] | scales
     return found
+
+
+# The names under which one LoRA is published: before a layer's name, with `_` for its dots or not, and ends.
+_FLAT, _PAIR, _PEFT = ("lora_unet_", True), PAIR_NAMES["down and up"], PAIR_NAMES["lora_A and lora_B"]
+NAMING = {
+    "ComfyUI": ((PREFIX, False), _PEFT),
+    "lightx2v and musubi": ((PREFIX, False), _PAIR),
+    "kohya": (_FLAT, _PAIR),
+    "VideoX-Fun": (("lora_unet__", True), _PAIR),
+    "DiffSynth with a prefix": ((PREFIX, False), PAIR_NAMES["default"]),
+    "DiffSynth": (("", False), PAIR_NAMES["default"]),
+    "bare": (("", False), _PEFT),
+    "bare, down and up": (("", False), _PAIR),
+    "a checkpoint's prefix": (("model.diffusion_model.", False), _PEFT),
+    "without weight": ((PREFIX, False), PAIR_NAMES["without weight"]),
+    "diffusers' ends": ((PREFIX, False), PAIR_NAMES["with dots"]),
+}
+NOT_READ_BY_CORE = ("DiffSynth", "bare", "bare, down and up", "a checkpoint's prefix")  # it logs each key
+
+
+def named(weights: dict[str, Tensor], how: str) -> dict[str, Tensor]:
+    """One LoRA of rank `RANK` on `LAYERS` and on the first block's text attention, alpha 1.5, under one of
+    the names of `NAMING`."""
+    (prefix, flat), (up, down) = NAMING[how]
+    make, found = torch.Generator().manual_seed(12), {}
+    for layer in ("blocks.0.cross_attn.k", *LAYERS):
+        out, width = weights[layer + ".weight"].shape
+        stem = prefix + (layer.replace(".", "_") if flat else layer)
+        found[stem + up] = torch.randn(out, RANK, generator=make)
+        found[stem + down] = torch.randn(RANK, width, generator=make) / width**0.5
+        found[stem + ".alpha"] = torch.tensor(1.5)
+    return found

@@ -51,12 +51,17 @@ def require(model: ModelPatcher, what: str = "model") -> None:
             f"{what} is {base.__name__}, not a Wan model; connect Wan 2.1 or 2.2 (T2V, I2V, Fun-InP, VACE, "
             "TI2V)"
         )
-    require_runnable(model.model.diffusion_model.state_dict(), what)
+    require_runnable(parts(model), what)
     if base not in BASE_MODELS or diffusion not in DIFFUSION_MODELS:
         raise ValueError(
             f"{what} is the Wan variant {base.__name__} ({diffusion.__name__}), whose forward references do "
             "not reach; connect Wan T2V, I2V, Fun-InP, VACE or TI2V"
         )
+
+
+def parts(model: ModelPatcher) -> list[str]:
+    """Names of the diffusion model's modules, as the keys of their weights begin with them."""
+    return [f"{name}." for name, _ in model.model.diffusion_model.named_modules()]
 
 
 def geometry(model: ModelPatcher) -> Geometry:
@@ -87,8 +92,7 @@ def video_latent(latent: dict[str, Tensor], model: ModelPatcher) -> Tensor:
     if rows % patch or columns % patch or not samples.numel():
         raise ValueError(
             f"latent is {columns}x{rows} cells; a token is {patch}x{patch}, so both must be multiples of "
-            f"{patch}: use sizes "
-            f"in steps of {numbers.token}"
+            f"{patch}: use sizes in steps of {numbers.token}"
         )
     if samples.shape[1] != numbers.channels:
         raise ValueError(
@@ -206,9 +210,8 @@ def require_plain_sequence(arguments: dict[str, Any]) -> None:
         if arguments.get(name) is not None:
             raise ValueError(
                 f"the conditioning also carries {name} of another node (Phantom, Bernini, Fun-Control), "
-                "whose tokens have "
-                "no region, frames, visibility or clock of their own; leave those controls neutral, the "
-                "clock shared, or that node out"
+                "whose tokens have no region, frames, visibility or clock of their own; leave those controls "
+                "neutral, the clock shared, or that node out"
             )
 
 
