@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from torch import nn
+
 logger = logging.getLogger(__name__)
 _told: set[str] = set()
 _SEPARATORS = r"[-_. ]*"
@@ -112,6 +114,11 @@ class Recognised:
     def said(self) -> str:
         """Half a sentence that says what the model is, and by what."""
         return f"the model is {self.weights.title} by {self.by}"
+
+
+def module_keys(module: nn.Module) -> list[str]:
+    """Beginnings of a module's keys: the names of the modules in it, which are there before any weight is."""
+    return [f"{name}." for name, _ in module.named_modules()]
 
 
 def by_keys(keys: Iterable[str]) -> Recognised | None:

@@ -37,9 +37,8 @@ from ...backbones.wan.geometry import WAN_2_1, WAN_2_2
 from ...core.checkpoint import Shapes, header_of, read_shapes, read_some, require_tensors, require_values
 from ...core.header import Header
 from ...core.recipes import TRAINED_FOR
-from ...core.recognition import Recognised, recognise, require_runnable
+from ...core.recognition import Recognised, module_keys, recognise, require_runnable
 from ...core.semantic import semantic_config, semantic_state
-from .families.wan import parts
 from .quantised import quantised_layers, require_packed
 
 logger = logging.getLogger(__name__)
@@ -181,7 +180,7 @@ def recognised(model: ModelPatcher, file: str | None = None) -> Recognised | Non
     """Weights that a model is recognised as, by its keys, else by the file's name. Keys are those of its file
     too, since core leaves some out. `file` is a name where the loader keeps none (GGUF)."""
     header = _own_header(model)
-    keys = [*parts(model), *(header.tensors if header is not None else ())]
+    keys = [*module_keys(model.model.diffusion_model), *(header.tensors if header is not None else ())]
     return recognise(_own_path(model) or file, keys)
 
 

@@ -25,7 +25,7 @@ from ....core.geometry import Geometry
 from ....core.inspection import Sizes
 from ....core.plan import PlannedModel
 from ....core.recipe import Place, Placement
-from ....core.recognition import require_runnable
+from ....core.recognition import module_keys, require_runnable
 
 # Exact classes: a subclass has a forward of its own that would drop our tokens without a word.
 DIFFUSION_MODELS = (comfy.ldm.wan.model.WanModel, comfy.ldm.wan.model.VaceWanModel)
@@ -51,17 +51,12 @@ def require(model: ModelPatcher, what: str = "model") -> None:
             f"{what} is {base.__name__}, not a Wan model; connect Wan 2.1 or 2.2 (T2V, I2V, Fun-InP, VACE, "
             "TI2V)"
         )
-    require_runnable(parts(model), what)
+    require_runnable(module_keys(model.model.diffusion_model), what)
     if base not in BASE_MODELS or diffusion not in DIFFUSION_MODELS:
         raise ValueError(
             f"{what} is the Wan variant {base.__name__} ({diffusion.__name__}), whose forward references do "
             "not reach; connect Wan T2V, I2V, Fun-InP, VACE or TI2V"
         )
-
-
-def parts(model: ModelPatcher) -> list[str]:
-    """Names of the diffusion model's modules, as the keys of their weights begin with them."""
-    return [f"{name}." for name, _ in model.model.diffusion_model.named_modules()]
 
 
 def geometry(model: ModelPatcher) -> Geometry:
