@@ -152,7 +152,7 @@ def contradiction(chosen: str, trained: str | None, found: Recognised | None = N
     it, or nothing says what it is for."""
     if trained is not None:
         its, how = trained, f"the model's file says it was trained for {trained}"
-    elif found is not None and (found.weights.refusal or found.weights.recipe in RECIPES | EDITING):
+    elif found is not None and not found.weights.beside:
         its, how = found.weights.recipe, found.said
     else:
         return None

@@ -27,6 +27,7 @@ class PublicWeights:
     names    words in a row of a file's name; separators between them may be others, or none
     keys     parts of keys that no other weights have
     refusal  why no recipe here runs them, and which to use instead; empty where one does
+    beside   that they are an addition to a base, which other recipes may use as well
     """
 
     title: str
@@ -34,6 +35,7 @@ class PublicWeights:
     names: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
     refusal: str = ""
+    beside: bool = False
 
     @cached_property
     def _words(self) -> re.Pattern[str] | None:
@@ -87,7 +89,7 @@ PUBLIC = (
     ),
     PublicWeights("SAMA", "sama", keys=("segment_embedding.",)),
     PublicWeights("Stand-In", "stand_in", keys=(".q_loras.",)),
-    PublicWeights("VACE", "vace", keys=("vace_patch_embedding.",)),
+    PublicWeights("VACE", "vace", keys=("vace_patch_embedding.",), beside=True),
     PublicWeights("Phantom", "phantom", ("phantom", "phantom wan", "wan phantom")),
     PublicWeights("SkyReels-V3 R2V", "skyreels_v3", ("skyreels v3 r2v",)),
     PublicWeights("RefAlign", "refalign", ("refalign", "ref align")),

@@ -128,7 +128,7 @@ def test_every_weights_has_a_mark_and_either_a_recipe_or_a_refusal():
     for one in PUBLIC:
         assert one.names or one.keys
         assert (one.recipe is None) == bool(one.refusal), one.title
-        assert one.recipe is None or one.recipe in RECIPES | EDITING | {"vace": None}
+        assert one.recipe is None or one.recipe in RECIPES | EDITING
 
 
 @pytest.mark.parametrize(
@@ -144,6 +144,12 @@ def test_keys_that_no_recipe_runs_are_refused_with_what_to_use_instead(key):
 
 
 # ---- the choice
+
+
+def test_vace_is_what_auto_takes_and_no_word_against_what_runs_beside_it(told):
+    found = by_keys(["vace_patch_embedding.weight"])
+    assert choose_recipe(AUTO_RECIPE, None, found=found).name == "vace"
+    assert choose_recipe("stand_in", None, found=found).name == "stand_in" and told() == []
 
 
 @pytest.mark.parametrize(("name", "recipe"), NAMED.items())
