@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..core.geometry import Geometry
+from ..core.token_lora import TokenLora
 from ..kernels.grouped import Attend
 
 _LONG = 2048**2  # pairs of a query and a key of a head, from which on the fused CPU kernel is faster
@@ -27,6 +28,7 @@ class Tail:
     unturned    (R,) bool, which of them have a rotation of zero, which leaves their queries and keys zero
     video_type  (C,), added to the video's own tokens
     reads_text  whether they read the text
+    lora        what their queries, keys and values have beside the video's
     """
 
     tokens: Tensor
@@ -37,6 +39,7 @@ class Tail:
     unturned: Tensor | None = None
     video_type: Tensor | None = None
     reads_text: bool = True
+    lora: TokenLora | None = None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any
 
 from .frames import add_frames, read_frames
@@ -24,7 +25,10 @@ RUN = (
 
 
 # what an option acts on
-GENERATE_NEEDS = {"soft_mask": ("reference",), "attention": ("reference",), **IDENTITY_NEEDS}
+GENERATE_NEEDS = {
+    **dict.fromkeys(("soft_mask", "attention", "reference_adapter"), ("reference",)),
+    **IDENTITY_NEEDS,
+}
 OF_FRAMES = {"clock": ("given",), "image_scale": ("reference", "identity", "given")}
 
 
@@ -55,6 +59,12 @@ def add_request(command: argparse.ArgumentParser) -> None:
         default="auto",
         help="how references enter, as the weights were trained: saber, phantom, …; auto: what the DiT's file says",
     )
+    add(
+        "--reference-adapter",
+        type=Path,
+        metavar="FILE",
+        help="a LoRA on reference tokens alone (Stand-In, as .safetensors); with --recipe auto its recipe",
+    )
     add_attention(command)
     add_identity_options(command)
     add_guidance(command)
@@ -64,10 +74,15 @@ def add_request(command: argparse.ArgumentParser) -> None:
 def read_request(options: argparse.Namespace) -> tuple[Any, Any]:
     """The backbone and the `hosts.plain.pipeline.Request`, without given frames."""
     from ..core.recipes import choose_recipe
-    from ..hosts.plain.pipeline import Request
+    from ..core.token_lora import look_at_token_lora
+    from ..hosts.plain.pipeline import Request, with_reference_adapter
 
-    references = read_references(options)
+    references, adapter = read_references(options), options.reference_adapter
+    if adapter is not None:
+        look_at_token_lora(adapter, "--reference-adapter")  # refused before a model is loaded
     backbone = load_files(options)
+    if adapter is not None:
+        backbone = with_reference_adapter(backbone, adapter, "--reference-adapter")
     recipe = choose_recipe(options.recipe, backbone.recipe, found=backbone.found)
     own = backbone.settings
     as_published = getattr(options, "published", False)

@@ -19,6 +19,7 @@ from .inspection import RefVidInspect
 from .long_video import RefVidInbetween, RefVidJoinSegments, RefVidKeyframes
 from .motion import RefVidMotionPretext
 from .reference import RefVidApplyReferences, RefVidReference
+from .reference_adapter import RefVidLoadReferenceAdapter
 from .sampling import RefVidDenoiseSteps
 from .score import RefVidScore
 from .training_plan import RefVidTrainingPlan
@@ -35,6 +36,7 @@ class RefVidExtension(ComfyExtension):
         return [
             RefVidLoadBackbone,
             RefVidReference,
+            RefVidLoadReferenceAdapter,
             RefVidApplyReferences,
             RefVidJointGuider,
             RefVidSeparateGuider,

@@ -1,5 +1,6 @@
 """Attention of the Wan DiT: tokens over tokens, and tokens over the text."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,8 @@ from ...kernels.grouped import Attend
 from ..base import attend_all
 
 EPSILON = 1e-6
+QueriesKeysValues = tuple[Tensor, Tensor, Tensor]  # (B, L, C) each
+Changed = Callable[[QueriesKeysValues, Tensor], QueriesKeysValues]  # what was made of these tokens (B, L, C)
 
 
 @dataclass(frozen=True)
@@ -49,14 +52,20 @@ class SelfAttention(nn.Module):
         self.norm_q, self.norm_k = (RMSNorm(width, eps=EPSILON) for _ in range(2))
 
     def forward(
-        self, tokens: Tensor, rotation: Tensor, key_bias: Tensor | None = None, attend: Attend = attend_all
+        self,
+        tokens: Tensor,
+        rotation: Tensor,
+        key_bias: Tensor | None = None,
+        attend: Attend = attend_all,
+        changed: Changed | None = None,
     ) -> Tensor:
         """tokens (B, L, C), rotation (B or 1, L, 1, D/2, 2), key_bias (B or 1, L) -> (B, L, C)"""
+        made = self.q(tokens), self.k(tokens), self.v(tokens)
+        query, key, value = made if changed is None else changed(made, tokens)
         query, key = (  # (B, L, N, D), normed over all heads together, then turned
-            rotate(self._split(t), rotation)
-            for t in (self.norm_q(self.q(tokens)), self.norm_k(self.k(tokens)))
+            rotate(self._split(t), rotation) for t in (self.norm_q(query), self.norm_k(key))
         )
-        return self.o(self._attend(query, key, self._split(self.v(tokens)), key_bias, attend))
+        return self.o(self._attend(query, key, self._split(value), key_bias, attend))
 
     def _split(self, features: Tensor) -> Tensor:
         return rearrange(features, "b l (n d) -> b l n d", n=self.heads)

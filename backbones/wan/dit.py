@@ -4,6 +4,8 @@ One safetensors file loads here and in ComfyUI. The forward differs from the pub
 extra tokens may follow the video (`Tail`). They share every block and are cut off before the head.
 """
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -13,7 +15,7 @@ from ...core.geometry import Geometry
 from ...core.positions import grid_positions, rope_angles, sinusoid
 from ...kernels.grouped import Attend
 from ..base import IdentityTokens, Tail, attend_all
-from .attention import EPSILON, Context, CrossAttention, ImageCrossAttention, SelfAttention
+from .attention import EPSILON, Changed, Context, CrossAttention, ImageCrossAttention, SelfAttention
 from .files import DiTConfig
 
 IMAGE_TOKENS = 257  # CLIP's of one picture
@@ -46,14 +48,15 @@ class Block(nn.Module):
         key_bias: Tensor | None,
         attend: Attend = attend_all,
         readers: int | None = None,
+        changed: Changed | None = None,
     ) -> Tensor:
         """tokens (B, L, C), modulation (B, 1 or L, 6, C) -> (B, L, C); only the first `readers` tokens read
-        the text, or all"""
+        the text, or all. `changed`: of queries, keys and values"""
         shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = (  # each (B, 1 or L, C)
             self.modulation.unsqueeze(0) + modulation
         ).unbind(2)
         modulated = self.norm1(tokens) * (1 + scale) + shift
-        tokens = tokens + self.self_attn(modulated, rotation, key_bias, attend) * gate
+        tokens = tokens + self.self_attn(modulated, rotation, key_bias, attend, changed) * gate
         if readers is None:
             tokens = tokens + self.cross_attn(self.norm3(tokens), context)
         else:  # what is behind the readers stays as it is
@@ -186,8 +189,8 @@ class WanDiT(nn.Module):
             rotation[:, length:][:, tail.unturned] = 0
         attend = attend_all if tail is None or tail.attend is None else tail.attend
         readers = length if tail is not None and not tail.reads_text else None
-        for block in self.blocks:
-            tokens = block(tokens, modulation, text, rotation, bias, attend, readers)
+        for block, changed in zip(self.blocks, self._changed(tail), strict=True):
+            tokens = block(tokens, modulation, text, rotation, bias, attend, readers, changed)
         return self.to_latent(tokens[:, :length], time, grid), tokens[:, length:]
 
     def to_latent(self, tokens: Tensor, time: Tensor, grid: tuple[int, int, int]) -> Tensor:
@@ -234,6 +237,12 @@ class WanDiT(nn.Module):
             modulation = modulation.expand(-1, length, -1, -1)
         last = last.expand(len(modulation), tail.tokens.shape[1], -1, -1)
         return torch.cat([modulation, last], dim=1)
+
+    def _changed(self, tail: Tail | None) -> list[Changed | None]:
+        """Changes of queries, keys and values, block by block."""
+        if tail is None or tail.lora is None:
+            return [None] * len(self.blocks)
+        return [partial(block, count=tail.tokens.shape[1]) for block in tail.lora.blocks]
 
     def _embed_image(self, features: Tensor | None) -> Tensor | None:
         if features is None:

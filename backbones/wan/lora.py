@@ -41,6 +41,12 @@ OTHERS = (
     Other(
         "an editing adapter with SAMA's modules", SEMANTIC_KEYS, None, "`refvid edit` takes it as --adapter"
     ),
+    Other(
+        "a LoRA on reference tokens alone",
+        ("blocks.0.self_attn.q_loras.",),
+        None,
+        "give it to --reference-adapter, with --reference",
+    ),
     Other("an identity", (), IDENTITY, "--identity takes it"),
     Other(
         "a LoRA for a text encoder too",

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ...kernels.whole import WHOLE_ATTENTION
-from . import recall, wire
+from . import recall, token_lora, wire
 from .attention import OVERRIDE, Muted, Rule, TextReading, block_override
 from .evaluation import Embedded, Inside, Rider, TailRule, TextRule
 from .families import wan
@@ -161,6 +161,7 @@ def _tail(inside: Inside, riders: list[Rider]) -> tuple[Any, list[tuple[Rider, E
         if inside.text is None or inside.text.groups is None:
             kept = recall.kept_for(inside.call.options, known.layout, rule, inside.call.x)
         if kept is not None and len(kept.blocks) == wan.blocks(inside.module):
+            token_lora.rest(inside.call.options)
             return recall.Recalled(kept, rule), []
     found = [(rider, rider.embed(inside)) for rider in riders]
     embedded = [(rider, one) for rider, one in found if one is not None]

@@ -39,6 +39,7 @@ from ...core.header import Header
 from ...core.recipes import TRAINED_FOR
 from ...core.recognition import Recognised, module_keys, recognise, require_runnable
 from ...core.semantic import semantic_config, semantic_state
+from . import wire
 from .quantised import quantised_layers, require_packed
 
 logger = logging.getLogger(__name__)
@@ -169,11 +170,12 @@ def _require_whole(
 
 
 def file_recipe(model: ModelPatcher) -> str | None:
-    """The recipe that a model was trained for, by the metadata of the last LoRA that core's loader put on it.
-    Else by the file that a loader of core's or ours read it from."""
+    """The recipe that a model was trained for. Its LoRA on reference tokens says it, else the metadata of the
+    last LoRA that core's loader put on it. Else the file says it that a loader of core's or ours read."""
     lora = (model.get_attachment(LORA_METADATA) or {}).get(TRAINED_FOR)
-    header = None if lora else _own_header(model)
-    return lora or (None if header is None else header.metadata.get(TRAINED_FOR))
+    said = model.get_attachment(wire.ADAPTED_TO) or lora
+    header = None if said else _own_header(model)
+    return said or (None if header is None else header.metadata.get(TRAINED_FOR))
 
 
 def recognised(model: ModelPatcher, file: str | None = None) -> Recognised | None:

@@ -19,7 +19,7 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ...core.geometry import Geometry
-from . import recall, wire
+from . import recall, token_lora, wire
 from .blocks import BlockPatch, Sequence
 from .evaluation import Evaluation, Inside, Options, Rider, TailRule, TextRule, kinds, spare
 from .families import wan
@@ -126,7 +126,8 @@ def _apply_model(
     acting = [one for one in evaluation.riders if tail is not None or type(one) not in behind]
     for part in (*acting, tail, text_rule(evaluation, tail, kwargs)):
         kwargs |= {} if part is None else wire.pack(part)
-    out = executor(evaluation.x, t, c_concat, c_crossattn, control, options, **kwargs)
+    with token_lora.acting(executor.class_obj, tail, options):
+        out = executor(evaluation.x, t, c_concat, c_crossattn, control, options, **kwargs)
     for rider in parts:
         out = rider.estimate(out)
     return out

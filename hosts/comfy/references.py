@@ -24,7 +24,7 @@ from ...core.references import (
     with_empty_places,
 )
 from ...kernels.paths import ANY_ATTENTION, attention_asked
-from . import masked_input, wire
+from . import masked_input, token_lora, wire
 from .applied import Applied
 from .evaluation import Embedded, Evaluation, Inside, Options, Rider, StreamsBehindVideo, recipe_carried
 from .families import wan
@@ -250,6 +250,7 @@ def apply_references(
     if not references:
         trim = frames_in_front(positive)
         return Applied(model, low_noise_model, positive, negative, latent, trim, lines)
+    token_lora.require_adapters(models, recipe)
     out = put(models, (positive, negative), vae, latent, references, recipe, null_pass, attention)
     return replace(out, lines=lines)
 

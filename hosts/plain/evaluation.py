@@ -8,6 +8,7 @@ from torch import Tensor
 from ...backbones.base import Backbone
 from ...core.guidance import Pass
 from ...core.references import Arranged
+from ...core.token_lora import TokenLora
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class TokensBehindVideo:
     level     (1 or B,), their noise level, where the recipe gives them a timestep of their own; None: they
               are clean
     types     rows of the model's type embedding, numbers -> (rows, C), where it has one
+    lora      of their queries, keys and values, where the recipe has one
     """
 
     arranged: Arranged
@@ -41,6 +43,7 @@ class TokensBehindVideo:
     seen: Tensor | None = None
     level: Tensor | None = None
     types: Callable[[list[int]], Tensor] | None = None
+    lora: TokenLora | None = None
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from ...core.recognition import Recognised, recognise
 from ...core.records import bounded, read_record, require_bounds
 from ...core.references import Reference, with_empty_places
 from ...core.semantic import SemanticModules
+from ...core.token_lora import TokenLora, read_token_lora
 from ...kernels.paths import ANY_ATTENTION
 from . import sampling
 from .attention_choice import PlainAttentionNeed, choose_plain_attention
@@ -74,8 +75,9 @@ class Settings:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A loaded model: DiT, VAE and text encoder, what the DiT's file says of itself, and SAMA's modules where
-    the file holds them. Where it says no recipe, `found` are public weights that it is recognised as."""
+    """A loaded model: DiT, VAE and text encoder, and what the DiT's file says of itself. SAMA's modules and a
+    LoRA on reference tokens are there where files of them are. Where the file says no recipe, `found` are
+    public weights that it is recognised as."""
 
     dit: WanDiT
     vae: WanVAE
@@ -84,6 +86,7 @@ class Pipeline:
     settings: Settings
     modules: SemanticModules | None = None
     found: Recognised | None = None
+    token_lora: TokenLora | None = None
 
 
 def load_pipeline(
@@ -109,6 +112,18 @@ def load_pipeline(
     return Pipeline(
         model, coder, text, recipe, settings, modules, recognise(dit, read_shapes(dit, "--dit")[0])
     )
+
+
+def with_reference_adapter(backbone: Pipeline, path: str | Path, what: str) -> Pipeline:
+    """The pipeline with a LoRA on reference tokens from its file, and with the recipe that it is for.
+    ValueError as `core.token_lora.read_token_lora` says."""
+    dit = backbone.dit
+    sizes, state, recipe = read_token_lora(path, dit.width, dit.config.layers, what)
+    with torch.device("meta"):
+        lora = TokenLora(sizes)
+    lora.load_state_dict(state, assign=True)
+    lora = lora.to(dit.device, dit.dtype).requires_grad_(False)
+    return replace(backbone, token_lora=lora, recipe=recipe)
 
 
 def _require_input(dit: WanDiT, name: str) -> None:
@@ -217,7 +232,7 @@ def _condition(backbone: Pipeline, request: Request) -> tuple[sampling.Condition
     grid = dit.geometry.latent(settings.frames, settings.height, settings.width)
     among = RECIPES if request.source is None else EDITING
     recipe = choose_recipe(request.recipe, backbone.recipe, among, backbone.found)
-    encoded = encode_references(dit, vae, list(request.references), recipe, grid)
+    encoded = encode_references(dit, vae, list(request.references), recipe, grid, backbone.token_lora)
     masked = dit.in_channels != dit.geometry.channels
     if masked and request.given is not None:
         raise ValueError(

@@ -37,4 +37,5 @@ def _recalled(tail: Tail, kept: KeptKeys) -> Tail:
         joined = torch.cat([key, keys], dim=2), torch.cat([value, values], dim=2)
         return attend_all(query, *joined, bias)
 
-    return replace(tail, tokens=tail.tokens[:, :0], angles=tail.angles[:, :0], key_bias=None, attend=attend)
+    none = {"tokens": tail.tokens[:, :0], "angles": tail.angles[:, :0], "key_bias": None, "lora": None}
+    return replace(tail, attend=attend, **none)

@@ -20,6 +20,7 @@ from ...core.references import (
     reference_input,
     with_empty_places,
 )
+from ...core.token_lora import TokenLora, require_token_lora
 from .evaluation import Evaluation, Rider, TokensBehindVideo
 
 
@@ -32,6 +33,7 @@ class ReferencesRider(Rider):
     cells     (F, h, w) int64 of the video's latent, bit k where reference k acts; None: all of it
     seen      (B, kept) bool, which of the kept tokens a row of the batch has; None: all of them
     level     (1 or B,), their noise level; None: they are clean
+    lora      of their queries, keys and values, where the recipe has one
     """
 
     arranged: Arranged
@@ -39,6 +41,7 @@ class ReferencesRider(Rider):
     cells: Tensor | None = None
     seen: Tensor | None = None
     level: Tensor | None = None
+    lora: TokenLora | None = None
 
     def over(self, start: int, stop: int) -> "ReferencesRider":
         return self if self.cells is None else replace(self, cells=self.cells[start:stop])
@@ -51,7 +54,7 @@ class ReferencesRider(Rider):
             return evaluation
         inputs = [torch.zeros_like(one) for one in self.inputs] if null == "zero" else self.inputs
         tokens = [evaluation.dit.embed_patches(one.to(evaluation.latent)) for one in inputs]
-        mine = TokensBehindVideo(self.arranged, tokens, self.cells, self.seen, self.level)
+        mine = TokensBehindVideo(self.arranged, tokens, self.cells, self.seen, self.level, lora=self.lora)
         return replace(evaluation, behind=(*evaluation.behind, mine))
 
 
@@ -61,9 +64,11 @@ def encode_references(
     references: list[Reference],
     recipe: Recipe,
     grid: tuple[int, int, int],
+    lora: TokenLora | None = None,
 ) -> ReferencesRider | None:
     """Prepare and encode the references that act, for a video latent of grid (frames, rows, columns); None
-    where none does. ValueError for a recipe whose references do not stand behind the video."""
+    where none does. ValueError for a recipe whose references do not stand behind the video, and for one of
+    reference tokens' own LoRA without it."""
     if recipe.carrier != "behind":
         raise ValueError(
             f"recipe is {recipe.name}, whose references are frames that a hint branch is shown; load the model in "
@@ -72,11 +77,13 @@ def encode_references(
     arranged, cells, prepared = arrange_references(references, recipe, grid, dit.geometry)
     if not prepared:
         return None
+    require_token_lora(recipe, lora is not None, "give it to --reference-adapter")
     inputs = [
         reference_input(encode_pictures(vae, r.picture[None]), r.mask, dit.in_channels, recipe, dit.geometry)
         for r in prepared
     ]
-    return ReferencesRider(arranged, with_empty_places(inputs, recipe), cells)
+    given = lora if recipe.token_lora else None
+    return ReferencesRider(arranged, with_empty_places(inputs, recipe), cells, lora=given)
 
 
 def arrange_references(

@@ -62,6 +62,7 @@ def tail(evaluation: Evaluation, how: Schedule, kept: KeptKeys | None = None) ->
         _unturned(layout, keep),
         _video_type(whole),
         layout.recipe.reads_text,
+        whole.lora,
     )
     if kept is None or not layout.constant or whole.cells is not None:
         return new_tail
@@ -144,6 +145,7 @@ def _joined(first: TokensBehindVideo, second: TokensBehindVideo) -> TokensBehind
         _padded(((first.seen, len(one.keep)), (second.seen, len(other.keep))), True),
         second.level if first.level is None else first.level,
         first.types or second.types,
+        first.lora or second.lora,
     )
 
 

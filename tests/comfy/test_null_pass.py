@@ -6,6 +6,8 @@ import comfy.sample
 import comfy.samplers
 import pytest
 import refvid_riders as plain
+import refvid_stand_in as stand_in
+import refvid_tiny as tiny
 import torch
 from comfy_extras.nodes_wan import WanPhantomSubjectToVideo
 from refvid_in_process import empty_latent, picture, sample, text, with_values, worst
@@ -114,8 +116,10 @@ def test_both_hosts_agree_for_every_recipe(t2v, vae, folder, keeping, recipe, gu
     dit, plain_vae = load_dit(folder / "t2v.safetensors")[0], load_vae(folder / "vae.safetensors")
     given = [make_reference(picture(seed)) for seed in range(3, 3 + min(2, chosen.max_references))]
     shifted = with_shift(t2v, SHIFT)
+    shifted = stand_in.fitted(shifted, chosen, dit.config, folder)
     out = apply_references(shifted, None, *words(), vae, empty_latent(), given, chosen)
-    encoded = plain.encode_references(dit, plain_vae, given, chosen, (3, 8, 8))
+    lora = stand_in.needed(chosen, dit.config)
+    encoded = plain.encode_references(dit, plain_vae, given, chosen, (3, 8, 8), lora)
     texts = {"positive": text(1), "negative": text(2)}
     made = []
     for null in {chosen.guider_null, *NULLS}:
@@ -139,8 +143,9 @@ def test_the_nodes_own_null_pass_rules_our_guiders_as_it_rules_cores(t2v, vae, r
 
 
 @pytest.mark.parametrize("recipe", BEHIND)
-def test_where_the_node_says_nothing_the_recipe_rules_them(t2v, vae, recipe):
-    made = {null: guided(applied(t2v, vae, recipe, null), joint(Scale(4.0))) for null in ("recipe", *NULLS)}
+def test_where_the_node_says_nothing_the_recipe_rules_them(t2v, vae, folder, recipe):
+    model = stand_in.fitted(t2v, recipe_named(recipe), tiny.config(), folder)
+    made = {null: guided(applied(model, vae, recipe, null), joint(Scale(4.0))) for null in ("recipe", *NULLS)}
     rules = recipe_named(recipe).guider_null
     assert [null for null in NULLS if torch.equal(made["recipe"], made[null])] == [rules]
     assert all(worst(made["recipe"], made[null]) > 1e-3 for null in NULLS if null != rules)

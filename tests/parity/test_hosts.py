@@ -7,6 +7,7 @@ import comfy.sample
 import pytest
 import refvid_in_process as run
 import refvid_riders as plain
+import refvid_stand_in as stand_in
 import refvid_tiny as tiny
 import torch
 
@@ -44,6 +45,7 @@ class Twin:
     """One set of files, loaded by both hosts."""
 
     def __init__(self, folder, name):
+        self.folder = folder
         sizes = BACKBONES[name]
         path = tiny.save_dit(folder, f"{name}.safetensors", sizes, tiny.dit_state(sizes))
         vae = tiny.save_vae(folder)
@@ -75,13 +77,15 @@ def chosen(recipe):
 def applied(twin, recipe):
     """The ComfyUI side and the plain side of the same conditioning."""
     texts = {"positive": run.text(1), "negative": run.text(2)}
+    sizes = twin.plain.config
     out = apply_references(
-        twin.comfy, None, [[texts["positive"], {}]], [[texts["negative"], {}]], twin.comfy_vae,
+        stand_in.fitted(twin.comfy, recipe_named(recipe), sizes, twin.folder), None, [[texts["positive"], {}]], [[texts["negative"], {}]], twin.comfy_vae,
         run.empty_latent(), chosen(recipe), recipe,
     )  # fmt: skip
     encoded = plain.encode_references(
-        twin.plain, twin.plain_vae, chosen(recipe), recipe_named(recipe), (3, 8, 8)
-    )
+        twin.plain, twin.plain_vae, chosen(recipe), recipe_named(recipe), (3, 8, 8),
+        stand_in.needed(recipe_named(recipe), sizes),
+    )  # fmt: skip
     masked_input = twin.plain.config.in_channels == 36
     padding = plain.grey_padding(twin.plain_vae, 9, 64, 64) if masked_input else None
     return out, plain.condition(texts, encoded, padding)

@@ -7,6 +7,7 @@ import comfy.sample
 import pytest
 import refvid_in_process as run
 import refvid_plain as plain
+import refvid_stand_in as stand_in
 import refvid_tiny as tiny
 import torch
 from comfy_extras.nodes_wan import Wan22ImageToVideoLatent
@@ -96,10 +97,10 @@ def words() -> list[list]:
 
 def applied(twin: Twin, recipe: str):
     """References on both sides: ComfyUI's, and the plain side's condition."""
-    out = apply_references(twin.comfy, None, *words(), twin.comfy_vae, empty(), references(recipe), recipe)
-    encoded = plain.encode_references(
-        twin.plain, twin.plain_vae, references(recipe), recipe_named(recipe), GRID
-    )
+    chosen = recipe_named(recipe)
+    model, lora = stand_in.fitted(twin.comfy, chosen, SIZES, twin.folder), stand_in.needed(chosen, SIZES)
+    out = apply_references(model, None, *words(), twin.comfy_vae, empty(), references(recipe), recipe)
+    encoded = plain.encode_references(twin.plain, twin.plain_vae, references(recipe), chosen, GRID, lora)
     return out, plain.condition(WORDS, encoded, shift=SHIFT)
 
 

@@ -294,7 +294,7 @@ def join_modulation(
     last = clean
     if last is None:
         last = vec[torch.arange(len(vec), device=vec.device), noisiest].unsqueeze(1)
-    length = video.shape[1]
+    vec, length = vec if vec.ndim == 4 else vec.unsqueeze(1), video.shape[1]  # VACE's has no axis of frames
     each = math.ceil(length / vec.shape[1])
     if each * vec.shape[1] != length:
         vec, each = vec.repeat_interleave(each, dim=1)[:, :length], 1

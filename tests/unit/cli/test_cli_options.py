@@ -48,6 +48,7 @@ NEEDY = {
     "--identity-strength": ((GENERATE, LONG), ("0.5",), "--identity"),
     "--identity-parts": ((GENERATE, LONG), ("slots",), "--identity"),
     "--adapter": ((GENERATE, LONG), ("gone.safetensors",), "--identity"),
+    "--reference-adapter": ((GENERATE, LONG), ("gone.safetensors",), "--reference"),
     "--clock": ((GENERATE,), ("shared",), "--given"),
     "--image-scale": ((GENERATE,), ("2",), "--reference or --identity or --given"),
     "--image-scale ": ((EDIT,), ("2",), "--reference"),

@@ -4,6 +4,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import refvid_stand_in as stand_in
 import refvid_tiny as tiny
 import torch
 from refvid_plain import Request, command_of_editing, command_of_generating, load_pipeline, pipeline
@@ -201,6 +202,24 @@ def test_an_identity_brings_its_adapter_s_lora(folder, monkeypatch):
     )
     backbone, *_ = asked(monkeypatch, folder, "generate")
     assert not changed(backbone, "cross_attn").any()
+
+
+def test_a_reference_adapter_arrives_with_its_recipe(folder, monkeypatch, capsys):
+    stand_in.save_adapter(folder, stand_in.adapter_state(SIZES))
+    given = inside(folder, (*ONE, "--reference-adapter", "stand_in.safetensors"))
+    backbone, request, *_ = asked(monkeypatch, folder, "generate", *given)
+    held = backbone.token_lora.state_dict()
+    assert request.recipe == backbone.recipe == "stand_in"
+    assert all(torch.equal(held[key], value) for key, value in stand_in.adapter_state(SIZES).items())
+    bare, request, *_ = asked(monkeypatch, folder, "generate", *inside(folder, ONE))
+    assert bare.token_lora is None and request.recipe == "saber"
+
+
+def test_a_file_that_is_no_reference_adapter_is_refused_before_a_model_is_loaded(folder, monkeypatch):
+    monkeypatch.setattr(pipeline, "load_pipeline", lambda *_, **__: pytest.fail("a model was read"))
+    given = inside(folder, (*ONE, "--reference-adapter", "editing.safetensors"))
+    with pytest.raises(SystemExit):
+        asked(monkeypatch, folder, "generate", *given)
 
 
 def test_an_editing_adapter_counts_by_the_strength_that_is_asked_for(folder, monkeypatch):

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import refvid_riders as plain
+import refvid_stand_in as stand_in
 import refvid_tiny as tiny
 import torch
 from torch import Tensor
@@ -98,8 +99,8 @@ BEHIND = [name for name in RECIPES if recipe_named(name).carrier == "behind"]
 def test_removing_masked_tokens_equals_masking_them(dit, vae, recipe):
     """Three references, or as many as the recipe takes, which see all."""
     chosen = replace(recipe_named(recipe), sees="all")
-    given = three(1.0, 0.5, 3.0)[-chosen.max_references :]
-    encoded = plain.encode_references(dit, vae, given, chosen, GRID)
+    given, lora = three(1.0, 0.5, 3.0)[-chosen.max_references :], stand_in.needed(chosen, dit.config)
+    encoded = plain.encode_references(dit, vae, given, chosen, GRID, lora)
     tokens, angles = whole_tail(dit, encoded)
     bias = torch.full((1, tokens.shape[1]), float("-inf"))
     strengths = [s.controls.strength for s in encoded.arranged.layout.streams for _ in range(s.kept)]
@@ -108,7 +109,7 @@ def test_removing_masked_tokens_equals_masking_them(dit, vae, recipe):
     kept = {stream.kept for stream in encoded.arranged.layout.streams}
     assert (len(kept) > 1) == (len(given) > 1)
     clock = torch.zeros(1) if chosen.clock == "own" else None
-    masked = Tail(tokens, angles, bias, clock=clock, reads_text=chosen.reads_text)
+    masked = Tail(tokens, angles, bias, clock=clock, reads_text=chosen.reads_text, lora=lora)
     torch.testing.assert_close(run(dit, encoded), with_tail(dit, masked), **CLOSE)
     full = tuple(replace(s, kept=s.tokens) for s in encoded.arranged.layout.streams)
     everything = replace(
