@@ -2,7 +2,7 @@
 
 from refvid_base_folder import SAMA, VIDEOMAKER
 from refvid_client import Graph, node
-from refvid_kept_graphs import GRAPHS, RECIPES, SEES
+from refvid_kept_graphs import GRAPHS, ONE_PICTURE, RECIPES, SEES
 from refvid_kept_parts import LENGTH, apply, base, clip, core_run, left_half, reference
 
 EDITING = ("sama", "in_context")
@@ -37,7 +37,7 @@ def forwards(recipe: str) -> Graph:
     graph["lora"] = node(
         "LoraLoaderModelOnly", model=["backbone", 0], lora_name=VIDEOMAKER, strength_model=0.7
     )
-    names = ("one",) if recipe.startswith("videomaker") else ("one", "second")
+    names = ("one",) if recipe in ONE_PICTURE else ("one", "second")
     for name, said in controls().items():
         graph |= {f"one_{name}": reference(**said)}
         given = (f"one_{name}", *names[1:])

@@ -13,6 +13,7 @@ from refvid_folder import import_folder
 from refvid_golden_fit import known, shorter
 from refvid_golden_record import NUMBER, PACKAGE, ROOT, Record, read_tensors
 from refvid_server import serve
+from refvid_templates import is_public, read
 from torch import Tensor
 
 if PACKAGE not in sys.modules:  # for the helpers that build graphs; the server has its own
@@ -36,9 +37,9 @@ def record(record: Record, tree: Path, asked: Path, folder: Path) -> None:
     kept.place(folder)
     with serve(root, folder, PACKAGE, tree) as server:
         types = server.get("/object_info").keys()
-        for file in sorted((asked / "workflows" / "api").glob("*.json")):
-            graph = shorter(tapped(json.loads(file.read_text("utf-8"))))
-            _run(record, server, f"workflows/{file.stem}", graph)
+        for name, graph in read(asked / "workflows" / "api").items():
+            if not is_public(graph):
+                _run(record, server, f"workflows/{name}", shorter(tapped(graph)))
         for name, graph in graphs().items():
             _run(record, server, name, known(kept.asked(graph), types))
 

@@ -5,6 +5,7 @@ import json
 import shutil
 from pathlib import Path
 
+import refvid_public_files
 import refvid_tiny as tiny
 import torch
 from PIL import Image, ImageDraw, ImageOps
@@ -43,6 +44,7 @@ def fill(base: Path) -> None:
     _ltxv(dits / "ltxv.safetensors")
     _camera(dits)
     _taesd(vaes / "taesd.safetensors")
+    refvid_public_files.fill(base)
     cut_out().save(base / "input" / "refvid_toy.png")
     ImageOps.flip(cut_out()).save(base / "input" / "refvid_toy_2.png")
     photo().save(base / "input" / "photo.png")

@@ -2,17 +2,13 @@
 what a run says about errors that nobody meant."""
 
 import copy
-import json
-from pathlib import Path
 from typing import Any
 
 from refvid_base_folder import SAMA
 from refvid_client import Graph, edited, failure, node
+from refvid_templates import DEMO
 
-ROOT = Path(__file__).resolve().parents[2]
-WORKFLOWS: dict[str, Graph] = {
-    file.stem: json.loads(file.read_text("utf-8")) for file in sorted((ROOT / "workflows/api").glob("*.json"))
-}
+WORKFLOWS = DEMO
 # What nobody meant to raise, wherever it comes from.
 BARE = {
     one.__name__

@@ -19,8 +19,12 @@ from refvid_kept_parts import (
     reference,
 )
 
-SEES = ("all", "video", "itself", "frames")
-RECIPES = ("auto", "saber", "phantom", "bernini", "videomaker", "videomaker_shared", "videomaker_no_text")
+SEES = ("recipe", "all", "video", "itself", "frames")
+RECIPES = (
+    "auto", "saber", "phantom", "bernini", "skyreels_v3", "refalign", "kaleido", "concat_id", "videomaker",
+    "videomaker_shared", "videomaker_no_text",
+)  # fmt: skip
+ONE_PICTURE = ("concat_id", "videomaker", "videomaker_shared", "videomaker_no_text")
 
 
 def references() -> Graph:
@@ -63,7 +67,7 @@ def recipes() -> Graph:
         "lora": node("LoraLoaderModelOnly", model=["backbone", 0], lora_name=VIDEOMAKER, strength_model=1.0)
     }
     for recipe in RECIPES:
-        many = ("plain",) if recipe.startswith("videomaker") else ("plain", "plain_2")
+        many = ("plain",) if recipe in ONE_PICTURE else ("plain", "plain_2")
         graph[f"apply_{recipe}"] = apply(*many, recipe=recipe, null_pass="recipe")
         if recipe.startswith("videomaker"):
             graph[f"apply_{recipe}"]["inputs"]["model"] = ["lora", 0]
@@ -92,6 +96,9 @@ def guiders() -> Graph:
         "separate_late", guider(separate, "apply", image_scale=2.0, text_scale=4.0, **window, fade_out=0.2)
     )
     graph |= own_run("separate_text", guider(separate, "apply", image_scale=1.0, text_scale=5.0))
+    graph["published"] = apply("plain", recipe="phantom", null_pass="recipe")
+    given = {"image_scale": 1.5, "text_scale": 5.0, "scales": "auto"}
+    graph |= own_run("separate_auto", guider(separate, "published", **given))
     joint = guider("RefVidJointGuider", "apply", scale=2.0)
     graph |= own_run("high", joint, end_at_step=1, return_with_leftover_noise="enable")
     graph |= own_run("low", joint, ("high", 0), start_at_step=1, add_noise="disable")

@@ -27,6 +27,7 @@ from refvid_kept_graphs import GRAPHS  # noqa: E402
 from refvid_kept_models import make_models  # noqa: E402
 from refvid_kept_parts import IDENTITY  # noqa: E402
 from refvid_server import serve  # noqa: E402
+from refvid_templates import DEMO  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
 READS_SOMEONE = "identity_from_video"  # a workflow that saves an identity
@@ -35,7 +36,9 @@ READS_SOMEONE = "identity_from_video"  # a workflow that saves an identity
 def make(folder: Path) -> None:
     """Graphs and files first, then what a real server makes of them."""
     shutil.copytree(ROOT / "workflows", folder / "workflows", ignore=shutil.ignore_patterns("*.jpg", "api"))
-    shutil.copytree(ROOT / "workflows" / "api", folder / "api")
+    (folder / "api").mkdir()
+    for name in DEMO:
+        shutil.copy(ROOT / "workflows" / "api" / f"{name}.json", folder / "api")
     for name, build in GRAPHS.items():
         (folder / "api" / f"{name}.json").write_text(json.dumps(build(), indent=1) + "\n", "utf-8")
     make_models(folder / "models")

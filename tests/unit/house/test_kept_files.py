@@ -11,6 +11,7 @@ from refvid_base_folder import DIT, SAMA, SLOT_ID, VIDEOMAKER
 from refvid_kept import DATA, VERSIONS, Kept
 from refvid_kept_graphs import GRAPHS
 from refvid_kept_parts import IDENTITY
+from refvid_templates import DEMO
 from safetensors.torch import load_file
 
 from refvid.backbones.wan.geometry import WAN
@@ -112,8 +113,7 @@ def test_a_kept_graph_gives_every_node_what_it_takes(kept, name):
 @pytest.mark.parametrize("kind", OURS)
 def test_the_next_version_would_keep_every_input_and_choice(kind):
     """Missing ones go into tests/support/refvid_kept_graphs.py."""
-    shipped = [json.loads(file.read_text("utf-8")) for file in (ROOT / "workflows/api").glob("*.json")]
-    graphs = [*(build() for build in GRAPHS.values()), *shipped]
+    graphs = [*(build() for build in GRAPHS.values()), *DEMO.values()]
     uses = [one["inputs"] for graph in graphs for one in graph.values() if one["class_type"] == kind]
     assert uses
     for label, (_, options) in inputs_of(kind, {}).items():

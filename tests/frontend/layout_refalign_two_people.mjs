@@ -1,0 +1,50 @@
+// What the workflow on the canvas has beyond its API twin: places, notes, groups.
+import { FEW_STEPS, filesNote, groups, HELP, memoryNote, notesBeside, PLACES, UMT5, VAE } from "./public_weights.mjs";
+
+const START = `## RefAlign 14B: two people kept apart
+
+Two people from two pictures in one video, 832x480, 81 frames at 16 a second. Each acts in a half of the video of its own.
+
+1. Get the files below; the model is made of six by one command.
+2. Put your pictures into *First person* (left) and *Second person* (right): one person each, **cut out**. RefAlign cuts
+people out with BiRefNet and stands them on white; the template \`masked_reference_to_video\` has nodes for that.
+3. Say in the prompt who is on the left, who on the right, and what they do.
+
+Recipe \`refalign\`: Phantom's, whose pictures do not read the prompt. *scales* on **auto**: 5 for the pictures, 7.5 for the
+prompt, as published, three passes a step. *region* and *sees* **video** are this pack's: outside its half no token of the
+video reads a person, and the two never read each other. Set *sees* to **recipe** for attention as it was trained.
+
+${HELP}`;
+
+const FILES = filesNote(
+  [["RefAlign-14B", "diffusion_models", "gudaochangsheng/RefAlign-14B", "not known here"]],
+  `The repository has \`model-00000.safetensors\` to \`model-00005.safetensors\`. \`refvid convert\` makes one file of them and
+writes the recipe into it. RefAlign-1.3B is one \`model.safetensors\`: rename or convert it to \`RefAlign-1.3B.safetensors\`.`,
+  "its page says MIT; its LICENSE is an unresolved merge of Apache-2.0 and MIT, which both allow commercial use.",
+);
+
+const MEMORY = memoryNote({
+  gguf: "no GGUF is known here; one made of your file works if `RefAlign` is in its name.",
+  fewer: FEW_STEPS,
+  unknown: "how well regions keep people apart with these weights, which never saw any; keys of the files, which we infer.",
+});
+
+export default {
+  id: "5f0c7e0a-4a57-4f0e-9d57-7ef51d000021",
+  view: { scale: 0.45, offset: [760, 160] },
+  models: { backbone: [UMT5, VAE] },
+  places: {
+    ...PLACES,
+    nowhere: [0, 1440, 320],
+    half: [0, 1620, 320],
+    left: [460, 1440, 320],
+    right: [460, 1650, 320],
+    inspect: [1400, 830, 720, 600],
+  },
+  groups: [...groups(), { title: "Regions", place: [-20, 1360, 820, 390], color: "#b58b2a" }],
+  notes: notesBeside([
+    { title: "Start here", text: START, height: 290 },
+    { title: "Files", text: FILES, height: 270 },
+    { title: "Less memory, fewer steps", text: MEMORY, height: 290 },
+  ]),
+};
