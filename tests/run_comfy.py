@@ -5,8 +5,8 @@ Instead of that:
                         workflows use; tests/data/object_info.json is made this way
 --ui-workflows [FOLDER] start ComfyUI and build workflows/*.json from workflows/api with its own frontend;
                         needs node, Chromium and playwright-core (tests/frontend/from_api.mjs)
---thumbnails [FOLDER]   run every workflow with the shipped model and write its picture for the template
-                        browser
+--thumbnails [FOLDER]   run every workflow of the shipped model and write its picture for the template
+                        browser; those of public weights, which are not here, get a drawn card
 --gpu                   run those marked `gpu` too, which are left out otherwise: on a CUDA device, or
                         small on the CPU with REFVID_DRY=1
 A test file among the arguments is run alone; other arguments go to pytest.
@@ -117,12 +117,18 @@ def _ui_workflows(root: Path, target: Path) -> int:
 
 
 def _thumbnails(root: Path, target: Path) -> int:
-    """WORKFLOW.jpg beside every workflow, from a real run with the shipped model."""
+    """WORKFLOW.jpg beside every workflow: from a real run with the shipped model, else a card."""
+    from refvid_cards import card
+    from refvid_templates import is_public, read
+
+    prompts = read(target / "api")
+    for name in [name for name, graph in prompts.items() if is_public(graph)]:
+        shown = card(prompts.pop(name), target / f"{name}.json", TESTS.parent / "demo" / "samples")
+        shown.save(target / f"{name}.jpg", quality=90)
     with tempfile.TemporaryDirectory() as base, serve(root, Path(base)) as server:
-        for file in sorted((target / "api").glob("*.json")):
-            graph = json.loads(file.read_text("utf-8"))
+        for name, graph in prompts.items():
             picture = _sheets if "sheet" in graph else _frames if "save" in graph else _words
-            picture(server, graph).save(target / f"{file.stem}.jpg", quality=90)
+            picture(server, graph).save(target / f"{name}.jpg", quality=90)
     return 0
 
 

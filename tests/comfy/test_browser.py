@@ -14,17 +14,18 @@ import refvid_patience as patience
 from refvid_client import failure
 from refvid_comfy import find_comfyui
 from refvid_server import serve
+from refvid_templates import DEMO, PROMPTS, PUBLIC, model_files
 
 pytestmark = [pytest.mark.comfy, pytest.mark.slow]
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "out" / "browser"
 FILES = {file.stem: file for file in sorted((ROOT / "workflows").glob("*.json"))}
-PROMPTS = {f.stem: json.loads(f.read_text("utf-8")) for f in sorted((ROOT / "workflows/api").glob("*.json"))}
 RENEW = ".venv/bin/python tests/run_comfy.py --ui-workflows"
 FIRST = "masked_reference_to_video"  # the template that the README names
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 every_workflow = pytest.mark.parametrize("name", FILES)
+every_workflow_that_runs = pytest.mark.parametrize("name", DEMO)
 FIND = "require('module').createRequire(process.cwd() + '/').resolve('playwright-core')"
 
 
@@ -58,7 +59,8 @@ def browser():
 @pytest.fixture(scope="module")
 def visits(browser, server):
     """Findings of tests/frontend/run_workflow.mjs on each workflow. Its pictures stay in out/browser."""
-    return json.loads(in_browser("run_workflow.mjs", server.url, OUT, *FILES.values()))
+    run, looked_at = ([FILES[name] for name in names] for names in (DEMO, PUBLIC))
+    return json.loads(in_browser("run_workflow.mjs", server.url, OUT, *run, "--look", *looked_at))
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +105,7 @@ def named(inputs, titles):
     return {k: (titles[v[0]], v[1]) if isinstance(v, list) else v for k, v in inputs.items()}
 
 
-@every_workflow
+@every_workflow_that_runs
 def test_run_succeeds_and_the_files_it_speaks_of_are_there(visits, server, name):
     seen = visits[name]
     assert seen["status"]["status_str"] == "success", failure(seen)
@@ -115,7 +117,7 @@ def test_run_succeeds_and_the_files_it_speaks_of_are_there(visits, server, name)
 @every_workflow
 def test_the_pictures_are_kept(visits, name):
     assert name in visits
-    for picture in (OUT / f"{name}.png", OUT / f"{name}-done.png"):
+    for picture in (OUT / f"{name}.png", OUT / f"{name}-done.png")[: 1 + (name in DEMO)]:
         assert picture.stat().st_size > 50_000  # an empty canvas is smaller
 
 
@@ -154,7 +156,7 @@ def installed(browser, server, tmp_path_factory):
     root, base = find_comfyui(), tmp_path_factory.mktemp("empty")
     assert root is not None
     folder = refvid_archive.install(base / "custom_nodes")
-    packed, others = files(folder), [name for name in FILES if name != FIRST]
+    packed, others = files(folder), [name for name in (*DEMO, *PUBLIC) if name != FIRST]
     with serve(root, base, folder.name) as server:
         said = json.loads(
             in_browser("open_templates.mjs", server.url, OUT / "installed", folder.name, FIRST, *others)
@@ -162,12 +164,28 @@ def installed(browser, server, tmp_path_factory):
         yield server, said["seen"], said["errors"], packed
 
 
-@every_workflow
+@every_workflow_that_runs
 def test_a_template_of_the_installed_archive_opens_with_nothing_missing(installed, name):
     _, seen, errors, _ = installed
     opened = seen[name]
     assert opened["missing"] == [] and opened["marked"] == []
     assert opened["holes"] == 0 and opened["dialog"] is None
+    assert [error for error in errors if error.startswith("uncaught")] == []
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_template_of_public_weights_opens_in_the_installed_archive_and_only_their_files_are_missing(
+    installed, name
+):
+    """ComfyUI marks the nodes that ask for them, and counts them in words of its own."""
+    _, seen, errors, _ = installed
+    opened, wanted = seen[name], model_files(PROMPTS[name]).keys()
+    assert opened["missing"] == [] and opened["holes"] == 0
+    asking = [
+        one["class_type"] for one in PROMPTS[name].values() if wanted & set(map(str, one["inputs"].values()))
+    ]
+    assert sorted(opened["marked"]) == sorted(asking)
+    assert opened["dialog"].split()[0] == str(len(wanted))
     assert [error for error in errors if error.startswith("uncaught")] == []
 
 

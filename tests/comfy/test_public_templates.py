@@ -3,9 +3,8 @@ keys and nothing else."""
 
 import av
 import pytest
-from refvid_client import edited, node
 from refvid_public_files import SMALL, made_small
-from refvid_templates import PUBLIC, model_files
+from refvid_templates import PUBLIC
 
 pytestmark = pytest.mark.comfy
 

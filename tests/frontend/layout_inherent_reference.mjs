@@ -16,7 +16,8 @@ const WEIGHTS = `## Which weights
 
 VideoMaker's own weights are for Stable Diffusion 1.5 and do not load on Wan. \`refvid train videomaker\` makes a LoRA for a Wan; shipped is one for the demo model.
 *Apply References > recipe* is the one that a LoRA was trained for: \`videomaker\` for this one, \`videomaker_shared\` or
-\`videomaker_no_text\` for its relatives. \`auto\`, \`saber\`, \`phantom\` and \`bernini\` are for models that need no such LoRA.`;
+\`videomaker_no_text\` for its relatives. The others are for models that need no such LoRA: \`auto\` and \`saber\`, and for
+public weights \`phantom\`, \`skyreels_v3\`, \`refalign\`, \`kaleido\`, \`concat_id\`, \`bernini\`, \`vace\` and \`stand_in\`.`;
 
 export default {
   id: "5f0c7e0a-4a57-4f0e-9d57-7ef51d000013",

@@ -19,8 +19,10 @@ const WEIGHTS = `## Which weights, which recipe
 | weights | recipe |
 |---|---|
 | refvid demo model | \`auto\` (its file says saber) |
-| Phantom-Wan 1.3B, 14B | \`phantom\`, up to 4 pictures |
-| Bernini-R | \`bernini\` |
+| Phantom-Wan 1.3B, 14B | \`phantom\`, up to 4 pictures; template \`phantom\` |
+| SkyReels-V3 R2V, RefAlign | \`skyreels_v3\`, \`refalign\`; templates of their own |
+| Bernini-R, Kaleido | \`bernini\`, \`kaleido\`; templates of their own |
+| VACE, Stand-In, Concat-ID-Wan | \`vace\`, \`stand_in\`, \`concat_id\` |
 | weights trained as VideoMaker | \`videomaker\`, \`videomaker_shared\`, \`videomaker_no_text\` |
 | plain Wan 2.1 / 2.2 T2V | \`saber\` runs, but these weights were **never trained for references** and mostly ignore them |
 

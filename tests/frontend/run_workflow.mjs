@@ -1,5 +1,6 @@
 // Drop workflows on the canvas as a user does, one after the other; look at each, press Run.
-//   node tests/frontend/run_workflow.mjs URL OUT_FOLDER WORKFLOW.json...
+//   node tests/frontend/run_workflow.mjs URL OUT_FOLDER WORKFLOW.json... --look WORKFLOW.json...
+// Those after --look are not run.
 // Writes NAME.png (loaded) and NAME-done.png (after the run) into OUT_FOLDER, and prints one line of JSON: {NAME: seen}.
 import fs from "node:fs";
 import path from "node:path";
@@ -34,8 +35,8 @@ async function drop(page, file) {
   await page.dispatchEvent("#graph-canvas", "drop", { dataTransfer: data });
 }
 
-/** One workflow, from the drop to the end of its run. Its fixed id tells its graph from the one before. */
-async function visit(page, errors, file) {
+/** One workflow, from the drop to the end of its run where it is run. Its fixed id tells its graph from the one before. */
+async function visit(page, errors, file, runs) {
   const name = path.basename(file, ".json");
   const shot = (suffix = "") => page.screenshot({ path: path.join(out, `${name}${suffix}.png`) });
   errors.length = 0;
@@ -46,6 +47,7 @@ async function visit(page, errors, file) {
   await settle(page);
   await shot();
   const seen = await page.evaluate(look);
+  if (!runs) return [name, { ...seen, errors: [...errors] }];
   const entry = await run(page, url);
   await settle(page, 1500);
   await shot("-done");
@@ -54,9 +56,11 @@ async function visit(page, errors, file) {
 }
 
 const [url, out, ...files] = process.argv.slice(2);
+const looked = files.splice(files.indexOf("--look")).slice(1);
 fs.mkdirSync(out, { recursive: true });
 await withFrontend(url, async (page, errors) => {
   const visits = [];
-  for (const file of files) visits.push(await visit(page, errors, file));
+  for (const file of files) visits.push(await visit(page, errors, file, true));
+  for (const file of looked) visits.push(await visit(page, errors, file, false));
   console.log(JSON.stringify(Object.fromEntries(visits)));
 });

@@ -1,7 +1,6 @@
 """What a real ComfyUI server makes with a tree as its pack: every shipped workflow on the demo model, and on
 small files the graphs in which every node and choice occurs, and every recipe with every control."""
 
-import json
 import re
 import sys
 from pathlib import Path

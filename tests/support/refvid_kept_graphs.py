@@ -91,14 +91,14 @@ def guiders() -> Graph:
         graph |= own_run(f"renormed_{over}", one)
     separate, window = "RefVidSeparateGuider", {"start_percent": 0.1, "end_percent": 0.9, "fade_in": 0.3}
     graph |= own_run("joint", guider("RefVidJointGuider", "apply", scale=4.0, **window, fade_out=0.2))
-    graph |= own_run("separate", guider(separate, "apply", image_scale=1.5, text_scale=5.0))
+    scales = {"image_scale": 1.5, "text_scale": 5.0}
+    graph |= own_run("separate", guider(separate, "apply", **scales, scales="given"))
     graph |= own_run(
         "separate_late", guider(separate, "apply", image_scale=2.0, text_scale=4.0, **window, fade_out=0.2)
     )
     graph |= own_run("separate_text", guider(separate, "apply", image_scale=1.0, text_scale=5.0))
     graph["published"] = apply("plain", recipe="phantom", null_pass="recipe")
-    given = {"image_scale": 1.5, "text_scale": 5.0, "scales": "auto"}
-    graph |= own_run("separate_auto", guider(separate, "published", **given))
+    graph |= own_run("separate_auto", guider(separate, "published", **scales, scales="auto"))
     joint = guider("RefVidJointGuider", "apply", scale=2.0)
     graph |= own_run("high", joint, end_at_step=1, return_with_leftover_noise="enable")
     graph |= own_run("low", joint, ("high", 0), start_at_step=1, add_noise="disable")

@@ -22,7 +22,9 @@ STEPS = 2
 
 def fill(base: Path) -> None:
     """Write into a server's folder every model file that the workflows of public weights name."""
-    for file, folder in {name: at for graph in PUBLIC.values() for name, at in model_files(graph).items()}.items():
+    for file, folder in {
+        name: at for graph in PUBLIC.values() for name, at in model_files(graph).items()
+    }.items():
         target = base / "models" / folder
         target.mkdir(parents=True, exist_ok=True)
         save_model(_tensors(file, folder), target / file, dtype=torch.float32)

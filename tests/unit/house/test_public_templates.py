@@ -93,4 +93,6 @@ def test_a_workflow_of_bernini_names_its_pictures_as_bernini_was_trained():
         graph = PUBLIC[name]
         count = sum("references.reference_" in label for one in graph.values() for label in one["inputs"])
         words = [f"image{index}" for index in range(count)]
-        assert all(word in graph["positive_prompt"]["inputs"]["text"] and word in NOTES[name] for word in words)
+        assert all(
+            word in graph["positive_prompt"]["inputs"]["text"] and word in NOTES[name] for word in words
+        )
