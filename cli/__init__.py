@@ -106,7 +106,7 @@ def _add_inspect(commands) -> None:
     command.add_argument(
         "--recipe",
         default="auto",
-        help="how references enter, as the weights were trained: saber, phantom, …; auto: what the DiT's file says",
+        help="how references enter, as the weights were trained: saber, phantom, …; auto: what the DiT's file says, or is called",
     )
     command.add_argument(
         "--dit", type=Path, metavar="FILE", help="only its shapes are read; default: the demo model"

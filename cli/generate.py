@@ -57,7 +57,7 @@ def add_request(command: argparse.ArgumentParser) -> None:
     add(
         "--recipe",
         default="auto",
-        help="how references enter, as the weights were trained: saber, phantom, …; auto: what the DiT's file says",
+        help="how references enter, as the weights were trained: saber, phantom, …; auto: what the DiT's file says, or is called",
     )
     add(
         "--reference-adapter",

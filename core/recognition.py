@@ -1,5 +1,5 @@
-"""Recognition of public weights, by keys that no others have, else by words of the file's name. Metadata of
-ours come before both (`core.recipes.choose_recipe`)."""
+"""Recognition of public weights, by keys that no others have, else by words of the file's name
+[choice: recognised-by-name]. Metadata of ours come before both (`core.recipes.choose_recipe`)."""
 
 import logging
 import re

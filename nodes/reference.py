@@ -132,9 +132,9 @@ class RefVidApplyReferences(Node):
                 io.Autogrow.Input("references", template=slots, tooltip="Up to eight references in all."),
                 io.Combo.Input("recipe", options=[AUTO_RECIPE, *RECIPES], default=AUTO_RECIPE,
                                tooltip="How references enter the model, as its weights were trained. Start "
-                                       "with auto, which reads it from the file. saber: masked references. "
-                                       "videomaker: weights trained as VideoMaker. The others: public "
-                                       "weights of these names."),
+                                       "with auto, which reads it from the file or its name. saber: masked "
+                                       "references. videomaker: weights trained as VideoMaker. The others: "
+                                       "public weights of these names."),
                 io.Combo.Input("null_pass", options=["recipe", "keep", "drop", "zero"], default="recipe",
                                advanced=True,
                                tooltip="What the pass without the prompt has of the references: keep all, "

@@ -3,8 +3,10 @@
 import importlib.util
 import logging
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
+import comfy.ldm.wan.model as core_models
 import comfy.sd
 import comfy.utils
 import folder_paths
@@ -13,6 +15,7 @@ import refvid_gguf
 import refvid_in_process as run
 import refvid_tiny as tiny
 import torch
+from comfy.ldm.wan.model_animate import AnimateWanModel
 from comfy_api.latest import io
 from refvid_folder import import_folder
 from server import PromptServer
@@ -203,3 +206,20 @@ def test_the_node_shows_the_lines_and_reads_the_name_from_the_graph(folder, vae,
     monkeypatch.delattr(PromptServer, "instance")
     assert out(GRAPH).ui.as_dict()["text"] == (lines,)  # without a server, as in a script
     assert RefVidApplyReferences.execute(model, *words, vae, latent, given, "saber", "recipe").ui is not None
+
+
+@pytest.mark.parametrize(
+    ("module", "title"),
+    [
+        (core_models.HumoWanModel, "HuMo"),
+        (core_models.WanModel_S2V, "S2V"),
+        (core_models.SCAILWanModel, "SCAIL"),
+        (AnimateWanModel, "Animate"),
+        (partial(core_models.VaceWanModel, vace_in_dim=96, vace_layers=1), "VACE"),
+        (core_models.WanModel, None),
+    ],
+)
+def test_cores_variants_are_known_by_the_names_of_their_modules(module, title):
+    made = module(dim=128, ffn_dim=64, num_heads=1, num_layers=1, device="meta", operations=torch.nn)
+    found = recognition.by_keys(recognition.module_keys(made))
+    assert (found and found.weights.title) == title
