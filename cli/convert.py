@@ -38,12 +38,12 @@ def add_convert(commands) -> None:
 
 
 def _convert(options: argparse.Namespace) -> None:
-    from ..convert.conversion import convert, plan_conversion, require_room
+    from ..convert.conversion import convert, plan_conversion, require_space
 
     planned = plan_conversion(options.sources, options.recipe, options.dtype, options.licence)
     print(*_lines(planned), sep="\n")
     if options.plan:
-        free = require_room(planned, options.out)
+        free = require_space(planned, options.out)
         print(f"would write  {options.out.resolve()}, {free / 2**30:.1f} GiB being free")
         return
     with ProgressBar("MiB looked at") as hashed, ProgressBar("tensors written") as written:

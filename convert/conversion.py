@@ -95,7 +95,7 @@ def convert(planned: Conversion, out: Path, hashed: Told, written: Told) -> None
     ValueError for a value that is not finite, and where what was written is no file that our loaders read.
     OSError where the disk is too small, before anything is written, or cannot be written.
     """
-    require_room(planned, out)
+    require_space(planned, out)
     said = [
         {"name": file.name, "sha256": digest}
         for file, digest in zip(planned.files, digests(planned.files, hashed), strict=True)
@@ -107,7 +107,7 @@ def convert(planned: Conversion, out: Path, hashed: Told, written: Told) -> None
         _require_dit(bare_dit(shapes, out.name), metadata, out.name)
 
 
-def require_room(planned: Conversion, out: Path) -> int:
+def require_space(planned: Conversion, out: Path) -> int:
     """Free bytes where the result goes. OSError where they do not hold it beside what is there."""
     free = shutil.disk_usage(next(one for one in out.absolute().parents if one.exists())).free
     if free < planned.size:
