@@ -12,6 +12,7 @@ from ..backbones.wan.lora import OTHERS
 from ..backbones.wan.published import PUBLISHED_FORMATS, OriginalNames, original_names
 from ..core.header import shown
 from ..core.recipes import EDITING, RECIPES, TRAINED_FOR, recipe_named
+from ..core.recognition import by_name, require_runnable
 from ..core.records import parsed
 from .reading import Published
 
@@ -34,6 +35,7 @@ def known_names(tensors: Mapping[str, Published], name: str) -> OriginalNames:
             f"{name} is quantised: it has {shown(odd)} of {tensors[odd].dtype}; such files load in ComfyUI as "
             "they are. Needed fp32, fp16 or bf16"
         )
+    require_runnable(tensors, name)
     names = original_names(tensors, name)
     if names is not None:
         return names
@@ -59,6 +61,10 @@ def recipe_of(
         return names.format.recipe, "by its keys"
     if TRAINED_FOR in metadata:
         return metadata[TRAINED_FOR], "by its metadata"
+    for place in (files[0], *files[0].absolute().parents[:_NEAREST]):
+        found = by_name(place)
+        if found is not None and found.weights.recipe is not None:
+            return found.weights.recipe, f"by the name {place.name}"
     raise ValueError(
         f"--recipe: {files[0].name} has the keys of a plain Wan, which do not say what it was trained for; give "
         f"one of {', '.join(RECIPES | EDITING)}, or {NO_RECIPE}"

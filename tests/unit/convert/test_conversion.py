@@ -195,6 +195,20 @@ def test_metadata_of_the_shards_is_kept_and_names_the_recipe(demo, tmp_path, cap
     )
 
 
+@pytest.mark.parametrize(
+    ("where", "recipe"),
+    [
+        ("RefAlign-14B/model.safetensors", "refalign"),
+        ("models--x--Concat-ID-Wan/snapshots/0/a.safetensors", "concat_id"),
+    ],
+)
+def test_a_name_above_the_file_tells_the_recipe(where, recipe, demo, tmp_path, capsys):
+    (tmp_path / where).parent.mkdir(parents=True)
+    save_file(demo, tmp_path / where)
+    _, metadata = converted(tmp_path, tmp_path / where)
+    assert metadata["refvid.recipe"] == recipe and "by the name" in capsys.readouterr().out
+
+
 def test_a_plan_writes_nothing(demo, tmp_path, capsys):
     sources = refalign_folder(demo, tmp_path)
     out = tmp_path / "out.safetensors"
