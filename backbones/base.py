@@ -71,6 +71,11 @@ class Backbone(Protocol):
     def head_size(self) -> int: ...
 
     @property
+    def layers(self) -> int:
+        """Number of blocks."""
+        ...
+
+    @property
     def in_channels(self) -> int:
         """Channels that the patch embedding takes: the geometry's, or its masked ones."""
         ...

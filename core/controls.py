@@ -16,6 +16,7 @@ SCALE_SOURCES = (
 )  # of separate guidance: as given, or as the recipe's weights were published with
 RENORMS = ("off", "clip", "frames")  # over what a guided velocity keeps its norm (`core.guidance`)
 MOST_STRENGTH = 10.0
+MOST_FOCUS = 32.0
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,9 @@ class Controls:
               latent frame of the video in turn, whose results it averages (VideoMaker, arXiv 2412.19645 §3).
               Two references read each other only where both see "all"
     soft      a token that its mask covers by a share counts by that share, not fully
+    focus     factor γ on the weight of its keys for the part of the video that looks at it most, less for
+              the others: an automatic region (`core.focus`). 1 is off
+    focus_start  share of the schedule from which focus acts; DIAL (arXiv 2609.11507) leaves out a fifth
     """
 
     strength: float = 1.0
@@ -85,6 +89,8 @@ class Controls:
     frames: FrameWindow = field(default_factory=FrameWindow)
     sees: str = AS_RECIPE
     soft: bool = False
+    focus: float = 1.0
+    focus_start: float = 0.2
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.strength <= MOST_STRENGTH:
@@ -93,9 +99,20 @@ class Controls:
             )
         if self.sees not in SEES:
             raise ValueError(f"sees is {self.sees!r}; choose one of {', '.join(SEES)}")
+        if not 1.0 <= self.focus <= MOST_FOCUS:
+            raise ValueError(f"focus is {self.focus}; needed 1 (off) to {MOST_FOCUS:g}")
+        if not 0.0 <= self.focus_start < 1.0:
+            raise ValueError(
+                f"focus_start is {self.focus_start}; needed a share of the schedule, 0 or more and under 1"
+            )
 
     def log_strength(self, share: float) -> float:
         """Bias on the logits of its keys at this share of the schedule: log of the strength times the
         window's factor. It is minus infinity where the reference does not act."""
         strength = self.strength * self.steps.factor(share)
         return math.log(strength) if strength > 0 else -math.inf
+
+    def log_focus(self, share: float) -> float:
+        """Largest bias on the logits of its keys by focus at this share of the schedule: 0 before its
+        start."""
+        return math.log(self.focus) if share >= self.focus_start else 0.0

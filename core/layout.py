@@ -69,8 +69,11 @@ class Layout:
 
     @property
     def timed(self) -> bool:
-        """True where a step window makes evaluations differ."""
-        return any(stream.controls.steps != StepWindow() for stream in self.streams)
+        """True where a step window, or the start of a focus, makes evaluations differ."""
+        return any(
+            one.steps != StepWindow() or (one.focus != 1 and one.focus_start > 0)
+            for one in (stream.controls for stream in self.streams)
+        )
 
     def columns(self, streams: Iterable[int]) -> list[int]:
         """Places of these references' tokens among all that are kept."""

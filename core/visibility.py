@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..kernels.grouped import Groups, Span
+from .focus import FocusTurn, focus_turn
 from .layout import Layout
 from .reach import token_words
 
@@ -23,11 +24,13 @@ class Turn:
     kept    columns of the kept tokens that act, (n,) int64; None: all of them
     bias    added to the logits of their keys, (1 or B, n) fp32; None: nothing
     groups  who sees whom; None: everyone sees everyone
+    focus   their automatic regions; None: no reference has one
     """
 
     kept: Tensor | None
     bias: Tensor | None
     groups: Groups | None
+    focus: FocusTurn | None = None
 
     def count(self, layout: Layout) -> int:
         """Reference tokens that act, of those that the layout keeps."""
@@ -63,6 +66,7 @@ def reference_turn(
         kept,
         _bias(layout, acting, levels, soft, kept, device),
         _groups(layout, acting, cells, video, frames, device),
+        focus_turn(layout, acting, share, device),
     )
 
 

@@ -14,13 +14,14 @@ def masked_attention(
 
     query (B, N, L, D), key and value (B, N, S, D). `keep` bool, True = may be seen: (B or 1, S), or (B or 1,
     L, S) where queries see different keys. `key_bias` (B or 1, S) is added to the logits of a key for every
-    query. A query that may see nothing returns zeros, never NaN [choice: nothing-seen]. Computed in fp32 or
+    query; (B or 1, L, S) is one for each pair. A query that may see nothing returns zeros, never NaN [choice: nothing-seen]. Computed in fp32 or
     wider, returned in query's dtype.
     """
     wide = torch.promote_types(query.dtype, torch.float32)
     logits = query.to(wide) @ key.to(wide).transpose(-1, -2) / query.shape[-1] ** 0.5
     if key_bias is not None:
-        logits = logits + key_bias.to(wide)[:, None, None, :]
+        pairs = key_bias if key_bias.ndim == 3 else key_bias[:, None]
+        logits = logits + pairs.to(wide)[:, None]
     if keep is not None:
         seen = keep[:, None, None, :] if keep.ndim == 2 else keep[:, None]
         logits = logits.masked_fill(~seen, float("-inf"))

@@ -21,12 +21,15 @@ class Need:
     drops_masks  why a mask would be lost in the attention that the host has, or None
     no_triton    why this package's Triton kernels cannot run here, or None
     averages     a reference reads frame by frame and takes the mean
+    no_wide      why heads that carry an automatic region are too wide for the attention that the host has,
+                 or None
     """
 
     bias: bool = False
     drops_masks: str | None = None
     no_triton: str | None = None
     averages: bool = False
+    no_wide: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,10 +72,12 @@ def _takes_all(_: Need) -> None:
 REMOVAL = Path(
     "removal",
     "the host's attention, over the keys that may be seen",
-    lambda need: "a strength, a fade or a soft mask weighs keys" if need.bias else None,
+    lambda need: "a strength, a fade or a soft mask weighs keys" if need.bias else need.no_wide,
 )
 BIAS = Path(
-    "bias", "the host's attention, with log weights on keys as its mask", lambda need: need.drops_masks
+    "bias",
+    "the host's attention, with log weights on keys as its mask",
+    lambda need: need.drops_masks or need.no_wide,
 )
 SDPA = Path("sdpa", "torch's own attention in place of the host's", _takes_all)
 TRITON = Path(

@@ -128,6 +128,10 @@ class WanDiT(nn.Module):
         return self.config.width // self.config.heads
 
     @property
+    def layers(self) -> int:
+        return self.config.layers
+
+    @property
     def in_channels(self) -> int:
         return self.config.in_channels
 

@@ -3,7 +3,7 @@
 import contextlib
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,10 +12,12 @@ from comfy.cli_args import args as options_of_comfyui
 from comfy.ldm.modules import attention as core_attention
 from torch import Tensor
 
+from ...kernels.focus import Focus
 from ...kernels.grouped import Attend, Groups, grouped_attention
 from ...kernels.paths import ANY_ATTENTION, DETERMINISTIC, REMOVAL, SDPA, Need, choose_path, tell_path
 from ...kernels.segment_attention import why_not
 from ...kernels.segments import too_many
+from .focused_attention import HeadsLayout, measure_block, refuses_heads
 
 OVERRIDE = "optimized_attention_override"
 # By name: older ComfyUIs have no such node.
@@ -35,6 +37,8 @@ class Rule:
     whole   attention in place of the host's where the path is one of `kernels.whole`. One for all blocks:
             what they see is worked out once
     behind  the override of other packs that the path was chosen for
+    focus   automatic regions, whose maps are measured in block number `block`
+    measures  whether this is that block
     """
 
     bias: Tensor | None
@@ -43,13 +47,45 @@ class Rule:
     path: str
     whole: Attend | None = None
     behind: Callable | None = None
+    focus: Focus | None = None
+    block: int = -1
+    measures: bool = False
+
+    def in_block(self, block: int) -> "Rule":
+        """The rule as this block follows it."""
+        return replace(self, measures=True) if self.focus is not None and block == self.block else self
 
     @property
     def neutral(self) -> bool:
         """True where attention may stay as it is, preferred kernels included."""
-        return self.bias is None and self.groups is None and self.path == REMOVAL.name
+        alone = self.bias is None and self.groups is None and self.path == REMOVAL.name
+        return alone and not self.measures and not self.focuses
+
+    @property
+    def focuses(self) -> bool:
+        """True where maps weigh keys now."""
+        return self.focus is not None and self.focus.maps is not None
 
     def attend(
+        self,
+        run: Callable,
+        previous: Callable | None,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        args,
+        kwargs,
+    ):
+        given = HeadsLayout.of(args, kwargs)
+        if self.focus is not None and self.measures:
+            measure_block(self.focus, self.groups, given, query, key, self._mask_row(key))
+        if self.focus is None or not self.focuses:
+            return self._attend(run, previous, query, key, value, args, kwargs)
+        wide = given.widened(self.focus, query, key, value)
+        out = self._attend(run, previous, *wide, args, kwargs)
+        return given.narrowed(out, given.size(value))
+
+    def _attend(
         self,
         run: Callable,
         previous: Callable | None,
@@ -66,7 +102,8 @@ class Rule:
         path = self.path
         if not torch.compiler.is_compiling() and previous is not self.behind:
             name = DETERMINISTIC if self.name == ANY_ATTENTION else self.name
-            need = need_of(self.bias is not None, self.groups, previous, query.device, query.dtype)
+            wide = HeadsLayout.of(args, kwargs).size(query) if self.focuses else None
+            need = need_of(self.bias is not None, self.groups, previous, query.device, query.dtype, wide)
             choice = choose_path(need, name)
             tell_path(choice)
             path = choice.path.name
@@ -77,8 +114,9 @@ class Rule:
                 "visibility cannot share it. Remove one of the two"
             )
         biased = core_attention.attention_pytorch if path == SDPA.name else run
-
-        attend = _with_bias(run, biased, args, kwargs)
+        if self.focuses:  # wider heads may be none of the host's, with a bias or without
+            run = biased
+        attend = with_bias(run, biased, args, kwargs)
         row = self._mask_row(key)
         if self.groups is None:
             return attend(query, key, value, row)
@@ -93,80 +131,7 @@ class Rule:
         return F.pad(self.bias, (length - self.bias.shape[-1], 0))
 
 
-@dataclass(frozen=True)
-class TextReading:
-    """The rule of one evaluation for every block's reading of the text.
-
-    tokens  (B, n, C), of identities, read behind the text
-    bias    (1, n), added to the logits of their keys
-    groups  queries that read different tokens
-    """
-
-    tokens: Tensor
-    bias: Tensor | None = None
-    groups: Groups | None = None
-
-    @property
-    def neutral(self) -> bool:
-        """True where attention may stay as it is: the tokens are simply more text."""
-        return self.bias is None and self.groups is None
-
-    def behind(self, text: Tensor) -> Tensor:
-        """The text (B, S, C) with the tokens behind it."""
-        return torch.cat([text, self.tokens.to(text).expand(len(text), -1, -1)], dim=1)
-
-    def attend(
-        self,
-        run: Callable,
-        previous: Callable | None,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        args,
-        kwargs,
-    ):
-        row, biased = None, run
-        if self.bias is not None:
-            row = F.pad(self.bias, (key.shape[1] - self.bias.shape[1], 0))
-            lost = None
-            if not torch.compiler.is_compiling():
-                lost = drops_masks(previous, query.device, query.dtype)
-            biased = run if lost is None else core_attention.attention_pytorch
-
-        attend = _with_bias(run, biased, args, kwargs)
-        if self.groups is None:
-            return attend(query, key, value, row)
-        return grouped_attention(attend, query, key, value, self.groups, row, 1)
-
-
-@dataclass(frozen=True)
-class Muted:
-    """A reading of the text by all but the last `count` tokens. These get nothing; the others read as they
-    would."""
-
-    count: int
-    reading: TextReading | None
-    neutral = False
-
-    def attend(
-        self,
-        run: Callable,
-        previous: Callable | None,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        args,
-        kwargs,
-    ):
-        readers = query[:, : -self.count]
-        if self.reading is None or self.reading.neutral:
-            read = run(readers, key, value, *args, **kwargs)
-        else:
-            read = self.reading.attend(run, previous, readers, key, value, args, kwargs)
-        return F.pad(read, (0, 0, 0, self.count))
-
-
-def _with_bias(run: Callable, biased: Callable, args, kwargs) -> Attend:
+def with_bias(run: Callable, biased: Callable, args, kwargs) -> Attend:
     """Attention by `run` where keys have no bias; else by `biased`, with the bias (1 or B, S) added to the
     mask there is."""
 
@@ -180,7 +145,7 @@ def _with_bias(run: Callable, biased: Callable, args, kwargs) -> Attend:
 
 
 def block_override(
-    references: Rule | None, identities: TextReading | Muted | None, text_call: int, previous: Callable | None
+    references: Any, identities: Any, text_call: int, previous: Callable | None
 ) -> Callable | None:
     """An attention override for one block; None where no rule asks for one.
 
@@ -218,20 +183,30 @@ def _run_whole(
 
 
 def need_of(
-    bias: bool, groups: Groups | None, override: Callable | None, device: torch.device, dtype: torch.dtype
+    bias: bool,
+    groups: Groups | None,
+    override: Callable | None,
+    device: torch.device,
+    dtype: torch.dtype,
+    wide: int | None = None,
 ) -> Need:
-    """The needs of an evaluation, from the attention behind this override."""
+    """The needs of an evaluation, from the attention behind this override. wide: features of heads that carry
+    automatic regions, None where none acts."""
     lost = drops_masks(override, device, dtype) if bias else None
-    no_triton = _no_triton(device, dtype)
+    no_triton, no_wide = _no_triton(device, dtype, wide), None
+    if wide is not None:
+        options = {} if override is None else {OVERRIDE: override}
+        host = functools.partial(core_attention.optimized_attention, transformer_options=options)
+        no_wide = refuses_heads(_kind(override), host, wide, device, dtype)
     if groups is None:
-        return Need(bias, lost, no_triton)
-    return Need(bias, lost, no_triton or too_many(groups), groups.averaged is not None)
+        return Need(bias, lost, no_triton, no_wide=no_wide)
+    return Need(bias, lost, no_triton or too_many(groups), groups.averaged is not None, no_wide)
 
 
-def _no_triton(device: torch.device, dtype: torch.dtype) -> str | None:
+def _no_triton(device: torch.device, dtype: torch.dtype, wide: int | None) -> str | None:
     if getattr(options_of_comfyui, "disable_triton_backend", False):  # older ComfyUIs do not know it
         return "ComfyUI was started with --disable-triton-backend"
-    return why_not(device, dtype)
+    return why_not(device, dtype) if wide is None else why_not(device, dtype, wide)
 
 
 def is_cores(override: Callable) -> bool:

@@ -66,13 +66,15 @@ class ComfyAttentionNeed:
 def choose_comfy_attention(asked: ComfyAttentionNeed, name: str, hold: bool = True) -> PathChoice:
     """The path that runs, and why. `hold` False: no race is held for it.
 
-    Two more cases hold no race. An override of another pack may do more than attention, and is called as
-    ever. Keys of references that are kept over the steps (`recall`) need the host's attention.
+    Three more cases hold no race. An override of another pack may do more than attention, and is called as
+    ever. Keys of references that are kept over the steps (`recall`) need the host's attention. Automatic
+    regions make heads wider than those that a race is held for.
     """
     now, override = asked.now, asked.override
     dtype = asked.model.get_dtype_inference()
-    need = need_of(now.bias is not None, now.groups, override, asked.device, dtype)
-    free = not asked.layout.constant and (override is None or is_cores(override))
+    wide = None if now.focus is None else now.focus.wide(wan.heads(asked.model.diffusion_model)[1])
+    need = need_of(now.bias is not None, now.groups, override, asked.device, dtype, wide)
+    free = not asked.layout.constant and wide is None and (override is None or is_cores(override))
     return COMFY_VERDICTS.choose(need, name, _contest(asked.call(), override) if free else None, hold)
 
 

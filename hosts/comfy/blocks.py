@@ -14,11 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...core.focus import measured_block
 from ...kernels.whole import WHOLE_ATTENTION
 from . import recall, token_lora, wire
-from .attention import OVERRIDE, Muted, Rule, TextReading, block_override
+from .attention import OVERRIDE, Rule, block_override
 from .evaluation import Embedded, Inside, Rider, TailRule, TextRule
 from .families import wan
+from .text_attention import Muted, TextReading
 
 
 class Sequence:
@@ -98,9 +100,10 @@ class TailInBlocks:
 
     def rule_of(self, options: dict[str, Any]) -> Any:
         """The rule that a block's self-attention follows."""
+        rule = self.rule.in_block(options[wan.RAN])
         if self.keep_in is None:
-            return self.rule
-        return self.keep_in(rule=self.rule, block=options[wan.RAN], count=self.tokens.shape[1])
+            return rule
+        return self.keep_in(rule=rule, block=options[wan.RAN], count=self.tokens.shape[1])
 
     def unread(
         self, reading: TextReading | None, options: dict[str, Any]
@@ -157,7 +160,7 @@ def _tail(inside: Inside, riders: list[Rider]) -> tuple[Any, list[tuple[Rider, E
     all of it is known from an earlier step."""
     known, rule, kept = inside.tail, None, None
     if known is not None:
-        rule = _rule(known, inside.call.options)
+        rule = _rule(known, inside)
         if inside.text is None or inside.text.groups is None:
             kept = recall.kept_for(inside.call.options, known.layout, rule, inside.call.x)
         if kept is not None and len(kept.blocks) == wan.blocks(inside.module):
@@ -173,9 +176,11 @@ def _tail(inside: Inside, riders: list[Rider]) -> tuple[Any, list[tuple[Rider, E
     return tail, embedded
 
 
-def _rule(tail: TailRule, options: dict[str, Any]) -> Rule:
+def _rule(tail: TailRule, inside: Inside) -> Rule:
     whole = WHOLE_ATTENTION[tail.path](tail.groups) if tail.path in WHOLE_ATTENTION else None
-    return Rule(tail.bias, tail.groups, tail.attention, tail.path, whole, options.get(wire.PATH_BEHIND))
+    behind = inside.call.options.get(wire.PATH_BEHIND)
+    block = measured_block(wan.blocks(inside.module))
+    return Rule(tail.bias, tail.groups, tail.attention, tail.path, whole, behind, tail.focus, block)
 
 
 class BlockPatch:

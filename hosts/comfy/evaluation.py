@@ -10,6 +10,7 @@ from torch import Tensor
 from ...core.geometry import Geometry
 from ...core.layout import Layout
 from ...core.references import Arranged
+from ...kernels.focus import Focus
 from ...kernels.grouped import Groups
 from ...kernels.paths import ANY_ATTENTION
 from . import wire
@@ -109,6 +110,7 @@ class TailRule:
     path       that runs, of `kernels.paths`
     bias       (1 or B, n), added to the logits of their keys
     groups     queries that see different keys
+    focus      automatic regions
     """
 
     keep: Tensor
@@ -117,6 +119,7 @@ class TailRule:
     path: str
     bias: Tensor | None = None
     groups: Groups | None = None
+    focus: Focus | None = None
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from . import recall, token_lora, wire
 from .blocks import BlockPatch, Sequence
 from .evaluation import Evaluation, Inside, Options, Rider, TailRule, TextRule, kinds, spare
 from .families import wan
+from .focus import FocusStore
 from .pairing import marked_with, tell_halves
 from .run import SamplerRun
 from .tail import tail_rule, text_rule
@@ -55,9 +56,11 @@ def _outer_sample(executor, noise, latent_image, sampler, sigmas, mask=None, cal
         cond["model_conds"] = {**cond.get("model_conds", {}), **made}
     for kind in kinds():
         kind.check(carried)
+    stores: dict[str, Any] = {wire.FOCUS: FocusStore()}
     if not any("hooks" in cond for cond in carried):  # they change weights over steps
-        options = {**guider.model_options["transformer_options"], wire.RECALL: recall.Store()}
-        guider.model_options = {**guider.model_options, "transformer_options": options}
+        stores[wire.RECALL] = recall.Store()
+    options = guider.model_options["transformer_options"] | stores
+    guider.model_options = {**guider.model_options, "transformer_options": options}
     clean = bool(sigmas[-1] == 0)  # before the run: uni_pc writes into them
 
     def execute(sampler_run: SamplerRun) -> Any:

@@ -82,7 +82,8 @@ class Recalled:
 
     def rule_of(self, options: dict[str, Any]) -> Recalling:
         """The rule of one block."""
-        return Recalling(replace(self.rule, groups=None), self.kept.blocks[options[RAN]])
+        rule = replace(self.rule, groups=None).in_block(options[RAN])
+        return Recalling(rule, self.kept.blocks[options[RAN]])
 
     def unread(self, reading, options: dict[str, Any]):
         return reading, {}

@@ -19,6 +19,7 @@ from .attention import OVERRIDE
 from .attention_choice import ComfyAttentionNeed, choose_comfy_attention
 from .evaluation import Evaluation, GroupsBehindText, StreamsBehindVideo, TailRule, TextRule
 from .families import wan
+from .focus import focus_now
 
 
 def tail_rule(evaluation: Evaluation, options: dict[str, Any], rest: dict[str, Any]) -> TailRule | None:
@@ -49,7 +50,8 @@ def tail_rule(evaluation: Evaluation, options: dict[str, Any], rest: dict[str, A
     choice = choose_comfy_attention(asked, attention)
     tell_path(choice)
     options[wire.PATH_BEHIND] = asked.override  # others may set one in between
-    return TailRule(keep, layout, attention, choice.path.name, now.bias, now.groups)
+    focus = focus_now(evaluation, now.focus, layout, options)
+    return TailRule(keep, layout, attention, choice.path.name, now.bias, now.groups, focus)
 
 
 def text_rule(evaluation: Evaluation, tail: TailRule | None, rest: dict[str, Any]) -> TextRule | None:

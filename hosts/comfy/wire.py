@@ -31,6 +31,7 @@ PartT = TypeVar("PartT")
 PACK = "refvid"  # the pack's hooks on a model, and in a block's transformer_options what runs there
 PATH_BEHIND = "refvid_behind"  # in transformer_options: the override of attention that a path was chosen for
 RECALL = "refvid_recall"  # in transformer_options, for one run: keys and values that are kept over steps
+FOCUS = "refvid_focus"  # in transformer_options, for one run: maps of automatic regions
 HALVES = "refvid_halves"  # a model's attachment: the names of the riders that were put on it
 ADAPTER = "refvid_adapter"  # a model's attachment: the fingerprint of the adapter whose LoRA it carries
 SEMANTIC = "refvid_semantic"  # a model's additional models: SAMA's modules, if it has them
@@ -178,7 +179,7 @@ def _slot(kind: type, field: Field, hint: Any) -> _Slot:
         return make(keys, partial(_flat_record, parts), partial(_record, hint, parts))
     if is_dataclass(item):
         leaves = tuple(_leaves(item))
-        keys = tuple(f"{name}.{path}" for path, _ in leaves)
+        keys = tuple(f"{name}.{path}" for path, *_ in leaves)
         return make(keys, partial(_columns, leaves), partial(_rows, item, leaves))
     if item is str:
         return make((name,), lambda value: (" ".join(value),), lambda values: tuple(values[0].split()))
@@ -209,18 +210,18 @@ def _record(kind: Any, parts: list[_Slot], values: list[Any]) -> Any:
     return kind(**given)
 
 
-def _leaves(kind: Any, before: str = "") -> Iterator[tuple[str, Any]]:
-    """Paths of the plain fields of a dataclass in others, with their types."""
+def _leaves(kind: Any, before: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Paths of the plain fields of a dataclass in others, with their types and defaults."""
     for field, hint in _hinted(kind):
         if is_dataclass(hint):
             yield from _leaves(hint, f"{before}{field.name}.")
         else:
-            yield before + field.name, _some(hint)
+            yield before + field.name, _some(hint), field.default
 
 
-def _columns(leaves: Sequence[tuple[str, Any]], records: Sequence[Any]) -> list[Any]:
+def _columns(leaves: Sequence[tuple[str, Any, Any]], records: Sequence[Any]) -> list[Any]:
     """By leaf, of all records: words, or numbers (K,) float64, which is no number where there is None."""
-    columns = [(leaf, [attrgetter(path)(one) for one in records]) for path, leaf in leaves]
+    columns = [(leaf, [attrgetter(path)(one) for one in records]) for path, leaf, _ in leaves]
     return [
         " ".join(values)
         if leaf is str
@@ -229,13 +230,22 @@ def _columns(leaves: Sequence[tuple[str, Any]], records: Sequence[Any]) -> list[
     ]
 
 
-def _rows(kind: Any, leaves: Sequence[tuple[str, Any]], columns: list[Any]) -> tuple[Any, ...]:
-    listed = [one.split() if isinstance(one, str) else one.tolist() for one in columns]
-    rows = zip(*listed, strict=True)
-    return tuple(
-        _built(kind, {path: _typed(leaf, one) for (path, leaf), one in zip(leaves, row, strict=True)})
-        for row in rows
-    )
+def _rows(kind: Any, leaves: Sequence[tuple[str, Any, Any]], columns: list[Any]) -> tuple[Any, ...]:
+    """Records from their columns. A column that came not has its leaf's default: what was saved before there
+    was such a control is still read. ValueError where it has none."""
+    listed = {}
+    for (path, leaf, _), one in zip(leaves, columns, strict=True):
+        if one is not None:
+            values = one.split() if isinstance(one, str) else one.tolist()
+            listed[path] = [_typed(leaf, value) for value in values]
+    count = len(next(iter(listed.values())))
+    for path, _, default in leaves:
+        if default is MISSING and path not in listed:
+            raise ValueError(f"conditioning: {path} came not, but other columns; apply what it carries anew")
+        listed.setdefault(path, [default] * count)
+    paths = [path for path, *_ in leaves]
+    rows = zip(*(listed[path] for path in paths), strict=True)
+    return tuple(_built(kind, dict(zip(paths, row, strict=True))) for row in rows)
 
 
 def _typed(leaf: Any, value: Any) -> Any:

@@ -52,6 +52,12 @@ class PlainAttentionNeed:
     device: torch.device
     dtype: torch.dtype
 
+    @property
+    def size(self) -> int:
+        """Features of a head, with those that carry automatic regions."""
+        focus = self.now.focus
+        return (None if focus is None else focus.wide(self.head_size)) or self.head_size
+
     def call(self) -> AttentionCall:
         tokens, now = self.video + self.references, self.now
         return AttentionCall(
@@ -64,13 +70,14 @@ def choose_plain_attention(asked: PlainAttentionNeed, name: str, hold: bool = Tr
     """The path that runs, and why. `hold` False: no race is held for it.
 
     No race is held either where references' keys are kept over the steps (`recall`), which goes by torch's
-    attention.
+    attention, nor where automatic regions make heads wider.
     """
     groups, call = asked.now.groups, asked.call()
-    no_triton = why_not(asked.device, asked.dtype, call.size) or (too_many(groups) if groups else None)
+    no_triton = why_not(asked.device, asked.dtype, asked.size) or (too_many(groups) if groups else None)
     need = Need(asked.now.bias is not None, no_triton=no_triton, averages=asked.now.averages)
     contenders = {path.name: Contender(attention(path.name, groups)) for path in (REMOVAL, BIAS, TRITON)}
-    contest = None if asked.layout.constant else Contest(call, contenders, "torch's")
+    alone = asked.layout.constant or asked.size != asked.head_size
+    contest = None if alone else Contest(call, contenders, "torch's")
     return PLAIN_VERDICTS.choose(need, name, contest, hold)
 
 

@@ -72,6 +72,7 @@ class Evaluation:
     sigma                noise level of the video: one, (B,), or (B, F) for a level per frame
     clock                the levels that the model is told, of the same forms
     behind, behind_text  what riders put there
+    start                latent frame of the whole video that it begins with
     """
 
     dit: Backbone
@@ -82,6 +83,7 @@ class Evaluation:
     clock: Tensor
     behind: tuple[TokensBehindVideo, ...] = ()
     behind_text: tuple[TokensBehindText, ...] = ()
+    start: int = 0
 
     @property
     def video(self) -> Tensor:

@@ -15,7 +15,7 @@ from ...core.guidance import CONDITIONED, Guidance, Pass, combine, renormed
 from ...core.schedule import flow_sigma, share_of
 from ...kernels.paths import ANY_ATTENTION
 from .evaluation import Evaluation, Rider, Text, in_order
-from .recall import KeptKeys
+from .recall import Kept
 from .tail import Schedule, identities, own_tokens, tail
 
 
@@ -62,7 +62,7 @@ def velocity(
     sigma: Tensor,
     condition: Condition,
     entry: Pass,
-    kept: KeptKeys | None = None,
+    kept: Kept | None = None,
 ) -> Tensor:
     """The velocity of one pass, in the form of `state`, in the model's type or the state's.
 
@@ -73,8 +73,13 @@ def velocity(
     windows = condition.windows
     if windows is None or state.shape[2] - condition.spare(tuple(state.shape)) <= windows.frames:
         return evaluate_pass(dit, state, sigma, condition, entry, kept)[0]
+    maps = None if kept is None else replace(kept, keys=None)
+
+    def in_one(part: Tensor, start: int, stop: int) -> Tensor:
+        return evaluate_pass(dit, part, sigma, condition.over(start, stop), entry, maps, start)[0]
+
     return _in_windows(
-        lambda part, *span: evaluate_pass(dit, part, sigma, condition.over(*span), entry)[0],
+        in_one,
         state,
         condition.spare(tuple(state.shape)),
         windows,
@@ -87,13 +92,14 @@ def evaluate_pass(
     sigma: Tensor,
     condition: Condition,
     entry: Pass,
-    kept: KeptKeys | None = None,
+    kept: Kept | None = None,
+    start: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """The velocity of one pass in one window, as `velocity` says, and the tokens behind the video after the
-    last block (B, R, C)."""
+    last block (B, R, C). start: latent frame of the whole video that the window begins with."""
     riders, video = in_order(condition.riders), state.shape[2] - condition.spare(tuple(state.shape))
     latent = state[:, :, :video].to(dit.device, dit.dtype)
-    evaluation = Evaluation(dit, entry, state, latent, sigma, sigma)
+    evaluation = Evaluation(dit, entry, state, latent, sigma, sigma, start=start)
     own = []
     for rider in riders:
         first = len(evaluation.behind)
@@ -146,8 +152,8 @@ def guided_velocity(
     dit: Backbone, condition: Condition, guidance: Guidance
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """A function for the steps of one run: the passes of a noise level, combined, in the latent's type. It
-    keeps keys from step to step, so the batch size stays."""
-    kept: dict[Pass, KeptKeys] = defaultdict(list)
+    keeps keys and maps from step to step, so the batch size stays."""
+    kept: dict[Pass, Kept] = defaultdict(Kept)
 
     def combined(state: Tensor, sigma: Tensor) -> Tensor:
         table = guidance.table(share_of(float(sigma), lambda part: flow_sigma(part, condition.shift)))

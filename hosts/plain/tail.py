@@ -19,7 +19,8 @@ from ...kernels.segment_attention import attention_over, why_not
 from ...kernels.segments import kept_keys
 from .attention_choice import PlainAttentionNeed, attention, choose_plain_attention
 from .evaluation import Evaluation, TokensBehindText, TokensBehindVideo
-from .recall import KeptKeys, recalling
+from .focus import focus_now, in_all_blocks
+from .recall import Kept, recalling
 
 _angles = lru_cache(maxsize=16)(reference_angles)  # alike at every step of a run; nobody writes to them
 
@@ -33,7 +34,7 @@ class Schedule:
     attention: str
 
 
-def tail(evaluation: Evaluation, how: Schedule, kept: KeptKeys | None = None) -> Tail | None:
+def tail(evaluation: Evaluation, how: Schedule, kept: Kept | None = None) -> Tail | None:
     """The tail of tokens that act behind the video at this noise level; None where none does. `kept`: what
     this pass keeps from step to step."""
     if not evaluation.behind:
@@ -53,6 +54,11 @@ def tail(evaluation: Evaluation, how: Schedule, kept: KeptKeys | None = None) ->
         dit.heads, dit.head_size, layout, now, batch, video, len(keep), dit.device, dit.dtype
     )
     bias, attend = _attention(asked, _seen(whole, now), how.attention)
+    recalled = attend_all
+    if now.focus is not None:
+        focus = focus_now(evaluation, now.focus, layout, None if kept is None else kept.maps)
+        attend = in_all_blocks(focus, attend, now.groups, dit.layers)
+        recalled = in_all_blocks(focus, attend_all, None, dit.layers)
     new_tail = Tail(
         tokens if len(keep) == tokens.shape[1] else tokens[:, keep.to(dit.device)],
         _angles(layout, dit.geometry.tokens(*grid), dit.head_size)[keep][None].to(dit.device),
@@ -64,9 +70,9 @@ def tail(evaluation: Evaluation, how: Schedule, kept: KeptKeys | None = None) ->
         layout.recipe.reads_text,
         whole.lora,
     )
-    if kept is None or not layout.constant or whole.cells is not None:
+    if kept is None or kept.keys is None or not layout.constant or whole.cells is not None:
         return new_tail
-    return recalling(new_tail, kept)
+    return recalling(new_tail, kept.keys, recalled)
 
 
 def own_tokens(evaluation: Evaluation, which: range, after: Tensor) -> Tensor:
@@ -98,7 +104,7 @@ def _attention(asked: PlainAttentionNeed, seen: Tensor | None, name: str) -> tup
         return now.bias, attention(choice.path.name, now.groups)
     # Rows keep different tokens. A key bias hides those that a row has not: same numbers as their removal.
     alone = now.bias is None and now.groups is None
-    if alone and why_not(asked.device, asked.dtype, asked.head_size) is None:
+    if alone and why_not(asked.device, asked.dtype, asked.size) is None:
         whole = torch.cat([seen.new_ones(len(seen), asked.video), seen], dim=1)
         return None, attention_over(kept_keys(whole, whole.shape[1]))
     hidden = torch.zeros(seen.shape, device=seen.device).masked_fill(~seen, -torch.inf)

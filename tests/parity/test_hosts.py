@@ -266,9 +266,7 @@ def test_what_a_run_keeps_of_a_reference_that_reads_only_itself_changes_nothing_
     got = run.sample(out.model, None, None, run.empty_latent(), steps=6, guider=guider)
     made = []
     for keeps in (True, False):
-        monkeypatch.setattr(
-            plain_tail, "recalling", plain_tail.recalling if keeps else lambda tail, kept: tail
-        )
+        monkeypatch.setattr(plain_tail, "recalling", plain_tail.recalling if keeps else lambda tail, *_: tail)
         velocity = plain.guided_velocity(twin.plain, condition, joint(Scale(3.0)))
         made.append(sample_euler(velocity, noise, flow_sigmas(6, SHIFT)))
     assert run.worst(*made) < 1e-4

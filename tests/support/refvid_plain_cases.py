@@ -17,6 +17,7 @@ from refvid.core.recipes import in_context, recipe_named, sama
 from refvid.core.references import make_reference
 from refvid.core.semantic import SemanticConfig, SemanticModules
 from refvid.hosts.plain.identities import PeopleRider, Person
+from refvid.hosts.plain.recall import Kept
 from refvid.hosts.plain.source import SourceRider
 
 SIGMA = 0.6
@@ -158,7 +159,7 @@ def _picture(rows: int, columns: int, seed: int) -> tuple[Tensor, Tensor]:
 def evaluated(host: Host, case: Case, attention: str, keeps: bool = True) -> Tensor:
     """The velocities of a batch, evaluation after evaluation, with what a pass keeps between them where it
     `keeps`; on the CPU in float64."""
-    asked, kept, made = condition(host, case, attention), [] if keeps else None, []
+    asked, kept, made = condition(host, case, attention), Kept() if keeps else None, []
     sigma = torch.tensor(SIGMA, device=host.device)
     for turn in range(case.turns):
         latent = host.latent(6 + turn, BATCH)

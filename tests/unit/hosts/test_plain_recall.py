@@ -10,6 +10,7 @@ from torch import Tensor
 
 from refvid.core.controls import Controls, StepWindow
 from refvid.core.guidance import CONDITIONED, MIDDLE, NULL, Guidance, Scale
+from refvid.hosts.plain.recall import Kept
 
 LEVELS = tuple(torch.tensor(s) for s in (0.9, 0.5, 0.2))
 CLOSE = {"rtol": 0, "atol": 1e-6}
@@ -39,7 +40,7 @@ def asked(host: Host, case: Case) -> Condition:
     return replace(condition(host, case, "auto"), texts=said(texts(host)))
 
 
-def steps(host: Host, given: Condition, kept: list | None) -> list[Tensor]:
+def steps(host: Host, given: Condition, kept: Kept | None) -> list[Tensor]:
     return [
         velocity(host.dit, host.latent(6 + k, batch=2), sigma, given, CONDITIONED, kept)
         for k, sigma in enumerate(LEVELS)
@@ -65,7 +66,7 @@ def test_what_is_kept_says_what_a_new_evaluation_says(host, behind, name):
     anew = steps(host, given, None)
     acts = [count > 0 for count in behind]
     behind.clear()
-    for one, right in zip(steps(host, given, []), anew, strict=True):
+    for one, right in zip(steps(host, given, Kept()), anew, strict=True):
         torch.testing.assert_close(one, right, **CLOSE)
     first = acts.index(True)
     assert [count > 0 for count in behind] == [k == first for k in range(len(LEVELS))], "worked out once"
