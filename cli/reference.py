@@ -54,6 +54,7 @@ def read_references(options: argparse.Namespace) -> list:
                 values["frames-window"][index],
                 values["sees"][index],
                 options.soft_mask,
+                *values["focus"][index],
             ),
             values["region"][index],
         )
@@ -95,10 +96,15 @@ def step_window(text: str) -> StepWindow:
     return StepWindow(*_numbers(text, float, 4))
 
 
-def _numbers(text: str, kind: type, most: int) -> list:
+def _focus(text: str) -> tuple[float, ...]:
+    """A focus, and its start where it is given, from FACTOR[:START]."""
+    return tuple(_numbers(text, float, 2, 1))
+
+
+def _numbers(text: str, kind: type, most: int, least: int = 2) -> list:
     parts = text.split(":")
-    if not 2 <= len(parts) <= most:
-        raise ValueError(f"needed 2 to {most} numbers with colons between them")
+    if not least <= len(parts) <= most:
+        raise ValueError(f"needed {least} to {most} numbers with colons between them")
     return [kind(part) for part in parts]
 
 
@@ -114,4 +120,6 @@ _OPTIONS = (
            "frame (a video, or a folder of PNGs)", _region),
     Option("sees", "|".join(SEES), "what it reads itself: as the recipe has it, the video and the other references, "
            "the video, only itself, or the video's frames one by one", str, SEES[0]),
+    Option("focus", "FACTOR[:START]", "how much more attention it gets where the video looks at it already, "
+           "from a share of the schedule on: 1 off, up to 32; START is 0.2 without one", _focus, ()),
 )  # fmt: skip

@@ -13,9 +13,9 @@ def masked_attention(
     """softmax(query keyᵀ / √D + key_bias) value over the kept keys only.
 
     query (B, N, L, D), key and value (B, N, S, D). `keep` bool, True = may be seen: (B or 1, S), or (B or 1,
-    L, S) where queries see different keys. `key_bias` (B or 1, S) is added to the logits of a key for every
-    query; (B or 1, L, S) is one for each pair. A query that may see nothing returns zeros, never NaN [choice: nothing-seen]. Computed in fp32 or
-    wider, returned in query's dtype.
+    L, S) where queries see different keys. `key_bias` is added to the logits: (B or 1, S), of a key for every
+    query, or (B, L, S), of each pair. A query that may see nothing returns zeros, never NaN [choice:
+    nothing-seen]. Computed in fp32 or wider, returned in query's dtype.
     """
     wide = torch.promote_types(query.dtype, torch.float32)
     logits = query.to(wide) @ key.to(wide).transpose(-1, -2) / query.shape[-1] ** 0.5

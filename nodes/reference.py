@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io, ui
 
-from ..core.controls import SEES, Controls, FrameWindow, StepWindow
+from ..core.controls import MOST_FOCUS, SEES, Controls, FrameWindow, StepWindow
 from ..core.recipes import AUTO_RECIPE, RECIPES
 from ..hosts.comfy.pictures import MASK_SENSES, make_references, preview
 from ..hosts.comfy.recognition import loaded_file
@@ -43,6 +43,13 @@ def _controls() -> list:
         io.Boolean.Input("soft_mask", optional=True, default=False, advanced=True,
                          tooltip="Count tokens at the mask's edge by the share that it covers: for hair and "
                                  "half transparent edges."),
+        io.Float.Input("focus", optional=True, default=1.0, min=1.0, max=MOST_FOCUS, step=0.5, advanced=True,
+                       tooltip="An automatic region: how much more attention the reference gets where the "
+                               "video looks at it already. 1 is off; published values are 8 and 16. It acts "
+                               "beside strength."),
+        io.Float.Input("focus_start", optional=True, default=0.2, min=0.0, max=0.99, step=0.01, advanced=True,
+                       tooltip="When focus begins, as a share of all steps: early ones, which decide what is "
+                               "where, stay as they are."),
     ]  # fmt: skip
 
 
@@ -81,11 +88,12 @@ class RefVidReference(Node):
     @classmethod
     def execute(
         cls, image, mask_marks, strength, start_percent=0.0, end_percent=1.0, sees=SEES[0], first_frame=0,
-        last_frame=-1, fade_in=0.0, fade_out=0.0, soft_mask=False, mask=None, region=None,
+        last_frame=-1, fade_in=0.0, fade_out=0.0, soft_mask=False, mask=None, region=None, focus=1.0,
+        focus_start=0.2,
     ) -> io.NodeOutput:  # fmt: skip
         steps = StepWindow(start_percent, end_percent, fade_in, fade_out)
         frames = FrameWindow(first_frame, None if last_frame < 0 else last_frame)
-        controls = Controls(strength, steps, frames, sees, soft_mask)
+        controls = Controls(strength, steps, frames, sees, soft_mask, focus, focus_start)
         references = make_references(image, mask, mask_marks, controls, region)
         return io.NodeOutput(references, preview(references))
 

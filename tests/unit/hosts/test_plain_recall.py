@@ -77,11 +77,11 @@ def test_what_is_kept_says_what_a_new_evaluation_says(host, behind, name):
 
 @pytest.mark.parametrize("name", NOT_KEPT)
 def test_a_reference_that_changes_from_step_to_step_is_not_kept(host, behind, name):
-    given, kept = asked(host, NOT_KEPT[name]), []
+    given, kept = asked(host, NOT_KEPT[name]), Kept()
     anew = steps(host, given, None)
     for one, right in zip(steps(host, given, kept), anew, strict=True):
         assert torch.equal(one, right)
-    assert kept == [] and all(behind)
+    assert kept.keys == [] and all(behind)
 
 
 def test_the_passes_of_guidance_keep_each_their_own(host, behind):

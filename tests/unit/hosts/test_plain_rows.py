@@ -28,6 +28,7 @@ from refvid.core.layout import Layout, Stream
 from refvid.core.recipes import recipe_named, sama
 from refvid.core.references import Arranged
 from refvid.hosts.plain.evaluation import Rider, in_order
+from refvid.hosts.plain.recall import Kept
 
 GRID, WIDTH, BATCH = (3, 4, 4), 32, 3
 CLOSE = {"rtol": 0, "atol": 1e-9}
@@ -80,7 +81,7 @@ def test_what_is_kept_of_references_that_read_only_themselves_is_each_rows(host)
     rows, stream = latents(host, 11), Stream(2, 2, 4, Controls(0.5, sees="itself"))
     made = references_in_rows(rows, SEEN[:, :4], stream, recipe_named("videomaker"), host.dit.geometry)
     asked = Condition({"positive": Text(host.put(drawn(1, 5, WIDTH, seed=2)))}, (made,))
-    kept: list = []
+    kept = Kept()
     for turn in range(3):
         given = (
             host.dit,
@@ -90,7 +91,7 @@ def test_what_is_kept_of_references_that_read_only_themselves_is_each_rows(host)
             CONDITIONED,
         )
         torch.testing.assert_close(velocity(*given, kept), velocity(*given), **CLOSE)
-    assert len(kept) == len(host.dit.blocks)
+    assert kept.keys is not None and len(kept.keys) == len(host.dit.blocks)
 
 
 def test_references_of_rows_have_noise_levels_of_their_own(host):
