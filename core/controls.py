@@ -79,8 +79,8 @@ class Controls:
               latent frame of the video in turn, whose results it averages (VideoMaker, arXiv 2412.19645 §3).
               Two references read each other only where both see "all"
     soft      a token that its mask covers by a share counts by that share, not fully
-    focus     factor γ on the weight of its keys for the part of the video that looks at it most, less for
-              the others: an automatic region (`core.focus`). 1 is off
+    focus     an automatic region (`core.focus`): factor γ on the weight of its keys, in full where the video
+              looks at it most. 1 is off
     focus_start  share of the schedule from which focus acts; DIAL (arXiv 2609.11507) leaves out a fifth
     """
 

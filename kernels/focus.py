@@ -80,7 +80,7 @@ def focused(attend: Attend, focus: Focus) -> Attend:
     return attention
 
 
-def measure(focus: Focus, attend: Attend, query: Tensor, key: Tensor, bias: Tensor | None) -> None:
+def measure_maps(focus: Focus, attend: Attend, query: Tensor, key: Tensor, bias: Tensor | None) -> None:
     """Leave the maps of an attention of (B, N, L, D) in `focus.measured`.
 
     A map is the share of a query's attention that a reference gets, the mean over heads, scaled so that its

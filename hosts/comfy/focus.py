@@ -19,7 +19,7 @@ class FocusStore:
         self.kept: dict[Hashable, FocusMaps] = {}
 
 
-def focus_now(
+def comfy_focus(
     evaluation: Evaluation, turn: FocusTurn | None, layout: Layout, options: dict[str, Any]
 ) -> Focus | None:
     """Focus of an evaluation, with the maps of the step before; None where no reference has one.

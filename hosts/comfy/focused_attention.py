@@ -11,7 +11,7 @@ import torch
 from comfy.ldm.modules import attention as core_attention
 from torch import Tensor
 
-from ...kernels.focus import Focus, measure, widened
+from ...kernels.focus import Focus, measure_maps, widened
 from ...kernels.grouped import Groups, in_groups
 
 _PROBE = (1, 64)  # batch, tokens
@@ -75,7 +75,7 @@ def measure_block(
         )
 
     query, key = given.split(query, key)
-    measure(focus, in_groups(attend, groups), query, key, row)
+    measure_maps(focus, in_groups(attend, groups), query, key, row)
 
 
 def refuses_heads(

@@ -19,7 +19,7 @@ from .attention import OVERRIDE
 from .attention_choice import ComfyAttentionNeed, choose_comfy_attention
 from .evaluation import Evaluation, GroupsBehindText, StreamsBehindVideo, TailRule, TextRule
 from .families import wan
-from .focus import focus_now
+from .focus import comfy_focus
 
 
 def tail_rule(evaluation: Evaluation, options: dict[str, Any], rest: dict[str, Any]) -> TailRule | None:
@@ -50,7 +50,7 @@ def tail_rule(evaluation: Evaluation, options: dict[str, Any], rest: dict[str, A
     choice = choose_comfy_attention(asked, attention)
     tell_path(choice)
     options[wire.PATH_BEHIND] = asked.override  # others may set one in between
-    focus = focus_now(evaluation, now.focus, layout, options)
+    focus = comfy_focus(evaluation, now.focus, layout, options)
     return TailRule(keep, layout, attention, choice.path.name, now.bias, now.groups, focus)
 
 

@@ -9,12 +9,12 @@ from torch import Tensor
 from ...backbones.base import attend_all
 from ...core.focus import FocusMaps, FocusTurn, focus_maps, measured_block
 from ...core.layout import Layout
-from ...kernels.focus import Focus, focused, measure
+from ...kernels.focus import Focus, focused, measure_maps
 from ...kernels.grouped import Attend, Groups, in_groups
 from .evaluation import Evaluation
 
 
-def focus_now(evaluation: Evaluation, turn: FocusTurn, layout: Layout, kept: FocusMaps | None) -> Focus:
+def plain_focus(evaluation: Evaluation, turn: FocusTurn, layout: Layout, kept: FocusMaps | None) -> Focus:
     """Focus of a pass, with the maps of the step before. ValueError where nothing is kept from step to
     step."""
     if kept is None:
@@ -38,7 +38,7 @@ def in_all_blocks(focus: Focus, attend: Attend, groups: Groups | None, layers: i
 
     def attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
         if next(blocks) == measured_block(layers):
-            measure(focus, in_groups(attend_all, groups), query, key, bias)
+            measure_maps(focus, in_groups(attend_all, groups), query, key, bias)
         return inner(query, key, value, bias)
 
     return attention

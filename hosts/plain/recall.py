@@ -1,5 +1,8 @@
-"""State that a pass keeps over the steps of a run without ComfyUI: maps of automatic regions, keys and values
-of references that read only themselves (`core.layout.Layout.constant`)."""
+"""State that a pass keeps over the steps of a run without ComfyUI.
+
+That is maps of automatic regions, and keys and values of references that read only themselves
+(`core.layout.Layout.constant`).
+"""
 
 from dataclasses import dataclass, field, replace
 

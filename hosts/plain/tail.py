@@ -19,7 +19,7 @@ from ...kernels.segment_attention import attention_over, why_not
 from ...kernels.segments import kept_keys
 from .attention_choice import PlainAttentionNeed, attention, choose_plain_attention
 from .evaluation import Evaluation, TokensBehindText, TokensBehindVideo
-from .focus import focus_now, in_all_blocks
+from .focus import plain_focus, in_all_blocks
 from .recall import Kept, recalling
 
 _angles = lru_cache(maxsize=16)(reference_angles)  # alike at every step of a run; nobody writes to them
@@ -56,7 +56,7 @@ def tail(evaluation: Evaluation, how: Schedule, kept: Kept | None = None) -> Tai
     bias, attend = _attention(asked, _seen(whole, now), how.attention)
     recalled = attend_all
     if now.focus is not None:
-        focus = focus_now(evaluation, now.focus, layout, None if kept is None else kept.maps)
+        focus = plain_focus(evaluation, now.focus, layout, None if kept is None else kept.maps)
         attend = in_all_blocks(focus, attend, now.groups, dit.layers)
         recalled = in_all_blocks(focus, attend_all, None, dit.layers)
     new_tail = Tail(

@@ -177,12 +177,12 @@ def test_context_windows_share_maps_by_frame(t2v, vae, schedule, monkeypatch):
     )  # fmt: skip
 
     def listen(*given):
-        found = focus_now(*given)
+        found = comfy_focus(*given)
         taken.append(found)
         return found
 
-    focus_now = tail.focus_now
-    monkeypatch.setattr(tail, "focus_now", listen)
+    comfy_focus = tail.comfy_focus
+    monkeypatch.setattr(tail, "comfy_focus", listen)
     assert torch.isfinite(run(made, latent, steps=3, cfg=1.0)).all()
     known = [one.maps is not None for one in taken]
     first = known.index(True)

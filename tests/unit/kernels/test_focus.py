@@ -7,7 +7,7 @@ import torch
 
 from refvid.backbones.base import attend_all
 from refvid.kernels.eager import masked_attention
-from refvid.kernels.focus import Focus, focused, measure, wide_size, widened
+from refvid.kernels.focus import Focus, focused, measure_maps, wide_size, widened
 from refvid.kernels.grouped import Groups, in_groups
 
 VIDEO, OF, GAMMAS = 7, (0, 0, 2, 1, 1, 1), (4.0, 9.0)  # the third key behind the video is of no map
@@ -99,7 +99,7 @@ def test_without_a_map_attention_is_the_hosts_own():
 def test_maps_are_the_attention_that_references_get_scaled_to_one_row_by_row():
     one, (query, key, _) = focus(), call()
     bias = drawn(1, TOKENS, seed=5)
-    measure(one, attend_all, query, key, bias)
+    measure_maps(one, attend_all, query, key, bias)
     weights = torch.softmax(query @ key.transpose(-1, -2) / 6**0.5 + bias[:, None, None], -1)
     for row in range(2):
         for which in range(2):
@@ -113,7 +113,7 @@ def test_maps_are_the_attention_that_references_get_scaled_to_one_row_by_row():
 
 def test_a_reference_that_nobody_sees_has_a_map_of_zeros():
     nobody = Focus(torch.full((6,), 2), focus().levels, torch.ones(2, 2, VIDEO))
-    measure(nobody, attend_all, *call()[:2], None)
+    measure_maps(nobody, attend_all, *call()[:2], None)
     assert torch.equal(nobody.measured, torch.zeros(2, 2, VIDEO))
 
 
@@ -121,7 +121,7 @@ def test_more_maps_than_features_of_a_head_are_measured_too():
     levels = torch.zeros(6, dtype=torch.float64)
     one = Focus(torch.arange(6), levels, torch.zeros(2, 6, VIDEO, dtype=torch.float64))
     query, key, _ = call(size=4)
-    measure(one, attend_all, query, key, None)
+    measure_maps(one, attend_all, query, key, None)
     weights = torch.softmax(query @ key.transpose(-1, -2) / 2, -1)[:, :, :VIDEO, VIDEO:].mean(1)
     wanted = (weights / weights.amax(1, keepdim=True)).transpose(1, 2)
     assert (one.measured - wanted).abs().max() < 1e-6
