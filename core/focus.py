@@ -1,7 +1,7 @@
 """Automatic region of a reference: where the video looks at it already, it is looked at more.
 
-DIAL (arXiv 2609.11507), the part that needs no training, adds log γ · map to the logits of the video's queries
-against the reference's keys. It does so in all blocks. The map is one block's attention at the step before.
+DIAL (arXiv 2609.11507), the part that needs no training, adds log γ · map to the logits of the video's
+queries against the reference's keys, in all blocks. The map is one block's attention at the step before.
 """
 
 import math

@@ -31,7 +31,14 @@ def shown_spans(arranged: Arranged) -> ShownSpans:
 
 
 def require_visible(controls: Iterable[Controls]) -> None:
-    """ValueError for a reference that reads frame by frame, which frames of the sequence itself cannot."""
+    """ValueError for a reference that reads frame by frame, or has an automatic region, which frames of the
+    sequence itself cannot."""
+    controls = list(controls)
+    if any(one.focus != 1 for one in controls):
+        raise ValueError(
+            f"focus is {max(one.focus for one in controls):g}, but the references are frames of the video's own "
+            "sequence here; needed 1, or a region"
+        )
     if any(one.sees == "frames" for one in controls):
         raise ValueError(
             "sees is frames, but the references are frames of the video's own sequence here; choose all, video or "

@@ -19,7 +19,7 @@ from ...kernels.segment_attention import attention_over, why_not
 from ...kernels.segments import kept_keys
 from .attention_choice import PlainAttentionNeed, attention, choose_plain_attention
 from .evaluation import Evaluation, TokensBehindText, TokensBehindVideo
-from .focus import plain_focus, in_all_blocks
+from .focus import in_all_blocks, plain_focus
 from .recall import Kept, recalling
 
 _angles = lru_cache(maxsize=16)(reference_angles)  # alike at every step of a run; nobody writes to them

@@ -8,6 +8,7 @@ import torch
 from refvid.backbones.wan.geometry import WAN_2_1
 from refvid.core.controls import MOST_FOCUS, Controls, StepWindow
 from refvid.core.focus import FocusMaps, focus_maps, focus_turn, measured_block
+from refvid.core.front import require_visible
 from refvid.core.layout import Layout, Stream
 from refvid.core.recipes import recipe_named
 from refvid.core.visibility import reference_turn
@@ -68,6 +69,12 @@ def test_a_focus_that_starts_late_makes_evaluations_differ():
 def test_values_out_of_bounds_are_refused_by_name(wrong, says):
     with pytest.raises(ValueError, match=says):
         Controls(**wrong)
+
+
+def test_references_in_front_of_the_video_refuse_a_focus():
+    with pytest.raises(ValueError, match="focus is 8, but the references are frames"):
+        require_visible([Controls(), Controls(focus=8.0)])
+    require_visible([Controls(focus=1.0, focus_start=0.5)])
 
 
 @pytest.mark.parametrize(("blocks", "number"), [(1, 0), (2, 1), (30, 15), (40, 20)])
