@@ -75,6 +75,7 @@ def _strengths(
 class Duets:
     """Two toys a clip, each with a photograph and the half of the video that it is asked for."""
 
+    scenes: world.Scenes
     prompts: list[str]
     references: list[tuple[Reference, Reference]]
     pictures: tuple[Tensor, Tensor]
@@ -96,7 +97,7 @@ def sample_duets(n: int, size: int, seed: int = UNSEEN_SEED + 1) -> Duets:
         tuple(make_reference(pictures[k][i].movedim(0, -1) / 2 + 0.5, masks[k][i, 0]) for k in (0, 1))
         for i in range(n)
     ]
-    return Duets(captions.captions(casts), references, pictures, masks, halves)  # pyright: ignore[reportArgumentType]
+    return Duets(scenes, captions.captions(casts), references, pictures, masks, halves)  # pyright: ignore[reportArgumentType]
 
 
 def _first_halves(first: world.Scenes, second: world.Scenes, size: int) -> Tensor:
@@ -141,18 +142,24 @@ def _middle(clips: Tensor) -> Tensor:
     return clips[:, :, clips.shape[2] // 2]
 
 
+def half_similarities(clips: Tensor, pairs: Duets) -> list[list[Tensor]]:
+    """Similarity of each half of clips to each of both references, (n,) each."""
+    seen, found = segment(clips), []
+    for half in pairs.halves:
+        colours = colour_histogram(clips, seen * half[:, None, None])
+        found.append(
+            [
+                torch.minimum(colours, colour_histogram(p.unsqueeze(2), m.unsqueeze(2))).sum(1)
+                for p, m in zip(pairs.pictures, pairs.masks, strict=True)
+            ]
+        )
+    return found
+
+
 def _kept_apart(clips: Tensor, pairs: Duets) -> Tensor:
     """Mean over the two halves of the similarity to the half's reference less that to the other one, (n,)."""
-    seen = segment(clips)
-    found = []
-    for k, half in enumerate(pairs.halves):
-        colours = colour_histogram(clips, seen * half[:, None, None])
-        alike = [
-            torch.minimum(colours, colour_histogram(p.unsqueeze(2), m.unsqueeze(2))).sum(1)
-            for p, m in zip(pairs.pictures, pairs.masks, strict=True)
-        ]
-        found.append(alike[k] - alike[1 - k])
-    return torch.stack(found).mean(0)
+    alike = half_similarities(clips, pairs)
+    return torch.stack([alike[k][k] - alike[k][1 - k] for k in range(2)]).mean(0)
 
 
 def control_table(report: ControlReport) -> str:
