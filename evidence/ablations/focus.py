@@ -1,5 +1,6 @@
-"""Automatic regions (DIAL, arXiv 2609.11507, the part without training) beside uniform strength, on the demo
-model as it is shipped. Nothing is trained."""
+"""Automatic regions (DIAL, arXiv 2609.11507, the part without training) beside uniform strength.
+
+The demo model makes clips as it is shipped, at cfg 1, where only attention can act. Nothing is trained."""
 
 from dataclasses import asdict, replace
 
@@ -58,11 +59,12 @@ def ablate_focus(ablation: Ablation) -> list[str]:
     """Measure every one of FOCUS_ARMS on the base, and say what holds; what is there already is kept. Writes
     focus.md and a sheet, focus.jpg; -> the lines of focus.md."""
     backbone = ablation.backbone()
+    backbone = replace(backbone, settings=replace(backbone.settings, scale=1.0))
     recipe = choose_recipe(AUTO_RECIPE, backbone.recipe)
     runs = {name: [_measured(ablation, backbone, recipe, name)] for name in FOCUS_ARMS}
     head = (
         f"{ablation.toys} unseen toys alone and as many pairs, {ablation.noises} noises each; recipe "
-        f"{recipe.name}, guidance {backbone.settings.scale:g}. In brackets 95 % intervals over toys and pairs."
+        f"{recipe.name}, cfg 1. In brackets 95 % intervals over toys and pairs."
     )
     lines = [head, "", *_table(runs, ONE, ONE_FIGURES), "", *_table(runs, TWO, TWO_FIGURES), ""]
     lines += [sentence(one, runs) for one in FOCUS_CLAIMS]

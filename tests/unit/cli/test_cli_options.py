@@ -76,6 +76,7 @@ UNUSED = {
     "frames": ("seeds",),
     **dict.fromkeys(("slot_id", "videomaker", "sama"), ("pretraining",)),
     **dict.fromkeys(("films_gain", "world_gain"), ("pretraining", "noises")),
+    "focus": ("seeds", "pretraining", "steps"),
 }
 IDLE = {
     "fps of an edit": ((*EDIT, "--fps", 8), "--fps: an edit keeps the film's own rate; leave it out"),
@@ -124,7 +125,8 @@ def test_an_ablation_is_given_the_options_it_has_and_their_defaults(monkeypatch,
         monkeypatch.setitem(ablate.SYSTEMS, name, ablate.System(run, system.unused))
         cli.main(["ablate", name])
     cli.main(["ablate", "sama", "--seeds", "5"])
-    assert {(one.seeds, one.noises, one.pretraining) for one in asked.values()} == {(2, 3, 1500)}
+    said = {(one.seeds, one.noises, one.pretraining, one.steps) for one in asked.values()}
+    assert said == {(2, 3, 1500, 600)}
     assert set(asked) == set(ablate.SYSTEMS)
     assert capsys.readouterr().out.split() == [*asked, "sama"]
 
