@@ -149,4 +149,25 @@ HELD = (
         "mean.view_as(gradient) / ranks.count", "mean.view_as(gradient)",
         ("parallel",),
     ),
+    Fault(
+        "empty-places", "places without a picture are left out", "core/recipe.py",
+        "(self.reference_places or 0) - count) if count", "0 - count) if count",
+        ("plain_published_references",),
+    ),
+    Fault(
+        "beyond-columns", "a reference overlaps the video's last column", "core/recipe.py",
+        "column = width if self.columns", "column = width - 1 if self.columns",
+        ("plain_published_references",),
+    ),
+    Fault(
+        "refalign-text", "RefAlign's references read the prompt", "core/published_recipes.py",
+        'source="gudaochangsheng/RefAlign", reads_text=False',
+        'source="gudaochangsheng/RefAlign", reads_text=True',
+        ("plain_published_references",),
+    ),
+    Fault(
+        "concat-ground", "Concat-ID's face stands on white", "core/published_recipes.py",
+        '"concat_id", "ML-GSAI/Concat-ID", "video", 0.0', '"concat_id", "ML-GSAI/Concat-ID", "video", WHITE',
+        ("plain_published_references",),
+    ),
 )  # fmt: skip
