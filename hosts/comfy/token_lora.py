@@ -44,7 +44,7 @@ def load_reference_adapter(model: ModelPatcher, path: str, what: str = "adapter"
     patcher = CoreModelPatcher(lora, load_device=load, offload_device=offload)
     lora.load_state_dict(state, assign=patcher.is_dynamic())
     model = model.clone()
-    model.set_additional_models(wire.TOKEN_LORA, [patcher])
+    model.set_additional_models(wire.REFERENCE_LORA, [patcher])
     model.set_attachments(wire.ADAPTED_TO, recipe)
     return model
 
@@ -63,7 +63,7 @@ def acting(model: Any, tail: TailRule | None, options: dict[str, Any]) -> Iterat
         yield
         return
     lora = cast(TokenLora, _require(model.current_patcher, tail.layout.recipe, "model"))
-    acts_on = options[wire.TOKEN_LORA] = ActsOn(tail.keep.shape[1])
+    acts_on = options[wire.REFERENCE_LORA] = ActsOn(tail.keep.shape[1])
     wrapped: list[tuple[nn.Module, Any]] = []
     try:
         for block, changes in zip(model.diffusion_model.blocks, lora.blocks, strict=True):
@@ -82,8 +82,8 @@ def acting(model: Any, tail: TailRule | None, options: dict[str, Any]) -> Iterat
 
 def rest(options: dict[str, Any]) -> None:
     """Let the LoRA do nothing in this evaluation: no token travels behind the video."""
-    if wire.TOKEN_LORA in options:
-        options[wire.TOKEN_LORA].count = 0
+    if wire.REFERENCE_LORA in options:
+        options[wire.REFERENCE_LORA].count = 0
 
 
 def _changed(forward: Callable[..., Tensor], change: TokenChange, acts_on: ActsOn) -> Callable[..., Tensor]:
@@ -96,6 +96,6 @@ def _changed(forward: Callable[..., Tensor], change: TokenChange, acts_on: ActsO
 
 def _require(model: ModelPatcher, recipe: Recipe, name: str) -> TokenLora | None:
     """The LoRA of a model, if it has one. ValueError where the recipe needs it and it is missing."""
-    patchers = model.get_additional_models_with_key(wire.TOKEN_LORA)
+    patchers = model.get_additional_models_with_key(wire.REFERENCE_LORA)
     require_token_lora(recipe, bool(patchers), f"put one on {name} with Load Reference Adapter")
     return patchers[0].model if patchers else None

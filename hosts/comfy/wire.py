@@ -35,7 +35,7 @@ FOCUS = "refvid_focus"  # in transformer_options, for one run: maps of automatic
 HALVES = "refvid_halves"  # a model's attachment: the names of the riders that were put on it
 ADAPTER = "refvid_adapter"  # a model's attachment: the fingerprint of the adapter whose LoRA it carries
 SEMANTIC = "refvid_semantic"  # a model's additional models: SAMA's modules, if it has them
-TOKEN_LORA = (
+REFERENCE_LORA = (
     "refvid_token_lora"  # also: its LoRA on reference tokens; in transformer_options, what it acts on
 )
 ADAPTED_TO = "refvid_adapted_to"  # a model's attachment: the recipe that its LoRA on reference tokens is for

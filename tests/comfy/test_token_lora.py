@@ -88,7 +88,7 @@ def test_it_is_the_published_forward(base, adapted, vae):
     oracle = published.Published(STATE, ADAPTER, SIZES.heads, SIZES.layers)
     given = wire_latent(out, base)
     wanted = oracle(noisy[0].double(), given[0].double(), run.text(1)[0], 1000 * SIGMA)
-    beside = adapted.get_additional_models_with_key(wire.TOKEN_LORA)[0].model
+    beside = adapted.get_additional_models_with_key(wire.REFERENCE_LORA)[0].model
     with run.in_float64(base, beside) as seen:
         run.velocity_at(out.model, out.positive, out.negative, noisy, SIGMA)
     assert len(seen) == 1 and seen[0].dtype == torch.float64
@@ -274,7 +274,7 @@ def test_a_model_without_the_adapter_is_refused_at_apply_by_its_input(base, adap
 def test_a_model_that_lost_the_adapter_is_refused_where_it_runs(adapted, vae):
     out = applied(adapted, vae)
     bare = out.model.clone()
-    bare.remove_additional_models(wire.TOKEN_LORA)
+    bare.remove_additional_models(wire.REFERENCE_LORA)
     with pytest.raises(ValueError, match="the model has none"):
         made(replace(out, model=bare))
 
