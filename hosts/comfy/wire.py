@@ -35,9 +35,8 @@ FOCUS = "refvid_focus"  # in transformer_options, for one run: maps of automatic
 HALVES = "refvid_halves"  # a model's attachment: the names of the riders that were put on it
 ADAPTER = "refvid_adapter"  # a model's attachment: the fingerprint of the adapter whose LoRA it carries
 SEMANTIC = "refvid_semantic"  # a model's additional models: SAMA's modules, if it has them
-REFERENCE_LORA = (
-    "refvid_token_lora"  # also: its LoRA on reference tokens; in transformer_options, what it acts on
-)
+# A model's additional models: its LoRA on reference tokens. In transformer_options: what that acts on.
+REFERENCE_LORA = "refvid_reference_lora"
 ADAPTED_TO = "refvid_adapted_to"  # a model's attachment: the recipe that its LoRA on reference tokens is for
 FINISHED = "refvid_finished"  # of a guider: its last run
 WINDOWS = "context_handler"  # in model_options, by ComfyUI's own name: its context windows
