@@ -18,6 +18,7 @@ from ..backbones.wan.published import TOKEN_LORA, OriginalNames, PublishedRows
 from ..core.checkpoint import is_finite, read_shapes, require_tensors
 from ..core.header import shown
 from ..core.recipes import TRAINED_FOR
+from ..core.token_lora import token_lora_sizes
 from .naming import config_metadata, known_names, recipe_of
 from .reading import Opened, digests, open_files
 from .sources import source_files
@@ -80,7 +81,7 @@ def plan_conversion(
     chosen, why = recipe_of(recipe, names, opened.metadata, files)
     metadata = {**opened.metadata, "format": "pt"}
     if names.format is TOKEN_LORA:
-        _require_token_lora(shapes, name)
+        token_lora_sizes(shapes, name)
     else:
         metadata |= config_metadata(metadata, shapes, files[0].parent)
         _require_dit(shapes, metadata, name)
@@ -103,7 +104,9 @@ def convert(planned: Conversion, out: Path, hashed: Told, written: Told) -> None
     metadata = {**planned.metadata, SOURCES: json.dumps(said)}
     stream_tensors(out, planned.shapes, lambda key: _value(planned, key), metadata, written)
     shapes, metadata = read_shapes(out, "--out")
-    if planned.names.format is not TOKEN_LORA:
+    if planned.names.format is TOKEN_LORA:
+        token_lora_sizes(shapes, out.name)
+    else:
         _require_dit(bare_dit(shapes, out.name), metadata, out.name)
 
 
@@ -154,16 +157,3 @@ def _require_dit(shapes: Mapping[str, Tensor], metadata: dict[str, str], name: s
     """ValueError unless the tensors are those of a whole DiT that both hosts run."""
     bare = bare_dit(shapes, name)
     require_tensors(bare, dict(on_meta(WanDiT, known_dit(bare, metadata, name)).named_parameters()), name)
-
-
-def _require_token_lora(shapes: Mapping[str, Tensor], name: str) -> None:
-    """ValueError unless each block has both matrices for queries, keys and values, all of one rank."""
-    rank, width = shapes[TOKEN_LORA.mark].shape if shapes[TOKEN_LORA.mark].ndim == 2 else (0, 0)
-    layers = len({key.split(".")[1] for key in shapes if key.startswith("blocks.")})
-    wanted = {
-        f"blocks.{layer}.self_attn.{one}_loras.{part}.weight": torch.empty(sides, device="meta")
-        for layer in range(layers)
-        for one in "qkv"
-        for part, sides in (("down", (rank, width)), ("up", (width, rank)))
-    }
-    require_tensors(shapes, wanted, name)

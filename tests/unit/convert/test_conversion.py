@@ -18,6 +18,7 @@ from refvid import cli
 from refvid.backbones.wan.files import DiTConfig
 from refvid.backbones.wan.loading import load_dit
 from refvid.core.checkpoint import read_metadata
+from refvid.core.token_lora import TokenLoraSizes, read_token_lora
 from refvid.demo import models
 
 LAYERS = 2  # of the demo's: the others are left out, which keeps it quick
@@ -163,6 +164,8 @@ def test_stand_in_stays_an_adapter_with_its_own_recipe(tmp_path, capsys):
     found, metadata = converted(tmp_path, tmp_path / "Stand-In_wan2.1_T2V_14B.ckpt")
     assert_same(found, state)
     assert metadata["refvid.recipe"] == "stand_in"
+    sizes, read, recipe = read_token_lora(tmp_path / "converted.safetensors", 64, 3, "adapter")
+    assert (sizes, recipe) == (TokenLoraSizes(64, 3, 4), "stand_in") and read.keys() == state.keys()
     assert "models/loras" in capsys.readouterr().out
 
 
