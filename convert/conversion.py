@@ -19,7 +19,7 @@ from ..core.checkpoint import is_finite, read_shapes, require_tensors
 from ..core.header import shown
 from ..core.recipes import TRAINED_FOR
 from ..core.token_lora import token_lora_sizes
-from .naming import config_metadata, known_names, recipe_of
+from .naming import config_metadata, known_names, told_recipe
 from .reading import Opened, digests, open_files
 from .sources import source_files
 from .writing import stream_tensors
@@ -78,7 +78,7 @@ def plan_conversion(
     name = f"{what}: {files[0].name}" + (f" and {len(files) - 1} more" if len(files) > 1 else "")
     names = known_names(opened.tensors, name)
     shapes = {key: _shape(opened, rows, dtype, name) for key, rows in names.rows.items()}
-    chosen, why = recipe_of(recipe, names, opened.metadata, files)
+    chosen, why = told_recipe(recipe, names, opened.metadata, files)
     metadata = {**opened.metadata, "format": "pt"}
     if names.format is TOKEN_LORA:
         token_lora_sizes(shapes, name)

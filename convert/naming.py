@@ -50,7 +50,7 @@ def known_names(tensors: Mapping[str, Published], name: str) -> OriginalNames:
     )
 
 
-def recipe_of(
+def told_recipe(
     said: str | None, names: OriginalNames, metadata: Mapping[str, str], files: Sequence[Path]
 ) -> tuple[str | None, str]:
     """The recipe that weights were trained for, and why: as said, by keys, metadata, or names of files and

@@ -3,7 +3,7 @@ workflows."""
 
 from refvid_base_folder import SAMA, SLOT_ID, VIDEOMAKER
 from refvid_client import Graph, edited, node
-from refvid_kept_models import INPAINTING
+from refvid_kept_models import INPAINTING, REFERENCE_ADAPTER
 from refvid_kept_parts import (
     FIRST,
     IDENTITY,
@@ -40,6 +40,7 @@ def references() -> Graph:
         "region": {"region": ["left", 0]},
         "soft": {"soft_mask": True},
         "inverted": {"mask_marks": "subject"},
+        "focus": {"focus": 4.0, "focus_start": 0.1},
     }
     graph = base() | left_half()
     for name, controls in asked.items():
@@ -79,6 +80,21 @@ def recipes() -> Graph:
         "apply_masked": edited({"a": apply("plain")}, {"a.model": ["masked", 0]})["a"],
     }
     return graph | core_run("masked_input", "apply_masked")
+
+
+def adapters() -> Graph:
+    """An adapter of reference tokens on both experts, and on one."""
+    graph = base() | {"plain": reference()}
+    both = {"low_noise_model": ["backbone", 0], "low_noise_adapter": REFERENCE_ADAPTER}
+    for name, more in {"one": {"low_noise_adapter": "none"}, "both": both}.items():
+        graph[name] = node(
+            "RefVidLoadReferenceAdapter", model=["backbone", 0], adapter=REFERENCE_ADAPTER, **more
+        )
+        graph[f"apply_{name}"] = edited(
+            {"a": apply("plain", recipe="stand_in", null_pass="recipe")}, {"a.model": [name, 0]}
+        )["a"]
+        graph |= core_run(name, f"apply_{name}")
+    return graph
 
 
 def guiders() -> Graph:
@@ -239,5 +255,6 @@ def _pretext(name: str, **more) -> dict:
 
 
 GRAPHS = {
-    f"every_{build.__name__}": build for build in (references, recipes, guiders, frames, identities, edits)
+    f"every_{build.__name__}": build
+    for build in (references, recipes, adapters, guiders, frames, identities, edits)
 }

@@ -6,6 +6,7 @@ from pathlib import Path
 import refvid_tiny as tiny
 import torch
 from refvid_base_folder import DIT, SAMA, SLOT_ID, TEXT, VAE, VIDEOMAKER
+from refvid_stand_in import adapter_state
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -16,6 +17,7 @@ from refvid.core.checkpoint import save_model
 from refvid.core.lora import SELF
 
 TEXT_WIDTH = 8
+REFERENCE_ADAPTER = "refvid_kept_stand_in.safetensors"
 INPAINTING = "refvid_kept_inp.safetensors"  # takes masked latents beside the video's: 36 channels
 
 
@@ -41,6 +43,7 @@ def make_models(models: Path) -> None:
     sama = tiny.semantic_state(small.width) | tiny.lora_of(small, SELF)
     save_model(sama, loras / SAMA)
     save_model(tiny.lora_of(small, SELF), loras / VIDEOMAKER)
+    save_model(adapter_state(small), loras / REFERENCE_ADAPTER)
     for file in models.rglob("*.safetensors"):
         _halve(file)
 
