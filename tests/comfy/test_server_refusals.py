@@ -160,7 +160,7 @@ def test_a_file_that_could_run_code_is_refused_unread(server, folder):
         ({"apply.vae": None}, "apply", "vae", "vae"),
         ({"apply.references.reference_0": None}, "apply", "references.reference_0", "reference_0"),
         ({"guider.scale": None}, "guider", "scale", "scale"),
-        ({"apply.recipe": "vace"}, "apply", "recipe", "vace"),
+        ({"apply.recipe": "magref"}, "apply", "recipe", "magref"),
         ({"backbone.diffusion_model": "absent.safetensors"}, "backbone", "diffusion_model", "absent"),
         ({"reference.strength": -1.0}, "reference", "strength", "strength"),
         ({"denoise.steps": "many"}, "denoise", "steps", "many"),
