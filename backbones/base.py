@@ -53,6 +53,22 @@ class IdentityTokens:
     attend: Attend | None = None
 
 
+@dataclass(frozen=True)
+class HintFrames:
+    """Frames that a hint branch is shown beside the video's (VACE).
+
+    shown     (1 or B, channels, F, h, w), of as many frames as the latent
+    strength  weight of what the branch adds
+    key_bias  (1 or B, L), added to every query's logits, in blocks and branch
+    attend    self-attention there, where not every query sees every key
+    """
+
+    shown: Tensor
+    strength: float = 1.0
+    key_bias: Tensor | None = None
+    attend: Attend | None = None
+
+
 class Backbone(Protocol):
     """A DiT that predicts the flow velocity of a video latent."""
 
@@ -108,6 +124,7 @@ class Backbone(Protocol):
         image_features: Tensor | None = None,
         tail: Tail | None = None,
         identities: IdentityTokens | None = None,
+        hints: HintFrames | None = None,
     ) -> tuple[Tensor, Tensor]:
         """latent (B, in_channels, F, H, W); timestep (B,) or, one for each frame, (B, F), from 0 to the
         geometry's clock; context (B, S, text width), its key bias (B, S). -> the velocity (B, channels, F, H,

@@ -4,6 +4,7 @@ One safetensors file loads here and in ComfyUI. The forward differs from the pub
 extra tokens may follow the video (`Tail`). They share every block and are cut off before the head.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from ...core.geometry import Geometry
 from ...core.positions import grid_positions, rope_angles, sinusoid
 from ...kernels.grouped import Attend
-from ..base import IdentityTokens, Tail, attend_all
+from ..base import HintFrames, IdentityTokens, Tail, attend_all
 from .attention import EPSILON, Changed, Context, CrossAttention, ImageCrossAttention, SelfAttention
 from .files import DiTConfig
 
@@ -170,9 +171,10 @@ class WanDiT(nn.Module):
         image_features: Tensor | None = None,
         tail: Tail | None = None,
         identities: IdentityTokens | None = None,
+        hints: HintFrames | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Run `forward` with a tail. -> what `forward` gives, and the tail's tokens after the last block (B,
-        R, C)."""
+        R, C). ValueError for hints that a DiT has no branch for."""
         grid = (latent.shape[2], latent.shape[3], latent.shape[4])
         frames, video = grid[0], self.embed_patches(latent)  # (B, L, C), L tokens of the video
         time, modulation = self.embed_time(timestep)  # (B, 1 or F, C), (B, 1 or F, 6, C)
@@ -192,10 +194,26 @@ class WanDiT(nn.Module):
         if tail is not None and tail.unturned is not None:  # cos = sin = 0: queries and keys become zero
             rotation[:, length:][:, tail.unturned] = 0
         attend = attend_all if tail is None or tail.attend is None else tail.attend
+        if hints is not None:  # of the same tokens, none behind them
+            bias, attend = hints.key_bias, hints.attend or attend_all
         readers = length if tail is not None and not tail.reads_text else None
-        for block, changed in zip(self.blocks, self._changed(tail), strict=True):
-            tokens = block(tokens, modulation, text, rotation, bias, attend, readers, changed)
+        changed = dict(zip(self.blocks, self._changed(tail), strict=True))
+
+        def run(block: nn.Module, tokens: Tensor) -> Tensor:
+            return block(tokens, modulation, text, rotation, bias, attend, readers, changed.get(block))
+
+        tokens = self.run_blocks(run, tokens, hints)
         return self.to_latent(tokens[:, :length], time, grid), tokens[:, length:]
+
+    def run_blocks(
+        self, run: Callable[[nn.Module, Tensor], Tensor], tokens: Tensor, hints: HintFrames | None
+    ) -> Tensor:
+        """Tokens (B, L, C) after the last block, by `run(block, tokens)`."""
+        if hints is not None:
+            raise ValueError("hints were given, but this DiT has no hint branch (VACE): leave them out")
+        for block in self.blocks:
+            tokens = run(block, tokens)
+        return tokens
 
     def to_latent(self, tokens: Tensor, time: Tensor, grid: tuple[int, int, int]) -> Tensor:
         """Tokens after the last block (B, L, C), time (B, 1 or L, C) -> velocity (B, out_channels, F, H, W)

@@ -39,6 +39,7 @@ QUANTISED = (
 )
 QUANTISED_FILE = "scaled_fp8"
 CONFIG, TRANSFORMER = "config", "transformer"  # metadata that core reads: {"transformer": {…}}
+HINT_BRANCH = "vace_patch_embedding.weight"  # in a VACE, and in no other
 TIME_WIDTH = 256  # of every Wan; core knows no other
 MOST_TOKENIZER = 64 << 20  # bytes
 MOST_WORDS = 1 << 19  # in a text encoder's table
@@ -87,6 +88,8 @@ class DiTConfig:
     text_width: int
     time_width: int = TIME_WIDTH
     image_width: int | None = None  # CLIP features of the image-to-video variants: 1280
+    hint_layers: int = 0  # of VACE's hint branch
+    hint_channels: int = 0  # that it is shown: 96
 
     @property
     def geometry(self) -> Geometry:
@@ -119,6 +122,8 @@ def dit_config(state: Mapping[str, Tensor], metadata: dict[str, str], name: str)
         text_width=text_width,
         time_width=time_width,
         image_width=shape.sides(image, 2)[1] if image in state else None,
+        hint_layers=_layers(state, "vace_blocks.", name) if HINT_BRANCH in state else 0,
+        hint_channels=shape.sides(HINT_BRANCH, 5)[1] if HINT_BRANCH in state else 0,
     )
 
 

@@ -12,8 +12,18 @@ from ...core.geometry import Geometry
 from ...core.recognition import require_runnable
 from ...core.semantic import SemanticModules, semantic_config, semantic_state
 from .dit import WanDiT
-from .files import WAN_2_2_VAE, DiTConfig, bare_dit, dit_config, is_quantised, vae22_widths, vae_width
+from .files import (
+    HINT_BRANCH,
+    WAN_2_2_VAE,
+    DiTConfig,
+    bare_dit,
+    dit_config,
+    is_quantised,
+    vae22_widths,
+    vae_width,
+)
 from .geometry import WAN_2_1, WAN_2_2, geometry_of
+from .vace import VaceDiT
 from .vae import WanVAE
 from .vae22 import Wan22VAE
 
@@ -22,7 +32,7 @@ ModuleT = TypeVar("ModuleT", bound=nn.Module)
 _Choice = Callable[[dict[str, Any]], dict[str, Any]]
 # Parameters that only some released variant has, and what it is called: they have a forward of their own.
 FOREIGN_KEYS = {
-    "vace_patch_embedding.weight": "VACE",
+    HINT_BRANCH: "VACE",
     "control_adapter.conv.weight": "Camera control",
     "ref_conv.weight": "Fun Control with a reference convolution",
     "img_emb.emb_pos": "first-and-last-frame (FLF2V)",
@@ -30,10 +40,11 @@ FOREIGN_KEYS = {
 
 
 def load_dit(
-    path: str | Path, dtype: torch.dtype = torch.float32, device: str = "cpu", what: str = "--dit"
-) -> tuple[WanDiT, dict[str, str]]:
+    path: str | Path, dtype: torch.dtype = torch.float32, device: str = "cpu", what: str = "--dit",
+    hints: bool = False,
+) -> tuple[WanDiT, dict[str, str]]:  # fmt: skip
     """A Wan DiT in original format: T2V (16 channels), I2V and Fun-InP (36), TI2V (48, of a masked input
-    100), SAMA's without its modules (`load_modules`).
+    100), SAMA's without its modules (`load_modules`); VACE (16) where the caller shows its branch `hints`.
 
     -> (model in eval mode, the file's metadata). ValueError where the file is another variant or a key is
     missing.
@@ -41,7 +52,8 @@ def load_dit(
     name = f"{what}: {Path(path).name}"
     shapes, metadata = read_shapes(path, what)
     require_runnable(shapes, name)
-    model = on_meta(WanDiT, known_dit(bare_dit(shapes, name), metadata, name))
+    config = known_dit(bare_dit(shapes, name), metadata, name, hints)
+    model = on_meta(VaceDiT if config.hint_layers else WanDiT, config)
     return fill_parameters(model, path, what, dtype, device, lambda state: bare_dit(state, name)), metadata
 
 
@@ -57,15 +69,21 @@ def load_modules(
     return fill_parameters(model, path, what, dtype, device, semantic_state)
 
 
-def known_dit(state: Mapping[str, Tensor], metadata: dict[str, str], name: str) -> DiTConfig:
-    """Sizes of a DiT that `WanDiT` can be, from `bare_dit`'s shapes. ValueError as `dit_config` says, and for
-    variants with a forward of their own."""
+def known_dit(
+    state: Mapping[str, Tensor], metadata: dict[str, str], name: str, hints: bool = False
+) -> DiTConfig:
+    """Sizes of a DiT that `WanDiT` can be, or `VaceDiT` with `hints`, from `bare_dit`'s shapes. ValueError as
+    `dit_config` says, and for variants with a forward of their own."""
     for key, variant in FOREIGN_KEYS.items():
-        if key in state:
+        if key in state and not (hints and key == HINT_BRANCH):
             raise ValueError(
                 f"{name} is a Wan {variant} model, which has a forward of its own; give T2V, I2V, Fun-InP or TI2V"
             )
     config = dit_config(state, metadata, name)
+    if config.hint_layers and config.layers % config.hint_layers:
+        raise ValueError(
+            f"{name} has {config.hint_layers} vace_blocks beside {config.layers} blocks; needed a number that divides them"
+        )
     geometry_of(config.out_channels, name)
     return config
 

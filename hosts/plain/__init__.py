@@ -5,6 +5,7 @@ from .frames import FramesRider
 from .identities import PeopleRider
 from .references import ReferencesRider
 from .source import SourceRider
+from .vace import HintsRider
 
-for kind in (ReferencesRider, PeopleRider, FramesRider, SourceRider):
+for kind in (ReferencesRider, PeopleRider, FramesRider, SourceRider, HintsRider):
     register_rider(kind)

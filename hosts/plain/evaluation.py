@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ...backbones.base import Backbone
+from ...core.front import ShownSpans
 from ...core.guidance import Pass
+from ...core.layout import Layout
 from ...core.references import Arranged
 from ...core.token_lora import TokenLora
 
@@ -63,6 +65,26 @@ class TokensBehindText:
 
 
 @dataclass(frozen=True)
+class FramesInFront:
+    """Frames in front of the video, in the model's own sequence, which its hint branch is shown (VACE).
+
+    layout  of the references in the first of them
+    spans   of each reference, whose keys may be seen (`core.front`)
+    soft    (1, kept), log of the shares that soft masks cover
+    cells   (F, h, w) int64 of the video's latent, bit k where reference k acts; None: everywhere
+    frames  (B, C, n, h, w), as noisy as the video
+    shown   (1, channels, n + F, h, w), what the branch is shown
+    """
+
+    layout: Layout
+    spans: ShownSpans
+    soft: Tensor | None
+    cells: Tensor | None
+    frames: Tensor
+    shown: Tensor
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """One pass at one noise level, of a batch whose rows may differ.
 
@@ -73,6 +95,7 @@ class Evaluation:
     clock                the levels that the model is told, of the same forms
     behind, behind_text  what riders put there
     start                latent frame of the whole video that it begins with
+    front                what a rider put in front of the video
     """
 
     dit: Backbone
@@ -84,6 +107,7 @@ class Evaluation:
     behind: tuple[TokensBehindVideo, ...] = ()
     behind_text: tuple[TokensBehindText, ...] = ()
     start: int = 0
+    front: FramesInFront | None = None
 
     @property
     def video(self) -> Tensor:
@@ -119,7 +143,7 @@ class Rider:
     def finish(self, evaluation: Evaluation, out: Tensor, after: Tensor) -> Tensor:
         """The velocity of a pass, from what the model made of the video.
 
-        out    (B, C, F, h, w), the model's result for the video
+        out    (B, C, F, h, w), the model's result for the video, and for frames in front of it
         after  (B, R, C), the rider's own tokens behind it, after the last block
         """
         return out

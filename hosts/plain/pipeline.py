@@ -14,6 +14,7 @@ from ...backbones.wan.geometry import CONTEXT_LENGTH
 from ...backbones.wan.loading import known_dit, load_dit, load_modules, load_vae
 from ...backbones.wan.sampler import flow_sigmas
 from ...backbones.wan.text import TextEncoder, fold_padding, load_text_encoder
+from ...backbones.wan.vace import VaceDiT
 from ...backbones.wan.vae import WanVAE
 from ...core.checkpoint import read_metadata, read_shapes
 from ...core.editing import Windows
@@ -33,8 +34,9 @@ from .attention_choice import PlainAttentionNeed, choose_plain_attention
 from .evaluation import Rider, Text
 from .frames import encode_frames
 from .identities import PeopleRider
-from .references import arrange_references, encode_pictures, encode_references
+from .references import ReferencesRider, arrange_references, encode_pictures, encode_references
 from .source import SourceRider
+from .vace import HintsRider, encode_hints
 
 Progress = Callable[[int, int], None]  # (steps done, of how many)
 _TOGETHER = 16  # clips that are generated in one batch
@@ -97,7 +99,7 @@ def load_pipeline(
     device: str = "cpu",
 ) -> Pipeline:
     """Load three files in original format. ValueError names the one that does not fit."""
-    model, metadata = load_dit(dit, dtype, device)
+    model, metadata = load_dit(dit, dtype, device, hints=True)
     _require_input(model, f"--dit: {Path(dit).name}")
     text = load_text_encoder(text_encoder, dtype, device)
     width = text.model.config.d_model
@@ -232,7 +234,7 @@ def _condition(backbone: Pipeline, request: Request) -> tuple[sampling.Condition
     grid = dit.geometry.latent(settings.frames, settings.height, settings.width)
     among = RECIPES if request.source is None else EDITING
     recipe = choose_recipe(request.recipe, backbone.recipe, among, backbone.found)
-    encoded = encode_references(dit, vae, list(request.references), recipe, grid, backbone.token_lora)
+    encoded = _references(backbone, request, recipe, grid)
     masked = dit.in_channels != dit.geometry.channels
     if masked and request.given is not None:
         raise ValueError(
@@ -252,6 +254,26 @@ def _condition(backbone: Pipeline, request: Request) -> tuple[sampling.Condition
         windows=request.windows,
     )
     return condition, empty
+
+
+def _references(
+    backbone: Pipeline, request: Request, recipe: Recipe, grid: tuple[int, int, int]
+) -> ReferencesRider | HintsRider | None:
+    """References of a request as the DiT takes them, beside a grey control where that has a hint branch."""
+    dit, references = backbone.dit, list(request.references)
+    if (recipe.carrier == "hints") != isinstance(dit, VaceDiT):
+        fitting = [name for name, build in RECIPES.items() if build().carrier == "hints"]
+        which, needed = ("a VACE", "the recipe " + ", ".join(fitting))
+        if recipe.carrier == "hints":
+            which, needed = "no VACE", "one"
+        raise ValueError(f"recipe is {recipe.name}, but the DiT is {which}; needed {needed}")
+    if not isinstance(dit, VaceDiT):
+        return encode_references(dit, backbone.vae, references, recipe, grid, backbone.token_lora)
+    if request.given is not None:
+        raise ValueError(
+            "--given: a VACE is given frames by its control video, which is grey here: not supported"
+        )
+    return encode_hints(dit, backbone.vae, references, recipe, grid)
 
 
 def grey_padding(vae: VideoVAE, frames: int, height: int, width: int) -> Tensor:

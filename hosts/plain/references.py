@@ -71,8 +71,8 @@ def encode_references(
     reference tokens' own LoRA without it."""
     if recipe.carrier != "behind":
         raise ValueError(
-            f"recipe is {recipe.name}, whose references are frames that a hint branch is shown; load the model in "
-            "ComfyUI, or choose another"
+            f"recipe is {recipe.name}, whose references are frames that a hint branch is shown (`encode_hints`); needed "
+            "one whose references stand behind the video"
         )
     arranged, cells, prepared = arrange_references(references, recipe, grid, dit.geometry)
     if not prepared:

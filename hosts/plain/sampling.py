@@ -4,6 +4,7 @@ video. Sampling, training and evaluation call the same."""
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from ...kernels.paths import ANY_ATTENTION
 from .evaluation import Evaluation, Rider, Text, in_order
 from .recall import Kept
 from .tail import Schedule, identities, own_tokens, tail
+from .vace import hint_frames
 
 
 @dataclass(frozen=True)
@@ -108,17 +110,21 @@ def evaluate_pass(
     latent, batch = evaluation.latent, len(state)
     text = condition.texts[entry.text]
     states = text.states.to(latent).expand(batch, -1, -1)
-    behind = tail(evaluation, Schedule(condition.shift, condition.attention), kept)
+    how = Schedule(condition.shift, condition.attention)
+    behind, hints = tail(evaluation, how, kept), hint_frames(evaluation, how)
+    front = [] if evaluation.front is None else [evaluation.front.frames]
     extra = [] if condition.padding is None else [condition.padding.to(latent).expand(batch, -1, -1, -1, -1)]
     clock = evaluation.clock * dit.geometry.clock
-    out, after = dit.through(
-        torch.cat([latent, *extra], dim=1),
+    through = dit.through if hints is None else partial(dit.through, hints=hints)
+    out, after = through(
+        torch.cat([torch.cat([*front, latent], dim=2), *extra], dim=1),
         clock.expand(batch) if clock.ndim == 0 else clock,
         states,
         context_bias=text.bias,
         image_features=dit.no_image(batch),
         tail=behind,
         identities=identities(evaluation, states.shape[1], behind),
+        hints=hints,
     )
     for rider, which in zip(riders, own, strict=True):
         out = rider.finish(evaluation, out, own_tokens(evaluation, which, after))

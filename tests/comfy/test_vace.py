@@ -10,10 +10,10 @@ import refvid_tiny as tiny
 import torch
 from comfy_extras.nodes_wan import TrimVideoLatent, WanVaceToVideo
 from refvid_in_process import empty_latent, in_float64, picture, sample, text, velocity_at, worst
-from refvid_vace import PublishedVace
-from refvid_vace_runs import CONTROL, FRAMES, LEFT, apply, controlled, cores, run, texts, tiny_vace
+from refvid_vace import CASES, SIGMA, PublishedVace, references, said
+from refvid_vace_runs import CONTROL, FRAMES, apply, controlled, cores, run, texts, tiny_vace
 
-from refvid.core.controls import Controls, FrameWindow, StepWindow
+from refvid.core.controls import Controls
 from refvid.core.frames import Placed
 from refvid.core.references import make_reference
 from refvid.hosts.comfy.frames import replace_frames
@@ -46,67 +46,6 @@ def test_a_neutral_reference_without_a_control_is_that_of_a_grey_one(model, vae)
 
 # ---- against the published forward
 
-EACH, SIGMA = 16, 1 / 64  # late: timesteps are waves in float32, whose phase is off by more early
-
-
-def table(*references: dict) -> torch.Tensor:
-    """(L, L), what is added to the logit of each query over each key: a reference has a weight, shown tokens
-    (16,) bool, where in the video it acts (48,) bool, and what it sees."""
-    front = EACH * len(references)
-    length = front + FRAMES * EACH
-    made = torch.zeros(length, length, dtype=torch.float64)
-    for index, one in enumerate(references):
-        own = slice(index * EACH, (index + 1) * EACH)
-        made[:, own] += one.get("weight", torch.zeros(EACH))
-        made[:, own] += torch.where(one.get("shown", torch.ones(EACH, dtype=torch.bool)), 0.0, -torch.inf)
-        acts = one.get("acts", torch.ones(FRAMES * EACH, dtype=torch.bool))
-        made[front:, own] += torch.where(acts, 0.0, -torch.inf)[:, None]
-    sees = [one.get("sees", "all") for one in references]
-    for query, says in enumerate(sees):
-        rows = slice(query * EACH, (query + 1) * EACH)
-        for key, other in enumerate(sees):
-            if query != key and not says == other == "all":
-                made[rows, key * EACH : (key + 1) * EACH] = -torch.inf
-        if says == "itself":
-            made[rows, front:] = -torch.inf
-    return made
-
-
-def half() -> torch.Tensor:
-    """The left half of a frame's tokens."""
-    return torch.arange(EACH) % 4 < 2
-
-
-EARLY = StepWindow(0.0, 0.5)
-CASES = {
-    "neutral": ([Controls(), Controls()], [None, None], [None, None], [{}, {}]),
-    "strengths": (
-        [Controls(0.5), Controls(2.0)], [None, None], [None, None],
-        [{"weight": torch.full((EACH,), 0.5).log()}, {"weight": torch.full((EACH,), 2.0).log()}],
-    ),
-    "a mask": ([Controls(), Controls()], [LEFT, None], [None, None], [{"shown": half()}, {}]),
-    "a soft mask with a strength": (
-        [Controls(), Controls(0.5, soft=True)], [None, 0.75 * LEFT], [None, None],
-        [{}, {"shown": half(), "weight": torch.full((EACH,), 0.375).log()}],
-    ),
-    "a region": (
-        [Controls(), Controls(0.5)], [None, None], [LEFT, None],
-        [{"acts": half().repeat(FRAMES)}, {"weight": torch.full((EACH,), 0.5).log()}],
-    ),
-    "frames of the video": (
-        [Controls(frames=FrameWindow(1, 4)), Controls()], [None, LEFT], [None, None],
-        [{"acts": torch.arange(FRAMES * EACH) // EACH == 1}, {"shown": half()}],
-    ),
-    "outside of its steps": (
-        [Controls(steps=EARLY), Controls()], [None, None], [None, None],
-        [{"shown": torch.zeros(EACH, dtype=torch.bool)}, {}],
-    ),
-    "sees the video, and itself": (
-        [Controls(sees="video"), Controls(sees="itself")], [None, None], [None, None],
-        [{"sees": "video"}, {"sees": "itself"}],
-    ),
-}  # fmt: skip
-
 
 @pytest.fixture(scope="module")
 def shown(vae):
@@ -115,12 +54,7 @@ def shown(vae):
 
 @pytest.mark.parametrize("name", CASES)
 def test_every_control_is_the_published_forward_with_weights_and_infinities(model, vae, shown, name):
-    controls, masks, regions, says = CASES[name]
-    references = [
-        make_reference(picture(3 + k), mask, one, region)
-        for k, (mask, one, region) in enumerate(zip(masks, controls, regions, strict=True))
-    ]
-    out = apply(model, vae, references, shown)
+    out = apply(model, vae, references(name), shown)
     x = torch.randn(1, 16, 2 + FRAMES, 8, 8, generator=torch.Generator().manual_seed(9))
     with in_float64(model) as made:
         model.model.diffusion_model.vace_patch_embedding.float()
@@ -130,7 +64,7 @@ def test_every_control_is_the_published_forward_with_weights_and_infinities(mode
         [inside(model, out.positive[0][1]["vace_frames"][0]), out.positive[0][1]["vace_mask"][0]], 1
     )
     published = PublishedVace(tiny.vace_state(tiny.config()))
-    wanted = published.velocity(x[0], hint[0], text(1)[0], 1000 * SIGMA, table(*says), 0.7)
+    wanted = published.velocity(x[0], hint[0], text(1)[0], 1000 * SIGMA, said(name), 0.7)
     assert made[0].dtype == torch.float64 and worst(made[0][0], wanted) < 1e-6
 
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from refvid.backbones.base import IdentityTokens, Tail, attend_all
+from refvid.backbones.base import HintFrames, IdentityTokens, Tail, attend_all
 from refvid.core.geometry import Geometry
 from refvid.core.positions import grid_positions, rope_angles, sinusoid
 
@@ -44,6 +44,7 @@ class ForeignBackbone(nn.Module):
     def through(
         self, latent: Tensor, timestep: Tensor, context: Tensor, context_bias: Tensor | None = None,
         image_features: Tensor | None = None, tail: Tail | None = None, identities: IdentityTokens | None = None,
+        hints: HintFrames | None = None,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         batch, _, *grid = latent.shape
         tokens = self.embed_patches(latent)
