@@ -1,5 +1,7 @@
 """VACE without ComfyUI: its DiT, its hints, and references in front of the video under control."""
 
+from dataclasses import replace
+
 import pytest
 import refvid_riders as plain
 import refvid_tiny as tiny
@@ -8,8 +10,12 @@ from refvid_vace import CASES, FRAMES, SIGMA, PublishedVace, references, said
 
 from refvid.backbones.wan.loading import load_dit, load_vae
 from refvid.backbones.wan.vace import VaceDiT
-from refvid.core.guidance import CONDITIONED
+from refvid.core.controls import Controls, StepWindow
+from refvid.core.frames import GivenFrames
+from refvid.core.guidance import CONDITIONED, NULL
 from refvid.core.recipes import recipe_named
+from refvid.core.references import make_reference
+from refvid.hosts.plain.references import encode_references
 from refvid.hosts.plain.vace import encode_hints
 
 GRID, SIZES = (FRAMES, 8, 8), tiny.config()
@@ -27,7 +33,7 @@ def dit(tmp_path_factory) -> VaceDiT:
 
 @pytest.fixture(scope="module")
 def vae(tmp_path_factory):
-    return load_vae(tiny.save_vae(tmp_path_factory.mktemp("vae")))
+    return load_vae(tiny.save_vae(tmp_path_factory.mktemp("vae"), width=2))
 
 
 @pytest.fixture(scope="module")
@@ -63,3 +69,67 @@ def test_every_control_is_the_published_forward_with_weights_and_infinities(dit,
     wanted = published.velocity(x, shown, WORDS["positive"][0], 1000 * SIGMA, said(name), 1.0)
     wanted = torch.cat([wanted[:, 2:], wanted[:, :2]], dim=1)
     assert made.dtype == torch.float64 and (made - wanted).abs().max() < 1e-6
+
+
+def test_what_is_asked_of_references_acts(dit, vae, noisy):
+    """Each asked of one of two pictures; steps are shares of a schedule of this shift."""
+    pictures = torch.rand(2, 64, 64, 3, generator=torch.Generator().manual_seed(3))
+    left = torch.zeros(64, 64).index_fill(1, torch.arange(32), 1.0)
+    neutral = [make_reference(one) for one in pictures]
+
+    def made(first, sigma=SIGMA):
+        return velocity(dit, noisy, hints(dit, vae, [first, neutral[1]]), sigma)
+
+    base = made(neutral[0])
+    asked = [
+        make_reference(pictures[0], None, Controls(0.5)),
+        make_reference(pictures[0], left),
+        make_reference(pictures[0], None, None, left),
+        make_reference(pictures[0], None, Controls(sees="itself")),
+        make_reference(pictures[0], None, Controls(steps=StepWindow(0.0, 0.5))),
+    ]
+    for one in asked:
+        assert (made(one) - base).abs().max() > 1e-4
+    assert torch.equal(made(asked[-1], 0.99), made(neutral[0], 0.99))
+    swapped = velocity(dit, noisy, hints(dit, vae, neutral[::-1]))
+    alone = velocity(dit, noisy[:, :, : FRAMES + 1], hints(dit, vae, neutral[:1]))
+    for other in (swapped, alone):
+        assert (other[:, :, :FRAMES] - base[:, :, :FRAMES]).abs().max() > 1e-4
+
+
+def test_rows_of_a_batch_and_the_null_pass_have_the_same_frames(dit, vae, noisy):
+    rider = hints(dit, vae, references("a region"))
+    both = torch.cat([noisy, noisy.flip(1)])
+    made = velocity(dit, both, rider)
+    for row in range(2):
+        assert (made[row : row + 1] - velocity(dit, both[row : row + 1], rider)).abs().max() < 1e-5
+    words = {**WORDS, "negative": WORDS["positive"]}
+    condition = plain.with_riders(plain.condition(words), rider)
+    level = torch.tensor(SIGMA)
+    passes = [plain.velocity(dit, noisy, level, condition, entry) for entry in (CONDITIONED, NULL)]
+    assert torch.equal(*passes)
+
+
+def test_the_frames_have_noise_of_their_own_and_the_video_that_of_its_seed(dit, vae):
+    rider, noise = hints(dit, vae, references("neutral")), torch.randn(1, 16, *GRID)
+    begun = rider.begin(noise, 5)
+    assert torch.equal(begun[:, :, :FRAMES], noise) and begun.shape[2] == FRAMES + 2
+    assert torch.equal(rider.begin(noise, 5), begun) and not torch.equal(rider.begin(noise, 6), begun)
+
+
+def test_what_cannot_be_beside_them_is_refused(dit, vae, noisy):
+    rider = hints(dit, vae, references("neutral"))
+    with pytest.raises(ValueError, match="sees is frames"):
+        hints(dit, vae, [replace(references("neutral")[0], controls=Controls(sees="frames"))])
+    with pytest.raises(ValueError, match="recipe is vace, whose references are frames"):
+        encode_references(dit, vae, references("neutral"), recipe_named("vace"), GRID)
+    with pytest.raises(ValueError, match="stand in front of the whole video"):
+        rider.over(0, 2)
+    with pytest.raises(ValueError, match="hints are missing"):
+        dit(noisy, torch.tensor([15.0]), WORDS["positive"])
+    behind = encode_references(dit, vae, references("neutral"), recipe_named("phantom"), GRID)
+    given = GivenFrames(torch.zeros(1, 16, *GRID), torch.tensor([True, False, False]), "own")
+    for other in (behind, plain.FramesRider(given)):
+        condition = plain.with_riders(plain.condition(WORDS), rider, other)
+        with pytest.raises(ValueError, match="cannot be beside other references"):
+            plain.velocity(dit, noisy, torch.tensor(SIGMA), condition, CONDITIONED)
