@@ -2,7 +2,7 @@
 
 Their tokens stay in the sequence, since they are denoised with the video. So what hides a reference hides its
 keys: a mask, a step window, a region. A key that a query may not see is not in its attention call, which
-equals a bias of minus infinity (`kernels.grouped`)."""
+equals a bias of minus infinity (`kernels.grouped`) [choice: vace-keys]."""
 
 import math
 from collections import defaultdict

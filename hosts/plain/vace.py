@@ -18,8 +18,6 @@ from .evaluation import Evaluation, FramesInFront, Rider
 from .references import arrange_references, encode_pictures
 from .tail import Schedule
 
-_FRAME_NOISE = 1  # added to a run's seed for the frames in front: the video's noise is that without them
-
 
 @dataclass(frozen=True)
 class HintsRider(Rider):
@@ -47,8 +45,10 @@ class HintsRider(Rider):
         return self.count
 
     def begin(self, noise: Tensor, seed: int) -> Tensor:
+        """Noise of a video with that of the frames in front behind it, by the next seed, so that the video's
+        own stays what it is without them [choice: vace-noise]."""
         shape = (*noise.shape[:2], self.count, *noise.shape[3:])
-        own = torch.randn(shape, generator=torch.Generator().manual_seed((seed + _FRAME_NOISE) % 2**63))
+        own = torch.randn(shape, generator=torch.Generator().manual_seed((seed + 1) % 2**63))
         return torch.cat([noise, own.to(noise)], dim=2)
 
     def over(self, start: int, stop: int) -> "HintsRider":
@@ -68,8 +68,11 @@ class HintsRider(Rider):
 def encode_hints(
     dit: VaceDiT, vae: VideoVAE, references: list[Reference], recipe: Recipe, grid: tuple[int, int, int]
 ) -> HintsRider:
-    """Frames that the hint branch is shown beside a video latent of grid (frames, rows, columns): the
-    references that act, and a grey control with a mask of ones. ValueError as `require_visible` says."""
+    """Frames that the hint branch is shown, for a video latent of grid (frames, rows, columns).
+
+    They are the references that act, then a grey control with a mask of ones. ValueError as `require_visible`
+    says.
+    """
     require_visible(reference.controls for reference in references)
     geometry = dit.geometry
     arranged, cells, prepared = arrange_references(references, recipe, grid, geometry)
