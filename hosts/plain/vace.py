@@ -45,8 +45,8 @@ class HintsRider(Rider):
         return self.count
 
     def begin(self, noise: Tensor, seed: int) -> Tensor:
-        """Noise of a video with that of the frames in front behind it, by the next seed, so that the video's
-        own stays what it is without them [choice: vace-noise]."""
+        """Noise of a video, and behind it that of the frames in front, by the next seed. The video's own is
+        what it is without them [choice: vace-noise]."""
         shape = (*noise.shape[:2], self.count, *noise.shape[3:])
         own = torch.randn(shape, generator=torch.Generator().manual_seed((seed + 1) % 2**63))
         return torch.cat([noise, own.to(noise)], dim=2)

@@ -1,5 +1,6 @@
 """VACE's own reference frames under control, beside what else a model carries."""
 
+import logging
 from dataclasses import replace
 
 import comfy.context_windows
@@ -8,15 +9,18 @@ import pytest
 import refvid_tiny as tiny
 import torch
 from comfy_api.torch_helpers import set_torch_compile_wrapper
-from refvid_in_process import empty_latent, load_model, picture, sample, worst
+from refvid_in_process import empty_latent, load_model, picture, sample, text, worst
 from refvid_vace_runs import CONTROL, FRAMES, LEFT, apply, controlled, cores, run, texts, tiny_vace
 
 from refvid.core.controls import Controls, StepWindow
-from refvid.core.guidance import Scale, joint
+from refvid.core.guidance import Guidance, Scale, joint
 from refvid.core.references import make_reference
 from refvid.hosts.comfy.backbone import with_shift
+from refvid.hosts.comfy.families.wan import ForwardCall
 from refvid.hosts.comfy.guiders import table_guider
+from refvid.hosts.comfy.inspection import inspect_comfy_references
 from refvid.hosts.comfy.references import apply_references
+from refvid.hosts.comfy.vace import VaceReferences
 
 pytestmark = pytest.mark.comfy
 
@@ -182,3 +186,20 @@ def test_nothing_that_acts_changes_nothing(model, vae):
         model, vae, [make_reference(picture(3), None, Controls(0.0))], (positive, negative, latent, 0)
     )
     assert made.model is model and made.positive is positive and made.latent is latent and made.trim == 0
+
+
+def test_an_image_scale_that_does_nothing_is_told_and_what_is_not_shown_is_said(out, caplog):
+    with caplog.at_level(logging.WARNING):
+        guider = table_guider(out.model, out.positive, out.negative, Guidance(Scale(2.0), Scale(4.0)))
+    assert "does nothing to VACE's reference frames" in caplog.text
+    made = sample(out.model, None, None, out.latent, guider=guider, steps=1)
+    assert torch.isfinite(made).all()
+    with pytest.raises(ValueError, match="which is not shown here"):
+        inspect_comfy_references(out.model, out.positive, out.latent)
+
+
+def test_a_model_that_is_called_past_apply_model_is_refused(out):
+    part = VaceReferences.conds(out.positive[0][1], out.model, (2 + FRAMES, 8, 8))
+    assert part is not None
+    with pytest.raises(RuntimeError, match="called past ComfyUI's apply_model"):
+        part.called(ForwardCall(out.latent["samples"], torch.ones(1), text(1), None, None, {}, {}))

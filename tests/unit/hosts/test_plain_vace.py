@@ -15,7 +15,7 @@ from refvid.core.frames import GivenFrames
 from refvid.core.guidance import CONDITIONED, NULL
 from refvid.core.recipes import recipe_named
 from refvid.core.references import make_reference
-from refvid.hosts.plain.references import encode_references
+from refvid.hosts.plain.references import encode_pictures, encode_references
 from refvid.hosts.plain.vace import encode_hints
 
 GRID, SIZES = (FRAMES, 8, 8), tiny.config()
@@ -133,3 +133,13 @@ def test_what_cannot_be_beside_them_is_refused(dit, vae, noisy):
         condition = plain.with_riders(plain.condition(WORDS), rider, other)
         with pytest.raises(ValueError, match="cannot be beside other references"):
             plain.velocity(dit, noisy, torch.tensor(SIGMA), condition, CONDITIONED)
+
+
+def test_the_branch_is_shown_references_in_order_then_grey_with_a_mask_of_ones(dit, vae):
+    given = references("neutral")
+    shown, grey = hints(dit, vae, given).shown[0], encode_pictures(vae, torch.full((9, 64, 64, 3), 0.5))[0]
+    for index, one in enumerate(given):
+        assert torch.equal(shown[:16, index], encode_pictures(vae, one.picture[None])[0, :, 0])
+        assert not shown[16:, index].any()
+    assert torch.equal(shown[:16, 2:], grey) and torch.equal(shown[16:32, 2:], grey)
+    assert shown.shape == (96, 2 + FRAMES, 8, 8) and shown[32:, 2:].eq(1).all()
