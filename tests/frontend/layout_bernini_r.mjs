@@ -16,7 +16,7 @@ Pictures of people, animals or things become a video that shows them, 848x480, 8
 3. Name them in the prompt as Bernini was trained: \`the woman from image0\`, \`the cat from image1\`. The number is that of
 the slot of *Apply References*, from 0. The first sentence of the prompt is its task; leave it.
 
-Recipe \`bernini\`: each picture is a stream of its own size beside the video. The first 17 of 40 steps run on the high noise
+By the files' names, *recipe* **auto** is \`bernini\`: each picture is a stream of its own size beside the video. The first 17 of 40 steps run on the high noise
 expert, the others on the low noise one (Wan 2.2's boundary 0.875 at shift 5). Scales as published: 4.5 for the pictures, 4
 for the prompt, 0.8 times that on the second expert. Its code normalises guidance on top (APG), which no node here does.
 

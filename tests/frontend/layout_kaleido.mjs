@@ -10,7 +10,7 @@ Pictures of people, animals or things become a video that shows them, 896x512, 8
 3. Write a **long prompt**, as the one here: the place, each subject in detail, what happens in which order, light, camera.
 Its authors have a language model rewrite every prompt to that length.
 
-Recipe \`kaleido\`: frames on white beside the video's first ones, 80 rows and columns away. Every pass keeps them, so guidance
+By the file's name, *recipe* **auto** is \`kaleido\`: frames on white beside the video's first ones, 80 rows and columns away. Every pass keeps them, so guidance
 acts on the prompt alone: *scales* on **auto** is 1 for the pictures and 6 for the prompt. What makes a picture count for
 more is *strength*: DIAL (arXiv 2609.11507) measured faces of its own Kaleido at strength 2, more alike and less natural.
 

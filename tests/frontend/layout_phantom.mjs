@@ -9,7 +9,7 @@ Pictures of people, animals or things become a video that shows them, 832x480, 8
 2. Put your pictures into the two *Load Image*, cut out or as they are. More: a *Load Image* and a *Masked Reference* each.
 3. Say in the prompt what each picture shows and what happens.
 
-Recipe \`phantom\`: whole frames on white behind the video. *Separate Guider > scales* is on **auto**: 5 for the pictures and
+By the file's name, *recipe* **auto** is \`phantom\`: whole frames on white behind the video. *Separate Guider > scales* is on **auto**: 5 for the pictures and
 7.5 for the prompt, as published, in three passes a step. *strength*, *region* and steps of each reference are this pack's;
 neutral, they change nothing. Phantom's authors advise wide pictures (832x480).
 

@@ -10,7 +10,7 @@ Two people from two pictures in one video, 832x480, 81 frames at 16 a second. Ea
 people out with BiRefNet and stands them on white; the template \`masked_reference_to_video\` has nodes for that.
 3. Say in the prompt who is on the left, who on the right, and what they do.
 
-Recipe \`refalign\`: Phantom's, whose pictures do not read the prompt. *scales* on **auto**: 5 for the pictures, 7.5 for the
+By the file's name, *recipe* **auto** is \`refalign\`: Phantom's, whose pictures do not read the prompt. *scales* on **auto**: 5 for the pictures, 7.5 for the
 prompt, as published, three passes a step. *region* and *sees* **video** are this pack's: outside its half no token of the
 video reads a person, and the two never read each other. Set *sees* to **recipe** for attention as it was trained.
 

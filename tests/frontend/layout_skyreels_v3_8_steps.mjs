@@ -9,7 +9,7 @@ Pictures of people, things or places become a video of 1280x720, 121 frames at 2
 2. Put your pictures into the two *Load Image*. More, up to four: a *Load Image* and a *Masked Reference* each.
 3. Say in the prompt what each picture shows and what happens.
 
-Recipe \`skyreels_v3\`: Phantom's, with always four places; those without a picture hold zero latents, as its code has it. The
+By the file's name, *recipe* **auto** is \`skyreels_v3\`: Phantom's, with always four places; those without a picture hold zero latents, as its code has it. The
 script that was released takes **8 steps at cfg 1**, one pass a step. Then *strength* of a reference is the only knob there
 is: raise it towards 2 where the video follows its picture too little. *region* and steps act too.
 
