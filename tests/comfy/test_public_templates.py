@@ -4,23 +4,21 @@ keys and nothing else."""
 import av
 import pytest
 from refvid_client import failure
-from refvid_public_files import SMALL, made_small
-from refvid_templates import PUBLIC, model_files
-
-from refvid.core.recognition import by_name
+from refvid_public_files import SMALL, made_small, recipe_by_files
+from refvid_templates import PUBLIC
 
 pytestmark = pytest.mark.comfy
 
 
 @pytest.mark.parametrize("name", PUBLIC)
-def test_a_workflow_of_public_weights_runs_small_by_the_names_of_its_files_alone(server, name):
-    """The recipe is on auto, and the files say nothing."""
+def test_a_workflow_of_public_weights_runs_small_with_the_recipe_that_its_files_names_and_keys_say(
+    server, name
+):
+    """The recipe is on auto, and no metadata say anything."""
     entry = server.run(made_small(PUBLIC[name]))
     assert entry["status"]["status_str"] == "success", failure(entry)
     (said,) = entry["outputs"]["apply"]["text"]
-    found = [by_name(file) for file in model_files(PUBLIC[name])]
-    recipes = {one.weights.recipe for one in found if one is not None}
-    assert len(recipes) == 1 and said.startswith(f"recipe {recipes.pop()}, by the name of its file, ")
+    assert said.startswith(f"recipe {recipe_by_files(PUBLIC[name])}, ")
     (made,) = entry["outputs"]["save"]["images"]
     with av.open(str(server.base / made["type"] / made["subfolder"] / made["filename"])) as film:
         stream = film.streams.video[0]

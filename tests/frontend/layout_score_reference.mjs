@@ -59,7 +59,7 @@ export default {
   groups: [
     { title: "1 Model", place: [-20, -80, 360, 340], color: "#3f789e" },
     { title: "2 Prompt, size, references applied", place: [360, -80, 460, 960], color: "#3f789e" },
-    { title: "3 Reference", place: [-20, 280, 360, 800], color: "#b58b2a" },
+    { title: "3 Reference", place: [-20, 280, 360, 840], color: "#b58b2a" },
     { title: "4 With the reference", place: [840, -80, 700, 810], color: "#3f789e" },
     { title: "5 Without it, same noise", place: [840, 760, 700, 810], color: "#3f789e" },
     { title: "6 Score", place: [1560, -80, 1100, 810], color: "#2a8b5f" },

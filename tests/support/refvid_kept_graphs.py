@@ -39,6 +39,7 @@ def references() -> Graph:
         "later_frames": {"first_frame": 5},
         "region": {"region": ["left", 0]},
         "soft": {"soft_mask": True},
+        "focused": {"focus": 8.0, "focus_start": 0.3},
         "inverted": {"mask_marks": "subject"},
         "focus": {"focus": 4.0, "focus_start": 0.1},
     }

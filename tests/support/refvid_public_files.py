@@ -3,6 +3,7 @@ says what they are: their metadata are empty, and their keys and shapes are thos
 
 from pathlib import Path
 
+import refvid_stand_in as stand_in
 import refvid_tiny as tiny
 import torch
 from refvid_client import Graph, edited
@@ -11,6 +12,7 @@ from refvid_templates import PUBLIC, model_files
 from refvid.backbones.wan.dit import DiTConfig
 from refvid.backbones.wan.text import TextEncoder, umt5
 from refvid.core.checkpoint import save_model
+from refvid.core.recognition import recognise
 from refvid.demo import captions
 from refvid.training.base.text import word_pieces
 
@@ -33,7 +35,7 @@ def fill(base: Path) -> None:
 def _tensors(file: str, folder: str) -> dict[str, torch.Tensor]:
     if folder == "diffusion_models":
         return (tiny.vace_state if "vace" in file else tiny.dit_state)(SIZES)
-    return {"text_encoders": _text_encoder, "vae": _vae}[folder]()
+    return {"text_encoders": _text_encoder, "vae": _vae, "loras": _token_lora}[folder]()
 
 
 def _text_encoder() -> dict[str, torch.Tensor]:
@@ -42,9 +44,21 @@ def _text_encoder() -> dict[str, torch.Tensor]:
     return TextEncoder(umt5(len(words) + 3, SIZES.text_width, 1, 1, 8, 8), word_pieces(list(words))).tensors()
 
 
+def _token_lora() -> dict[str, torch.Tensor]:
+    """Stand-In's keys as Kijai's files have them."""
+    return {f"diffusion_model.{key}": value for key, value in stand_in.adapter_state(SIZES).items()}
+
+
 def _vae() -> dict[str, torch.Tensor]:
     torch.manual_seed(1)
     return dict(tiny.WanVAE(8).state_dict())
+
+
+def recipe_by_files(graph: Graph) -> str:
+    """The recipe that a workflow's files are for, by their keys, else by their names."""
+    found = [recognise(file, _tensors(file, folder)) for file, folder in model_files(graph).items()]
+    (recipe,) = {one.weights.recipe for one in found if one is not None and not one.weights.beside}
+    return recipe or ""
 
 
 def made_small(graph: Graph) -> Graph:

@@ -4,10 +4,10 @@ that name every file, where it is from, and what nobody knows."""
 import json
 
 import pytest
+from refvid_public_files import recipe_by_files
 from refvid_templates import PUBLIC, ROOT, model_files
 
 from refvid.core.recipes import recipe_named
-from refvid.core.recognition import by_name
 
 NOTES = {
     name: "\n".join(
@@ -32,11 +32,9 @@ def all_of(name: str, *labels: str) -> list[set]:
 
 
 def recipe_of(name: str):
-    """The recipe that the names of its files say: the node is on auto."""
+    """The recipe of its files: the node is on auto."""
     assert {one["inputs"]["recipe"] for one in PUBLIC[name].values() if "recipe" in one["inputs"]} == {"auto"}
-    found = [by_name(file) for file in model_files(PUBLIC[name])]
-    (said,) = {one.weights.recipe for one in found if one is not None}
-    return recipe_named(said or "")
+    return recipe_named(recipe_by_files(PUBLIC[name]))
 
 
 def test_there_is_a_workflow_of_public_weights():
