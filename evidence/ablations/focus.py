@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...core.controls import Controls
 from ...core.recipe import Recipe
-from ...core.recipes import AUTO_RECIPE, choose_recipe
+from ...core.recipes import saber
 from ...drawing.sheet import column_sheet
 from ...hosts.plain.pipeline import Pipeline, generate_in_rows
 from ...hosts.plain.references import ReferencesRider, kept_references_in_rows
@@ -60,7 +60,7 @@ def ablate_focus(ablation: Ablation) -> list[str]:
     focus.md and a sheet, focus.jpg; -> the lines of focus.md."""
     backbone = ablation.backbone()
     backbone = replace(backbone, settings=replace(backbone.settings, scale=1.0))
-    recipe = choose_recipe(AUTO_RECIPE, backbone.recipe)
+    recipe = saber()
     runs = {name: [_measured(ablation, backbone, recipe, name)] for name in FOCUS_ARMS}
     head = (
         f"{ablation.toys} unseen toys alone and as many pairs, {ablation.noises} noises each; recipe "

@@ -25,7 +25,9 @@ SIZE = 64
 @pytest.fixture(scope="module")
 def models(tmp_path_factory) -> Models:
     sizes = DiTConfig(48, 64, 2, 1, 16, 16, 32)
-    return Models(*tiny.save_models(tmp_path_factory.mktemp("models"), sizes, steps=2))
+    return Models(
+        *tiny.save_models(tmp_path_factory.mktemp("models"), sizes, steps=3, width=32, height=32, frames=5)
+    )
 
 
 def truth(pairs: int) -> torch.Tensor:
