@@ -138,9 +138,11 @@ def _under(rider: ReferencesRider, controls: Controls) -> ReferencesRider:
 
 
 def pair_figures(clips: Tensor, pairs: Duets) -> dict[str, Tensor]:
-    """Figures of pairs, (N,) each. Nothing says which toy goes where, so the better of both ways counts. Own
-    is the similarity of the halves to the references they fit. Mixed is that to the other ones, apart what
-    is between them."""
+    """Figures of pairs, (N,) each.
+
+    Nothing says which toy goes where, so the better of both ways counts. own is the similarity of the halves
+    to the references they fit, mixed that to the other ones. apart is what is between them.
+    """
     first, second = half_similarities(clips, pairs)
     ways = torch.stack([first[0] + second[1], first[1] + second[0]]) / 2
     own, mixed = ways.amax(0), ways.amin(0)

@@ -77,6 +77,9 @@ def test_windows_of_a_long_video_have_the_maps_of_their_frames(host):
     cut = replace(given, windows=Windows(4, 9, 4))
     off = replace(asked(host, Controls()), windows=Windows(4, 9, 4))
     found, plain = steps(host, cut, frames=5), steps(host, off, frames=5)
+    kept = Kept()
+    velocity(host.dit, host.latent(6, batch=2, frames=5), LEVELS[0], cut, CONDITIONED, kept)
+    assert sorted(kept.maps._now) == [0, 1, 2, 3, 4]
     assert torch.equal(found[0], plain[0])
     for one, other in zip(found[1:], plain[1:], strict=True):
         assert ((one - other).abs().amax((0, 1, 3, 4)) > 1e-5).all(), "a frame without a focus"
