@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-plain test-dry test-comfy test-browser golden gpu soak plant kernels-matrix check bench comfyui-files object-info clean need-dest
+.PHONY: help demo test test-plain test-dry test-comfy test-browser slow golden gpu soak plant kernels-matrix check bench comfyui-files object-info clean need-dest
 
 # The first of these that starts and is new enough; choose another with PYTHON=...
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3; do \
@@ -54,6 +54,10 @@ test-comfy: $(VENV)/dev.stamp
 
 test-browser: $(VENV)/dev.stamp
 	OMP_NUM_THREADS=1 $(BIN)/python tests/run_comfy.py $(BROWSER)
+
+slow: $(VENV)/dev.stamp  ## the tests that take longer: published sizes, memory of large files, compiled models
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "slow and not gpu and not comfy"; plain=$$?; \
+	OMP_NUM_THREADS=1 $(BIN)/python tests/run_comfy.py --slow; exit $$((plain + $$?))
 
 golden: $(VENV)/dev.stamp  ## what this tree makes against what a commit makes: OLD=before-house ONLY=PART
 	$(BIN)/python tests/golden/refvid_golden.py --old "$(OLD)" $(if $(ONLY),--only "$(ONLY)")

@@ -9,6 +9,7 @@ Instead of that:
                         browser; those of public weights, which are not here, get a drawn card
 --gpu                   run those marked `gpu` too, which are left out otherwise: on a CUDA device, or
                         small on the CPU with REFVID_DRY=1
+--slow                  run those marked `slow` instead, which are left out otherwise
 A test file among the arguments is run alone; other arguments go to pytest.
 """
 
@@ -56,7 +57,7 @@ def _why_not(python: Path) -> tuple[str, str] | None:
     return None
 
 
-def _pytest(root: Path, python: Path, arguments: list[str], gpu: bool) -> int:
+def _pytest(root: Path, python: Path, arguments: list[str], gpu: bool, slow: bool) -> int:
     needed = {"mark.comfy", "mark.gpu"} if gpu else {"mark.comfy"}
     said = {file: file.read_text("utf-8") for file in sorted(TESTS.rglob("test_*.py"))}
     marked = [str(file) for file, text in said.items() if all(mark in text for mark in needed)]
@@ -67,7 +68,7 @@ def _pytest(root: Path, python: Path, arguments: list[str], gpu: bool) -> int:
     own = {"PYTHONSAFEPATH": "1", "COMFYUI_PATH": str(root), "COMFYUI_PYTHON": str(python)}
     # ComfyUI's imports warn, which is not ours to judge: warnings are shown here, not raised.
     chosen = any(a.split("::")[0].endswith(".py") and not a.startswith("-") for a in arguments)
-    marks = "comfy and gpu" if gpu else "comfy and not gpu"
+    marks = f"comfy and {'gpu' if gpu else 'not gpu'} and {'slow' if slow else 'not slow'}"
     command = [str(python), "-m", "pytest", "-m", marks, "-W", "default", *arguments]
     command += [] if chosen else marked
     print(f"== tests inside ComfyUI: {root}, {python}", flush=True)
@@ -210,6 +211,7 @@ def main() -> int:
         "--thumbnails", type=Path, metavar="FOLDER", nargs="?", const=TESTS.parent / "workflows"
     )
     parser.add_argument("--gpu", action="store_true")
+    parser.add_argument("--slow", action="store_true")
     options, rest = parser.parse_known_args()
     try:
         root = refvid_comfy.find_comfyui()
@@ -233,7 +235,7 @@ def main() -> int:
     if refusal is not None:
         _loud(*refusal)
         return 0
-    return _pytest(root, python, rest, options.gpu)
+    return _pytest(root, python, rest, options.gpu, options.slow)
 
 
 if __name__ == "__main__":

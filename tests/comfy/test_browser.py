@@ -16,7 +16,7 @@ from refvid_comfy import find_comfyui
 from refvid_server import serve
 from refvid_templates import DEMO, PROMPTS, PUBLIC, model_files
 
-pytestmark = [pytest.mark.comfy, pytest.mark.slow]
+pytestmark = pytest.mark.comfy
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "out" / "browser"

@@ -251,7 +251,6 @@ def test_a_feature_holds_its_claims_on_a_variant(cases, feature, variant):
         assert relation(got, wanted), f"{what}: not {relation.__name__}"
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings(
     "ignore:.torch.jit.script_method.:DeprecationWarning"
 )  # torch's own, in its compiler

@@ -16,13 +16,17 @@ from refvid.core.references import make_reference
 from refvid.hosts.comfy.references import apply_references
 from refvid.hosts.comfy.token_lora import load_reference_adapter
 
-pytestmark = [pytest.mark.comfy, pytest.mark.slow]
+pytestmark = pytest.mark.comfy
 SIZES = tiny.config(layers=1)
 GUARDS = {"guard_filter_fn": skip_torch_compile_dict}  # as core's node has them
 WHOLE, BLOCKS = ["diffusion_model"], ["diffusion_model.blocks.0"]
+OTHERS = ((WHOLE, True), (BLOCKS, False), (BLOCKS, True))
 
 
-@pytest.mark.parametrize(("keys", "before"), [(WHOLE, False), (WHOLE, True), (BLOCKS, False), (BLOCKS, True)])
+@pytest.mark.parametrize(
+    ("keys", "before"),
+    [(WHOLE, False), *(pytest.param(*case, marks=pytest.mark.slow) for case in OTHERS)],
+)
 def test_a_compiled_model_makes_the_same(folder, vae, keys, before, monkeypatch):
     """By core's way to compile, whole or by blocks; put on after Apply References, or before."""
     monkeypatch.setitem(RECIPES, "stand_in", published.small)

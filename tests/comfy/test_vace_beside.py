@@ -203,3 +203,10 @@ def test_a_model_that_is_called_past_apply_model_is_refused(out):
     assert part is not None
     with pytest.raises(RuntimeError, match="called past ComfyUI's apply_model"):
         part.called(ForwardCall(out.latent["samples"], torch.ones(1), text(1), None, None, {}, {}))
+
+
+def test_one_half_without_the_other_is_refused_by_a_guider(model, out):
+    with pytest.raises(ValueError, match="model did not go through Apply References"):
+        table_guider(model, out.positive, out.negative, joint(Scale(3.0)))
+    with pytest.raises(ValueError, match="no VACE references in positive, but the model went through"):
+        table_guider(out.model, *texts(), joint(Scale(3.0)))

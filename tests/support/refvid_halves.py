@@ -24,7 +24,7 @@ from refvid.hosts.comfy.source.edit import instruction_edit
 from refvid.hosts.comfy.steps import StepRange, denoise_steps
 
 NAMES = ("references", "identities", "frames", "source")
-FEATURE = dict(zip(NAMES, kinds(), strict=True))
+FEATURE = dict(zip(NAMES, kinds(), strict=False))  # VACE's own references need another model
 CORES = ("Basic", "CFG", "DualCFG", "PerpNeg")
 GUIDERS = ("Joint", "Separate", *CORES)
 JOINT, SEPARATE = joint(Scale(3.0)), Guidance(Scale(1.5), Scale(4.0))
