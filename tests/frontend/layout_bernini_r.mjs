@@ -59,7 +59,7 @@ export default {
   groups: groups(860, 1340),
   notes: notesBeside([
     { title: "Start here", text: START, height: 290 },
-    { title: "Files", text: FILES, height: 280 },
+    { title: "Files", text: FILES, height: 310 },
     { title: "Less memory, fewer steps", text: MEMORY, height: 300 },
   ]),
 };

@@ -44,7 +44,7 @@ export default {
   groups: [...groups(), { title: "Regions", place: [-20, 1360, 820, 390], color: "#b58b2a" }],
   notes: notesBeside([
     { title: "Start here", text: START, height: 290 },
-    { title: "Files", text: FILES, height: 270 },
+    { title: "Files", text: FILES, height: 290 },
     { title: "Less memory, fewer steps", text: MEMORY, height: 290 },
   ]),
 };

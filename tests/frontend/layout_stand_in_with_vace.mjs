@@ -65,8 +65,8 @@ export default {
     { title: "5 Video", place: [1780, -80, 360, 850], color: BLUE },
   ],
   notes: notesBeside([
-    { title: "Start here", text: START, height: 310 },
-    { title: "Files", text: FILES, height: 280 },
+    { title: "Start here", text: START, height: 320 },
+    { title: "Files", text: FILES, height: 350 },
     { title: "Less memory, fewer steps", text: MEMORY, height: 290 },
   ]),
 };

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import av
 from PIL import Image, ImageDraw
 from refvid_client import Graph
 
@@ -12,15 +13,16 @@ NOT_RUN = "public weights, not run here"
 
 
 def card(graph: Graph, canvas: Path, samples: Path) -> Image.Image:
-    """512 x 512: name of the weights, the pictures that go in, size, length, steps and scales of what comes
-    out. The name is the heading of the canvas' first note."""
+    """512 x 512: name of the weights, what goes in, and size, length, steps and scales of what comes out. The
+    name is the heading of the canvas' first note."""
     heading = _heading(canvas)
     shown = Image.new("RGB", (SIDE, SIDE), GROUND)
     draw = ImageDraw.Draw(shown)
     name, _, what = heading.partition(": ")
     draw.text((28, 26), name, INK, font_size=36)
     draw.text((28, 76), what, FAINT, font_size=19)
-    pictures = [one["inputs"]["image"] for one in graph.values() if one["class_type"] == "LoadImage"]
+    loaders = [one["inputs"] for one in graph.values() if one["class_type"] in ("LoadImage", "LoadVideo")]
+    pictures = [given.get("image") or given["file"] for given in loaders]
     for index, picture in enumerate(pictures):
         shown.paste(_cut_out(samples / picture), (28, 126 + 150 * index))
         _arrow(draw, 170, 242, 191 + 150 * index)
@@ -55,8 +57,13 @@ def _facts(graph: Graph) -> list[str]:
 
 
 def _cut_out(path: Path, side: int = 130) -> Image.Image:
-    """A picture on white, as public weights are given it."""
-    picture = Image.open(path).convert("RGBA").resize((side, side))
+    """A picture on white, as public weights are given it; of a film, its first."""
+    if path.suffix == ".png":
+        picture = Image.open(path)
+    else:
+        with av.open(str(path)) as film:
+            picture = next(film.decode(video=0)).to_image()
+    picture = picture.convert("RGBA").resize((side, side))
     ground = Image.new("RGB", picture.size, "white")
     return Image.composite(picture.convert("RGB"), ground, picture.getchannel("A"))
 
