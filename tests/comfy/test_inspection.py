@@ -7,7 +7,9 @@ from refvid_in_process import empty_latent, picture, text, velocity_at
 from refvid.core.controls import Controls, StepWindow
 from refvid.core.inspection import inspection_report
 from refvid.core.references import make_reference
+from refvid.drawing.inspection import draw_inspection
 from refvid.hosts.comfy import wire
+from refvid.hosts.comfy.families import wan
 from refvid.hosts.comfy.inspection import inspect_comfy_references
 from refvid.hosts.comfy.references import AttachedReferences, apply_references
 
@@ -17,8 +19,8 @@ LEFT = torch.zeros(64, 64).index_fill(1, torch.arange(32), 1.0)
 NOISE = torch.randn(1, 16, 3, 8, 8, generator=torch.Generator().manual_seed(9))
 
 
-def applied(model, vae, *references, **options):
-    return apply_references(model, None, *TEXTS, vae, empty_latent(), list(references), "saber", **options)
+def applied(model, vae, *references, recipe="saber", **options):
+    return apply_references(model, None, *TEXTS, vae, empty_latent(), list(references), recipe, **options)
 
 
 def inspected(out, vae=None):
@@ -100,3 +102,38 @@ def test_a_conditioning_without_references_is_refused(t2v, vae):
     edited = [[words, {**options, **source}] for words, options in out.positive]
     with pytest.raises(ValueError, match="positive carries a source video to edit"):
         inspect_comfy_references(out.model, edited, empty_latent())
+
+
+@pytest.mark.parametrize("sight", [False, True])
+def test_empty_places_are_shown_as_such_and_counted(t2v, vae, sight):
+    out = applied(t2v, vae, make_reference(picture(3)), recipe="skyreels_v3")
+    inspection, pictures = inspected(out, vae if sight else None)
+    assert [stream.role for stream in inspection.layout.streams] == ["picture", *["empty"] * 3]
+    said = inspection_report(inspection)
+    assert "reference 1: 16 of 16 tokens" in said and "empty place 4: 16 of 16 tokens" in said
+    assert inspection.video_tokens + 64 == tokens_at(out, 0.5)
+    assert len(pictures) == 4 and pictures[0].any() and not torch.stack(pictures[1:]).any()
+    assert draw_inspection(inspection, pictures).ndim == 3
+
+
+def test_empty_places_are_filled_anew_from_a_conditioning_that_was_saved(t2v, vae):
+    """It carries the pictures alone."""
+    out = applied(t2v, vae, make_reference(picture(3)), recipe="skyreels_v3")
+    ((_, options),) = out.positive
+    attached = wire.read(AttachedReferences, options)
+    assert attached is not None and len(attached.latents) == len(attached.masks) == 1
+    assert attached.arranged(wan.geometry(t2v)).layout.kept == 64
+
+
+def test_a_comfyui_that_shifts_no_rotations_is_refused_by_name(t2v, vae, monkeypatch):
+    """An older one, whose rope_encode reads no rope_options."""
+    kind = type(t2v.model.diffusion_model)
+    made = kind.rope_encode
+
+    def without(self, *given, transformer_options=None, **more):
+        return made(self, *given, transformer_options={}, **more)
+
+    monkeypatch.setattr(kind, "rope_encode", without)
+    applied(t2v, vae, make_reference(picture(3)), recipe="phantom")
+    with pytest.raises(ValueError, match=r"cannot do \(its rope_encode reads no rope_options\)"):
+        applied(t2v, vae, make_reference(picture(3)), recipe="kaleido")

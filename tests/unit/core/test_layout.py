@@ -1,5 +1,7 @@
 """Layouts: plain values that tell equal conditions from different ones."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,6 +10,7 @@ from refvid.backbones.wan.geometry import WAN_2_1, WAN_2_2
 from refvid.core.controls import Controls, StepWindow
 from refvid.core.layout import Layout, Stream
 from refvid.core.published_recipes import phantom
+from refvid.core.recipe import Place, Placement
 from refvid.core.recipes import saber
 
 streams = st.builds(
@@ -44,6 +47,26 @@ def test_counts_and_places_follow_the_streams_in_order(parts):
 def test_what_references_see_of_each_other_is_mutual(sees, seen):
     layout = Layout(saber(), tuple(Stream(2, 2, 4, Controls(sees=one)) for one in sees), WAN_2_1)
     assert tuple(set(layout.seen_by(index)) for index in range(len(sees))) == seen
+
+
+def test_what_is_not_asked_is_seen_as_the_recipe_has_it():
+    alone = replace(saber(), sees="itself")
+    streams = (Stream(2, 2, 4), Stream(2, 2, 4, Controls(sees="all")))
+    assert [Layout(alone, streams, WAN_2_1).sees(index) for index in (0, 1)] == ["itself", "all"]
+    assert Layout(alone, streams, WAN_2_1).seen_by(0) == {1}
+    assert Layout(saber(), streams, WAN_2_1).seen_by(0) == {0, 1, 2}
+
+
+def test_only_references_have_places_of_the_recipe():
+    """A source and semantic tokens behind them have none, and do not count."""
+    streams = (
+        Stream(2, 2, 4), Stream(2, 2, 4, role="empty"), Stream(2, 2, 4, role="source"),
+        Stream(1, 5, 5, role="semantic"),
+    )  # fmt: skip
+    before = Layout(replace(saber(), place=Place("before", 1, "beyond")), streams, WAN_2_1)
+    assert before.placements((5, 6, 9)) == [
+        Placement(-2, 1, 9), Placement(-1, 1, 9), Placement(), Placement(),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
