@@ -114,12 +114,14 @@ def inspect(
 
 
 def _turns(layout: Layout, shares: list[float], at: Callable[[float], Turn | None]) -> list[Turn | None]:
-    """Turns of the references at every share. Shares at which the same ones act and weigh have one turn."""
+    """Turns of the references at every share. Shares at which the same ones act, weigh and have a focus have
+    one turn."""
     made: dict[tuple, Turn | None] = {}
     found = []
     for share in shares:
         levels = [stream.controls.log_strength(share) for stream in layout.streams]
-        kind = tuple((level > -math.inf, level != 0) for level in levels)
+        focused = [stream.controls.log_focus(share) != 0 for stream in layout.streams]
+        kind = (*((level > -math.inf, level != 0) for level in levels), *focused)
         if kind not in made:
             made[kind] = at(share)
         found.append(made[kind])
@@ -203,6 +205,8 @@ def _line(index: int, view: ReferenceView, inspection: Inspection) -> str:
         said.append(SEEN[sees])
     if controls.soft:
         said.append("soft mask")
+    if controls.focus != 1:
+        said.append(f"focus {controls.focus:g} from {controls.focus_start:.0%} of the schedule")
     kept = f"{int(view.kept.sum())} of {view.kept.numel()} tokens, strength {controls.strength:g}"
     what = "empty place" if inspection.layout.streams[index].role == "empty" else "reference"
     return f"{what} {index + 1}: {', '.join([kept, *said])}"

@@ -11,7 +11,7 @@ from ...core.layout import Layout
 from ...core.references import with_empty_places
 from ...core.visibility import Turn
 from ...kernels.paths import PathChoice
-from . import wire
+from . import token_lora, wire
 from .attention import OVERRIDE
 from .attention_choice import ComfyAttentionNeed, choose_comfy_attention
 from .evaluation import kinds
@@ -41,6 +41,7 @@ def inspect_comfy_references(
         )
     require_patched(model, References, "positive")
     samples, arranged = wan.video_latent(latent, model), attached.arranged(wan.geometry(model))
+    token_lora.require_adapters([model], arranged.layout.recipe)
     frames, rows, columns = samples.shape[2:]
     inspection = inspect(
         arranged.layout,

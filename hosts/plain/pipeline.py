@@ -36,7 +36,7 @@ from .frames import encode_frames
 from .identities import PeopleRider
 from .references import ReferencesRider, arrange_references, encode_pictures, encode_references
 from .source import SourceRider
-from .vace import HintsRider, encode_hints
+from .vace import HintsRider, encode_hints, require_carrier
 
 Progress = Callable[[int, int], None]  # (steps done, of how many)
 _TOGETHER = 16  # clips that are generated in one batch
@@ -156,8 +156,13 @@ def inspect_references(
     """
     state, metadata = read_shapes(dit, "--dit")
     name = f"--dit: {Path(dit).name}"
-    config = known_dit(bare_dit(state, name), metadata, name)
+    config = known_dit(bare_dit(state, name), metadata, name, hints=True)
     chosen = choose_recipe(recipe, metadata.get(TRAINED_FOR), found=recognise(dit, state))
+    require_carrier(chosen, bool(config.hint_layers))
+    if chosen.carrier == "hints":
+        raise ValueError(
+            f"recipe is {chosen.name}, whose references are not shown here: each is a frame of the video's sequence"
+        )
     geometry = config.geometry
     grid = geometry.latent(settings.frames, settings.height, settings.width)
     arranged, cells, prepared = arrange_references(references, chosen, grid, geometry)
@@ -261,12 +266,7 @@ def _references(
 ) -> ReferencesRider | HintsRider | None:
     """References of a request as the DiT takes them, beside a grey control where that has a hint branch."""
     dit, references = backbone.dit, list(request.references)
-    if (recipe.carrier == "hints") != isinstance(dit, VaceDiT):
-        fitting = [name for name, build in RECIPES.items() if build().carrier == "hints"]
-        which, needed = ("a VACE", "the recipe " + ", ".join(fitting))
-        if recipe.carrier == "hints":
-            which, needed = "no VACE", "one"
-        raise ValueError(f"recipe is {recipe.name}, but the DiT is {which}; needed {needed}")
+    require_carrier(recipe, isinstance(dit, VaceDiT))
     if not isinstance(dit, VaceDiT):
         return encode_references(dit, backbone.vae, references, recipe, grid, backbone.token_lora)
     if request.given is not None:

@@ -10,6 +10,7 @@ from ...backbones.wan.vace import VaceDiT
 from ...core.front import ShownSpans, front_turn, require_visible, shown_spans
 from ...core.layout import Layout
 from ...core.recipe import Recipe
+from ...core.recipes import RECIPES
 from ...core.references import Reference
 from ...core.schedule import flow_sigma, share_of
 from ...kernels.paths import tell_path
@@ -63,6 +64,16 @@ class HintsRider(Rider):
 
     def finish(self, evaluation: Evaluation, out: Tensor, after: Tensor) -> Tensor:
         return torch.cat([out[:, :, self.count :], out[:, :, : self.count]], dim=2)
+
+
+def require_carrier(recipe: Recipe, hints: bool) -> None:
+    """ValueError for a recipe whose references travel otherwise than on a DiT with a hint branch, or without
+    one."""
+    if (recipe.carrier == "hints") == hints:
+        return
+    fitting = [name for name, build in RECIPES.items() if build().carrier == "hints"]
+    which, needed = ("a VACE", "the recipe " + ", ".join(fitting)) if hints else ("no VACE", "one")
+    raise ValueError(f"recipe is {recipe.name}, but the DiT is {which}; needed {needed}")
 
 
 def encode_hints(

@@ -1,8 +1,10 @@
 """Inspect References against what then really runs."""
 
 import pytest
+import refvid_tiny as tiny
 import torch
 from refvid_in_process import empty_latent, picture, text, velocity_at
+from refvid_stand_in import adapter_state, save_adapter
 
 from refvid.core.controls import Controls, StepWindow
 from refvid.core.inspection import inspection_report
@@ -12,6 +14,7 @@ from refvid.hosts.comfy import wire
 from refvid.hosts.comfy.families import wan
 from refvid.hosts.comfy.inspection import inspect_comfy_references
 from refvid.hosts.comfy.references import AttachedReferences, apply_references
+from refvid.hosts.comfy.token_lora import load_reference_adapter
 
 pytestmark = pytest.mark.comfy
 TEXTS = [[text(1), {}]], [[text(2), {}]]
@@ -92,6 +95,23 @@ def test_the_path_is_that_of_the_attention_the_model_holds(t2v, vae):
     model.model_options["transformer_options"]["optimized_attention_override"] = deaf
     said = inspection_report(inspected(applied(model, vae, strong))[0])
     assert "attention: sdpa" in said and "deaf drops masks" in said
+
+
+def test_a_focus_is_told(t2v, vae):
+    focused = make_reference(picture(3), None, Controls(focus=8.0))
+    assert "focus 8 from 20% of the schedule" in inspection_report(inspected(applied(t2v, vae, focused))[0])
+
+
+def test_a_model_without_the_adapter_that_a_run_would_need_is_refused(t2v, vae, folder):
+    path = save_adapter(folder, adapter_state(tiny.config()))
+    given = [make_reference(picture(3))]
+    out, other = (
+        apply_references(model, None, *TEXTS, vae, empty_latent(), given, recipe)
+        for model, recipe in ((load_reference_adapter(t2v, str(path)), "stand_in"), (t2v, "phantom"))
+    )
+    assert inspected(out)[0].layout.kept == 32 * 32
+    with pytest.raises(ValueError, match=r"recipe is stand_in, .* and the model has none"):
+        inspect_comfy_references(other.model, out.positive, empty_latent())
 
 
 def test_a_conditioning_without_references_is_refused(t2v, vae):

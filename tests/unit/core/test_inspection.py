@@ -53,6 +53,18 @@ def test_the_path_without_weights_is_named_first_whenever_it_runs():
         assert [choice.path for choice in looked_at(Controls(0.5, window)).choices] == [REMOVAL, BIAS]
 
 
+def test_a_path_is_looked_for_where_a_focus_acts_and_before_it():
+    asked = []
+    layout = Layout(saber(), (Stream(2, 3, 5, Controls(focus=8.0, focus_start=0.3)),), WAN_2_1)
+
+    def choose(now):
+        asked.append(now.focus.acts)
+        return choose_path(Need(no_wide="no wide heads" if now.focus.acts else None))
+
+    assert len(inspect(layout, KEEP[:3], None, None, LATENT, SIZES, choose).choices) == 2
+    assert asked == [False, True]
+
+
 def test_work_counts_every_product_of_every_block():
     length, width, ffn, text = VIDEO + 5, 96, 200, 10
     per_block = (
@@ -83,7 +95,7 @@ def test_a_report_names_what_is_not_neutral_and_only_that():
     assert "attention: removal" in plain and "memory" not in plain
     said = inspection_report(
         looked_at(
-            Controls(0.5, StepWindow(0.2, 0.8, 0.1), sees="itself", soft=True),
+            Controls(0.5, StepWindow(0.2, 0.8, 0.1), sees="itself", soft=True, focus=8.0, focus_start=0.3),
             cells=LEFT,
             memory=(3 * 2**20, 2**20),
         )
@@ -95,6 +107,7 @@ def test_a_report_names_what_is_not_neutral_and_only_that():
         "fades in over 10%",
         "reads only itself",
         "soft mask",
+        "focus 8 from 30% of the schedule",
         "3 MiB expected, +2.0 MiB",
     ):
         assert words in said, words

@@ -11,7 +11,7 @@ from refvid.backbones.wan.loading import load_dit
 from refvid.core.controls import Controls
 from refvid.core.frames import Placed
 from refvid.core.references import make_reference
-from refvid.hosts.plain.pipeline import Request, Settings, generate, load_pipeline
+from refvid.hosts.plain.pipeline import Request, Settings, generate, inspect_references, load_pipeline
 from refvid.media.pictures import write_picture
 
 SIZES = tiny.config()
@@ -49,6 +49,20 @@ def test_a_model_and_a_recipe_that_are_not_of_one_kind_are_refused(files, tmp_pa
     plain = tiny.save_dit(tmp_path, "t2v.safetensors", SIZES, tiny.dit_state(SIZES))
     with pytest.raises(ValueError, match="recipe is vace, but the DiT is no VACE"):
         generate(replace(backbone, dit=load_dit(plain)[0]), request(1.0))
+
+
+def test_an_inspection_refuses_them_by_name(files, tmp_path):
+    given, plain = (
+        list(request(1.0).references),
+        tiny.save_dit(tmp_path, "t.safetensors", SIZES, tiny.dit_state(SIZES)),
+    )
+    for dit, recipe, said in (
+        (files[0], "auto", "recipe is vace, whose references are not shown here"),
+        (files[0], "saber", "recipe is saber, but the DiT is a VACE; needed the recipe vace"),
+        (plain, "vace", "recipe is vace, but the DiT is no VACE"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            inspect_references(dit, given, SETTINGS, recipe)
 
 
 def test_what_knows_no_hints_refuses_the_file_as_before(files):
