@@ -9,7 +9,7 @@ from torch import Tensor
 from ..backbones.wan.files import CONFIG, TRANSFORMER, is_quantised
 from ..backbones.wan.geometry import HEAD_SIZE
 from ..backbones.wan.lora import OTHERS
-from ..backbones.wan.published import PUBLISHED_FORMATS, OriginalNames, original_names
+from ..backbones.wan.published import PUBLISHED_FORMATS, TOKEN_LORA, OriginalNames, original_names
 from ..core.header import shown
 from ..core.recipes import EDITING, RECIPES, TRAINED_FOR, recipe_named
 from ..core.recognition import by_name, require_runnable
@@ -69,6 +69,18 @@ def told_recipe(
         f"--recipe: {files[0].name} has the keys of a plain Wan, which do not say what it was trained for; give "
         f"one of {', '.join(RECIPES | EDITING)}, or {NO_RECIPE}"
     )
+
+
+def require_kind(recipe: str | None, why: str, names: OriginalNames, name: str) -> None:
+    """ValueError for a recipe that is for weights of another kind. `name` is the file's, `why` the reason why
+    the recipe was taken."""
+    build, adapter = (RECIPES | EDITING).get(recipe or ""), names.format is TOKEN_LORA
+    if build is not None and (build().token_lora != adapter or build().carrier == "hints"):
+        held = "a LoRA on reference tokens" if adapter else "a DiT without a hint branch"
+        raise ValueError(
+            f"--recipe: it is {recipe}, {why}, but {name} holds {held}, which that recipe is not for; give another, "
+            f"or {NO_RECIPE}"
+        )
 
 
 def config_metadata(

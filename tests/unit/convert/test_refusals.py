@@ -10,6 +10,7 @@ import refvid_published as published
 import refvid_tiny as tiny
 import torch
 from refvid_malice import SPRUNG
+from refvid_stand_in import adapter_state
 from safetensors.torch import save_file
 
 from refvid import cli
@@ -145,6 +146,20 @@ def test_plain_keys_need_a_recipe_and_an_unknown_one_is_refused(tmp_path, capsys
     path = save(tmp_path / "plain.safetensors", STATE)
     assert "--recipe" in refused(tmp_path, capsys, path, recipe=None)
     assert "nonsense" in refused(tmp_path, capsys, path, recipe="nonsense")
+
+
+@pytest.mark.parametrize("recipe", ["phantom", "vace"])
+def test_an_adapter_is_for_no_recipe_of_a_whole_model(recipe, tmp_path, capsys):
+    """Its loader would refuse the file after all of it was written."""
+    path = save(tmp_path / "stand_in.safetensors", adapter_state(SIZES))
+    said = refused(tmp_path, capsys, path, recipe=recipe)
+    assert f"it is {recipe}, as said, but stand_in.safetensors holds a LoRA on reference tokens" in said
+
+
+@pytest.mark.parametrize("recipe", ["stand_in", "vace"])
+def test_a_whole_model_is_for_no_recipe_of_an_adapter_or_of_a_hint_branch(recipe, tmp_path, capsys):
+    said = refused(tmp_path, capsys, save(tmp_path / "plain.safetensors", STATE), recipe=recipe)
+    assert f"it is {recipe}, as said, but plain.safetensors holds a DiT without a hint branch" in said
 
 
 def test_shards_that_are_missing_or_double_are_named(tmp_path, capsys):
