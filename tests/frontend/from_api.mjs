@@ -79,12 +79,22 @@ function finished(ui, layout, numbers, graph) {
   return { ...ui, id: layout.id, revision: 0, extra: { ds: layout.view } };
 }
 
+/** Load a graph onto the canvas. Where the machine is busy, the frontend's own first workflow may come after it. */
+async function load(page, graph, name) {
+  const ids = Object.keys(graph).map(Number);
+  for (let attempt = 0; attempt < 5; attempt++) {
+    await page.evaluate(async ([wanted, title]) => { await window.app.loadApiJson(wanted, title); }, [graph, name]);
+    await settle(page);
+    if (await page.evaluate((wanted) => wanted.every((id) => window.app.graph.getNodeById(id)), ids)) return;
+  }
+  throw new Error(`${name}: the frontend does not keep it on its canvas`);
+}
+
 async function build(page, name, target) {
   const layout = { ...USUAL, ...(await import(`./layout_${name}.mjs`)).default };
   const api = JSON.parse(fs.readFileSync(path.join(ROOT, "workflows/api", `${name}.json`), "utf8"));
   const { graph, numbers } = numbered(api, layout);
-  await page.evaluate(async ([wanted, title]) => { await window.app.loadApiJson(wanted, title); }, [graph, name]);
-  await settle(page);
+  await load(page, graph, name);
   const ui = await page.evaluate(arrange, {
     nodes: Object.entries(numbers).map(([key, id]) => ({
       id, title: graph[id]._meta.title, place: layout.places[key], bypassed: key in layout.bypassed,
