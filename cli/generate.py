@@ -80,7 +80,7 @@ def read_request(options: argparse.Namespace) -> tuple[Any, Any]:
     references, adapter = read_references(options), options.reference_adapter
     if adapter is not None:
         look_at_token_lora(adapter, "--reference-adapter")  # refused before a model is loaded
-    backbone = load_files(options)
+    backbone = load_files(options, hints=True)
     if adapter is not None:
         backbone = with_reference_adapter(backbone, adapter, "--reference-adapter")
     recipe = choose_recipe(options.recipe, backbone.recipe, found=backbone.found)

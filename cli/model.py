@@ -50,9 +50,9 @@ def add_files(command: argparse.ArgumentParser) -> None:
     group.add_argument("--device", help="cpu or cuda; default cuda where there is one")
 
 
-def load_files(options: argparse.Namespace):
-    """The demo model, or the three files given together, with the LoRAs. ValueError for options of a model
-    that make no sense, before a file is read."""
+def load_files(options: argparse.Namespace, hints: bool = False):
+    """The demo model, or the three files given together, with the LoRAs; a VACE where the command shows its
+    branch `hints`. ValueError for options of a model that make no sense, before a file is read."""
     from ..demo import models
     from ..hosts.plain.pipeline import load_pipeline
 
@@ -64,7 +64,7 @@ def load_files(options: argparse.Namespace):
             "--dit, --vae and --text-encoder belong together: give all three, or none for the demo model"
         )
     how = {"dtype": dtype, "device": device}
-    backbone = load_pipeline(*files, **how) if all(files) else models.load_demo(**how)
+    backbone = load_pipeline(*files, **how, hints=hints) if all(files) else models.load_demo(**how)
     return _with_loras(backbone, loras, getattr(options, "recipe", _AUTO))
 
 

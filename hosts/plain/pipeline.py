@@ -92,14 +92,12 @@ class Pipeline:
 
 
 def load_pipeline(
-    dit: str | Path,
-    vae: str | Path,
-    text_encoder: str | Path,
-    dtype: torch.dtype = torch.float32,
-    device: str = "cpu",
-) -> Pipeline:
-    """Load three files in original format. ValueError names the one that does not fit."""
-    model, metadata = load_dit(dit, dtype, device, hints=True)
+    dit: str | Path, vae: str | Path, text_encoder: str | Path, dtype: torch.dtype = torch.float32,
+    device: str = "cpu", hints: bool = False,
+) -> Pipeline:  # fmt: skip
+    """Load three files in original format; a VACE where the caller shows its branch `hints`, as `generate`
+    does. ValueError names the one that does not fit."""
+    model, metadata = load_dit(dit, dtype, device, hints=hints)
     _require_input(model, f"--dit: {Path(dit).name}")
     text = load_text_encoder(text_encoder, dtype, device)
     width = text.model.config.d_model

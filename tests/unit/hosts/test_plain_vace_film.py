@@ -32,7 +32,7 @@ def request(*strengths: float, **more) -> Request:
 
 
 def test_a_film_has_its_length_whatever_stands_in_front_of_it(files):
-    backbone = load_pipeline(*files)
+    backbone = load_pipeline(*files, hints=True)
     films = [generate(backbone, request(*strengths)) for strengths in ((), (1.0,), (0.4,), (1.0, 1.0))]
     for film in films:
         assert film.shape == (3, 5, 32, 32) and torch.isfinite(film).all()
@@ -41,7 +41,7 @@ def test_a_film_has_its_length_whatever_stands_in_front_of_it(files):
 
 
 def test_a_model_and_a_recipe_that_are_not_of_one_kind_are_refused(files, tmp_path):
-    backbone = load_pipeline(*files)
+    backbone = load_pipeline(*files, hints=True)
     with pytest.raises(ValueError, match="recipe is saber, but the DiT is a VACE; needed the recipe vace"):
         generate(backbone, request(1.0, recipe="saber"))
     with pytest.raises(ValueError, match="--given: a VACE is given frames by its control video"):
@@ -65,9 +65,30 @@ def test_an_inspection_refuses_them_by_name(files, tmp_path):
             inspect_references(dit, given, SETTINGS, recipe)
 
 
-def test_what_knows_no_hints_refuses_the_file_as_before(files):
-    with pytest.raises(ValueError, match="is a Wan VACE model, which has a forward of its own"):
-        load_dit(files[0])
+def test_what_knows_no_hints_refuses_the_file_as_before(files, tmp_path, capsys):
+    """Trainings of adapters and scores among them, which show a hint branch nothing."""
+    said = "is a Wan VACE model, which has a forward of its own"
+    for load in (load_dit, lambda dit: load_pipeline(dit, *files[1:])):
+        with pytest.raises(ValueError, match=said):
+            load(files[0])
+    dit, vae, text = map(str, files)
+    with pytest.raises(SystemExit):
+        cli.main(
+            [
+                "score",
+                "--toys",
+                "2",
+                "--dit",
+                dit,
+                "--vae",
+                vae,
+                "--text-encoder",
+                text,
+                "--out",
+                str(tmp_path),
+            ]
+        )
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("count", [3, 1])
