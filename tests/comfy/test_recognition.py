@@ -108,6 +108,13 @@ def test_the_second_expert_is_asked_too(folder, vae):
     assert carried(out) == "bernini" and "but the model is Phantom by the name" in out.lines[1]
 
 
+def test_a_second_expert_that_no_recipe_runs_is_refused(folder, vae):
+    plain = run.load_model(saved(folder, "high_i2v.safetensors", MASKED))
+    second = run.load_model(saved(folder, "low_i2v.safetensors", MASKED, BINDWEAVE))
+    with pytest.raises(ValueError, match=r"^the model is BindWeave by its key text_projector"):
+        applied(plain, vae, "saber", low=second)
+
+
 def test_nothing_said_is_the_error_that_it_was(folder, vae):
     with pytest.raises(
         ValueError, match="recipe is auto, but the model's file does not say what it was trained"
@@ -201,6 +208,13 @@ def test_the_node_shows_the_lines_and_reads_the_name_from_the_graph(folder, vae,
     lines = "recipe phantom, by the name of its file, Phantom_Wan_14B-Q8_0\nreferences that act: 1"
     assert out(GRAPH).ui.as_dict()["text"] == (lines,)
     assert shown == [("5", lines)]
+    hidden = {
+        io.Hidden.prompt: GRAPH | {"4": GRAPH["4"] | {"inputs": {"model": "Kaleido.gguf"}}},
+        io.Hidden.unique_id: "5",
+    }
+    node = RefVidApplyReferences.PREPARE_CLASS_CLONE({"hidden_inputs": hidden})
+    two = node.execute(model, *words, vae, latent, given, "auto", "recipe", low_noise_model=model)
+    assert "but the model is Kaleido by the name of its file, Kaleido" in two.ui.as_dict()["text"][0]
     with pytest.raises(ValueError, match="recipe is auto, but the model's file does not say"):
         out({})
     monkeypatch.delattr(PromptServer, "instance")

@@ -8,7 +8,7 @@ from comfy.patcher_extension import WrappersMP
 from refvid_in_process import empty_latent, picture, sample, text, worst
 
 from refvid.backbones.wan.geometry import WAN_2_1
-from refvid.core.controls import Controls, StepWindow
+from refvid.core.controls import Controls, FrameWindow, StepWindow
 from refvid.core.guidance import Guidance, Scale, joint
 from refvid.core.layout import Layout, Stream
 from refvid.core.recipes import recipe_named
@@ -130,6 +130,13 @@ def test_later_steps_need_no_reference_tokens_and_make_the_same(t2v, vae, recipe
     assert joined > video and seen == [joined] * layers + [video] * (len(seen) - layers)
     assert every.count(joined) > layers and len(every) == len(seen)
     assert worst(made, wanted) < 1e-5
+
+
+def test_a_reference_of_some_frames_keeps_nothing_and_stays_with_its_frames(t2v, vae, monkeypatch):
+    made, seen = recalled(t2v, vae, "videomaker", monkeypatch, keep=True, frames=FrameWindow(0, 0))
+    wanted, every = recalled(t2v, vae, "videomaker", monkeypatch, keep=False, frames=FrameWindow(0, 0))
+    assert torch.equal(made, wanted) and seen == every
+    assert worst(made, recalled(t2v, vae, "videomaker", monkeypatch, keep=True)[0]) > 1e-3
 
 
 def test_kept_keys_and_values_equal_those_of_every_later_step_to_the_last_bit(t2v, vae, monkeypatch):

@@ -119,6 +119,14 @@ def test_windows_share_their_frames_maps_and_frames_that_no_step_saw_have_none()
     assert torch.equal(found, torch.tensor([[[0.2] * 6 + [0.0] * 3]]))
 
 
+def test_a_frame_that_the_step_before_left_out_keeps_the_map_it_had():
+    maps = FocusMaps()
+    step(maps, 1.0, 0.1, (0, 1))
+    step(maps, 0.8, 0.2, (1, 2))
+    found = step(maps, 0.5, 0.3, (0, 1, 2))
+    assert torch.equal(found, torch.tensor([[[0.1] * 3 + [0.2] * 6]]))
+
+
 def test_conditions_of_one_batch_have_their_own_rows():
     first, second = FocusMaps(), FocusMaps()
     step(second, 1.0, 0.7)

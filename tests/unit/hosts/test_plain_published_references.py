@@ -14,6 +14,7 @@ from refvid.backbones.wan.vae import WanVAE
 from refvid.core.guidance import CONDITIONED, MIDDLE, NULL, Guidance, Scale
 from refvid.core.recipes import recipe_named
 from refvid.core.references import make_reference
+from refvid.hosts.plain.pipeline import Settings
 
 SIGMA = 1 / 64  # late: timesteps are waves in float32, whose phase is off by more early
 GRID = (3, 8, 12)  # of the video's latent
@@ -99,3 +100,9 @@ def test_every_picture_and_their_order_and_number_matter(dit, vae, name):
         others += [shown[::-1], shown[:-1]]
     for other in others:
         assert (of(other) - first).abs().max() > 1e-4
+
+
+def test_published_settings_are_all_of_the_recipes():
+    made = Settings(seed=7).published(recipe_named("skyreels_v3"))
+    assert made == Settings(1280, 720, 121, 8, 1.0, 5.0, 24, 7)
+    assert Settings(shift=3.0).published(recipe_named("kaleido")).shift == 3.0, "none is known"
