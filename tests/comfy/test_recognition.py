@@ -109,7 +109,7 @@ def test_the_second_expert_is_asked_too(folder, vae):
 
 
 def test_a_second_expert_that_no_recipe_runs_is_refused(folder, vae):
-    plain = run.load_model(saved(folder, "high_i2v.safetensors", MASKED))
+    plain = run.load_model(saved(folder, "phantom_high.safetensors", MASKED))
     second = run.load_model(saved(folder, "low_i2v.safetensors", MASKED, BINDWEAVE))
     with pytest.raises(ValueError, match=r"^the model is BindWeave by its key text_projector"):
         applied(plain, vae, "saber", low=second)

@@ -162,6 +162,8 @@ def test_references_of_a_second_node_follow_those_of_the_first(model, vae, plain
     first = apply(model, vae, controlled()[:1])
     second = apply(first.model, vae, controlled()[1:], (first.positive, first.negative, first.latent, 0))
     assert second.trim == 2 and torch.equal(run(second, steps=2), plainly)
+    off = [make_reference(picture(5), None, Controls(0.0))]
+    assert apply(first.model, vae, off, (first.positive, first.negative, first.latent, 0)).trim == 1
 
 
 def test_a_noise_mask_leaves_the_frames_in_front_to_the_model(model, vae):

@@ -20,6 +20,7 @@ from refvid.hosts.plain.vace import encode_hints
 
 GRID, SIZES = (FRAMES, 8, 8), tiny.config()
 STATE = tiny.vace_state(SIZES)
+PICTURE = torch.rand(64, 64, 3, generator=torch.Generator().manual_seed(2))
 WORDS = {"positive": torch.randn(1, 12, tiny.TEXT_WIDTH, generator=torch.Generator().manual_seed(1))}
 
 
@@ -143,3 +144,12 @@ def test_the_branch_is_shown_references_in_order_then_grey_with_a_mask_of_ones(d
         assert not shown[16:, index].any()
     assert torch.equal(shown[:16, 2:], grey) and torch.equal(shown[16:32, 2:], grey)
     assert shown.shape == (96, 2 + FRAMES, 8, 8) and shown[32:, 2:].eq(1).all()
+
+
+def test_frames_in_front_begin_with_noise_of_their_own(dit, vae):
+    def drawn(frames):
+        return torch.randn(1, 16, frames, 8, 8, generator=torch.Generator().manual_seed(4))
+
+    begun = hints(dit, vae, [make_reference(PICTURE)] * 2).begin(drawn(FRAMES), 4)
+    assert torch.equal(begun[:, :, :FRAMES], drawn(FRAMES)) and begun.shape[2] == FRAMES + 2
+    assert not torch.equal(begun[:, :, FRAMES:], drawn(2))
