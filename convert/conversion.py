@@ -19,7 +19,7 @@ from ..core.checkpoint import is_finite, read_shapes, require_tensors
 from ..core.header import shown
 from ..core.recipes import TRAINED_FOR
 from ..core.token_lora import token_lora_sizes
-from .naming import config_metadata, known_names, require_kind, told_recipe
+from .naming import config_metadata, known_names, require_fitting_recipe, told_recipe
 from .reading import Opened, digests, open_files
 from .sources import source_files
 from .writing import stream_tensors
@@ -85,7 +85,7 @@ def plan_conversion(
     else:
         metadata |= config_metadata(metadata, shapes, files[0].parent)
         _require_dit(shapes, metadata, name)
-    require_kind(chosen, why, names, files[0].name)
+    require_fitting_recipe(chosen, why, names, files[0].name)
     metadata |= {key: said for key, said in ((TRAINED_FOR, chosen), (LICENCE, licence)) if said is not None}
     folder = "models/loras" if names.format is TOKEN_LORA else "models/diffusion_models"
     return Conversion(tuple(files), opened, names, shapes, metadata, chosen, why, folder)

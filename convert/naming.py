@@ -71,7 +71,7 @@ def told_recipe(
     )
 
 
-def require_kind(recipe: str | None, why: str, names: OriginalNames, name: str) -> None:
+def require_fitting_recipe(recipe: str | None, why: str, names: OriginalNames, name: str) -> None:
     """ValueError for a recipe that is for weights of another kind. `name` is the file's, `why` the reason why
     the recipe was taken."""
     build, adapter = (RECIPES | EDITING).get(recipe or ""), names.format is TOKEN_LORA
