@@ -30,13 +30,13 @@ def _known(path: Path, what: str) -> Path:
     ending = path.suffix.lower()
     if ending == ".gguf":
         raise ValueError(f"{what}: {path.name} is a GGUF file, which ComfyUI's GGUF loaders take as it is")
+    if not path.exists():
+        raise ValueError(f"{what}: there is no file or folder {path}")
     if ending not in (*SAFETENSORS_ENDINGS, *PICKLED_ENDINGS):
         raise ValueError(
             f"{what}: {path.name} ends in {ending or 'nothing'}; needed a folder, or a file that ends in "
             f"{', '.join((*SAFETENSORS_ENDINGS, *PICKLED_ENDINGS))}"
         )
-    if not path.is_file():
-        raise ValueError(f"{what}: there is no file {path}")
     with path.open("rb") as file:
         if file.read(23) == b"version https://git-lfs":
             raise ValueError(

@@ -18,8 +18,8 @@ ${HELP}`;
 
 const FILES = filesNote(
   [["RefAlign-14B", "diffusion_models", "gudaochangsheng/RefAlign-14B", "not known here"]],
-  `The repository has \`model-00000.safetensors\` to \`model-00005.safetensors\`. \`refvid convert\` makes one file of them and
-writes the recipe into it. RefAlign-1.3B is one \`model.safetensors\`: rename or convert it to \`RefAlign-1.3B.safetensors\`.`,
+  `The repository has \`model-00000.safetensors\` to \`model-00005.safetensors\`. \`refvid convert RefAlign-14B --recipe refalign --out RefAlign-14B.safetensors\`
+makes one file of them. RefAlign-1.3B is one \`model.safetensors\`: rename or convert it to \`RefAlign-1.3B.safetensors\`.`,
   "its page says MIT; its LICENSE is an unresolved merge of Apache-2.0 and MIT, which both allow commercial use.",
 );
 

@@ -234,3 +234,7 @@ def test_config_json_that_is_none_is_refused(tmp_path, capsys):
     (tmp_path / "config.json").write_text("{", "utf-8")
     assert "config.json" in refused(tmp_path, capsys, path)
     (tmp_path / "config.json").write_text(json.dumps({"num_heads": 1}), "utf-8")
+
+
+def test_a_folder_that_is_not_there_is_said_to_be_missing(tmp_path, capsys):
+    assert "there is no file or folder" in refused(tmp_path, capsys, tmp_path / "RefAlign-14B")
