@@ -37,6 +37,8 @@ def _known(path: Path, what: str) -> Path:
             f"{what}: {path.name} ends in {ending or 'nothing'}; needed a folder, or a file that ends in "
             f"{', '.join((*SAFETENSORS_ENDINGS, *PICKLED_ENDINGS))}"
         )
+    if not path.is_file():
+        raise ValueError(f"{what}: {path} is a folder; needed a file")
     with path.open("rb") as file:
         if file.read(23) == b"version https://git-lfs":
             raise ValueError(
