@@ -57,7 +57,9 @@ class Place:
 
 @dataclass(frozen=True)
 class Hints:
-    """Settings that a set of weights was published with; None where what we read names none.
+    """Settings that a set of weights was published with; a shift is None where the code names none.
+
+    Where it names no size, length or rate, Wan 2.1's own stand there [choice: wans-own-settings].
 
     image_scale, text_scale  of separate guidance; an image scale of 1 leaves the references in all passes
     steps, shift             of sampling

@@ -18,10 +18,11 @@ _MODEL_FILES = (".safetensors", ".sft", ".gguf", ".ckpt", ".pt", ".pth", ".bin")
 
 @dataclass(frozen=True)
 class ChosenRecipe:
-    """A recipe, and lines for the user: why it is this one, and what the weights say against it."""
+    """A recipe, for the user why it is this one, and lines of what the weights say against it."""
 
     recipe: Recipe
-    lines: tuple[str, ...]
+    why: str
+    against: tuple[str, ...]
 
 
 def recipe_of(name: str, models: Sequence[ModelPatcher], files: Sequence[str | None] = ()) -> ChosenRecipe:
@@ -40,7 +41,7 @@ def recipe_of(name: str, models: Sequence[ModelPatcher], files: Sequence[str | N
     why = f"recipe {recipe.name}{_reason(name, *first)}"
     if not any(first):
         _tell_untold(recipe)
-    return ChosenRecipe(recipe, (why, *(line for line in against if line)))
+    return ChosenRecipe(recipe, why, tuple(line for line in against if line))
 
 
 def _reason(name: str, trained: str | None, found: Recognised | None) -> str:

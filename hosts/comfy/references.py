@@ -241,12 +241,13 @@ def apply_references(
         wan.require(given, what)
     wan.require_vae(vae, model)
     attention_asked(attention)
-    lines = ()
+    against, why = (), ""
     if not isinstance(recipe, Recipe):
         chosen = recipe_of(recipe, models, files)
-        recipe, lines = chosen.recipe, chosen.lines
+        recipe, against, why = chosen.recipe, chosen.against, f"; {chosen.why}"
     references, put = active(references, recipe), CARRIERS[recipe.carrier]
-    lines = (*lines, f"references that act: {len(references)}")
+    # What is wrong comes first: the node shows few lines.
+    lines = (*against, f"references that act: {len(references)}{why}")
     if not references:
         trim = frames_in_front(positive)
         return Applied(model, low_noise_model, positive, negative, latent, trim, lines)

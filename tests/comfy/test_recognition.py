@@ -63,9 +63,8 @@ def carried(out) -> str:
 def test_the_files_name_chooses_the_recipe_for_auto_and_the_line_says_so(folder, vae, told, loader):
     out = applied(LOADERS[loader](saved(folder, PHANTOM)), vae)
     assert carried(out) == "phantom"
-    assert out.lines == (
-        "recipe phantom, by the name of its file, Phantom-Wan-14B_fp16", "references that act: 1",
-    )  # fmt: skip
+    said = "references that act: 1; recipe phantom, by the name of its file, Phantom-Wan-14B_fp16"
+    assert out.lines == (said,)
     assert [said for said in told() if "recipe phantom, by the name of its file" in said] != []
 
 
@@ -76,16 +75,16 @@ def test_a_chosen_recipe_makes_the_same_video_whatever_the_file_is_called(folder
     ]
     made = [run.sample(out.model, out.positive, out.negative, run.empty_latent()) for out in outs]
     assert torch.equal(*made)
-    assert len(outs[0].lines) == 3 and len(outs[1].lines) == 2
+    assert len(outs[0].lines) == 2 and len(outs[1].lines) == 1
     assert (
-        outs[0].lines[1].startswith("the recipe is saber, but the model is Phantom by the name of its file")
+        outs[0].lines[0].startswith("the recipe is saber, but the model is Phantom by the name of its file")
     )
 
 
 def test_metadata_comes_before_the_name_and_the_last_lora_before_both(folder, vae, told):
     model = run.load_model(saved(folder, "Phantom-x.safetensors", recipe="saber"))
     out = applied(model, vae)
-    assert carried(out) == "saber" and out.lines[0] == "recipe saber, as the model's file says"
+    assert carried(out) == "saber" and out.lines[0].endswith("; recipe saber, as the model's file says")
     path = folder / "lora.safetensors"
     save_model(tiny.lora_of(SIZES, "self_attn"), path, {"refvid.recipe": "videomaker"}, torch.float32)
     state, metadata = comfy.utils.load_torch_file(str(path), safe_load=True, return_metadata=True)
@@ -96,7 +95,7 @@ def test_metadata_comes_before_the_name_and_the_last_lora_before_both(folder, va
 
 def test_a_wrong_pairing_is_a_line_of_the_node(folder, vae):
     model = run.load_model(saved(folder, "s.safetensors", recipe="saber"))
-    (_, said, _) = applied(model, vae, "phantom").lines
+    (said, _) = applied(model, vae, "phantom").lines
     assert said.startswith("the recipe is phantom, but the model's file says it was trained for saber")
 
 
@@ -105,7 +104,7 @@ def test_the_second_expert_is_asked_too(folder, vae):
     assert carried(applied(plain, vae, low=named)) == "phantom"
     bernini = run.load_model(saved(folder, "wan2.2_bernini_r_high_noise.safetensors"))
     out = applied(bernini, vae, low=named)
-    assert carried(out) == "bernini" and "but the model is Phantom by the name" in out.lines[1]
+    assert carried(out) == "bernini" and "but the model is Phantom by the name" in out.lines[0]
 
 
 def test_a_second_expert_that_no_recipe_runs_is_refused(folder, vae):
@@ -137,7 +136,7 @@ def test_magref_is_refused_by_name_under_auto_and_said_to_who_chooses(folder, va
     model = run.load_model(saved(folder, "Wan2_1-Wan-I2V-MAGREF-14B_fp8.safetensors", MASKED))
     with pytest.raises(ValueError, match=r"^the model is MAGREF by the name of its file.* one collage"):
         applied(model, vae)
-    assert "but the model is MAGREF by the name of its file" in applied(model, vae, "saber").lines[1]
+    assert "but the model is MAGREF by the name of its file" in applied(model, vae, "saber").lines[0]
 
 
 def test_our_loader_says_what_it_recognised(folder):
@@ -205,7 +204,7 @@ def test_the_node_shows_the_lines_and_reads_the_name_from_the_graph(folder, vae,
         node = RefVidApplyReferences.PREPARE_CLASS_CLONE({"hidden_inputs": hidden})
         return node.execute(model, *words, vae, latent, given, "auto", "recipe")
 
-    lines = "recipe phantom, by the name of its file, Phantom_Wan_14B-Q8_0\nreferences that act: 1"
+    lines = "references that act: 1; recipe phantom, by the name of its file, Phantom_Wan_14B-Q8_0"
     assert out(GRAPH).ui.as_dict()["text"] == (lines,)
     assert shown == [("5", lines)]
     hidden = {

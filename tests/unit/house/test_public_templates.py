@@ -79,7 +79,7 @@ def test_a_file_that_cannot_be_downloaded_is_made_by_a_command_that_its_notes_na
     nodes = json.loads((ROOT / "workflows" / f"{name}.json").read_text("utf-8"))["nodes"]
     offered = {model["name"] for one in nodes for model in one["properties"].get("models", ())}
     if model_files(PUBLIC[name]).keys() - offered:
-        assert "`refvid convert`" in NOTES[name]
+        assert "`refvid convert" in NOTES[name]
 
 
 @every_template
