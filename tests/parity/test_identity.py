@@ -138,18 +138,27 @@ def test_one_evaluation_agrees(twins, backbone, case):
 
 
 @pytest.mark.parametrize("identity_first", [True, False])
-@pytest.mark.parametrize("case", ["one", "weak", "left and right"])
-def test_beside_references_and_in_either_order(twins, case, identity_first):
+@pytest.mark.parametrize(
+    ("case", "recipe"),
+    [
+        ("one", "saber"),
+        ("weak", "saber"),
+        ("left and right", "saber"),
+        ("left and right", "refalign"),
+    ],
+)
+def test_beside_references_and_in_either_order(twins, case, recipe, identity_first):
+    """References of refalign read neither text nor identities."""
     twin = twins["t2v"]
     reference = [make_reference(run.picture(3), LEFT, region=LEFT), make_reference(run.picture(4))]
     latent = torch.randn(1, 16, *GRID, generator=torch.Generator().manual_seed(7))
-    encoded = plain.encode_references(twin.plain, twin.plain_vae, reference, recipe_named("saber"), GRID)
+    encoded = plain.encode_references(twin.plain, twin.plain_vae, reference, recipe_named(recipe), GRID)
     condition = plain.condition(TEXTS, encoded, people=twin.people(case), shift=SHIFT)
     ours = plain.velocity(twin.plain, latent, torch.tensor(SIGMA), condition, CONDITIONED)
 
     def referenced(model, positive, negative):
         out = apply_references(
-            model, None, positive, negative, twin.comfy_vae, run.empty_latent(), reference, "saber"
+            model, None, positive, negative, twin.comfy_vae, run.empty_latent(), reference, recipe
         )
         return out.model, out.positive, out.negative
 
