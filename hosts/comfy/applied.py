@@ -5,6 +5,8 @@ from typing import Any
 
 from comfy.model_patcher import ModelPatcher
 
+from ...core.recipe import Recipe
+from .evaluation import Options, recipe_carried
 from .wire import Conditioning
 
 
@@ -24,3 +26,19 @@ class Applied:
     latent: dict[str, Any]
     trim: int = 0
     lines: tuple[str, ...] = ()
+
+
+def require_room(options: Options, recipe: Recipe, total: int) -> None:
+    """ValueError where a condition carries references for another recipe, or where `total`, with those that
+    it carries, are too many."""
+    present = recipe_carried(options) or recipe.name
+    if present != recipe.name:
+        raise ValueError(
+            f"recipe is {recipe.name}, but the conditioning carries references, or a source video, for "
+            f"{present}: use one recipe"
+        )
+    if total > recipe.max_references:
+        raise ValueError(
+            f"references: with those already in the conditioning there are {total}, the recipe {recipe.name} "
+            f"takes at most {recipe.max_references}"
+        )

@@ -15,8 +15,8 @@ from ...core.reach import reach
 from ...core.recipe import Recipe
 from ...core.references import Reference
 from . import wire
-from .applied import Applied
-from .evaluation import Options, recipe_carried
+from .applied import Applied, require_room
+from .evaluation import Options
 from .families import wan
 from .install import install
 from .masked_input import grey_latent
@@ -37,7 +37,8 @@ def in_hints(
     refused before anything is encoded."""
     model, samples = models[0], wan.video_latent(latent, models[0])
     at, geometry = require_hints(models, sides, samples, null_pass), wan.geometry(model)
-    require_room(sides, recipe, len(references))
+    for options in (options for side in sides for _, options in side):
+        require_room(options, recipe, len(references) + frames_in_front([[None, options]]))
     require_visible([r.controls for r in references])
     frames, rows, columns = samples.shape[2:]
     grid = (frames - at, rows, columns)
@@ -76,23 +77,6 @@ def require_hints(
         for hint in options.get(HINTS, ()):
             _require_hint(hint, samples, count, empty)
     return count
-
-
-def require_room(sides: Sequence[Conditioning], recipe: Recipe, count: int) -> None:
-    """ValueError where a condition carries references for another recipe, or so many more are too many."""
-    for options in (options for side in sides for _, options in side):
-        present = recipe_carried(options) or recipe.name
-        if present != recipe.name:
-            raise ValueError(
-                f"recipe is {recipe.name}, but the conditioning carries references, or a source video, for "
-                f"{present}: use one recipe"
-            )
-        total = count + frames_in_front([[None, options]])
-        if total > recipe.max_references:
-            raise ValueError(
-                f"references: with those already in the conditioning there are {total}, the recipe {recipe.name} "
-                f"takes at most {recipe.max_references}"
-            )
 
 
 def _require_hint(hint: Tensor, samples: Tensor, carried: int, empty: Tensor) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 from comfy.model_patcher import ModelPatcher
 
-from ...core.recipes import AUTO_RECIPE, Recipe, choose_recipe, contradiction
+from ...core.recipe import Recipe
+from ...core.recipes import AUTO_RECIPE, choose_recipe, contradiction
 from ...core.recognition import Recognised
 from .files import file_recipe, recognised
 

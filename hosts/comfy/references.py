@@ -25,8 +25,8 @@ from ...core.references import (
 )
 from ...kernels.paths import ANY_ATTENTION, attention_asked
 from . import masked_input, token_lora, wire
-from .applied import Applied
-from .evaluation import Embedded, Evaluation, Inside, Options, Rider, StreamsBehindVideo, recipe_carried
+from .applied import Applied, require_room
+from .evaluation import Embedded, Evaluation, Inside, Options, Rider, StreamsBehindVideo
 from .families import wan
 from .hints import in_hints
 from .install import install
@@ -194,25 +194,14 @@ def attach(conditioning: Conditioning, added: AttachedReferences, null_pass: str
 
 def _appended(options: Options, added: AttachedReferences, null_pass: str) -> Options:
     recipe = recipe_named(added.recipe)
-    present = recipe_carried(options) or recipe.name
-    if present != recipe.name:
-        raise ValueError(
-            f"recipe is {recipe.name}, but the conditioning carries references, or a source video, for "
-            f"{present}: use one recipe"
-        )
     before = wire.read(AttachedReferences, options)
+    require_room(options, recipe, len(added.latents) + (0 if before is None else len(before.latents)))
     nulls = (*(() if before is None else before.null_words), *(null_pass,) * len(added.latents))
     words = None if set(nulls) == {AS_RECIPE} else nulls
     joined = added
     if before is not None:
         lists = {name: (*getattr(before, name), *getattr(added, name)) for name in EACH}
         joined = replace(added, zero=before.zero, **lists)
-    if len(joined.latents) > recipe.max_references:
-        raise ValueError(
-            f"references: with those already in the conditioning there are {len(joined.latents)}, the recipe "
-            f"{recipe.name} "
-            f"takes at most {recipe.max_references}"
-        )
     return wire.onto(options, replace(joined, null_pass=words))
 
 

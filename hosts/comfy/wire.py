@@ -42,6 +42,10 @@ FINISHED = "refvid_finished"  # of a guider: its last run
 WINDOWS = "context_handler"  # in model_options, by ComfyUI's own name: its context windows
 
 
+# Columns that what was saved before does not have.
+_LATER = ("focus", "focus_start")
+
+
 class Cells(comfy.conds.CONDNoiseShape):
     """A grid over the video: ComfyUI crops it with areas and slices it with context windows. Evaluations
     share a batch only where their grids are equal, since who sees whom is one rule for all rows."""
@@ -230,8 +234,8 @@ def _columns(leaves: Sequence[tuple[str, Any, Any]], records: Sequence[Any]) -> 
 
 
 def _rows(kind: Any, leaves: Sequence[tuple[str, Any, Any]], columns: list[Any]) -> tuple[Any, ...]:
-    """Records from their columns. A column that came not has its leaf's default: what was saved before there
-    was such a control is still read. ValueError where it has none."""
+    """Records from their columns. Those of `_LATER` that came not have their leaf's default: what was saved
+    before there were such controls is still read. ValueError where another came not."""
     listed = {}
     for (path, leaf, _), one in zip(leaves, columns, strict=True):
         if one is not None:
@@ -239,7 +243,7 @@ def _rows(kind: Any, leaves: Sequence[tuple[str, Any, Any]], columns: list[Any])
             listed[path] = [_typed(leaf, value) for value in values]
     count = len(next(iter(listed.values())))
     for path, _, default in leaves:
-        if default is MISSING and path not in listed:
+        if path not in listed and path not in _LATER:
             raise ValueError(f"conditioning: {path} came not, but other columns; apply what it carries anew")
         listed.setdefault(path, [default] * count)
     paths = [path for path, *_ in leaves]

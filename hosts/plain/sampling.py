@@ -4,7 +4,6 @@ video. Sampling, training and evaluation call the same."""
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -115,8 +114,7 @@ def evaluate_pass(
     front = [] if evaluation.front is None else [evaluation.front.frames]
     extra = [] if condition.padding is None else [condition.padding.to(latent).expand(batch, -1, -1, -1, -1)]
     clock = evaluation.clock * dit.geometry.clock
-    through = dit.through if hints is None else partial(dit.through, hints=hints)
-    out, after = through(
+    out, after = dit.through(
         torch.cat([torch.cat([*front, latent], dim=2), *extra], dim=1),
         clock.expand(batch) if clock.ndim == 0 else clock,
         states,

@@ -131,6 +131,14 @@ def test_a_part_that_lacks_something_is_refused_by_its_name():
         wire.read(AttachedReferences, packed)
 
 
+@pytest.mark.parametrize("column", ["strength", "sees", "frames.last"])
+def test_a_control_that_is_lost_is_no_default(column):
+    packed = wire.pack(ATTACHED["references"])
+    del packed[f"refvid.attached_references.controls.{column}"]
+    with pytest.raises(ValueError, match=f"{column} came not, but other columns"):
+        wire.read(AttachedReferences, packed)
+
+
 def test_a_part_put_on_options_leaves_them_and_takes_the_place_of_its_kind():
     before = {"strength": 0.5, **wire.pack(ATTACHED["references"])}
     held = dict(before)
