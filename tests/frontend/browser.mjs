@@ -3,6 +3,7 @@ import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { createRequire } from "node:module";
+import { OPENING } from "./boxes.mjs";
 import { PATIENCE } from "./patience.mjs";
 
 const CHROMIUM = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
@@ -11,10 +12,11 @@ const FLAGS = [
   "--disable-component-update", "--disable-sync",
 ];
 
-const SIZE = { width: 2400, height: 1300 };
-// The first-run dialogs off, which would lie over the canvas; text and widgets drawn however far a picture is zoomed out.
-const SETTINGS = {
-  "Comfy.TutorialCompleted": true, "Comfy.Release.Status": "skipped", "LiteGraph.Canvas.MinFontSizeForLOD": 0,
+const [width, height] = OPENING.window;
+// The first-run dialogs off, which would lie over the canvas; nodes on the canvas, as they are where nobody chose.
+export const SETTINGS = {
+  "Comfy.TutorialCompleted": true, "Comfy.Release.Status": "skipped", "Comfy.VueNodes.Enabled": false,
+  "LiteGraph.Canvas.MinFontSizeForLOD": 8,
 };
 
 /** Open the browser, call `use(page, errors)`, close. `errors` collects what the page logs as errors. */
@@ -24,7 +26,7 @@ export async function withBrowser(use) {
   if (!executablePath) throw new Error("no Chromium found; name it with CHROMIUM=/path/to/chromium");
   const profile = fs.mkdtempSync(path.join(os.tmpdir(), "refvid-browser-"));
   const context = await chromium.launchPersistentContext(profile, {
-    executablePath, headless: true, viewport: SIZE, args: FLAGS, timeout: PATIENCE,
+    executablePath, headless: true, viewport: { width, height }, args: FLAGS, timeout: PATIENCE,
   });
   context.setDefaultTimeout(PATIENCE);
   try {
@@ -77,6 +79,23 @@ export async function settle(page, milliseconds = 800) {
   await page.evaluate(drawn);
   await page.waitForTimeout(milliseconds);
   await page.evaluate(drawn);  // where the machine is busy, no frame may have come in between
+}
+
+/** Draw nodes as "classic" (LiteGraph's canvas) or as "Vue" (Nodes 2.0) does, and wait until none grows any more. */
+export async function drawnAs(page, way) {
+  await page.evaluate((vue) => window.app.extensionManager.setting.set("Comfy.VueNodes.Enabled", vue), way === "Vue");
+  await still(page);
+}
+
+/** Wait until nodes have had the same sizes for a while. */
+async function still(page) {
+  const sizes = () => JSON.stringify(window.app.graph.nodes.map(({ id, size }) => [id, ...size]));
+  for (let before = null, same = 0; same < 4;) {
+    await settle(page, 60);
+    const now = await page.evaluate(sizes);
+    same = now === before ? same + 1 : 0;
+    before = now;
+  }
 }
 
 export async function getJson(url) {

@@ -4,18 +4,26 @@
 // layout_NAME.mjs beside this file makes OUT_FOLDER/NAME.json from workflows/api/NAME.json in four steps:
 //   1. the API graph gets the layout's bypassed nodes, and numbers for names (the canvas counts its nodes)
 //   2. the real frontend loads it (loadApiJson), so that sockets, widgets and their order are the frontend's own
-//   3. in the frontend: titles, places, bypass, notes, groups
-//   4. in what it serializes: whose node it is (cnr_id), where model files that do not come with the pack are found,
-//      a fixed id and view
+//   3. in the frontend: titles, bypass, colours, notes, frames, and places that follow from measured sizes (arranging.mjs)
+//   4. in what it serializes: whose node it is (cnr_id, ver), where model files that do not come with the pack are found,
+//      what app mode shows (linearData), a fixed id and view
 import fs from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { forget, openFrontend, settle, withFrontend } from "./browser.mjs";
+import { arranged } from "./arranging.mjs";
+import { view } from "./boxes.mjs";
+import { forget, openFrontend, SETTINGS, settle, withFrontend } from "./browser.mjs";
+import { appMode } from "./tasks.mjs";
 
 const HERE = path.dirname(fileURLToPath(import.meta.url));
 const ROOT = path.join(HERE, "../..");
-const VERSION = /^version = "(.+)"/m.exec(fs.readFileSync(path.join(ROOT, "pyproject.toml"), "utf8"))[1];
-const BYPASS = 4;
+const PROJECT = fs.readFileSync(path.join(ROOT, "pyproject.toml"), "utf8");
+const said = (pattern) => pattern.exec(PROJECT)[1];
+// Whose a node is, and from which version on: of ComfyUI the oldest that the pack supports, which no build changes.
+const OURS = { cnr_id: "refvid", ver: said(/^version = "(.+)"/m) };
+const CORE = { cnr_id: "comfy-core", ver: said(/^requires-comfyui = ">=(.+)"/m) };
+const NOTE = "MarkdownNote";  // the frontend's own, of no pack
+const whose = (type) => (type === NOTE ? {} : type.startsWith("RefVid") ? OURS : CORE);
 // What a layout leaves out: nothing bypassed, nothing wired otherwise than in the API twin, no models but the shipped.
 const USUAL = { bypassed: {}, rewired: {}, models: {} };
 
@@ -34,49 +42,18 @@ function numbered(api, layout) {
   return { graph, numbers };
 }
 
-/** Runs in the page: arrange what is loaded, add notes and groups, serialize. */
-function arrange({ nodes, notes, groups, bypass }) {
-  const { app, LiteGraph } = window;
-  const put = (node, [left, top, width, height]) => {
-    node.pos = [left, top];
-    node.setSize([width, Math.max(height ?? 0, node.computeSize()[1])]);
-  };
-  for (const { id, title, place, bypassed } of nodes) {
-    const node = app.graph.getNodeById(id);
-    node.title = title;
-    if (bypassed) node.mode = bypass;
-    put(node, place);
-    for (const widget of node.widgets ?? []) if (widget.name === "control_after_generate") widget.value = "fixed";
-  }
-  for (const { title, text, place } of notes) {
-    const note = LiteGraph.createNode("MarkdownNote");
-    app.graph.add(note);
-    note.title = title;
-    note.widgets[0].value = text;
-    put(note, place);
-  }
-  for (const { title, place, color } of groups) {
-    const group = new LiteGraph.LGraphGroup(title);
-    group.pos = place.slice(0, 2);
-    group.size = place.slice(2);
-    group.color = color;
-    app.graph.add(group);
-  }
-  return app.graph.serialize();
-}
-
 /** The serialized graph with properties and everything that would change from one build to the next fixed. */
-function finished(ui, layout, numbers, graph) {
+function finished(ui, layout, { graph, numbers }, linearData) {
   const models = new Map(Object.entries(layout.models).map(([name, files]) => [numbers[name], files]));
   for (const node of ui.nodes) {
     node.title ??= graph[node.id]._meta.title;  // left out where it is the display name, which may change
     node.pos = node.pos.map(Math.round);
     node.size = [...node.size].map(Math.round);
-    if (node.type.startsWith("RefVid")) Object.assign(node.properties, { cnr_id: "refvid", ver: VERSION });
+    Object.assign(node.properties, whose(node.type));
     if (models.has(node.id)) node.properties.models = models.get(node.id);
   }
   ui.nodes.sort((a, b) => a.id - b.id);
-  return { ...ui, id: layout.id, revision: 0, extra: { ds: layout.view } };
+  return { ...ui, id: layout.id, revision: 0, extra: { ds: view(ui.nodes), linearData } };
 }
 
 /** Load a graph onto the canvas. Where the machine is busy, the frontend's own first workflow may come after it. */
@@ -93,16 +70,11 @@ async function load(page, graph, name) {
 async function build(page, name, target) {
   const layout = { ...USUAL, ...(await import(`./layout_${name}.mjs`)).default };
   const api = JSON.parse(fs.readFileSync(path.join(ROOT, "workflows/api", `${name}.json`), "utf8"));
-  const { graph, numbers } = numbered(api, layout);
-  await load(page, graph, name);
-  const ui = await page.evaluate(arrange, {
-    nodes: Object.entries(numbers).map(([key, id]) => ({
-      id, title: graph[id]._meta.title, place: layout.places[key], bypassed: key in layout.bypassed,
-    })),
-    notes: layout.notes, groups: layout.groups, bypass: BYPASS,
-  });
+  const named = numbered(api, layout);
+  await load(page, named.graph, name);
+  const ui = await arranged(page, layout.boxes, { ...named, bypassed: layout.bypassed });
   const file = path.join(target, `${name}.json`);
-  fs.writeFileSync(file, JSON.stringify(finished(ui, layout, numbers, graph), null, 1) + "\n");
+  fs.writeFileSync(file, JSON.stringify(finished(ui, layout, named, appMode(api, named.numbers)), null, 1) + "\n");
   console.log(`${file}: ${ui.nodes.length} nodes`);
 }
 
@@ -115,4 +87,4 @@ await Promise.all(browsers.map((own) => withFrontend(url, async (page) => {
     await openFrontend(page, url);  // its widgets remember values by the number of their node, from graph to graph
     await build(page, name, target);
   }
-})));
+}, { ...SETTINGS, "LiteGraph.Canvas.MinFontSizeForLOD": 0 })));  // text is there to be measured however small it is

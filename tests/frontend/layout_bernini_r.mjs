@@ -1,5 +1,7 @@
-// What the workflow on the canvas has beyond its API twin: places, notes, groups.
-import { dit, filesNote, groups, HELP, memoryNote, notesBeside, PLACES, UMT5, VAE } from "./public_weights.mjs";
+// What the workflow on the canvas has beyond its API twin: frames and their order, notes.
+import { frame, row } from "./boxes.mjs";
+import { dit, filesNote, HELP, memoryNote, notes, PICTURES, prompt, UMT5, VAE } from "./public_weights.mjs";
+import { VIDEO } from "./usual.mjs";
 
 const BERNINI = "Comfy-Org/Bernini-R/resolve/main/diffusion_models/wan2.2_bernini_r";
 const HIGH = dit(
@@ -41,25 +43,14 @@ each; two *KSampler (Advanced)* instead of guiders.`,
   unknown: "how guidance without APG looks; Bernini's planner (the R stands for the renderer alone), which is not here.",
 });
 
-const { guider, denoise, ...places } = PLACES;
-
 export default {
   id: "5f0c7e0a-4a57-4f0e-9d57-7ef51d000024",
-  view: { scale: 0.5, offset: [760, 160] },
   models: { backbone: [HIGH, UMT5, VAE], low_noise: [LOW] },
-  places: {
-    ...places,
-    low_noise: [0, 260, 400],
-    low_noise_shift: [980, 200, 320],
-    guider_high: [1400, 0, 320],
-    denoise_high: [1400, 290, 320],
-    guider_low: [1400, 650, 320],
-    denoise_low: [1400, 940, 320],
-  },
-  groups: groups(860, 1340),
-  notes: notesBeside([
-    { title: "Start here", text: START, height: 290 },
-    { title: "Files", text: FILES, height: 310 },
-    { title: "Less memory, fewer steps", text: MEMORY, height: 300 },
-  ]),
+  boxes: row(
+    notes(START, FILES, MEMORY),
+    [frame("1 Model", "files", "backbone", "low_noise", "low_noise_shift"), prompt("empty_video")],
+    [PICTURES],
+    [frame("4 Generate", "generate", "apply", row(["guider_high", "denoise_high"], ["guider_low", "denoise_low"]))],
+    [frame("5 Video", "result", ...VIDEO)],
+  ),
 };

@@ -1,4 +1,5 @@
-// What the workflow on the canvas has beyond its API twin: places, notes, groups.
+// What the workflow on the canvas has beyond its API twin: frames and their order, notes.
+import { frame, node, note, row } from "./boxes.mjs";
 
 const START = `## Edit a video by an instruction
 
@@ -21,30 +22,11 @@ model, which knows small toys on plain grounds; \`refvid train sama\` makes it.`
 
 export default {
   id: "5f0c7e0a-4a57-4f0e-9d57-7ef51d000012",
-  view: { scale: 0.6, offset: [620, 260] },
-  // [left, top, width, height]; a node without a height, or with too little, gets what its widgets need
-  places: {
-    backbone: [0, 0, 320],
-    adapter: [380, 0, 320],
-    film: [0, 380, 320, 380],
-    parts: [380, 380, 320],
-    edit: [760, 0, 420, 330],
-    guider: [1240, 0, 300],
-    denoise: [1240, 250, 300],
-    decode: [1600, 0, 300],
-    whole: [1600, 110, 300],
-    video: [1600, 260, 300],
-    save: [1600, 430, 300, 420],
-  },
-  groups: [
-    { title: "1 Model", place: [-20, -80, 740, 370], color: "#3f789e" },
-    { title: "2 Video", place: [-20, 300, 740, 480], color: "#b58b2a" },
-    { title: "3 What to change", place: [740, -80, 460, 860], color: "#b58b2a" },
-    { title: "4 Generate", place: [1220, -80, 340, 860], color: "#3f789e" },
-    { title: "5 Video", place: [1580, -80, 340, 950], color: "#3f789e" },
-  ],
-  notes: [
-    { title: "Start here", text: START, place: [-520, -50, 460, 400] },
-    { title: "Which weights", text: WEIGHTS, place: [-520, 400, 460, 230] },
-  ],
+  boxes: row(
+    [note("Start here", START), note("Which weights", WEIGHTS)],
+    [frame("1 Model", "files", "backbone", "adapter"), frame("3 What to change", "generate", node("edit", 400))],
+    [frame("2 Video", "given", "film", "parts")],
+    [frame("4 Generate", "generate", "guider", "denoise")],
+    [frame("5 Video", "result", "decode", "whole", "video", "save")],
+  ),
 };

@@ -1,7 +1,7 @@
-// What the workflow on the canvas has beyond its API twin: places, notes, groups, nodes that are bypassed.
-import { CUT_OUT, MASKING, MASKING_MODELS, maskingAt } from "./masking.mjs";
-
-const masking = maskingAt(0, 1300);
+// What the workflow on the canvas has beyond its API twin: frames and their order, notes, nodes that are bypassed.
+import { frame, note, row } from "./boxes.mjs";
+import { PROMPT, VIDEO } from "./usual.mjs";
+import { CUT_OUT, MASKING, MASKING_MODELS, OWN_VIDEO, OWN_VIDEO_NOTE } from "./masking.mjs";
 
 const START = `## Identity from a video
 
@@ -28,48 +28,23 @@ Chain one *Apply Identity* for each, and say of each what the prompt calls them 
 
 export default {
   id: "5f0c7e0a-4a57-4f0e-9d57-7ef51d000006",
-  view: { scale: 0.5, offset: [620, 260] },
   bypassed: MASKING,
   rewired: { encode: { clip: CUT_OUT } },
   models: MASKING_MODELS,
-  // [left, top, width, height]; a node without a height, or with too little, gets what its widgets need
-  places: {
-    backbone: [0, 0, 320],
-    positive_prompt: [380, 0, 420, 100],
-    negative_prompt: [380, 170, 420, 90],
-    empty_video: [860, 0, 300],
-    film: [0, 380, 320, 380],
-    pictures: [380, 380, 280],
-    mask_film: [0, 800, 320, 380],
-    mask_pictures: [380, 800, 280],
-    mask: [380, 980, 280],
-    outside: [380, 1090, 280],
-    cut_out: [380, 560, 280],
-    adapter: [720, 380, 320],
-    encode: [720, 500, 320],
-    save_identity: [720, 760, 320, 400],
-    routing: [1080, 380, 500, 780],
-    identity: [1660, 0, 320],
-    guider: [2040, 0, 300],
-    denoise: [2040, 250, 300],
-    decode: [2400, 0, 300],
-    video: [2400, 120, 300],
-    save: [2400, 290, 300, 460],
-    ...masking.places,
-  },
-  groups: [
-    { title: "1 Model", place: [-20, -80, 360, 370], color: "#3f789e" },
-    { title: "2 Prompt and size", place: [360, -80, 820, 370], color: "#3f789e" },
-    { title: "3 Who: a video, and where they are in it", place: [-20, 300, 700, 900], color: "#b58b2a" },
-    { title: "4 Read", place: [700, 300, 900, 900], color: "#b58b2a" },
-    { title: "5 Generate", place: [1640, -80, 720, 850], color: "#3f789e" },
-    { title: "6 Video", place: [2380, -80, 340, 850], color: "#3f789e" },
-    ...masking.groups,
-  ],
-  notes: [
-    { title: "Start here", text: START, place: [-520, -50, 460, 330] },
-    { title: "Which weights", text: WEIGHTS, place: [-520, 340, 460, 200] },
-    { title: "Several people", text: PEOPLE, place: [-520, 590, 460, 150] },
-    masking.note,
-  ],
+  boxes: row(
+    [note("Start here", START), note("Which weights", WEIGHTS), note("Several people", PEOPLE)],
+    [frame("1 Model", "files", "backbone", "adapter"), frame("2 Prompt, size and length", "prompt", ...PROMPT)],
+    [
+      row(
+        frame(
+          "3 Who: a video, and where they are in it", "given",
+          row(["film", "pictures"], ["mask_film", "mask_pictures"], ["mask", "outside", "cut_out"]),
+        ),
+        frame("4 Read", "given", "encode", "routing"),
+      ),
+      ...OWN_VIDEO,
+    ],
+    [frame("5 Generate", "generate", "identity", "guider", "denoise"), OWN_VIDEO_NOTE],
+    [frame("6 Video", "result", ...VIDEO), frame("Keep", "result", "save_identity")],
+  ),
 };

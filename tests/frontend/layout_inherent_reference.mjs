@@ -1,4 +1,6 @@
-// What the workflow on the canvas has beyond its API twin: places, notes, groups.
+// What the workflow on the canvas has beyond its API twin: frames and their order, notes.
+import { frame, note, row } from "./boxes.mjs";
+import { PROMPT, VIDEO } from "./usual.mjs";
 
 const START = `## The model as its own reference encoder
 
@@ -21,33 +23,11 @@ public weights \`phantom\`, \`skyreels_v3\`, \`refalign\`, \`kaleido\`, \`concat
 
 export default {
   id: "5f0c7e0a-4a57-4f0e-9d57-7ef51d000013",
-  view: { scale: 0.64, offset: [620, 260] },
-  // [left, top, width, height]; a node without a height, or with too little, gets what its widgets need
-  places: {
-    backbone: [0, 0, 320],
-    lora: [0, 250, 320],
-    positive_prompt: [380, 0, 420, 100],
-    negative_prompt: [380, 170, 420, 90],
-    empty_video: [380, 480, 300],
-    picture: [0, 480, 320, 330],
-    reference: [0, 850, 320],
-    apply: [860, 0, 320],
-    guider: [1220, 0, 300],
-    denoise: [1220, 250, 300],
-    decode: [1580, 0, 300],
-    video: [1580, 120, 300],
-    save: [1580, 290, 300, 420],
-  },
-  groups: [
-    { title: "1 Model", place: [-20, -80, 360, 470], color: "#3f789e" },
-    { title: "2 Prompt", place: [360, -80, 460, 470], color: "#3f789e" },
-    { title: "3 Reference", place: [-20, 400, 360, 850], color: "#b58b2a" },
-    { title: "4 Size and length", place: [360, 400, 460, 300], color: "#3f789e" },
-    { title: "5 Generate", place: [840, -80, 700, 780], color: "#3f789e" },
-    { title: "6 Video", place: [1560, -80, 340, 810], color: "#3f789e" },
-  ],
-  notes: [
-    { title: "Start here", text: START, place: [-520, -50, 460, 330] },
-    { title: "Which weights", text: WEIGHTS, place: [-520, 340, 460, 200] },
-  ],
+  boxes: row(
+    [note("Start here", START), note("Which weights", WEIGHTS)],
+    [frame("1 Model", "files", "backbone", "lora"), frame("2 Prompt, size and length", "prompt", ...PROMPT)],
+    [frame("3 Reference", "given", "picture", "reference")],
+    [frame("4 Generate", "generate", "apply", "guider", "denoise")],
+    [frame("5 Video", "result", ...VIDEO)],
+  ),
 };

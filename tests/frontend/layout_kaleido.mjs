@@ -1,5 +1,7 @@
-// What the workflow on the canvas has beyond its API twin: places, notes, groups.
-import { FEW_STEPS, filesNote, groups, HELP, memoryNote, notesBeside, PLACES, UMT5, VAE } from "./public_weights.mjs";
+// What the workflow on the canvas has beyond its API twin: frames and their order, notes.
+import { frame, row } from "./boxes.mjs";
+import { FEW_STEPS, filesNote, HELP, memoryNote, notes, PICTURES, prompt, UMT5, VAE } from "./public_weights.mjs";
+import { VIDEO } from "./usual.mjs";
 
 const START = `## Kaleido 14B: one to three subjects, long prompts
 
@@ -31,13 +33,12 @@ const MEMORY = memoryNote({
 
 export default {
   id: "5f0c7e0a-4a57-4f0e-9d57-7ef51d000025",
-  view: { scale: 0.5, offset: [760, 160] },
   models: { backbone: [UMT5, VAE] },
-  places: { ...PLACES, positive_prompt: [460, 0, 460, 220], negative_prompt: [460, 290, 460, 110] },
-  groups: groups(),
-  notes: notesBeside([
-    { title: "Start here", text: START, height: 290 },
-    { title: "Files", text: FILES, height: 250 },
-    { title: "Less memory, fewer steps", text: MEMORY, height: 290 },
-  ]),
+  boxes: row(
+    notes(START, FILES, MEMORY),
+    [frame("1 Model", "files", "backbone"), prompt("empty_video")],
+    [PICTURES],
+    [frame("4 Generate", "generate", "apply", "guider", "denoise")],
+    [frame("5 Video", "result", ...VIDEO)],
+  ),
 };

@@ -1,4 +1,6 @@
-// What the workflow on the canvas has beyond its API twin: places, notes, groups.
+// What the workflow on the canvas has beyond its API twin: frames and their order, notes.
+import { frame, note, row } from "./boxes.mjs";
+import { PROMPT } from "./usual.mjs";
 import { RECIPES } from "./recipes.mjs";
 
 const START = `## A long video
@@ -20,39 +22,17 @@ Each node has a help page: select it and press **i** (Node Info) above it.`;
 
 export default {
   id: "5f0c7e0a-4a57-4f0e-9d57-7ef51d00000a",
-  view: { scale: 0.48, offset: [620, 260] },
-  // [left, top, width, height]; a node without a height, or with too little, gets what its widgets need
-  places: {
-    backbone: [0, 0, 320],
-    picture: [0, 380, 320, 330],
-    reference: [380, 380, 320],
-    positive_prompt: [380, 0, 420, 100],
-    negative_prompt: [380, 170, 420, 90],
-    empty_video: [860, 0, 300],
-    apply: [1240, 0, 320],
-    guider: [1620, 0, 300],
-    denoise: [1620, 250, 300],
-    decode: [1620, 650, 300],
-    keys: [1980, 380, 320],
-    between_prompt: [380, 920, 420, 100],
-    segment_size: [860, 920, 300],
-    segment_apply: [1240, 920, 320],
-    between: [1620, 920, 320],
-    segment_guider: [1980, 920, 300],
-    segment_denoise: [1980, 1170, 300],
-    segment_decode: [2340, 920, 300],
-    join: [2340, 1040, 300],
-    video: [2700, 920, 300],
-    save: [2700, 1090, 300, 420],
-  },
-  groups: [
-    { title: "1 Model", place: [-20, -80, 360, 370], color: "#3f789e" },
-    { title: "2 Prompt, size, and how many key frames", place: [360, -80, 820, 370], color: "#3f789e" },
-    { title: "3 Reference", place: [-20, 300, 760, 510], color: "#b58b2a" },
-    { title: "4 Key frames", place: [1220, -80, 720, 890], color: "#3f789e" },
-    { title: "5 Pairs of neighbours", place: [1960, 300, 360, 510], color: "#a1309b" },
-    { title: "6 Once for each pair", place: [360, 840, 2300, 730], color: "#a1309b" },
-    { title: "7 One video", place: [2680, 840, 340, 730], color: "#3f789e" },
-  ],
-  notes: [{ title: "Start here", text: START, place: [-520, -50, 460, 400] }],
+  boxes: row(
+    [note("Start here", START), frame("1 Model", "files", "backbone")],
+    [frame("2 Prompt, size, number of key frames", "prompt", ...PROMPT), frame("3 Reference", "given", "picture")],
+    [frame("Masked reference", "given", "reference"), frame("5 Pairs of neighbours", "generate", "keys")],
+    [frame("4 Key frames", "generate", "apply", "guider", "denoise", "decode")],
+    [
+      frame(
+        "6 Once for each pair", "generate",
+        row(["between_prompt", "segment_size", "segment_apply"], ["between", "segment_guider"], ["segment_denoise", "segment_decode", "join"]),
+      ),
+    ],
+    [frame("7 One video", "result", "video", "save")],
+  ),
 };

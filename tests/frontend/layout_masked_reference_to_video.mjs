@@ -1,4 +1,6 @@
-// What the workflow on the canvas has beyond its API twin: places, notes, groups, nodes that are bypassed.
+// What the workflow on the canvas has beyond its API twin: frames and their order, notes, nodes that are bypassed.
+import { frame, note, row } from "./boxes.mjs";
+import { PROMPT, VIDEO } from "./usual.mjs";
 import { BIREFNET_MODEL, backgroundRemoval } from "./masking.mjs";
 
 
@@ -49,7 +51,6 @@ transparency of its own keeps that. Needs \`birefnet.safetensors\` in \`models/b
 
 export default {
   id: "5f0c7e0a-4a57-4f0e-9d57-7ef51d000001",
-  view: { scale: 0.64, offset: [620, 260] },
   // Bypassed, Join Image with Alpha hands its picture on as it is. Enabled, it gives a photo the alpha channel that
   // Masked Reference looks for when Load Image has no mask to offer.
   bypassed: {
@@ -63,39 +64,14 @@ export default {
   },
   rewired: { reference: { image: ["join", 0] } },
   models: { birefnet: BIREFNET_MODEL },
-  // [left, top, width, height]; a node without a height, or with too little, gets what its widgets need
-  places: {
-    backbone: [0, 0, 320],
-    positive_prompt: [380, 0, 540, 100],
-    negative_prompt: [380, 170, 540, 90],
-    empty_video: [980, 0, 280],
-    picture: [0, 420, 320, 330],
-    birefnet: [380, 420, 260],
-    remove: [380, 550, 260],
-    invert: [660, 420, 260],
-    join: [660, 550, 260],
-    reference: [980, 420, 280],
-    apply: [1340, 0, 300],
-    guider: [1680, 0, 300],
-    denoise: [1680, 250, 300],
-    decode: [2040, 0, 300],
-    video: [2040, 120, 300],
-    save: [2040, 290, 300, 460],
-  },
-  groups: [
-    { title: "1 Model", place: [-20, -80, 360, 370], color: "#3f789e" },
-    { title: "2 Prompt", place: [360, -80, 580, 370], color: "#3f789e" },
-    { title: "3 Size and length", place: [960, -80, 320, 370], color: "#3f789e" },
-    { title: "4 Reference picture", place: [-20, 340, 360, 470], color: "#b58b2a" },
-    { title: "Background removal (bypassed)", place: [360, 340, 580, 470], color: "#a1309b" },
-    { title: "5 Masked reference", place: [960, 340, 320, 470], color: "#b58b2a" },
-    { title: "6 Generate", place: [1320, -80, 680, 890], color: "#3f789e" },
-    { title: "7 Video", place: [2020, -80, 340, 890], color: "#3f789e" },
-  ],
-  notes: [
-    { title: "Start here", text: START, place: [-520, -50, 460, 200] },
-    { title: "Which weights, which recipe", text: WEIGHTS, place: [-520, 200, 460, 270] },
-    { title: "Your own picture", text: PHOTO, place: [-520, 520, 460, 250] },
-    { title: "Off, unless you switch it on", text: REMOVAL, place: [380, 670, 540, 80] },
-  ],
+  boxes: row(
+    [note("Start here", START), note("Your own picture", PHOTO)],
+    [frame("1 Model", "files", "backbone"), frame("2 Prompt, size and length", "prompt", ...PROMPT)],
+    [frame("3 Reference", "given", "picture", "reference")],
+    [
+      frame("4 Generate", "generate", "apply", "guider", "denoise"),
+    ],
+    [frame("5 Video", "result", ...VIDEO), note("Which weights, which recipe", WEIGHTS)],
+    [frame("Background removal (bypassed)", "off", ["birefnet", "remove", "invert", "join"], note("Off, unless you switch it on", REMOVAL, 300))],
+  ),
 };

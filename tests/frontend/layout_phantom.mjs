@@ -1,5 +1,7 @@
-// What the workflow on the canvas has beyond its API twin: places, notes, groups.
-import { dit, FEW_STEPS, filesNote, groups, HELP, memoryNote, notesBeside, PLACES, UMT5, VAE } from "./public_weights.mjs";
+// What the workflow on the canvas has beyond its API twin: frames and their order, notes.
+import { frame, row } from "./boxes.mjs";
+import { dit, FEW_STEPS, filesNote, HELP, memoryNote, notes, PICTURES, prompt, UMT5, VAE } from "./public_weights.mjs";
+import { VIDEO } from "./usual.mjs";
 
 const START = `## Phantom-Wan 14B: up to four subjects
 
@@ -30,13 +32,12 @@ const MEMORY = memoryNote({
 
 export default {
   id: "5f0c7e0a-4a57-4f0e-9d57-7ef51d000023",
-  view: { scale: 0.5, offset: [760, 160] },
   models: { backbone: [dit("Kijai/WanVideo_comfy/resolve/main/Phantom-Wan-14B_fp8_e4m3fn.safetensors"), UMT5, VAE] },
-  places: PLACES,
-  groups: groups(),
-  notes: notesBeside([
-    { title: "Start here", text: START, height: 260 },
-    { title: "Files", text: FILES, height: 230 },
-    { title: "Less memory, fewer steps", text: MEMORY, height: 290 },
-  ]),
+  boxes: row(
+    notes(START, FILES, MEMORY),
+    [frame("1 Model", "files", "backbone"), prompt("empty_video")],
+    [PICTURES],
+    [frame("4 Generate", "generate", "apply", "guider", "denoise")],
+    [frame("5 Video", "result", ...VIDEO)],
+  ),
 };

@@ -1,4 +1,6 @@
-// What the workflow on the canvas has beyond its API twin: places, notes, groups.
+// What the workflow on the canvas has beyond its API twin: frames and their order, notes.
+import { frame, node, note, row } from "./boxes.mjs";
+
 const START = `## Plan a training
 
 How much memory, time and disk a LoRA on **your** Wan would take, before anything is trained.
@@ -13,19 +15,12 @@ Each node has a help page: select it and press **i** (Node Info) above it.`;
 
 export default {
   id: "5f0c7e0a-4a57-4f0e-9d57-7ef51d000014",
-  view: { scale: 0.7, offset: [620, 200] },
-  // [left, top, width, height]; a node without a height, or with too little, gets what its widgets need
-  places: {
-    backbone: [0, 0, 320],
-    plan: [400, 0, 320],
-    plan_without: [400, 600, 320],
-    said: [780, 0, 900, 300],
-    said_without: [780, 600, 900, 300],
-  },
-  groups: [
-    { title: "1 Model", place: [-20, -80, 360, 340], color: "#3f789e" },
-    { title: "2 Plan", place: [380, -80, 1320, 560], color: "#2a8b5f" },
-    { title: "3 Longer clips, nothing computed again", place: [380, 520, 1320, 560], color: "#2a8b5f" },
-  ],
-  notes: [{ title: "Start here", text: START, place: [-520, -50, 460, 380] }],
+  boxes: row(
+    [note("Start here", START)],
+    [frame("1 Model", "files", "backbone")],
+    [
+      frame("2 Plan", "result", row(node("plan", 340), node("said", 800, 300))),
+      frame("3 Longer clips, nothing computed again", "result", row(node("plan_without", 340), node("said_without", 800, 300))),
+    ],
+  ),
 };

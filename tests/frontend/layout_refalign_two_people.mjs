@@ -1,5 +1,7 @@
-// What the workflow on the canvas has beyond its API twin: places, notes, groups.
-import { FEW_STEPS, filesNote, groups, HELP, memoryNote, notesBeside, PLACES, UMT5, VAE } from "./public_weights.mjs";
+// What the workflow on the canvas has beyond its API twin: frames and their order, notes.
+import { frame, node, row } from "./boxes.mjs";
+import { FEW_STEPS, filesNote, HELP, memoryNote, notes, PICTURES, prompt, UMT5, VAE } from "./public_weights.mjs";
+import { VIDEO } from "./usual.mjs";
 
 const START = `## RefAlign 14B: two people kept apart
 
@@ -31,20 +33,12 @@ const MEMORY = memoryNote({
 
 export default {
   id: "5f0c7e0a-4a57-4f0e-9d57-7ef51d000021",
-  view: { scale: 0.45, offset: [760, 160] },
   models: { backbone: [UMT5, VAE] },
-  places: {
-    ...PLACES,
-    nowhere: [0, 1440, 320],
-    half: [0, 1620, 320],
-    left: [460, 1440, 320],
-    right: [460, 1650, 320],
-    inspect: [1400, 830, 720, 600],
-  },
-  groups: [...groups(), { title: "Regions", place: [-20, 1360, 820, 390], color: "#b58b2a" }],
-  notes: notesBeside([
-    { title: "Start here", text: START, height: 290 },
-    { title: "Files", text: FILES, height: 290 },
-    { title: "Less memory, fewer steps", text: MEMORY, height: 290 },
-  ]),
+  boxes: row(
+    notes(START, FILES, MEMORY),
+    [frame("1 Model", "files", "backbone"), prompt("empty_video")],
+    [PICTURES, frame("Regions", "given", row(["nowhere", "half"], ["left", "right"]))],
+    [frame("4 Generate", "generate", "apply", "guider", "denoise")],
+    [frame("5 Video", "result", ...VIDEO), frame("Who sees whom, and where", "result", node("inspect", 420))],
+  ),
 };

@@ -1,5 +1,7 @@
-// What the workflow on the canvas has beyond its API twin: places, notes, groups.
-import { dit, filesNote, groups, HELP, memoryNote, notesBeside, PLACES, UMT5, VAE } from "./public_weights.mjs";
+// What the workflow on the canvas has beyond its API twin: frames and their order, notes.
+import { frame, row } from "./boxes.mjs";
+import { dit, filesNote, HELP, memoryNote, notes, PICTURES, prompt, UMT5, VAE } from "./public_weights.mjs";
+import { VIDEO } from "./usual.mjs";
 
 const START = `## SkyReels-V3 R2V: one to four pictures, 8 steps without guidance
 
@@ -28,22 +30,19 @@ const MEMORY = memoryNote({
   unknown: "what the four places change; the sampler that its script uses; other sizes than 720p.",
 });
 
-const { guider, denoise, ...places } = PLACES;
-
 export default {
   id: "5f0c7e0a-4a57-4f0e-9d57-7ef51d000022",
-  view: { scale: 0.5, offset: [760, 160] },
   models: {
     backbone: [
       dit("Kijai/WanVideo_comfy_fp8_scaled/resolve/main/SkyReelsV3/Wan21_SkyReelsV3-R2V_fp8_scaled_mixed.safetensors"),
       UMT5, VAE,
     ],
   },
-  places: { ...places, sampler: guider },
-  groups: groups(),
-  notes: notesBeside([
-    { title: "Start here", text: START, height: 260 },
-    { title: "Files", text: FILES, height: 240 },
-    { title: "Less memory, fewer steps", text: MEMORY, height: 280 },
-  ]),
+  boxes: row(
+    notes(START, FILES, MEMORY),
+    [frame("1 Model", "files", "backbone"), prompt("empty_video")],
+    [PICTURES],
+    [frame("4 Generate", "generate", "apply", "sampler")],
+    [frame("5 Video", "result", ...VIDEO)],
+  ),
 };

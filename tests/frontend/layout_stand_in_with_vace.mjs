@@ -1,5 +1,7 @@
-// What the workflow on the canvas has beyond its API twin: places, notes, groups.
-import { dit, FEW_STEPS, file, filesNote, HELP, memoryNote, notesBeside, PLACES, UMT5, VAE } from "./public_weights.mjs";
+// What the workflow on the canvas has beyond its API twin: frames and their order, notes.
+import { frame, row } from "./boxes.mjs";
+import { dit, FEW_STEPS, file, filesNote, HELP, memoryNote, notes, prompt, UMT5, VAE } from "./public_weights.mjs";
+import { VIDEO } from "./usual.mjs";
 
 const VACE = dit("Comfy-Org/Wan_2.1_ComfyUI_repackaged/resolve/main/split_files/diffusion_models/wan2.1_vace_14B_fp16.safetensors");
 const STAND_IN = file(
@@ -39,34 +41,15 @@ const MEMORY = memoryNote({
   unknown: "how well the face holds beside VACE's control (wrapper issue 1054 lost it); faces that are small in the video.",
 });
 
-const BLUE = "#3f789e";
-const YELLOW = "#b58b2a";
-const { guider, denoise, empty_video, second_picture, second, ...places } = PLACES;
-
 export default {
   id: "5f0c7e0a-4a57-4f0e-9d57-7ef51d000026",
-  view: { scale: 0.5, offset: [760, 160] },
   models: { backbone: [VACE, UMT5, VAE], adapter: [STAND_IN] },
-  places: {
-    ...places,
-    adapter: [0, 270, 400],
-    vace: [980, 0, 340],
-    control_film: [0, 1030, 320, 490],
-    control_pictures: [460, 1030, 300],
-    control: [460, 1210, 300],
-    sampler: guider,
-  },
-  groups: [
-    { title: "1 Model and adapter", place: [-20, -80, 440, 500], color: BLUE },
-    { title: "2 Prompt, control and size", place: [440, -80, 900, 500], color: BLUE },
-    { title: "3 Face", place: [-20, 460, 1360, 470], color: YELLOW },
-    { title: "Control", place: [-20, 950, 960, 590], color: YELLOW },
-    { title: "4 Generate", place: [1380, -80, 360, 670], color: BLUE },
-    { title: "5 Video", place: [1780, -80, 360, 850], color: BLUE },
-  ],
-  notes: notesBeside([
-    { title: "Start here", text: START, height: 320 },
-    { title: "Files", text: FILES, height: 350 },
-    { title: "Less memory, fewer steps", text: MEMORY, height: 290 },
-  ]),
+  boxes: row(
+    notes(START, FILES, MEMORY),
+    [frame("1 Model and adapter", "files", "backbone", "adapter"), prompt()],
+    [frame("3 Face", "given", "first_picture", "first")],
+    [frame("Control", "given", "control_film", "control_pictures", "control")],
+    [frame("4 Generate", "generate", "vace", "apply", "sampler")],
+    [frame("5 Video", "result", ...VIDEO)],
+  ),
 };

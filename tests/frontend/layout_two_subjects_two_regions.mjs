@@ -1,4 +1,6 @@
-// What the workflow on the canvas has beyond its API twin: places, notes, groups.
+// What the workflow on the canvas has beyond its API twin: frames and their order, notes.
+import { frame, node, note, row } from "./boxes.mjs";
+import { PROMPT, VIDEO } from "./usual.mjs";
 import { RECIPES } from "./recipes.mjs";
 
 const START = `## Two subjects, two regions
@@ -24,39 +26,11 @@ right half. For moving subjects give a mask for every frame, from a segmentation
 
 export default {
   id: "5f0c7e0a-4a57-4f0e-9d57-7ef51d000003",
-  view: { scale: 0.6, offset: [620, 260] },
-  // [left, top, width, height]; a node without a height, or with too little, gets what its widgets need
-  places: {
-    backbone: [0, 0, 320],
-    positive_prompt: [380, 0, 420, 100],
-    negative_prompt: [380, 170, 420, 90],
-    empty_video: [860, 0, 300],
-    first_picture: [0, 360, 320, 330],
-    second_picture: [0, 760, 320, 330],
-    nowhere: [0, 1190, 300],
-    half: [0, 1370, 300],
-    left: [380, 1190, 300],
-    right: [380, 1420, 300],
-    first: [380, 360, 420],
-    second: [860, 360, 420],
-    apply: [1340, 0, 320],
-    inspect: [1340, 570, 620, 590],
-    guider: [1720, 0, 300],
-    denoise: [1720, 250, 300],
-    decode: [2080, 0, 300],
-    video: [2080, 120, 300],
-    save: [2080, 290, 300, 460],
-  },
-  groups: [
-    { title: "1 Model", place: [-20, -80, 360, 370], color: "#3f789e" },
-    { title: "2 Prompt and size", place: [360, -80, 820, 370], color: "#3f789e" },
-    { title: "3 Subjects", place: [-20, 290, 1320, 820], color: "#b58b2a" },
-    { title: "4 Regions", place: [-20, 1120, 720, 450], color: "#b58b2a" },
-    { title: "5 Generate", place: [1320, -80, 720, 1270], color: "#3f789e" },
-    { title: "6 Video", place: [2060, -80, 340, 850], color: "#3f789e" },
-  ],
-  notes: [
-    { title: "Start here", text: START, place: [-520, -50, 460, 330] },
-    { title: "Regions", text: REGIONS, place: [-520, 1120, 460, 200] },
-  ],
+  boxes: row(
+    [note("Start here", START), note("Regions", REGIONS)],
+    [frame("1 Model", "files", "backbone"), frame("2 Prompt, size and length", "prompt", ...PROMPT)],
+    [frame("3 Subjects", "given", row(["first_picture", "first"], ["second_picture", "second"])), frame("4 Regions", "given", row(["nowhere", "half"], ["left", "right"]))],
+    [frame("5 Generate", "generate", "apply", "guider", "denoise")],
+    [frame("6 Video", "result", ...VIDEO), frame("Who sees whom, and where", "result", node("inspect", 420))],
+  ),
 };

@@ -1,4 +1,6 @@
 // Nodes that find the subject in pictures of one's own, bypassed until they are wanted.
+import { frame, note, row } from "./boxes.mjs";
+
 const BIREFNET = "https://huggingface.co/Comfy-Org/BiRefNet/resolve/main/background_removal/birefnet.safetensors";
 const FACE = "https://huggingface.co/Comfy-Org/mediapipe/resolve/main/detection/mediapipe_face_fp32.safetensors";
 
@@ -63,33 +65,20 @@ export const MASKING_MODELS = {
   face_model: [{ name: "mediapipe_face_fp32.safetensors", url: FACE, directory: "detection" }],
 };
 
-/** Places of the nodes, of their groups and of the note, from a corner. */
-export function maskingAt(left, top) {
-  return {
-    places: {
-      birefnet: [left, top, 300],
-      remove: [left + 340, top, 260],
-      behind: [left + 640, top, 260],
-      cut_front: [left + 940, top, 280],
-      face_model: [left, top + 240, 300],
-      landmarks: [left + 340, top + 240, 260],
-      face_mask: [left + 640, top + 240, 260],
-      around_face: [left + 640, top + 370, 260],
-      cut_face: [left + 940, top + 240, 280],
-    },
-    groups: [
-      { title: "Your own video: whoever is in front (bypassed)", place: [left - 20, top - 80, 1260, 200], color: "#a1309b" },
-      { title: "Your own video: a face alone (bypassed)", place: [left - 20, top + 160, 1260, 330], color: "#a1309b" },
-    ],
-    note: {
-      title: "Your own video",
-      text: `1. Load it in *Reference video*.
+/** Their frames. */
+export const OWN_VIDEO = [
+  frame(
+    "Your own video: whoever is in front (bypassed)", "off", row("birefnet", "remove", "behind", "cut_front"),
+  ),
+  frame(
+    "Your own video: a face alone (bypassed)", "off",
+    row("face_model", "landmarks", ["face_mask", "around_face"], "cut_face"),
+  ),
+];
+
+export const OWN_VIDEO_NOTE = note("Your own video", `1. Load it in *Reference video*.
 2. Right-click the title of **one** of the two groups, *Set Group Nodes to Always*: BiRefNet cuts out whoever is in front,
 MediaPipe a face alone. Both models come from Comfy-Org; the frontend offers to load them.
 3. Bypass *Cut out by the mask video* (select it, Ctrl+B): it belongs to the sample.
 
-Masks of your own, one for each picture: load them as a video in *Mask video*.`,
-      place: [left + 1280, top - 50, 420, 260],
-    },
-  };
-}
+Masks of your own, one for each picture: load them as a video in *Mask video*.`, 300);

@@ -1,4 +1,6 @@
-// What the workflows of public weights have in common: files that do not come with the pack, places, notes.
+// What the workflows of public weights have in common: files that do not come with the pack, frames, notes.
+import { frame, node, note, row } from "./boxes.mjs";
+
 const HF = "https://huggingface.co";
 const WAN = `${HF}/Comfy-Org/Wan_2.1_ComfyUI_repackaged/resolve/main/split_files`;
 
@@ -61,44 +63,18 @@ These classes are **not measured**; ComfyUI moves to main memory what does not f
 **Not known**: ${unknown} Nobody has run these weights with this pack yet; this note says so until somebody does.`;
 }
 
-/** Places of a graph with two references, guided by our nodes. */
-export const PLACES = {
-  backbone: [0, 0, 400],
-  positive_prompt: [460, 0, 460, 200],
-  negative_prompt: [460, 270, 460, 130],
-  empty_video: [980, 0, 320],
-  first_picture: [0, 540, 320, 330],
-  second_picture: [0, 950, 320, 330],
-  first: [460, 540, 460],
-  second: [460, 950, 460],
-  apply: [980, 540, 340],
-  guider: [1400, 0, 320],
-  denoise: [1400, 290, 320],
-  decode: [1800, 0, 320],
-  video: [1800, 120, 320],
-  save: [1800, 290, 320, 460],
-};
-
-const BLUE = "#3f789e";
-const YELLOW = "#b58b2a";
-
-/** Their groups; heights of that of the pictures, and of that of the steps. */
-export const groups = (pictures = 860, steps = 670) => [
-  { title: "1 Model", place: [-20, -80, 440, 500], color: BLUE },
-  { title: "2 Prompt and size", place: [440, -80, 880, 500], color: BLUE },
-  { title: "3 References", place: [-20, 460, 1360, pictures], color: YELLOW },
-  { title: "4 Generate", place: [1380, -80, 360, steps], color: BLUE },
-  { title: "5 Video", place: [1780, -80, 360, 850], color: BLUE },
+/** Their notes: start, files, memory. */
+export const notes = (start, files, memory) => [
+  note("Start here", start, 600), note("Files", files, 600), note("Less memory, fewer steps", memory, 600),
 ];
 
-/** Notes beside them, one under the other: start, files, memory, each with its height. */
-export function notesBeside(texts) {
-  let top = -50;
-  return texts.map(({ title, text, height }) => {
-    const place = [-700, top, 640, height];
-    top += height + 60;
-    return { title, text, place };
-  });
-}
+const PROMPT = [node("positive_prompt", 400, 230), node("negative_prompt", 400, 130)];
+
+/** Frame of the prompt, and of what says size and length. */
+export const prompt = (...size) => frame("2 Prompt and size", "prompt", ...PROMPT, ...size);
+
+export const PICTURES = frame(
+  "3 References", "given", row(["first_picture", "first"], ["second_picture", "second"]),
+);
 
 export const HELP = "Each node has a help page: select it and press **i** (Node Info) above it.";
