@@ -107,7 +107,7 @@ class Controls:
             )
 
     def over(self, saved: "Controls | None") -> "Controls":
-        """These controls; what is neutral of them is as saved ones have it."""
+        """Controls over saved ones: what is neutral of these is as those have it."""
         if saved is None:
             return self
         neutral = Controls()

@@ -79,8 +79,7 @@ SOCKETS: dict[str, Callable[[Any], bool]] = {
 
 
 class FileInput(io.Combo.Input):
-    """A choice among files. A name that is not listed is let pass where there is such a file: the list is as
-    old as the page, and shows only what lies where it looks.
+    """A choice among files. A name that is not listed passes where there is such a file: the list may be old.
 
     refusal  a sentence for a name that cannot be read, or None
     """

@@ -9,7 +9,7 @@ from ..hosts.comfy.references import apply_references
 from ..hosts.comfy.subject import MASK_SENSES, mask_sense, masks_told
 from ..kernels.paths import ATTENTION_NAMES
 from .reference_controls import control_inputs, controls_of, strength_input
-from .reference_picture import drawn
+from .reference_picture import shown_on_node
 from .sockets import CATEGORY, LOW_NOISE, LOW_NOISE_OUT, Node, ReferencesSocket, hidden_of, show_text
 
 MOST_REFERENCES = 8
@@ -53,7 +53,7 @@ class RefVidReference(Node):
         references = make_references(image, mask, marks, controls_of(strength, **asked), region)
         shown = preview(references)
         said = "\n".join([*against, *masks_told([one.mask for one in references])])
-        return io.NodeOutput(references, shown, ui=drawn(cls, shown, said))
+        return io.NodeOutput(references, shown, ui=shown_on_node(cls, shown, said))
 
 
 def _outputs() -> list:

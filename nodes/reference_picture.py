@@ -1,5 +1,4 @@
-"""References as pictures: one loaded as people have it, one kept as a file, and the masked picture drawn on
-the node."""
+"""References as pictures: loaded as people have them, kept as files, and drawn on the node."""
 
 from typing import Any
 
@@ -18,7 +17,7 @@ from .input_checks import FileInput
 from .reference_controls import control_inputs, controls_of, strength_input
 from .sockets import CATEGORY, Node, ReferencesSocket, hidden_of, show_text
 
-FOLDER = "references"
+REFERENCES_FOLDER = "references"
 _NEEDED = "a picture, or a reference that Save Reference wrote"
 
 
@@ -41,7 +40,7 @@ class RefVidLoadReference(Node):
                         "Mask Editor, a cut-out, whole, or cut out by ComfyUI's background removal. Or a "
                         "reference that Save Reference wrote.",
             inputs=[
-                FileInput("image", _refusal, options=[*listed.pictures(), *listed.saved(FOLDER, REFERENCE_ENDING)],
+                FileInput("image", _refusal, options=[*listed.pictures(), *listed.saved(REFERENCES_FOLDER, REFERENCE_ENDING)],
                           upload=io.UploadType.image,
                           tooltip="A picture in ComfyUI's input folder: upload, paste or drop one. Right "
                                   "click the node to paint the subject in the Mask Editor. Saved references "
@@ -78,7 +77,11 @@ class RefVidLoadReference(Node):
             taken.said if controls == controls_of(strength, **asked) else f"{taken.said}\ncontrols as saved"
         )
         return io.NodeOutput(
-            [reference], shown, reference.picture[None], reference.mask[None], ui=drawn(cls, shown, said)
+            [reference],
+            shown,
+            reference.picture[None],
+            reference.mask[None],
+            ui=shown_on_node(cls, shown, said),
         )
 
     @classmethod
@@ -100,9 +103,9 @@ class RefVidSaveReference(Node):
             inputs=[
                 ReferencesSocket.Input("reference", tooltip="From Masked Reference or Load Reference. Each of "
                                                             "several becomes a file."),
-                io.String.Input("filename_prefix", default=f"{FOLDER}/reference",
+                io.String.Input("filename_prefix", default=f"{REFERENCES_FOLDER}/reference",
                                 tooltip="Folder and name below ComfyUI's output folder; a number is added. "
-                                        f"Load Reference lists what lies in {FOLDER}."),
+                                        f"Load Reference lists what lies in {REFERENCES_FOLDER}."),
             ],
             outputs=[ReferencesSocket.Output(display_name="reference", tooltip="The same references.")],
             hidden=[io.Hidden.unique_id],
@@ -118,10 +121,11 @@ class RefVidSaveReference(Node):
             show_text(
                 "The region is not kept: it belongs to a video. Link it to Load Reference.", hidden_of(cls)[1]
             )
-        return io.NodeOutput(reference, ui={"images": [listed.shown(file) for file in files]})
+        return io.NodeOutput(reference, ui={"images": [listed.as_history(file) for file in files]})
 
 
-def drawn(node: type[Node], pictures: torch.Tensor, said: str) -> dict[str, Any]:
-    """What a node shows of pictures (K, H, W, 3): small ones, and a text where there is something to say."""
+def shown_on_node(node: type[Node], pictures: torch.Tensor, said: str) -> dict[str, Any]:
+    """Output of a node that shows pictures (K, H, W, 3), made small, and a text where there is something to
+    say."""
     show_text(said, hidden_of(node)[1])
     return {**ui.PreviewImage(thumbnails(pictures), cls=node).as_dict(), "text": (said,)}

@@ -37,7 +37,7 @@ def path_of(name: str, what: str, needed: str) -> str:
     return path
 
 
-def shown(file: Path) -> dict[str, str]:
+def as_history(file: Path) -> dict[str, str]:
     """A file below the output folder as ComfyUI's page and its history name it."""
     place = file.relative_to(folder_paths.get_output_directory())
     return {"filename": place.name, "subfolder": place.parent.as_posix().removeprefix("."), "type": "output"}

@@ -1,5 +1,8 @@
-"""Which part of a picture is the subject: as its file says, as somebody painted it, or cut out by ComfyUI's
-own model. And which of the two a mask that Load Image gives is: both come as one minus the alpha channel."""
+"""Subject of a picture: as its file says, as somebody painted it, or cut out by ComfyUI's own model.
+
+Load Image gives a painted mask and a cut-out's ground alike, as one minus the alpha channel. Which it is, the
+file's place says.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,8 +14,14 @@ from torch import Tensor
 
 from ...core.masks import looks_inverted
 
-AUTO, PAINTED, CUT_OUT, WHOLE, REMOVED = "auto", "painted", "cut-out", "whole picture", "remove background"
-SUBJECTS = (AUTO, PAINTED, CUT_OUT, WHOLE, REMOVED)
+AUTO, PAINTED, CUT_OUT, WHOLE, CUT_OUT_NOW = (
+    "auto",
+    "painted",
+    "cut-out",
+    "whole picture",
+    "remove background",
+)
+SUBJECTS = (AUTO, PAINTED, CUT_OUT, WHOLE, CUT_OUT_NOW)
 MARKS_SUBJECT, MARKS_BACKGROUND = "subject", "background"
 MASK_SENSES = (AUTO, MARKS_SUBJECT, MARKS_BACKGROUND)
 # Where the Mask Editor of ComfyUI's frontend saves: what is painted is transparent there.
@@ -37,17 +46,18 @@ def is_edited(name: str) -> bool:
 def subject_of(picture: Tensor, how: str, name: str, saved: bool = False, remover: Any = None) -> Subject:
     """The subject of a picture (H, W, 3 or 4) in [0, 1].
 
-    how      of `SUBJECTS`; auto: of a saved reference its mask, else what was painted in the Mask Editor,
-             else what is not transparent, else what `remover` cuts out, else all of it
+    auto is the first that there is: paint of the Mask Editor, transparency, what `remover` cuts out. Else it
+    is all of the picture, and of a saved reference its mask. ValueError where the picture has no such part,
+    or the model is missing.
+
+    how      of `SUBJECTS`
     name     of its file, as Load Image has it
     saved    whether it is a reference that was saved
     remover  of ComfyUI's Load Background Removal Model
-
-    ValueError where the picture has no such part, or the model is missing.
     """
     transparent = picture.shape[-1] == 4 and bool(picture[..., 3].lt(1).any())
     chosen = _found(name, transparent, saved, remover) if how == AUTO else how
-    mask = _TAKEN[chosen](picture, remover) if transparent or chosen in (WHOLE, REMOVED) else None
+    mask = _TAKEN[chosen](picture, remover) if transparent or chosen in (WHOLE, CUT_OUT_NOW) else None
     if mask is None:
         raise ValueError(
             f"subject is {how}, but {name} has no transparent part; paint in the Mask Editor, or choose {AUTO}"
@@ -60,13 +70,13 @@ def subject_of(picture: Tensor, how: str, name: str, saved: bool = False, remove
 def _found(name: str, transparent: bool, saved: bool, remover: Any) -> str:
     if transparent:
         return PAINTED if is_edited(name) else CUT_OUT
-    return WHOLE if saved or remover is None else REMOVED
+    return WHOLE if saved or remover is None else CUT_OUT_NOW
 
 
 def _removed(picture: Tensor, remover: Any) -> Tensor:
     if remover is None:
         raise ValueError(
-            f"subject is {REMOVED}, but nothing is linked to bg_removal_model; link Load Background Removal Model"
+            f"subject is {CUT_OUT_NOW}, but nothing is linked to bg_removal_model; link Load Background Removal Model"
         )
     return remover.encode_image(picture[None, ..., :3]).reshape(picture.shape[:2]).to(picture)
 
@@ -75,18 +85,18 @@ _TAKEN: dict[str, Callable[[Tensor, Any], Tensor]] = {
     PAINTED: lambda picture, _: 1 - picture[..., 3],
     CUT_OUT: lambda picture, _: picture[..., 3],
     WHOLE: lambda picture, _: torch.ones(picture.shape[:2]),
-    REMOVED: _removed,
+    CUT_OUT_NOW: _removed,
 }
 _WORDS = {
     PAINTED: "subject: what was painted in the Mask Editor",
     CUT_OUT: "subject: what is not transparent",
     WHOLE: "subject: the whole picture",
-    REMOVED: "subject: what the background removal model cut out",
+    CUT_OUT_NOW: "subject: what the background removal model cut out",
 }
 
 
 def _against(how: str, name: str) -> list[str]:
-    """What is known of the file against what was asked for."""
+    """Lines of what the file says against what was asked for."""
     if how == CUT_OUT and is_edited(name):
         return [
             f"subject is {how}, but the Mask Editor saved this picture: what is painted is left out. Choose {AUTO}"
@@ -112,8 +122,8 @@ def masks_told(masks: list[Tensor]) -> list[str]:
 def mask_sense(
     graph: Mapping[str, Any] | None, node: str | None, asked: str, mask: Tensor | None
 ) -> tuple[str, list[str]]:
-    """The sense of a mask that comes to a node's input `mask`, of `MASK_SENSES` without auto, and what is
-    known against the one that was asked for.
+    """Sense of a mask that comes to a node's input `mask`, never auto; and what speaks against the one that
+    was asked for.
 
     graph  nodes by id, each with its class and inputs: values, or links [id, output]
     """
