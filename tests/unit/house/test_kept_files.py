@@ -31,7 +31,7 @@ FINGERPRINTS = {"0.1.0": "ef4d980d622c"}  # of the Slot-ID adapter: an identity 
 WIDGETS = {"INT", "FLOAT", "STRING", "COMBO", "BOOLEAN", "COMFY_DYNAMICCOMBO_V3"}
 # Choices of speed and memory, which make the same frames or belong to core.
 NO_MATTER = {"weight_dtype", "attention", "scheduler", "sampler_name"}
-# Recipes of a kind of model that is not among what was kept, and the node that loads one. What cuts out too: core
+# Recipes of a model that is not among what was kept, and the node that loads one. What cuts out too: core
 # reads no BiRefNet but the large one.
 OWN_MODEL = {"vace", "stand_in", "remove background"}
 REMOVER = "bg_removal_model"
