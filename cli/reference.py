@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..core.controls import SEES, Controls, FrameWindow, StepWindow
@@ -12,20 +12,22 @@ _NONE = "-"
 
 @dataclass(frozen=True)
 class Option:
-    """An option for every reference; NONE, or leaving it out, says nothing."""
+    """An option for every reference; NONE, or leaving it out, says nothing. `control` is what it sets of
+    `Controls`, if anything."""
 
     name: str
     metavar: str
     help: str
     read: Callable[[str], Any]
-    default: Any = None
+    control: str | None = None
 
 
 def add_reference_options(command: argparse.ArgumentParser) -> None:
     """Add `--reference` and its options."""
     add = command.add_argument
     add("--reference", action="append", default=[], metavar="FILE",
-        help="picture of the subject; repeat for more references")  # fmt: skip
+        help="picture of the subject, or a reference that Save Reference wrote, with what it asks for; repeat for "
+             "more references")  # fmt: skip
     group = command.add_argument_group(
         "references", f"one for each --reference, in their order; {_NONE} says nothing of that one"
     )
@@ -48,18 +50,23 @@ def read_references(options: argparse.Namespace) -> list:
         make_reference(
             media.read_picture(picture, "--reference"),
             values["mask"][index],
-            Controls(
-                values["strength"][index],
-                values["steps-window"][index],
-                values["frames-window"][index],
-                values["sees"][index],
-                options.soft_mask,
-                *values["focus"][index],
-            ),
+            _controls(picture, {name: of[index] for name, of in values.items()}, options.soft_mask),
             values["region"][index],
         )
         for index, picture in enumerate(options.reference)
     ]
+
+
+def _controls(picture: str, values: dict[str, Any], soft: bool) -> Controls:
+    """Controls as the options say; what they leave out is as a saved reference asks for, or neutral."""
+    from ..media.reference_files import read_controls
+
+    saved = read_controls(picture, "--reference") or Controls()
+    said = {option.control: values[option.name] for option in _OPTIONS if option.control is not None}
+    said |= dict(zip(("focus", "focus_start"), said.pop("focus") or (), strict=False)) | {
+        "soft": soft or None
+    }
+    return replace(saved, **{name: value for name, value in said.items() if value is not None})
 
 
 def _values(options: argparse.Namespace, option: Option) -> list[Any]:
@@ -69,7 +76,7 @@ def _values(options: argparse.Namespace, option: Option) -> list[Any]:
             f"--{option.name}: {len(texts)} given for {count} references; give one for each "
             f"({_NONE} says nothing), or none"
         )
-    return [option.default if text == _NONE else _read(option, text) for text in texts or [_NONE] * count]
+    return [None if text == _NONE else _read(option, text) for text in texts or [_NONE] * count]
 
 
 def _read(option: Option, text: str) -> Any:
@@ -111,15 +118,15 @@ def _numbers(text: str, kind: type, most: int, least: int = 2) -> list:
 _OPTIONS = (
     Option("mask", "FILE", "its mask, white = subject; else the alpha channel, else all of the picture",
            _mask),
-    Option("strength", "NUMBER", "how much attention it gets: 1 untouched, 2 double, 0 off", float, 1.0),
+    Option("strength", "NUMBER", "how much attention it gets: 1 untouched, 2 double, 0 off", float, "strength"),
     Option("steps-window", "START:END[:IN:OUT]", "when it acts, in shares of the schedule from 0 (noise) to "
-           "1, and over what shares it fades in and out", step_window, StepWindow()),
+           "1, and over what shares it fades in and out", step_window, "steps"),
     Option("frames-window", "FIRST:LAST", "frames of the video that it acts on, counted from 0",
-           lambda text: FrameWindow(*_numbers(text, int, 2)), FrameWindow()),
+           lambda text: FrameWindow(*_numbers(text, int, 2)), "frames"),
     Option("region", "FILE", "where in the video it may act: a mask of the video's size, or one for each "
            "frame (a video, or a folder of PNGs)", _region),
     Option("sees", "|".join(SEES), "what it reads itself: as the recipe has it, the video and the other references, "
-           "the video, only itself, or the video's frames one by one", str, SEES[0]),
+           "the video, only itself, or the video's frames one by one", str, "sees"),
     Option("focus", "FACTOR[:START]", "how much more attention it gets where the video looks at it already, "
-           "from a share of the schedule on: 1 off, up to 32; START is 0.2 without one", _focus, ()),
+           "from a share of the schedule on: 1 off, up to 32; START is 0.2 without one", _focus, "focus"),
 )  # fmt: skip

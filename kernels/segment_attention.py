@@ -21,6 +21,13 @@ INSTALLED = importlib.util.find_spec("triton") is not None
 OLDEST = (8, 0)  # compute capability: bf16 products
 
 
+def _constant(asked: Callable[..., Any]) -> Callable[..., Any]:
+    """Mark of a question that a compiled model asks once: `torch.compiler.assume_constant_result`, which
+    imports the whole compiler for it, seconds in every process that never compiles."""
+    asked._dynamo_marked_constant = True  # pyright: ignore[reportFunctionMemberAccess]
+    return asked
+
+
 def why_not(device: torch.device, dtype: torch.dtype, head_size: int = HEAD_SIZES[-1]) -> str | None:
     """Reason why the kernels cannot run here, or None where they can."""
     if dtype not in _TYPES:
@@ -30,7 +37,7 @@ def why_not(device: torch.device, dtype: torch.dtype, head_size: int = HEAD_SIZE
     return _machine(device.type)
 
 
-@torch.compiler.assume_constant_result
+@_constant
 def _machine(device: str) -> str | None:
     if not INSTALLED:
         return "Triton is not installed"
@@ -48,12 +55,12 @@ def _machine(device: str) -> str | None:
     return None
 
 
-@torch.compiler.assume_constant_result
+@_constant
 def _capability() -> tuple[int, int]:
     return torch.cuda.get_device_capability()
 
 
-@torch.compiler.assume_constant_result
+@_constant
 def _interpreted() -> bool:
     return os.environ.get("TRITON_INTERPRET") == "1"
 

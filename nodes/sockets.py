@@ -58,6 +58,11 @@ def _literals_checked(names: list[str]) -> Callable[..., bool | str]:
     return validate_inputs
 
 
+def hidden_of(node: type[Node]) -> tuple[dict[str, Any] | None, str | None]:
+    """The prompt that a node runs in, and its id there; nothing of either without a server."""
+    return (node.hidden.prompt, node.hidden.unique_id) if node.hidden else (None, None)
+
+
 def show_text(text: str, node: str | None) -> None:
     """Show a text on a node of the page that asked for the run; without a server, nowhere."""
     from server import PromptServer  # ComfyUI's, which is not there before it serves

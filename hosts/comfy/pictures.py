@@ -2,16 +2,18 @@
 
 import comfy.utils
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ...core.controls import Controls
 from ...core.geometry import Geometry
 from ...core.recipe import GREY, Recipe
 from ...core.references import Reference, make_reference, prepare
+from .subject import MARKS_BACKGROUND, MARKS_SUBJECT
 
-MASK_SENSES = ("subject", "background")
 # Load Image's mask for a picture without transparency has this size and is all zero, whatever the picture's.
 PLACEHOLDER = (64, 64)
+THUMBNAIL = 512
 
 
 def make_references(
@@ -40,9 +42,9 @@ def _subject_masks(image: Tensor, mask: Tensor, marks: str) -> Tensor | None:
             f"mask is a batch of {len(mask)}, image one of {len(image)}; give one mask, or one for each "
             "picture"
         )
-    if _says_nothing(mask) and (marks == "background" or tuple(image.shape[1:3]) != PLACEHOLDER):
+    if _says_nothing(mask) and (marks == MARKS_BACKGROUND or tuple(image.shape[1:3]) != PLACEHOLDER):
         return None
-    return mask if marks == "subject" else 1 - mask
+    return mask if marks == MARKS_SUBJECT else 1 - mask
 
 
 def _says_nothing(mask: Tensor) -> bool:
@@ -52,6 +54,19 @@ def _says_nothing(mask: Tensor) -> bool:
 def preview(references: list[Reference]) -> Tensor:
     """Pictures (K, H, W, 3) with their background grey. They come from one batch, so sizes agree."""
     return torch.stack([r.picture * r.mask[..., None] + GREY * (1 - r.mask[..., None]) for r in references])
+
+
+def thumbnails(pictures: Tensor) -> Tensor:
+    """Pictures (K, H, W, 3) no longer than `THUMBNAIL` pixels on a side, to be shown on a node."""
+    scale = THUMBNAIL / max(pictures.shape[1:3])
+    if scale >= 1:
+        return pictures
+    sides = [max(1, round(side * scale)) for side in pictures.shape[1:3]]
+    return (
+        F.interpolate(pictures.movedim(-1, 1), sides, mode="bilinear", antialias=True)
+        .movedim(1, -1)
+        .clamp(0, 1)
+    )
 
 
 def encoded(

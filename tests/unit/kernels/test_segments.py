@@ -128,3 +128,9 @@ def test_the_kernel_is_not_tried_where_it_never_ran(monkeypatch):
     assert "Windows" in str(why_not(CUDA, torch.bfloat16))
     assert "not float64" in str(why_not(CUDA, torch.float64))
     assert "up to 128 features, not 256" in str(why_not(CUDA, torch.float16, 256))
+
+
+def test_questions_asked_once_are_marked_as_torch_marks_them():
+    marked = torch.compiler.assume_constant_result(lambda: None)
+    for asked in ("_machine", "_capability", "_interpreted"):
+        assert vars(getattr(segment_attention, asked)) == vars(marked)
