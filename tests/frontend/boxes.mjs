@@ -6,7 +6,7 @@ const FRAME = { side: 20, top: 50, bottom: 20 };
 const TITLE = 30;  // of a node, above its place
 const WIDTH = 300;
 // ComfyUI opens a template with all of its nodes in three quarters of the window; below the smallest scale it draws no text.
-export const OPENING = { window: [1920, 940], share: 0.75, text: 8 / 14 };
+export const OPENING = { window: [1920, 1080], share: 0.75, text: 8 / 14 };
 
 export const row = (...boxes) => ({ row: boxes });
 

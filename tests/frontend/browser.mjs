@@ -90,8 +90,8 @@ export async function drawnAs(page, way) {
 /** Wait until nodes have had the same sizes for a while. */
 async function still(page) {
   const sizes = () => JSON.stringify(window.app.graph.nodes.map(({ id, size }) => [id, ...size]));
-  for (let before = null, same = 0; same < 4;) {
-    await settle(page, 60);
+  for (let before = null, same = 0; same < 3;) {
+    await page.waitForTimeout(100);
     const now = await page.evaluate(sizes);
     same = now === before ? same + 1 : 0;
     before = now;

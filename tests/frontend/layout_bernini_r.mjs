@@ -50,7 +50,7 @@ export default {
     notes(START, FILES, MEMORY),
     [frame("1 Model", "files", "backbone", "low_noise", "low_noise_shift"), prompt("empty_video")],
     [PICTURES],
-    [frame("4 Generate", "generate", "apply", row(["guider_high", "denoise_high"], ["guider_low", "denoise_low"]))],
-    [frame("5 Video", "result", ...VIDEO)],
-  ),
+    [frame("4 Generate", "generate", "apply", "guider_high", "denoise_high")],
+    [frame("Low noise", "generate", "guider_low", "denoise_low"), frame("5 Video", "result", ...VIDEO)],
+      ),
 };

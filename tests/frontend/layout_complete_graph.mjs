@@ -21,13 +21,15 @@ Each node has a help page: select it and press **i** (Node Info) above it.`;
 export default {
   id: "5f0c7e0a-4a57-4f0e-9d57-7ef51d000007",
   boxes: row(
-    [note("Start here", START), frame("1 Model", "files", "backbone", "adapter")],
-    [frame("2 Prompt, size and length", "prompt", ...PROMPT)],
-    [frame("3 A video, and where the subject is in it", "given", row(["film", "pictures", "cut_out"], ["mask_film", "mask_pictures", "mask", "outside"]))],
-    [frame("4 How they look", "given", "picture", "reference")],
-    [frame("5 How they move", "given", "encode", "routing")],
-    [frame("6 Apply both", "generate", "apply", "identity"), frame("Inspect", "result", "inspect")],
+    [note("Start here", START)],
+    [frame("1 Model", "files", "backbone", "adapter"), frame("2 Prompt, size and length", "prompt", ...PROMPT)],
+    [frame("3 A video, and where the subject is", "given", "film", "pictures", "mask_film", "mask_pictures"), ],
+    [
+      frame("Cut out", "given", "mask", "outside", "cut_out"), frame("4 How they look: a masked reference", "given", "picture", "reference"),
+      frame("5 How they move: an identity", "given", "encode"),
+    ],
+    [frame("6 Apply both", "generate", "apply", "identity"), frame("What slots look at", "result", "routing")],
     [frame("7 Guide, denoise in two ranges", "generate", "guider", "high", "low")],
-    [frame("8 Video", "result", ...VIDEO)],
+    [frame("8 Video", "result", ...VIDEO), frame("What acts", "result", "inspect")],
   ),
 };

@@ -32,19 +32,19 @@ export default {
   rewired: { encode: { clip: CUT_OUT } },
   models: MASKING_MODELS,
   boxes: row(
-    [note("Start here", START), note("Which weights", WEIGHTS), note("Several people", PEOPLE)],
+    [note("Start here", START), note("Which weights", WEIGHTS), note("Several people", PEOPLE), OWN_VIDEO_NOTE],
     [frame("1 Model", "files", "backbone", "adapter"), frame("2 Prompt, size and length", "prompt", ...PROMPT)],
     [
       row(
         frame(
           "3 Who: a video, and where they are in it", "given",
-          row(["film", "pictures"], ["mask_film", "mask_pictures"], ["mask", "outside", "cut_out"]),
+          row(["film", "pictures", "cut_out"], ["mask_film", "mask_pictures", "mask", "outside"]),
         ),
-        frame("4 Read", "given", "encode", "routing"),
+        frame("4 Read", "given", "encode", "routing", "save_identity"),
       ),
       ...OWN_VIDEO,
     ],
-    [frame("5 Generate", "generate", "identity", "guider", "denoise"), OWN_VIDEO_NOTE],
-    [frame("6 Video", "result", ...VIDEO), frame("Keep", "result", "save_identity")],
+    [frame("5 Generate", "generate", "identity", "guider", "denoise")],
+    [frame("6 Video", "result", ...VIDEO)],
   ),
 };

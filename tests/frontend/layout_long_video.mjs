@@ -23,14 +23,14 @@ Each node has a help page: select it and press **i** (Node Info) above it.`;
 export default {
   id: "5f0c7e0a-4a57-4f0e-9d57-7ef51d00000a",
   boxes: row(
-    [note("Start here", START), frame("1 Model", "files", "backbone")],
-    [frame("2 Prompt, size, number of key frames", "prompt", ...PROMPT), frame("3 Reference", "given", "picture")],
-    [frame("Masked reference", "given", "reference"), frame("5 Pairs of neighbours", "generate", "keys")],
+    [note("Start here", START)],
+    [frame("1 Model", "files", "backbone"), frame("2 Prompt, size, number of key frames", "prompt", ...PROMPT)],
+    [frame("3 Reference", "given", "picture", "reference"), frame("5 Pairs of neighbours", "generate", "keys")],
     [frame("4 Key frames", "generate", "apply", "guider", "denoise", "decode")],
     [
       frame(
         "6 Once for each pair", "generate",
-        row(["between_prompt", "segment_size", "segment_apply"], ["between", "segment_guider"], ["segment_denoise", "segment_decode", "join"]),
+        row(["between_prompt", "segment_size", "segment_apply", "between"], ["segment_guider", "segment_denoise", "segment_decode", "join"]),
       ),
     ],
     [frame("7 One video", "result", "video", "save")],

@@ -39,6 +39,6 @@ export default {
     [frame("1 Model", "files", "backbone"), prompt("empty_video")],
     [PICTURES, frame("Regions", "given", row(["nowhere", "half"], ["left", "right"]))],
     [frame("4 Generate", "generate", "apply", "guider", "denoise")],
-    [frame("5 Video", "result", ...VIDEO), frame("Who sees whom, and where", "result", node("inspect", 420))],
+    [frame("5 Video", "result", ...VIDEO), frame("Who sees whom, and where", "result", node("inspect", 300, 420))],
   ),
 };

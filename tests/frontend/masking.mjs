@@ -1,5 +1,5 @@
 // Nodes that find the subject in pictures of one's own, bypassed until they are wanted.
-import { frame, note, row } from "./boxes.mjs";
+import { frame, node, note, row } from "./boxes.mjs";
 
 const BIREFNET = "https://huggingface.co/Comfy-Org/BiRefNet/resolve/main/background_removal/birefnet.safetensors";
 const FACE = "https://huggingface.co/Comfy-Org/mediapipe/resolve/main/detection/mediapipe_face_fp32.safetensors";
@@ -68,11 +68,11 @@ export const MASKING_MODELS = {
 /** Their frames. */
 export const OWN_VIDEO = [
   frame(
-    "Your own video: whoever is in front (bypassed)", "off", row("birefnet", "remove", "behind", "cut_front"),
+    "Your own video: whoever is in front (bypassed)", "off", row(node("birefnet", 260), node("remove", 200), node("behind", 200), node("cut_front", 260)),
   ),
   frame(
     "Your own video: a face alone (bypassed)", "off",
-    row("face_model", "landmarks", ["face_mask", "around_face"], "cut_face"),
+    row(node("face_model", 260), node("landmarks", 260), ["face_mask", "around_face"], "cut_face"),
   ),
 ];
 
@@ -81,4 +81,4 @@ export const OWN_VIDEO_NOTE = note("Your own video", `1. Load it in *Reference v
 MediaPipe a face alone. Both models come from Comfy-Org; the frontend offers to load them.
 3. Bypass *Cut out by the mask video* (select it, Ctrl+B): it belongs to the sample.
 
-Masks of your own, one for each picture: load them as a video in *Mask video*.`, 300);
+Masks of your own, one for each picture: load them as a video in *Mask video*.`);

@@ -65,10 +65,10 @@ These classes are **not measured**; ComfyUI moves to main memory what does not f
 
 /** Their notes: start, files, memory. */
 export const notes = (start, files, memory) => [
-  note("Start here", start, 600), note("Files", files, 600), note("Less memory, fewer steps", memory, 600),
+  note("Start here", start, 590), note("Files", files, 590), note("Less memory, fewer steps", memory, 590),
 ];
 
-const PROMPT = [node("positive_prompt", 400, 230), node("negative_prompt", 400, 130)];
+const PROMPT = [node("positive_prompt", 380, 230), node("negative_prompt", 380, 130)];
 
 /** Frame of the prompt, and of what says size and length. */
 export const prompt = (...size) => frame("2 Prompt and size", "prompt", ...PROMPT, ...size);

@@ -29,8 +29,8 @@ export const TASKS = Object.fromEntries(Object.entries({
 
 /** Height of nodes that show something, which their widgets do not say. */
 export const SHOWING = {
-  LoadImage: 330, LoadVideo: 400, PreviewAny: 240, PreviewImage: 300, RefVidInspect: 480, RefVidSaveIdentity: 330,
-  SaveVideo: 440,
+  LoadImage: 330, LoadVideo: 400, PreviewAny: 240, PreviewImage: 300, RefVidInspect: 480, RefVidLoadReference: 720,
+  RefVidSaveIdentity: 330, SaveVideo: 440,
 };
 
 // Widgets that app mode shows, in this order, of the nodes of these keys.
