@@ -23,6 +23,7 @@ OUT = ROOT / "out" / "browser"
 FILES = {file.stem: file for file in sorted((ROOT / "workflows").glob("*.json"))}
 RENEW = ".venv/bin/python tests/run_comfy.py --ui-workflows"
 FIRST = "masked_reference_to_video"  # the template that the README names
+TOO_MUCH = {"identity_from_video"}  # to be read at one glance
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 every_workflow = pytest.mark.parametrize("name", FILES)
 every_workflow_that_runs = pytest.mark.parametrize("name", DEMO)
@@ -84,6 +85,17 @@ def test_nothing_is_missing_or_marked_red(visits, name):
     assert seen["missing"] == [] and seen["marked"] == []
     assert seen["holes"] == 0 and seen["dialog"] is None
     assert [error for error in seen["errors"] if error.startswith("uncaught")] == []
+
+
+@every_workflow
+def test_boxes_are_apart_and_notes_whole_however_they_are_drawn(visits, name):
+    assert {way: found for way, found in visits[name]["crowded"].items() if found} == {}
+
+
+@pytest.mark.parametrize("name", sorted(FILES.keys() - TOO_MUCH))
+def test_at_the_size_that_a_template_opens_with_its_text_is_drawn(visits, name):
+    """On a screen of 1920 x 1080. LiteGraph draws letters of 14 and leaves out those that would be below 8."""
+    assert visits[name]["scale"] >= 8 / 14
 
 
 @every_workflow

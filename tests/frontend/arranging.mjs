@@ -59,7 +59,7 @@ function described(leaf, across, { graph, numbers, bypassed }, notes) {
   const id = numbers[leaf.key];
   const type = graph[id].class_type;
   if (!TASKS[type]) throw new Error(`${type}: what is it for? It stands in no task of tests/frontend/tasks.mjs`);
-  const asked = Math.max(leaf.height ?? 0, SHOWING[type] ?? 0);
+  const asked = leaf.height ?? SHOWING[type];
   return { id, title: graph[id]._meta.title, across, bypassed: leaf.key in bypassed, colour: COLOURS[TASKS[type]], asked };
 }
 

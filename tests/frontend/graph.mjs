@@ -22,6 +22,33 @@ export async function look() {
   };
 }
 
+/** Runs in the page: what is wrong with the boxes as they are drawn now: nodes that overlap, nodes that a frame cuts, notes
+ * whose text is cut off. */
+export function crowded() {
+  const { app, LiteGraph } = window;
+  const box = ({ id, title, pos, size }) => {
+    const drawn = document.querySelector(`[data-node-id="${id}"]`);
+    const height = drawn ? drawn.offsetHeight - LiteGraph.NODE_TITLE_HEIGHT : size[1];
+    return { title, left: pos[0], top: pos[1] - LiteGraph.NODE_TITLE_HEIGHT, right: pos[0] + size[0], bottom: pos[1] + height };
+  };
+  const meet = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+  const holds = (a, b) => a.left <= b.left && a.top <= b.top && b.right <= a.right && b.bottom <= a.bottom;
+  const nodes = app.graph.nodes.map(box);
+  const frames = app.graph.groups.map(({ title, pos, size }) => ({
+    title, left: pos[0], top: pos[1], right: pos[0] + size[0], bottom: pos[1] + size[1],
+  }));
+  const found = [];
+  nodes.forEach((one, index) => {
+    for (const other of nodes.slice(index + 1)) if (meet(one, other)) found.push(`${one.title} | ${other.title}`);
+    for (const frame of frames) if (meet(one, frame) && !holds(frame, one)) found.push(`${frame.title} cuts ${one.title}`);
+  });
+  for (const { type, title, widgets } of app.graph.nodes) {
+    const text = type === "MarkdownNote" && widgets[0].element?.querySelector(".ProseMirror");
+    if (text && text.scrollHeight > text.clientHeight + 1) found.push(`the text of ${title} is cut off`);
+  }
+  return found;
+}
+
 /** The history entry that pressing Run leads to. */
 export async function run(page, url) {
   const before = new Set(Object.keys(await getJson(`${url}/history`)));

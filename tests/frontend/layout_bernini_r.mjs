@@ -1,7 +1,6 @@
 // What the workflow on the canvas has beyond its API twin: frames and their order, notes.
-import { frame, row } from "./boxes.mjs";
+import { frame, node, row } from "./boxes.mjs";
 import { dit, filesNote, HELP, memoryNote, notes, PICTURES, prompt, UMT5, VAE } from "./public_weights.mjs";
-import { VIDEO } from "./usual.mjs";
 
 const BERNINI = "Comfy-Org/Bernini-R/resolve/main/diffusion_models/wan2.2_bernini_r";
 const HIGH = dit(
@@ -51,6 +50,9 @@ export default {
     [frame("1 Model", "files", "backbone", "low_noise", "low_noise_shift"), prompt("empty_video")],
     [PICTURES],
     [frame("4 Generate", "generate", "apply", "guider_high", "denoise_high")],
-    [frame("Low noise", "generate", "guider_low", "denoise_low"), frame("5 Video", "result", ...VIDEO)],
-      ),
+    [
+      frame("5 Low noise", "generate", "guider_low", "denoise_low"),
+      frame("6 Video", "result", "decode", "video", node("save", 300, 360)),
+    ],
+  ),
 };

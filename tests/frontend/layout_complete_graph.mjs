@@ -21,7 +21,7 @@ Each node has a help page: select it and press **i** (Node Info) above it.`;
 export default {
   id: "5f0c7e0a-4a57-4f0e-9d57-7ef51d000007",
   boxes: row(
-    [note("Start here", START)],
+    [note("Start here", START, 300)],
     [frame("1 Model", "files", "backbone", "adapter"), frame("2 Prompt, size and length", "prompt", ...PROMPT)],
     [frame("3 A video, and where the subject is", "given", "film", "pictures", "mask_film", "mask_pictures"), ],
     [

@@ -32,7 +32,7 @@ export default {
   rewired: { encode: { clip: CUT_OUT } },
   models: MASKING_MODELS,
   boxes: row(
-    [note("Start here", START), note("Which weights", WEIGHTS), note("Several people", PEOPLE), OWN_VIDEO_NOTE],
+    [note("Start here", START, 340), note("Which weights", WEIGHTS, 340), note("Several people", PEOPLE, 340), OWN_VIDEO_NOTE],
     [frame("1 Model", "files", "backbone", "adapter"), frame("2 Prompt, size and length", "prompt", ...PROMPT)],
     [
       row(

@@ -34,7 +34,7 @@ One clip proves little. A folder of them, with means and intervals: \`refvid sco
 export default {
   id: "5f0c7e0a-4a57-4f0e-9d57-7ef51d000002",
   boxes: row(
-    [note("Start here", START), note("The figures", FIGURES)],
+    [note("Start here", START, 360), note("The figures", FIGURES, 360)],
     [frame("1 Model", "files", "backbone"), frame("2 Prompt, size and length", "prompt", ...PROMPT)],
     [frame("3 Reference", "given", "picture", "reference"), frame("Applied", "generate", "apply")],
     [

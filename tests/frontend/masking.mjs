@@ -72,7 +72,7 @@ export const OWN_VIDEO = [
   ),
   frame(
     "Your own video: a face alone (bypassed)", "off",
-    row(node("face_model", 260), node("landmarks", 260), ["face_mask", "around_face"], "cut_face"),
+    row("face_model", "landmarks", ["face_mask", "around_face"], "cut_face"),
   ),
 ];
 
@@ -81,4 +81,4 @@ export const OWN_VIDEO_NOTE = note("Your own video", `1. Load it in *Reference v
 MediaPipe a face alone. Both models come from Comfy-Org; the frontend offers to load them.
 3. Bypass *Cut out by the mask video* (select it, Ctrl+B): it belongs to the sample.
 
-Masks of your own, one for each picture: load them as a video in *Mask video*.`);
+Masks of your own, one for each picture: load them as a video in *Mask video*.`, 340);

@@ -65,7 +65,7 @@ These classes are **not measured**; ComfyUI moves to main memory what does not f
 
 /** Their notes: start, files, memory. */
 export const notes = (start, files, memory) => [
-  note("Start here", start, 590), note("Files", files, 590), note("Less memory, fewer steps", memory, 590),
+  note("Start here", start, 540), note("Files", files, 540), note("Less memory, fewer steps", memory, 540),
 ];
 
 const PROMPT = [node("positive_prompt", 380, 230), node("negative_prompt", 380, 130)];

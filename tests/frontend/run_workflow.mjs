@@ -1,11 +1,11 @@
 // Drop workflows on the canvas as a user does, one after the other; look at each, press Run.
 //   node tests/frontend/run_workflow.mjs URL OUT_FOLDER WORKFLOW.json... --look WORKFLOW.json...
 // Those after --look are not run.
-// Writes NAME.png (loaded) and NAME-done.png (after the run) into OUT_FOLDER, and prints one line of JSON: {NAME: seen}.
+// Writes NAME.png and NAME-vue.png (loaded) and NAME-done.png (after the run) into OUT_FOLDER, and prints one line of JSON: {NAME: seen}.
 import fs from "node:fs";
 import path from "node:path";
-import { settle, withFrontend } from "./browser.mjs";
-import { arrived, look, run } from "./graph.mjs";
+import { drawnAs, settle, withFrontend } from "./browser.mjs";
+import { arrived, crowded, look, run } from "./graph.mjs";
 
 const BYPASS = 4;
 
@@ -47,10 +47,17 @@ async function visit(page, errors, file, runs) {
   await settle(page);
   await shot();
   const seen = await page.evaluate(look);
+  seen.scale = await page.evaluate(() => window.app.canvas.ds.scale);
+  seen.crowded = { classic: await page.evaluate(crowded) };
+  await drawnAs(page, "Vue");
+  await shot("-vue");
+  seen.crowded.vue = await page.evaluate(crowded);
+  await drawnAs(page, "classic");
   if (!runs) return [name, { ...seen, errors: [...errors] }];
   const entry = await run(page, url);
   await settle(page, 1500);
   await shot("-done");
+  seen.crowded.after = await page.evaluate(crowded);
   seen.enabled = await enabled(page);
   return [name, { ...seen, status: entry.status, outputs: entry.outputs, errors: [...errors] }];
 }

@@ -14,6 +14,11 @@ from refvid_templates import DEMO, PROMPTS, PUBLIC, ROOT, SHIPPED, read
 NODES = json.loads((ROOT / "tests/data/object_info.json").read_text("utf-8"))
 CANVASES = read(ROOT / "workflows")
 VERSION = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text("utf-8"), re.MULTILINE)
+# Of ComfyUI: it stands in canvases instead of the version that built them.
+OLDEST = re.search(
+    r'^requires-comfyui = ">=(.+)"', (ROOT / "pyproject.toml").read_text("utf-8"), re.MULTILINE
+)
+FIRST = "a_first_video"
 NOTE, BYPASSED, TITLE_HEIGHT = "MarkdownNote", 4, 30
 # The frontend offers to load models from few places: ALLOWED_SOURCES of its missingModelDownload.ts.
 DOWNLOADS = ("https://huggingface.co/", "https://civitai.com/")
@@ -232,11 +237,12 @@ def inside(a, b) -> bool:
 
 @every_canvas
 def test_nodes_say_which_pack_they_belong_to_and_where_models_that_are_not_shipped_come_from(name):
-    assert VERSION is not None and "definitions" not in CANVASES[name]  # no subgraphs
+    assert VERSION is not None and OLDEST is not None and "definitions" not in CANVASES[name]  # no subgraphs
     for node in CANVASES[name]["nodes"]:
         properties = node["properties"]
-        if node["type"].startswith("RefVid"):
-            assert (properties["cnr_id"], properties["ver"]) == ("refvid", VERSION[1])
+        whose = ("refvid", VERSION[1]) if node["type"].startswith("RefVid") else ("comfy-core", OLDEST[1])
+        if node["type"] != NOTE:
+            assert (properties["cnr_id"], properties["ver"]) == whose
         weights = {v for v in node.get("widgets_values") or () if str(v).endswith(".safetensors")}
         offered = {model["name"] for model in properties.get("models", ())}
         assert offered == weights - SHIPPED or (name in PUBLIC and offered < weights)  # some are made
@@ -252,3 +258,38 @@ def test_the_notes_name_every_recipe_where_one_is_chosen(name):
     text = " ".join(n["widgets_values"][0] for n in CANVASES[name]["nodes"] if n["type"] == NOTE)
     recipes = NODES["RefVidApplyReferences"]["input"]["required"]["recipe"][1]["options"]
     assert [recipe for recipe in recipes if f"`{recipe}`" not in text] == []
+
+
+def test_the_first_template_by_name_is_the_one_to_begin_with():
+    """ComfyUI lists files as the disk does, by name on Windows, or by name where asked; there digits come last."""
+    assert min(CANVASES) == FIRST and FIRST in DEMO
+    assert len(PROMPTS[FIRST]) <= 11
+
+
+def test_a_node_has_the_same_colour_in_every_workflow():
+    colours = {
+        (n["type"], n.get("color"), n.get("bgcolor")) for canvas in CANVASES.values() for n in canvas["nodes"]
+    }
+    types = [kind for kind, *_ in colours]
+    assert len(types) == len(set(types))
+    assert all(colour for kind, colour, _ in colours if kind != NOTE)
+
+
+@every_canvas
+def test_app_mode_asks_for_what_people_change_and_shows_what_is_made(name):
+    """Pictures or films, prompt or instruction, a seed; widgets of nodes that are there and nothing feeds."""
+    nodes = {node["id"]: node for node in CANVASES[name]["nodes"]}
+    said = CANVASES[name]["extra"]["linearData"]
+    for number, widget in said["inputs"]:
+        (given,) = [one for one in nodes[number]["inputs"] if one["name"] == widget]
+        assert given["widget"]["name"] == widget and given["link"] is None
+    assert {nodes[number]["type"] for number in said["outputs"]} <= {
+        "SaveVideo",
+        "PreviewAny",
+        "PreviewImage",
+    }
+    asked = {widget for _, widget in said["inputs"]}
+    makes_video = any(node["type"] == "SaveVideo" for node in nodes.values())
+    assert said["outputs"] and (
+        not makes_video or asked & {"image", "file"} and asked & {"text", "instruction"}
+    )
