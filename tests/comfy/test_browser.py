@@ -94,7 +94,7 @@ def test_boxes_are_apart_and_notes_whole_however_they_are_drawn(visits, name):
 
 @pytest.mark.parametrize("name", sorted(FILES.keys() - TOO_MUCH))
 def test_at_the_size_that_a_template_opens_with_its_text_is_drawn(visits, name):
-    """On a screen of 1920 x 1080. LiteGraph draws letters of 14 and leaves out those that would be below 8."""
+    """On a screen of 1920 x 1080. LiteGraph leaves text out where letters of 14 would be below 8."""
     assert visits[name]["scale"] >= 8 / 14
 
 
@@ -148,6 +148,14 @@ def test_two_clicks_switch_background_removal_on(visits):
     reference = named(by_title["Masked Reference"]["inputs"], titles)
     assert reference["image"] == ("Join Image with Alpha", 0)
     assert reference["mask"] == ("Reference picture", 1)
+
+
+def test_app_mode_asks_for_picture_prompt_and_seed_runs_and_shows_the_video(browser, server):
+    seen = json.loads(in_browser("app_mode.mjs", server.url, OUT, FILES["a_first_video"]))
+    assert seen["asked"] == ["image", "text", "noise_seed"]
+    assert seen["status"]["status_str"] == "success", failure(seen)
+    (made,) = [one for output in seen["outputs"].values() for one in output["images"] if "mp4" in one["filename"]]
+    assert made["filename"] in seen["shown"]
 
 
 # ---- the registry's archive in an empty ComfyUI

@@ -261,7 +261,7 @@ def test_the_notes_name_every_recipe_where_one_is_chosen(name):
 
 
 def test_the_first_template_by_name_is_the_one_to_begin_with():
-    """ComfyUI lists files as the disk does, by name on Windows, or by name where asked; there digits come last."""
+    """ComfyUI lists files as the disk does (Windows: by name), or by name where asked, digits last."""
     assert min(CANVASES) == FIRST and FIRST in DEMO
     assert len(PROMPTS[FIRST]) <= 11
 
@@ -291,5 +291,5 @@ def test_app_mode_asks_for_what_people_change_and_shows_what_is_made(name):
     asked = {widget for _, widget in said["inputs"]}
     makes_video = any(node["type"] == "SaveVideo" for node in nodes.values())
     assert said["outputs"] and (
-        not makes_video or asked & {"image", "file"} and asked & {"text", "instruction"}
+        not makes_video or (asked & {"image", "file"} and asked & {"text", "instruction"})
     )
