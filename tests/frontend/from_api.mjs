@@ -1,4 +1,4 @@
-// Workflows for the canvas from their API twins: node tests/frontend/from_api.mjs URL OUT_FOLDER
+// Workflows for the canvas from their API twins: node tests/frontend/from_api.mjs URL OUT_FOLDER [NAME...]
 //
 // URL is a running ComfyUI with this pack; `python tests/run_comfy.py --ui-workflows` starts one and calls this. Every
 // layout_NAME.mjs beside this file makes OUT_FOLDER/NAME.json from workflows/api/NAME.json in four steps:
@@ -78,8 +78,9 @@ async function build(page, name, target) {
   console.log(`${file}: ${ui.nodes.length} nodes`);
 }
 
-const [url, target] = process.argv.slice(2);
-const names = fs.readdirSync(HERE).map((file) => /^layout_(.+)\.mjs$/.exec(file)?.[1]).filter(Boolean);
+const [url, target, ...only] = process.argv.slice(2);
+const names = fs.readdirSync(HERE).map((file) => /^layout_(.+)\.mjs$/.exec(file)?.[1]).filter(Boolean)
+  .filter((name) => !only.length || only.includes(name));
 const browsers = [0, 1].map((turn) => names.filter((_, index) => index % 2 === turn));
 await Promise.all(browsers.map((own) => withFrontend(url, async (page) => {
   await forget(page);

@@ -1,5 +1,5 @@
 // What the workflow on the canvas has beyond its API twin: frames and their order, notes.
-import { frame, note, row } from "./boxes.mjs";
+import { frame, node, note, row } from "./boxes.mjs";
 import { PROMPT } from "./usual.mjs";
 import { RECIPES } from "./recipes.mjs";
 
