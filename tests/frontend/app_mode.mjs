@@ -11,7 +11,7 @@ const name = path.basename(file, ".json");
 
 /** The history entry that pressing app mode's own Run leads to. */
 async function run(page) {
-  await page.getByTestId("linear-run-button").click();
+  await page.getByTestId("linear-run-button-icon").click();
   const deadline = Date.now() + PATIENCE;
   while (Date.now() < deadline) {
     const mine = Object.values(await getJson(`${url}/history`)).find(({ prompt }) => prompt[3]?.extra_pnginfo?.workflow?.id === id);
@@ -30,7 +30,7 @@ await withFrontend(url, async (page) => {
   await page.evaluate(() => window.app.extensionManager.command.execute("Comfy.ToggleLinear"));
   const asked = await page.getByTestId("builder-widget-label").allInnerTexts();
   const tour = page.getByRole("button", { name: "Skip" });
-  await tour.click({ timeout: BY_ITSELF }).catch(() => {});
+  await tour.click({ timeout: 4000 }).catch(() => {});
   const { status, outputs } = await run(page);
   const video = page.getByTestId("linear-center-panel").locator("video").first();
   await video.waitFor();

@@ -52,7 +52,7 @@ export default {
     [frame("4 Generate", "generate", "apply", "guider_high", "denoise_high")],
     [
       frame("5 Low noise", "generate", "guider_low", "denoise_low"),
-      frame("6 Video", "result", "decode", "video", node("save", 300, 360)),
+      frame("6 Video", "result", "decode", "video", node("save", 300, 335)),
     ],
   ),
 };

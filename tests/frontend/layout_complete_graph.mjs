@@ -1,5 +1,5 @@
 // What the workflow on the canvas has beyond its API twin: frames and their order, notes.
-import { frame, note, row } from "./boxes.mjs";
+import { frame, node, note, row } from "./boxes.mjs";
 import { PROMPT, VIDEO } from "./usual.mjs";
 import { RECIPES } from "./recipes.mjs";
 
@@ -23,7 +23,7 @@ export default {
   boxes: row(
     [note("Start here", START, 300)],
     [frame("1 Model", "files", "backbone", "adapter"), frame("2 Prompt, size and length", "prompt", ...PROMPT)],
-    [frame("3 A video, and where the subject is", "given", "film", "pictures", "mask_film", "mask_pictures"), ],
+    [frame("3 A video, and where the subject is", "given", node("film", 300, 380), "pictures", node("mask_film", 300, 380), "mask_pictures")],
     [
       frame("Cut out", "given", "mask", "outside", "cut_out"), frame("4 How they look: a masked reference", "given", "picture", "reference"),
       frame("5 How they move: an identity", "given", "encode"),

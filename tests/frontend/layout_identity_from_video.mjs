@@ -1,5 +1,5 @@
 // What the workflow on the canvas has beyond its API twin: frames and their order, notes, nodes that are bypassed.
-import { frame, note, row } from "./boxes.mjs";
+import { frame, node, note, row } from "./boxes.mjs";
 import { PROMPT, VIDEO } from "./usual.mjs";
 import { CUT_OUT, MASKING, MASKING_MODELS, OWN_VIDEO, OWN_VIDEO_NOTE } from "./masking.mjs";
 
@@ -38,7 +38,7 @@ export default {
       row(
         frame(
           "3 Who: a video, and where they are in it", "given",
-          row(["film", "pictures", "cut_out"], ["mask_film", "mask_pictures", "mask", "outside"]),
+          row([node("film", 300, 480), "pictures", "cut_out"], [node("mask_film", 300, 480), "mask_pictures", "mask", "outside"]),
         ),
         frame("4 Read", "given", "encode", "routing", "save_identity"),
       ),
