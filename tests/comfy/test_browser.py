@@ -154,7 +154,12 @@ def test_app_mode_asks_for_picture_prompt_and_seed_runs_and_shows_the_video(brow
     seen = json.loads(in_browser("app_mode.mjs", server.url, OUT, FILES["a_first_video"]))
     assert seen["asked"] == ["image", "text", "noise_seed"]
     assert seen["status"]["status_str"] == "success", failure(seen)
-    (made,) = [one for output in seen["outputs"].values() for one in output["images"] if "mp4" in one["filename"]]
+    (made,) = [
+        one
+        for output in seen["outputs"].values()
+        for one in output.get("images", ())
+        if "mp4" in one["filename"]
+    ]
     assert made["filename"] in seen["shown"]
 
 

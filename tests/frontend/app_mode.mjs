@@ -30,7 +30,7 @@ await withFrontend(url, async (page) => {
   await page.evaluate(() => window.app.extensionManager.command.execute("Comfy.ToggleLinear"));
   const asked = await page.getByTestId("builder-widget-label").allInnerTexts();
   const tour = page.getByRole("button", { name: "Skip" });
-  await tour.click({ timeout: 4000 }).catch(() => {});
+  await tour.click({ timeout: BY_ITSELF }).catch(() => {});
   const { status, outputs } = await run(page);
   const video = page.getByTestId("linear-center-panel").locator("video").first();
   await video.waitFor();
