@@ -21,7 +21,7 @@ Each node has a help page: select it and press **i** (Node Info) above it.`;
 export default {
   id: "5f0c7e0a-4a57-4f0e-9d57-7ef51d000007",
   boxes: row(
-    [note("Start here", START, 300)],
+    [note("Start here", START, 260)],
     [frame("1 Model", "files", "backbone", "adapter"), frame("2 Prompt, size and length", "prompt", ...PROMPT)],
     [frame("3 A video, and where the subject is", "given", node("film", 300, 380), "pictures", node("mask_film", 300, 380), "mask_pictures")],
     [
