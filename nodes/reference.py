@@ -6,7 +6,7 @@ from ..core.recipes import AUTO_RECIPE, RECIPES
 from ..hosts.comfy.pictures import make_references, preview
 from ..hosts.comfy.recognition import loaded_file
 from ..hosts.comfy.references import apply_references
-from ..hosts.comfy.subject import MASK_SENSES, mask_sense, masks_told
+from ..hosts.comfy.subject import MASK_SENSES, mask_sense, masks_told, opposite
 from ..kernels.paths import ATTENTION_NAMES
 from .reference_controls import control_inputs, controls_of, strength_input
 from .reference_picture import shown_on_node
@@ -52,7 +52,8 @@ class RefVidReference(Node):
         marks, against = mask_sense(graph, me, mask_marks, mask)
         references = make_references(image, mask, marks, controls_of(strength, **asked), region)
         shown = preview(references)
-        said = "\n".join([*against, *masks_told([one.mask for one in references])])
+        advice = f"Set mask_marks to {opposite(marks)}"
+        said = "\n".join([*against, *masks_told([one.mask for one in references], advice)])
         return io.NodeOutput(references, shown, ui=shown_on_node(cls, shown, said))
 
 

@@ -26,7 +26,7 @@ MARKS_SUBJECT, MARKS_BACKGROUND = "subject", "background"
 MASK_SENSES = (AUTO, MARKS_SUBJECT, MARKS_BACKGROUND)
 # Where the Mask Editor of ComfyUI's frontend saves: what is painted is transparent there.
 _EDITED = "clipspace"
-_LOADERS = {"LoadImage": 1, "LoadImageMask": 0}  # core's nodes, and their output that is one minus the alpha
+_LOADERS = {"LoadImage": 1, "LoadImageOutput": 1, "LoadImageMask": 0}  # core's nodes, and their output that is one minus the alpha
 _INVERTED = "it keeps the border and drops the middle, as an inverted mask does"
 
 
@@ -109,14 +109,21 @@ def _against(how: str, name: str) -> list[str]:
 def _told(chosen: str, mask: Tensor, saved: bool) -> list[str]:
     words = "subject: as it was saved" if saved and chosen == CUT_OUT else _WORDS[chosen]
     share = "" if chosen == WHOLE else f", {mask.mean():.0%} of the picture"
-    return [*masks_told([mask]), words + share]
+    other = None if saved else {PAINTED: CUT_OUT, CUT_OUT: PAINTED}.get(chosen)
+    advice = f"Choose {other}" if other else "Paint the subject in the Mask Editor"
+    return [*masks_told([mask], advice), words + share]
 
 
-def masks_told(masks: list[Tensor]) -> list[str]:
-    """A sentence where any of these masks (H, W) looks inverted."""
+def masks_told(masks: list[Tensor], advice: str) -> list[str]:
+    """A sentence, with what to do about it, where any of these masks (H, W) looks inverted."""
     if any(looks_inverted(mask) for mask in masks):
-        return [f"is the mask inverted? {_INVERTED.capitalize()}"]
+        return [f"is the mask inverted? {_INVERTED.capitalize()}. {advice}"]
     return []
+
+
+def opposite(marks: str) -> str:
+    """The other sense of a mask than subject or background."""
+    return MARKS_BACKGROUND if marks == MARKS_SUBJECT else MARKS_SUBJECT
 
 
 def mask_sense(
