@@ -36,6 +36,7 @@ class RefVidLoadReference(Node):
             node_id="RefVidLoadReference",
             display_name="Load Reference",
             category=CATEGORY,
+            search_aliases=["reference image", "character reference", "subject", "face", "load image", "cut-out", "mask"],
             description="Loads a picture of who or what the video should show, as you have it: painted in the "
                         "Mask Editor, a cut-out, whole, or cut out by ComfyUI's background removal. Or a "
                         "reference that Save Reference wrote.",
@@ -97,6 +98,7 @@ class RefVidSaveReference(Node):
             node_id="RefVidSaveReference",
             display_name="Save Reference",
             category=CATEGORY,
+            search_aliases=["reference file", "export reference", "save image", "character"],
             description="Writes masked references as pictures, with the mask in their transparency and the "
                         "controls in their text, to use again and to share. Load Reference lists them.",
             is_output_node=True,
