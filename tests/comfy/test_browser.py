@@ -3,6 +3,7 @@ and as templates of the registry's archive in an empty ComfyUI."""
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,7 +12,7 @@ import av
 import pytest
 import refvid_archive
 import refvid_patience as patience
-from refvid_client import failure
+from refvid_client import failure, node
 from refvid_comfy import find_comfyui
 from refvid_server import serve
 from refvid_templates import DEMO, PROMPTS, PUBLIC, model_files
@@ -145,6 +146,17 @@ def files(folder: Path) -> dict[str, tuple[int, int]]:
     """Sizes and times of what lies in a folder, without what Python compiles."""
     found = [file for file in folder.rglob("*") if file.is_file() and "__pycache__" not in file.parts]
     return {str(file.relative_to(folder)): (file.stat().st_size, file.stat().st_mtime_ns) for file in found}
+
+
+def test_what_is_painted_in_the_mask_editor_is_the_subject(browser, server):
+    painted = in_browser("paint.mjs", server.url, "refvid_first.png").strip()
+    graph = {
+        "load": node("RefVidLoadReference", image=painted, subject="auto", strength=1.0),
+        "show": node("PreviewImage", images=["load", 1]),
+    }
+    (said,) = server.run(graph)["outputs"]["load"]["text"]
+    share = re.fullmatch(r"subject: what was painted in the Mask Editor, (\d+)% of the picture", said)
+    assert share and 0 < int(share[1]) < 50
 
 
 @pytest.fixture(scope="module")
