@@ -96,9 +96,9 @@ def test_run_sends_the_graph_of_the_api_file(visits, name):
     sent_titles = {key: node["_meta"]["title"] for key, node in seen["prompt"].items()}
     sent = {sent_titles[key]: node for key, node in seen["prompt"].items()}
     assert sorted(sent) == sorted(titles.values())
-    for key, node in prompt.items():
-        wanted, given = named(node["inputs"], titles), named(sent[titles[key]]["inputs"], sent_titles)
-        assert sent[titles[key]]["class_type"] == node["class_type"]
+    for key, one in prompt.items():
+        wanted, given = named(one["inputs"], titles), named(sent[titles[key]]["inputs"], sent_titles)
+        assert sent[titles[key]]["class_type"] == one["class_type"]
         assert {label: given.get(label) for label in wanted} == wanted
 
 
