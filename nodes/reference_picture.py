@@ -18,6 +18,7 @@ from .reference_controls import control_inputs, controls_of, strength_input
 from .sockets import CATEGORY, Node, ReferencesSocket, hidden_of, show_text
 
 REFERENCES_FOLDER = "references"
+_REGION_LOST = "The region is not kept: it belongs to a video. Link it to Load Reference."
 _NEEDED = "a picture, or a reference that Save Reference wrote"
 
 
@@ -119,11 +120,11 @@ class RefVidSaveReference(Node):
         for one in reference:
             files.append(new_file(filename_prefix, REFERENCE_ENDING, "filename_prefix"))
             write_reference(files[-1], one)
-        if any(one.region is not None for one in reference):
-            show_text(
-                "The region is not kept: it belongs to a video. Link it to Load Reference.", hidden_of(cls)[1]
-            )
-        return io.NodeOutput(reference, ui={"images": [listed.as_history(file) for file in files]})
+        images = {"images": [listed.as_history(file) for file in files]}
+        if not any(one.region is not None for one in reference):
+            return io.NodeOutput(reference, ui=images)
+        show_text(_REGION_LOST, hidden_of(cls)[1])
+        return io.NodeOutput(reference, ui={**images, "text": (_REGION_LOST,)})
 
 
 def shown_on_node(node: type[Node], pictures: torch.Tensor, said: str) -> dict[str, Any]:

@@ -205,10 +205,15 @@ def test_several_references_become_several_files_and_a_region_is_told_of(inputs)
     graph = {
         "picture": node("LoadImage", image="photograph.png"),
         "two": node("ImageBatch", image1=["picture", 0], image2=["picture", 0]),
-        "reference": node("RefVidReference", image=["two", 0], mask_marks="auto", strength=1.0),
+        "region": node("SolidMask", value=1.0, width=80, height=80),
+        "reference": node(
+            "RefVidReference", image=["two", 0], mask_marks="auto", strength=1.0, region=["region", 0]
+        ),
         "save": node("RefVidSaveReference", reference=["reference", 0], filename_prefix="references/two/of"),
     }
-    images = inputs.run(graph)["outputs"]["save"]["images"]
+    made = inputs.run(graph)["outputs"]["save"]
+    images = made["images"]
+    assert made["text"] == ["The region is not kept: it belongs to a video. Link it to Load Reference."]
     assert [one["subfolder"] for one in images] == ["references/two"] * 2
     assert len({one["filename"] for one in images}) == 2
 
