@@ -9,7 +9,7 @@ from ..core.recipes import AUTO_RECIPE, EDITING
 from ..hosts.comfy.files import model_file, stamp
 from ..hosts.comfy.source.edit import instruction_edit
 from ..hosts.comfy.source.modules import load_editing_adapter
-from .sockets import CATEGORY, Node, ReferencesSocket
+from .sockets import FACTOR_STEP, Category, Node, ReferencesSocket
 
 
 class RefVidLoadEditingAdapter(Node):
@@ -18,7 +18,8 @@ class RefVidLoadEditingAdapter(Node):
         return io.Schema(
             node_id="RefVidLoadEditingAdapter",
             display_name="Load Editing Adapter",
-            category=CATEGORY,
+            category=Category.LOADERS,
+            search_aliases=["sama", "edit video", "video editing", "instruction", "lora", "v2v"],
             description="Teaches a Wan model to edit videos: adds SAMA's extra parts and the LoRA that was "
                         "trained with them. SAMA-14B needs no adapter: Load Wan Backbone finds the parts in "
                         "its file.",
@@ -28,7 +29,7 @@ class RefVidLoadEditingAdapter(Node):
                 io.Combo.Input("adapter", options=folder_paths.get_filename_list("loras"),
                                tooltip="A file with SAMA's parts (.safetensors) in models/loras. Of a whole "
                                        "SAMA model only these parts are read."),
-                io.Float.Input("strength", default=1.0, min=0.0, max=2.0, step=0.05, advanced=True,
+                io.Float.Input("strength", default=1.0, min=0.0, max=2.0, step=FACTOR_STEP, advanced=True,
                                tooltip="Strength of the LoRA. Start with 1, as in training. The extra parts "
                                        "do not depend on it."),
             ],
@@ -52,7 +53,11 @@ class RefVidInstructionEdit(Node):
         return io.Schema(
             node_id="RefVidInstructionEdit",
             display_name="Instruction Edit",
-            category=CATEGORY,
+            category=Category.EDITING,
+            search_aliases=[
+                "sama", "edit video", "video editing", "instruction", "instruct", "video to video", "v2v",
+                "change video", "restyle",
+            ],
             description="Changes a video as an instruction says. The model sees the source video beside the "
                         "new one, which has the same size and length (SAMA, arXiv 2603.19228).",
             inputs=[

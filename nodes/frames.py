@@ -6,7 +6,7 @@ from ..core.controls import CLOCKS
 from ..core.frames import TASKS, Placed, indices_of, read_places
 from ..hosts.comfy.families import wan
 from ..hosts.comfy.frames import length_of, replace_frames
-from .sockets import CATEGORY, LOW_NOISE, LOW_NOISE_OUT, Node
+from .sockets import LOW_NOISE, LOW_NOISE_OUT, Category, Node
 
 FREE = "free"
 
@@ -22,7 +22,12 @@ class RefVidReplaceFrames(Node):
         return io.Schema(
             node_id="RefVidReplaceFrames",
             display_name="Replace Frames",
-            category=CATEGORY,
+            category=Category.FRAMES,
+            search_aliases=[
+                "stiv", "image to video", "i2v", "ti2v", "first frame", "last frame", "start image",
+                "end image", "first last frame", "flf2v", "interpolation", "video prediction", "extend",
+                "extend video", "multi-view",
+            ],
             description="Fixes some frames of the video to pictures of yours; the model makes the others "
                         "(frame replacement, STIV, arXiv 2412.07730). Use the model, conditioning and latent "
                         "that it gives back together.",

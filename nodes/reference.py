@@ -8,7 +8,16 @@ from ..hosts.comfy.pictures import MASK_SENSES, make_references, preview
 from ..hosts.comfy.recognition import loaded_file
 from ..hosts.comfy.references import apply_references
 from ..kernels.paths import ATTENTION_NAMES
-from .sockets import CATEGORY, LOW_NOISE, LOW_NOISE_OUT, Node, ReferencesSocket, show_text
+from .sockets import (
+    FACTOR_STEP,
+    LOW_NOISE,
+    LOW_NOISE_OUT,
+    SHARE_STEP,
+    Category,
+    Node,
+    ReferencesSocket,
+    show_text,
+)
 
 MOST_REFERENCES = 8
 
@@ -16,11 +25,11 @@ MOST_REFERENCES = 8
 def _controls() -> list:
     """Inputs for when and where a reference acts, and what it sees."""
     return [
-        io.Float.Input("start_percent", optional=True, default=0.0, min=0.0, max=1.0, step=0.01,
+        io.Float.Input("start_percent", optional=True, default=0.0, min=0.0, max=1.0, step=SHARE_STEP,
                        tooltip="When the reference begins to act, as a share of all steps: 0 is pure noise. "
                                "Early steps decide what is where, late ones decide detail. Both experts of "
                                "Wan 2.2 count as one schedule."),
-        io.Float.Input("end_percent", optional=True, default=1.0, min=0.0, max=1.0, step=0.01,
+        io.Float.Input("end_percent", optional=True, default=1.0, min=0.0, max=1.0, step=SHARE_STEP,
                        tooltip="When the reference stops acting, as a share of all steps: 1 is the end."),
         io.Combo.Input("sees", optional=True, options=list(SEES), default=SEES[0],
                        tooltip="What the reference itself looks at; start with recipe, as the weights were "
@@ -35,19 +44,19 @@ def _controls() -> list:
                              "groups of four: 1-4, 5-8, …"),
         io.Int.Input("last_frame", optional=True, default=-1, min=-1, max=100000, advanced=True,
                      tooltip="Last frame on which the reference acts; -1 is the clip's last."),
-        io.Float.Input("fade_in", optional=True, default=0.0, min=0.0, max=1.0, step=0.01, advanced=True,
+        io.Float.Input("fade_in", optional=True, default=0.0, min=0.0, max=1.0, step=SHARE_STEP, advanced=True,
                        tooltip="Share of the steps over which the strength rises from 0 after "
                                "start_percent."),
-        io.Float.Input("fade_out", optional=True, default=0.0, min=0.0, max=1.0, step=0.01, advanced=True,
+        io.Float.Input("fade_out", optional=True, default=0.0, min=0.0, max=1.0, step=SHARE_STEP, advanced=True,
                        tooltip="Share of the steps over which the strength falls to 0 before end_percent."),
         io.Boolean.Input("soft_mask", optional=True, default=False, advanced=True,
                          tooltip="Count tokens at the mask's edge by the share that it covers: for hair and "
                                  "half transparent edges."),
-        io.Float.Input("focus", optional=True, default=1.0, min=1.0, max=MOST_FOCUS, step=0.5, advanced=True,
+        io.Float.Input("focus", optional=True, default=1.0, min=1.0, max=MOST_FOCUS, step=FACTOR_STEP, advanced=True,
                        tooltip="An automatic region: how much more attention the reference gets where the "
                                "video looks at it already. 1 is off; published values are 8 and 16. It acts "
                                "beside strength."),
-        io.Float.Input("focus_start", optional=True, default=0.2, min=0.0, max=0.99, step=0.01, advanced=True,
+        io.Float.Input("focus_start", optional=True, default=0.2, min=0.0, max=0.99, step=SHARE_STEP, advanced=True,
                        tooltip="When focus begins, as a share of all steps: early ones, which decide what is "
                                "where, stay as they are."),
     ]  # fmt: skip
@@ -59,7 +68,12 @@ class RefVidReference(Node):
         return io.Schema(
             node_id="RefVidReference",
             display_name="Masked Reference",
-            category=CATEGORY,
+            category=Category.REFERENCES,
+            search_aliases=[
+                "saber", "subject", "subject image", "reference", "reference image", "reference to video",
+                "subject to video", "r2v", "s2v", "ip-adapter", "ipadapter", "consistent character",
+                "character", "mask", "masked", "cut out",
+            ],
             description="Turns a picture of who or what the video should show into a reference; a mask says "
                         "which part counts. A batch of K pictures makes K references with the same settings.",
             inputs=[
@@ -71,7 +85,7 @@ class RefVidReference(Node):
                 io.Combo.Input("mask_marks", options=list(MASK_SENSES), default=MASK_SENSES[0],
                                tooltip="What the mask's white part is. subject: a painted or detected mask. "
                                        "background: the mask that Load Image makes of a cut-out."),
-                io.Float.Input("strength", default=1.0, min=0.0, max=10.0, step=0.05,
+                io.Float.Input("strength", default=1.0, min=0.0, max=10.0, step=FACTOR_STEP,
                                tooltip="How much attention the reference gets. Start with 1; raise it "
                                        "towards 2 where the video follows the picture too little. 0 removes "
                                        "it. Works at cfg 1."),
@@ -124,7 +138,13 @@ class RefVidApplyReferences(Node):
         return io.Schema(
             node_id="RefVidApplyReferences",
             display_name="Apply References",
-            category=CATEGORY,
+            category=Category.REFERENCES,
+            search_aliases=[
+                "saber", "videomaker", "phantom", "vace", "bernini", "skyreels", "refalign", "kaleido",
+                "concat-id", "stand-in", "subject", "subject to video", "s2v", "reference image",
+                "reference to video", "r2v", "ip-adapter", "ipadapter", "consistent character", "character",
+                "wan",
+            ],
             description="Puts references into a model, so that the video can look at them in every layer. "
                         "Their background is removed. Use the model and the conditioning that it gives back "
                         "together.",

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from enum import StrEnum
 from inspect import Parameter, Signature, signature
 from typing import Any
 
@@ -13,10 +14,25 @@ ReferencesSocket = io.Custom("REFVID_REFERENCE")  # list[core.references.Referen
 AdapterSocket = io.Custom("REFVID_ADAPTER")  # hosts.comfy.adapters.LoadedAdapter
 IdentitySocket = io.Custom("REFVID_IDENTITY")  # core.identity.Identity
 LongVideoSocket = io.Custom("REFVID_LONG_VIDEO")  # core.long_video.LongVideo
-CATEGORY = "refvid"
+SHARE_STEP = 0.001  # the frontend rounds what is typed to the decimals of a step, whatever `round` says
+FACTOR_STEP = 0.01  # of strengths and scales
 # Tooltips of what several nodes have
 LOW_NOISE = "The second model of Wan 2.2 14B, for low noise levels. It is patched in the same way."
 LOW_NOISE_OUT = "The second model, patched; empty where none came in."
+
+
+class Category(StrEnum):
+    """Folders of the node library, by task."""
+
+    # No node is an essential (`essentials_category`): the frontend's list of those is its own, and the mark
+    # would only move ours from the extensions to the nodes of ComfyUI.
+    LOADERS = "refvid/loaders"
+    REFERENCES = "refvid/references"
+    IDENTITY = "refvid/identity"
+    FRAMES = "refvid/frames and long video"
+    GUIDANCE = "refvid/guidance and sampling"
+    EDITING = "refvid/editing"
+    MEASURING = "refvid/inspection and training"
 
 
 class Node(io.ComfyNode):
