@@ -16,7 +16,6 @@ from .sockets import (
     Category,
     Node,
     ReferencesSocket,
-    show_text,
 )
 
 MOST_REFERENCES = 8
@@ -201,6 +200,5 @@ class RefVidApplyReferences(Node):
             model, low_noise_model, *sides, vae, latent, given, recipe, null_pass, attention, files
         )
         said = "\n".join(out.lines)
-        show_text(said, me)
         outputs = (out.model, out.low_noise_model, out.positive, out.negative, out.latent, out.trim)
         return io.NodeOutput(*outputs, ui=ui.PreviewText(said))

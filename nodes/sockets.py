@@ -1,12 +1,14 @@
 """The base class of this pack's nodes, and their socket types, one per domain object."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from inspect import Parameter, Signature, signature
 from typing import Any
 
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
+from comfy_execution.utils import get_executing_context
 
 from .input_checks import checked_names, literal_refusal, require_inputs
 
@@ -19,6 +21,7 @@ FACTOR_STEP = 0.01  # of strengths and scales
 # Tooltips of what several nodes have
 LOW_NOISE = "The second model of Wan 2.2 14B, for low noise levels. It is patched in the same way."
 LOW_NOISE_OUT = "The second model, patched; empty where none came in."
+_refusing: set[str | None] = set()  # nodes on which a refusal is drawn, by their ids in the graph
 
 
 class Category(StrEnum):
@@ -58,10 +61,31 @@ def _checked(run: Callable[..., io.NodeOutput]) -> Callable[..., io.NodeOutput]:
     @functools.wraps(run)
     def execute(cls: type[Node], *args: Any, **kwargs: Any) -> io.NodeOutput:
         values = dict(zip(names, args, strict=False)) | kwargs
-        require_inputs(cls.define_schema(), values)
-        return run(cls, **{name: value for name, value in values.items() if value is not None})
+        context = get_executing_context()
+        node = None if context is None else context.node_id
+        with _refusal_shown(node):
+            require_inputs(cls.define_schema(), values)
+            out = run(cls, **{name: value for name, value in values.items() if value is not None})
+        if isinstance(out.ui, ui.PreviewText):
+            _show_text(out.ui.value, node)  # the frontend draws it on its own Preview as Text alone
+        return out
 
     return execute
+
+
+@contextmanager
+def _refusal_shown(node: str | None) -> Iterator[None]:
+    """Draw a refusal on the node that refuses. The frontend's own words are that the node threw an error;
+    the sentence is further down, in the middle of its report."""
+    if node in _refusing:
+        _refusing.discard(node)
+        _show_text(" ", node)  # an empty text would be ignored
+    try:
+        yield
+    except ValueError as error:
+        _refusing.add(node)
+        _show_text(str(error), node)
+        raise
 
 
 def _literals_checked(names: list[str]) -> Callable[..., bool | str]:
@@ -74,7 +98,7 @@ def _literals_checked(names: list[str]) -> Callable[..., bool | str]:
     return validate_inputs
 
 
-def show_text(text: str, node: str | None) -> None:
+def _show_text(text: str, node: str | None) -> None:
     """Show a text on a node of the page that asked for the run; without a server, nowhere."""
     from server import PromptServer  # ComfyUI's, which is not there before it serves
 
