@@ -54,10 +54,7 @@ class RefVidInstructionEdit(Node):
             node_id="RefVidInstructionEdit",
             display_name="Instruction Edit",
             category=Category.EDITING,
-            search_aliases=[
-                "sama", "edit video", "video editing", "instruction", "instruct", "video to video", "v2v",
-                "change video", "restyle",
-            ],
+            search_aliases=["sama", "edit video", "video editing", "instruction", "video to video", "v2v"],
             description="Changes a video as an instruction says. The model sees the source video beside the "
                         "new one, which has the same size and length (SAMA, arXiv 2603.19228).",
             inputs=[
