@@ -2,17 +2,26 @@
 
 from comfy_api.latest import io, ui
 
+from ..core.controls import CROP
+from ..core.fit import fit_told
 from ..core.recipes import AUTO_RECIPE, RECIPES
-from ..hosts.comfy.pictures import make_references, preview
+from ..hosts.comfy.pictures import MOST_REFERENCES, make_references, preview
 from ..hosts.comfy.recognition import loaded_file
 from ..hosts.comfy.references import apply_references
 from ..hosts.comfy.subject import MASK_SENSES, mask_sense, masks_told
 from ..kernels.paths import ATTENTION_NAMES
 from .reference_controls import control_inputs, controls_of, strength_input
 from .reference_picture import shown_on_node
-from .sockets import CATEGORY, LOW_NOISE, LOW_NOISE_OUT, Node, ReferencesSocket, hidden_of, show_text
-
-MOST_REFERENCES = 8
+from .sockets import (
+    CATEGORY,
+    LOW_NOISE,
+    LOW_NOISE_OUT,
+    Node,
+    ReferencesSocket,
+    fit_input,
+    hidden_of,
+    show_text,
+)
 
 
 class RefVidReference(Node):
@@ -28,7 +37,7 @@ class RefVidReference(Node):
                 io.Image.Input("image", tooltip="One picture of any size, or a batch: each picture becomes a "
                                                 "reference of its own."),
                 io.Mask.Input("mask", optional=True,
-                              tooltip="The part of the picture that counts, in the picture's size. Without a "
+                              tooltip="The part of the picture that counts. Without a "
                                       "mask the picture's transparency is used, else the whole picture."),
                 io.Combo.Input("mask_marks", options=list(MASK_SENSES), default=MASK_SENSES[0],
                                tooltip="What the mask's white part is. auto: the subject; but for the mask "
@@ -36,6 +45,7 @@ class RefVidReference(Node):
                                        "background."),
                 strength_input(),
                 *control_inputs(),
+                fit_input("How a mask of another size is laid over the picture, and a region over the video."),
             ],
             outputs=[
                 ReferencesSocket.Output(display_name="reference", tooltip="For Apply References; several go into "
@@ -47,12 +57,13 @@ class RefVidReference(Node):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, image, mask_marks, strength, mask=None, region=None, **asked) -> io.NodeOutput:
+    def execute(cls, image, mask_marks, strength, mask=None, region=None, fit=CROP, **asked) -> io.NodeOutput:
         graph, me = hidden_of(cls)
         marks, against = mask_sense(graph, me, mask_marks, mask)
-        references = make_references(image, mask, marks, controls_of(strength, **asked), region)
+        references = make_references(image, mask, marks, controls_of(strength, **asked), region, fit)
         shown = preview(references)
-        said = "\n".join([*against, *masks_told([one.mask for one in references])])
+        laid = None if mask is None else fit_told("mask", mask.shape[-2:], "image", image.shape[1:3], fit)
+        said = "\n".join([*against, *masks_told([one.mask for one in references]), *([laid] if laid else [])])
         return io.NodeOutput(references, shown, ui=shown_on_node(cls, shown, said))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..core.controls import FITS
 from .input_checks import checked_names, literal_refusal, require_inputs
 
 ReferencesSocket = io.Custom("REFVID_REFERENCE")  # list[core.references.Reference]
@@ -58,15 +59,22 @@ def _literals_checked(names: list[str]) -> Callable[..., bool | str]:
     return validate_inputs
 
 
+def fit_input(what: str) -> io.Combo.Input:
+    """Input of how other sizes are fitted; `what` is said of in one sentence."""
+    return io.Combo.Input("fit", optional=True, options=list(FITS), default=FITS[0], advanced=True,
+                          tooltip=f"{what} crop: the middle of it, in the right aspect. pad: all of it, with "
+                                  "margins. stretch: all of it, out of shape.")  # fmt: skip
+
+
 def hidden_of(node: type[Node]) -> tuple[dict[str, Any] | None, str | None]:
     """The prompt that a node runs in, and its id there; nothing of either without a server."""
     return (node.hidden.prompt, node.hidden.unique_id) if node.hidden else (None, None)
 
 
 def show_text(text: str, node: str | None) -> None:
-    """Show a text on a node of the page that asked for the run; without a server, nowhere."""
+    """Show a text, if any, on a node of the page that asked for the run; without a server, nowhere."""
     from server import PromptServer  # ComfyUI's, which is not there before it serves
 
     sender = getattr(PromptServer, "instance", None)
-    if sender is not None and node:
+    if sender is not None and node and text:
         sender.send_progress_text(text, node)
