@@ -49,5 +49,6 @@ def read_frames(options: argparse.Namespace) -> "Placed | None":
         indices += places
     if not pictures:
         return None
-    alike = [fitted(part[..., :3], *pictures[0].shape[1:3], options.fit) for part in pictures]
+    height, width = pictures[0].shape[1:3]
+    alike = [fitted(part[..., :3], height, width, options.fit) for part in pictures]
     return Placed(torch.cat(alike), indices, options.clock or CLOCKS[0], options.fit)
