@@ -2,7 +2,7 @@
 hashable; refused where they are made."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal, get_args
 
 Sees = Literal["recipe", "all", "video", "itself", "frames"]
@@ -15,6 +15,8 @@ SCALE_SOURCES = (
     "auto",
 )  # of separate guidance: as given, or as the recipe's weights were published with
 RENORMS = ("off", "clip", "frames")  # over what a guided velocity keeps its norm (`core.guidance`)
+CROP, PAD, STRETCH = "crop", "pad", "stretch"
+FITS = (CROP, PAD, STRETCH)  # how what has another size is fitted (`core.fit`)
 MOST_STRENGTH = 10.0
 MOST_FOCUS = 32.0
 
@@ -105,6 +107,16 @@ class Controls:
             raise ValueError(
                 f"focus_start is {self.focus_start}; needed a share of the schedule, 0 or more and under 1"
             )
+
+    def over(self, saved: "Controls | None") -> "Controls":
+        """Controls over saved ones: what is neutral of these is as those have it."""
+        if saved is None:
+            return self
+        neutral = Controls()
+        names = [one.name for one in fields(self)]
+        return replace(
+            saved, **{n: getattr(self, n) for n in names if getattr(self, n) != getattr(neutral, n)}
+        )
 
     def log_strength(self, share: float) -> float:
         """Bias on the logits of its keys at this share of the schedule: log of the strength times the

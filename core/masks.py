@@ -33,3 +33,14 @@ def keep_indices(masks: list[Tensor]) -> Tensor:
     """Positions of the kept tokens in all references' tokens, joined. masks: (tokens,) bool each -> (kept,)
     int64."""
     return torch.cat(masks or [torch.zeros(0)]).nonzero().flatten()
+
+
+def looks_inverted(mask: Tensor) -> bool:
+    """True where a mask (H, W) in [0, 1] keeps nearly all of a picture's border and drops nearly all of its
+    middle third [choice: inverted-mask]."""
+    rows, columns = mask.shape
+    top, left = max(1, rows // 20), max(1, columns // 20)
+    edge = torch.ones_like(mask, dtype=torch.bool)
+    edge[top : rows - top, left : columns - left] = False
+    middle = mask[rows // 3 : rows - rows // 3, columns // 3 : columns - columns // 3]
+    return bool(mask[edge].mean() > 0.9 and middle.mean() < 0.1)

@@ -18,18 +18,18 @@ from ..core.records import parsed
 from ..core.references import Reference
 from .pictures import opened, to_bytes
 
-ENDING = ".png"
-TEXT = "refvid_reference"  # keyword of the text in the PNG
-VERSION = 1
+REFERENCE_ENDING = ".png"
+TEXT_KEY = "refvid_reference"  # keyword of the text in the PNG
+REFERENCE_VERSION = 1
 _WINDOWS = {"steps": StepWindow, "frames": FrameWindow}  # controls that are records themselves
 
 
 def write_reference(path: str | Path, reference: Reference) -> None:
     """A reference as a PNG, whole or not at all. Picture and mask have 8 bits; colours stay under the mask
     too. A region is not kept: it belongs to a video."""
-    said = {"version": VERSION, "controls": asdict(reference.controls)}
+    said = {"version": REFERENCE_VERSION, "controls": asdict(reference.controls)}
     text = PngInfo()
-    text.add_text(TEXT, json.dumps(said))
+    text.add_text(TEXT_KEY, json.dumps(said))
     values = torch.cat([reference.picture, reference.mask[..., None].to(reference.picture)], dim=-1)
     data = BytesIO()  # on a disk that fills up Pillow leaves out what was not written, and says nothing
     Image.fromarray(to_bytes(values)).save(data, "PNG", pnginfo=text)
@@ -38,10 +38,10 @@ def write_reference(path: str | Path, reference: Reference) -> None:
 
 
 def read_controls(path: str | Path, what: str) -> Controls | None:
-    """What a saved reference asks for; None for any other picture. ValueError, which names the input `what`,
-    for a file of a later version and for one that is damaged."""
+    """Controls that a saved reference asks for; None for any other picture. ValueError, which names the input
+    `what`, for a file of a later version and for one that is damaged."""
     with opened(path, what) as picture:
-        text = picture.info.get(TEXT)
+        text = picture.info.get(TEXT_KEY)
     return None if text is None else _controls(text, f"{what}: {Path(path).name}")
 
 
@@ -49,10 +49,16 @@ def _controls(text: Any, name: str) -> Controls:
     try:
         said = parsed(str(text))
     except ValueError as error:
-        raise ValueError(f"{name}: its text {TEXT} is no JSON ({error}); save the reference anew") from error
-    if not isinstance(said, dict) or set(said) != {"version", "controls"} or said["version"] != VERSION:
         raise ValueError(
-            f"{name}: its text {TEXT} is {reprlib.repr(said)}; this refvid reads version {VERSION}. Update it, "
+            f"{name}: its text {TEXT_KEY} is no JSON ({error}); save the reference anew"
+        ) from error
+    if (
+        not isinstance(said, dict)
+        or set(said) != {"version", "controls"}
+        or said["version"] != REFERENCE_VERSION
+    ):
+        raise ValueError(
+            f"{name}: its text {TEXT_KEY} is {reprlib.repr(said)}; this refvid reads version {REFERENCE_VERSION}. Update it, "
             "or save the reference anew"
         )
     try:

@@ -20,6 +20,7 @@ from .long_video import RefVidInbetween, RefVidJoinSegments, RefVidKeyframes
 from .motion import RefVidMotionPretext
 from .reference import RefVidApplyReferences, RefVidReference
 from .reference_adapter import RefVidLoadReferenceAdapter
+from .reference_picture import RefVidLoadReference, RefVidSaveReference
 from .sampling import RefVidDenoiseSteps
 from .score import RefVidScore
 from .training_plan import RefVidTrainingPlan
@@ -35,7 +36,9 @@ class RefVidExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
             RefVidLoadBackbone,
+            RefVidLoadReference,
             RefVidReference,
+            RefVidSaveReference,
             RefVidLoadReferenceAdapter,
             RefVidApplyReferences,
             RefVidJointGuider,

@@ -78,6 +78,17 @@ SOCKETS: dict[str, Callable[[Any], bool]] = {
 }
 
 
+class FileInput(io.Combo.Input):
+    """A choice among files. A name that is not listed passes where there is such a file: the list may be old.
+
+    refusal  a sentence for a name that cannot be read, or None
+    """
+
+    def __init__(self, id: str, refusal: Callable[[str], str | None], **options: Any) -> None:
+        super().__init__(id, **options)
+        self.refusal = refusal
+
+
 def literal_refusal(schema: io.Schema, values: dict[str, Any]) -> str | None:
     """A message of what is wrong with a prompt's literals before it runs, or None.
 
@@ -88,7 +99,10 @@ def literal_refusal(schema: io.Schema, values: dict[str, Any]) -> str | None:
         if isinstance(spec, io.DynamicCombo.Input) and not isinstance(values.get(spec.id), dict):
             return f"{spec.id} is missing or has no such option; {schema.display_name} needs {_needed(spec)}"
         for value in _rows(schema, values.get(spec.id)):
-            if spec.get_io_type() in SOCKETS and value is not None:
+            checked = spec.get_io_type() in SOCKETS or (
+                isinstance(spec, FileInput) and not _fits(spec, value)
+            )
+            if checked and value is not None:
                 return _refused(schema, spec, spec.id, value)
     return None
 
@@ -115,7 +129,7 @@ def checked_names(schema: io.Schema) -> list[str]:
     return [
         spec.id
         for spec in schema.inputs
-        if spec.get_io_type() in SOCKETS or isinstance(spec, io.DynamicCombo.Input)
+        if spec.get_io_type() in SOCKETS or isinstance(spec, (io.DynamicCombo.Input, FileInput))
     ]
 
 
@@ -155,6 +169,8 @@ def _fits(spec: io.Input, value: Any) -> bool:
     kind = spec.get_io_type()
     if kind in SOCKETS:
         return SOCKETS[kind](value)
+    if isinstance(spec, FileInput):
+        return isinstance(value, str) and spec.refusal(value) is None
     if isinstance(spec, io.Combo.Input):
         return isinstance(value, str) and value in spec.options
     if isinstance(spec, (io.Int.Input, io.Float.Input)):
@@ -172,6 +188,8 @@ def _bounds(spec: io.Int.Input | io.Float.Input) -> tuple[float, float]:
 
 
 def _refused(schema: io.Schema, spec: io.Input, label: str, value: Any) -> str:
+    if isinstance(spec, FileInput) and isinstance(value, str):
+        return str(spec.refusal(value))
     return f"{label} is {_came(value)}; {schema.display_name} needs {_needed(spec)}"
 
 

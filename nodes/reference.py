@@ -2,63 +2,25 @@
 
 from comfy_api.latest import io, ui
 
-from ..core.controls import MOST_FOCUS, SEES, Controls, FrameWindow, StepWindow
+from ..core.controls import CROP
+from ..core.fit import fit_told
 from ..core.recipes import AUTO_RECIPE, RECIPES
-from ..hosts.comfy.pictures import MASK_SENSES, make_references, preview
+from ..hosts.comfy.pictures import MOST_REFERENCES, make_references, preview
 from ..hosts.comfy.recognition import loaded_file
 from ..hosts.comfy.references import apply_references
+from ..hosts.comfy.subject import MASK_SENSES, mask_sense, masks_told
 from ..kernels.paths import ATTENTION_NAMES
+from .reference_controls import control_inputs, controls_of, strength_input
+from .reference_picture import shown_on_node
 from .sockets import (
-    FACTOR_STEP,
     LOW_NOISE,
     LOW_NOISE_OUT,
-    SHARE_STEP,
     Category,
     Node,
     ReferencesSocket,
+    fit_input,
+    hidden_of,
 )
-
-MOST_REFERENCES = 8
-
-
-def _controls() -> list:
-    """Inputs for when and where a reference acts, and what it sees."""
-    return [
-        io.Float.Input("start_percent", optional=True, default=0.0, min=0.0, max=1.0, step=SHARE_STEP,
-                       tooltip="When the reference begins to act, as a share of all steps: 0 is pure noise. "
-                               "Early steps decide what is where, late ones decide detail. Both experts of "
-                               "Wan 2.2 count as one schedule."),
-        io.Float.Input("end_percent", optional=True, default=1.0, min=0.0, max=1.0, step=SHARE_STEP,
-                       tooltip="When the reference stops acting, as a share of all steps: 1 is the end."),
-        io.Combo.Input("sees", optional=True, options=list(SEES), default=SEES[0],
-                       tooltip="What the reference itself looks at; start with recipe, as the weights were "
-                               "trained: mostly all. video: the video alone, so that subjects do not mix. "
-                               "itself: nothing else; the video still looks at it. frames: one group of "
-                               "frames at a time, and the mean of it."),
-        io.Mask.Input("region", optional=True,
-                      tooltip="Where in the video the reference may act: white, in the video's size; one "
-                              "mask, or one for each frame. Without it everywhere."),
-        io.Int.Input("first_frame", optional=True, default=0, min=0, max=100000, advanced=True,
-                     tooltip="First frame of the video on which the reference acts. Wan holds frames in "
-                             "groups of four: 1-4, 5-8, …"),
-        io.Int.Input("last_frame", optional=True, default=-1, min=-1, max=100000, advanced=True,
-                     tooltip="Last frame on which the reference acts; -1 is the clip's last."),
-        io.Float.Input("fade_in", optional=True, default=0.0, min=0.0, max=1.0, step=SHARE_STEP, advanced=True,
-                       tooltip="Share of the steps over which the strength rises from 0 after "
-                               "start_percent."),
-        io.Float.Input("fade_out", optional=True, default=0.0, min=0.0, max=1.0, step=SHARE_STEP, advanced=True,
-                       tooltip="Share of the steps over which the strength falls to 0 before end_percent."),
-        io.Boolean.Input("soft_mask", optional=True, default=False, advanced=True,
-                         tooltip="Count tokens at the mask's edge by the share that it covers: for hair and "
-                                 "half transparent edges."),
-        io.Float.Input("focus", optional=True, default=1.0, min=1.0, max=MOST_FOCUS, step=FACTOR_STEP, advanced=True,
-                       tooltip="An automatic region: how much more attention the reference gets where the "
-                               "video looks at it already. 1 is off; published values are 8 and 16. It acts "
-                               "beside strength."),
-        io.Float.Input("focus_start", optional=True, default=0.2, min=0.0, max=0.99, step=SHARE_STEP, advanced=True,
-                       tooltip="When focus begins, as a share of all steps: early ones, which decide what is "
-                               "where, stay as they are."),
-    ]  # fmt: skip
 
 
 class RefVidReference(Node):
@@ -79,16 +41,15 @@ class RefVidReference(Node):
                 io.Image.Input("image", tooltip="One picture of any size, or a batch: each picture becomes a "
                                                 "reference of its own."),
                 io.Mask.Input("mask", optional=True,
-                              tooltip="The part of the picture that counts, in the picture's size. Without a "
+                              tooltip="The part of the picture that counts. Without a "
                                       "mask the picture's transparency is used, else the whole picture."),
                 io.Combo.Input("mask_marks", options=list(MASK_SENSES), default=MASK_SENSES[0],
-                               tooltip="What the mask's white part is. subject: a painted or detected mask. "
-                                       "background: the mask that Load Image makes of a cut-out."),
-                io.Float.Input("strength", default=1.0, min=0.0, max=10.0, step=FACTOR_STEP,
-                               tooltip="How much attention the reference gets. Start with 1; raise it "
-                                       "towards 2 where the video follows the picture too little. 0 removes "
-                                       "it. Works at cfg 1."),
-                *_controls(),
+                               tooltip="What the mask's white part is. auto: the subject; but for the mask "
+                                       "that Load Image makes of a cut-out, whose white part is the "
+                                       "background."),
+                strength_input(),
+                *control_inputs(),
+                fit_input("How a mask of another size is laid over the picture, and a region over the video."),
             ],
             outputs=[
                 ReferencesSocket.Output(display_name="reference", tooltip="For Apply References; several go into "
@@ -96,19 +57,18 @@ class RefVidReference(Node):
                 io.Image.Output(display_name="preview", tooltip="The masked picture on grey, before it is "
                                                                 "fitted to the video."),
             ],
+            hidden=[io.Hidden.prompt, io.Hidden.unique_id],
         )  # fmt: skip
 
     @classmethod
-    def execute(
-        cls, image, mask_marks, strength, start_percent=0.0, end_percent=1.0, sees=SEES[0], first_frame=0,
-        last_frame=-1, fade_in=0.0, fade_out=0.0, soft_mask=False, mask=None, region=None, focus=1.0,
-        focus_start=0.2,
-    ) -> io.NodeOutput:  # fmt: skip
-        steps = StepWindow(start_percent, end_percent, fade_in, fade_out)
-        frames = FrameWindow(first_frame, None if last_frame < 0 else last_frame)
-        controls = Controls(strength, steps, frames, sees, soft_mask, focus, focus_start)
-        references = make_references(image, mask, mask_marks, controls, region)
-        return io.NodeOutput(references, preview(references))
+    def execute(cls, image, mask_marks, strength, mask=None, region=None, fit=CROP, **asked) -> io.NodeOutput:
+        graph, me = hidden_of(cls)
+        marks, against = mask_sense(graph, me, mask_marks, mask)
+        references = make_references(image, mask, marks, controls_of(strength, **asked), region, fit)
+        shown = preview(references)
+        laid = None if mask is None else fit_told("mask", mask.shape[-2:], "image", image.shape[1:3], fit)
+        said = "\n".join([*against, *masks_told([one.mask for one in references]), *([laid] if laid else [])])
+        return io.NodeOutput(references, shown, ui=shown_on_node(cls, shown, said))
 
 
 def _outputs() -> list:
@@ -193,7 +153,7 @@ class RefVidApplyReferences(Node):
         low_noise_model=None,
     ) -> io.NodeOutput:
         given = [one for name in sorted(references) for one in references[name] or ()]
-        graph, me = (cls.hidden.prompt, cls.hidden.unique_id) if cls.hidden else (None, None)
+        graph, me = hidden_of(cls)
         files = [loaded_file(graph, me, name) for name in ("model", "low_noise_model")]
         sides = (positive, negative)
         out = apply_references(

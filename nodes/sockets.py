@@ -3,13 +3,13 @@
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from inspect import Parameter, Signature, signature
 from typing import Any
 
 from comfy_api.latest import io, ui
 from comfy_execution.utils import get_executing_context
 
+from ..core.controls import FITS
 from .input_checks import checked_names, literal_refusal, require_inputs
 
 ReferencesSocket = io.Custom("REFVID_REFERENCE")  # list[core.references.Reference]
@@ -21,10 +21,10 @@ FACTOR_STEP = 0.01  # of strengths and scales
 # Tooltips of what several nodes have
 LOW_NOISE = "The second model of Wan 2.2 14B, for low noise levels. It is patched in the same way."
 LOW_NOISE_OUT = "The second model, patched; empty where none came in."
-_refusing: set[str | None] = set()  # nodes on which a refusal is drawn, by their ids in the graph
+_told_on: set[str | None] = set()  # nodes on which a text is drawn, by their ids in the graph
 
 
-class Category(StrEnum):
+class Category:
     """Folders of the node library, by task."""
 
     # No node is an essential (`essentials_category`): the frontend's list of those is its own, and the mark
@@ -66,26 +66,36 @@ def _checked(run: Callable[..., io.NodeOutput]) -> Callable[..., io.NodeOutput]:
         with _refusal_shown(node):
             require_inputs(cls.define_schema(), values)
             out = run(cls, **{name: value for name, value in values.items() if value is not None})
-        if isinstance(out.ui, ui.PreviewText):
-            _show_text(out.ui.value, node)  # the frontend draws it on its own Preview as Text alone
+        _tell(_said(out.ui), node)
         return out
 
     return execute
+
+
+def _said(shown: Any) -> str:
+    """The text of what a node shows: the frontend draws it on its own Preview as Text alone."""
+    if isinstance(shown, ui.PreviewText):
+        return shown.value
+    return "".join(shown.get("text", ())) if isinstance(shown, dict) else ""
 
 
 @contextmanager
 def _refusal_shown(node: str | None) -> Iterator[None]:
     """Draw a refusal on the node that refuses. The frontend's own words are that the node threw an error;
     the sentence is further down, in the middle of its report."""
-    if node in _refusing:
-        _refusing.discard(node)
-        _show_text(" ", node)  # an empty text would be ignored
+    _tell("", node)
     try:
         yield
     except ValueError as error:
-        _refusing.add(node)
-        _show_text(str(error), node)
+        _tell(str(error), node)
         raise
+
+
+def _tell(text: str, node: str | None) -> None:
+    """Draw a text on a node, or take away what stands there."""
+    if text or node in _told_on:
+        _show_text(text or " ", node)  # an empty text would be ignored
+    (_told_on.add if text else _told_on.discard)(node)
 
 
 def _literals_checked(names: list[str]) -> Callable[..., bool | str]:
@@ -96,6 +106,18 @@ def _literals_checked(names: list[str]) -> Callable[..., bool | str]:
     taken = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD) for name in ("cls", *names)]
     validate_inputs.__signature__ = Signature(taken)  # pyright: ignore[reportFunctionMemberAccess]
     return validate_inputs
+
+
+def fit_input(what: str) -> io.Combo.Input:
+    """Input of how other sizes are fitted; `what` is said of in one sentence."""
+    return io.Combo.Input("fit", optional=True, options=list(FITS), default=FITS[0], advanced=True,
+                          tooltip=f"{what} crop: the middle of it, in the right aspect. pad: all of it, with "
+                                  "margins. stretch: all of it, out of shape.")  # fmt: skip
+
+
+def hidden_of(node: type[Node]) -> tuple[dict[str, Any] | None, str | None]:
+    """The prompt that a node runs in, and its id there; nothing of either without a server."""
+    return (node.hidden.prompt, node.hidden.unique_id) if node.hidden else (None, None)
 
 
 def _show_text(text: str, node: str | None) -> None:

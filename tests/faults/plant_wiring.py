@@ -114,7 +114,7 @@ WIRING = (
     ),
     Fault(
         "asked-sees", "--sees is ignored", "cli/reference.py",
-        'values["sees"][index]', "SEES[0]",
+        'by one", str, "sees")', 'by one", str)',
         ("cli_request",),
     ),
     Fault(

@@ -15,6 +15,7 @@ from refvid_kept_parts import (
     core_run,
     guider,
     left_half,
+    loaded,
     own_run,
     reference,
 )
@@ -42,6 +43,7 @@ def references() -> Graph:
         "focused": {"focus": 8.0, "focus_start": 0.3},
         "inverted": {"mask_marks": "subject"},
         "focus": {"focus": 4.0, "focus_start": 0.1},
+        "known": {"mask_marks": "auto"},
     }
     graph = base() | left_half()
     for name, controls in asked.items():
@@ -60,6 +62,33 @@ def references() -> Graph:
         graph |= core_run(name, f"apply_{name}")
     graph["apply_experts"] = apply("plain", low_noise_model=["backbone", 0])
     return graph | core_run("experts", "apply_experts", SECOND)
+
+
+def pictures() -> Graph:
+    """References loaded with every part that can count and every control, saved as files, and applied."""
+    asked = {
+        "auto": {"sees": "frames", "region": ["left", 0], "soft_mask": True},
+        "cut_out": {
+            "subject": "cut-out",
+            "start_percent": 0.2,
+            "end_percent": 0.9,
+            "fade_in": 0.1,
+            "fade_out": 0.2,
+        },
+        "painted": {"subject": "painted", "first_frame": 1, "last_frame": 6, "sees": "video"},
+        "whole": {"subject": "whole picture", "focus": 4.0, "focus_start": 0.1, "sees": "itself"},
+        "all": {"sees": "all"},
+        "recipe": {"sees": "recipe"},
+        "another": {"image": "refvid_toy_2.png", "strength": 0.5},
+    }
+    graph = base() | left_half()
+    for name, controls in asked.items():
+        graph |= {f"one_{name}": loaded(**controls), f"apply_{name}": apply(f"one_{name}")}
+        graph[f"file_{name}"] = node(
+            "RefVidSaveReference", reference=[f"one_{name}", 0], filename_prefix="references/kept"
+        )
+        graph |= core_run(name, f"apply_{name}")
+    return graph
 
 
 def recipes() -> Graph:
@@ -257,5 +286,5 @@ def _pretext(name: str, **more) -> dict:
 
 GRAPHS = {
     f"every_{build.__name__}": build
-    for build in (references, recipes, adapters, guiders, frames, identities, edits)
+    for build in (references, pictures, recipes, adapters, guiders, frames, identities, edits)
 }

@@ -68,6 +68,12 @@ def reference(picture: str = "toy", **asked) -> dict:
     })  # fmt: skip
 
 
+def loaded(**asked) -> dict:
+    return node(
+        "RefVidLoadReference", **{"image": "refvid_toy.png", "subject": "auto", "strength": 1.0, **asked}
+    )
+
+
 def apply(*references: str, onto: str | None = None, **asked) -> dict:
     model, texts = (["backbone", 0], (["positive_prompt", 0], ["negative_prompt", 0]))
     if onto is not None:

@@ -11,7 +11,7 @@ from refvid import media
 from refvid.core.controls import Controls, FrameWindow, StepWindow
 from refvid.core.references import Reference, make_reference
 from refvid.media import reference_files
-from refvid.media.reference_files import TEXT, VERSION, read_controls, write_reference
+from refvid.media.reference_files import REFERENCE_VERSION, TEXT_KEY, read_controls, write_reference
 
 ASKED = Controls(1.375, StepWindow(0.125, 0.875, 0.1, 1 / 3), FrameWindow(3, 20), "video", True, 8.0, 0.333)
 
@@ -24,7 +24,7 @@ def reference(controls: Controls | None = None) -> Reference:
 
 def with_text(path, text: str):
     info = PngInfo()
-    info.add_text(TEXT, text)
+    info.add_text(TEXT_KEY, text)
     Image.new("RGBA", (16, 16)).save(path, pnginfo=info)
     return path
 
@@ -55,7 +55,7 @@ def test_a_picture_that_is_no_saved_reference_asks_for_nothing(tmp_path):
 
 
 def test_later_fields_may_be_missing(tmp_path):
-    said = json.dumps({"version": VERSION, "controls": {"strength": 2, "steps": {"end": 0.5}}})
+    said = json.dumps({"version": REFERENCE_VERSION, "controls": {"strength": 2, "steps": {"end": 0.5}}})
     found = read_controls(with_text(tmp_path / "a.png", said), "file")
     assert found == Controls(2, StepWindow(0, 0.5))
 
@@ -66,16 +66,22 @@ def test_later_fields_may_be_missing(tmp_path):
         ("{", "is no JSON"),
         ("[" * 100_000, "nests too deep"),
         ("[]", "this refvid reads version 1"),
-        (json.dumps({"version": VERSION + 1, "controls": {}}), "Update it"),
-        (json.dumps({"version": VERSION, "controls": {}, "more": 1}), "this refvid reads version 1"),
-        (json.dumps({"version": VERSION, "controls": []}), "cannot be used"),
-        (json.dumps({"version": VERSION, "controls": {"power": 1}}), "'power' is none of strength"),
-        (json.dumps({"version": VERSION, "controls": {"strength": -1}}), "strength is -1"),
-        (json.dumps({"version": VERSION, "controls": {"strength": float("nan")}}), "strength is nan"),
-        (json.dumps({"version": VERSION, "controls": {"strength": "1"}}), "strength is '1'"),
-        (json.dumps({"version": VERSION, "controls": {"soft": [1]}}), "soft is [1]"),
-        (json.dumps({"version": VERSION, "controls": {"frames": {"last": 2.5}}}), "last is 2.5"),
-        (json.dumps({"version": VERSION, "controls": {"steps": 3}}), "3 is none of start"),
+        (json.dumps({"version": REFERENCE_VERSION + 1, "controls": {}}), "Update it"),
+        (
+            json.dumps({"version": REFERENCE_VERSION, "controls": {}, "more": 1}),
+            "this refvid reads version 1",
+        ),
+        (json.dumps({"version": REFERENCE_VERSION, "controls": []}), "cannot be used"),
+        (json.dumps({"version": REFERENCE_VERSION, "controls": {"power": 1}}), "'power' is none of strength"),
+        (json.dumps({"version": REFERENCE_VERSION, "controls": {"strength": -1}}), "strength is -1"),
+        (
+            json.dumps({"version": REFERENCE_VERSION, "controls": {"strength": float("nan")}}),
+            "strength is nan",
+        ),
+        (json.dumps({"version": REFERENCE_VERSION, "controls": {"strength": "1"}}), "strength is '1'"),
+        (json.dumps({"version": REFERENCE_VERSION, "controls": {"soft": [1]}}), "soft is [1]"),
+        (json.dumps({"version": REFERENCE_VERSION, "controls": {"frames": {"last": 2.5}}}), "last is 2.5"),
+        (json.dumps({"version": REFERENCE_VERSION, "controls": {"steps": 3}}), "3 is none of start"),
     ],
 )
 def test_what_a_text_may_say_is_refused_in_a_sentence(tmp_path, text, said):
@@ -86,7 +92,7 @@ def test_what_a_text_may_say_is_refused_in_a_sentence(tmp_path, text, said):
 
 def test_a_text_that_grows_is_refused(tmp_path):
     info = PngInfo()
-    info.add_text(TEXT, "x" * 50_000_000, zip=True)
+    info.add_text(TEXT_KEY, "x" * 50_000_000, zip=True)
     Image.new("RGBA", (16, 16)).save(tmp_path / "a.png", pnginfo=info)
     with pytest.raises(ValueError, match="picture: "):
         read_controls(tmp_path / "a.png", "picture")
