@@ -2,16 +2,13 @@
 and as templates of the registry's archive in an empty ComfyUI."""
 
 import json
-import os
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import av
 import pytest
 import refvid_archive
-import refvid_patience as patience
+from refvid_browser import in_browser
 from refvid_client import failure, node
 from refvid_comfy import find_comfyui
 from refvid_server import serve
@@ -24,37 +21,8 @@ OUT = ROOT / "out" / "browser"
 FILES = {file.stem: file for file in sorted((ROOT / "workflows").glob("*.json"))}
 RENEW = ".venv/bin/python tests/run_comfy.py --ui-workflows"
 FIRST = "masked_reference_to_video"  # the template that the README names
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 every_workflow = pytest.mark.parametrize("name", FILES)
 every_workflow_that_runs = pytest.mark.parametrize("name", DEMO)
-FIND = "require('module').createRequire(process.cwd() + '/').resolve('playwright-core')"
-
-
-def missing() -> str | None:
-    """Lack of something that the browser tests need, and what to do about it."""
-    if not shutil.which("node"):
-        return "no node: install Node.js 20 or newer"
-    if not os.environ.get("CHROMIUM") and not any(map(shutil.which, BROWSERS)):
-        return "no Chromium: install one, or name it with CHROMIUM=/path/to/chromium"
-    if subprocess.run(["node", "-e", FIND], cwd=ROOT, capture_output=True).returncode:
-        return "no playwright-core: run npm install playwright-core in any folder and set NODE_PATH to its node_modules"
-    return None
-
-
-def in_browser(script: str, *arguments: object) -> str:
-    """Output of a script of tests/frontend."""
-    command = ["node", str(ROOT / "tests/frontend" / script), *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=patience.FRONTEND)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """A browser that opens: where it does not, that is told once."""
-    if reason := missing():
-        pytest.skip(f"NOT RUN, the frontend was not tested: {reason}")
-    assert in_browser("can_open.mjs") == "opened\n"
 
 
 @pytest.fixture(scope="module")
