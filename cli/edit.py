@@ -84,7 +84,7 @@ def _edit(options: argparse.Namespace) -> None:
         guidance=read_guidance(options, settings),
     )
     with ProgressBar("steps") as progress:
-        video = edit_film(backbone, request, film.pictures, windows, progress)
+        video = edit_film(backbone, request, film.pictures, windows, progress, options.fit)
     media.write_video(options.out, video, film.rate, options.video)
     frames, height, width = video.shape[1:]
     print(f"{options.out}: {frames} frames, {width}x{height}, {float(film.rate):g} a second")

@@ -33,6 +33,7 @@ def read_frames(options: argparse.Namespace) -> "Placed | None":
     import torch
 
     from .. import media
+    from ..core.fit import fitted
     from ..core.frames import Placed, read_places
 
     pictures, indices = [], []
@@ -46,6 +47,8 @@ def read_frames(options: argparse.Namespace) -> "Placed | None":
             raise ValueError(f"--given {text}: {len(shown)} pictures for {len(places)} frames")
         pictures.append(shown)
         indices += places
-    if len({part.shape[1:] for part in pictures}) > 1:
-        raise ValueError("--given: pictures of different sizes; all need the video's")
-    return Placed(torch.cat(pictures), indices, options.clock or CLOCKS[0]) if pictures else None
+    if not pictures:
+        return None
+    height, width = pictures[0].shape[1:3]
+    alike = [fitted(part[..., :3], height, width, options.fit) for part in pictures]
+    return Placed(torch.cat(alike), indices, options.clock or CLOCKS[0], options.fit)

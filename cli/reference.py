@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..core.controls import SEES, Controls, FrameWindow, StepWindow
+from ..core.controls import CROP, FITS, SEES, Controls, FrameWindow, StepWindow
 
 _NONE = "-"
 
@@ -35,9 +35,19 @@ def add_reference_options(command: argparse.ArgumentParser) -> None:
         group.add_argument(
             f"--{option.name}", action="append", default=[], metavar=option.metavar, help=option.help
         )
+    add_fit(command)
     group.add_argument(
         "--soft-mask", action="store_true", help="count tokens at the mask's edge by the share that it covers"
     )
+
+
+def add_fit(command: argparse.ArgumentParser) -> None:
+    """Add `--fit`: how what has another size is fitted."""
+    command.add_argument(
+        "--fit", choices=FITS, default=CROP,
+        help="how masks, regions, given frames and films of another size are fitted: the middle of them, all of them "
+             f"with margins, or all of them out of shape; default {CROP}",
+    )  # fmt: skip
 
 
 def read_references(options: argparse.Namespace) -> list:
@@ -52,6 +62,7 @@ def read_references(options: argparse.Namespace) -> list:
             values["mask"][index],
             _controls(picture, {name: of[index] for name, of in values.items()}, options.soft_mask),
             values["region"][index],
+            fit=options.fit,
         )
         for index, picture in enumerate(options.reference)
     ]
@@ -123,7 +134,7 @@ _OPTIONS = (
            "1, and over what shares it fades in and out", step_window, "steps"),
     Option("frames-window", "FIRST:LAST", "frames of the video that it acts on, counted from 0",
            lambda text: FrameWindow(*_numbers(text, int, 2)), "frames"),
-    Option("region", "FILE", "where in the video it may act: a mask of the video's size, or one for each "
+    Option("region", "FILE", "where in the video it may act: a mask, or one for each "
            "frame (a video, or a folder of PNGs)", _region),
     Option("sees", "|".join(SEES), "what it reads itself: as the recipe has it, the video and the other references, "
            "the video, only itself, or the video's frames one by one", str, "sees"),

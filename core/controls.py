@@ -15,6 +15,8 @@ SCALE_SOURCES = (
     "auto",
 )  # of separate guidance: as given, or as the recipe's weights were published with
 RENORMS = ("off", "clip", "frames")  # over what a guided velocity keeps its norm (`core.guidance`)
+CROP, PAD, STRETCH = "crop", "pad", "stretch"
+FITS = (CROP, PAD, STRETCH)  # how what has another size is fitted (`core.fit`)
 MOST_STRENGTH = 10.0
 MOST_FOCUS = 32.0
 

@@ -8,7 +8,8 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from .controls import CLOCKS
+from .controls import CLOCKS, CROP
+from .fit import fitted
 from .geometry import Geometry
 
 VIEWS = 6  # latent frames of the task "multi-view" behind its first
@@ -44,12 +45,13 @@ class GivenFrames:
 
 @dataclass(frozen=True)
 class Placed:
-    """Pictures (n, H, W, 3) in [0, 1], the frames of a video they stand at, negative ones from its end, and
-    their clock (`GivenFrames`)."""
+    """Pictures (n, H, W, 3) in [0, 1], the frames of a video they stand at, negative ones from its end, their
+    clock (`GivenFrames`), and how other sizes fit the video's (`core.fit`)."""
 
     pictures: Tensor
     indices: list[int]
     clock: str = CLOCKS[0]
+    fit: str = CROP
 
 
 @dataclass(frozen=True)
@@ -140,13 +142,8 @@ class GivenClip:
 def clips_to_encode(placed: Placed, length: int, width: int, height: int, group: int) -> list[GivenClip]:
     """Clips to encode so that the pictures stand in a video of `length` pictures of width x height pixels. A
     latent frame is given by all its pictures, `group` of them, or by one, which is held still. ValueError for
-    pictures of another size; for frames outside the video or given twice; and for a latent frame given in
-    part."""
-    pictures = placed.pictures
-    if tuple(pictures.shape[1:3]) != (height, width):
-        raise ValueError(
-            f"frames are {pictures.shape[2]}x{pictures.shape[1]} pixels, the video is {width}x{height}; scale them to it"
-        )
+    frames outside the video or given twice, and for a latent frame given in part."""
+    pictures = fitted(placed.pictures, height, width, placed.fit)
     places = _checked(len(pictures), placed.indices, length)
     order = sorted(range(len(places)), key=places.__getitem__)
     given: dict[int, list[int]] = {}

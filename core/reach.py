@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .controls import FrameWindow
+from .controls import CROP, FrameWindow
+from .fit import fitted_masks
 from .geometry import Geometry
 
 
@@ -17,18 +18,20 @@ def reach(
     grid: tuple[int, int, int],
     geometry: Geometry,
     stride: int | None = None,
+    fit: str = CROP,
 ) -> Tensor:
     """Cells of the video latent that the reference acts on: (F or 1, h or 1, w or 1) bool, ones where nothing
     limits it.
 
     region (H, W) or (pictures, H, W) in [0, 1], above 0.5 = may act; grid, frames, rows and columns of the
-    latent. stride, pixels per cell where they are not the geometry's. A cell counts where any of its pixels
-    and any of its pictures does [choice: reach-cells]. ValueError for a region of another size, one without
-    pixels, or a window outside the clip.
+    latent. stride, pixels per cell where they are not the geometry's. A region of another size is laid over
+    the video by `fit` (`core.fit`). A cell counts where any of its pixels and any of its pictures does
+    [choice: reach-cells]. ValueError for a region of another length, one without pixels, or a window outside
+    the clip.
     """
     cells = _window_cells(window, grid[0], geometry)
     if region is not None:
-        cells = cells & _region_cells(region, grid, geometry, stride or geometry.stride)
+        cells = cells & _region_cells(region, grid, geometry, stride or geometry.stride, fit)
     if not cells.any():
         raise ValueError("region and frame window have no cell in common: the reference would never act")
     return cells
@@ -49,19 +52,21 @@ def _window_cells(window: FrameWindow, frames: int, geometry: Geometry) -> Tenso
     return _latent_frames(inside.view(-1, 1, 1), geometry.group).gt(0.5)
 
 
-def _region_cells(region: Tensor, grid: tuple[int, int, int], geometry: Geometry, stride: int) -> Tensor:
+def _region_cells(
+    region: Tensor, grid: tuple[int, int, int], geometry: Geometry, stride: int, fit: str
+) -> Tensor:
     """(F or 1, h, w) bool"""
     region = region[None] if region.ndim == 2 else region
     count, (height, width) = geometry.pictures(grid[0]), (side * stride for side in grid[1:])
-    if region.ndim != 3 or tuple(region.shape[1:]) != (height, width) or len(region) not in (1, count):
+    if region.ndim != 3 or len(region) not in (1, count):
         raise ValueError(
-            f"region has shape {tuple(region.shape)}; needed {width}x{height} pixels, the video's size, as one mask or "
-            f"one for each of its {count} frames"
+            f"region has shape {tuple(region.shape)}; needed one mask, or one for each of the video's {count} frames"
         )
     if not torch.isfinite(region).all():
         raise ValueError("region holds NaN or infinite values; check the node or file it comes from")
     if not region.gt(0.5).any():
         raise ValueError("region has no pixels: the reference would never act. Paint where it may act")
+    region = fitted_masks(region, height, width, fit)
     cells = F.max_pool2d(region[:, None].float(), stride)[:, 0]
     return (cells if len(cells) == 1 else _latent_frames(cells, geometry.group)).gt(0.5)
 

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .fit import fitted_masks
 from .geometry import Geometry
 from .recipe import GREY
 
@@ -37,7 +38,7 @@ def make_reference_video(
     Cut a reference video out of a clip: `frames` of its pictures, evenly over the whole clip. A shorter clip
     gives the most that it holds and that fill their latent frames. The pictures are cut to one square around
     the subject wherever it goes, and scaled to `size`. `anchor` counts the clip's own pictures; without it
-    the best one is looked for. ValueError for fewer than two pictures, masks of another size or number, and
+    the best one is looked for. ValueError for fewer than two pictures, masks of another number, and
     values that are not finite. ValueError too for a clip or an anchor without its subject.
     """
     masks = _checked(clip, masks)
@@ -89,15 +90,14 @@ def _checked(clip: Tensor, masks: Tensor | None) -> Tensor:
         masks = clip[..., 3] if clip.shape[-1] == 4 else torch.ones(clip.shape[:3])
     if masks.ndim == 2:
         masks = masks[None]
-    if masks.ndim != 3 or masks.shape[1:] != clip.shape[1:3] or len(masks) not in (1, len(clip)):
+    if masks.ndim != 3 or len(masks) not in (1, len(clip)):
         raise ValueError(
-            f"mask has shape {tuple(masks.shape)}; the clip has {len(clip)} frames of {clip.shape[2]}x{clip.shape[1]} pixels: give "
-            "one mask of that size, or one for each frame"
+            f"mask has shape {tuple(masks.shape)}; the clip has {len(clip)} frames: give one mask, or one for each frame"
         )
     for name, values in (("clip", clip), ("mask", masks)):
         if not torch.isfinite(values).all():
             raise ValueError(f"{name} holds NaN or infinite values; check the node or file it comes from")
-    masks = masks.float().clamp(0, 1).expand(len(clip), -1, -1)
+    masks = fitted_masks(masks.float().clamp(0, 1), clip.shape[1], clip.shape[2]).expand(len(clip), -1, -1)
     if not masks.gt(0.5).any():
         raise ValueError(
             "mask has no pixels in any frame: nobody would be read. Mark the subject, or leave the mask out"

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .controls import Controls
+from .controls import CROP, Controls
+from .fit import fitted_masks, not_lost, scaled
 from .geometry import Geometry
 from .layout import Layout, Stream
 from .masks import keep_indices, latent_mask, token_cover, token_mask
@@ -19,13 +20,14 @@ SMALLEST_SIDE = 8
 @dataclass(frozen=True)
 class Reference:
     """Reference picture (H, W, 3) in [0, 1], its mask (H, W) in [0, 1], 1 = subject, and what is asked of it.
-    region says where in the video it may act: (H', W') or (frames, H', W') in [0, 1], of the video's size;
-    None is everywhere."""
+    region says where in the video it may act: (H', W') or (frames, H', W') in [0, 1], laid over the video by
+    `fit` (`core.fit`); None is everywhere."""
 
     picture: Tensor
     mask: Tensor
     controls: Controls = field(default_factory=Controls)
     region: Tensor | None = None
+    fit: str = CROP
 
 
 def make_reference(
@@ -34,37 +36,40 @@ def make_reference(
     controls: Controls | None = None,
     region: Tensor | None = None,
     what: str = "picture",
+    fit: str = CROP,
 ) -> Reference:
-    """Check one picture (H, W, 3 or 4) and its mask (H, W); without a mask the alpha channel, else the whole
-    picture.
+    """Check one picture (H, W, 1, 3 or 4) and its mask (H', W'), which is laid over it by `fit`; without a
+    mask the alpha channel, else the whole picture.
 
-    `what` is the picture's name in errors. ValueError names what is wrong: not finite, too small, mask of
-    another size or without pixels. A region is checked against the video (`core.reach`).
+    `what` is the picture's name in errors. ValueError names what is wrong: not finite, too small, a mask
+    without pixels. A region is checked against the video (`core.reach`).
     """
-    if picture.ndim != 3 or picture.shape[-1] not in (3, 4):
-        raise ValueError(f"{what} has shape {tuple(picture.shape)}; needed (height, width, 3 or 4 channels)")
+    if picture.ndim != 3 or picture.shape[-1] not in (1, 3, 4):
+        raise ValueError(
+            f"{what} has shape {tuple(picture.shape)}; needed (height, width, 1, 3 or 4 channels)"
+        )
     if not picture.is_floating_point():
         raise ValueError(f"{what} holds {picture.dtype} values; needed floating point in [0, 1]")
-    size = tuple(picture.shape[:2])
-    if min(size) < SMALLEST_SIDE:
+    height, width = picture.shape[:2]
+    if min(height, width) < SMALLEST_SIDE:
         raise ValueError(
-            f"{what} is {size[1]}x{size[0]} pixels; a reference needs {SMALLEST_SIDE}x{SMALLEST_SIDE}"
+            f"{what} is {width}x{height} pixels; a reference needs {SMALLEST_SIDE}x{SMALLEST_SIDE} or more"
         )
     if mask is None:
-        mask = picture[..., 3] if picture.shape[-1] == 4 else torch.ones(size)
-    if tuple(mask.shape) != size:
-        shown = "x".join(str(side) for side in reversed(mask.shape))
-        raise ValueError(f"mask is {shown} pixels, {what} {size[1]}x{size[0]}; they must have the same size")
+        mask = picture[..., 3] if picture.shape[-1] == 4 else torch.ones(height, width)
+    if mask.ndim != 2 or not mask.numel():
+        raise ValueError(f"mask has shape {tuple(mask.shape)}; needed (height, width)")
     for name, values in ((what, picture), ("mask", mask)):
         if not torch.isfinite(values).all():
             raise ValueError(f"{name} holds NaN or infinite values; check the node or file it comes from")
-    mask = mask.float().clamp(0, 1)
+    mask = fitted_masks(mask.float().clamp(0, 1)[None], height, width, fit)[0]
     if not mask.gt(0.5).any():
         raise ValueError(
             f"mask has no pixels: nothing of the {what} would be used. Paint the subject, swap the mask's sense, or "
             f"leave the mask unconnected to use the whole {what}"
         )
-    return Reference(picture[..., :3].float().clamp(0, 1), mask, controls or Controls(), region)
+    colours = picture.expand(height, width, 3) if picture.shape[-1] == 1 else picture[..., :3]
+    return Reference(colours.float().clamp(0, 1), mask, controls or Controls(), region, fit)
 
 
 def prepare(reference: Reference, recipe: Recipe, height: int, width: int, stride: int) -> Reference:
@@ -196,11 +201,10 @@ def _own_size(reference: Reference, longest_edge: int, stride: int) -> Reference
 def _resized(reference: Reference, height: int, width: int) -> Reference:
     if reference.mask.shape == (height, width):
         return reference
-    planes = torch.cat([reference.picture.movedim(-1, 0), reference.mask[None]])[None]
-    planes = F.interpolate(planes, size=(height, width), mode="bilinear", antialias=True)[0].clamp(0, 1)
-    mask = planes[3]
-    if not mask.gt(0.5).any():  # a subject thinner than a pixel of the canvas: keep its strongest pixels
-        mask = mask / mask.max()
+    planes = scaled(torch.cat([reference.picture.movedim(-1, 0), reference.mask[None]])[None], height, width)[
+        0
+    ]
+    mask = not_lost(planes[3:], reference.mask[None])[0]
     return replace(reference, picture=planes[:3].movedim(0, -1), mask=mask)
 
 

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..core.fit import fitted_masks
 from ..core.recipe import GREY
 from ..core.references import Reference
 from . import appearance, figures
@@ -154,11 +155,6 @@ def _checked(video: Tensor, what: str) -> Tensor:
 def _checked_mask(mask: Tensor, video: Tensor, what: str) -> Tensor:
     mask = mask[None] if mask.ndim == 2 else mask
     frames, height, width = video.shape[:3]
-    if tuple(mask.shape[1:]) != (height, width):
-        shown = "x".join(str(side) for side in reversed(mask.shape[1:]))
-        raise ValueError(
-            f"subject mask is {shown} pixels, {what} {width}x{height}; they must have the same size"
-        )
     if len(mask) not in (1, frames):
         raise ValueError(
             f"subject mask has {len(mask)} frames, {what} {frames}; give one for each frame, or one for all of them"
@@ -170,7 +166,7 @@ def _checked_mask(mask: Tensor, video: Tensor, what: str) -> Tensor:
             f"subject mask has no pixels: nothing of the {what} would be compared. Mark the subject white, or leave "
             "the mask out to have the subject looked for by its colours"
         )
-    return mask.float().clamp(0, 1).expand(frames, -1, -1)
+    return fitted_masks(mask.float().clamp(0, 1), height, width).expand(frames, -1, -1)
 
 
 def _smaller(planes: Tensor) -> Tensor:

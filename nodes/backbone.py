@@ -5,7 +5,7 @@ from comfy_api.latest import io, ui
 
 from ..hosts.comfy.backbone import DIT_DTYPES, load_backbone
 from ..hosts.comfy.files import stamp
-from .sockets import CATEGORY, Node
+from .sockets import Category, Node
 
 
 class RefVidLoadBackbone(Node):
@@ -17,7 +17,11 @@ class RefVidLoadBackbone(Node):
         return io.Schema(
             node_id="RefVidLoadBackbone",
             display_name="Load Wan Backbone",
-            category=CATEGORY,
+            category=Category.LOADERS,
+            search_aliases=[
+                "wan 2.1", "wan 2.2", "wan loader", "load wan model", "load checkpoint",
+                "load diffusion model", "unet loader", "text encoder", "t2v", "text to video",
+            ],
             description="Loads a Wan 2.1 or 2.2 video model, its text encoder and its VAE, and sets the flow "
                         "shift. Models from any other loader (GGUF, checkpoints, LoRA) fit at the same "
                         "places.",

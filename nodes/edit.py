@@ -4,12 +4,13 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..backbones.wan.geometry import GROUP
+from ..core.controls import CROP
 from ..core.editing import LONGEST_EDIT, Windows
 from ..core.recipes import AUTO_RECIPE, EDITING
 from ..hosts.comfy.files import model_file, stamp
 from ..hosts.comfy.source.edit import instruction_edit
 from ..hosts.comfy.source.modules import load_editing_adapter
-from .sockets import CATEGORY, Node, ReferencesSocket
+from .sockets import FACTOR_STEP, Category, Node, ReferencesSocket, fit_input
 
 
 class RefVidLoadEditingAdapter(Node):
@@ -18,7 +19,8 @@ class RefVidLoadEditingAdapter(Node):
         return io.Schema(
             node_id="RefVidLoadEditingAdapter",
             display_name="Load Editing Adapter",
-            category=CATEGORY,
+            category=Category.LOADERS,
+            search_aliases=["sama", "edit video", "video editing", "instruction", "lora", "v2v"],
             description="Teaches a Wan model to edit videos: adds SAMA's extra parts and the LoRA that was "
                         "trained with them. SAMA-14B needs no adapter: Load Wan Backbone finds the parts in "
                         "its file.",
@@ -28,7 +30,7 @@ class RefVidLoadEditingAdapter(Node):
                 io.Combo.Input("adapter", options=folder_paths.get_filename_list("loras"),
                                tooltip="A file with SAMA's parts (.safetensors) in models/loras. Of a whole "
                                        "SAMA model only these parts are read."),
-                io.Float.Input("strength", default=1.0, min=0.0, max=2.0, step=0.05, advanced=True,
+                io.Float.Input("strength", default=1.0, min=0.0, max=2.0, step=FACTOR_STEP, advanced=True,
                                tooltip="Strength of the LoRA. Start with 1, as in training. The extra parts "
                                        "do not depend on it."),
             ],
@@ -52,7 +54,8 @@ class RefVidInstructionEdit(Node):
         return io.Schema(
             node_id="RefVidInstructionEdit",
             display_name="Instruction Edit",
-            category=CATEGORY,
+            category=Category.EDITING,
+            search_aliases=["sama", "edit video", "video editing", "instruction", "video to video", "v2v"],
             description="Changes a video as an instruction says. The model sees the source video beside the "
                         "new one, which has the same size and length (SAMA, arXiv 2603.19228).",
             inputs=[
@@ -60,8 +63,9 @@ class RefVidInstructionEdit(Node):
                                                 "with an editing adapter."),
                 io.Clip.Input("clip", tooltip="The model's text encoder."),
                 io.Vae.Input("vae", tooltip="The VAE that belongs to the model."),
-                io.Image.Input("source", tooltip="The video to change: 2 to 961 frames, both sides multiples "
-                                                 "of 16 pixels (32 for TI2V-5B)."),
+                io.Image.Input("source", tooltip="The video to change: 2 to 961 frames of any size. The "
+                                                 "result has the nearest size in steps of 16 pixels (32 for "
+                                                 "TI2V-5B)."),
                 io.String.Input("instruction", multiline=True, default="",
                                 tooltip="What to change, such as 'make the car red'. It is put into the form "
                                         "that the model was trained with; the negative prompt is that form "
@@ -81,6 +85,7 @@ class RefVidInstructionEdit(Node):
                 io.Combo.Input("recipe", options=[AUTO_RECIPE, *EDITING], default=AUTO_RECIPE, advanced=True,
                                tooltip="auto: sama where the model has SAMA's parts, else what its file "
                                        "says. in_context: the source video alone, without those parts."),
+                fit_input("How the source is fitted to that size."),
             ],
             outputs=[
                 io.Model.Output(display_name="model", tooltip="For a guider or KSampler. Use it with "
@@ -99,8 +104,8 @@ class RefVidInstructionEdit(Node):
 
     @classmethod
     def execute(
-        cls, model, clip, vae, source, instruction, window, overlap, recipe, references=None
+        cls, model, clip, vae, source, instruction, window, overlap, recipe, references=None, fit=CROP
     ) -> io.NodeOutput:
         windows = Windows(GROUP, window, overlap)
-        out = instruction_edit(model, clip, vae, source, instruction, references or [], windows, recipe)
+        out = instruction_edit(model, clip, vae, source, instruction, references or [], windows, recipe, fit)
         return io.NodeOutput(out.model, out.positive, out.negative, out.latent, out.frames)

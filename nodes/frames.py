@@ -2,11 +2,11 @@
 
 from comfy_api.latest import io
 
-from ..core.controls import CLOCKS
+from ..core.controls import CLOCKS, CROP
 from ..core.frames import TASKS, Placed, indices_of, read_places
 from ..hosts.comfy.families import wan
 from ..hosts.comfy.frames import length_of, replace_frames
-from .sockets import CATEGORY, LOW_NOISE, LOW_NOISE_OUT, Node
+from .sockets import LOW_NOISE, LOW_NOISE_OUT, Category, Node, fit_input
 
 FREE = "free"
 
@@ -22,7 +22,12 @@ class RefVidReplaceFrames(Node):
         return io.Schema(
             node_id="RefVidReplaceFrames",
             display_name="Replace Frames",
-            category=CATEGORY,
+            category=Category.FRAMES,
+            search_aliases=[
+                "stiv", "image to video", "i2v", "ti2v", "first frame", "last frame", "start image",
+                "end image", "first last frame", "flf2v", "interpolation", "video prediction", "extend",
+                "extend video", "multi-view",
+            ],
             description="Fixes some frames of the video to pictures of yours; the model makes the others "
                         "(frame replacement, STIV, arXiv 2412.07730). Use the model, conditioning and latent "
                         "that it gives back together.",
@@ -36,8 +41,8 @@ class RefVidReplaceFrames(Node):
                                                           "out of its pass; KSampler keeps them."),
                 io.Vae.Input("vae", tooltip="The VAE that belongs to the model."),
                 io.Latent.Input("latent", tooltip="The empty video latent."),
-                io.Image.Input("frames", tooltip="Pictures in the video's size, in the order of the task: "
-                                                 "one, several, or a clip."),
+                io.Image.Input("frames", tooltip="Pictures of any size, in the order of the task: one, "
+                                                 "several, or a clip."),
                 io.DynamicCombo.Input("task", options=[*tasks, io.DynamicCombo.Option(FREE, [at])],
                                       tooltip="Which frames the pictures are. first frame: start from a "
                                               "picture. prediction: go on from 1, 5, 9, … frames. first and "
@@ -47,6 +52,7 @@ class RefVidReplaceFrames(Node):
                                tooltip="Timestep of the given frames. own: that of clean frames, for TI2V-5B "
                                        "and the demo model. shared: the video's, as STIV; VACE takes no "
                                        "other."),
+                fit_input("How pictures of another size are fitted to the video's."),
             ],
             outputs=[
                 io.Model.Output(display_name="model", tooltip="For a guider or KSampler."),
@@ -60,8 +66,9 @@ class RefVidReplaceFrames(Node):
 
     @classmethod
     def execute(
-        cls, model, positive, negative, vae, latent, frames, task, clock=CLOCKS[0], low_noise_model=None
-    ) -> io.NodeOutput:
+        cls, model, positive, negative, vae, latent, frames, task, clock=CLOCKS[0], low_noise_model=None,
+        fit=CROP,
+    ) -> io.NodeOutput:  # fmt: skip
         models = [model] if low_noise_model is None else [model, low_noise_model]
         length, chosen = length_of(latent, model), task["task"]
         if chosen == FREE:
@@ -69,6 +76,6 @@ class RefVidReplaceFrames(Node):
         else:
             places = indices_of(chosen, len(frames), length, wan.geometry(model))
         models, positive, negative, latent = replace_frames(
-            models, positive, negative, vae, latent, Placed(frames, places, clock)
+            models, positive, negative, vae, latent, Placed(frames, places, clock, fit)
         )
         return io.NodeOutput(models[0], models[1] if len(models) > 1 else None, positive, negative, latent)

@@ -5,7 +5,7 @@ from comfy_api.latest import io
 from ..core.controls import RENORMS, SCALE_SOURCES, StepWindow
 from ..core.guidance import Guidance, Scale, joint
 from ..hosts.comfy.guiders import published_scales, renorm_guidance, table_guider
-from .sockets import CATEGORY, Node
+from .sockets import FACTOR_STEP, SHARE_STEP, Category, Node
 
 
 def _conditions() -> list:
@@ -25,7 +25,7 @@ def _conditions() -> list:
 
 
 def _scale(name: str, default: float, tooltip: str) -> io.Float.Input:
-    return io.Float.Input(name, default=default, min=0.0, max=100.0, step=0.1, round=0.01, tooltip=tooltip)
+    return io.Float.Input(name, default=default, min=0.0, max=100.0, step=FACTOR_STEP, tooltip=tooltip)
 
 
 def _window() -> list:
@@ -33,7 +33,14 @@ def _window() -> list:
 
     def share(name: str, default: float, tooltip: str) -> io.Float.Input:
         return io.Float.Input(
-            name, optional=True, default=default, min=0.0, max=1.0, step=0.01, advanced=True, tooltip=tooltip
+            name,
+            optional=True,
+            default=default,
+            min=0.0,
+            max=1.0,
+            step=SHARE_STEP,
+            advanced=True,
+            tooltip=tooltip,
         )
 
     return [
@@ -51,7 +58,11 @@ class RefVidJointGuider(Node):
         return io.Schema(
             node_id="RefVidJointGuider",
             display_name="Joint Guider (JIT-CFG)",
-            category=CATEGORY,
+            category=Category.GUIDANCE,
+            search_aliases=[
+                "stiv", "jit-cfg", "jit cfg", "cfg", "cfg guider", "guidance", "classifier-free guidance",
+                "image text guidance",
+            ],
             description="Makes the model follow prompt and references more strongly, with one number for "
                         "both. Each step has a pass with both and a null pass without (STIV, arXiv "
                         "2412.07730).",
@@ -79,7 +90,11 @@ class RefVidSeparateGuider(Node):
         return io.Schema(
             node_id="RefVidSeparateGuider",
             display_name="Separate Guider (SIT-CFG)",
-            category=CATEGORY,
+            category=Category.GUIDANCE,
+            search_aliases=[
+                "stiv", "sit-cfg", "sit cfg", "cfg", "dual cfg", "cfg guider", "guidance",
+                "classifier-free guidance", "image guidance", "reference guidance",
+            ],
             description="Makes the model follow references and prompt with one number each. It has three "
                         "passes a step, so it takes half as long again as Joint Guider (STIV, arXiv "
                         "2412.07730).",
@@ -116,7 +131,11 @@ class RefVidRenormGuidance(Node):
         return io.Schema(
             node_id="RefVidRenormGuidance",
             display_name="Renorm Guidance",
-            category=CATEGORY,
+            category=Category.GUIDANCE,
+            search_aliases=[
+                "stiv", "cfg renorm", "cfg-renorm", "cfg rescale", "rescale", "rescale cfg", "guidance",
+                "guidance rescale", "burned colours", "saturation",
+            ],
             description="Keeps high guidance scales from burning colours: brings the guided answer back to "
                         "the size it has with the prompt alone (CFG-Renorm, STIV, arXiv 2412.07730). For any "
                         "guider and KSampler.",

@@ -15,7 +15,16 @@ from ..hosts.comfy.adapters import encode_comfy_identity, encode_phrase, input_f
 from ..hosts.comfy.files import INPUT, model_file, stamp
 from ..hosts.comfy.identities import apply_identity
 from ..hosts.comfy.outputs import new_file
-from .sockets import CATEGORY, LOW_NOISE, LOW_NOISE_OUT, AdapterSocket, IdentitySocket, Node
+from .sockets import (
+    FACTOR_STEP,
+    LOW_NOISE,
+    LOW_NOISE_OUT,
+    SHARE_STEP,
+    AdapterSocket,
+    Category,
+    IdentitySocket,
+    Node,
+)
 
 ENDING = ".safetensors"
 
@@ -26,7 +35,8 @@ class RefVidLoadAdapter(Node):
         return io.Schema(
             node_id="RefVidLoadAdapter",
             display_name="Load Slot-ID Adapter",
-            category=CATEGORY,
+            category=Category.LOADERS,
+            search_aliases=["slot-id", "slot id", "slotid", "identity adapter", "identity", "lora"],
             description="Loads an encoder that reads who is in a video, and the LoRA with which Wan "
                         "understands what was read. Apply Identity puts the LoRA on the model by itself.",
             inputs=[
@@ -54,7 +64,11 @@ class RefVidEncodeIdentity(Node):
         return io.Schema(
             node_id="RefVidEncodeIdentity",
             display_name="Encode Slot Identity",
-            category=CATEGORY,
+            category=Category.IDENTITY,
+            search_aliases=[
+                "slot-id", "slot id", "slotid", "face", "character", "identity", "consistent character",
+                "id encoder", "face id", "person", "reference video",
+            ],
             description="Reads who is in a short video, as a few tokens. The sharpest, most frontal picture "
                         "says how they look; all pictures in order say how they move.",
             inputs=[
@@ -93,7 +107,11 @@ class RefVidApplyIdentity(Node):
         return io.Schema(
             node_id="RefVidApplyIdentity",
             display_name="Apply Identity",
-            category=CATEGORY,
+            category=Category.IDENTITY,
+            search_aliases=[
+                "slot-id", "slot id", "slotid", "face", "character", "identity", "consistent character",
+                "face id", "person", "ip-adapter", "ipadapter",
+            ],
             description="Lets the model read an identity beside the prompt. Use the model and the "
                         "conditioning that it gives back together. For several people chain one node each; "
                         "tell them apart by phrase or region.",
@@ -108,7 +126,7 @@ class RefVidApplyIdentity(Node):
                                                  "identity."),
                 IdentitySocket.Input("identity", tooltip="From Encode Slot Identity, Load Identity or Blend "
                                                    "Identities."),
-                io.Float.Input("strength", default=1.0, min=0.0, max=10.0, step=0.05,
+                io.Float.Input("strength", default=1.0, min=0.0, max=10.0, step=FACTOR_STEP,
                                tooltip="How much attention the identity gets. Start with 1; raise it towards "
                                        "2 where the likeness is weak. 0 changes nothing at all."),
                 io.Combo.Input("parts", options=list(IDENTITY_PARTS), default=IDENTITY_PARTS[0], advanced=True,
@@ -150,7 +168,8 @@ class RefVidSaveIdentity(Node):
         return io.Schema(
             node_id="RefVidSaveIdentity",
             display_name="Save Identity",
-            category=CATEGORY,
+            category=Category.IDENTITY,
+            search_aliases=["slot-id", "slot id", "character", "face", "person", "export identity"],
             description="Writes an identity as a small file with its picture, to use again and to share.",
             is_output_node=True,
             inputs=[
@@ -174,7 +193,8 @@ class RefVidLoadIdentity(Node):
         return io.Schema(
             node_id="RefVidLoadIdentity",
             display_name="Load Identity",
-            category=CATEGORY,
+            category=Category.IDENTITY,
+            search_aliases=["slot-id", "slot id", "character", "face", "person", "import identity"],
             description="Loads an identity from its file, with the picture that was kept in it.",
             inputs=[io.Combo.Input("file", options=sorted(files), tooltip="An identity file (.safetensors) "
                                                                           "in ComfyUI's input folder.")],
@@ -201,13 +221,16 @@ class RefVidBlendIdentities(Node):
         return io.Schema(
             node_id="RefVidBlendIdentities",
             display_name="Blend Identities",
-            category=CATEGORY,
+            category=Category.IDENTITY,
+            search_aliases=[
+                "slot-id", "slot id", "mix", "merge", "morph", "interpolate", "face", "character", "person",
+            ],
             description="Makes someone between two people, both read with the same adapter.",
             inputs=[
                 IdentitySocket.Input("first", tooltip="The identity of one person."),
                 IdentitySocket.Input("second", tooltip="The identity of another person, read with the same "
                                                  "adapter."),
-                io.Float.Input("share", default=0.5, min=0.0, max=1.0, step=0.01,
+                io.Float.Input("share", default=0.5, min=0.0, max=1.0, step=SHARE_STEP,
                                tooltip="Share of the second person: 0 is the first alone, 1 the second. "
                                        "Start with 0.5."),
             ],

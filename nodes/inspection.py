@@ -5,7 +5,7 @@ from comfy_api.latest import io, ui
 from ..core.inspection import inspection_report
 from ..drawing.inspection import draw_inspection
 from ..hosts.comfy.inspection import inspect_comfy_references
-from .sockets import CATEGORY, Node
+from .sockets import Category, Node
 
 
 class RefVidInspect(Node):
@@ -14,7 +14,10 @@ class RefVidInspect(Node):
         return io.Schema(
             node_id="RefVidInspect",
             display_name="Inspect References",
-            category=CATEGORY,
+            category=Category.MEASURING,
+            search_aliases=[
+                "inspect", "debug", "show references", "visualize", "preview", "attention map", "explain",
+            ],
             description="Draws what Apply References made of your references, without running the model: "
                         "which parts are kept, where and when each acts. It also says who sees whom, what it "
                         "costs, and which attention runs.",

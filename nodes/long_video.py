@@ -6,7 +6,7 @@ from ..backbones.wan.geometry import GROUP
 from ..core.controls import CLOCKS
 from ..core.long_video import LongVideo
 from ..hosts.comfy.long_video import between
-from .sockets import CATEGORY, LOW_NOISE, LOW_NOISE_OUT, LongVideoSocket, Node
+from .sockets import LOW_NOISE, LOW_NOISE_OUT, Category, LongVideoSocket, Node
 
 
 class RefVidKeyframes(Node):
@@ -15,7 +15,11 @@ class RefVidKeyframes(Node):
         return io.Schema(
             node_id="RefVidKeyframes",
             display_name="Key Frames",
-            category=CATEGORY,
+            category=Category.FRAMES,
+            search_aliases=[
+                "stiv", "long video", "keyframes", "key frame", "extend", "extend video", "frame rate",
+                "interpolation", "in-between",
+            ],
             description="Begins a long video: takes the pictures of a clip as key frames and gives out "
                         "neighbours as pairs. Everything after it runs once for each pair, up to Join "
                         "Segments (STIV, arXiv 2412.07730).",
@@ -52,7 +56,11 @@ class RefVidInbetween(Node):
         return io.Schema(
             node_id="RefVidInbetween",
             display_name="Between Key Frames",
-            category=CATEGORY,
+            category=Category.FRAMES,
+            search_aliases=[
+                "stiv", "long video", "keyframes", "in-between", "inbetween", "in between", "tween",
+                "interpolation", "frame interpolation", "first last frame",
+            ],
             description="Sets up one segment of a long video, from one key frame to the next. Sample it like "
                         "any other video; ComfyUI runs the nodes after this one once for each pair.",
             inputs=[
@@ -93,7 +101,11 @@ class RefVidJoinSegments(Node):
         return io.Schema(
             node_id="RefVidJoinSegments",
             display_name="Join Segments",
-            category=CATEGORY,
+            category=Category.FRAMES,
+            search_aliases=[
+                "stiv", "long video", "extend", "extend video", "concatenate", "merge clips", "stitch",
+                "combine videos",
+            ],
             description="Puts the decoded segments of a long video together. Each is used up to its second "
                         "key frame, where the next one begins, so no frame comes twice, stands still or "
                         "jumps.",

@@ -5,7 +5,7 @@ from comfy_api.latest import io
 
 from ..backbones.wan.geometry import GROUP
 from ..core.motion import PRETEXTS, TUBES, perturb
-from .sockets import CATEGORY, Node
+from .sockets import Category, Node
 
 MOST_TUBES = 8
 
@@ -16,7 +16,10 @@ class RefVidMotionPretext(Node):
         return io.Schema(
             node_id="RefVidMotionPretext",
             display_name="Motion Pretext",
-            category=CATEGORY,
+            category=Category.EDITING,
+            search_aliases=[
+                "sama", "motion", "inpaint", "speed", "tube shuffle", "augmentation", "training data",
+            ],
             description="Spoils a clip in a way that a model which understands motion can undo, and gives "
                         "the words that ask for it. For training data, or to test an editing model (SAMA, "
                         "arXiv 2603.19228).",

@@ -2,17 +2,25 @@
 
 from comfy_api.latest import io, ui
 
+from ..core.controls import CROP
+from ..core.fit import fit_told
 from ..core.recipes import AUTO_RECIPE, RECIPES
-from ..hosts.comfy.pictures import make_references, preview
+from ..hosts.comfy.pictures import MOST_REFERENCES, make_references, preview
 from ..hosts.comfy.recognition import loaded_file
 from ..hosts.comfy.references import apply_references
-from ..hosts.comfy.subject import MASK_SENSES, mask_sense, masks_told
+from ..hosts.comfy.subject import MASK_SENSES, mask_sense, masks_told, opposite
 from ..kernels.paths import ATTENTION_NAMES
 from .reference_controls import control_inputs, controls_of, strength_input
 from .reference_picture import shown_on_node
-from .sockets import CATEGORY, LOW_NOISE, LOW_NOISE_OUT, Node, ReferencesSocket, hidden_of, show_text
-
-MOST_REFERENCES = 8
+from .sockets import (
+    LOW_NOISE,
+    LOW_NOISE_OUT,
+    Category,
+    Node,
+    ReferencesSocket,
+    fit_input,
+    hidden_of,
+)
 
 
 class RefVidReference(Node):
@@ -21,14 +29,19 @@ class RefVidReference(Node):
         return io.Schema(
             node_id="RefVidReference",
             display_name="Masked Reference",
-            category=CATEGORY,
+            category=Category.REFERENCES,
+            search_aliases=[
+                "saber", "subject", "subject image", "reference", "reference image", "reference to video",
+                "subject to video", "r2v", "s2v", "ip-adapter", "ipadapter", "consistent character",
+                "character", "mask", "masked", "cut out",
+            ],
             description="Turns a picture of who or what the video should show into a reference; a mask says "
                         "which part counts. A batch of K pictures makes K references with the same settings.",
             inputs=[
                 io.Image.Input("image", tooltip="One picture of any size, or a batch: each picture becomes a "
                                                 "reference of its own."),
                 io.Mask.Input("mask", optional=True,
-                              tooltip="The part of the picture that counts, in the picture's size. Without a "
+                              tooltip="The part of the picture that counts. Without a "
                                       "mask the picture's transparency is used, else the whole picture."),
                 io.Combo.Input("mask_marks", options=list(MASK_SENSES), default=MASK_SENSES[0],
                                tooltip="What the mask's white part is. auto: the subject; but for the mask "
@@ -36,6 +49,7 @@ class RefVidReference(Node):
                                        "background."),
                 strength_input(),
                 *control_inputs(),
+                fit_input("How a mask of another size is laid over the picture, and a region over the video."),
             ],
             outputs=[
                 ReferencesSocket.Output(display_name="reference", tooltip="For Apply References; several go into "
@@ -47,12 +61,15 @@ class RefVidReference(Node):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, image, mask_marks, strength, mask=None, region=None, **asked) -> io.NodeOutput:
+    def execute(cls, image, mask_marks, strength, mask=None, region=None, fit=CROP, **asked) -> io.NodeOutput:
         graph, me = hidden_of(cls)
         marks, against = mask_sense(graph, me, mask_marks, mask)
-        references = make_references(image, mask, marks, controls_of(strength, **asked), region)
+        references = make_references(image, mask, marks, controls_of(strength, **asked), region, fit)
         shown = preview(references)
-        said = "\n".join([*against, *masks_told([one.mask for one in references])])
+        advice = f"Set mask_marks to {opposite(marks)}"
+        laid = None if mask is None else fit_told("mask", mask.shape[-2:], "image", image.shape[1:3], fit)
+        inverted = masks_told([one.mask for one in references], advice)
+        said = "\n".join([*against, *inverted, *([laid] if laid else [])])
         return io.NodeOutput(references, shown, ui=shown_on_node(cls, shown, said))
 
 
@@ -82,7 +99,13 @@ class RefVidApplyReferences(Node):
         return io.Schema(
             node_id="RefVidApplyReferences",
             display_name="Apply References",
-            category=CATEGORY,
+            category=Category.REFERENCES,
+            search_aliases=[
+                "saber", "videomaker", "phantom", "vace", "bernini", "skyreels", "refalign", "kaleido",
+                "concat-id", "stand-in", "subject", "subject to video", "s2v", "reference image",
+                "reference to video", "r2v", "ip-adapter", "ipadapter", "consistent character", "character",
+                "wan",
+            ],
             description="Puts references into a model, so that the video can look at them in every layer. "
                         "Their background is removed. Use the model and the conditioning that it gives back "
                         "together.",
@@ -139,6 +162,5 @@ class RefVidApplyReferences(Node):
             model, low_noise_model, *sides, vae, latent, given, recipe, null_pass, attention, files
         )
         said = "\n".join(out.lines)
-        show_text(said, me)
         outputs = (out.model, out.low_noise_model, out.positive, out.negative, out.latent, out.trim)
         return io.NodeOutput(*outputs, ui=ui.PreviewText(said))

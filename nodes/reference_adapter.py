@@ -5,7 +5,7 @@ from comfy_api.latest import io
 
 from ..hosts.comfy.files import model_file, stamp
 from ..hosts.comfy.token_lora import load_reference_adapter
-from .sockets import CATEGORY, Node
+from .sockets import Category, Node
 
 _NONE = "none"
 
@@ -17,8 +17,8 @@ class RefVidLoadReferenceAdapter(Node):
         return io.Schema(
             node_id="RefVidLoadReferenceAdapter",
             display_name="Load Reference Adapter",
-            category=CATEGORY,
-            search_aliases=["stand-in", "stand in", "identity lora", "face adapter", "q_loras"],
+            category=Category.LOADERS,
+            search_aliases=["stand-in", "stand in", "identity lora", "face adapter", "q_loras", "lora"],
             description="Puts a reference adapter (Stand-In) on a Wan text-to-video model. It is a LoRA that acts "
                         "on the tokens of the reference alone, so the video is still made by the model itself. "
                         "Apply References then follows, with its recipe on auto.",

@@ -15,9 +15,10 @@ from ..media.pictures import read_picture
 from ..media.reference_files import REFERENCE_ENDING, read_controls, write_reference
 from .input_checks import FileInput
 from .reference_controls import control_inputs, controls_of, strength_input
-from .sockets import CATEGORY, Node, ReferencesSocket, hidden_of, show_text
+from .sockets import Category, Node, ReferencesSocket
 
 REFERENCES_FOLDER = "references"
+_REGION_LOST = "The region is not kept: it belongs to a video. Link it to Load Reference."
 _NEEDED = "a picture, or a reference that Save Reference wrote"
 
 
@@ -35,7 +36,8 @@ class RefVidLoadReference(Node):
         return io.Schema(
             node_id="RefVidLoadReference",
             display_name="Load Reference",
-            category=CATEGORY,
+            category=Category.REFERENCES,
+            search_aliases=["reference image", "character reference", "subject", "face", "load image", "cut-out", "mask"],
             description="Loads a picture of who or what the video should show, as you have it: painted in the "
                         "Mask Editor, a cut-out, whole, or cut out by ComfyUI's background removal. Or a "
                         "reference that Save Reference wrote.",
@@ -62,7 +64,6 @@ class RefVidLoadReference(Node):
                 io.Image.Output(display_name="image", tooltip="The whole picture."),
                 io.Mask.Output(display_name="mask", tooltip="The subject, in white."),
             ],
-            hidden=[io.Hidden.prompt, io.Hidden.unique_id],
         )  # fmt: skip
 
     @classmethod
@@ -96,7 +97,8 @@ class RefVidSaveReference(Node):
         return io.Schema(
             node_id="RefVidSaveReference",
             display_name="Save Reference",
-            category=CATEGORY,
+            category=Category.REFERENCES,
+            search_aliases=["reference file", "export reference", "save image", "character"],
             description="Writes masked references as pictures, with the mask in their transparency and the "
                         "controls in their text, to use again and to share. Load Reference lists them.",
             is_output_node=True,
@@ -108,7 +110,6 @@ class RefVidSaveReference(Node):
                                         f"Load Reference lists what lies in {REFERENCES_FOLDER}."),
             ],
             outputs=[ReferencesSocket.Output(display_name="reference", tooltip="The same references.")],
-            hidden=[io.Hidden.unique_id],
         )  # fmt: skip
 
     @classmethod
@@ -117,15 +118,12 @@ class RefVidSaveReference(Node):
         for one in reference:
             files.append(new_file(filename_prefix, REFERENCE_ENDING, "filename_prefix"))
             write_reference(files[-1], one)
-        if any(one.region is not None for one in reference):
-            show_text(
-                "The region is not kept: it belongs to a video. Link it to Load Reference.", hidden_of(cls)[1]
-            )
-        return io.NodeOutput(reference, ui={"images": [listed.as_history(file) for file in files]})
+        left = any(one.region is not None for one in reference)
+        images = [listed.as_history(file) for file in files]
+        return io.NodeOutput(reference, ui={"images": images, "text": (_REGION_LOST if left else "",)})
 
 
 def shown_on_node(node: type[Node], pictures: torch.Tensor, said: str) -> dict[str, Any]:
     """Output of a node that shows pictures (K, H, W, 3), made small, and a text where there is something to
     say."""
-    show_text(said, hidden_of(node)[1])
     return {**ui.PreviewImage(thumbnails(pictures), cls=node).as_dict(), "text": (said,)}

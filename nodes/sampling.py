@@ -4,7 +4,7 @@ import comfy.samplers
 from comfy_api.latest import io
 
 from ..hosts.comfy.steps import StepRange, denoise_steps
-from .sockets import CATEGORY, Node
+from .sockets import Category, Node
 
 MOST_STEPS = 10000
 
@@ -18,7 +18,10 @@ class RefVidDenoiseSteps(Node):
         return io.Schema(
             node_id="RefVidDenoiseSteps",
             display_name="Denoise Steps",
-            category=CATEGORY,
+            category=Category.GUIDANCE,
+            search_aliases=[
+                "sampler", "ksampler", "ksampler advanced", "custom sampler", "sample", "sampling", "steps",
+            ],
             description="Runs the sampling steps of any guider, all of them or a range, with the inputs of "
                         "KSampler (Advanced). Two ranges equal one run with samplers that keep no history, "
                         "such as euler.",

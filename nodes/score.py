@@ -19,7 +19,7 @@ from ..evaluation.clip import (
     score_report,
     sheet_row,
 )
-from .sockets import CATEGORY, Node, ReferencesSocket
+from .sockets import Category, Node, ReferencesSocket
 
 SHEET_SCALE = 2
 
@@ -35,7 +35,11 @@ class RefVidScore(Node):
         return io.Schema(
             node_id="RefVidScore",
             display_name="Score Against Reference",
-            category=CATEGORY,
+            category=Category.MEASURING,
+            search_aliases=[
+                "score", "similarity", "metric", "evaluate", "evaluation", "measure", "compare",
+                "identity similarity", "consistency",
+            ],
             description="Measures a clip of any model: does it show the reference's subject, and only that? "
                         "Colours, texture, outline, leaked background and motion, by plain arithmetic.",
             is_output_node=True,

@@ -5,7 +5,7 @@ from comfy_api.latest import io, ui
 from ..core.plan import CHECKPOINTING, TERAFLOPS
 from ..core.plan_report import plan_lines
 from ..hosts.comfy.training_plan import plan_comfy_training
-from .sockets import CATEGORY, Node
+from .sockets import Category, Node
 
 
 class RefVidTrainingPlan(Node):
@@ -14,7 +14,10 @@ class RefVidTrainingPlan(Node):
         return io.Schema(
             node_id="RefVidTrainingPlan",
             display_name="Plan Training",
-            category=CATEGORY,
+            category=Category.MEASURING,
+            search_aliases=[
+                "training", "train", "train lora", "lora training", "memory", "vram", "fine-tune",
+            ],
             description="Says what training a LoRA on this model would need: memory, time and disk, as refvid "
                         "train --plan does. Nothing is trained. Where it does not fit, it names the first "
                         "setting that makes it fit.",

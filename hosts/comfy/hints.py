@@ -42,7 +42,7 @@ def in_hints(
     require_visible([r.controls for r in references])
     frames, rows, columns = samples.shape[2:]
     grid = (frames - at, rows, columns)
-    cells = tuple(reach(r.controls.frames, r.region, grid, geometry) for r in references)
+    cells = tuple(reach(r.controls.frames, r.region, grid, geometry, fit=r.fit) for r in references)
     prepared, latents = encoded(references, recipe, vae, samples, geometry)
     masks, controls = tuple(r.mask for r in prepared), tuple(r.controls for r in prepared)
     added = AttachedVaceReferences(recipe.name, masks, controls, cells, attention)

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...core.controls import Controls
+from ...core.controls import CROP, Controls
 from ...core.geometry import Geometry
 from ...core.recipe import GREY, Recipe
 from ...core.references import Reference, make_reference, prepare
@@ -14,21 +14,31 @@ from .subject import MARKS_BACKGROUND, MARKS_SUBJECT
 # Load Image's mask for a picture without transparency has this size and is all zero, whatever the picture's.
 PLACEHOLDER = (64, 64)
 THUMBNAIL = 512
+MOST_REFERENCES = 8
 
 
 def make_references(
-    image: Tensor, mask: Tensor | None, marks: str, controls: Controls, region: Tensor | None = None
-) -> list[Reference]:
+    image: Tensor, mask: Tensor | None, marks: str, controls: Controls, region: Tensor | None = None,
+    fit: str = CROP,
+) -> list[Reference]:  # fmt: skip
     """References (K of them) from a batch of pictures, with the same controls and region.
 
     image   (K, H, W, 3 or 4) in [0, 1]
-    mask    (K or 1, H, W); `marks` says whether it is of the subject or of the background
-    region  (1 or frames, H', W') of the video, where they act
+    mask    (K or 1, H', W'); `marks` says whether it is of the subject or of the background
+    region  (1 or frames, H'', W'') of the video, where they act
+    fit     of `core.fit`, lays the mask over the picture and the region over the video
+
+    ValueError for a film: more pictures than references can act.
     """
+    if len(image) > MOST_REFERENCES:
+        raise ValueError(
+            f"image holds {len(image)} pictures; at most {MOST_REFERENCES} references act. For a film of one subject "
+            "use Encode Slot Identity; else choose pictures with ImageFromBatch"
+        )
     masks = None if mask is None else _subject_masks(image, mask, marks)
     return [
         make_reference(
-            picture, None if masks is None else masks[index % len(masks)], controls, region, what="image"
+            picture, None if masks is None else masks[index % len(masks)], controls, region, "image", fit
         )
         for index, picture in enumerate(image)
     ]

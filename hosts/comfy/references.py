@@ -252,7 +252,9 @@ def _behind(
     """Put references behind the video."""
     model, samples = models[0], wan.video_latent(latent, models[0])
     (frames, rows, columns), geometry = samples.shape[2:], wan.geometry(model)
-    cells = tuple(reach(r.controls.frames, r.region, (frames, rows, columns), geometry) for r in references)
+    cells = tuple(
+        reach(r.controls.frames, r.region, (frames, rows, columns), geometry, fit=r.fit) for r in references
+    )
     masked_input.require_input(models, recipe)
     wan.require_places(model, recipe.place)
     positive, negative = masked_input.on_grey(model, sides, vae, samples)

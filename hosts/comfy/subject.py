@@ -1,7 +1,7 @@
 """Subject of a picture: as its file says, as somebody painted it, or cut out by ComfyUI's own model.
 
 Load Image gives a painted mask and a cut-out's ground alike, as one minus the alpha channel. Which it is, the
-file's place says.
+file's name says.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,9 +24,11 @@ AUTO, PAINTED, CUT_OUT, WHOLE, CUT_OUT_NOW = (
 SUBJECTS = (AUTO, PAINTED, CUT_OUT, WHOLE, CUT_OUT_NOW)
 MARKS_SUBJECT, MARKS_BACKGROUND = "subject", "background"
 MASK_SENSES = (AUTO, MARKS_SUBJECT, MARKS_BACKGROUND)
-# Where the Mask Editor of ComfyUI's frontend saves: what is painted is transparent there.
-_EDITED = "clipspace"
-_LOADERS = {"LoadImage": 1, "LoadImageMask": 0}  # core's nodes, and their output that is one minus the alpha
+# What the Mask Editor of ComfyUI's frontend saves, where what is painted is transparent: earlier ones into a
+# folder, later ones (1.49) beside the other inputs under these names.
+_EDITED_FOLDER, _EDITED_NAMES = "clipspace", ("clipspace-painted-masked-", "clipspace-mask-")
+# Core's nodes, and their output that is one minus the alpha.
+_LOADERS = {"LoadImage": 1, "LoadImageOutput": 1, "LoadImageMask": 0}
 _INVERTED = "it keeps the border and drops the middle, as an inverted mask does"
 
 
@@ -40,7 +42,8 @@ class Subject:
 
 def is_edited(name: str) -> bool:
     """True for the name of a picture in the input folder that the Mask Editor saved."""
-    return PurePosixPath(name.replace("\\", "/")).parts[:1] == (_EDITED,)
+    path = PurePosixPath(name.replace("\\", "/"))
+    return path.parts[:1] == (_EDITED_FOLDER,) or path.name.startswith(_EDITED_NAMES)
 
 
 def subject_of(picture: Tensor, how: str, name: str, saved: bool = False, remover: Any = None) -> Subject:
@@ -109,14 +112,21 @@ def _against(how: str, name: str) -> list[str]:
 def _told(chosen: str, mask: Tensor, saved: bool) -> list[str]:
     words = "subject: as it was saved" if saved and chosen == CUT_OUT else _WORDS[chosen]
     share = "" if chosen == WHOLE else f", {mask.mean():.0%} of the picture"
-    return [*masks_told([mask]), words + share]
+    other = None if saved else {PAINTED: CUT_OUT, CUT_OUT: PAINTED}.get(chosen)
+    advice = f"Choose {other}" if other else "Paint the subject in the Mask Editor"
+    return [*masks_told([mask], advice), words + share]
 
 
-def masks_told(masks: list[Tensor]) -> list[str]:
-    """A sentence where any of these masks (H, W) looks inverted."""
+def masks_told(masks: list[Tensor], advice: str) -> list[str]:
+    """A sentence, with what to do about it, where any of these masks (H, W) looks inverted."""
     if any(looks_inverted(mask) for mask in masks):
-        return [f"is the mask inverted? {_INVERTED.capitalize()}"]
+        return [f"is the mask inverted? {_INVERTED.capitalize()}. {advice}"]
     return []
+
+
+def opposite(marks: str) -> str:
+    """The other sense of a mask than subject or background."""
+    return MARKS_BACKGROUND if marks == MARKS_SUBJECT else MARKS_SUBJECT
 
 
 def mask_sense(

@@ -4,12 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from ...backbones.wan.loading import load_modules
 from ...backbones.wan.lora import merge_lora
 from ...core.checkpoint import read_shapes, read_some
+from ...core.controls import CROP
 from ...core.editing import PREFIX, Windows, edit_prompt, fitted_size, padded
+from ...core.fit import fitted
 from ...core.lora import changes
 from ...core.recipes import EDITING, choose_recipe, recipe_for
 from ...core.semantic import beside_modules, require_editing
@@ -52,13 +53,15 @@ def with_editing_adapter(backbone: Pipeline, path: str | Path, strength: float, 
 
 
 def edit_film(
-    backbone: Pipeline, request: Request, film: Tensor, windows: Windows, progress: Progress | None = None
-) -> Tensor:
+    backbone: Pipeline, request: Request, film: Tensor, windows: Windows, progress: Progress | None = None,
+    fit: str = CROP,
+) -> Tensor:  # fmt: skip
     """Edit a film (F, H, W, 3) in [0, 1] as the request's prompt says. -> (3, F, h, w) in [-1, 1].
 
-    The result has the film's aspect and about as many pixels as the settings ask for. Beyond that the
-    request's frames, width and height are not looked at. ValueError for an empty instruction, for too few or
-    too many pictures, and for a recipe that takes no source video.
+    The result has the film's aspect and about as many pixels as the settings ask for, in whole tokens, to
+    which `fit` (`core.fit`) brings it. Beyond that the request's frames, width and height are not looked at.
+    ValueError for an empty instruction, for too few or too many pictures, and for a recipe that takes no
+    source video.
     """
     geometry = backbone.dit.geometry
     prompt, pictures = edit_prompt(request.prompt), padded(film, geometry)
@@ -69,7 +72,7 @@ def edit_film(
     )
     settings = replace(settings, width=width, height=height, frames=len(pictures))
     modules = backbone.modules if recipe.types is not None else None
-    source = encode_pictures(backbone.vae, _resized(pictures, height, width))
+    source = encode_pictures(backbone.vae, fitted(pictures, height, width, fit))
     asked = replace(
         request,
         prompt=prompt,
@@ -80,11 +83,3 @@ def edit_film(
         windows=windows,
     )
     return generate(backbone, asked, progress)[:, : len(film)]
-
-
-def _resized(pictures: Tensor, height: int, width: int) -> Tensor:
-    """Pictures (F, H, W, 3) at another size; themselves where it is theirs."""
-    if pictures.shape[1:3] == (height, width):
-        return pictures
-    scaled = F.interpolate(pictures.movedim(-1, 1), (height, width), mode="bicubic", antialias=True)
-    return scaled.movedim(1, -1).clamp(0, 1)

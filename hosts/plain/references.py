@@ -96,7 +96,7 @@ def arrange_references(
     prepared references.
     """
     acting = active(references, recipe)
-    reaches = [reach(r.controls.frames, r.region, grid, geometry) for r in acting]
+    reaches = [reach(r.controls.frames, r.region, grid, geometry, fit=r.fit) for r in acting]
     height, width = (side * geometry.stride for side in grid[1:])
     prepared = [prepare(reference, recipe, height, width, geometry.token) for reference in acting]
     arranged = arrange([r.mask for r in prepared], [r.controls for r in prepared], recipe, geometry)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import refvid_tiny as tiny
+from refvid_browser import in_browser, missing
 from refvid_comfy import find_comfyui
 from refvid_server import serve
 
@@ -32,6 +33,14 @@ def t2v(folder):
 
     sizes = tiny.config()
     return load_model(tiny.save_dit(folder, "t2v.safetensors", sizes, tiny.dit_state(sizes)))
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A browser that opens: where it does not, that is told once."""
+    if reason := missing():
+        pytest.skip(f"NOT RUN, the frontend was not tested: {reason}")
+    assert in_browser("can_open.mjs") == "opened\n"
 
 
 @pytest.fixture(scope="session")

@@ -2,16 +2,14 @@
 and as templates of the registry's archive in an empty ComfyUI."""
 
 import json
-import os
-import shutil
-import subprocess
+import re
 from pathlib import Path
 
 import av
 import pytest
 import refvid_archive
-import refvid_patience as patience
-from refvid_client import failure
+from refvid_browser import in_browser
+from refvid_client import failure, node
 from refvid_comfy import find_comfyui
 from refvid_server import serve
 from refvid_templates import DEMO, PROMPTS, PUBLIC, model_files
@@ -24,37 +22,8 @@ FILES = {file.stem: file for file in sorted((ROOT / "workflows").glob("*.json"))
 RENEW = ".venv/bin/python tests/run_comfy.py --ui-workflows"
 FIRST = "masked_reference_to_video"  # the template that the README names
 TOO_MUCH = {"complete_graph", "identity_from_video"}  # to be read at one glance
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 every_workflow = pytest.mark.parametrize("name", FILES)
 every_workflow_that_runs = pytest.mark.parametrize("name", DEMO)
-FIND = "require('module').createRequire(process.cwd() + '/').resolve('playwright-core')"
-
-
-def missing() -> str | None:
-    """Lack of something that the browser tests need, and what to do about it."""
-    if not shutil.which("node"):
-        return "no node: install Node.js 20 or newer"
-    if not os.environ.get("CHROMIUM") and not any(map(shutil.which, BROWSERS)):
-        return "no Chromium: install one, or name it with CHROMIUM=/path/to/chromium"
-    if subprocess.run(["node", "-e", FIND], cwd=ROOT, capture_output=True).returncode:
-        return "no playwright-core: run npm install playwright-core in any folder and set NODE_PATH to its node_modules"
-    return None
-
-
-def in_browser(script: str, *arguments: object) -> str:
-    """Output of a script of tests/frontend."""
-    command = ["node", str(ROOT / "tests/frontend" / script), *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=patience.FRONTEND)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """A browser that opens: where it does not, that is told once."""
-    if reason := missing():
-        pytest.skip(f"NOT RUN, the frontend was not tested: {reason}")
-    assert in_browser("can_open.mjs") == "opened\n"
 
 
 @pytest.fixture(scope="module")
@@ -107,9 +76,9 @@ def test_run_sends_the_graph_of_the_api_file(visits, name):
     sent_titles = {key: node["_meta"]["title"] for key, node in seen["prompt"].items()}
     sent = {sent_titles[key]: node for key, node in seen["prompt"].items()}
     assert sorted(sent) == sorted(titles.values())
-    for key, node in prompt.items():
-        wanted, given = named(node["inputs"], titles), named(sent[titles[key]]["inputs"], sent_titles)
-        assert sent[titles[key]]["class_type"] == node["class_type"]
+    for key, one in prompt.items():
+        wanted, given = named(one["inputs"], titles), named(sent[titles[key]]["inputs"], sent_titles)
+        assert sent[titles[key]]["class_type"] == one["class_type"]
         assert {label: given.get(label) for label in wanted} == wanted
 
 
@@ -170,6 +139,17 @@ def files(folder: Path) -> dict[str, tuple[int, int]]:
     """Sizes and times of what lies in a folder, without what Python compiles."""
     found = [file for file in folder.rglob("*") if file.is_file() and "__pycache__" not in file.parts]
     return {str(file.relative_to(folder)): (file.stat().st_size, file.stat().st_mtime_ns) for file in found}
+
+
+def test_what_is_painted_in_the_mask_editor_is_the_subject(browser, server):
+    painted = in_browser("paint.mjs", server.url, "refvid_first.png").strip()
+    graph = {
+        "load": node("RefVidLoadReference", image=painted, subject="auto", strength=1.0),
+        "show": node("PreviewImage", images=["load", 1]),
+    }
+    (said,) = server.run(graph)["outputs"]["load"]["text"]
+    share = re.fullmatch(r"subject: what was painted in the Mask Editor, (\d+)% of the picture", said)
+    assert share and 0 < int(share[1]) < 50
 
 
 @pytest.fixture(scope="module")

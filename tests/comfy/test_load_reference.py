@@ -19,7 +19,8 @@ WIDE, HIGH = 40, 24
 COLOURS = np.random.default_rng(4).integers(0, 256, (HIGH, WIDE, 3), dtype=np.uint8)
 BLOB = np.zeros((HIGH, WIDE), np.uint8)
 BLOB[6:20, 10:30] = 255
-EDITED = "clipspace/clipspace-painted-masked-1.png"
+EDITED = "clipspace/clipspace-painted-masked-1.png"  # of earlier frontends
+EDITED_BESIDE = "clipspace-painted-masked-1795931155928.png"  # of 1.49
 ALL = np.full_like(BLOB, 255)
 
 
@@ -33,7 +34,9 @@ def inputs(server):
     folder = server.base / "input"
     (folder / "clipspace").mkdir(exist_ok=True)
     with_alpha(255 - BLOB).save(folder / EDITED)
+    with_alpha(255 - BLOB).save(folder / EDITED_BESIDE)
     with_alpha(BLOB).save(folder / "cutout.png")
+    with_alpha(255 - BLOB).save(folder / "framed.png")
     with_alpha(ALL).save(folder / "opaque.png")
     Image.fromarray(COLOURS).save(folder / "photograph.png")
     Image.fromarray(COLOURS[..., 0]).save(folder / "grey.png")
@@ -43,7 +46,7 @@ def inputs(server):
     exif = turned.getexif()
     exif[0x0112] = 6
     turned.save(folder / "turned.png", exif=exif)
-    large = Image.fromarray(COLOURS).resize((4000, 3000))
+    large = Image.new("RGB", (4000, 3000), (200, 30, 60))
     large.putalpha(Image.fromarray(255 - BLOB).resize((4000, 3000), Image.Resampling.NEAREST))
     large.save(folder / "clipspace/large.png", compress_level=1)
     return server
@@ -69,12 +72,14 @@ def load(client, image: str, subject: str = "auto", **asked):
     [
         (EDITED, "auto", BLOB, "subject: what was painted in the Mask Editor, 29% of the picture"),
         (f"{EDITED} [input]", "auto", BLOB, "painted in the Mask Editor"),
+        (f"{EDITED_BESIDE} [input]", "auto", BLOB, "painted in the Mask Editor"),
         ("cutout.png", "auto", BLOB, "subject: what is not transparent, 29% of the picture"),
         ("opaque.png", "auto", ALL, "subject: the whole picture"),
         ("photograph.png", "auto", ALL, "subject: the whole picture"),
         ("cutout.png", "whole picture", ALL, "subject: the whole picture"),
         (EDITED, "painted", BLOB, "painted in the Mask Editor"),
         (EDITED, "cut-out", 255 - BLOB, "what is painted is left out. Choose auto\nis the mask inverted?"),
+        ("framed.png", "auto", 255 - BLOB, "as an inverted mask does. Choose painted\nsubject: what is not transparent"),
         ("cutout.png", "painted", 255 - BLOB, "this is a cut-out: its transparent ground is shown"),
     ],
 )  # fmt: skip
@@ -149,7 +154,7 @@ def test_a_saved_reference_is_listed_and_loads_as_it_was_with_the_nodes_own_cont
 
 
 def test_a_mask_painted_onto_a_saved_reference_is_what_was_painted(inputs):
-    """The Mask Editor keeps a file's text, and writes one minus the mask into its alpha."""
+    """Earlier Mask Editors kept a file's text; all write one minus the mask into the alpha."""
     made = make_reference(torch.from_numpy(COLOURS) / 255, torch.from_numpy(255 - BLOB) / 255, SAVED)
     write_reference(inputs.base / "input/clipspace/again.png", made)
     values, controls, text = load(inputs, "clipspace/again.png")
@@ -178,12 +183,14 @@ def masked(client, image: str, marks: str = "auto"):
     ("image", "marks", "mask", "said"),
     [
         (EDITED, "auto", BLOB, ""),
+        (f"{EDITED_BESIDE} [input]", "auto", BLOB, ""),
         ("cutout.png", "auto", BLOB, ""),
         ("opaque.png", "auto", ALL, ""),
         ("photograph.png", "auto", ALL, ""),
         ("photograph.png", "subject", ALL, ""),
         (EDITED, "subject", BLOB, ""),
         ("cutout.png", "background", BLOB, ""),
+        ("framed.png", "auto", 255 - BLOB, "as an inverted mask does. Set mask_marks to subject"),
         ("cutout.png", "subject", 255 - BLOB, "cut-out: it is the background. Choose auto\nis the mask inverted?"),
         (EDITED, "background", 255 - BLOB, "mask_marks is background, but this mask is what was painted"),
     ],
@@ -198,10 +205,15 @@ def test_several_references_become_several_files_and_a_region_is_told_of(inputs)
     graph = {
         "picture": node("LoadImage", image="photograph.png"),
         "two": node("ImageBatch", image1=["picture", 0], image2=["picture", 0]),
-        "reference": node("RefVidReference", image=["two", 0], mask_marks="auto", strength=1.0),
+        "region": node("SolidMask", value=1.0, width=80, height=80),
+        "reference": node(
+            "RefVidReference", image=["two", 0], mask_marks="auto", strength=1.0, region=["region", 0]
+        ),
         "save": node("RefVidSaveReference", reference=["reference", 0], filename_prefix="references/two/of"),
     }
-    images = inputs.run(graph)["outputs"]["save"]["images"]
+    made = inputs.run(graph)["outputs"]["save"]
+    images = made["images"]
+    assert made["text"] == ["The region is not kept: it belongs to a video. Link it to Load Reference."]
     assert [one["subfolder"] for one in images] == ["references/two"] * 2
     assert len({one["filename"] for one in images}) == 2
 

@@ -17,6 +17,7 @@ import refvid_tiny as tiny
 import torch
 from comfy.ldm.wan.model_animate import AnimateWanModel
 from comfy_api.latest import io
+from comfy_execution.utils import CurrentNodeContext
 from refvid_folder import import_folder
 from server import PromptServer
 
@@ -202,7 +203,8 @@ def test_the_node_shows_the_lines_and_reads_the_name_from_the_graph(folder, vae,
     def out(graph):
         hidden = {io.Hidden.prompt: graph, io.Hidden.unique_id: "5"}
         node = RefVidApplyReferences.PREPARE_CLASS_CLONE({"hidden_inputs": hidden})
-        return node.execute(model, *words, vae, latent, given, "auto", "recipe")
+        with CurrentNodeContext("prompt", "5"):
+            return node.execute(model, *words, vae, latent, given, "auto", "recipe")
 
     lines = "references that act: 1; recipe phantom, by the name of its file, Phantom_Wan_14B-Q8_0"
     assert out(GRAPH).ui.as_dict()["text"] == (lines,)

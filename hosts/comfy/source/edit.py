@@ -7,7 +7,9 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
+from ....core.controls import CROP
 from ....core.editing import PREFIX, Windows, edit_prompt, padded
+from ....core.fit import fitted, whole_tokens
 from ....core.recipe import Recipe
 from ....core.recipes import AUTO_RECIPE, EDITING, choose_recipe, recipe_for
 from ....core.references import Reference
@@ -35,22 +37,17 @@ class Setup:
 
 def instruction_edit(
     model: ModelPatcher, clip, vae, source: Tensor, instruction: str, references: list[Reference],
-    windows: Windows, recipe_name: str = AUTO_RECIPE,
+    windows: Windows, recipe_name: str = AUTO_RECIPE, fit: str = CROP,
 ) -> Setup:  # fmt: skip
-    """Set up the edit of a source (F, H, W, 3). Everything that may be refused is refused before anything is
-    encoded."""
+    """Set up the edit of a source (F, H, W, 3), fitted to the nearest size of whole tokens (`core.fit`).
+    Everything that may be refused is refused before anything is encoded."""
     wan.require(model)
     wan.require_vae(vae, model)
     geometry = wan.geometry(model)
-    prompt, pictures = edit_prompt(instruction), padded(source[..., :3], geometry)
+    height, width = whole_tokens(source.shape[1], source.shape[2], geometry.token)
+    prompt, pictures = edit_prompt(instruction), padded(fitted(source[..., :3], height, width, fit), geometry)
     recipe = _recipe(recipe_name, model)
     _require_plain(model, recipe)
-    stride, (height, width) = geometry.token, pictures.shape[1:3]
-    if height % stride or width % stride:
-        raise ValueError(
-            f"source is {width}x{height} pixels; both sides must be multiples of {stride}: scale it to "
-            f"{max(1, round(width / stride)) * stride}x{max(1, round(height / stride)) * stride}"
-        )
     encoded = vae.encode(pictures)
     latent = {"samples": torch.zeros_like(encoded)}
     positive, negative = (_words(clip, text) for text in (prompt, PREFIX))

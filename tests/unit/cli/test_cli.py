@@ -218,10 +218,17 @@ def test_controls_that_make_no_sense_are_refused_by_name(folder, capsys, said, m
     assert message in capsys.readouterr().err
 
 
-def test_a_region_that_is_not_the_videos_size_is_refused(folder, capsys):
-    with pytest.raises(SystemExit):
-        say(folder, "--reference", folder / "toy.png", "--region", folder / "toy.png", "--width", 128)
-    assert "needed 128x64 pixels, the video's size" in capsys.readouterr().err
+def test_what_has_another_size_is_fitted_as_asked(folder, monkeypatch):
+    from refvid.hosts.plain import pipeline
+
+    seen = []
+    monkeypatch.setattr(
+        pipeline, "generate", lambda _, request, *__: seen.append(request) or torch.zeros(3, 5, 8, 8)
+    )
+    toy = folder / "toy.png"
+    generate(folder, "--reference", toy, "--region", toy, "--given", f"{toy}@0", "--fit", "pad")
+    generate(folder, "--reference", toy, "--region", toy, "--given", f"{toy}@0")
+    assert [(one.references[0].fit, one.given.fit) for one in seen] == [("pad", "pad"), ("crop", "crop")]
 
 
 def test_controls_reach_the_clip_and_eager_agrees(folder):
@@ -267,7 +274,6 @@ def test_given_frames_are_in_the_clip_and_the_others_follow_them(folder):
     ("said", "message"),
     [
         ("first.png", "first.png: needed FILE@AT"),
-        ("toy.png@0", "frames are 48x40 pixels, the video is 48x32"),
         ("toy.png@0-4", "1 pictures for 5 frames"),
         ("toy.png@x", "frames: 'x' in 'x' is no frame"),
         ("fit.png@9", "frame 9 lies outside the video"),

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from refvid.backbones.wan.geometry import WAN_2_1
+from refvid.core.controls import FITS
+from refvid.core.fit import fitted
 from refvid.core.frames import (
     TASKS,
     GivenFrames,
@@ -127,9 +129,11 @@ def test_places_that_make_no_sense_are_refused(indices, message):
         clips_to_encode(Placed(film(2), indices), 9, 2, 2, 4)
 
 
-def test_pictures_of_another_size_than_the_video_are_refused():
-    with pytest.raises(ValueError, match="frames are 2x2 pixels, the video is 16x8; scale them to it"):
-        clips_to_encode(Placed(film(1), [0]), 9, 16, 8, 4)
+@pytest.mark.parametrize("fit", FITS)
+def test_pictures_of_another_size_are_fitted_to_the_videos(fit):
+    pictures = torch.rand(1, 30, 20, 3)
+    (clip,) = clips_to_encode(Placed(pictures, [0], fit=fit), 9, 16, 8, 4)
+    assert torch.equal(clip.pictures, fitted(pictures, 8, 16, fit))
 
 
 def test_an_unknown_clock_is_refused():

@@ -58,8 +58,11 @@ def test_region_and_frames_are_met_together():
     [
         (FrameWindow(3, 9), None, "frame window is 3 to 9; the video has the frames 0 to 8"),
         (FrameWindow(9), None, "frame window is 9 to 8; the video has the frames 0 to 8"),
-        (WHOLE, torch.ones(32, 40), r"region has shape \(1, 32, 40\); needed 48x32 pixels, the video's size"),
-        (WHOLE, torch.ones(4, 32, 48), r"region has shape \(4, 32, 48\); needed .* each of its 9 frames"),
+        (
+            WHOLE,
+            torch.ones(4, 32, 48),
+            r"region has shape \(4, 32, 48\); needed one mask, or one for each of the video's 9 frames",
+        ),
         (WHOLE, torch.zeros(32, 48), "region has no pixels"),
         (WHOLE, torch.full((32, 48), float("nan")), "region holds NaN"),
     ],
@@ -111,3 +114,17 @@ def test_words_for_another_latent_than_they_were_made_for_are_refused():
         ValueError, match=r"latent has 2 frames of 6x4 cells, but a region .* \(3, 4, 6\); connect"
     ):
         words_on([ALL, FIRST], (2, ROWS, COLUMNS))
+
+
+@pytest.mark.parametrize(
+    ("fit", "rows", "columns"),
+    [("crop", (0, 1), (0, 3)), ("pad", (0, 2), (1, 3)), ("stretch", (0, 2), (0, 3))],
+)
+def test_a_region_of_another_size_is_laid_over_the_video(fit, rows, columns):
+    """A square, marked at its upper left, over a video that is half as wide again as it is high."""
+    region = torch.zeros(96, 96)
+    region[:28, :48] = 1
+    cells = reach(WHOLE, region, (FRAMES, ROWS, COLUMNS), WAN_2_1, fit=fit)
+    wanted = torch.zeros(1, ROWS, COLUMNS, dtype=torch.bool)
+    wanted[:, slice(*rows), slice(*columns)] = True
+    assert torch.equal(cells, wanted)

@@ -111,8 +111,11 @@ def test_an_anchor_is_taken_at_its_word_and_never_without_its_subject():
         (film(1), None, "clip has 1 frame;"),
         (film()[0], None, r"clip has shape \(40, 60, 3\)"),
         (film(), torch.zeros(9, 40, 60), "mask has no pixels in any frame"),
-        (film(), torch.ones(9, 40, 61), r"mask has shape \(9, 40, 61\); the clip has 9 frames of 60x40"),
-        (film(), torch.ones(5, 40, 60), "one mask of that size, or one for each frame"),
+        (
+            film(),
+            torch.ones(5, 40, 60),
+            r"mask has shape \(5, 40, 60\); .* give one mask, or one for each frame",
+        ),
         (film().fill_(float("nan")), None, "clip holds NaN"),
         (film(), torch.full((40, 60), float("inf")), "mask holds NaN or infinite"),
     ],

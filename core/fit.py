@@ -1,0 +1,97 @@
+"""Pictures and masks of any size, fitted to another: cut to its aspect, with margins, or stretched
+[choice: fit]."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .controls import CROP, FITS, PAD, STRETCH
+from .recipe import GREY
+
+_SAME_ASPECT = 0.01  # of a side: what rounding to whole pixels does to thumbnails
+
+
+def fitted(pictures: Tensor, height: int, width: int, how: str = CROP) -> Tensor:
+    """Pictures (N, H, W, C) in [0, 1] -> (N, height, width, C), themselves where that is their size.
+
+    crop     the middle of the picture, in the aspect that is asked for
+    pad      all of it, with grey margins
+    stretch  all of it, in another aspect
+
+    ValueError for another word.
+    """
+    return _fitted(pictures.movedim(-1, 1), (height, width), how, "bicubic", GREY).movedim(1, -1)
+
+
+def fitted_masks(masks: Tensor, height: int, width: int, how: str = CROP) -> Tensor:
+    """Masks (N, H, W) in [0, 1] -> (N, height, width), as `fitted` does; margins are 0. What is thinner than
+    a pixel keeps its strongest ones."""
+    if masks.shape[1:] == (height, width):
+        return masks
+    return not_lost(_fitted(masks[:, None].float(), (height, width), how, "bilinear", 0.0)[:, 0], masks)
+
+
+def whole_tokens(height: int, width: int, stride: int) -> tuple[int, int]:
+    """The nearest height and width, in pixels, that are multiples of `stride`."""
+    return max(1, round(height / stride)) * stride, max(1, round(width / stride)) * stride
+
+
+def fit_told(what: str, size: tuple[int, int], onto: str, target: tuple[int, int], how: str) -> str | None:
+    """A sentence on a thing of one size (height, width) that was laid onto one of another aspect; None where
+    aspects agree."""
+    (rows, columns), (height, width) = size, target
+    if abs(rows * width - columns * height) <= _SAME_ASPECT * max(rows * width, columns * height):
+        return None
+    return f"{what} is {columns}x{rows}, {onto} {width}x{height}: {_TOLD[how]}"
+
+
+_TOLD = {
+    CROP: "its middle is used (fit: crop)",
+    PAD: "margins are added (fit: pad)",
+    STRETCH: "it is stretched",
+}
+
+
+def _fitted(values: Tensor, size: tuple[int, int], how: str, mode: str, fill: float) -> Tensor:
+    """Values (N, C, H, W) at that size."""
+    if how not in FITS:
+        raise ValueError(f"fit is {how!r}; choose one of {', '.join(FITS)}")
+    if tuple(values.shape[-2:]) == size:
+        return values
+    if how == PAD:
+        return _with_margins(scaled(values, *_inside(values, size), mode), size, fill)
+    return scaled(_middle(values, size) if how == CROP else values, *size, mode)
+
+
+def scaled(values: Tensor, height: int, width: int, mode: str = "bilinear") -> Tensor:
+    """Values (N, C, H, W) in [0, 1] at another size, by averages where that is smaller."""
+    return F.interpolate(values, size=(height, width), mode=mode, antialias=True).clamp(0, 1)
+
+
+def not_lost(masks: Tensor, before: Tensor) -> Tensor:
+    """Masks (N, H, W) that were scaled from those before; one that lost all its pixels keeps its strongest
+    ones."""
+    peaks, had = masks.amax((1, 2)), before.flatten(1).gt(0.5).any(1)
+    lost = (had & peaks.le(0.5) & peaks.gt(0))[:, None, None]
+    return torch.where(lost, masks / peaks.clamp_min(1e-12)[:, None, None], masks)
+
+
+def _middle(values: Tensor, size: tuple[int, int]) -> Tensor:
+    """The largest part in the middle that has the aspect, to a pixel."""
+    rows, columns = values.shape[-2:]
+    height = min(rows, max(1, round(columns * size[0] / size[1])))
+    width = min(columns, max(1, round(rows * size[1] / size[0])))
+    top, left = (rows - height) // 2, (columns - width) // 2
+    return values[..., top : top + height, left : left + width]
+
+
+def _inside(values: Tensor, size: tuple[int, int]) -> tuple[int, int]:
+    rows, columns = values.shape[-2:]
+    scale = min(size[0] / rows, size[1] / columns)
+    return max(1, round(rows * scale)), max(1, round(columns * scale))
+
+
+def _with_margins(values: Tensor, size: tuple[int, int], fill: float) -> Tensor:
+    top, left = (size[0] - values.shape[-2]) // 2, (size[1] - values.shape[-1]) // 2
+    margins = (left, size[1] - values.shape[-1] - left, top, size[0] - values.shape[-2] - top)
+    return F.pad(values, margins, value=fill)
