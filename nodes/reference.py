@@ -5,7 +5,7 @@ from comfy_api.latest import io, ui
 from ..core.controls import CROP
 from ..core.fit import fit_told
 from ..core.recipes import AUTO_RECIPE, RECIPES
-from ..hosts.comfy.pictures import MOST_REFERENCES, make_references, preview
+from ..hosts.comfy.pictures import MOST_REFERENCES, is_placeholder, make_references, preview
 from ..hosts.comfy.recognition import loaded_file
 from ..hosts.comfy.references import apply_references
 from ..hosts.comfy.subject import MASK_SENSES, mask_sense, masks_told, opposite
@@ -67,7 +67,8 @@ class RefVidReference(Node):
         references = make_references(image, mask, marks, controls_of(strength, **asked), region, fit)
         shown = preview(references)
         advice = f"Set mask_marks to {opposite(marks)}"
-        laid = None if mask is None else fit_told("mask", mask.shape[-2:], "image", image.shape[1:3], fit)
+        sizes = None if mask is None or is_placeholder(mask) else (mask.shape[-2:], "image", image.shape[1:3])
+        laid = None if sizes is None else fit_told("mask", *sizes, fit)
         inverted = masks_told([one.mask for one in references], advice)
         said = "\n".join([*against, *inverted, *([laid] if laid else [])])
         return io.NodeOutput(references, shown, ui=shown_on_node(cls, shown, said))

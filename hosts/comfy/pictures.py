@@ -52,12 +52,13 @@ def _subject_masks(image: Tensor, mask: Tensor, marks: str) -> Tensor | None:
             f"mask is a batch of {len(mask)}, image one of {len(image)}; give one mask, or one for each "
             "picture"
         )
-    if _says_nothing(mask) and (marks == MARKS_BACKGROUND or tuple(image.shape[1:3]) != PLACEHOLDER):
+    if is_placeholder(mask) and (marks == MARKS_BACKGROUND or tuple(image.shape[1:3]) != PLACEHOLDER):
         return None
     return mask if marks == MARKS_SUBJECT else 1 - mask
 
 
-def _says_nothing(mask: Tensor) -> bool:
+def is_placeholder(mask: Tensor) -> bool:
+    """True for Load Image's mask of a picture without transparency."""
     return tuple(mask.shape[1:]) == PLACEHOLDER and not mask.any()
 
 

@@ -70,6 +70,19 @@ def test_a_film_is_edited_to_its_own_length(server):
     assert (made != other).any()
 
 
+@pytest.mark.parametrize(("fit", "same"), [("crop", True), ("stretch", False)])
+def test_a_film_of_any_size_is_fitted_to_whole_tokens(server, fit, same):
+    """90x72 becomes 96x64; what crop makes of it, its middle makes too."""
+    odd = {"scaled.width": 90, "scaled.height": 72}
+    made = pictures(
+        server.outputs(edited(graph(), {**odd, "edit.fit": fit, "save.filename_prefix": f"odd_{fit}"}))
+    )
+    middle = {"middle": node("ImageCrop", image=["scaled", 0], width=90, height=60, x=0, y=6)}
+    cut = edited(graph(), {**odd, "edit.source": ["middle", 0], "save.filename_prefix": f"cut_{fit}"}, middle)
+    assert made.shape == (7, 64, 96, 3)
+    assert (pictures(server.outputs(cut)) == made).all() == same
+
+
 def test_the_adapter_on_the_plain_base_makes_what_the_whole_file_makes(server):
     adapter = {
         "adapter": node(
@@ -107,7 +120,6 @@ REFUSED = {
          "small": node("EmptyImage", width=16, height=16, batch_size=4, color=0)},
         r"source has 16384 pictures; needed 2 to 961",
     ),
-    "an odd size": ({"scaled.width": 72}, {}, r"source is 72x64 pixels; .* multiples of 16: scale it to 64x64"),
     "a window of another length": ({"edit.window": 81, "edit.overlap": 84}, {}, r"overlap is 84"),
     "plain Wan": ({"edit.recipe": "sama", "backbone.diffusion_model": "plain.safetensors"}, {}, r"segment_embedding, siglip_feat_mlp and semantic_head"),
     "plain Wan, auto": ({"backbone.diffusion_model": "plain.safetensors"}, {}, r"choose one of sama, in_context"),

@@ -9,7 +9,8 @@ import torch
 from refvid_in_process import empty_latent, load_model, picture, sample, text, worst
 from refvid_test_nodes import tiny_wan22_vae
 
-from refvid.core.controls import Controls
+from refvid.core.controls import CLOCKS, FITS, Controls
+from refvid.core.fit import fitted
 from refvid.core.frames import Placed
 from refvid.core.guidance import Guidance, Scale, joint
 from refvid.core.references import make_reference
@@ -163,6 +164,15 @@ def test_a_negative_without_the_frames_leaves_them_as_they_were_given(t2v, vae):
     assert worst(out[:, :, 0], latent["samples"][:, :, 0]) < 1e-6
 
 
+@pytest.mark.parametrize("fit", FITS)
+def test_pictures_of_any_size_are_fitted_to_the_video(t2v, vae, fit):
+    wide = film(1, 48)[:, :30]
+    given = Placed(wide, [0], CLOCKS[0], fit)
+    *_, latent = replace_frames([t2v], *texts(), vae, empty_latent(), given)
+    *_, wanted = replaced(t2v, vae, [0], pictures=fitted(wide, 64, 64, fit))
+    assert torch.equal(latent["samples"], wanted["samples"])
+
+
 def test_what_frames_cannot_go_with_is_refused_by_name(t2v, vae, folder, tmp_path):
     sizes = tiny.config()
     vace = load_model(tiny.save_dit(folder, "vace.safetensors", sizes, tiny.vace_state(sizes)))
@@ -176,8 +186,6 @@ def test_what_frames_cannot_go_with_is_refused_by_name(t2v, vae, folder, tmp_pat
     fun = load_model(tiny.save_dit(tmp_path, "fun.safetensors", wide, tiny.dit_state(wide)))
     with pytest.raises(ValueError, match=r"model takes 36 input channels.*WanImageToVideo"):
         replaced(fun, vae, [0])
-    with pytest.raises(ValueError, match="frames are 48x48 pixels, the video is 64x64"):
-        replaced(t2v, vae, [0], pictures=film(1, 48))
     model, positive, negative, _ = replaced(t2v, vae, [0])
     with pytest.raises(ValueError, match="frames were replaced for one of 3"):
         sample(model, positive, negative, empty_latent(frames=4))

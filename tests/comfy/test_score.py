@@ -87,11 +87,6 @@ def test_the_workflow_scores_both_clips_and_saves_the_video(server):
 
 
 REFUSED = {
-    "subject mask of another size": (
-        edited(still(2), {"score.subject_mask": ["solid", 0]}, {
-            "solid": node("SolidMask", value=1.0, width=40, height=48),
-        }), r"^subject mask is 40x48 pixels, clip 64x64",
-    ),
     "three subject masks for two frames": (
         edited(still(2), {"score.subject_mask": ["three", 0]}, {
             "pictures": node("RepeatImageBatch", image=["picture", 0], amount=3),
