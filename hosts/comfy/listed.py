@@ -1,11 +1,13 @@
 """Files that a node lists and reads by name: of ComfyUI's input folder, or of its output folder where the
 name ends in [output]."""
 
+import functools
 from pathlib import Path
 
 import folder_paths
 
 _MARK = " [output]"
+_MOST_HEADER = 1 << 24  # bytes of a safetensors header that are looked through
 
 
 def pictures() -> list[str]:
@@ -13,6 +15,37 @@ def pictures() -> list[str]:
     folder = Path(folder_paths.get_input_directory())
     names = [one.name for one in folder.iterdir() if one.is_file()]
     return sorted(folder_paths.filter_files_content_types(names, ["image"]))
+
+
+def inputs(folder: str, ending: str) -> list[str]:
+    """Names of the files with an ending at the top of the input folder, and in a folder of it."""
+    top = Path(folder_paths.get_input_directory())
+    found = (one for place in (top, top / folder) for one in place.glob(f"*{ending}") if one.is_file())
+    return sorted(one.relative_to(top).as_posix() for one in found)
+
+
+def loras(mark: str) -> list[str]:
+    """Names of the LoRA files that are of one kind: their header has the mark, a name of tensors that no
+    other kind has. What cannot be read is left out."""
+    names = folder_paths.get_filename_list("loras")
+    paths = {name: folder_paths.get_full_path("loras", name) for name in names}
+    return [name for name, path in paths.items() if path is not None and _is_marked(path, mark)]
+
+
+def _is_marked(path: str, mark: str) -> bool:
+    try:
+        found = Path(path).stat()
+        return _has_mark(path, mark, found.st_size, found.st_mtime_ns)
+    except OSError:
+        return False
+
+
+@functools.lru_cache(maxsize=None)
+def _has_mark(path: str, mark: str, size: int, written: int) -> bool:
+    """True where the raw header of a safetensors file, as it was written then, holds the mark. Parsed,
+    thousands of files would take minutes."""
+    with open(path, "rb") as file:
+        return mark.encode() in file.read(min(_MOST_HEADER, int.from_bytes(file.read(8), "little")))
 
 
 def saved(folder: str, ending: str) -> list[str]:
