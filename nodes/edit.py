@@ -1,15 +1,18 @@
 """Nodes for editing a video by an instruction (SAMA)."""
 
-import folder_paths
 from comfy_api.latest import io
 
 from ..backbones.wan.geometry import GROUP
 from ..core.controls import CROP
 from ..core.editing import LONGEST_EDIT, Windows
 from ..core.recipes import AUTO_RECIPE, EDITING
+from ..core.semantic import EMBEDDING
+from ..hosts.comfy import listed
 from ..hosts.comfy.files import model_file, stamp
 from ..hosts.comfy.source.edit import instruction_edit
 from ..hosts.comfy.source.modules import load_editing_adapter
+from .file_inputs import lora_refusal
+from .input_checks import FileInput
 from .sockets import FACTOR_STEP, Category, Node, ReferencesSocket, fit_input
 
 
@@ -27,8 +30,8 @@ class RefVidLoadEditingAdapter(Node):
             inputs=[
                 io.Model.Input("model", tooltip="The text-to-video Wan that the adapter was trained for, "
                                                 "from any loader."),
-                io.Combo.Input("adapter", options=folder_paths.get_filename_list("loras"),
-                               tooltip="A file with SAMA's parts (.safetensors) in models/loras. Of a whole "
+                FileInput("adapter", lora_refusal, options=listed.loras(EMBEDDING),
+                          tooltip="A file with SAMA's parts (.safetensors) in models/loras. Of a whole "
                                        "SAMA model only these parts are read."),
                 io.Float.Input("strength", default=1.0, min=0.0, max=2.0, step=FACTOR_STEP, advanced=True,
                                tooltip="Strength of the LoRA. Start with 1, as in training. The extra parts "

@@ -79,4 +79,3 @@ def encode_phrase(clip, phrase: str) -> Tensor | None:
     if clip is None:
         raise ValueError(f"phrase is {phrase!r}, which needs the text encoder: connect clip")
     return clip.encode_from_tokens_scheduled(clip.tokenize(phrase))[0][0]
-

@@ -1,13 +1,13 @@
 """Files that a node lists and reads by name: of ComfyUI's input folder, or of its output folder where the
 name ends in [output]."""
 
-import functools
 from pathlib import Path
 
 import folder_paths
 
 _MARK = " [output]"
 _MOST_HEADER = 1 << 24  # bytes of a safetensors header that are looked through
+_marked: dict[tuple[str, str, int, int], bool] = {}  # by path, mark, size and time of writing
 
 
 def pictures() -> list[str]:
@@ -33,19 +33,18 @@ def loras(mark: str) -> list[str]:
 
 
 def _is_marked(path: str, mark: str) -> bool:
+    """True where the raw header of a safetensors file holds the mark. Parsed, thousands of files would take
+    minutes; read once while they stay as they are, they take a moment."""
     try:
         found = Path(path).stat()
-        return _has_mark(path, mark, found.st_size, found.st_mtime_ns)
+        key = path, mark, found.st_size, found.st_mtime_ns
+        if key not in _marked:
+            with open(path, "rb") as file:
+                length = min(_MOST_HEADER, int.from_bytes(file.read(8), "little"))
+                _marked[key] = mark.encode() in file.read(length)
+        return _marked[key]
     except OSError:
         return False
-
-
-@functools.lru_cache(maxsize=None)
-def _has_mark(path: str, mark: str, size: int, written: int) -> bool:
-    """True where the raw header of a safetensors file, as it was written then, holds the mark. Parsed,
-    thousands of files would take minutes."""
-    with open(path, "rb") as file:
-        return mark.encode() in file.read(min(_MOST_HEADER, int.from_bytes(file.read(8), "little")))
 
 
 def saved(folder: str, ending: str) -> list[str]:
