@@ -60,15 +60,14 @@ class RefVidInstructionEdit(Node):
             category=Category.EDITING,
             search_aliases=["sama", "edit video", "video editing", "instruction", "video to video", "v2v"],
             description="Changes a video as an instruction says. The model sees the source video beside the "
-                        "new one, which has the same size and length (SAMA, arXiv 2603.19228).",
+                        "new one, which has its size and length (SAMA, arXiv 2603.19228).",
             inputs=[
                 io.Model.Input("model", tooltip="SAMA-14B through Load Wan Backbone, or a text-to-video Wan "
                                                 "with an editing adapter."),
                 io.Clip.Input("clip", tooltip="The model's text encoder."),
                 io.Vae.Input("vae", tooltip="The VAE that belongs to the model."),
                 io.Image.Input("source", tooltip="The video to change: 2 to 961 frames of any size. The "
-                                                 "result has the nearest size in steps of 16 pixels (32 for "
-                                                 "TI2V-5B)."),
+                                                 "result is as large, in steps of 16 pixels (TI2V-5B: 32)."),
                 io.String.Input("instruction", multiline=True, default="",
                                 tooltip="What to change, such as 'make the car red'. It is put into the form "
                                         "that the model was trained with; the negative prompt is that form "

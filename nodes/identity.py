@@ -28,8 +28,8 @@ from .sockets import (
     Node,
 )
 
-ENDING, PICTURE = ".safetensors", ".png"
-IDENTITIES = "identities"
+ENDING, PICTURE_ENDING = ".safetensors", ".png"
+IDENTITY_FOLDER = "identities"
 _NEEDED = "a file that Save Identity made"
 
 
@@ -182,9 +182,9 @@ class RefVidSaveIdentity(Node):
             is_output_node=True,
             inputs=[
                 IdentitySocket.Input("identity", tooltip="From Encode Slot Identity or Blend Identities."),
-                io.String.Input("filename_prefix", default=f"{IDENTITIES}/person",
+                io.String.Input("filename_prefix", default=f"{IDENTITY_FOLDER}/person",
                                 tooltip="Folder and name below ComfyUI's output folder; a number is added. "
-                                        f"Load Identity lists what lies in {IDENTITIES}."),
+                                        f"Load Identity lists what lies in {IDENTITY_FOLDER}."),
             ],
             outputs=[IdentitySocket.Output(display_name="identity", tooltip="The same identity.")],
         )  # fmt: skip
@@ -192,7 +192,7 @@ class RefVidSaveIdentity(Node):
     @classmethod
     def execute(cls, identity, filename_prefix) -> io.NodeOutput:
         file = new_file(filename_prefix, ENDING, "filename_prefix")
-        picture = file.with_suffix(PICTURE)
+        picture = file.with_suffix(PICTURE_ENDING)
         write_picture(picture, identity.preview)
         try:
             save_identity(identity, file)
@@ -214,8 +214,8 @@ class RefVidLoadIdentity(Node):
             description="Loads an identity from its file, with the picture that was kept in it.",
             inputs=[
                 FileInput("file", _refusal,
-                          options=[*listed.saved(IDENTITIES, ENDING), *listed.inputs(IDENTITIES, ENDING)],
-                          tooltip=f"An identity file (.safetensors): of the folder {IDENTITIES} in ComfyUI's "
+                          options=[*listed.saved(IDENTITY_FOLDER, ENDING), *listed.inputs(IDENTITY_FOLDER, ENDING)],
+                          tooltip=f"An identity file (.safetensors): of the folder {IDENTITY_FOLDER} in ComfyUI's "
                                   "output folder, where Save Identity puts them, or of the input folder."),
             ],
             outputs=[

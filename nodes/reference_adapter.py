@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..core.token_lora import REFERENCE_LORA
+from ..core.token_lora import TOKEN_LORA_MARK
 from ..hosts.comfy import listed
 from ..hosts.comfy.files import model_file, stamp
 from ..hosts.comfy.token_lora import load_reference_adapter
@@ -20,7 +20,7 @@ def _low_refusal(name: str) -> str | None:
 class RefVidLoadReferenceAdapter(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        files = listed.loras(REFERENCE_LORA)
+        files = listed.loras(TOKEN_LORA_MARK)
         return io.Schema(
             node_id="RefVidLoadReferenceAdapter",
             display_name="Load Reference Adapter",
