@@ -33,7 +33,7 @@ def read_frames(options: argparse.Namespace) -> "Placed | None":
     import torch
 
     from .. import media
-    from ..core.fit import fitted
+    from ..core.fit import fitted_pictures
     from ..core.frames import Placed, read_places
 
     pictures, indices = [], []
@@ -50,5 +50,5 @@ def read_frames(options: argparse.Namespace) -> "Placed | None":
     if not pictures:
         return None
     height, width = pictures[0].shape[1:3]
-    alike = [fitted(part[..., :3], height, width, options.fit) for part in pictures]
+    alike = [fitted_pictures(part[..., :3], height, width, options.fit) for part in pictures]
     return Placed(torch.cat(alike), indices, options.clock or CLOCKS[0], options.fit)

@@ -11,7 +11,7 @@ from .recipe import GREY
 _SAME_ASPECT = 0.01  # of a side: what rounding to whole pixels does to thumbnails
 
 
-def fitted(pictures: Tensor, height: int, width: int, how: str = CROP) -> Tensor:
+def fitted_pictures(pictures: Tensor, height: int, width: int, how: str = CROP) -> Tensor:
     """Pictures (N, H, W, C) in [0, 1] -> (N, height, width, C), themselves where that is their size.
 
     crop     the middle of the picture, in the aspect that is asked for
@@ -24,8 +24,8 @@ def fitted(pictures: Tensor, height: int, width: int, how: str = CROP) -> Tensor
 
 
 def fitted_masks(masks: Tensor, height: int, width: int, how: str = CROP) -> Tensor:
-    """Masks (N, H, W) in [0, 1] -> (N, height, width), as `fitted` does; margins are 0. What is thinner than
-    a pixel keeps its strongest ones."""
+    """Masks (N, H, W) in [0, 1] -> (N, height, width), as `fitted_pictures` does; margins are 0. What is
+    thinner than a pixel keeps its strongest ones."""
     if masks.shape[1:] == (height, width):
         return masks
     return not_lost(_fitted(masks[:, None].float(), (height, width), how, "bilinear", 0.0)[:, 0], masks)
@@ -59,11 +59,11 @@ def _fitted(values: Tensor, size: tuple[int, int], how: str, mode: str, fill: fl
     if tuple(values.shape[-2:]) == size:
         return values
     if how == PAD:
-        return _with_margins(scaled(values, *_inside(values, size), mode), size, fill)
-    return scaled(_middle(values, size) if how == CROP else values, *size, mode)
+        return _with_margins(resampled(values, *_inside(values, size), mode), size, fill)
+    return resampled(_middle(values, size) if how == CROP else values, *size, mode)
 
 
-def scaled(values: Tensor, height: int, width: int, mode: str = "bilinear") -> Tensor:
+def resampled(values: Tensor, height: int, width: int, mode: str = "bilinear") -> Tensor:
     """Values (N, C, H, W) in [0, 1] at another size, by averages where that is smaller."""
     return F.interpolate(values, size=(height, width), mode=mode, antialias=True).clamp(0, 1)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .controls import CLOCKS, CROP
-from .fit import fitted
+from .fit import fitted_pictures
 from .geometry import Geometry
 
 VIEWS = 6  # latent frames of the task "multi-view" behind its first
@@ -143,7 +143,7 @@ def clips_to_encode(placed: Placed, length: int, width: int, height: int, group:
     """Clips to encode so that the pictures stand in a video of `length` pictures of width x height pixels. A
     latent frame is given by all its pictures, `group` of them, or by one, which is held still. ValueError for
     frames outside the video or given twice, and for a latent frame given in part."""
-    pictures = fitted(placed.pictures, height, width, placed.fit)
+    pictures = fitted_pictures(placed.pictures, height, width, placed.fit)
     places = _checked(len(pictures), placed.indices, length)
     order = sorted(range(len(places)), key=places.__getitem__)
     given: dict[int, list[int]] = {}

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .controls import CROP, Controls
-from .fit import fitted_masks, not_lost, scaled
+from .fit import fitted_masks, not_lost, resampled
 from .geometry import Geometry
 from .layout import Layout, Stream
 from .masks import keep_indices, latent_mask, token_cover, token_mask
@@ -201,9 +201,9 @@ def _own_size(reference: Reference, longest_edge: int, stride: int) -> Reference
 def _resized(reference: Reference, height: int, width: int) -> Reference:
     if reference.mask.shape == (height, width):
         return reference
-    planes = scaled(torch.cat([reference.picture.movedim(-1, 0), reference.mask[None]])[None], height, width)[
-        0
-    ]
+    planes = resampled(
+        torch.cat([reference.picture.movedim(-1, 0), reference.mask[None]])[None], height, width
+    )[0]
     mask = not_lost(planes[3:], reference.mask[None])[0]
     return replace(reference, picture=planes[:3].movedim(0, -1), mask=mask)
 

@@ -19,7 +19,8 @@ from .recipes import EDITING, RECIPES, TRAINED_FOR
 from .semantic import bare
 
 logger = logging.getLogger(__name__)
-_PARTS = ("q_loras", "k_loras", "v_loras")
+TOKEN_LORA_MARK = "q_loras"  # in the names of its tensors alone
+_PARTS = (TOKEN_LORA_MARK, "k_loras", "v_loras")
 _FIRST = "blocks.0.self_attn.q_loras.down.weight"
 _KIND = "a LoRA on reference tokens (Stand-In's file, as safetensors)"
 

@@ -1,15 +1,18 @@
 """Nodes for editing a video by an instruction (SAMA)."""
 
-import folder_paths
 from comfy_api.latest import io
 
 from ..backbones.wan.geometry import GROUP
 from ..core.controls import CROP
 from ..core.editing import LONGEST_EDIT, Windows
 from ..core.recipes import AUTO_RECIPE, EDITING
+from ..core.semantic import EMBEDDING
+from ..hosts.comfy import listed
 from ..hosts.comfy.files import model_file, stamp
 from ..hosts.comfy.source.edit import instruction_edit
 from ..hosts.comfy.source.modules import load_editing_adapter
+from .file_inputs import lora_refusal
+from .input_checks import FileInput
 from .sockets import FACTOR_STEP, Category, Node, ReferencesSocket, fit_input
 
 
@@ -27,8 +30,8 @@ class RefVidLoadEditingAdapter(Node):
             inputs=[
                 io.Model.Input("model", tooltip="The text-to-video Wan that the adapter was trained for, "
                                                 "from any loader."),
-                io.Combo.Input("adapter", options=folder_paths.get_filename_list("loras"),
-                               tooltip="A file with SAMA's parts (.safetensors) in models/loras. Of a whole "
+                FileInput("adapter", lora_refusal, options=listed.loras(EMBEDDING),
+                          tooltip="A file with SAMA's parts (.safetensors) in models/loras. Of a whole "
                                        "SAMA model only these parts are read."),
                 io.Float.Input("strength", default=1.0, min=0.0, max=2.0, step=FACTOR_STEP, advanced=True,
                                tooltip="Strength of the LoRA. Start with 1, as in training. The extra parts "
@@ -57,15 +60,14 @@ class RefVidInstructionEdit(Node):
             category=Category.EDITING,
             search_aliases=["sama", "edit video", "video editing", "instruction", "video to video", "v2v"],
             description="Changes a video as an instruction says. The model sees the source video beside the "
-                        "new one, which has the same size and length (SAMA, arXiv 2603.19228).",
+                        "new one, which has its size and length (SAMA, arXiv 2603.19228).",
             inputs=[
                 io.Model.Input("model", tooltip="SAMA-14B through Load Wan Backbone, or a text-to-video Wan "
                                                 "with an editing adapter."),
                 io.Clip.Input("clip", tooltip="The model's text encoder."),
                 io.Vae.Input("vae", tooltip="The VAE that belongs to the model."),
                 io.Image.Input("source", tooltip="The video to change: 2 to 961 frames of any size. The "
-                                                 "result has the nearest size in steps of 16 pixels (32 for "
-                                                 "TI2V-5B)."),
+                                                 "result is as large, in steps of 16 pixels (TI2V-5B: 32)."),
                 io.String.Input("instruction", multiline=True, default="",
                                 tooltip="What to change, such as 'make the car red'. It is put into the form "
                                         "that the model was trained with; the negative prompt is that form "

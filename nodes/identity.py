@@ -1,20 +1,22 @@
 """Identity nodes (Slot-ID): who someone is, read from a reference video, kept, blended and applied."""
 
-from pathlib import Path
-
-import folder_paths
 import numpy as np
 import torch
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
+from ..core.adapter import ENCODER
 from ..core.controls import IDENTITY_PARTS
 from ..core.identity import blend, load_identity, save_identity
 from ..drawing.routing import routing_rows
 from ..drawing.sheet import draw_sheet
-from ..hosts.comfy.adapters import encode_comfy_identity, encode_phrase, input_file, load_comfy_adapter
+from ..hosts.comfy import listed
+from ..hosts.comfy.adapters import encode_comfy_identity, encode_phrase, load_comfy_adapter
 from ..hosts.comfy.files import INPUT, model_file, stamp
 from ..hosts.comfy.identities import apply_identity
 from ..hosts.comfy.outputs import new_file
+from ..media.pictures import write_picture
+from .file_inputs import lora_refusal, refusal_of
+from .input_checks import FileInput
 from .sockets import (
     FACTOR_STEP,
     LOW_NOISE,
@@ -26,7 +28,13 @@ from .sockets import (
     Node,
 )
 
-ENDING = ".safetensors"
+ENDING, PICTURE_ENDING = ".safetensors", ".png"
+IDENTITY_FOLDER = "identities"
+_NEEDED = "a file that Save Identity made"
+
+
+def _refusal(name: str) -> str | None:
+    return refusal_of(listed.path_of, name, "file", _NEEDED)
 
 
 class RefVidLoadAdapter(Node):
@@ -40,8 +48,8 @@ class RefVidLoadAdapter(Node):
             description="Loads an encoder that reads who is in a video, and the LoRA with which Wan "
                         "understands what was read. Apply Identity puts the LoRA on the model by itself.",
             inputs=[
-                io.Combo.Input("adapter", options=folder_paths.get_filename_list("loras"),
-                               tooltip="A Slot-ID adapter (.safetensors) in models/loras, trained for the "
+                FileInput("adapter", lora_refusal, options=listed.loras(ENCODER),
+                          tooltip="A Slot-ID adapter (.safetensors) in models/loras, trained for the "
                                        "model you use."),
             ],
             outputs=[AdapterSocket.Output(display_name="adapter", tooltip="For Encode Slot Identity and Apply "
@@ -174,30 +182,42 @@ class RefVidSaveIdentity(Node):
             is_output_node=True,
             inputs=[
                 IdentitySocket.Input("identity", tooltip="From Encode Slot Identity or Blend Identities."),
-                io.String.Input("filename_prefix", default="identities/person",
-                                tooltip="Folder and name below ComfyUI's output folder; a number is added."),
+                io.String.Input("filename_prefix", default=f"{IDENTITY_FOLDER}/person",
+                                tooltip="Folder and name below ComfyUI's output folder; a number is added. "
+                                        f"Load Identity lists what lies in {IDENTITY_FOLDER}."),
             ],
             outputs=[IdentitySocket.Output(display_name="identity", tooltip="The same identity.")],
         )  # fmt: skip
 
     @classmethod
     def execute(cls, identity, filename_prefix) -> io.NodeOutput:
-        save_identity(identity, new_file(filename_prefix, ENDING, "filename_prefix"))
-        return io.NodeOutput(identity, ui=ui.PreviewImage(identity.preview[None]))
+        file = new_file(filename_prefix, ENDING, "filename_prefix")
+        picture = file.with_suffix(PICTURE_ENDING)
+        write_picture(picture, identity.preview)
+        try:
+            save_identity(identity, file)
+        except BaseException:
+            picture.unlink(missing_ok=True)  # both or neither
+            raise
+        shown = {"images": [listed.as_history(picture)], "identities": [listed.as_history(file)]}
+        return io.NodeOutput(identity, ui=shown)
 
 
 class RefVidLoadIdentity(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        files = [file.name for file in Path(folder_paths.get_input_directory()).glob(f"*{ENDING}")]
         return io.Schema(
             node_id="RefVidLoadIdentity",
             display_name="Load Identity",
             category=Category.IDENTITY,
             search_aliases=["slot-id", "slot id", "character", "face", "person", "import identity"],
             description="Loads an identity from its file, with the picture that was kept in it.",
-            inputs=[io.Combo.Input("file", options=sorted(files), tooltip="An identity file (.safetensors) "
-                                                                          "in ComfyUI's input folder.")],
+            inputs=[
+                FileInput("file", _refusal,
+                          options=[*listed.saved(IDENTITY_FOLDER, ENDING), *listed.inputs(IDENTITY_FOLDER, ENDING)],
+                          tooltip=f"An identity file (.safetensors): of the folder {IDENTITY_FOLDER} in ComfyUI's "
+                                  "output folder, where Save Identity puts them, or of the input folder."),
+            ],
             outputs=[
                 IdentitySocket.Output(display_name="identity", tooltip="For Apply Identity and Blend Identities."),
                 io.Image.Output(display_name="preview", tooltip="The picture that shows the subject best."),
@@ -206,7 +226,7 @@ class RefVidLoadIdentity(Node):
 
     @classmethod
     def execute(cls, file) -> io.NodeOutput:
-        identity = load_identity(input_file(file), "file")
+        identity = load_identity(listed.path_of(file, "file", _NEEDED), "file")
         return io.NodeOutput(identity, identity.preview[None])
 
     @classmethod

@@ -1,19 +1,26 @@
 """The node that loads an adapter of references, and puts it on models."""
 
-import folder_paths
 from comfy_api.latest import io
 
+from ..core.token_lora import TOKEN_LORA_MARK
+from ..hosts.comfy import listed
 from ..hosts.comfy.files import model_file, stamp
 from ..hosts.comfy.token_lora import load_reference_adapter
+from .file_inputs import lora_refusal
+from .input_checks import FileInput
 from .sockets import Category, Node
 
 _NONE = "none"
 
 
+def _low_refusal(name: str) -> str | None:
+    return None if name == _NONE else lora_refusal(name)
+
+
 class RefVidLoadReferenceAdapter(Node):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        files = folder_paths.get_filename_list("loras")
+        files = listed.loras(TOKEN_LORA_MARK)
         return io.Schema(
             node_id="RefVidLoadReferenceAdapter",
             display_name="Load Reference Adapter",
@@ -25,14 +32,14 @@ class RefVidLoadReferenceAdapter(Node):
             inputs=[
                 io.Model.Input("model", tooltip="The Wan model that the adapter was trained for, from any "
                                                 "loader, with any other LoRA."),
-                io.Combo.Input("adapter", options=files,
-                               tooltip="A reference adapter (.safetensors) in models/loras: Stand-In's. A .ckpt "
+                FileInput("adapter", lora_refusal, options=files,
+                          tooltip="A reference adapter (.safetensors) in models/loras: Stand-In's. A .ckpt "
                                        "is made into one with: refvid convert."),
                 io.Model.Input("low_noise_model", optional=True,
                                tooltip="The second model of Wan 2.2 14B, for low noise levels. It has an "
                                        "adapter of its own."),
-                io.Combo.Input("low_noise_adapter", optional=True, options=[_NONE, *files], default=_NONE,
-                               tooltip="The adapter of the second model: the file with low in its name. Needed "
+                FileInput("low_noise_adapter", _low_refusal, optional=True, options=[_NONE, *files], default=_NONE,
+                          tooltip="The adapter of the second model: the file with low in its name. Needed "
                                        "where low_noise_model is connected."),
             ],
             outputs=[

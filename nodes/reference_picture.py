@@ -13,6 +13,7 @@ from ..hosts.comfy.pictures import preview, thumbnails
 from ..hosts.comfy.subject import SUBJECTS, subject_of
 from ..media.pictures import read_picture
 from ..media.reference_files import REFERENCE_ENDING, read_controls, write_reference
+from .file_inputs import refusal_of
 from .input_checks import FileInput
 from .reference_controls import control_inputs, controls_of, strength_input
 from .sockets import Category, Node, ReferencesSocket
@@ -23,11 +24,7 @@ _NEEDED = "a picture, or a reference that Save Reference wrote"
 
 
 def _refusal(name: str) -> str | None:
-    try:
-        listed.path_of(name, "image", _NEEDED)
-    except ValueError as error:
-        return str(error)
-    return None
+    return refusal_of(listed.path_of, name, "image", _NEEDED)
 
 
 class RefVidLoadReference(Node):

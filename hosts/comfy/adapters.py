@@ -2,11 +2,9 @@
 reference video."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import comfy.model_management
 import comfy.ops
-import folder_paths
 import torch
 from comfy.model_patcher import CoreModelPatcher
 from torch import Tensor
@@ -81,15 +79,3 @@ def encode_phrase(clip, phrase: str) -> Tensor | None:
     if clip is None:
         raise ValueError(f"phrase is {phrase!r}, which needs the text encoder: connect clip")
     return clip.encode_from_tokens_scheduled(clip.tokenize(phrase))[0][0]
-
-
-def input_file(name: str) -> str:
-    """The path of a file in ComfyUI's input folder; ValueError where there is none."""
-    needed = "needed a file that Save Identity made"
-    try:
-        path = folder_paths.get_annotated_filepath(name)
-    except ValueError as error:  # core follows no link that leads out of the folder
-        raise ValueError(f"file: {name} cannot be read ({error}); {needed}") from error
-    if not Path(path).is_file():
-        raise ValueError(f"file: there is no {name} in ComfyUI's input folder; {needed}")
-    return path

@@ -6,6 +6,8 @@ from pathlib import Path
 import folder_paths
 
 _MARK = " [output]"
+_MOST_HEADER = 1 << 24  # bytes of a safetensors header that are looked through
+_marked: dict[tuple[str, str, int, int], bool] = {}  # by path, mark, size and time of writing
 
 
 def pictures() -> list[str]:
@@ -13,6 +15,36 @@ def pictures() -> list[str]:
     folder = Path(folder_paths.get_input_directory())
     names = [one.name for one in folder.iterdir() if one.is_file()]
     return sorted(folder_paths.filter_files_content_types(names, ["image"]))
+
+
+def inputs(folder: str, ending: str) -> list[str]:
+    """Names of the files with an ending at the top of the input folder, and in a folder of it."""
+    top = Path(folder_paths.get_input_directory())
+    found = (one for place in (top, top / folder) for one in place.glob(f"*{ending}") if one.is_file())
+    return sorted(one.relative_to(top).as_posix() for one in found)
+
+
+def loras(mark: str) -> list[str]:
+    """Names of the LoRA files that are of one kind: their header has the mark, a name of tensors that no
+    other kind has. What cannot be read is left out."""
+    names = folder_paths.get_filename_list("loras")
+    paths = {name: folder_paths.get_full_path("loras", name) for name in names}
+    return [name for name, path in paths.items() if path is not None and _is_marked(path, mark)]
+
+
+def _is_marked(path: str, mark: str) -> bool:
+    """True where the raw header of a safetensors file holds the mark. Parsed, thousands of files would take
+    minutes; read once while they stay as they are, they take a moment."""
+    try:
+        found = Path(path).stat()
+        key = path, mark, found.st_size, found.st_mtime_ns
+        if key not in _marked:
+            with open(path, "rb") as file:
+                length = min(_MOST_HEADER, int.from_bytes(file.read(8), "little"))
+                _marked[key] = mark.encode() in file.read(length)
+        return _marked[key]
+    except OSError:
+        return False
 
 
 def saved(folder: str, ending: str) -> list[str]:

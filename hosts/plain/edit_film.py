@@ -10,7 +10,7 @@ from ...backbones.wan.lora import merge_lora
 from ...core.checkpoint import read_shapes, read_some
 from ...core.controls import CROP
 from ...core.editing import PREFIX, Windows, edit_prompt, fitted_size, padded
-from ...core.fit import fitted
+from ...core.fit import fitted_pictures
 from ...core.lora import changes
 from ...core.recipes import EDITING, choose_recipe, recipe_for
 from ...core.semantic import beside_modules, require_editing
@@ -72,7 +72,7 @@ def edit_film(
     )
     settings = replace(settings, width=width, height=height, frames=len(pictures))
     modules = backbone.modules if recipe.types is not None else None
-    source = encode_pictures(backbone.vae, fitted(pictures, height, width, fit))
+    source = encode_pictures(backbone.vae, fitted_pictures(pictures, height, width, fit))
     asked = replace(
         request,
         prompt=prompt,

@@ -10,7 +10,7 @@ from refvid_in_process import empty_latent, load_model, picture, sample, text, w
 from refvid_test_nodes import tiny_wan22_vae
 
 from refvid.core.controls import CLOCKS, FITS, Controls
-from refvid.core.fit import fitted
+from refvid.core.fit import fitted_pictures
 from refvid.core.frames import Placed
 from refvid.core.guidance import Guidance, Scale, joint
 from refvid.core.references import make_reference
@@ -169,7 +169,7 @@ def test_pictures_of_any_size_are_fitted_to_the_video(t2v, vae, fit):
     wide = film(1, 48)[:, :30]
     given = Placed(wide, [0], CLOCKS[0], fit)
     *_, latent = replace_frames([t2v], *texts(), vae, empty_latent(), given)
-    *_, wanted = replaced(t2v, vae, [0], pictures=fitted(wide, 64, 64, fit))
+    *_, wanted = replaced(t2v, vae, [0], pictures=fitted_pictures(wide, 64, 64, fit))
     assert torch.equal(latent["samples"], wanted["samples"])
 
 

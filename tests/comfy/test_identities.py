@@ -7,6 +7,7 @@ from pathlib import Path
 
 import comfy.sd
 import comfy.utils
+import numpy as np
 import pytest
 import refvid_in_process as run
 import refvid_tiny as tiny
@@ -172,14 +173,20 @@ def test_from_a_clip_to_a_video_a_picture_of_the_routing_and_a_file_that_makes_t
     assert failure(entry) is None, failure(entry)
     (kept,) = sorted((server.base / "output" / "identities").glob("kept_*.safetensors"))
     assert load_identity(kept).tokens("both").shape == (5, tiny.config().width)
-    assert entry["outputs"]["keep"]["images"]
+    kept_as = entry["outputs"]["keep"]
+    assert [one["filename"] for one in kept_as["identities"]] == [kept.name]
+    assert [one["filename"] for one in kept_as["images"]] == [kept.with_suffix(".png").name]
+    shown = torch.from_numpy(np.asarray(Image.open(kept.with_suffix(".png")))) / 255
+    assert torch.equal(shown, load_identity(kept).preview)
+    name = f"identities/{kept.name} [output]"
+    offered = server.get("/object_info/RefVidLoadIdentity")["RefVidLoadIdentity"]["input"]["required"]["file"]
+    assert name in offered[1]["options"]
     first = [made["filename"] for made in entry["outputs"]["frames"]["images"]]
-    shutil.copy(kept, server.base / "input" / "toy.safetensors")
     again = edited(
         graph(),
         {"apply.identity": ["load", 0]},
         {
-            "load": node("RefVidLoadIdentity", file="toy.safetensors"),
+            "load": node("RefVidLoadIdentity", file=name),
             "frames": node("SaveImage", images=["decode", 0], filename_prefix="refvid/loaded"),
         },
     )

@@ -43,7 +43,11 @@ LINKED = (  # the input, what comes through a link of type *, and what is said o
     ("join.plan", "number", "plan is 5; Join Segments needs"),
     ("join.segments", "text", "segments is 'x'; Join Segments needs"),
     ("replace.task.frames_at", "nothing", "task.frames_at is empty; Replace Frames needs a STRING"),
-    ("known.file", "text", "file is 'x'; Load Identity needs one of "),
+    (
+        "known.file",
+        "text",
+        "file: there is no x in ComfyUI's input folder; needed a file that Save Identity made",
+    ),
     ("high.guider", "empty dictionary", "guider is a value of type dict;"),
     ("keep_identity.identity", "object", "identity is a value of type object;"),
 )

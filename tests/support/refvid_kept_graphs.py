@@ -21,6 +21,7 @@ from refvid_kept_parts import (
 )
 
 SEES = ("recipe", "all", "video", "itself", "frames")
+FITS = ("crop", "pad", "stretch")
 RECIPES = (
     "auto", "saber", "phantom", "bernini", "skyreels_v3", "refalign", "kaleido", "concat_id", "videomaker",
     "videomaker_shared", "videomaker_no_text",
@@ -44,8 +45,9 @@ def references() -> Graph:
         "inverted": {"mask_marks": "subject"},
         "focus": {"focus": 4.0, "focus_start": 0.1},
         "known": {"mask_marks": "auto"},
+        **{f"fit_{fit}": {"fit": fit, "region": ["small", 0]} for fit in FITS},
     }
-    graph = base() | left_half()
+    graph = base() | left_half() | {"small": node("SolidMask", value=1.0, width=24, height=40)}
     for name, controls in asked.items():
         second = reference("toy_2", sees=controls.get("sees", "all"))
         graph |= {f"one_{name}": reference(**controls), f"two_{name}": second}
@@ -174,6 +176,14 @@ def frames() -> Graph:
         graph |= core_run(f"clock_{clock}", f"replace_{clock}", latent=(f"replace_{clock}", 4))
     graph |= {"plain": reference(), "replace_and": _replace(**both, clock="own")}
     graph["apply"] = apply("plain", onto="replace_and")
+    wide = node(
+        "ImageScale", image=["first", 0], upscale_method="bilinear", width=64, height=40, crop="disabled"
+    )
+    graph["wide"] = wide
+    for fit in FITS:
+        one = {"frames": ["wide", 0], "task": "first frame", "latent": ["video", 0], "clock": "own"}
+        graph[f"replace_{fit}"] = _replace(**one, fit=fit)
+        graph |= core_run(f"fit_{fit}", f"replace_{fit}", latent=(f"replace_{fit}", 4))
     graph["replace_experts"] = _replace(**both, clock="own", low_noise_model=["backbone", 0])
     graph |= core_run("experts", "replace_experts", SECOND, ("replace_experts", 4))
     return graph | core_run("with_reference", "apply", latent=("replace_and", 4)) | _long()
@@ -250,12 +260,15 @@ def edits() -> Graph:
     graph = base() | clip() | {"sama": node("RefVidLoadEditingAdapter", model=["backbone", 0], **adapter)}
     graph |= {"plain": reference(), "speed": _pretext("speed"), "inpaint": _pretext("inpaint")}
     graph["shuffle"] = _pretext("shuffle", tubes=3)
+    graph["odd"] = node(
+        "ImageScale", image=["film", 0], upscale_method="bilinear", width=40, height=52, crop="disabled"
+    )
     asked = {
         "sama": {}, "chosen": {"recipe": "sama"}, "in_context": {"recipe": "in_context",
         "model": ["backbone", 0]},
         "windows": {"window": LENGTH, "overlap": 4}, "with_reference": {"references": ["plain", 0]},
         "faster": {"source": ["speed", 0]}, "holes": {"source": ["inpaint", 0]},
-        "shuffled": {"source": ["shuffle", 0]},
+        "shuffled": {"source": ["shuffle", 0]}, **{f"fit_{fit}": {"fit": fit, "source": ["odd", 0]} for fit in FITS},
     }  # fmt: skip
     for name, more in asked.items():
         graph[f"edit_{name}"] = node("RefVidInstructionEdit", **{

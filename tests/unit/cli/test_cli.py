@@ -218,19 +218,6 @@ def test_controls_that_make_no_sense_are_refused_by_name(folder, capsys, said, m
     assert message in capsys.readouterr().err
 
 
-def test_what_has_another_size_is_fitted_as_asked(folder, monkeypatch):
-    from refvid.hosts.plain import pipeline
-
-    seen = []
-    monkeypatch.setattr(
-        pipeline, "generate", lambda _, request, *__: seen.append(request) or torch.zeros(3, 5, 8, 8)
-    )
-    toy = folder / "toy.png"
-    generate(folder, "--reference", toy, "--region", toy, "--given", f"{toy}@0", "--fit", "pad")
-    generate(folder, "--reference", toy, "--region", toy, "--given", f"{toy}@0")
-    assert [(one.references[0].fit, one.given.fit) for one in seen] == [("pad", "pad"), ("crop", "crop")]
-
-
 def test_controls_reach_the_clip_and_eager_agrees(folder):
     window = ["--reference", folder / "toy.png", "--steps-window", "0:0.4", "--strength", 0.5]
     clips = {}

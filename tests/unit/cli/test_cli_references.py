@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from refvid import media
+from refvid.cli.frames import add_frames, read_frames
 from refvid.cli.reference import add_reference_options, read_references
-from refvid.core.controls import Controls, FrameWindow, StepWindow
+from refvid.core.controls import FITS, Controls, FrameWindow, StepWindow
+from refvid.core.fit import fitted_masks, fitted_pictures
 from refvid.core.references import make_reference
 from refvid.media.reference_files import write_reference
 
@@ -30,10 +32,15 @@ def saved(tmp_path):
     return str(tmp_path / "saved.png")
 
 
-def read(*said: str):
+def asked(*said: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     add_reference_options(parser)
-    return read_references(parser.parse_args(said))
+    add_frames(parser)
+    return parser.parse_args(said)
+
+
+def read(*said: str):
+    return read_references(asked(*said))
 
 
 def test_a_picture_has_neutral_controls(tmp_path):
@@ -62,3 +69,24 @@ def test_an_option_stands_above_what_was_saved_and_changes_nothing_else(saved, o
 def test_a_dash_leaves_one_of_two_as_it_was_saved(saved):
     first, second = read("--reference", saved, "--reference", saved, "--strength", "-", "--strength", "3")
     assert (first.controls.strength, second.controls.strength) == (SAVED.strength, 3.0)
+
+
+@pytest.mark.parametrize("fit", FITS)
+def test_masks_regions_and_given_frames_of_another_size_are_fitted_as_asked(saved, tmp_path, fit):
+    wide = torch.rand(8, 24, 3).mul(255).round() / 255
+    media.write_picture(tmp_path / "wide.png", wide)
+    said = [
+        "--reference",
+        saved,
+        "--given",
+        f"{saved}@0",
+        "--given",
+        f"{tmp_path / 'wide.png'}@-1",
+        "--fit",
+        fit,
+    ]
+    given = read_frames(asked(*said))
+    assert given.fit == fit and torch.equal(given.pictures[1], fitted_pictures(wide[None], 8, 8, fit)[0])
+    (one,) = read(*said, "--mask", str(tmp_path / "wide.png"))
+    mask = media.read_mask(tmp_path / "wide.png", "mask")
+    assert one.fit == fit and torch.equal(one.mask, fitted_masks(mask[None], 8, 8, fit)[0])

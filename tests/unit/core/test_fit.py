@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from refvid.core.controls import CROP, FITS, PAD, STRETCH
-from refvid.core.fit import fit_told, fitted, fitted_masks, whole_tokens
+from refvid.core.fit import fit_told, fitted_masks, fitted_pictures, whole_tokens
 from refvid.core.recipe import GREY
 
 SIZES = [(1, 1), (1, 400), (30, 40), (300, 400), (64, 64), (91, 17), (16, 24)]
@@ -30,27 +30,32 @@ def extent(mask: torch.Tensor) -> tuple[int, int]:
 @pytest.mark.parametrize("how", FITS)
 def test_what_has_the_size_stays_the_very_same(how):
     pictures, masks = torch.rand(2, 16, 24, 3), torch.rand(2, 16, 24)
-    assert torch.equal(fitted(pictures, 16, 24, how), pictures) and fitted_masks(masks, 16, 24, how) is masks
+    assert (
+        torch.equal(fitted_pictures(pictures, 16, 24, how), pictures)
+        and fitted_masks(masks, 16, 24, how) is masks
+    )
 
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("how", [CROP, STRETCH])
 def test_one_colour_stays_one_colour(size, how):
-    assert torch.allclose(fitted(torch.full((1, *size, 3), 0.3), 16, 24, how), torch.tensor(0.3), atol=1e-6)
+    assert torch.allclose(
+        fitted_pictures(torch.full((1, *size, 3), 0.3), 16, 24, how), torch.tensor(0.3), atol=1e-6
+    )
     assert torch.allclose(fitted_masks(torch.ones(1, *size), 16, 24, how), torch.ones(1, 16, 24), atol=1e-6)
 
 
 @pytest.mark.parametrize("rows", [48, 240])
 def test_crop_shows_the_middle_in_its_own_aspect(rows):
     """A square of a ramp twice as wide: the middle half of it."""
-    found = fitted(ramp(rows, 2 * rows), 24, 24)
+    found = fitted_pictures(ramp(rows, 2 * rows), 24, 24)
     wanted = torch.linspace(0.25, 0.75, 25)
     assert torch.allclose(found[0, 12, 2:-2, 0], (wanted[:-1] + wanted[1:])[2:-2] / 2, atol=2e-3)
     assert torch.allclose(found[0, 2:-2, 12, 1], ramp(24, 24)[0, 2:-2, 12, 1], atol=2e-3)
 
 
 def test_pad_shows_all_of_it_between_grey_margins():
-    found = fitted(ramp(24, 48), 48, 48, PAD)
+    found = fitted_pictures(ramp(24, 48), 48, 48, PAD)
     assert torch.equal(found[:, 12:36], ramp(24, 48))
     assert found[:, :12].eq(GREY).all() and found[:, 36:].eq(GREY).all()
     assert fitted_masks(torch.ones(1, 24, 48), 48, 48, PAD).sum() == 24 * 48
@@ -58,7 +63,7 @@ def test_pad_shows_all_of_it_between_grey_margins():
 
 def test_stretch_shows_all_of_it_out_of_shape():
     assert torch.allclose(
-        fitted(ramp(96, 48), 24, 24, STRETCH)[:, 3:-3, 3:-3], ramp(24, 24)[:, 3:-3, 3:-3], atol=2e-3
+        fitted_pictures(ramp(96, 48), 24, 24, STRETCH)[:, 3:-3, 3:-3], ramp(24, 24)[:, 3:-3, 3:-3], atol=2e-3
     )
 
 
@@ -79,14 +84,14 @@ def test_a_circle_is_drawn_out_where_that_is_asked_for():
 @pytest.mark.parametrize("how", FITS)
 @pytest.mark.parametrize("size", SIZES)
 def test_sizes_and_bounds_hold_for_any_size(size, how):
-    found = fitted(torch.rand(2, *size, 4), 20, 30, how)
+    found = fitted_pictures(torch.rand(2, *size, 4), 20, 30, how)
     assert found.shape == (2, 20, 30, 4) and found.min() >= 0 and found.max() <= 1
     assert fitted_masks(torch.rand(2, *size), 20, 30, how).shape == (2, 20, 30)
 
 
 def test_a_strip_is_cut_before_it_is_made_large():
     """Made large first, this one would have 400 million pixels."""
-    assert fitted(torch.rand(1, 1, 4000, 3), 480, 832).shape == (1, 480, 832, 3)
+    assert fitted_pictures(torch.rand(1, 1, 4000, 3), 480, 832).shape == (1, 480, 832, 3)
 
 
 def test_what_is_thinner_than_a_pixel_is_not_lost_and_nothing_comes_of_nothing():
@@ -99,7 +104,7 @@ def test_what_is_thinner_than_a_pixel_is_not_lost_and_nothing_comes_of_nothing()
 
 def test_an_unknown_way_is_refused():
     with pytest.raises(ValueError, match="fit is 'cover'; choose one of crop, pad, stretch"):
-        fitted(torch.rand(1, 8, 8, 3), 16, 16, "cover")
+        fitted_pictures(torch.rand(1, 8, 8, 3), 16, 16, "cover")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from refvid.backbones.wan.geometry import WAN_2_1
 from refvid.core.controls import FITS
-from refvid.core.fit import fitted
+from refvid.core.fit import fitted_pictures
 from refvid.core.frames import (
     TASKS,
     GivenFrames,
@@ -133,7 +133,7 @@ def test_places_that_make_no_sense_are_refused(indices, message):
 def test_pictures_of_another_size_are_fitted_to_the_videos(fit):
     pictures = torch.rand(1, 30, 20, 3)
     (clip,) = clips_to_encode(Placed(pictures, [0], fit=fit), 9, 16, 8, 4)
-    assert torch.equal(clip.pictures, fitted(pictures, 8, 16, fit))
+    assert torch.equal(clip.pictures, fitted_pictures(pictures, 8, 16, fit))
 
 
 def test_an_unknown_clock_is_refused():

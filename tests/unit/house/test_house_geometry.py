@@ -59,6 +59,7 @@ LEFT = {
     "core/files.py": {
         '_TOKEN = "[0-9a-f]" * 8  # a pattern: between a name and PARTIAL': "letters of a name"
     },
+    "core/fit.py": {"top, left = (rows - height) // 2, (columns - width) // 2": "the middle of a picture"},
     "core/header.py": {"16 * MOST_TENSORS": "commas and brackets of a header"},
     "core/inspection.py": {
         "projections = 2 * length * (4 * width**2 + 2 * width**2 + 2 * width * sizes.ffn_width)": "four projections of attention",
