@@ -21,7 +21,8 @@ FACTOR_STEP = 0.01  # of strengths and scales
 # Tooltips of what several nodes have
 LOW_NOISE = "The second model of Wan 2.2 14B, for low noise levels. It is patched in the same way."
 LOW_NOISE_OUT = "The second model, patched; empty where none came in."
-_told_on: set[str | None] = set()  # nodes on which a text is drawn, by their ids in the graph
+# Nodes on which a text is drawn: ids in a graph, which another graph gives to others, and types
+_told_on: set[tuple[str | None, str]] = set()
 
 
 class Category:
@@ -63,10 +64,12 @@ def _checked(run: Callable[..., io.NodeOutput]) -> Callable[..., io.NodeOutput]:
         values = dict(zip(names, args, strict=False)) | kwargs
         context = get_executing_context()
         node = None if context is None else context.node_id
-        with _refusal_shown(node):
-            require_inputs(cls.define_schema(), values)
+        schema = cls.define_schema()
+        kind = schema.node_id
+        with _refusal_shown(node, kind):
+            require_inputs(schema, values)
             out = run(cls, **{name: value for name, value in values.items() if value is not None})
-        _tell(_said(out.ui), node)
+        _tell(_said(out.ui), node, kind)
         return out
 
     return execute
@@ -80,22 +83,22 @@ def _said(shown: Any) -> str:
 
 
 @contextmanager
-def _refusal_shown(node: str | None) -> Iterator[None]:
+def _refusal_shown(node: str | None, kind: str) -> Iterator[None]:
     """Draw a refusal on the node that refuses. The frontend's own words are that the node threw an error;
     the sentence is further down, in the middle of its report."""
-    _tell("", node)
+    _tell("", node, kind)
     try:
         yield
     except ValueError as error:
-        _tell(str(error), node)
+        _tell(str(error), node, kind)
         raise
 
 
-def _tell(text: str, node: str | None) -> None:
+def _tell(text: str, node: str | None, kind: str) -> None:
     """Draw a text on a node, or take away what stands there."""
-    if text or node in _told_on:
+    if text or (node, kind) in _told_on:
         _show_text(text or " ", node)  # an empty text would be ignored
-    (_told_on.add if text else _told_on.discard)(node)
+    (_told_on.add if text else _told_on.discard)((node, kind))
 
 
 def _literals_checked(names: list[str]) -> Callable[..., bool | str]:

@@ -21,7 +21,7 @@ OUT = ROOT / "out" / "browser"
 FILES = {file.stem: file for file in sorted((ROOT / "workflows").glob("*.json"))}
 RENEW = ".venv/bin/python tests/run_comfy.py --ui-workflows"
 FIRST = "masked_reference_to_video"  # the template that the README names
-TOO_MUCH = {"complete_graph", "identity_from_video"}  # to be read at one glance
+TOO_MUCH = {"identity_from_video"}  # to be read at one glance
 every_workflow = pytest.mark.parametrize("name", FILES)
 every_workflow_that_runs = pytest.mark.parametrize("name", DEMO)
 

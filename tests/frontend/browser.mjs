@@ -73,9 +73,11 @@ async function ready(page) {
   await settle(page);
 }
 
+/** Runs in the page: until two more frames are drawn. */
+const drawn = () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+
 /** Wait until the frontend has nothing more to draw: its own layout runs in animation frames. */
 export async function settle(page, milliseconds = 800) {
-  const drawn = () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
   await page.evaluate(drawn);
   await page.waitForTimeout(milliseconds);
   await page.evaluate(drawn);  // where the machine is busy, no frame may have come in between
@@ -92,6 +94,7 @@ async function still(page) {
   const sizes = () => JSON.stringify(window.app.graph.nodes.map(({ id, size }) => [id, ...size]));
   for (let before = null, same = 0; same < 3;) {
     await page.waitForTimeout(100);
+    await page.evaluate(drawn);  // a busy machine draws late
     const now = await page.evaluate(sizes);
     same = now === before ? same + 1 : 0;
     before = now;

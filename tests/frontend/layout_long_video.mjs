@@ -23,7 +23,7 @@ Each node has a help page: select it and press **i** (Node Info) above it.`;
 export default {
   id: "5f0c7e0a-4a57-4f0e-9d57-7ef51d00000a",
   boxes: row(
-    [note("Start here", START, 330)],
+    [note("Start here", START, 310)],
     [frame("1 Model", "files", "backbone"), frame("2 Prompt, size, number of key frames", "prompt", ...PROMPT)],
     [frame("3 Reference", "given", "picture", "reference"), frame("5 Pairs of neighbours", "generate", "keys")],
     [frame("4 Key frames", "generate", "apply", "guider", "denoise", "decode")],

@@ -37,8 +37,8 @@ export default {
   boxes: row(
     notes(START, FILES, MEMORY),
     [frame("1 Model", "files", "backbone"), prompt("empty_video")],
-    [PICTURES, frame("Regions", "given", row(["nowhere", "half"], ["left", "right"]))],
-    [frame("4 Generate", "generate", "apply", "guider", "denoise")],
+    [PICTURES, frame("Masks for the regions", "given", row("nowhere", "half"))],
+    [frame("4 Generate", "generate", "apply", "guider", "denoise"), frame("Regions", "given", "left", "right")],
     [frame("5 Video", "result", ...VIDEO), frame("Who sees whom, and where", "result", node("inspect", 300, 420))],
   ),
 };

@@ -35,8 +35,8 @@ export default {
   id: "5f0c7e0a-4a57-4f0e-9d57-7ef51d000002",
   boxes: row(
     [note("Start here", START, 360), note("The figures", FIGURES, 360)],
-    [frame("1 Model", "files", "backbone"), frame("2 Prompt, size and length", "prompt", ...PROMPT)],
-    [frame("3 Reference", "given", "picture", "reference"), frame("Applied", "generate", "apply")],
+    [frame("1 Model", "files", "backbone"), frame("2 Prompt, size and length", "prompt", ...PROMPT), frame("3 Picture", "given", "picture")],
+    [frame("Reference", "given", "reference"), frame("Applied", "generate", "apply")],
     [
       frame("4 With the reference", "generate", row(["guider", "denoise"], ["decode", "video", node("save", 300, 380)], ["score", "report"])),
       frame("5 Without it, same noise", "generate", row(["guider_without", "denoise_without"], ["decode_without", "score_without"], ["report_without"])),

@@ -28,9 +28,9 @@ export default {
   id: "5f0c7e0a-4a57-4f0e-9d57-7ef51d000003",
   boxes: row(
     [note("Start here", START), note("Regions", REGIONS)],
-    [frame("1 Model", "files", "backbone"), frame("2 Prompt, size and length", "prompt", ...PROMPT)],
-    [frame("3 Subjects", "given", row(["first_picture", "first"], ["second_picture", "second"])), frame("4 Regions", "given", row(["nowhere", "half"], ["left", "right"]))],
+    [frame("1 Model", "files", "backbone"), frame("2 Prompt, size and length", "prompt", ...PROMPT), frame("Masks for the regions", "given", "nowhere", "half")],
+    [frame("3 Subjects", "given", row(["first_picture", "first"], ["second_picture", "second"])), frame("4 Regions", "given", row("left", "right"))],
     [frame("5 Generate", "generate", "apply", "guider", "denoise")],
-    [frame("6 Video", "result", ...VIDEO), frame("Who sees whom, and where", "result", node("inspect", 420))],
+    [frame("6 Video", "result", ...VIDEO), frame("Who sees whom, and where", "result", node("inspect", 420, 460))],
   ),
 };
