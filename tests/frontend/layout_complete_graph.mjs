@@ -24,14 +24,13 @@ export default {
     [note("Start here", START, 260)],
     [frame("1 Model", "files", "backbone", "adapter"), frame("2 Prompt, size and length", "prompt", ...PROMPT)],
     [
-      frame("3 A video, and where the subject is", "given", node("film", 300, 320), "pictures", node("mask_film", 300, 320), "mask_pictures"),
-      frame("5 How they move: an identity", "given", "encode"),
+      frame("3 A video, and where the subject is", "given", node("film", 300, 380), "pictures", node("mask_film", 300, 380), "mask_pictures"),
     ],
     [
       frame("Cut out", "given", "mask", "outside", "cut_out"), frame("4 How they look: a masked reference", "given", "picture", "reference"),
     ],
     [frame("6 Apply both", "generate", "apply", "identity"), frame("What slots look at", "result", "routing")],
-    [frame("7 Guide, denoise in two ranges", "generate", "guider", "high", "low")],
+    [frame("5 How they move: an identity", "given", "encode"), frame("7 Guide, denoise in two ranges", "generate", "guider", "high", "low")],
     [frame("8 Video", "result", ...VIDEO), frame("What acts", "result", node("inspect", 300, 450))],
   ),
 };

@@ -1,5 +1,5 @@
 // What the workflow on the canvas has beyond its API twin: frames and their order, notes, nodes that are bypassed.
-import { frame, note, row } from "./boxes.mjs";
+import { frame, node, note, row } from "./boxes.mjs";
 import { PROMPT, VIDEO } from "./usual.mjs";
 import { BIREFNET_MODEL, backgroundRemoval } from "./masking.mjs";
 
@@ -71,7 +71,7 @@ export default {
     [
       frame("4 Generate", "generate", "apply", "guider", "denoise"),
     ],
-    [frame("5 Video", "result", ...VIDEO), note("Which weights, which recipe", WEIGHTS)],
+    [frame("5 Video", "result", "decode", "video", node("save", 300, 560)), note("Which weights, which recipe", WEIGHTS)],
     [frame("Background removal (bypassed)", "off", ["birefnet", "remove", "invert", "join"], note("Off, unless you switch it on", REMOVAL, 300))],
   ),
 };

@@ -31,6 +31,6 @@ export default {
     [frame("1 Model", "files", "backbone"), frame("2 Prompt, size and length", "prompt", ...PROMPT), frame("Masks for the regions", "given", "nowhere", "half")],
     [frame("3 Subjects", "given", row(["first_picture", "first"], ["second_picture", "second"])), frame("4 Regions", "given", row("left", "right"))],
     [frame("5 Generate", "generate", "apply", "guider", "denoise")],
-    [frame("6 Video", "result", ...VIDEO), frame("Who sees whom, and where", "result", node("inspect", 420, 460))],
+    [frame("6 Video", "result", ...VIDEO), frame("Who sees whom, and where", "result", node("inspect", 300, 460))],
   ),
 };
