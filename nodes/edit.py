@@ -56,7 +56,7 @@ class RefVidInstructionEdit(Node):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="RefVidInstructionEdit",
-            display_name="Instruction Edit",
+            display_name="Instruction Edit (SAMA)",
             category=Category.EDITING,
             search_aliases=["sama", "edit video", "video editing", "instruction", "video to video", "v2v"],
             description="Changes a video as an instruction says. The model sees the source video beside the "

@@ -21,7 +21,7 @@ class RefVidReplaceFrames(Node):
         tasks = [io.DynamicCombo.Option(task, []) for task in TASKS]
         return io.Schema(
             node_id="RefVidReplaceFrames",
-            display_name="Replace Frames",
+            display_name="Replace Frames (STIV)",
             category=Category.FRAMES,
             search_aliases=[
                 "stiv", "image to video", "i2v", "ti2v", "first frame", "last frame", "start image",
