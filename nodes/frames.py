@@ -46,9 +46,8 @@ class RefVidReplaceFrames(Node):
                 io.DynamicCombo.Input("task", options=[*tasks, io.DynamicCombo.Option(FREE, [at])],
                                       tooltip="Which frames the pictures are. first frame: start from a "
                                               "picture. prediction: go on from 1, 5, 9, … frames. first and "
-                                              "last, every n-th: fill in between. multi-view: one view, "
-                                              "then room for six; no known Wan was trained for it. free: "
-                                              "anywhere."),
+                                              "last, every n-th: fill in between. multi-view: one view "
+                                              "and room for six, untrained. free: anywhere."),
                 io.Combo.Input("clock", optional=True, options=list(CLOCKS), default=CLOCKS[0], advanced=True,
                                tooltip="Timestep of the given frames. own: that of clean frames, for TI2V-5B "
                                        "and the demo model. shared: the video's, as STIV; VACE takes no "
