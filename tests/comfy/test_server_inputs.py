@@ -140,7 +140,8 @@ def test_a_link_to_an_input_that_is_not_there_is_refused_by_name(filled, place, 
 def test_a_task_that_is_not_there_is_refused_when_it_is_posted(filled, task):
     said = dict(filled.refusals(edited(cut(every_node(), "replace"), {"replace.task": task}))["replace"])
     assert all(
-        "task is missing or has no such option; Replace Frames (STIV) needs one of" in one for one in said.values()
+        "task is missing or has no such option; Replace Frames (STIV) needs one of" in one
+        for one in said.values()
     )
 
 
