@@ -31,7 +31,7 @@ export const BLUEPRINTS = {
       ["images", "cut_out", "image"], ["mask", "outside", "mask"], ...through("identity"), ["vae", "encode", "vae"],
       ["adapter", "adapter", "adapter"], ["strength", "identity", "strength"],
     ],
-    outputs: through("identity"),
+    outputs: [...through("identity"), ["identity", "encode", "identity"], ["routing", "encode", "routing"]],
     given: {},
   },
 };

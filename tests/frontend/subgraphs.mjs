@@ -1,14 +1,15 @@
 // Subgraph blueprints from workflows/api: node tests/frontend/subgraphs.mjs URL OUT_FOLDER [--use]
 //
-// URL is a running ComfyUI with this pack; `python tests/run_comfy.py --ui-workflows` starts one and calls this. The real
+// URL is a running ComfyUI with this pack; `python tests/run_comfy.py --subgraphs` starts one and calls this. The real
 // frontend loads the nodes of a blueprint (blueprints.mjs), makes a subgraph of them and serializes it; then come ids that
 // no build changes, and whose each node is.
-// With --use every blueprint of the pack is then put into its workflow (using.mjs); prints one line of JSON: {NAME: prompt}.
+// With --use every blueprint that the server has is then put into its workflow (using.mjs). Prints one line of JSON:
+// {NAME: { workflow, prompt }}.
 import fs from "node:fs";
 import path from "node:path";
 import { apiGraph, load, numbered, whose } from "./api.mjs";
 import { BLUEPRINTS } from "./blueprints.mjs";
-import { forget, openFrontend, withFrontend } from "./browser.mjs";
+import { withFrontend } from "./browser.mjs";
 import { used } from "./using.mjs";
 
 const GAP = 60;
@@ -84,12 +85,8 @@ async function build(page, name, target) {
 const [url, target, use] = process.argv.slice(2);
 fs.mkdirSync(target, { recursive: true });
 await withFrontend(url, async (page) => {
-  await forget(page);
   const seen = {};
-  for (const name of Object.keys(BLUEPRINTS)) {
-    await openFrontend(page, url);  // its widgets remember values by the number of their node, from graph to graph
-    await build(page, name, target);
-    if (use) seen[name] = await used(page, name);
-  }
+  for (const name of Object.keys(BLUEPRINTS)) await build(page, name, target);
+  for (const name of use ? Object.keys(BLUEPRINTS) : []) seen[name] = await used(page, name);
   console.log(JSON.stringify(seen));
 });
