@@ -61,7 +61,9 @@ def blueprints(browser, server, tmp_path_factory):
 @every_blueprint
 def test_the_frontend_builds_the_blueprint_from_its_workflow(blueprints, name):
     made, kept = blueprints[0] / f"{name}.json", ROOT / "subgraphs" / f"{name}.json"
-    assert made.read_text("utf-8") == kept.read_text("utf-8"), "to renew it, run: tests/run_comfy.py --subgraphs"
+    assert made.read_text("utf-8") == kept.read_text("utf-8"), (
+        "to renew it, run: tests/run_comfy.py --subgraphs"
+    )
 
 
 @every_blueprint
