@@ -50,26 +50,33 @@ def test_the_frontend_builds_the_workflow_from_its_api_twin(rebuilt, name):
     assert made.read_text("utf-8") == FILES[name].read_text("utf-8"), f"to renew it, run: {RENEW}"
 
 
-@pytest.fixture(scope="module")
-def blueprints(browser, server, tmp_path_factory):
-    """The folder into which tests/frontend/subgraphs.mjs built every blueprint anew, and what Run would send
-    where the server's are used."""
-    folder = tmp_path_factory.mktemp("subgraphs")
-    return folder, json.loads(in_browser("subgraphs.mjs", server.url, folder, "--use"))
-
-
 @every_blueprint
-def test_the_frontend_builds_the_blueprint_from_its_workflow(blueprints, name):
-    made, kept = blueprints[0] / f"{name}.json", ROOT / "subgraphs" / f"{name}.json"
+def test_the_frontend_builds_the_blueprint_from_its_workflow(built_blueprints, name):
+    made, kept = built_blueprints / f"{name}.json", ROOT / "subgraphs" / f"{name}.json"
     assert made.read_text("utf-8") == kept.read_text("utf-8"), (
         "to renew it, run: tests/run_comfy.py --subgraphs"
     )
 
 
+@pytest.fixture(scope="module")
+def built_blueprints(browser, server, tmp_path_factory):
+    """The folder into which tests/frontend/subgraphs.mjs built every blueprint anew."""
+    folder = tmp_path_factory.mktemp("subgraphs")
+    in_browser("subgraphs.mjs", server.url, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def used_blueprints(browser, server, tmp_path_factory):
+    """What Run would send where the server's blueprints are used, each in a page of its own."""
+    return json.loads(in_browser("subgraphs.mjs", server.url, tmp_path_factory.mktemp("used"), "--use"))
+
+
+@pytest.mark.slow
 @every_blueprint
-def test_a_blueprint_found_by_the_node_search_stands_for_its_nodes(blueprints, name):
+def test_a_blueprint_found_by_the_node_search_stands_for_its_nodes(used_blueprints, name):
     """In the workflow that it was made of, in the place of its nodes: Run sends the same."""
-    used = blueprints[1][name]
+    used = used_blueprints[name]
     check_sent(used["prompt"], PROMPTS[used["workflow"]])
     assert any(":" in key for key in used["prompt"])  # nodes inside of another
 

@@ -14,7 +14,6 @@ export const BLUEPRINTS = {
     inputs: [
       ["image", "reference", "image"], ["mask", "reference", "mask"], ...through("apply"), ["vae", "apply", "vae"],
       ["latent", "apply", "latent"], ["mask_marks", "reference", "mask_marks"], ["strength", "reference", "strength"],
-      ["recipe", "apply", "recipe"],
     ],
     outputs: through("apply"),
     given: { reference: { mask_marks: "auto" } },
