@@ -25,8 +25,8 @@ class RefVidLoadEditingAdapter(Node):
             category=Category.LOADERS,
             search_aliases=["sama", "edit video", "video editing", "instruction", "lora", "v2v"],
             description="Teaches a Wan model to edit videos: adds SAMA's extra parts and the LoRA that was "
-                        "trained with them. SAMA-14B needs no adapter: Load Wan Backbone finds the parts in "
-                        "its file.",
+                        "trained with them. A whole SAMA model needs no adapter: Load Wan Backbone finds "
+                        "the parts in its file. Nobody has run SAMA-14B here yet.",
             inputs=[
                 io.Model.Input("model", tooltip="The text-to-video Wan that the adapter was trained for, "
                                                 "from any loader."),
@@ -56,11 +56,11 @@ class RefVidInstructionEdit(Node):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="RefVidInstructionEdit",
-            display_name="Instruction Edit",
+            display_name="Instruction Edit (SAMA)",
             category=Category.EDITING,
             search_aliases=["sama", "edit video", "video editing", "instruction", "video to video", "v2v"],
             description="Changes a video as an instruction says. The model sees the source video beside the "
-                        "new one, which has its size and length (SAMA, arXiv 2603.19228).",
+                        "new one, which has its length and about its size (SAMA, arXiv 2603.19228).",
             inputs=[
                 io.Model.Input("model", tooltip="SAMA-14B through Load Wan Backbone, or a text-to-video Wan "
                                                 "with an editing adapter."),

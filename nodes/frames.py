@@ -21,7 +21,7 @@ class RefVidReplaceFrames(Node):
         tasks = [io.DynamicCombo.Option(task, []) for task in TASKS]
         return io.Schema(
             node_id="RefVidReplaceFrames",
-            display_name="Replace Frames",
+            display_name="Replace Frames (STIV)",
             category=Category.FRAMES,
             search_aliases=[
                 "stiv", "image to video", "i2v", "ti2v", "first frame", "last frame", "start image",
@@ -46,8 +46,8 @@ class RefVidReplaceFrames(Node):
                 io.DynamicCombo.Input("task", options=[*tasks, io.DynamicCombo.Option(FREE, [at])],
                                       tooltip="Which frames the pictures are. first frame: start from a "
                                               "picture. prediction: go on from 1, 5, 9, … frames. first and "
-                                              "last, every n-th: fill in between. multi-view: one view in, "
-                                              "six out. free: anywhere."),
+                                              "last, every n-th: fill in between. multi-view: one view "
+                                              "and room for six, untrained. free: anywhere."),
                 io.Combo.Input("clock", optional=True, options=list(CLOCKS), default=CLOCKS[0], advanced=True,
                                tooltip="Timestep of the given frames. own: that of clean frames, for TI2V-5B "
                                        "and the demo model. shared: the video's, as STIV; VACE takes no "

@@ -21,8 +21,8 @@ class RefVidMotionPretext(Node):
                 "sama", "motion", "inpaint", "speed", "tube shuffle", "augmentation", "training data",
             ],
             description="Spoils a clip in a way that a model which understands motion can undo, and gives "
-                        "the words that ask for it. For training data, or to test an editing model (SAMA, "
-                        "arXiv 2603.19228).",
+                        "the words that ask for it: to test an editing model, or to see what such a "
+                        "training shows one (SAMA, arXiv 2603.19228). No trainer here reads its outputs.",
             inputs=[
                 io.Image.Input("clip", tooltip="The clip as it should be: what a model is to give back."),
                 io.Combo.Input("pretext", options=[name for name, one in PRETEXTS.items() if one.instruction],

@@ -30,8 +30,8 @@ def control_inputs() -> list:
                                "itself: nothing else; the video still looks at it. frames: one group of "
                                "frames at a time, and the mean of it."),
         io.Mask.Input("region", optional=True,
-                      tooltip="Where in the video the reference may act: white, in the video's size; one "
-                              "mask, or one for each frame. Without it everywhere."),
+                      tooltip="Where in the video the reference may act: white; one mask of any size, or "
+                              "one for each frame. Without it everywhere."),
         io.Int.Input("first_frame", optional=True, default=0, min=0, max=100000, advanced=True,
                      tooltip="First frame of the video on which the reference acts. Wan holds frames in "
                              "groups of four: 1-4, 5-8, …"),

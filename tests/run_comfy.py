@@ -5,6 +5,7 @@ Instead of that:
                         workflows use; tests/data/object_info.json is made this way
 --ui-workflows [FOLDER] start ComfyUI and build workflows/*.json from workflows/api with its own frontend;
                         needs node, Chromium and playwright-core (tests/frontend/from_api.mjs)
+--subgraphs [FOLDER]    the same for the blueprints subgraphs/*.json (tests/frontend/subgraphs.mjs)
 --thumbnails [FOLDER]   run every workflow of the shipped model and write its picture for the template
                         browser; those of public weights, which are not here, get a drawn card
 --gpu                   run those marked `gpu` too, which are left out otherwise: on a CUDA device, or
@@ -27,6 +28,7 @@ from refvid_client import LOG
 from refvid_server import serve
 
 TESTS = Path(__file__).absolute().parent
+MADE = {"ui-workflows": "workflows", "subgraphs": "subgraphs", "thumbnails": "workflows"}
 SHIPPED = [file.name for file in (TESTS.parent / "demo").rglob("refvid_*")]
 NEEDED = ("pytest", "pytest_timeout")
 PROBE = (
@@ -111,8 +113,8 @@ def _used_by_workflows() -> set[str]:
     return types | {node["class_type"] for prompt in prompts for node in prompt.values()}
 
 
-def _ui_workflows(root: Path, target: Path) -> int:
-    script = TESTS / "frontend" / "from_api.mjs"
+def _built(root: Path, name: str, target: Path) -> int:
+    script = TESTS / "frontend" / name
     with tempfile.TemporaryDirectory() as base, serve(root, Path(base)) as server:
         return subprocess.run(["node", script, server.url, target.resolve()], check=False).returncode
 
@@ -204,12 +206,8 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--object-info", type=Path, metavar="FILE")
-    parser.add_argument(
-        "--ui-workflows", type=Path, metavar="FOLDER", nargs="?", const=TESTS.parent / "workflows"
-    )
-    parser.add_argument(
-        "--thumbnails", type=Path, metavar="FOLDER", nargs="?", const=TESTS.parent / "workflows"
-    )
+    for name, folder in MADE.items():
+        parser.add_argument(f"--{name}", type=Path, metavar="FOLDER", nargs="?", const=TESTS.parent / folder)
     parser.add_argument("--gpu", action="store_true")
     parser.add_argument("--slow", action="store_true")
     options, rest = parser.parse_known_args()
@@ -223,12 +221,15 @@ def main() -> int:
             "No ComfyUI found beside this folder, above it or in ~/comfy.",
             "Name it with COMFYUI_PATH=/path/to/ComfyUI.",
         )
-        return 2 if options.object_info or options.ui_workflows or options.thumbnails else 0
+        made = (options.object_info, options.ui_workflows, options.subgraphs, options.thumbnails)
+        return 2 if any(made) else 0
     python = refvid_comfy.comfy_python(root)
     if options.object_info is not None:
         return _object_info(root, options.object_info)
     if options.ui_workflows is not None:
-        return _ui_workflows(root, options.ui_workflows)
+        return _built(root, "from_api.mjs", options.ui_workflows)
+    if options.subgraphs is not None:
+        return _built(root, "subgraphs.mjs", options.subgraphs)
     if options.thumbnails is not None:
         return _thumbnails(root, options.thumbnails)
     refusal = _why_not(python)

@@ -13,7 +13,8 @@ function pictureOf(name) {
 }
 
 function tile(name, choose) {
-  const picture = Object.assign(document.createElement("img"), { src: pictureOf(name), title: name, alt: name });
+  const alt = name.replace(/^.*\/|_?\.safetensors.*$/g, "");
+  const picture = Object.assign(document.createElement("img"), { src: pictureOf(name), title: name, alt });
   picture.style.cssText = `width:${SIDE}px;height:${SIDE}px;object-fit:cover;border-radius:4px;cursor:pointer;` +
     "font-size:10px;overflow:hidden;box-sizing:border-box;border:2px solid transparent";
   picture.onclick = () => choose(name);
@@ -41,7 +42,7 @@ function addPicker(node) {
     shown = names.join("\n");
     mark();
   };
-  const rows = () => Math.min(MOST_ROWS, Math.max(1, people.childElementCount / 3)) * (SIDE + 4);
+  const rows = () => Math.min(MOST_ROWS, Math.max(1, Math.ceil(people.childElementCount / 3))) * (SIDE + 4);
   node.addDOMWidget("people", "refvid_people", people, { serialize: false, hideOnZoom: false, getMinHeight: rows });
   const chosen = files.callback;
   files.callback = function (...said) {

@@ -61,6 +61,10 @@ def path_of(name: str, what: str, needed: str) -> str:
         path = folder_paths.get_annotated_filepath(name)
     except ValueError as error:
         raise ValueError(f"{what}: {name} cannot be read ({error}); needed {needed}") from error
+    _, folder = folder_paths.annotated_filepath(name)
+    top = Path(folder or folder_paths.get_input_directory()).resolve()
+    if not Path(path).resolve().is_relative_to(top):  # older ComfyUIs let any path pass
+        raise ValueError(f"{what}: {name} cannot be read (it leads out of its folder); needed {needed}")
     if not Path(path).is_file():
         place = "output" if name.endswith(_MARK) else "input"
         raise ValueError(

@@ -1,5 +1,5 @@
 """Workflows in ComfyUI's own frontend: built there from its API twin, dropped on the canvas, run with Run;
-and as templates of the registry's archive in an empty ComfyUI."""
+blueprints of subgraphs; and workflows as templates of the registry's archive in an empty ComfyUI."""
 
 import json
 import re
@@ -19,10 +19,12 @@ pytestmark = pytest.mark.comfy
 ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "out" / "browser"
 FILES = {file.stem: file for file in sorted((ROOT / "workflows").glob("*.json"))}
+BLUEPRINTS = sorted(file.stem for file in (ROOT / "subgraphs").glob("*.json"))
 RENEW = ".venv/bin/python tests/run_comfy.py --ui-workflows"
 FIRST = "masked_reference_to_video"  # the template that the README names
 TOO_MUCH = {"identity_from_video"}  # to be read at one glance
 every_workflow = pytest.mark.parametrize("name", FILES)
+every_blueprint = pytest.mark.parametrize("name", BLUEPRINTS)
 every_workflow_that_runs = pytest.mark.parametrize("name", DEMO)
 
 
@@ -48,6 +50,37 @@ def test_the_frontend_builds_the_workflow_from_its_api_twin(rebuilt, name):
     assert made.read_text("utf-8") == FILES[name].read_text("utf-8"), f"to renew it, run: {RENEW}"
 
 
+@every_blueprint
+def test_the_frontend_builds_the_blueprint_from_its_workflow(built_blueprints, name):
+    made, kept = built_blueprints / f"{name}.json", ROOT / "subgraphs" / f"{name}.json"
+    assert made.read_text("utf-8") == kept.read_text("utf-8"), (
+        "to renew it, run: tests/run_comfy.py --subgraphs"
+    )
+
+
+@pytest.fixture(scope="module")
+def built_blueprints(browser, server, tmp_path_factory):
+    """The folder into which tests/frontend/subgraphs.mjs built every blueprint anew."""
+    folder = tmp_path_factory.mktemp("subgraphs")
+    in_browser("subgraphs.mjs", server.url, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def used_blueprints(browser, server, tmp_path_factory):
+    """What Run would send where the server's blueprints are used, each in a page of its own."""
+    return json.loads(in_browser("subgraphs.mjs", server.url, tmp_path_factory.mktemp("used"), "--use"))
+
+
+@pytest.mark.slow
+@every_blueprint
+def test_a_blueprint_found_by_the_node_search_stands_for_its_nodes(used_blueprints, name):
+    """In the workflow that it was made of, in the place of its nodes: Run sends the same."""
+    used = used_blueprints[name]
+    check_sent(used["prompt"], PROMPTS[used["workflow"]])
+    assert any(":" in key for key in used["prompt"])  # nodes inside of another
+
+
 @every_workflow
 def test_nothing_is_missing_or_marked_red(visits, name):
     seen = visits[name]
@@ -71,10 +104,13 @@ def test_at_the_size_that_a_template_opens_with_its_text_is_drawn(visits, name):
 def test_run_sends_the_graph_of_the_api_file(visits, name):
     """Compares by title, because the canvas counts its nodes; widgets that the file leaves to their default
     may come on top."""
-    seen, prompt = visits[name], PROMPTS[name]
+    check_sent(visits[name]["prompt"], PROMPTS[name])
+
+
+def check_sent(seen, prompt):
     titles = {key: node["_meta"]["title"] for key, node in prompt.items()}
-    sent_titles = {key: node["_meta"]["title"] for key, node in seen["prompt"].items()}
-    sent = {sent_titles[key]: node for key, node in seen["prompt"].items()}
+    sent_titles = {key: node["_meta"]["title"] for key, node in seen.items()}
+    sent = {sent_titles[key]: node for key, node in seen.items()}
     assert sorted(sent) == sorted(titles.values())
     for key, one in prompt.items():
         wanted, given = named(one["inputs"], titles), named(sent[titles[key]]["inputs"], sent_titles)

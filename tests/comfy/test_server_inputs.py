@@ -42,7 +42,7 @@ LINKED = (  # the input, what comes through a link of type *, and what is said o
     ("inspect.latent", "latent of no video", "latent is not a video's"),
     ("join.plan", "number", "plan is 5; Join Segments needs"),
     ("join.segments", "text", "segments is 'x'; Join Segments needs"),
-    ("replace.task.frames_at", "nothing", "task.frames_at is empty; Replace Frames needs a STRING"),
+    ("replace.task.frames_at", "nothing", "task.frames_at is empty; Replace Frames (STIV) needs a STRING"),
     (
         "known.file",
         "text",
@@ -140,7 +140,8 @@ def test_a_link_to_an_input_that_is_not_there_is_refused_by_name(filled, place, 
 def test_a_task_that_is_not_there_is_refused_when_it_is_posted(filled, task):
     said = dict(filled.refusals(edited(cut(every_node(), "replace"), {"replace.task": task}))["replace"])
     assert all(
-        "task is missing or has no such option; Replace Frames needs one of" in one for one in said.values()
+        "task is missing or has no such option; Replace Frames (STIV) needs one of" in one
+        for one in said.values()
     )
 
 

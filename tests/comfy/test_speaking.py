@@ -2,9 +2,11 @@
 refusals on the nodes, and numbers as they were typed."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from refvid_browser import in_browser
 from refvid_client import edited
 
@@ -12,6 +14,7 @@ pytestmark = pytest.mark.comfy
 
 ROOT = Path(__file__).resolve().parents[2]
 MAIN = json.loads((ROOT / "workflows/api/masked_reference_to_video.json").read_text("utf-8"))
+KEPT = ROOT / "tests/data/0.1.0/inputs/refvid_kept_identity.safetensors"
 GOOD = edited(MAIN, {"denoise.steps": 1})
 FIRST = 9  # results that a search shows without scrolling
 # Words that people type, by the nodes that they are to find. Others ("lora", "cfg", "wan") are in the names
@@ -23,14 +26,14 @@ WORDS = {
     "RefVidApplyIdentity": "slot-id, identity, character, consistent character, ip-adapter, ipadapter, person",
     "RefVidEncodeIdentity": "slot id, consistent character, identity",
     "RefVidLoadIdentity": "identity, person",
-    "RefVidReplaceFrames": "first frame, last frame, start image, end image, i2v, interpolation, extend video",
+    "RefVidReplaceFrames": "stiv, first frame, last frame, start image, end image, i2v, interpolation, extend video",
     "RefVidKeyframes": "keyframes, long video, in-between",
     "RefVidInbetween": "in-between, inbetween, interpolation, keyframes",
     "RefVidJoinSegments": "long video, extend video",
     "RefVidJointGuider": "jit-cfg, guider",
     "RefVidSeparateGuider": "sit-cfg",
     "RefVidRenormGuidance": "renorm",
-    "RefVidInstructionEdit": "edit video, instruction, v2v",
+    "RefVidInstructionEdit": "sama, edit video, instruction, v2v",
     "RefVidScore": "score, similarity",
     "RefVidInspect": "inspect, debug",
     "RefVidTrainingPlan": "training, train",
@@ -60,6 +63,11 @@ GRAPHS = {
 @pytest.fixture(scope="module")
 def said(browser, server, tmp_path_factory):
     """What tests/frontend/speak.mjs saw in one visit."""
+    folder = server.base / "output/identities"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("anna", "zoe"):
+        shutil.copy(KEPT, folder / f"{name}.safetensors")
+    Image.new("RGB", (8, 8)).save(folder / "anna.png")
     asked = tmp_path_factory.mktemp("speak") / "asked.json"
     asked.write_text(json.dumps({"words": [word for word, _ in SEARCHES], "graphs": GRAPHS, "typed": TYPED}))
     return json.loads(in_browser("speak.mjs", server.url, asked))
@@ -68,6 +76,12 @@ def said(browser, server, tmp_path_factory):
 @pytest.mark.parametrize(("word", "node"), SEARCHES)
 def test_a_node_is_found_by_the_words_that_people_type(said, word, node):
     assert node in said["found"][word][:FIRST]
+
+
+def test_load_identity_shows_who_is_in_each_file_and_a_click_chooses(said):
+    faces = dict(said["people"]["faces"])
+    assert faces["identities/anna.safetensors [output]"] and not faces["identities/zoe.safetensors [output]"]
+    assert said["people"]["chosen"] == list(faces)[-1]
 
 
 def test_numbers_are_kept_as_they_were_typed(said):

@@ -9,21 +9,12 @@
 //      what app mode shows (linearData), a fixed id and view
 import fs from "node:fs";
 import path from "node:path";
-import { fileURLToPath } from "node:url";
+import { apiGraph, HERE, load, numbered, whose } from "./api.mjs";
 import { arranged } from "./arranging.mjs";
 import { view } from "./boxes.mjs";
-import { forget, openFrontend, SETTINGS, settle, withFrontend } from "./browser.mjs";
+import { forget, openFrontend, SETTINGS, withFrontend } from "./browser.mjs";
 import { appMode } from "./tasks.mjs";
 
-const HERE = path.dirname(fileURLToPath(import.meta.url));
-const ROOT = path.join(HERE, "../..");
-const PROJECT = fs.readFileSync(path.join(ROOT, "pyproject.toml"), "utf8");
-const said = (pattern) => pattern.exec(PROJECT)[1];
-// Whose a node is, and from which version on: of ComfyUI the oldest that the pack supports, which no build changes.
-const OURS = { cnr_id: "refvid", ver: said(/^version = "(.+)"/m) };
-const CORE = { cnr_id: "comfy-core", ver: said(/^requires-comfyui = ">=(.+)"/m) };
-const NOTE = "MarkdownNote";  // the frontend's own, of no pack
-const whose = (type) => (type === NOTE ? {} : type.startsWith("RefVid") ? OURS : CORE);
 // What a layout leaves out: nothing bypassed, nothing wired otherwise than in the API twin, no models but the shipped.
 const USUAL = { bypassed: {}, rewired: {}, models: {} };
 
@@ -69,7 +60,7 @@ async function load(page, graph, name) {
 
 async function build(page, name, target) {
   const layout = { ...USUAL, ...(await import(`./layout_${name}.mjs`)).default };
-  const api = JSON.parse(fs.readFileSync(path.join(ROOT, "workflows/api", `${name}.json`), "utf8"));
+  const api = apiGraph(name);
   const named = numbered(api, layout);
   await load(page, named.graph, name);
   const ui = await arranged(page, layout.boxes, { ...named, bypassed: layout.bypassed });

@@ -1,6 +1,7 @@
 // What a user reads and finds: nodes by the words that they type, texts on nodes, numbers as they were typed.
 //   node tests/frontend/speak.mjs URL ASKED.json       {words: [...], graphs: {name: API graph}, typed: {node: {input: number}}}
-// Prints one line of JSON: {found: {word: [node, ...]}, drawn: {name: {node type: text}}, kept: {node: {input: number}}}.
+// Prints one line of JSON: {found: {word: [node, ...]}, drawn: {name: {node type: text}}, kept: {node: {input: number}},
+// people: {faces: [name, whether its picture is there], chosen: the file that a click on the last one sends}}.
 import fs from "node:fs";
 import { settle, withFrontend } from "./browser.mjs";
 import { run } from "./graph.mjs";
@@ -44,10 +45,23 @@ const type = async (typed) => {
   return Object.fromEntries(sent.map(([type, inputs]) => [type, Object.fromEntries(Object.keys(typed[type]).map((n) => [n, inputs[n]]))]));
 };
 
+/** The people that Load Identity shows, and the one that a click on the last chooses. */
+async function pick(page) {
+  await page.evaluate(() => {
+    window.app.graph.clear();
+    window.app.graph.add(window.LiteGraph.createNode("RefVidLoadIdentity"));
+  });
+  await settle(page);
+  const faces = await page.$$eval("img[title*='.safetensors']", (all) => all.map((one) => [one.title, one.naturalWidth > 0]));
+  await page.locator("img[title*='.safetensors']").last().dispatchEvent("click");
+  const sent = await page.evaluate(async () => (await window.app.graphToPrompt(window.app.graph)).output);
+  return { faces, chosen: Object.values(sent)[0].inputs.file };
+}
+
 const [url, asked] = process.argv.slice(2);
 const { words, graphs, typed } = JSON.parse(fs.readFileSync(asked, "utf8"));
 await withFrontend(url, async (page) => {
-  const said = { found: await page.evaluate(find, words), kept: await page.evaluate(type, typed), drawn: {} };
+  const said = { found: await page.evaluate(find, words), kept: await page.evaluate(type, typed), drawn: {}, people: await pick(page) };
   for (const [name, graph] of Object.entries(graphs)) said.drawn[name] = await draw(page, url, graph);
   console.log(JSON.stringify(said));
 });

@@ -2,11 +2,14 @@
 are, those of public weights ask for files that the pack does not have."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from refvid_client import Graph
 
 ROOT = Path(__file__).resolve().parents[2]
+NODES = json.loads((ROOT / "tests/data/object_info.json").read_text("utf-8"))  # what a real server said
 SHIPPED = {file.name for file in (ROOT / "demo/models").rglob("*.safetensors")}
 FOLDERS = {  # of model files, by the input that names one
     "diffusion_model": "diffusion_models", "unet_name": "diffusion_models", "text_encoder": "text_encoders",
@@ -33,3 +36,46 @@ def is_public(graph: Graph) -> bool:
 PROMPTS = read(ROOT / "workflows" / "api")
 DEMO = {name: graph for name, graph in PROMPTS.items() if not is_public(graph)}
 PUBLIC = {name: graph for name, graph in PROMPTS.items() if is_public(graph)}
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One input as a graph may give it: dynamic inputs are written out."""
+
+    kind: str
+    options: dict[str, Any]
+    required: bool
+
+    @property
+    def choices(self) -> list[str]:
+        """Choices of a combo; empty for a list of files, which differs from machine to machine."""
+        return self.options.get("choices", [])
+
+
+def slots(said: dict[str, Any], given: dict[str, Any], prefix: str = "") -> dict[str, Slot]:
+    """The inputs of a node, or of a choice of a dynamic combo, by the names a graph gives them."""
+    found: dict[str, Slot] = {}
+    for group, inputs in said.items():
+        if group == "hidden":  # the server's own, no socket
+            continue
+        for label, (kind, *rest) in inputs.items():
+            options, required, full = rest[0] if rest else {}, group == "required", prefix + label
+            if isinstance(kind, list):
+                kind, options = "COMBO", {**options, "options": kind}
+            if kind == "COMFY_AUTOGROW_V3":
+                found |= _grown(full, options["template"])
+                continue
+            if kind == "COMFY_DYNAMICCOMBO_V3":
+                of_choice = {choice["key"]: choice["inputs"] for choice in options["options"]}
+                if full in given:
+                    found |= slots(of_choice.get(given[full], {}), given, f"{full}.")
+                options = {**options, "options": list(of_choice)}
+                kind = "COMBO"
+            found[full] = Slot(kind, {**options, "choices": options.get("options", [])}, required)
+    return found
+
+
+def _grown(full: str, template: dict[str, Any]) -> dict[str, Slot]:
+    ((_, (kind, *_)),) = template["input"]["required"].items()
+    names = [f"{full}.{template['prefix']}{index}" for index in range(template["max"])]
+    return {name: Slot(kind, {}, index < template["min"]) for index, name in enumerate(names)}

@@ -2,16 +2,13 @@
 (tests/data/object_info.json), and the canvas workflows against their API twins. Both files are made: see
 tests/run_comfy.py."""
 
-import json
 import re
-from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 import pytest
-from refvid_templates import DEMO, PROMPTS, PUBLIC, ROOT, SHIPPED, read
+from refvid_templates import DEMO, NODES, PROMPTS, PUBLIC, ROOT, SHIPPED, read, slots
 
-NODES = json.loads((ROOT / "tests/data/object_info.json").read_text("utf-8"))
 CANVASES = read(ROOT / "workflows")
 VERSION = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text("utf-8"), re.MULTILINE)
 # Of ComfyUI: it stands in canvases instead of the version that built them.
@@ -28,49 +25,6 @@ ENVELOPE = {"prompt", "prompt_id", "client_id", "extra_data", "number", "front",
 ANYTHING = ("*", "COMFY_MATCHTYPE_V3")
 every_prompt = pytest.mark.parametrize("name", PROMPTS)
 every_canvas = pytest.mark.parametrize("name", CANVASES)
-
-
-@dataclass(frozen=True)
-class Slot:
-    """One input as a graph may give it: dynamic inputs are written out."""
-
-    kind: str
-    options: dict[str, Any]
-    required: bool
-
-    @property
-    def choices(self) -> list[str]:
-        """Choices of a combo; empty for a list of files, which differs from machine to machine."""
-        return self.options.get("choices", [])
-
-
-def slots(said: dict[str, Any], given: dict[str, Any], prefix: str = "") -> dict[str, Slot]:
-    """The inputs of a node, or of a choice of a dynamic combo, by the names a graph gives them."""
-    found: dict[str, Slot] = {}
-    for group, inputs in said.items():
-        if group == "hidden":  # the server's own, no socket
-            continue
-        for label, (kind, *rest) in inputs.items():
-            options, required, full = rest[0] if rest else {}, group == "required", prefix + label
-            if isinstance(kind, list):
-                kind, options = "COMBO", {**options, "options": kind}
-            if kind == "COMFY_AUTOGROW_V3":
-                found |= _grown(full, options["template"])
-                continue
-            if kind == "COMFY_DYNAMICCOMBO_V3":
-                of_choice = {choice["key"]: choice["inputs"] for choice in options["options"]}
-                if full in given:
-                    found |= slots(of_choice.get(given[full], {}), given, f"{full}.")
-                options = {**options, "options": list(of_choice)}
-                kind = "COMBO"
-            found[full] = Slot(kind, {**options, "choices": options.get("options", [])}, required)
-    return found
-
-
-def _grown(full: str, template: dict[str, Any]) -> dict[str, Slot]:
-    ((_, (kind, *_)),) = template["input"]["required"].items()
-    names = [f"{full}.{template['prefix']}{index}" for index in range(template["max"])]
-    return {name: Slot(kind, {}, index < template["min"]) for index, name in enumerate(names)}
 
 
 def is_link(value: Any) -> bool:
