@@ -18,21 +18,6 @@ import { appMode } from "./tasks.mjs";
 // What a layout leaves out: nothing bypassed, nothing wired otherwise than in the API twin, no models but the shipped.
 const USUAL = { bypassed: {}, rewired: {}, models: {} };
 
-/** API graph and layout -> { graph with numbers for names, numbers by name }. */
-function numbered(api, layout) {
-  const named = structuredClone({ ...api, ...layout.bypassed });
-  for (const [name, inputs] of Object.entries(layout.rewired)) Object.assign(named[name].inputs, inputs);
-  const numbers = Object.fromEntries(Object.keys(named).map((name, index) => [name, index + 1]));
-  const graph = {};
-  for (const [name, node] of Object.entries(named)) {
-    for (const [input, value] of Object.entries(node.inputs)) {
-      if (Array.isArray(value)) node.inputs[input] = [String(numbers[value[0]]), value[1]];
-    }
-    graph[numbers[name]] = node;
-  }
-  return { graph, numbers };
-}
-
 /** The serialized graph with properties and everything that would change from one build to the next fixed. */
 function finished(ui, layout, { graph, numbers }, linearData) {
   const models = new Map(Object.entries(layout.models).map(([name, files]) => [numbers[name], files]));
@@ -45,17 +30,6 @@ function finished(ui, layout, { graph, numbers }, linearData) {
   }
   ui.nodes.sort((a, b) => a.id - b.id);
   return { ...ui, id: layout.id, revision: 0, extra: { ds: view(ui.nodes), linearData } };
-}
-
-/** Load a graph onto the canvas. Where the machine is busy, the frontend's own first workflow may come after it. */
-async function load(page, graph, name) {
-  const ids = Object.keys(graph).map(Number);
-  for (let attempt = 0; attempt < 5; attempt++) {
-    await page.evaluate(async ([wanted, title]) => { await window.app.loadApiJson(wanted, title); }, [graph, name]);
-    await settle(page);
-    if (await page.evaluate((wanted) => wanted.every((id) => window.app.graph.getNodeById(id)), ids)) return;
-  }
-  throw new Error(`${name}: the frontend does not keep it on its canvas`);
 }
 
 async function build(page, name, target) {
