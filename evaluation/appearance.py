@@ -25,6 +25,10 @@ _SIDE = PATCH / (2 * REACH)
 _NOISE = 0.01  # slope per pixel of the patch that counts as flat: 8-bit steps and compression
 _TEXTURE_KNOTS = (6, 3)  # strength of the slope, coherence of its direction
 _SCALES = (1.0, 2.0)
+# CIE XYZ of linear sRGB, its white (D65), and the share of white below which lightness is a straight line.
+_XYZ = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
+_WHITE = (0.95047, 1.0, 1.08883)
+_DARK = 0.008856
 _LEAST = 4.0  # pixels: a frame with less of the subject has none
 
 
@@ -53,12 +57,19 @@ class Colours:
 
 def colours(clip: Tensor) -> Colours:
     """Colours of a clip (F, H, W, 3) in [0, 1]: its pixels among 4 x 9 x 9 knots of CIE Lab (D65)."""
-    import kornia  # slow to import, and only scores need it
-
-    light, a, b = kornia.color.rgb_to_lab(clip.movedim(-1, 1).float().clamp(0, 1)).unbind(1)
+    light, a, b = lab(clip.float().clamp(0, 1)).unbind(-1)
     knots = torch.tensor(COLOUR_KNOTS) - 1
     places = torch.stack([light / 100, (a + 100) / 200, (b + 100) / 200]) * knots.view(3, 1, 1, 1).to(light)
     return Colours(*_among(places, COLOUR_KNOTS))
+
+
+def lab(colours: Tensor) -> Tensor:
+    """CIE Lab (D65) of sRGB (..., 3) in [0, 1]: (..., 3), L in 0..100, a and b about -100..100."""
+    linear = torch.where(colours > 0.04045, ((colours + 0.055) / 1.055) ** 2.4, colours / 12.92)
+    share = linear @ linear.new_tensor(_XYZ).T / linear.new_tensor(_WHITE)
+    root = torch.where(share > _DARK, share.clamp(min=_DARK) ** (1 / 3), 7.787 * share + 4 / 29)
+    x, y, z = root.unbind(-1)
+    return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], -1)
 
 
 def overlap(one: Tensor, other: Tensor) -> float:
@@ -160,22 +171,24 @@ def _view(mask: Tensor, side: Tensor, angle: Tensor, mirrored: bool) -> Tensor:
 def _slopes(light: Tensor, inside: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
     """Strength (log scale, 1 = steepest knot) and coherence of the slope of light (F, 1, P, P) inside the
     mask."""
-    smooth = _blurred(light * inside, sigma) / _blurred(inside, sigma).clamp_min(1e-3)
+    smooth = blurred(light * inside, sigma) / blurred(inside, sigma).clamp_min(1e-3)
     padded = F.pad(smooth, (1, 1, 1, 1), mode="replicate")
     across = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2
     down = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
     tensor = torch.cat([across.square(), down.square(), across * down], 1)
-    xx, yy, xy = (_blurred(tensor * inside, 2.0) / _blurred(inside, 2.0).clamp_min(1e-3)).split(1, dim=1)
+    xx, yy, xy = (blurred(tensor * inside, 2.0) / blurred(inside, 2.0).clamp_min(1e-3)).split(1, dim=1)
     coherence = ((xx - yy).square() + 4 * xy.square()).sqrt() / (xx + yy + _NOISE**2)
     strength = torch.log2(1 + (across.square() + down.square()).sqrt() / _NOISE)
     return strength / (_TEXTURE_KNOTS[0] - 1), coherence
 
 
-def _blurred(planes: Tensor, sigma: float) -> Tensor:
-    import kornia
-
-    size = 2 * round(3 * sigma) + 1
-    return kornia.filters.gaussian_blur2d(planes, (size, size), (sigma, sigma), border_type="constant")
+def blurred(planes: Tensor, sigma: float) -> Tensor:
+    """Planes (F, C, H, W) under a Gaussian, cut off at three deviations; zeros lie around them."""
+    reach = round(3 * sigma)
+    weight = torch.exp(-(torch.arange(-reach, reach + 1).to(planes) ** 2) / (2 * sigma**2))
+    weight = (weight / weight.sum()).view(1, 1, 1, -1)
+    across = F.conv2d(planes.flatten(0, 1).unsqueeze(1), weight, padding=(0, reach))
+    return F.conv2d(across, weight.transpose(2, 3), padding=(reach, 0)).view_as(planes)
 
 
 def _among(places: Tensor, knots: tuple[int, ...]) -> tuple[Tensor, Tensor]:

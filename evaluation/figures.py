@@ -120,7 +120,7 @@ def dynamic_degree(clip: Tensor) -> float:
     Mean over frame pairs of the fastest 5 % of the optical flow: VBench's dynamic degree (arXiv 2311.17982)
     before its threshold. RAFT is replaced by OpenCV's DIS flow, and the unit lets sizes compare [choice:
     dynamic-degree-by-dis]. 0: nothing moves. A moving camera counts too. Unmeasurable for one frame, and
-    where OpenCV is not installed.
+    where OpenCV is not installed, or is in pieces.
     """
     if len(clip) < 2:
         raise Unmeasurable("the clip has one frame: motion needs two")
@@ -137,13 +137,14 @@ def dynamic_degree(clip: Tensor) -> float:
 
 def _flow() -> Callable:
     try:
-        import cv2  # needs system libraries that slim machines lack, so only motion asks for it
-    except ImportError as error:
+        import cv2  # not among what ComfyUI brings, so only motion asks for it
+
+        engine = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    except (ImportError, AttributeError) as error:  # the latter: of several OpenCVs one was removed
         raise Unmeasurable(
-            f"OpenCV cannot be imported ({error}): pip install opencv-python, or opencv-python-headless on a machine "
-            "without a display"
+            f"OpenCV cannot be used ({error}): pip install opencv-python, or opencv-python-headless on a machine "
+            "without a display; with --force-reinstall where pip says that it is there"
         ) from error
-    engine = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     # No flow to start from, which OpenCV's own stubs do not know of.
     return lambda before, after: engine.calc(before, after, None)  # pyright: ignore[reportCallIssue, reportArgumentType]
 

@@ -129,7 +129,7 @@ def require_pixels(width: int, height: int, path: str | Path, what: str) -> None
 def values_of(picture: Image.Image, path: str | Path, what: str) -> Tensor:
     """An open image as (H, W, 3 or 4) in [0, 1], upright."""
     _require_known(picture, path, what)
-    deep = _sixteen_bit_colour(picture, path)
+    deep = _sixteen_bit_colour(picture, path, what)
     if deep is not None:
         values = deep
     elif picture.mode.startswith("I") or picture.mode == "F":
@@ -140,7 +140,7 @@ def values_of(picture: Image.Image, path: str | Path, what: str) -> Tensor:
 
 
 def _require_known(picture: Image.Image, path: str | Path, what: str) -> None:
-    """ValueError for what Pillow and OpenCV read wrongly in silence; and its own scale for a grey of few bits
+    """ValueError for what Pillow and FFmpeg read wrongly in silence; and its own scale for a grey of few bits
     that is transparent."""
     tags, tiles = getattr(picture, "tag_v2", {}), getattr(picture, "tile", ())
     bits, turned = tags.get(_BITS, (8,)), tags.get(_ORIENTATION, 1) > 4
@@ -194,8 +194,8 @@ def _deep_grey(picture: Image.Image, path: str | Path, what: str) -> Tensor:
     return torch.cat([grey, torch.from_numpy(stored != clear).float().unsqueeze(-1)], dim=-1)
 
 
-def _sixteen_bit_colour(picture: Image.Image, path: str | Path) -> Tensor | None:
-    """All bits of a PNG or TIFF of 16 bits a channel, of which Pillow reads the upper 8, by OpenCV; None for
+def _sixteen_bit_colour(picture: Image.Image, path: str | Path, what: str) -> Tensor | None:
+    """All bits of a PNG or TIFF of 16 bits a channel, of which Pillow reads the upper 8, by FFmpeg; None for
     any other."""
     tiles = getattr(picture, "tile", ())
     raw = tiles[0][3] if tiles else ""
@@ -203,14 +203,24 @@ def _sixteen_bit_colour(picture: Image.Image, path: str | Path) -> Tensor | None
     deep = picture.format in ("PNG", "TIFF") and ";16" in str(form) and not picture.mode.startswith("I")
     if not deep or count_of(picture) > 1:
         return None
-    import cv2
-
-    values = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
-    channels = 4 if has_alpha(picture) else 3
-    if values is None or values.dtype != np.uint16 or values.shape[2:] != (channels,):
+    values = _decoded(picture.format.lower(), path, "rgba64" if has_alpha(picture) else "rgb48")
+    if values is None:
+        logger.warning("%s: of the 16 bits of %s the upper 8 are read", what, path)
         return None
-    values[..., :3] = values[..., 2::-1].copy()  # OpenCV's blue comes first
     return torch.from_numpy(values.astype(np.float32)) / 65535
+
+
+def _decoded(codec: str, path: str | Path, pixels: str) -> np.ndarray | None:
+    """The one picture of a file, uint16 (H, W, 3 or 4); None where FFmpeg reads no such pixels out of it."""
+    import av
+
+    decoder = av.CodecContext.create(codec, "r")
+    try:
+        frames = [*decoder.decode(av.Packet(Path(path).read_bytes())), *decoder.decode(None)]
+    except av.FFmpegError:
+        return None
+    alike = len(frames) == 1 and frames[0].format.name.startswith(pixels)
+    return frames[0].to_ndarray(format=f"{pixels}le") if alike else None
 
 
 # EXIF's orientations: which of `oriented`'s turns.

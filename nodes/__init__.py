@@ -2,7 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from ..hosts.comfy import shipped
+from ..hosts.comfy import opencv, shipped
 from .backbone import RefVidLoadBackbone
 from .edit import RefVidInstructionEdit, RefVidLoadEditingAdapter
 from .frames import RefVidReplaceFrames
@@ -30,6 +30,7 @@ class RefVidExtension(ComfyExtension):
     """The pack's nodes, listed by hand, and the models and samples that it ships."""
 
     async def on_load(self) -> None:
+        opencv.tell_opencv()
         shipped.offer_models()
         shipped.lay_out_samples()
 

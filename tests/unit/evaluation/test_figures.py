@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from types import ModuleType
 
 import pytest
 import torch
@@ -227,6 +228,27 @@ def test_motion_of_one_frame_or_without_opencv_says_what_is_needed(monkeypatch) 
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(score.Unmeasurable, match="pip install opencv-python"):
         score.dynamic_degree(travelling(0))
+
+
+def test_a_folder_cv2_that_another_package_left_empty_is_told(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", ModuleType("cv2"))
+    with pytest.raises(score.Unmeasurable, match=r"DISOpticalFlow.*--force-reinstall"):
+        score.dynamic_degree(travelling(0))
+
+
+# ---- colours and smoothing, which are kornia's without it
+
+
+def test_colours_and_smoothing_are_those_of_kornia():
+    kornia = pytest.importorskip("kornia")
+    clip = torch.rand(2, 9, 8, 3, generator=torch.Generator().manual_seed(0))
+    clip[0, 0] *= 0.02  # below the knees of both curves
+    found = appearance.lab(clip)
+    assert (found - kornia.color.rgb_to_lab(clip.movedim(-1, 1)).movedim(1, -1)).abs().max() < 1e-4
+    planes = clip.movedim(-1, 1)
+    for sigma, side in ((1.0, 7), (2.0, 13)):
+        wanted = kornia.filters.gaussian_blur2d(planes, (side, side), (sigma, sigma), border_type="constant")
+        assert (appearance.blurred(planes, sigma) - wanted).abs().max() < 1e-6
 
 
 # ---- rank correlation

@@ -69,6 +69,15 @@ def test_sixteen_bits_of_colour_keep_all_of_them(tmp_path, codec, ending, channe
     assert close(media.read_picture(file, "x"), values.astype(np.float32) / 65535)
 
 
+def test_of_sixteen_bits_that_cannot_be_decoded_the_upper_eight_are_told(tmp_path, monkeypatch, caplog):
+    values = RANDOM.integers(0, 65536, (HEIGHT, WIDTH, 3), dtype=np.uint16)
+    file = deep(tmp_path / "x.png", "png", "rgb48be", values)
+    monkeypatch.setattr("refvid.media.pictures._decoded", lambda *_: None)
+    found = media.read_picture(file, "--reference")
+    assert "--reference: of the 16 bits" in caplog.text and "upper 8" in caplog.text
+    assert (found - torch.from_numpy(values / 65535).float()).abs().max() <= 1 / 255
+
+
 def test_floating_values_are_what_they_are_and_others_are_refused(tmp_path):
     ramp = np.linspace(0, 1, HEIGHT * WIDTH, dtype=np.float32).reshape(HEIGHT, WIDTH)
     for name, values in (
