@@ -2,13 +2,17 @@
 
 import subprocess
 import sys
+from math import isnan
 from pathlib import Path
 
 import pytest
 import refvid_patience as patience
+import torch
 from refvid_comfy import PACK, comfy_environment, find_comfyui
 
+from refvid.core.references import make_reference
 from refvid.hosts.comfy import opencv
+from refvid.nodes.score import RefVidScore
 
 pytestmark = pytest.mark.comfy
 
@@ -40,6 +44,7 @@ assert sys.modules["cv2"] is None and sys.modules["kornia"] is None
 """
 
 
+@pytest.mark.slow
 def test_every_node_loads_and_scores_without_opencv_and_kornia():
     code = HIDDEN.format(support=str(Path(patience.__file__).parent), pack=str(PACK))
     done = subprocess.run(
@@ -56,6 +61,18 @@ def test_every_node_loads_and_scores_without_opencv_and_kornia():
     assert int(count) >= 26 and [float(one) for one in same] == pytest.approx([1, 1, 1], abs=1e-3)
     (motion,) = [line for line in report if line.startswith("dynamic_degree")]
     assert "not measured: OpenCV cannot be used" in motion and "pip install opencv-python" in motion
+
+
+def test_score_measures_all_but_motion_without_opencv_and_kornia(monkeypatch):
+    for name in ("cv2", "kornia"):
+        monkeypatch.setitem(sys.modules, name, None)
+    picture, mask = torch.rand(64, 64, 3), torch.zeros(64, 64)
+    mask[16:48, 16:48] = 1
+    clip = picture.expand(2, -1, -1, -1).clone()
+    asked = {"reference": [make_reference(picture, mask)], "subject_mask": mask[None]}
+    out = RefVidScore.execute(clip=clip, **asked).args
+    assert out[:3] == pytest.approx([1, 1, 1], abs=1e-3) and isnan(out[4])
+    assert "not measured: OpenCV cannot be used" in out[5]
 
 
 TWO = {

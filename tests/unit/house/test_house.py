@@ -219,6 +219,20 @@ def test_importing_core_drags_in_no_host_and_no_slow_library(tmp_path: Path) -> 
     assert run_python(code, tmp_path).strip() == ""
 
 
+def test_no_module_imports_opencv_or_kornia_before_it_needs_them() -> None:
+    """Another pack's install may have taken them away; the nodes load all the same."""
+    early = {}
+    for file in python_files():
+        if file.relative_to(ROOT).parts[0] in ("tests", "bench"):
+            continue
+        for node in ast.parse(file.read_text("utf-8")).body:
+            names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            if {name.split(".")[0] for name in names} & {"cv2", "kornia"}:
+                early[relative(file)] = node.lineno
+    assert early == {}
+
+
 # ---- sizes and words
 
 
