@@ -23,7 +23,8 @@ from .identity import add_identity
 from .long import add_long
 from .model import ProgressBar, add_attention, add_run, read_settings
 from .outputs import add_output, check_outputs
-from .reference import add_reference_options, read_references
+from .reference import REFERENCE_NEEDS, add_reference_options, read_references
+from .refusals import refuse_without
 from .score import add_score
 from .train import add_train
 
@@ -130,6 +131,7 @@ def _inspect(options: argparse.Namespace) -> None:
     from ..drawing.inspection import draw_inspection
     from ..hosts.plain.pipeline import inspect_references, settings_of
 
+    refuse_without(options, REFERENCE_NEEDS)
     dit = options.dit or models.DIT
     settings = read_settings(options, settings_of(dit))
     inspection, pictures = inspect_references(

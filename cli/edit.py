@@ -8,14 +8,14 @@ from .generate import RUN, tell_unknown_words
 from .guidance import add_guidance, read_guidance
 from .model import ProgressBar, add_attention, add_files, add_run, load_files, read_settings, runs_on
 from .outputs import FILMS, add_output
-from .reference import add_reference_options, read_references
+from .reference import REFERENCE_NEEDS, add_reference_options, read_references
 from .refusals import is_given, refuse, refuse_without, spelled
 
 NOT_HERE = {"fps": "an edit keeps the film's own rate"}
 # What an option acts on.
 ADAPTED = {"adapter_strength": ("adapter",)}
 _NEEDS = {
-    "soft_mask": ("reference",),
+    **REFERENCE_NEEDS,
     "image_scale": ("reference",),
     "width": ("height",),
     "height": ("width",),
@@ -66,6 +66,7 @@ def _edit(options: argparse.Namespace) -> None:
     said = {"length": options.window, "overlap": options.overlap}
     windows = Windows(GROUP, **{name: value for name, value in said.items() if value is not None})
     runs_on(options)
+    references = tuple(read_references(options))
     film = media.read_film(options.video, "--video", LONGEST_EDIT)
     _tell_one_window(options, len(film.pictures), windows.length)
     backbone = load_files(options)
@@ -78,7 +79,7 @@ def _edit(options: argparse.Namespace) -> None:
     request = Request(
         prompt=options.instruction,
         settings=settings,
-        references=tuple(read_references(options)),
+        references=references,
         recipe=options.recipe,
         attention=options.attention,
         guidance=read_guidance(options, settings),

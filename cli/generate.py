@@ -10,7 +10,7 @@ from .guidance import add_guidance, read_guidance
 from .identity import IDENTITY_NEEDS, add_identity_options, read_people
 from .model import ProgressBar, add_attention, add_files, add_run, load_files, read_settings, runs_on
 from .outputs import FILMS, add_output
-from .reference import add_reference_options, read_references
+from .reference import REFERENCE_NEEDS, add_reference_options, read_references
 from .refusals import refuse_without
 
 RUN = (
@@ -26,7 +26,8 @@ RUN = (
 
 # what an option acts on
 GENERATE_NEEDS = {
-    **dict.fromkeys(("soft_mask", "attention", "reference_adapter"), ("reference",)),
+    **REFERENCE_NEEDS,
+    **dict.fromkeys(("attention", "reference_adapter"), ("reference",)),
     **IDENTITY_NEEDS,
 }
 OF_FRAMES = {"clock": ("given",), "image_scale": ("reference", "identity", "given")}

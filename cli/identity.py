@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.controls import IDENTITY_PARTS, MOST_STRENGTH
+from .cutout import add_cutout, cut_subjects, require_cutter
 from .model import add_files, load_files, runs_on
 from .outputs import add_output
 from .refusals import refuse
@@ -26,6 +27,7 @@ def add_identity(commands) -> None:
         help="MP4, WebM, GIF or a folder of PNGs; one subject, 2 frames or more",
     )
     add("--mask", metavar="FILE", help="where the subject is, white: a picture, a video, or a folder of PNGs")
+    add_cutout(make, "every picture of --video, in place of --mask")
     add(
         "--anchor",
         type=int,
@@ -90,6 +92,8 @@ def _adapter(options: argparse.Namespace) -> Path:
 
 
 def _make(options: argparse.Namespace) -> None:
+    import torch
+
     from .. import media
     from ..backbones.wan.geometry import WAN
     from ..core.adapter import load_adapter
@@ -99,12 +103,17 @@ def _make(options: argparse.Namespace) -> None:
     from ..hosts.plain.identities import encode_identity
 
     refuse(options, {"lora": "an identity is read with the VAE and the adapter alone"})
+    if options.cutout is not None:
+        refuse(options, {"mask": "--cutout finds the subject"})
+        require_cutter(options.cutout)
     runs_on(options)
     adapter, clip = (
         load_adapter(_adapter(options), WAN, "--adapter"),
         media.read_video(options.video, "--video"),
     )
     masks = None if options.mask is None else media.read_masks(options.mask, "--mask")
+    if options.cutout is not None:
+        masks = torch.stack(cut_subjects(options, list(clip)))
     identity, video, encoded = encode_identity(adapter, load_files(options).vae, clip, masks, options.anchor)
     save_identity(identity, options.out)
     if options.routing is not None:

@@ -76,7 +76,7 @@ def runs_on(options: argparse.Namespace) -> tuple[str, Any]:
     from ..kernels.paths import Need, choose_path
     from ..kernels.segment_attention import why_not
 
-    device = require_device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = chosen_device(options)
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[
         options.dtype or _DTYPES[0]
     ]
@@ -85,6 +85,14 @@ def runs_on(options: argparse.Namespace) -> tuple[str, Any]:
     if attention in PATHS_BY_NAME and attention != choice.path.name:
         raise ValueError(f"--attention {attention}: {choice.reason}; leave it out, or give another --device")
     return device, dtype
+
+
+def chosen_device(options: argparse.Namespace) -> str:
+    """The device that is asked for, where the command asks; else the GPU where there is one."""
+    import torch
+
+    asked = getattr(options, "device", None)
+    return require_device(asked or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def require_device(name: str) -> str:

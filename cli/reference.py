@@ -1,13 +1,16 @@
 """Reference pictures on the command line: `--reference`, and options for each, in the same order."""
 
 import argparse
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ..core.controls import CROP, FITS, SEES, Controls, FrameWindow, StepWindow
+from .cutout import add_cutout, cut_subjects, require_cutter
 
 _NONE = "-"
+REFERENCE_NEEDS = dict.fromkeys(("soft_mask", "cutout"), ("reference",))  # what an option acts on
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ def add_reference_options(command: argparse.ArgumentParser) -> None:
         group.add_argument(
             f"--{option.name}", action="append", default=[], metavar=option.metavar, help=option.help
         )
+    add_cutout(group, "each reference that has no --mask and no transparency, and is none that was saved")
     add_fit(command)
     group.add_argument(
         "--soft-mask", action="store_true", help="count tokens at the mask's edge by the share that it covers"
@@ -55,17 +59,53 @@ def read_references(options: argparse.Namespace) -> list:
     from .. import media
     from ..core.references import make_reference
 
+    if options.cutout is not None:
+        require_cutter(options.cutout)
     values = {option.name: _values(options, option) for option in _OPTIONS}
+    pictures = [media.read_picture(file, "--reference") for file in options.reference]
+    if options.cutout is not None:
+        values["mask"] = _with_cutouts(options, pictures, values["mask"])
     return [
         make_reference(
-            media.read_picture(picture, "--reference"),
+            picture,
             values["mask"][index],
-            _controls(picture, {name: of[index] for name, of in values.items()}, options.soft_mask),
+            _controls(
+                options.reference[index], {name: of[index] for name, of in values.items()}, options.soft_mask
+            ),
             values["region"][index],
             fit=options.fit,
         )
-        for index, picture in enumerate(options.reference)
+        for index, picture in enumerate(pictures)
     ]
+
+
+def _with_cutouts(options: argparse.Namespace, pictures: list, masks: list) -> list:
+    """The masks, with those that are cut out of pictures without one of their own, told on stderr. ValueError
+    where each has one that was given, or nothing stands out in a picture."""
+    from ..media.reference_files import read_controls
+
+    if all(mask is not None for mask in masks):
+        raise ValueError(
+            "--cutout: every reference has a --mask, which is its subject; leave one of the two out"
+        )
+    bare = [
+        index
+        for index, (file, picture) in enumerate(zip(options.reference, pictures, strict=True))
+        if masks[index] is None
+        and not (picture.shape[-1] == 4 and bool(picture[..., 3].lt(1).any()))
+        and read_controls(file, "--reference") is None
+    ]
+    if not bare:
+        print("refvid: --cutout: every reference has a mask of its own; nothing is cut out", file=sys.stderr)
+        return masks
+    masks = list(masks)
+    for index, mask in zip(bare, cut_subjects(options, [pictures[index] for index in bare]), strict=True):
+        file = options.reference[index]
+        if not mask.gt(0.5).any():
+            raise ValueError(f"--cutout: nothing stands out in {file}; give it a --mask")
+        print(f"refvid: --cutout: the subject is {mask.mean():.0%} of {file}", file=sys.stderr)
+        masks[index] = mask
+    return masks
 
 
 def _controls(picture: str, values: dict[str, Any], soft: bool) -> Controls:
@@ -127,7 +167,7 @@ def _numbers(text: str, kind: type, most: int, least: int = 2) -> list:
 
 
 _OPTIONS = (
-    Option("mask", "FILE", "its mask, white = subject; else the alpha channel, else all of the picture",
+    Option("mask", "FILE", "its mask, white = subject; else the alpha channel, else what --cutout finds, else all of the picture",
            _mask),
     Option("strength", "NUMBER", "how much attention it gets: 1 untouched, 2 double, 0 off", float, "strength"),
     Option("steps-window", "START:END[:IN:OUT]", "when it acts, in shares of the schedule from 0 (noise) to "

@@ -1,13 +1,20 @@
 """BiRefNet from its file, against ComfyUI's own classes."""
 
+import json
+from pathlib import Path
+
 import comfy.background_removal.birefnet as core
+import comfy.model_patcher
 import comfy.ops
 import pytest
 import torch
+from comfy import bg_removal_model
+from comfy_extras.nodes_bg_removal import RemoveBackground
 from refvid_birefnet import deformed, randomise
 from safetensors.torch import save_file
 from torch import nn
 
+from refvid.data.models import subject_cutter
 from refvid.data.models.birefnet import BiRefNet, birefnet_sizes, load_birefnet
 
 pytestmark = pytest.mark.comfy
@@ -52,6 +59,31 @@ def test_a_small_model_says_what_comfyuis_own_says(tmp_path, operators, size):
     assert wanted.std() > 0.1 and found.shape == wanted.shape == (2, 1, *size)
     assert (found - wanted).abs().max() / wanted.std() < 1e-4  # of logits: a sigmoid may hide much
     assert (found.sigmoid() - wanted.sigmoid()).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("size", [(64, 64), (50, 90), (130, 40)])
+def test_a_cut_out_subject_is_that_of_remove_background(tmp_path, operators, monkeypatch, size):
+    monkeypatch.setattr(subject_cutter, "SIDE", 64)
+    theirs = object.__new__(bg_removal_model.BackgroundRemovalModel)
+    settings = json.loads(Path(core.__file__).with_name("birefnet.json").read_text("utf-8"))
+    theirs.image_size, theirs.load_device = 64, torch.device("cpu")
+    theirs.image_mean, theirs.image_std = settings["image_mean"], settings["image_std"]
+    theirs.model = small()
+    theirs.patcher = comfy.model_patcher.CoreModelPatcher(
+        theirs.model, torch.device("cpu"), torch.device("cpu")
+    )
+    state = {name: one.contiguous() for name, one in theirs.model.state_dict().items()}
+    save_file(state, tmp_path / "small.safetensors")
+    picture = torch.rand(1, *size, 3, generator=torch.Generator().manual_seed(5))
+    (wanted,) = RemoveBackground.execute(theirs, picture).args
+    found = subject_cutter.SubjectCutter(tmp_path / "small.safetensors")(picture[0])
+    assert found.shape == size and wanted.std() > 0.05
+    assert (found - wanted[0]).abs().max() < 1e-4
+
+
+def test_the_square_of_a_cut_out_is_that_of_comfyui():
+    settings = json.loads(Path(core.__file__).with_name("birefnet.json").read_text("utf-8"))
+    assert settings["image_size"] == subject_cutter.SIDE
 
 
 def test_the_published_size_has_the_same_names_and_shapes():
