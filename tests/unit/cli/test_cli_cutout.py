@@ -1,6 +1,9 @@
 """`--cutout`: whose subject is cut out and whose is not, what is refused, and that the mask arrives."""
 
 import argparse
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,24 +14,36 @@ from refvid import cli, media
 from refvid.cli.reference import add_reference_options, read_references
 from refvid.core.references import make_reference
 from refvid.data.models import subject_cutter
+from refvid.data.models.birefnet import load_birefnet
 from refvid.media.reference_files import write_reference
 
-ONNX = "--cutout: u2net.onnx is no .safetensors; models of rembg"
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Pictures with and without a mask of their own, and a small BiRefNet."""
+    folder = tmp_path_factory.mktemp("pictures")
+    write_birefnet(folder / "birefnet.safetensors")
+    picture = torch.rand(40, 48, 4, generator=torch.Generator().manual_seed(0))
+    media.write_picture(folder / "photo.png", picture[..., :3])
+    media.write_picture(folder / "opaque.png", torch.cat([picture[..., :3], torch.ones(40, 48, 1)], -1))
+    picture[..., 3] = half()
+    media.write_picture(folder / "clear.png", picture)
+    media.write_picture(folder / "mask.png", picture[..., 3:].expand(-1, -1, 3))
+    write_reference(folder / "saved.png", make_reference(picture[..., :3]))
+    return folder
 
 
 @pytest.fixture(autouse=True)
-def a_small_square(monkeypatch, tmp_path):
+def inside(folder, monkeypatch):
+    """There, with a small square, and each model file loaded once."""
     monkeypatch.setattr(subject_cutter, "SIDE", 64)
-    monkeypatch.chdir(tmp_path)
-    write_birefnet(tmp_path / "birefnet.safetensors")
-    picture = torch.rand(40, 48, 4, generator=torch.Generator().manual_seed(0))
-    media.write_picture("photo.png", picture[..., :3])
-    media.write_picture("opaque.png", torch.cat([picture[..., :3], torch.ones(40, 48, 1)], -1))
-    picture[..., 3] = 0
-    picture[:20, :, 3] = 1
-    media.write_picture("clear.png", picture)
-    media.write_picture("mask.png", picture[..., 3:].expand(-1, -1, 3))
-    write_reference("saved.png", make_reference(picture[..., :3]))
+    monkeypatch.setattr(subject_cutter, "load_birefnet", loaded)
+    monkeypatch.chdir(folder)
+
+
+@cache
+def loaded(path):
+    return load_birefnet(path)
 
 
 def read(*said: str) -> list:
@@ -38,7 +53,7 @@ def read(*said: str) -> list:
 
 
 def cut(file: str) -> Tensor:
-    return subject_cutter.SubjectCutter("birefnet.safetensors")(media.read_picture(file, "x"))
+    return subject_cutter.SubjectCutter(Path("birefnet.safetensors"))(media.read_picture(file, "x"))
 
 
 def half() -> Tensor:
@@ -125,8 +140,10 @@ def test_inspect_shows_the_subject_that_was_cut_out(capsys):
 
 
 def test_an_identitys_pictures_are_cut_out_one_by_one(monkeypatch, capsys):
+    from refvid.cli import identity
     from refvid.hosts.plain import identities
 
+    monkeypatch.setattr(identity, "load_files", lambda _: SimpleNamespace(vae=None))
     clip = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(1)).movedim(0, 1)
     media.write_video("frames", clip * 2 - 1, 8)
     seen = {}
@@ -147,6 +164,6 @@ def test_an_identitys_pictures_are_cut_out_one_by_one(monkeypatch, capsys):
         "birefnet.safetensors",
     )
     assert refused(capsys, *make).endswith("refvid: seen")
-    cutter = subject_cutter.SubjectCutter("birefnet.safetensors")
+    cutter = subject_cutter.SubjectCutter(Path("birefnet.safetensors"))
     assert torch.equal(seen["masks"], torch.stack([cutter(one) for one in seen["video"]]))
     assert "--mask: --cutout finds the subject; leave it out" in refused(capsys, *make, "--mask", "mask.png")

@@ -44,6 +44,7 @@ def refused(capsys, *said: object) -> str:
 
 NEEDY = {
     "--soft-mask": ((GENERATE, LONG, EDIT), (), "--reference"),
+    "--cutout": ((GENERATE, LONG, EDIT, ("inspect",)), ("gone.safetensors",), "--reference"),
     "--attention": ((GENERATE, LONG), ("eager",), "--reference"),
     "--identity-strength": ((GENERATE, LONG), ("0.5",), "--identity"),
     "--identity-parts": ((GENERATE, LONG), ("slots",), "--identity"),
