@@ -1,7 +1,6 @@
 """The command line `refvid`: everything without ComfyUI, on the files that ComfyUI uses.
 
-One command a file: generate, long, edit, identity, data, train, score, ablate, convert, comfyui-files;
-inspect and demo are here.
+One command a file; inspect and demo are here.
 """
 
 import argparse
@@ -21,8 +20,9 @@ from .edit import add_edit
 from .generate import add_generate
 from .identity import add_identity
 from .long import add_long
-from .model import ProgressBar, add_attention, add_run, read_settings
+from .model import ProgressBar, add_attention, add_recipe, add_run, read_settings
 from .outputs import add_output, check_outputs
+from .parser import CommandParser
 from .reference import REFERENCE_NEEDS, add_reference_options, read_references
 from .refusals import refuse_without
 from .score import add_score
@@ -78,22 +78,14 @@ def _terminated_as_interrupted() -> Iterator[None]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="refvid", description="Video that keeps the identity of references, on Wan."
+    parser = CommandParser(
+        prog="refvid",
+        description="Video that keeps the identity of references, on Wan.",
+        epilog="Each command tells its options with --help. Without --dit the demo model runs, which knows toys alone.",
     )
     commands = parser.add_subparsers(required=True, metavar="command")
-    add_generate(commands)
-    add_long(commands)
-    add_edit(commands)
-    _add_inspect(commands)
-    _add_demo(commands)
-    add_identity(commands)
-    add_data(commands)
-    add_train(commands)
-    add_score(commands)
-    add_ablate(commands)
-    add_convert(commands)
-    add_comfyui_files(commands)
+    for add in _COMMANDS:
+        add(commands)
     return parser
 
 
@@ -103,12 +95,9 @@ def _add_inspect(commands) -> None:
     )
     command.set_defaults(run=_inspect)
     add_reference_options(command)
-    add_output(command, "--out", "PICTURE", default=Path("out/inspect.png"), metavar="FILE.png")
-    command.add_argument(
-        "--recipe",
-        default="auto",
-        help="how references enter, as the weights were trained: saber, phantom, …; auto: what the DiT's file says, or is called",
-    )
+    add_output(command, "--out", "PICTURE", default=Path("out/inspect.png"), metavar="FILE.png",
+               help="picture of what they add")  # fmt: skip
+    add_recipe(command)
     command.add_argument(
         "--dit", type=Path, metavar="FILE", help="only its shapes are read; default: the demo model"
     )
@@ -121,7 +110,24 @@ def _add_demo(commands) -> None:
         "demo", help="the demo model on its sample reference: clip, contact sheet, score"
     )
     command.set_defaults(run=_demo)
-    add_output(command, "--out", "FOLDER", default=Path("out"), metavar="FOLDER")
+    add_output(command, "--out", "FOLDER", default=Path("out"), metavar="FOLDER", help="folder for the three")
+
+
+# In the order in which a newcomer needs them.
+_COMMANDS = (
+    _add_demo,
+    add_generate,
+    _add_inspect,
+    add_identity,
+    add_edit,
+    add_long,
+    add_score,
+    add_convert,
+    add_comfyui_files,
+    add_data,
+    add_train,
+    add_ablate,
+)
 
 
 def _inspect(options: argparse.Namespace) -> None:

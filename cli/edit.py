@@ -41,10 +41,15 @@ def add_edit(commands) -> None:
         metavar="FILE",
         help="SAMA's modules and LoRA for a model that has none; default: the demo's, without --dit",
     )
-    add("--adapter-strength", type=float, help="of its LoRA; default 1")
+    add("--adapter-strength", type=float, help="strength of its LoRA; default 1")
     add("--window", type=int, help="frames that a longer film is evaluated in, 4k + 1; default 81")
     add("--overlap", type=int, help="frames that neighbouring windows share, a multiple of 4; default 32")
-    add("--recipe", default="auto", help="sama, in_context, or auto: what the model has modules for")
+    add(
+        "--recipe",
+        default="auto",
+        metavar="NAME",
+        help="sama, in_context, or auto: what the model has modules for",
+    )
     add_attention(command)
     add_reference_options(command)
     add_guidance(command)

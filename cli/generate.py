@@ -8,7 +8,16 @@ from typing import Any
 from .frames import add_frames, read_frames
 from .guidance import add_guidance, read_guidance
 from .identity import IDENTITY_NEEDS, add_identity_options, read_people
-from .model import ProgressBar, add_attention, add_files, add_run, load_files, read_settings, runs_on
+from .model import (
+    ProgressBar,
+    add_attention,
+    add_files,
+    add_recipe,
+    add_run,
+    load_files,
+    read_settings,
+    runs_on,
+)
 from .outputs import FILMS, add_output
 from .reference import REFERENCE_NEEDS, add_reference_options, read_references
 from .refusals import refuse_without
@@ -55,11 +64,7 @@ def add_request(command: argparse.ArgumentParser) -> None:
     add("--prompt", required=True, metavar="TEXT", help="what the video shows")
     add("--negative", default="", metavar="TEXT", help="what it is not to show")
     add_output(command, "--out", "FILM", required=True, metavar="FILE", help=FILMS)
-    add(
-        "--recipe",
-        default="auto",
-        help="how references enter, as the weights were trained: saber, phantom, …; auto: what the DiT's file says, or is called",
-    )
+    add_recipe(command)
     add(
         "--reference-adapter",
         type=Path,

@@ -22,13 +22,13 @@ def add_guidance(command: argparse.ArgumentParser) -> None:
         type=float,
         metavar="NUMBER",
         help="a scale for references and identities alone, beside --scale for the prompt: three "
-        "passes (SIT-CFG)",
+        "passes (SIT-CFG); default --scale for both, in two",
     )
     group.add_argument(
         "--guidance-window",
         metavar="START:END[:IN:OUT]",
         help="when it acts, in shares of the schedule from 0 (noise) to 1, and over what shares it fades in "
-        "and out",
+        "and out; default 0:1, always",
     )
     group.add_argument(
         "--renorm",

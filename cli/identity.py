@@ -32,9 +32,10 @@ def add_identity(commands) -> None:
         "--anchor",
         type=int,
         metavar="FRAME",
-        help="the frame that shows it best; else a sharp, symmetric one",
+        help="the frame that shows it best, counted from 0; default a sharp, symmetric one",
     )
-    add_output(make, "--out", "TENSORS", required=True, metavar="FILE.safetensors")
+    add_output(make, "--out", "TENSORS", required=True, metavar="FILE.safetensors",
+               help="the identity file")  # fmt: skip
     add_output(make, "--routing", "PICTURE", metavar="FILE.png", help="also draw what each slot looked at")
     _add_adapter(make)
     add_files(make)
@@ -50,7 +51,11 @@ def add_identity_options(command: argparse.ArgumentParser) -> None:
         metavar="NUMBER",
         help=f"0 (off) to {MOST_STRENGTH:g}; default 1, which leaves it untouched",
     )
-    group.add_argument("--identity-parts", choices=IDENTITY_PARTS, help=f"default {IDENTITY_PARTS[0]}")
+    group.add_argument(
+        "--identity-parts",
+        choices=IDENTITY_PARTS,
+        help=f"which of its tokens are read; default {IDENTITY_PARTS[0]}",
+    )
     _add_adapter(group)
 
 

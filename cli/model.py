@@ -11,6 +11,9 @@ from ..kernels.paths import ATTENTION_NAMES, PATHS_BY_NAME
 
 logger = logging.getLogger(__name__)
 _DTYPES = ("fp32", "bf16", "fp16")  # the first is the default
+# Those of `core.recipes`, which imports torch.
+RECIPE_NAMES = ("saber", "phantom", "bernini", "skyreels_v3", "refalign", "kaleido", "concat_id", "stand_in", "vace",
+                "videomaker", "videomaker_shared", "videomaker_no_text")  # fmt: skip
 _AUTO = "auto"  # of --recipe and --attention
 
 
@@ -22,6 +25,17 @@ def add_attention(command: argparse.ArgumentParser) -> None:
         default=_AUTO,
         help="auto: the fastest that is exact, timed once on a GPU; deterministic: a fixed order, nothing is "
         "timed; triton: this package's kernel; eager: plain torch, slow, to check the others by",
+    )
+
+
+def add_recipe(command: argparse.ArgumentParser) -> None:
+    """Add `--recipe`."""
+    command.add_argument(
+        "--recipe",
+        default=_AUTO,
+        metavar="NAME",
+        help=f"how references enter, as the weights were trained: {', '.join(RECIPE_NAMES)}; {_AUTO}: what the DiT's file says, "
+        "or is called",
     )
 
 
@@ -46,7 +60,9 @@ def add_files(command: argparse.ArgumentParser) -> None:
         "diff, diff_b), all of which is used or refused; with --recipe auto the recipe it was trained for; "
         "repeat for more",
     )
-    group.add_argument("--dtype", choices=_DTYPES, help="default fp32")
+    group.add_argument(
+        "--dtype", choices=_DTYPES, help=f"numbers that the model runs in; default {_DTYPES[0]}"
+    )
     group.add_argument("--device", help="cpu or cuda; default cuda where there is one")
 
 
@@ -142,20 +158,20 @@ def _with_loras(backbone: Any, loras: list[tuple[str, float]], recipe: str) -> A
 
 
 RUN_HELP = {
-    "width": "of the video in pixels, a multiple of 16 (32 for TI2V-5B)",
-    "height": "of the video in pixels, as --width",
-    "frames": "of the video, 4k + 1",
-    "steps": "of sampling: more take longer and may be cleaner",
-    "scale": "guidance: how strongly prompt and references are followed; 1 is none",
-    "shift": "of the flow: a larger one spends more steps at high noise",
-    "fps": "frames a second",
-    "seed": "of the noise: another seed makes another video",
+    "width": "of the video in pixels, a multiple of 16 (32 for TI2V-5B); default 832, of the demo model 80",
+    "height": "of the video in pixels, as --width; default 480, of the demo model 80",
+    "frames": "of the video, 4k + 1; default 81, of the demo model 9",
+    "steps": "of sampling: more take longer and may be cleaner; default 50, of the demo model 20",
+    "scale": "guidance: how strongly prompt and references are followed, 1 is none; default 5, of the demo model 2",
+    "shift": "of the flow: a larger one spends more steps at high noise; default 5, of the demo model 3",
+    "fps": "frames a second; default 16, of the demo model 8",
+    "seed": "of the noise: another seed makes another video; default 0",
 }
 
 
 def add_run(command: argparse.ArgumentParser, settings: Sequence[tuple[str, type]]) -> None:
     """Add options for some of `hosts.plain.pipeline.Settings`."""
-    group = command.add_argument_group("run", "defaults come from the DiT's file, else Wan 2.1's")
+    group = command.add_argument_group("run", "defaults are Wan 2.1's, unless the DiT's file says others")
     for name, kind in settings:
         group.add_argument(f"--{name}", type=kind, help=RUN_HELP[name])
 

@@ -50,7 +50,7 @@ def add_fit(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--fit", choices=FITS, default=CROP,
         help="how masks, regions, given frames and films of another size are fitted: the middle of them, all of them "
-             f"with margins, or all of them out of shape; default {CROP}",
+             "with margins, or all of them out of shape",
     )  # fmt: skip
 
 

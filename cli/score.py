@@ -10,6 +10,8 @@ from .refusals import refuse
 # Options of the model that makes clips, and of how many it makes.
 OF_A_MODEL = ("toys", "seeds", "controls", "frames", "dit", "vae", "text_encoder", "lora", "dtype", "device")
 
+_TOYS, _SEEDS, _SEEDS_OF_FRAMES = 64, 1, 3
+
 
 def add_score(commands) -> None:
     command = commands.add_parser(
@@ -21,8 +23,10 @@ def add_score(commands) -> None:
         help="clips with a manifest.json, or NAME.mp4 beside NAME.png; without it clips are made in the demo world: own "
         "reference against another's and none",
     )  # fmt: skip
-    command.add_argument("--toys", type=int, help="in the demo world; default 64")
-    command.add_argument("--seeds", type=int, help="noises per toy; default 1, with --frames 3")
+    command.add_argument("--toys", type=int, help=f"toys of the demo world; default {_TOYS}")
+    command.add_argument(
+        "--seeds", type=int, help=f"noises per toy; default {_SEEDS}, with --frames {_SEEDS_OF_FRAMES}"
+    )
     command.add_argument(
         "--controls",
         action="store_true",
@@ -35,7 +39,8 @@ def add_score(commands) -> None:
         default=None,
         help="in the demo world: a first frame, what lies between two, a long video (over an hour on a CPU)",
     )
-    add_output(command, "--out", "FOLDER", default=Path("out/score"), metavar="FOLDER")
+    add_output(command, "--out", "FOLDER", default=Path("out/score"), metavar="FOLDER",
+               help="folder for the table, figures and sheet")  # fmt: skip
     add_files(command)
 
 
@@ -53,7 +58,7 @@ def _score(options: argparse.Namespace) -> None:
         return _score_controls(options)
     if options.frames:
         return _score_frames(options)
-    toys, seeds = _at_least(2, "toys", options.toys, 64), _at_least(1, "seeds", options.seeds, 1)
+    toys, seeds = _at_least(2, "toys", options.toys, _TOYS), _at_least(1, "seeds", options.seeds, _SEEDS)
     with ProgressBar("clips") as progress:
         report = evaluate_references(load_files(options), toys, options.out, progress, seeds)
     print(reference_table(report))
@@ -65,7 +70,7 @@ def _score_controls(options: argparse.Namespace) -> None:
 
     with ProgressBar("clips") as progress:
         report = evaluate_controls(
-            load_files(options), _at_least(2, "toys", options.toys, 64), options.out, progress
+            load_files(options), _at_least(2, "toys", options.toys, _TOYS), options.out, progress
         )
     print(control_table(report))
     print(f"{(options.out / 'strengths.png').resolve()}\n{(options.out / 'regions.png').resolve()}")
@@ -74,7 +79,10 @@ def _score_controls(options: argparse.Namespace) -> None:
 def _score_frames(options: argparse.Namespace) -> None:
     from ..evidence.trials.frames import evaluate_frames, frame_table
 
-    toys, seeds = _at_least(2, "toys", options.toys, 64), _at_least(1, "seeds", options.seeds, 3)
+    toys, seeds = (
+        _at_least(2, "toys", options.toys, _TOYS),
+        _at_least(1, "seeds", options.seeds, _SEEDS_OF_FRAMES),
+    )
     with ProgressBar("clips") as progress:
         report = evaluate_frames(load_files(options), toys, seeds, options.out, progress)
     print(frame_table(report))
