@@ -2,6 +2,7 @@
 
 import argparse
 import shutil
+import textwrap
 from typing import Any
 
 _WIDEST = 100  # columns
@@ -23,6 +24,9 @@ class _Help(argparse.HelpFormatter):
     def _get_help_string(self, action: argparse.Action) -> str:
         told = action.help or ""
         return f"{told}; default %(default)s" if _says(action) else told
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)  # names stay whole
 
     def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
         return _NUMBERS.get(action.type) or super()._get_default_metavar_for_optional(action)

@@ -33,8 +33,8 @@ def installed_opencv() -> dict[str, str]:
 
 
 def shared_opencv(found: dict[str, str], python: str) -> str | None:
-    """What may break where several packages own `cv2`, and the command that puts it right; None for fewer
-    than two."""
+    """A sentence of what may break where several packages own `cv2`, with the commands that put it right. None
+    for fewer than two."""
     if len(found) < 2:
         return None
     names = [name for name in PACKAGES if name in found]

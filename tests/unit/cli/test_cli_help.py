@@ -80,6 +80,7 @@ def test_no_help_is_wider_than_its_terminal_nor_than_100_columns(columns, monkey
     for parser in PARSERS.values():
         lines = parser.format_help().splitlines()
         assert max(map(len, lines)) <= min(columns, 100)
+        assert [line for line in lines if line.endswith("-")] == []  # no name is broken at its hyphen
 
 
 def test_verbs_come_in_the_order_in_which_a_newcomer_needs_them():
