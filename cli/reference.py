@@ -10,7 +10,9 @@ from ..core.controls import CROP, FITS, SEES, Controls, FrameWindow, StepWindow
 from .cutout import add_cutout, cut_subjects, require_cutter
 
 _NONE = "-"
-REFERENCE_NEEDS = dict.fromkeys(("soft_mask", "cutout"), ("reference",))  # what an option acts on
+REFERENCE_NEEDS: dict[str, tuple[str, ...]] = dict.fromkeys(
+    ("soft_mask", "cutout"), ("reference",)
+)  # what an option acts on
 
 
 @dataclass(frozen=True)

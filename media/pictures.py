@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -203,7 +204,7 @@ def _sixteen_bit_colour(picture: Image.Image, path: str | Path, what: str) -> Te
     deep = picture.format in ("PNG", "TIFF") and ";16" in str(form) and not picture.mode.startswith("I")
     if not deep or count_of(picture) > 1:
         return None
-    values = _decoded(picture.format.lower(), path, "rgba64" if has_alpha(picture) else "rgb48")
+    values = _decoded(str(picture.format).lower(), path, "rgba64" if has_alpha(picture) else "rgb48")
     if values is None:
         logger.warning("%s: of the 16 bits of %s the upper 8 are read", what, path)
         return None
@@ -213,11 +214,12 @@ def _sixteen_bit_colour(picture: Image.Image, path: str | Path, what: str) -> Te
 def _decoded(codec: str, path: str | Path, pixels: str) -> np.ndarray | None:
     """The one picture of a file, uint16 (H, W, 3 or 4); None where FFmpeg reads no such pixels out of it."""
     import av
+    from av.error import FFmpegError
 
-    decoder = av.CodecContext.create(codec, "r")
+    decoder: Any = av.CodecContext.create(codec, "r")
     try:
         frames = [*decoder.decode(av.Packet(Path(path).read_bytes())), *decoder.decode(None)]
-    except av.FFmpegError:
+    except FFmpegError:
         return None
     alike = len(frames) == 1 and frames[0].format.name.startswith(pixels)
     return frames[0].to_ndarray(format=f"{pixels}le") if alike else None

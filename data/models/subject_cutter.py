@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from .birefnet import load_birefnet
 
-SIDE = 1024  # pixels of the square that ComfyUI shows BiRefNet
+CUTTER_SIDE = 1024  # pixels of the square that ComfyUI shows BiRefNet
 
 
 class SubjectCutter:
@@ -24,8 +24,8 @@ class SubjectCutter:
     def __call__(self, picture: Tensor) -> Tensor:
         """A picture (H, W, 3 or more) in [0, 1] -> its mask (H, W) in [0, 1], float32."""
         values = picture[..., :3].to(self._device).movedim(-1, 0)[None]
-        if values.shape[2:] != (SIDE, SIDE):
-            values = F.interpolate(values, (SIDE, SIDE), mode="bicubic", antialias=True)
+        if values.shape[2:] != (CUTTER_SIDE, CUTTER_SIDE):
+            values = F.interpolate(values, (CUTTER_SIDE, CUTTER_SIDE), mode="bicubic", antialias=True)
         shown = (values * 255).clamp(0, 255).round() / 255
         logits = self._model(shown.to(self._dtype)).float()
         height, width = picture.shape[:2]

@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 logger = logging.getLogger(__name__)
 # Those of contrib have more modules, those that are not headless open windows too.
-PACKAGES = (
+OPENCV_PACKAGES = (
     "opencv-contrib-python",
     "opencv-python",
     "opencv-contrib-python-headless",
@@ -24,7 +24,7 @@ def tell_opencv() -> None:
 def installed_opencv() -> dict[str, str]:
     """Version of each package of OpenCV that is installed, by name."""
     found = {}
-    for name in PACKAGES:
+    for name in OPENCV_PACKAGES:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -33,11 +33,11 @@ def installed_opencv() -> dict[str, str]:
 
 
 def shared_opencv(found: dict[str, str], python: str) -> str | None:
-    """A sentence of what may break where several packages own `cv2`, with the commands that put it right. None
-    for fewer than two."""
+    """A sentence of what may break where several packages own `cv2`, and the commands that put it right. None
+    for fewer."""
     if len(found) < 2:
         return None
-    names = [name for name in PACKAGES if name in found]
+    names = [name for name in OPENCV_PACKAGES if name in found]
     listed = " and ".join(f"{name} {found[name]}" for name in names)
     return (
         f"{listed} share the folder cv2, and the one installed last wrote over the other: modules that only one has "

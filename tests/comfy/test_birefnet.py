@@ -64,7 +64,7 @@ def test_a_small_model_says_what_comfyuis_own_says(tmp_path, operators, size):
 
 @torch.no_grad()
 def test_a_cut_out_subject_is_that_of_remove_background(tmp_path, operators, monkeypatch):
-    monkeypatch.setattr(subject_cutter, "SIDE", 64)
+    monkeypatch.setattr(subject_cutter, "CUTTER_SIDE", 64)
     theirs, cpu = object.__new__(bg_removal_model.BackgroundRemovalModel), torch.device("cpu")
     theirs.image_size, theirs.load_device, theirs.model = 64, cpu, small()
     theirs.image_mean, theirs.image_std = SETTINGS["image_mean"], SETTINGS["image_std"]
@@ -80,7 +80,7 @@ def test_a_cut_out_subject_is_that_of_remove_background(tmp_path, operators, mon
 
 
 def test_the_square_of_a_cut_out_is_that_of_comfyui():
-    assert SETTINGS["image_size"] == subject_cutter.SIDE
+    assert SETTINGS["image_size"] == subject_cutter.CUTTER_SIDE
 
 
 def test_the_published_size_has_the_same_names_and_shapes():

@@ -47,9 +47,11 @@ assert sys.modules["cv2"] is None and sys.modules["kornia"] is None
 @pytest.mark.slow
 def test_every_node_loads_and_scores_without_opencv_and_kornia():
     code = HIDDEN.format(support=str(Path(patience.__file__).parent), pack=str(PACK))
+    root = find_comfyui()
+    assert root is not None
     done = subprocess.run(
         [sys.executable, "-c", code],
-        cwd=find_comfyui(),
+        cwd=root,
         env=comfy_environment(),
         capture_output=True,
         text=True,
@@ -86,7 +88,9 @@ TWO = {
 def test_two_packages_with_one_folder_are_told_with_the_command_that_keeps_one(kept):
     said = opencv.shared_opencv(dict.fromkeys(TWO[kept], "4.12.0"), "/a python")
     assert said is not None and "\n" not in said
-    assert said.startswith(" and ".join(f"{name} 4.12.0" for name in opencv.PACKAGES if name in TWO[kept]))
+    assert said.startswith(
+        " and ".join(f"{name} 4.12.0" for name in opencv.OPENCV_PACKAGES if name in TWO[kept])
+    )
     first, second = said.split("To keep one: ")[1].split(", then ")
     assert first.startswith('"/a python" -m pip uninstall -y ') and set(first.split()[-2:]) == set(TWO[kept])
     assert second == f'"/a python" -m pip install {kept}'

@@ -36,7 +36,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def inside(folder, monkeypatch):
     """There, with a small square, and each model file loaded once."""
-    monkeypatch.setattr(subject_cutter, "SIDE", 64)
+    monkeypatch.setattr(subject_cutter, "CUTTER_SIDE", 64)
     monkeypatch.setattr(subject_cutter, "load_birefnet", loaded)
     monkeypatch.chdir(folder)
 
