@@ -30,10 +30,7 @@ def add_frames(command: argparse.ArgumentParser) -> None:
 
 def read_frames(options: argparse.Namespace) -> "Placed | None":
     """Given frames, or None. ValueError names the option that is wrong."""
-    import torch
-
     from .. import media
-    from ..core.fit import fitted_pictures
     from ..core.frames import Placed, read_places
 
     pictures, indices = [], []
@@ -45,10 +42,8 @@ def read_frames(options: argparse.Namespace) -> "Placed | None":
         shown = media.read_video(file, "--given")[: len(places)]
         if len(shown) < len(places):
             raise ValueError(f"--given {text}: {len(shown)} pictures for {len(places)} frames")
-        pictures.append(shown)
+        pictures += shown
         indices += places
     if not pictures:
         return None
-    height, width = pictures[0].shape[1:3]
-    alike = [fitted_pictures(part[..., :3], height, width, options.fit) for part in pictures]
-    return Placed(torch.cat(alike), indices, options.clock or CLOCKS[0], options.fit)
+    return Placed(pictures, indices, options.clock or CLOCKS[0], options.fit)

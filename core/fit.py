@@ -23,12 +23,18 @@ def fitted_pictures(pictures: Tensor, height: int, width: int, how: str = CROP) 
     return _fitted(pictures.movedim(-1, 1), (height, width), how, "bicubic", GREY).movedim(1, -1)
 
 
+def three_colours(pictures: Tensor) -> Tensor:
+    """Pictures (..., 1, 3 or 4) in three colours: grey in each, without transparency."""
+    return pictures.expand(*pictures.shape[:-1], 3) if pictures.shape[-1] == 1 else pictures[..., :3]
+
+
 def fitted_masks(masks: Tensor, height: int, width: int, how: str = CROP) -> Tensor:
     """Masks (N, H, W) in [0, 1] -> (N, height, width), as `fitted_pictures` does; margins are 0. What is
     thinner than a pixel keeps its strongest ones."""
     if masks.shape[1:] == (height, width):
         return masks
-    return not_lost(_fitted(masks[:, None].float(), (height, width), how, "bilinear", 0.0)[:, 0], masks)
+    shown = _middle(masks, (height, width)) if how == CROP else masks
+    return not_lost(_fitted(masks[:, None].float(), (height, width), how, "bilinear", 0.0)[:, 0], shown)
 
 
 def whole_tokens(height: int, width: int, stride: int) -> tuple[int, int]:

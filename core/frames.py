@@ -1,7 +1,7 @@
 """Given frames: pictures that stand on frames of a video, and what is encoded for them. STIV's frame
 replacement, arXiv 2412.07730, §3.2 and §3.5."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .controls import CLOCKS, CROP
-from .fit import fitted_pictures
+from .fit import fitted_pictures, three_colours
 from .geometry import Geometry
 
 VIEWS = 6  # latent frames of the task "multi-view" behind its first
@@ -45,10 +45,10 @@ class GivenFrames:
 
 @dataclass(frozen=True)
 class Placed:
-    """Pictures (n, H, W, 3) in [0, 1], the frames of a video they stand at, negative ones from its end, their
-    clock (`GivenFrames`), and how other sizes fit the video's (`core.fit`)."""
+    """Pictures (H, W, 3) in [0, 1] of any sizes, and the frames of a video they stand at, negative ones from
+    its end. Their clock is `GivenFrames`'s; `fit` (`core.fit`) brings them to the video's size."""
 
-    pictures: Tensor
+    pictures: Sequence[Tensor] | Tensor
     indices: list[int]
     clock: str = CLOCKS[0]
     fit: str = CROP
@@ -143,7 +143,8 @@ def clips_to_encode(placed: Placed, length: int, width: int, height: int, group:
     """Clips to encode so that the pictures stand in a video of `length` pictures of width x height pixels. A
     latent frame is given by all its pictures, `group` of them, or by one, which is held still. ValueError for
     frames outside the video or given twice, and for a latent frame given in part."""
-    pictures = fitted_pictures(placed.pictures, height, width, placed.fit)
+    shown = [fitted_pictures(three_colours(one)[None], height, width, placed.fit) for one in placed.pictures]
+    pictures = torch.cat(shown) if shown else torch.zeros(0, height, width, 3)
     places = _checked(len(pictures), placed.indices, length)
     order = sorted(range(len(places)), key=places.__getitem__)
     given: dict[int, list[int]] = {}
@@ -169,7 +170,7 @@ def given_frames(
     clips = clips_to_encode(placed, geometry.pictures(frames), *size, geometry.group)
     latent, replaced = torch.zeros_like(empty), torch.zeros(empty.shape[2], dtype=torch.bool)
     for clip in clips:
-        made = encode(clip.pictures[..., :3])[:, :, clip.skip :]
+        made = encode(clip.pictures)[:, :, clip.skip :]
         place = slice(clip.at, clip.at + made.shape[2])
         latent[:, :, place], replaced[place] = made.to(latent), True
     return GivenFrames(latent, replaced, placed.clock)

@@ -14,7 +14,7 @@ from .header import shown
 
 IDENTITY, _FORMAT = "identity", "1"
 _MOST_PIXELS = 8192  # on a side of a preview
-_ADAPTER = "refvid.adapter"
+READ_BY = "refvid.adapter"  # in the metadata of identities alone: the adapter's fingerprint
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def save_identity(identity: Identity, path: str | Path) -> None:
         "preview": (identity.preview * 255).round().byte(),
     }
     save_model(
-        tensors, path, {KIND: IDENTITY, VERSION: _FORMAT, _ADAPTER: identity.adapter}, dtype=torch.float32
+        tensors, path, {KIND: IDENTITY, VERSION: _FORMAT, READ_BY: identity.adapter}, dtype=torch.float32
     )
 
 
@@ -120,8 +120,8 @@ def load_identity(path: str | Path, what: str = "identity") -> Identity:
         if shapes[key].dtype != needed:
             raise ValueError(f"{name}: {key} is {shapes[key].dtype}; needed {needed}")
     more = shapes.keys() - {"anchors", "slots", "preview"}
-    if more or _ADAPTER not in metadata:
-        lacks = f"holds {shown(min(more))}" if more else f"names no adapter (metadata {_ADAPTER})"
+    if more or READ_BY not in metadata:
+        lacks = f"holds {shown(min(more))}" if more else f"names no adapter (metadata {READ_BY})"
         raise ValueError(f"{name} {lacks}; needed anchors, slots and preview, and what read them")
     state, _ = read_safetensors(path, what)
-    return Identity(state["anchors"], state["slots"], metadata[_ADAPTER], state["preview"].float() / 255)
+    return Identity(state["anchors"], state["slots"], metadata[READ_BY], state["preview"].float() / 255)

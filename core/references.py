@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .controls import CROP, Controls
-from .fit import fitted_masks, not_lost, resampled
+from .fit import fitted_masks, not_lost, resampled, three_colours
 from .geometry import Geometry
 from .layout import Layout, Stream
 from .masks import keep_indices, latent_mask, token_cover, token_mask
@@ -68,8 +68,7 @@ def make_reference(
             f"mask has no pixels: nothing of the {what} would be used. Paint the subject, swap the mask's sense, or "
             f"leave the mask unconnected to use the whole {what}"
         )
-    colours = picture.expand(height, width, 3) if picture.shape[-1] == 1 else picture[..., :3]
-    return Reference(colours.float().clamp(0, 1), mask, controls or Controls(), region, fit)
+    return Reference(three_colours(picture).float().clamp(0, 1), mask, controls or Controls(), region, fit)
 
 
 def prepare(reference: Reference, recipe: Recipe, height: int, width: int, stride: int) -> Reference:

@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from ..core.adapter import ENCODER
 from ..core.controls import IDENTITY_PARTS
-from ..core.identity import blend, load_identity, save_identity
+from ..core.identity import READ_BY, blend, load_identity, save_identity
 from ..drawing.routing import routing_rows
 from ..drawing.sheet import draw_sheet
 from ..hosts.comfy import listed
@@ -215,7 +215,7 @@ class RefVidLoadIdentity(Node):
             description="Loads an identity from its file, with the picture that was kept in it.",
             inputs=[
                 FileInput("file", _refusal,
-                          options=[*listed.saved(IDENTITY_FOLDER, ENDING), *listed.inputs(IDENTITY_FOLDER, ENDING)],
+                          options=[*listed.saved(IDENTITY_FOLDER, ENDING, READ_BY), *listed.inputs(IDENTITY_FOLDER, ENDING, READ_BY)],
                           tooltip=f"An identity file (.safetensors): of the folder {IDENTITY_FOLDER} in ComfyUI's "
                                   "output folder, where Save Identity puts them, or of the input folder."),
             ],

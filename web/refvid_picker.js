@@ -14,7 +14,7 @@ function pictureOf(name) {
 
 function tile(name, choose) {
   const alt = name.replace(/^.*\/|_?\.safetensors.*$/g, "");
-  const picture = Object.assign(document.createElement("img"), { src: pictureOf(name), title: name, alt });
+  const picture = Object.assign(document.createElement("img"), { loading: "lazy", src: pictureOf(name), title: name, alt });
   picture.style.cssText = `width:${SIDE}px;height:${SIDE}px;object-fit:cover;border-radius:4px;cursor:pointer;` +
     "font-size:10px;overflow:hidden;box-sizing:border-box;border:2px solid transparent";
   picture.onclick = () => choose(name);

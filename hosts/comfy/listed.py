@@ -17,11 +17,12 @@ def pictures() -> list[str]:
     return sorted(folder_paths.filter_files_content_types(names, ["image"]))
 
 
-def inputs(folder: str, ending: str) -> list[str]:
-    """Names of the files with an ending at the top of the input folder, and in a folder of it."""
+def inputs(folder: str, ending: str, mark: str) -> list[str]:
+    """Names of the files with an ending at the top of the input folder, and in a folder of it, whose header
+    has the mark."""
     top = Path(folder_paths.get_input_directory())
     found = (one for place in (top, top / folder) for one in place.glob(f"*{ending}") if one.is_file())
-    return sorted(one.relative_to(top).as_posix() for one in found)
+    return sorted(one.relative_to(top).as_posix() for one in found if _is_marked(str(one), mark))
 
 
 def loras(mark: str) -> list[str]:
@@ -47,11 +48,16 @@ def _is_marked(path: str, mark: str) -> bool:
         return False
 
 
-def saved(folder: str, ending: str) -> list[str]:
-    """Names of the files with an ending in a folder below the output folder, in its sub-folders too."""
+def saved(folder: str, ending: str, mark: str | None = None) -> list[str]:
+    """Names of the files with an ending in a folder below the output folder, in its sub-folders too. With a
+    mark, those whose header has it."""
     output = Path(folder_paths.get_output_directory())
     found = (one for one in (output / folder).rglob(f"*{ending}") if not one.name.startswith("."))
-    return sorted(f"{one.relative_to(output).as_posix()}{_MARK}" for one in found if one.is_file())
+    return sorted(
+        f"{one.relative_to(output).as_posix()}{_MARK}"
+        for one in found
+        if one.is_file() and (mark is None or _is_marked(str(one), mark))
+    )
 
 
 def path_of(name: str, what: str, needed: str) -> str:

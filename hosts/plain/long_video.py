@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ...core.checkpoint import read_safetensors, write_tensors
 from ...core.files import claim, is_ours, release
+from ...core.fit import whole_tokens
 from ...core.long_video import LongVideo
 from .pipeline import Pipeline, Progress, Request, generate
 
@@ -89,7 +90,7 @@ def generate_long(
         keys = runs.run(parts, "keys", backbone, asked)
     segments = []
     for index, pair in enumerate(plan.pairs(keys)):
-        height, width = pair.shape[1:3]
+        height, width = whole_tokens(pair.shape[1], pair.shape[2], backbone.dit.geometry.token)
         settings = replace(between.settings, frames=plan.segment, height=height, width=width)
         asked = replace(between, settings=settings, given=plan.given(pair, clock))
         segments.append(runs.run(parts, f"segment-{index:03}", backbone, asked))

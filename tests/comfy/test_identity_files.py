@@ -27,7 +27,9 @@ def test_an_identity_of_the_input_folder_is_listed_and_read_too(server):
             "shown": node("PreviewImage", images=["load", 1]),
         }
         assert failure(server.run(load)) is None
-    assert set(names) <= set(options(server, "RefVidLoadIdentity", "file"))
+    (server.base / "input/identities/foreign.safetensors").write_bytes(b"x")
+    offered = options(server, "RefVidLoadIdentity", "file")
+    assert set(names) <= set(offered) and "identities/foreign.safetensors" not in offered
 
 
 @pytest.mark.parametrize(

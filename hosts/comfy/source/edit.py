@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ....core.controls import CROP
 from ....core.editing import PREFIX, Windows, edit_prompt, padded
-from ....core.fit import fitted_pictures, whole_tokens
+from ....core.fit import fitted_pictures, three_colours, whole_tokens
 from ....core.recipe import Recipe
 from ....core.recipes import AUTO_RECIPE, EDITING, choose_recipe, recipe_for
 from ....core.references import Reference
@@ -47,7 +47,7 @@ def instruction_edit(
     height, width = whole_tokens(source.shape[1], source.shape[2], geometry.token)
     prompt, pictures = (
         edit_prompt(instruction),
-        padded(fitted_pictures(source[..., :3], height, width, fit), geometry),
+        padded(fitted_pictures(three_colours(source), height, width, fit), geometry),
     )
     recipe = _recipe(recipe_name, model)
     _require_plain(model, recipe)

@@ -9,7 +9,7 @@ from refvid import media
 from refvid.cli.frames import add_frames, read_frames
 from refvid.cli.reference import add_reference_options, read_references
 from refvid.core.controls import FITS, Controls, FrameWindow, StepWindow
-from refvid.core.fit import fitted_masks, fitted_pictures
+from refvid.core.fit import fitted_masks
 from refvid.core.references import make_reference
 from refvid.media.reference_files import write_reference
 
@@ -86,7 +86,7 @@ def test_masks_regions_and_given_frames_of_another_size_are_fitted_as_asked(save
         fit,
     ]
     given = read_frames(asked(*said))
-    assert given.fit == fit and torch.equal(given.pictures[1], fitted_pictures(wide[None], 8, 8, fit)[0])
+    assert given.fit == fit and torch.equal(given.pictures[1], wide)
     (one,) = read(*said, "--mask", str(tmp_path / "wide.png"))
     mask = media.read_mask(tmp_path / "wide.png", "mask")
     assert one.fit == fit and torch.equal(one.mask, fitted_masks(mask[None], 8, 8, fit)[0])

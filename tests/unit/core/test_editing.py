@@ -19,6 +19,7 @@ from refvid.core.checkpoint import save_model
 from refvid.core.editing import LONGEST_EDIT, PREFIX, Windows, edit_prompt, fitted_size, padded
 from refvid.core.lora import lora_key
 from refvid.core.semantic import as_frames, as_tokens, spare_frames
+from refvid.hosts.plain import edit_film
 from refvid.hosts.plain.edit_film import with_editing_adapter
 from refvid.hosts.plain.pipeline import load_pipeline
 
@@ -241,3 +242,11 @@ def test_an_editing_adapter_s_lora_counts_by_its_strength(files, tmp_path, stren
     up, down = (lora[lora_key(1, "v", f"lora_{end}.weight", "self_attn")] for end in "BA")
     name = "blocks.1.self_attn.v.weight"
     torch.testing.assert_close(backbone.dit.state_dict()[name], before[name] + strength * up @ down)
+
+
+def test_the_film_is_fitted_as_was_asked(files, tmp_path, monkeypatch):
+    asked, real = [], edit_film.fitted_pictures
+    monkeypatch.setattr(edit_film, "fitted_pictures", lambda *given: asked.append(given[3]) or real(*given))
+    for fit in ("pad", "crop"):
+        run(files, tmp_path / "out.mp4", "--instruction", "make it red", "--fit", fit)
+    assert asked == ["pad", "crop"]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from refvid.core.controls import CROP, FITS, PAD, STRETCH
-from refvid.core.fit import fit_told, fitted_masks, fitted_pictures, whole_tokens
+from refvid.core.fit import fit_told, fitted_masks, fitted_pictures, three_colours, whole_tokens
 from refvid.core.recipe import GREY
 
 SIZES = [(1, 1), (1, 400), (30, 40), (300, 400), (64, 64), (91, 17), (16, 24)]
@@ -100,6 +100,23 @@ def test_what_is_thinner_than_a_pixel_is_not_lost_and_nothing_comes_of_nothing()
     thin[2, 50, 50] = 0.4
     found = fitted_masks(thin, 20, 20)
     assert found[0].gt(0.5).any(1).all() and not found[1].any() and found[2].max() < 0.4
+
+
+def test_what_was_cut_away_makes_no_subject_of_what_is_left():
+    mask = torch.zeros(1, 40, 80)
+    mask[:, :, 70:] = 1
+    mask[:, :, 40] = 0.01
+    assert fitted_masks(mask, 20, 20).max() < 0.02
+
+
+def test_a_grey_picture_is_the_same_in_three_colours():
+    grey = torch.rand(2, 8, 8, 1)
+    assert torch.equal(three_colours(grey), grey.expand(2, 8, 8, 3))
+    assert (
+        three_colours(torch.rand(2, 8, 8, 4)).shape[-1]
+        == three_colours(torch.rand(2, 8, 8, 3)).shape[-1]
+        == 3
+    )
 
 
 def test_an_unknown_way_is_refused():

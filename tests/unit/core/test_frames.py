@@ -136,6 +136,14 @@ def test_pictures_of_another_size_are_fitted_to_the_videos(fit):
     assert torch.equal(clip.pictures, fitted_pictures(pictures, 8, 16, fit))
 
 
+def test_pictures_of_several_sizes_are_fitted_each_alone():
+    one, two = torch.rand(30, 20, 3), torch.rand(16, 64, 1)
+    (clip,) = clips_to_encode(Placed([one, two], [0, 4]), 9, 16, 8, 4)[:1]
+    assert torch.equal(clip.pictures, fitted_pictures(one[None], 8, 16))
+    (second,) = clips_to_encode(Placed([one, two], [0, 4]), 9, 16, 8, 4)[1:]
+    assert torch.equal(second.pictures[-1], fitted_pictures(two[None].expand(1, 16, 64, 3), 8, 16)[0])
+
+
 def test_an_unknown_clock_is_refused():
     with pytest.raises(ValueError, match="clock is 'fast'; choose one of own, shared"):
         GivenFrames(torch.zeros(1, 1, 1, 1, 1), torch.tensor([True]), "fast")
