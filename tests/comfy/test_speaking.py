@@ -22,11 +22,11 @@ FIRST = 9  # results that a search shows without scrolling
 WORDS = {
     "RefVidReference": "saber, subject, subject to video, reference image, reference to video, r2v, s2v, mask, masked",
     "RefVidApplyReferences": "videomaker, phantom, bernini, skyreels, refalign, kaleido, concat-id, stand-in, r2v, s2v",
-    "RefVidLoadReferenceAdapter": "stand-in, reference",
+    "RefVidLoadReferenceAdapter": "stand-in",
     "RefVidApplyIdentity": "slot-id, identity, character, consistent character, ip-adapter, ipadapter, person",
     "RefVidEncodeIdentity": "slot id, consistent character, identity",
     "RefVidLoadIdentity": "identity, person",
-    "RefVidReplaceFrames": "stiv, first frame, last frame, start image, end image, i2v, interpolation, extend video",
+    "RefVidReplaceFrames": "stiv, first frame, last frame, start image, end image, i2v, extend video",
     "RefVidKeyframes": "keyframes, long video, in-between",
     "RefVidInbetween": "in-between, inbetween, interpolation, keyframes",
     "RefVidJoinSegments": "long video, extend video",

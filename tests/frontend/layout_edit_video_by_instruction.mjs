@@ -11,7 +11,7 @@ model's context (SAMA); beside both travel semantic tokens, which the sampler de
    backgrounds well; new colours, textures and toys are beyond it.
 3. *Joint Guider > scale* says how strongly the instruction counts; every pass keeps the source.
 
-Both sides of the source must be multiples of 16 pixels: *Upscale Image* between *Its pictures* and *Instruction Edit* makes them so. Films longer
+A source of any size is fitted to the nearest steps of 16 pixels. Films longer
 than *window* are evaluated in overlapping windows. Each node has a help page: select it and press **i** (Node Info) above it.`;
 
 const WEIGHTS = `## Which weights

@@ -28,9 +28,8 @@ const WEIGHTS = `## Which weights, which recipe
 | weights trained as VideoMaker | \`videomaker\`, \`videomaker_shared\`, \`videomaker_no_text\` |
 | plain Wan 2.1 / 2.2 T2V | \`saber\` runs, but these weights were **never trained for references** and mostly ignore them |
 
-There are no public Saber weights. For Wan-sized weights set *Size and length* to what they were made for (832x480,
-81 frames), *shift* and *scale* to 5, *fps* to 16, and use the UMT5-XXL text encoder and the Wan 2.1 VAE. GGUF, LoRA and
-checkpoint loaders plug into *Apply References* in place of *Load Wan Backbone*.`;
+For Wan-sized weights: 832x480, 81 frames, *shift* and *scale* 5, *fps* 16, UMT5-XXL, the Wan 2.1 VAE. Loaders of GGUF
+and LoRA plug into *Apply References*.`;
 
 const PHOTO = `## Your own picture
 
@@ -71,7 +70,7 @@ export default {
     [
       frame("4 Generate", "generate", "apply", "guider", "denoise"),
     ],
-    [frame("5 Video", "result", "decode", "video", node("save", 300, 560)), note("Which weights, which recipe", WEIGHTS)],
+    [frame("5 Video", "result", "decode", "video", node("save", 300, 545)), note("Which weights, which recipe", WEIGHTS)],
     [frame("Background removal (bypassed)", "off", ["birefnet", "remove", "invert", "join"], note("Off, unless you switch it on", REMOVAL, 300))],
   ),
 };

@@ -38,7 +38,7 @@ export default {
     [frame("1 Model", "files", "backbone"), frame("2 Prompt, size and length", "prompt", ...PROMPT), frame("3 Picture", "given", "picture")],
     [frame("Reference", "given", "reference"), frame("Applied", "generate", "apply")],
     [
-      frame("4 With the reference", "generate", row(["guider", "denoise"], ["decode", "video", node("save", 300, 380)], ["score", "report"])),
+      frame("4 With the reference", "generate", row(["guider", "denoise"], ["decode", "video", node("save", 300, 430)], ["score", "report"])),
       frame("5 Without it, same noise", "generate", row(["guider_without", "denoise_without"], ["decode_without", "score_without"], ["report_without"])),
     ],
     [frame("6 What was scored", "result", "sheet", "sheet_without")],
