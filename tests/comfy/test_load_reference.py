@@ -9,7 +9,6 @@ from refvid_client import failure, node
 
 from refvid import media
 from refvid.core.controls import Controls, FrameWindow, StepWindow
-from refvid.core.masks import looks_inverted
 from refvid.core.references import make_reference
 from refvid.media.reference_files import read_controls, write_reference
 
@@ -216,14 +215,3 @@ def test_several_references_become_several_files_and_a_region_is_told_of(inputs)
     assert made["text"] == ["The region is not kept: it belongs to a video. Link it to Load Reference."]
     assert [one["subfolder"] for one in images] == ["references/two"] * 2
     assert len({one["filename"] for one in images}) == 2
-
-
-@pytest.mark.parametrize(
-    ("mask", "inverted"),
-    [
-        (BLOB, False), (255 - BLOB, True), (ALL, False), (0 * BLOB, False),
-        (np.tri(24, 40, dtype=np.uint8) * 255, False), (np.ones((1, 1)) * 255, False), (np.ones((2, 3)) * 255, False),
-    ],
-)  # fmt: skip
-def test_a_frame_around_a_hole_looks_inverted_and_nothing_else_does(mask, inverted):
-    assert looks_inverted(torch.from_numpy(mask).float() / 255) is inverted

@@ -94,3 +94,10 @@ def test_the_schedule_starts_in_noise_and_ends_clean():
     assert share_of(1.0, lambda part: flow_sigma(part, 5)) == 0
     assert share_of(0.0, lambda part: flow_sigma(part, 5)) == 1
     assert share_of(2.0, lambda part: flow_sigma(part, 5)) == 0  # above the schedule: not begun
+
+
+def test_what_is_asked_for_stands_above_what_was_saved_and_the_neutral_does_not():
+    saved = Controls(0.5, StepWindow(0.125, 0.5), sees="video")
+    assert Controls().over(saved) == saved and saved.over(None) == saved
+    found = Controls(2.0, soft=True).over(saved)
+    assert found == Controls(2.0, StepWindow(0.125, 0.5), sees="video", soft=True)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from refvid.core.masks import keep_indices, latent_mask, token_mask
+from refvid.core.masks import keep_indices, latent_mask, looks_inverted, token_mask
 
 quick = settings(max_examples=25)
 
@@ -89,3 +89,23 @@ def test_kept_indices_count_through_all_references_in_order(masks):
     got = keep_indices([torch.tensor(mask) for mask in masks])
     assert got.dtype == torch.int64  # hosts cast every other kind to the model's dtype
     assert got.tolist() == expected
+
+
+BLOB = torch.zeros(24, 40)
+BLOB[6:20, 10:30] = 1
+
+
+@pytest.mark.parametrize(
+    ("mask", "inverted"),
+    [
+        (BLOB, False),
+        (1 - BLOB, True),
+        (torch.ones(24, 40), False),
+        (torch.zeros(24, 40), False),
+        (torch.ones(24, 40).tril(), False),
+        (torch.ones(1, 1), False),
+        (torch.ones(2, 3), False),
+    ],
+)
+def test_a_frame_around_a_hole_looks_inverted_and_nothing_else_does(mask, inverted):
+    assert looks_inverted(mask) is inverted
