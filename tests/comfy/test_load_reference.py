@@ -20,6 +20,7 @@ BLOB = np.zeros((HIGH, WIDE), np.uint8)
 BLOB[6:20, 10:30] = 255
 EDITED = "clipspace/clipspace-painted-masked-1.png"  # of earlier frontends
 EDITED_BESIDE = "clipspace-painted-masked-1795931155928.png"  # of 1.49
+EDITED_MASK = "clipspace-mask-1795931155928.png"  # of 1.49 too
 ALL = np.full_like(BLOB, 255)
 
 
@@ -34,6 +35,7 @@ def inputs(server):
     (folder / "clipspace").mkdir(exist_ok=True)
     with_alpha(255 - BLOB).save(folder / EDITED)
     with_alpha(255 - BLOB).save(folder / EDITED_BESIDE)
+    with_alpha(255 - BLOB).save(folder / EDITED_MASK)
     with_alpha(BLOB).save(folder / "cutout.png")
     with_alpha(255 - BLOB).save(folder / "framed.png")
     with_alpha(ALL).save(folder / "opaque.png")
@@ -72,6 +74,7 @@ def load(client, image: str, subject: str = "auto", **asked):
         (EDITED, "auto", BLOB, "subject: what was painted in the Mask Editor, 29% of the picture"),
         (f"{EDITED} [input]", "auto", BLOB, "painted in the Mask Editor"),
         (f"{EDITED_BESIDE} [input]", "auto", BLOB, "painted in the Mask Editor"),
+        (EDITED_MASK, "auto", BLOB, "painted in the Mask Editor"),
         ("cutout.png", "auto", BLOB, "subject: what is not transparent, 29% of the picture"),
         ("opaque.png", "auto", ALL, "subject: the whole picture"),
         ("photograph.png", "auto", ALL, "subject: the whole picture"),
