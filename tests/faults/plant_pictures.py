@@ -77,9 +77,4 @@ PICTURES = (
         "height, width, placed.fit)", "height, width)",
         ("frames",),
     ),
-    Fault(
-        "film-fit-dropped", "a film is cut whatever is asked for", "hosts/plain/edit_film.py",
-        "fitted_pictures(pictures, height, width, fit)", "fitted_pictures(pictures, height, width)",
-        ("plain_pipeline",),
-    ),
 )  # fmt: skip
