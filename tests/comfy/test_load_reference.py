@@ -10,6 +10,7 @@ from refvid_client import failure, node
 from refvid import media
 from refvid.core.controls import Controls, FrameWindow, StepWindow
 from refvid.core.references import make_reference
+from refvid.hosts.comfy.subject import mask_sense
 from refvid.media.reference_files import read_controls, write_reference
 
 pytestmark = pytest.mark.comfy
@@ -218,3 +219,21 @@ def test_several_references_become_several_files_and_a_region_is_told_of(inputs)
     assert made["text"] == ["The region is not kept: it belongs to a video. Link it to Load Reference."]
     assert [one["subfolder"] for one in images] == ["references/two"] * 2
     assert len({one["filename"] for one in images}) == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "inputs", "output", "sense"),
+    [
+        ("LoadImage", {"image": "cutout.png"}, 1, "background"),
+        ("LoadImage", {"image": EDITED}, 1, "subject"),
+        ("LoadImageMask", {"image": "cutout.png", "channel": "alpha"}, 0, "background"),
+        ("LoadImageMask", {"image": "cutout.png", "channel": "red"}, 0, "subject"),
+        ("LoadImageMask", {"image": EDITED, "channel": "alpha"}, 0, "subject"),
+        ("LoadImage", {"image": ["other", 0]}, 1, "subject"),
+        ("InvertMask", {"mask": ["other", 0]}, 0, "subject"),
+    ],
+)
+def test_the_sense_of_a_mask_is_that_of_the_node_it_comes_from(kind, inputs, output, sense):
+    graph = {"from": {"class_type": kind, "inputs": inputs}, "me": {"inputs": {"mask": ["from", output]}}}
+    assert mask_sense(graph, "me", "auto", torch.ones(1, 8, 8)) == (sense, [])
+    assert mask_sense(None, None, "auto", None) == ("subject", [])
