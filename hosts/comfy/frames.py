@@ -25,6 +25,7 @@ from . import wire
 from .evaluation import Evaluation, Options, Rider
 from .families import wan
 from .install import install
+from .rounding import alike
 from .wire import Conditioning
 
 
@@ -92,7 +93,7 @@ class Frames(Rider):
         carried = [one for cond in conditions if (one := wire.of_conds(cls, cond)) is not None]
         for other in carried[1:]:
             pairs = ((carried[0].latent, other.latent), (carried[0].places, other.places))
-            if not all(torch.equal(*pair) for pair in pairs):
+            if not all(alike(*pair) for pair in pairs):
                 raise ValueError(
                     "positive and negative carry different replaced frames; connect both from one Replace "
                     "Frames"

@@ -58,7 +58,7 @@ def test_separate_guidance_is_cores_dual_guidance_on_the_same_passes(applied):
     dual.set_conds(applied.positive, carrying(applied.negative, applied.positive), strip(applied.negative))
     dual.set_cfg(6.0, 1.5)
     core = sample(applied.model, None, None, empty_latent(), guider=dual)
-    assert worst(run(applied, Guidance(Scale(1.5), Scale(6.0))), core) < 3e-5
+    assert worst(run(applied, Guidance(Scale(1.5), Scale(6.0))), core) < 1e-4
 
 
 def test_equal_scales_are_joint_guidance_and_an_image_scale_of_one_guides_by_the_text_alone(applied):

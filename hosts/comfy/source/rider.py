@@ -15,7 +15,16 @@ from ....core.recipes import recipe_named
 from ....core.references import Arranged
 from ....core.semantic import SemanticModules, as_frames, as_tokens
 from .. import wire
-from ..evaluation import Embedded, Evaluation, Inside, Options, Rider, StreamsBehindVideo, recipe_carried
+from ..evaluation import (
+    Embedded,
+    Evaluation,
+    Inside,
+    Options,
+    Rider,
+    StreamsBehindVideo,
+    alike,
+    recipe_carried,
+)
 from ..families import wan
 from ..run import SamplerRun
 from ..wire import Conditioning
@@ -87,7 +96,7 @@ class Source(Rider):
         first = next((one for one in carried if one is not None), None)
         if first is None:
             return
-        if any(one is None or not torch.equal(one.latent, first.latent) for one in carried):
+        if any(one is None or not alike(one.latent, first.latent) for one in carried):
             raise ValueError(
                 "positive and negative do not carry the same source video; connect both from one Instruction "
                 "Edit"
