@@ -22,10 +22,10 @@ from ..evaluation import (
     Options,
     Rider,
     StreamsBehindVideo,
-    alike,
     recipe_carried,
 )
 from ..families import wan
+from ..rounding import alike
 from ..run import SamplerRun
 from ..wire import Conditioning
 from . import tokens
