@@ -15,6 +15,6 @@ def refusal_of(find: Callable[..., Any], *asked: str) -> str | None:
     return None
 
 
-def lora_refusal(name: str) -> str | None:
+def lora_refusal(name: str, what: str = "adapter") -> str | None:
     """A sentence for a name that is none of a file in models/loras."""
-    return refusal_of(model_file, "loras", name, "adapter")
+    return refusal_of(model_file, "loras", name, what)

@@ -14,7 +14,7 @@ _NONE = "none"
 
 
 def _low_refusal(name: str) -> str | None:
-    return None if name == _NONE else lora_refusal(name)
+    return None if name == _NONE else lora_refusal(name, "low_noise_adapter")
 
 
 class RefVidLoadReferenceAdapter(Node):

@@ -105,7 +105,7 @@ def test_one_model_needs_one_file_and_two_need_two(experts, loras):
     for more in ({"low_noise_model": experts[1]}, {"low_noise_adapter": "low.safetensors"}):
         with pytest.raises(ValueError, match=f"{next(iter(more))} came alone"):
             Loader.execute(experts[0], "high.safetensors", **more)
-    with pytest.raises(ValueError, match="low_noise_adapter is 'gone"):
+    with pytest.raises(ValueError, match="low_noise_adapter: there is no gone"):
         Loader.execute(experts[0], "high.safetensors", experts[1], "gone.safetensors")
 
 
