@@ -65,7 +65,9 @@ def _fitted(values: Tensor, size: tuple[int, int], how: str, mode: str, fill: fl
     if tuple(values.shape[-2:]) == size:
         return values
     if how == PAD:
-        return _with_margins(resampled(values, *_inside(values, size), mode), size, fill)
+        return with_margins(
+            resampled(values, *inside(values.shape[-2], values.shape[-1], size), mode), size, fill
+        )
     return resampled(_middle(values, size) if how == CROP else values, *size, mode)
 
 
@@ -91,13 +93,14 @@ def _middle(values: Tensor, size: tuple[int, int]) -> Tensor:
     return values[..., top : top + height, left : left + width]
 
 
-def _inside(values: Tensor, size: tuple[int, int]) -> tuple[int, int]:
-    rows, columns = values.shape[-2:]
+def inside(rows: int, columns: int, size: tuple[int, int]) -> tuple[int, int]:
+    """The largest height and width of an aspect that lie within a size."""
     scale = min(size[0] / rows, size[1] / columns)
     return max(1, round(rows * scale)), max(1, round(columns * scale))
 
 
-def _with_margins(values: Tensor, size: tuple[int, int], fill: float) -> Tensor:
+def with_margins(values: Tensor, size: tuple[int, int], fill: float) -> Tensor:
+    """Values (..., H, W) in the middle of a size, and `fill` around them."""
     top, left = (size[0] - values.shape[-2]) // 2, (size[1] - values.shape[-1]) // 2
     margins = (left, size[1] - values.shape[-1] - left, top, size[0] - values.shape[-2] - top)
     return F.pad(values, margins, value=fill)

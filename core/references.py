@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .controls import CROP, Controls
-from .fit import fitted_masks, not_lost, resampled, three_colours
+from .fit import fitted_masks, inside, not_lost, resampled, three_colours, with_margins
 from .geometry import Geometry
 from .layout import Layout, Stream
 from .masks import keep_indices, latent_mask, token_cover, token_mask
@@ -186,8 +185,7 @@ def _composited(reference: Reference, fill: float) -> Reference:
 
 def _fitted(reference: Reference, height: int, width: int) -> Reference:
     rows, columns = reference.mask.shape
-    scale = min(height / rows, width / columns)
-    return _resized(reference, max(1, round(rows * scale)), max(1, round(columns * scale)))
+    return _resized(reference, *inside(rows, columns, (height, width)))
 
 
 def _own_size(reference: Reference, longest_edge: int, stride: int) -> Reference:
@@ -208,13 +206,9 @@ def _resized(reference: Reference, height: int, width: int) -> Reference:
 
 
 def _centred(reference: Reference, recipe: Recipe, height: int, width: int) -> Reference:
-    rows, columns = reference.mask.shape
-    top, left = (height - rows) // 2, (width - columns) // 2
-    margins = (left, width - columns - left, top, height - rows - top)
-    picture = F.pad(reference.picture.movedim(-1, 0), margins, value=recipe.fill).movedim(0, -1)
-    return replace(
-        reference, picture=picture, mask=F.pad(reference.mask, margins, value=float(recipe.keeps_padding))
-    )
+    picture = with_margins(reference.picture.movedim(-1, 0), (height, width), recipe.fill).movedim(0, -1)
+    mask = with_margins(reference.mask, (height, width), float(recipe.keeps_padding))
+    return replace(reference, picture=picture, mask=mask)
 
 
 def _side_by_side(*parts: Tensor) -> Tensor:

@@ -64,10 +64,10 @@ def write_picture(path: str | Path, picture: Tensor) -> None:
     save_image(Image.fromarray(to_bytes(picture)), path)
 
 
-def save_image(image: Image.Image, path: str | Path) -> None:
-    """An image in the format of the path's ending, whole or not at all."""
+def save_image(image: Image.Image, path: str | Path, **options: Any) -> None:
+    """An image in the format of the path's ending, whole or not at all. `options` are Pillow's."""
     data = BytesIO()  # on a disk that fills up Pillow leaves out what was not written, and says nothing
-    image.save(data, Image.registered_extensions()[Path(path).suffix.lower()])
+    image.save(data, Image.registered_extensions()[Path(path).suffix.lower()], **options)
     with replacing(path) as partial:
         partial.write_bytes(data.getbuffer())
 

@@ -4,7 +4,6 @@ its text. Any program shows them, any can paint the mask anew."""
 import json
 import reprlib
 from dataclasses import MISSING, asdict, fields
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,9 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from ..core.controls import Controls, FrameWindow, StepWindow
-from ..core.files import replacing
 from ..core.records import parsed
 from ..core.references import Reference
-from .pictures import opened, to_bytes
+from .pictures import opened, save_image, to_bytes
 
 REFERENCE_ENDING = ".png"
 TEXT_KEY = "refvid_reference"  # keyword of the text in the PNG
@@ -31,10 +29,7 @@ def write_reference(path: str | Path, reference: Reference) -> None:
     text = PngInfo()
     text.add_text(TEXT_KEY, json.dumps(said))
     values = torch.cat([reference.picture, reference.mask[..., None].to(reference.picture)], dim=-1)
-    data = BytesIO()  # on a disk that fills up Pillow leaves out what was not written, and says nothing
-    Image.fromarray(to_bytes(values)).save(data, "PNG", pnginfo=text)
-    with replacing(path) as partial:
-        partial.write_bytes(data.getbuffer())
+    save_image(Image.fromarray(to_bytes(values)), path, pnginfo=text)
 
 
 def read_controls(path: str | Path, what: str) -> Controls | None:

@@ -136,9 +136,9 @@ class RefVidRenormGuidance(Node):
                 "stiv", "cfg renorm", "cfg-renorm", "cfg rescale", "rescale", "rescale cfg", "guidance",
                 "guidance rescale", "burned colours", "saturation",
             ],
-            description="Keeps high guidance scales from burning colours: brings the guided answer back to "
-                        "the size it has with the prompt alone (CFG-Renorm, STIV, arXiv 2412.07730). For any "
-                        "guider and KSampler.",
+            description="Made to keep high guidance scales from burning colours, which is not measured here: "
+                        "brings the guided answer back to the size it has with the prompt alone (CFG-Renorm, "
+                        "STIV, arXiv 2412.07730). For any guider and KSampler.",
             inputs=[
                 io.Model.Input("model", tooltip="Any model. What other nodes hooked into its guidance runs "
                                                 "first."),

@@ -68,12 +68,11 @@ class RefVidLoadReference(Node):
         path = listed.path_of(image, "image", _NEEDED)
         picture, saved = read_picture(path, "image"), read_controls(path, "image")
         taken = subject_of(picture, subject, image, saved is not None, bg_removal_model)
-        controls = controls_of(strength, **asked).over(saved)
+        own = controls_of(strength, **asked)
+        controls = own.over(saved)
         reference = make_reference(picture, taken.mask, controls, region, "image")
         shown = preview([reference])
-        said = (
-            taken.said if controls == controls_of(strength, **asked) else f"{taken.said}\ncontrols as saved"
-        )
+        said = taken.said if controls == own else f"{taken.said}\ncontrols as saved"
         return io.NodeOutput(
             [reference],
             shown,

@@ -29,7 +29,6 @@ MASK_SENSES = (AUTO, MARKS_SUBJECT, MARKS_BACKGROUND)
 _EDITED_FOLDER, _EDITED_NAMES = "clipspace", ("clipspace-painted-masked-", "clipspace-mask-")
 # Core's nodes, and their output that is one minus the alpha.
 _LOADERS = {"LoadImage": 1, "LoadImageOutput": 1, "LoadImageMask": 0}
-_INVERTED = "it keeps the border and drops the middle, as an inverted mask does"
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,9 @@ def _told(chosen: str, mask: Tensor, saved: bool) -> list[str]:
 def masks_told(masks: list[Tensor], advice: str) -> list[str]:
     """A sentence, with what to do about it, where any of these masks (H, W) looks inverted."""
     if any(looks_inverted(mask) for mask in masks):
-        return [f"is the mask inverted? {_INVERTED.capitalize()}. {advice}"]
+        return [
+            f"is the mask inverted? It keeps the border and drops the middle, as an inverted mask does. {advice}"
+        ]
     return []
 
 

@@ -18,6 +18,7 @@ from refvid.hosts.comfy import wire
 from refvid.hosts.comfy.frames import AttachedFrames, replace_frames
 from refvid.hosts.comfy.guiders import renorm_guidance, table_guider
 from refvid.hosts.comfy.references import apply_references
+from refvid.hosts.comfy.rounding import alike
 
 pytestmark = pytest.mark.comfy
 GUIDES = {
@@ -192,3 +193,11 @@ def test_what_frames_cannot_go_with_is_refused_by_name(t2v, vae, folder, tmp_pat
     other = replaced(t2v, vae, [0], pictures=film(1, seed=9))
     with pytest.raises(ValueError, match="different replaced frames"):
         sample(model, positive, other[2], empty_latent())
+
+
+def test_latents_of_the_same_pictures_agree_but_for_rounding_and_others_do_not():
+    latent = torch.rand(1, 16, 3, 4, 4)
+    other = latent.clone()
+    other[0, 5, 1, 2, 3] += 0.03
+    assert alike(latent, latent + 0.01) and alike(latent, latent.double())
+    assert not alike(latent, other) and not alike(latent, latent[:, :, :2])

@@ -20,8 +20,8 @@ HELD = (
         ("controls", "references"),
     ),
     Fault(
-        "centring", "a fitted picture stands in the corner", "core/references.py",
-        "top, left = (height - rows) // 2, (width - columns) // 2", "top, left = 0, 0",
+        "centring", "a fitted picture stands in the corner", "core/fit.py",
+        "top, left = (size[0] - values.shape[-2]) // 2, (size[1] - values.shape[-1]) // 2", "top, left = 0, 0",
         ("references",),
     ),
     Fault(

@@ -80,9 +80,6 @@ LEFT = {
         "half = torch.arange(width // 2, device=value.device, dtype=torch.float32)": "sines and cosines",
         "angles = value.float()[..., None] * 10000.0 ** (-half / (width // 2))": "sines and cosines",
     },
-    "core/references.py": {
-        "top, left = (height - rows) // 2, (width - columns) // 2": "the middle of a canvas",
-    },
     "evidence/ablations/gain_clips.py": {
         "left, top = (picture.width - side) // 2, (picture.height - side) // 2": "the middle of a picture"
     },
