@@ -6,8 +6,8 @@ import { RECIPES } from "./recipes.mjs";
 const START = `## Everything in one graph
 
 One short video of somebody. Its **first picture** becomes a masked reference: tokens of the picture in the video's own
-attention, which say how they look. The **whole video** becomes an identity: a few tokens beside the prompt, which also say
-how they move. Both go into one model, are guided together (JIT-CFG), and the schedule runs in two ranges.
+attention, which say how they look. The **whole video** becomes an identity: a few tokens beside the prompt, which are read
+from all of it. Both go into one model, are guided together (JIT-CFG), and the schedule runs in two ranges.
 
 1. Press **Run**. With the demo model this takes seconds, on a CPU too.
 2. *Masked Reference > strength* and *Apply Identity > strength* say how much each counts; 0 takes one out.
@@ -30,7 +30,7 @@ export default {
       frame("Cut out", "given", "mask", "outside", "cut_out"), frame("4 How they look: a masked reference", "given", "picture", "reference"),
     ],
     [frame("6 Apply both", "generate", "apply", "identity"), frame("What slots look at", "result", "routing")],
-    [frame("5 How they move: an identity", "given", "encode"), frame("7 Guide, denoise in two ranges", "generate", "guider", "high", "low")],
+    [frame("5 Who they are: an identity", "given", "encode"), frame("7 Guide, denoise in two ranges", "generate", "guider", "high", "low")],
     [frame("8 Video", "result", ...VIDEO), frame("What acts", "result", node("inspect", 300, 450))],
   ),
 };
