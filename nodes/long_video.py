@@ -108,6 +108,7 @@ class RefVidJoinSegments(Node):
             ],
             description="Puts the decoded segments of a long video together. Each is used up to its second "
                         "key frame, where the next one begins, so no frame comes twice.",
+            is_input_list=True,
             inputs=[
                 io.Image.Input("segments", tooltip="From VAE Decode, one for each pair."),
                 LongVideoSocket.Input("plan", tooltip="From Key Frames."),

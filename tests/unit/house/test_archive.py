@@ -52,7 +52,7 @@ def tracked(*folders: str) -> set[str]:
 
 
 def test_it_holds_the_pack_whole_and_nothing_else(archive):
-    assert set(archive.namelist()) == TOP | tracked(*ROOMS, "subgraphs", "web", "workflows")
+    assert set(archive.namelist()) == TOP | tracked(*ROOMS, "locales", "subgraphs", "web", "workflows")
 
 
 def test_it_holds_what_nodes_templates_and_the_command_line_read(archive):

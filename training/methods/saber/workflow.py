@@ -14,8 +14,8 @@ from ....hosts.plain.pipeline import Settings
 _TEMPLATES = Path(__file__).parents[3] / "workflows"
 _TEMPLATE = "masked_reference_to_video"
 _WITH_LORA = "inherent_reference"  # a template that has core's LoRA loader, as the frontend writes it
-_LORA_PLACE = [0, 230]  # below the model's loader, inside its group
-_MODEL_GROUP_HEIGHT = 400
+_GAP = 50  # between two nodes on the canvas, with the title of the lower one
+_START_HEIGHT = 320  # of the first note, with _START in it
 _LEFT_OUT = "Which weights, which recipe"  # a note on other models than this one
 # By input of Load Wan Backbone: folders below models/ that ComfyUI offers it files of.
 _FOLDERS = {
@@ -85,8 +85,8 @@ def canvas_workflow(files: WorkflowFiles, settings: Settings, prompt: str) -> di
     note = by_title["Start here"]
     note["widgets_values"] = [told]
     note["widgets_values_named"] = dict.fromkeys(note["widgets_values_named"], told)
-    group = next(group for group in canvas["groups"] if group["title"] == "1 Model")
-    group["bounding"][3] = _MODEL_GROUP_HEIGHT
+    _lower(canvas, note, _START_HEIGHT - note["size"][1])
+    note["size"][1] = _START_HEIGHT
     return canvas
 
 
@@ -135,11 +135,13 @@ def _put_lora(
     canvas["last_node_id"] += 1
     canvas["last_link_id"] += 1
     number, behind = canvas["last_node_id"], canvas["last_link_id"]
+    _lower(canvas, backbone, like["size"][1] + _GAP)
+    left, top = backbone["pos"][0], backbone["pos"][1] + backbone["size"][1] + _GAP
     node = {
         **deepcopy(like),
         "id": number,
         "title": title,
-        "pos": _LORA_PLACE,
+        "pos": [left, top],
         "order": backbone["order"] + 1,
     }
     node["inputs"][0]["link"], node["outputs"][0]["links"] = link[0], [behind]
@@ -150,6 +152,21 @@ def _put_lora(
         later["order"] += later["order"] > backbone["order"]
     canvas["nodes"].append(node)
     return node
+
+
+def _lower(canvas: dict[str, Any], node: dict[str, Any], by: float) -> None:
+    """Move what stands below a node in its column down, and lengthen the group that holds the node.
+
+    Groups below keep their lower edge: columns end on one line.
+    """
+    left, top = node["pos"]
+    for other in canvas["nodes"]:
+        if other["pos"][0] == left and other["pos"][1] > top:
+            other["pos"][1] += by
+    for group in canvas["groups"]:
+        x, y, width, height = group["bounding"]
+        if x <= left < x + width and y + height > top:
+            group["bounding"] = [x, y, width, height + by] if y <= top else [x, y + by, width, height - by]
 
 
 def _set(node: dict[str, Any], values: dict[str, Any]) -> None:
