@@ -2,27 +2,15 @@
 // Writes NAME-app.png into OUT_FOLDER, and prints one line of JSON: { asked, status, outputs, shown }.
 import fs from "node:fs";
 import path from "node:path";
-import { getJson, settle, withFrontend } from "./browser.mjs";
-import { arrived } from "./graph.mjs";
-import { BY_ITSELF, PATIENCE } from "./patience.mjs";
+import { settle, withFrontend } from "./browser.mjs";
+import { arrived, run } from "./graph.mjs";
+import { BY_ITSELF } from "./patience.mjs";
 
 const [url, out, file] = process.argv.slice(2);
 const name = path.basename(file, ".json");
 
-/** The history entry that pressing app mode's own Run leads to. */
-async function run(page) {
-  await page.getByTestId("linear-run-button-icon").click();
-  const deadline = Date.now() + PATIENCE;
-  while (Date.now() < deadline) {
-    const mine = Object.values(await getJson(`${url}/history`)).find(({ prompt }) => prompt[3]?.extra_pnginfo?.workflow?.id === id);
-    if (mine) return mine;
-    await page.waitForTimeout(100);
-  }
-  throw new Error(`no history entry ${PATIENCE / 1000} s after Run was pressed`);
-}
-
 const workflow = JSON.parse(fs.readFileSync(file, "utf8"));
-const id = crypto.randomUUID();  // tells its run from those of others
+const id = crypto.randomUUID();  // tells its tab from those of others
 fs.mkdirSync(out, { recursive: true });
 await withFrontend(url, async (page) => {
   await page.evaluate(([graph, title]) => window.app.loadGraphData(graph, true, true, title), [{ ...workflow, id }, name]);
@@ -31,7 +19,7 @@ await withFrontend(url, async (page) => {
   const asked = await page.getByTestId("builder-widget-label").allInnerTexts();
   const tour = page.getByRole("button", { name: "Skip" });
   await tour.click({ timeout: BY_ITSELF }).catch(() => {});
-  const { status, outputs } = await run(page);
+  const { status, outputs } = await run(page, url, page.getByTestId("linear-run-button-icon"));
   const video = page.getByTestId("linear-center-panel").locator("video").first();
   await video.waitFor();
   await settle(page);

@@ -49,15 +49,19 @@ export function crowded() {
   return found;
 }
 
-/** The history entry that pressing Run leads to. */
-export async function run(page, url) {
-  const before = new Set(Object.keys(await getJson(`${url}/history`)));
-  await page.locator('[data-testid="queue-button"]').first().click();
+/** The history entry that pressing Run leads to. It is asked for by the number of the prompt: others' entries may hold
+ * NaN, which is no JSON. */
+export async function run(page, url, button = page.locator('[data-testid="queue-button"]').first()) {
+  const queued = page.waitForResponse((one) => one.url().endsWith("/prompt") && one.request().method() === "POST", {
+    timeout: PATIENCE,
+  });
+  await Promise.all([queued, button.click()]);
+  const { prompt_id: id, ...refused } = await (await queued).json();
+  if (!id) throw new Error(`the prompt was refused: ${JSON.stringify(refused)}`);
   const deadline = Date.now() + PATIENCE;
   while (Date.now() < deadline) {
-    const history = await getJson(`${url}/history`);
-    const fresh = Object.keys(history).find((key) => !before.has(key));
-    if (fresh) return history[fresh];
+    const { [id]: entry } = await getJson(`${url}/history/${id}`);
+    if (entry) return entry;
     await page.waitForTimeout(100);
   }
   throw new Error(`no history entry ${PATIENCE / 1000} s after Run was pressed`);
