@@ -236,7 +236,8 @@ def test_the_first_template_of_the_installed_archive_ends_in_a_film(installed):
     ran = seen[FIRST]
     assert ran["after"] is None
     assert ran["status"]["status_str"] == "success", failure(ran)
-    (made,) = [one for output in ran["outputs"].values() for one in output.get("images", ())]
+    shown = [one for output in ran["outputs"].values() for one in output.get("images", ())]
+    (made,) = [one for one in shown if one["type"] == "output"]
     with av.open(str(server.base / made["type"] / made["subfolder"] / made["filename"])) as film:
         pictures = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
     assert len(pictures) == 9 and pictures[0].shape == (80, 80, 3)

@@ -76,9 +76,11 @@ async function ready(page) {
 /** Runs in the page: until two more frames are drawn. */
 const drawn = () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
 
-/** Wait until the frontend has nothing more to draw: its own layout runs in animation frames. */
+/** Wait until the frontend has nothing more to draw: its own layout runs in animation frames, and letters of a font that
+ * comes late are of another width. */
 export async function settle(page, milliseconds = 800) {
   await page.evaluate(drawn);
+  await page.evaluate(() => document.fonts.ready.then(() => {}));
   await page.waitForTimeout(milliseconds);
   await page.evaluate(drawn);  // where the machine is busy, no frame may have come in between
 }
