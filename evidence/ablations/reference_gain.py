@@ -15,6 +15,7 @@ from ...data.prepared import Prepared
 from ...training.engine.lora import add_lora, begin_with
 from ...training.engine.method import Setting, train
 from ...training.engine.noise import NoiseSettings
+from ...training.engine.precision import mixed
 from ...training.engine.run_file import (
     ClipSettings,
     LearningSettings,
@@ -177,14 +178,14 @@ def _measured(
 
 
 class _Autocast:
-    """Held-out clips whose losses are computed in bf16, as steps are."""
+    """Held-out clips whose losses are computed as steps are."""
 
     def __init__(self, held_out: HeldOutClips, device: str):
         self._held_out, self._device = held_out, device
         self.clips, self.scenes = held_out.clips, held_out.scenes
 
     def loss(self, row: int, levels: torch.Tensor, references: str) -> torch.Tensor:
-        with torch.autocast(self._device, dtype=torch.bfloat16):
+        with mixed(self._device):
             return self._held_out.loss(row, levels, references)
 
 

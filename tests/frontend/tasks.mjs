@@ -27,11 +27,12 @@ export const TASKS = Object.fromEntries(Object.entries({
   ],
 }).flatMap(([task, nodes]) => nodes.map((one) => [one, task])));
 
-/** Height of nodes that show something, which their widgets do not say: pictures, films, and what a node says after a run. */
+/** Height of nodes that show something, which their widgets do not say: pictures, films, what a node says after a run, that a
+ * file is missing. */
 export const SHOWING = {
   LoadImage: 330, LoadVideo: 400, PreviewAny: 240, PreviewImage: 300, RefVidApplyReferences: 340, RefVidInspect: 480,
-  RefVidLoadBackbone: 260, RefVidLoadReference: 720, RefVidReference: 610, RefVidSaveIdentity: 330, RefVidScore: 320,
-  SaveVideo: 440,
+  RefVidLoadBackbone: 260, RefVidLoadReference: 720, RefVidLoadReferenceAdapter: 160, RefVidReference: 610,
+  RefVidSaveIdentity: 330, RefVidScore: 320, SaveVideo: 440,
 };
 
 // Widgets that app mode shows, in this order, of the nodes of these keys.

@@ -15,6 +15,7 @@ from ...backbones.wan.vae import WanVAE
 from ...core.geometry import Geometry
 from ...data.source import ClipSource
 from .cache import PART, RowsT, cached_rows
+from .precision import mixed
 
 PAIRS_EVERY = 4  # parts; one of them shows two subjects
 
@@ -71,7 +72,7 @@ def subjects_of_part(source: ClipSource, index: int) -> int:
 def encode_clips(vae: WanVAE, video: Tensor) -> Tensor:
     """Latents of clips (N, 3, pictures, H, W) in [-1, 1], in fp16 on the CPU."""
     chunk = 2 * vae.geometry.group  # pictures at once
-    with torch.autocast(vae.device.type, dtype=torch.bfloat16):
+    with mixed(vae.device):
         parts = [vae.encode(part.to(vae.device), chunk=chunk) for part in video.split(PART)]
     return torch.cat([part.half().cpu() for part in parts])
 

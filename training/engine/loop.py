@@ -14,6 +14,7 @@ from ...core.ranks import ALONE, Ranks, average_gradients
 from .failures import Watch, all_finite, poison
 from .learner import Learner
 from .noise import Draws
+from .precision import mixed
 from .state import RunState
 
 logger = logging.getLogger(__name__)
@@ -146,7 +147,7 @@ def _batches(run: Run, draws: Draws, step: int, device: str, watch: Watch) -> li
     for turn in range(step * run.pace.accumulate, (step + 1) * run.pace.accumulate):
         told = "the drawing of a batch"
         try:
-            with torch.autocast(torch.device(device).type, dtype=torch.bfloat16):
+            with mixed(device):
                 run.seed(draws, turn)
                 batch = run.draw(draws, turn)
                 told = run.told(batch) or "a batch"

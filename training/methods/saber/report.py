@@ -13,6 +13,7 @@ from ....data.prepared import Prepared
 from ....data.shares import SharedOrder
 from ...engine.average import Average
 from ...engine.loop import Callback, Losses, Update
+from ...engine.precision import mixed
 from ...reports.clips import ClipLosses
 from ...reports.log import RunLog
 from ...reports.samples import Samples
@@ -89,7 +90,7 @@ class _Averaged(Callback):
     def _seeing(self, look: Callable[[], None]) -> None:
         self._dit.eval()
         device = self._dit.device.type
-        with self._average.in_place(), torch.no_grad(), torch.autocast(device, dtype=torch.bfloat16):
+        with self._average.in_place(), torch.no_grad(), mixed(device):
             look()
         self._dit.train()
 
