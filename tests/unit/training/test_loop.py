@@ -239,3 +239,17 @@ def test_states_are_kept_as_often_as_the_method_says(tmp_path, monkeypatch, seco
 def test_a_pace_that_cannot_be_is_refused_by_name(given, named):
     with pytest.raises(ValueError, match=named):
         loop.Pace(**given)
+
+
+@pytest.mark.parametrize(("capability", "half"), [("AVX2", False), ("AVX512", True)])
+def test_batches_are_drawn_and_lost_in_the_type_that_the_device_computes_in(
+    tmp_path, monkeypatch, capability, half
+):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    asked, seen = run(tmp_path, steps=1), []
+
+    def noting(call):
+        return lambda *given: (seen.append(torch.is_autocast_enabled("cpu")), call(*given))[1]
+
+    loop.take_steps(replace(asked, draw=noting(asked.draw), losses=noting(asked.losses)))
+    assert seen == [half, half]

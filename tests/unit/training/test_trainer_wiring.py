@@ -22,6 +22,7 @@ from refvid.training.engine.learner import Learner
 from refvid.training.engine.loop import Losses, Run, take_steps
 from refvid.training.engine.models import Models
 from refvid.training.engine.optimise import Optimiser
+from refvid.training.engine.precision import mixed
 from refvid.training.engine.state import RunFiles, RunState
 
 autocast = pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")
@@ -75,7 +76,7 @@ def test_a_step_s_gradient_is_that_of_its_own_batch_with_every_part_by_its_weigh
     for step, (before, came) in enumerate(zip(record.before, record.gradients, strict=True)):
         dit, text, learns = fresh(trainer, models)
         holding(learns, before)
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed("cpu"):
             loss = trainer().loss(dit, text, learns, step)
         loss.backward()
         for name, parameter in learns.named_parameters():
