@@ -3,9 +3,8 @@
 import torch
 from torch import Tensor
 
-_ROUNDING = (
-    0.02  # of latents about 1 large: more than a VAE in bf16 rounds, less than a picture that looks otherwise
-)
+# Of latents about 1 large: more than a VAE in bf16 rounds, less than a picture that looks otherwise.
+_ROUNDING = 0.02
 
 
 def alike(one: Tensor, other: Tensor) -> bool:

@@ -196,6 +196,11 @@ def test_nothing_on_the_canvas_overlaps_and_groups_hold_whole_nodes():
         g[0] <= b[0] and b[2] <= g[2] and g[1] <= b[1] and b[3] <= g[3]
     )]  # fmt: skip
     assert split == []
+    alone = [one["title"] for one in CANVAS["nodes"] for x, y in [one["pos"]] if not any(
+        g[0] < x < g[2] and g[1] < y < g[3] for g in groups
+    )]  # fmt: skip
+    notes = [one["title"] for one in CANVAS["nodes"] if one["type"] == "MarkdownNote"]
+    assert set(alone) <= set(notes), "every node lies in a group"
 
 
 def test_notes_speak_of_the_users_files_and_templates_stay_as_they_are():
