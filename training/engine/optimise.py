@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ...core.ranks import ALONE, Ranks, share_out
+from .precision import products
 
 GENTLE = 1 / 7  # of Muon's rate: 1e-3 at the 7e-3 of every run here [choice: gentle-rate]
 
@@ -37,6 +38,7 @@ class Optimiser:
             )
         named = list(module.named_parameters())
         self.parameters = [parameter for _, parameter in named]
+        self.device = self.parameters[0].device
         slow = [parameter for name, parameter in named if gentle(name)]
         self.kernels = [
             parameter for name, parameter in named if hidden(name, parameter) and not gentle(name)
@@ -75,7 +77,8 @@ class Optimiser:
             group["lr"], group["ns_steps"] = self.rate * factor * mine, self.orthogonal_steps * mine
         for group in self.adam.param_groups:
             group["lr"] = self.rate * factor * group["share"]
-        self.muon.step()
+        with products(self.device):
+            self.muon.step()
         self.adam.step()
         share_out(self.matrices, self.ranks)
 
