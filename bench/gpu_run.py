@@ -1,5 +1,5 @@
 """Runs all that is worth doing where a GPU is at hand. Its parts take under ten minutes: the tests marked
-`gpu`, speed, the kernels' tiles, a training step.
+`gpu`, speed, the kernels' tiles, a training step, the demo's models.
 
     python bench/gpu_run.py --out FOLDER                what FOLDER does not hold yet, in this order
     python bench/gpu_run.py --out FOLDER --part speed   one part; again where more is wanted
@@ -24,7 +24,7 @@ from gpu.sheet import Sheet, begin_sheet, file_of, found_sheet, settle, work
 
 ROOT = Path(__file__).resolve().parents[1]
 # In order of value: the module of gpu/ that has a function of the part's name, which gives its cases.
-PARTS = {"correct": "correct", "speed": "speed", "tiles": "tune", "training": "training"}
+PARTS = {"correct": "correct", "speed": "speed", "tiles": "tune", "training": "training", "demo": "demo"}
 MINUTES = 9.5
 KEPT = Path()
 STARTS = 0.85  # share of a part's time after which it begins nothing more
@@ -139,7 +139,7 @@ def child(part: str, folder: Path, dry: bool, minutes: float) -> int:
     name_the_pack()
     from gpu.device import Device
 
-    device = Device(dry, until)
+    device = Device(dry, until, folder)
     sheet = begin_sheet(folder, part, device.machine(), dry)
     parent = os.getppid()
 

@@ -140,7 +140,7 @@ SABER_TAKES = ("config", "set", "plan", "resume", "compile", "device", "seed")
 COMMON = ("config", "set", "smoke")
 ADAPTER_TAKES = (*COMMON, "resume", "compile", "device", "seed")
 PARTS = {
-    "vae": Part(_vae, (*COMMON, "resume", "from_"), films=True),
+    "vae": Part(_vae, (*COMMON, "resume", "from_", "device"), films=True),
     "dit": Part(_dit, (*COMMON, "resume", "compile", "from_", "from_text", "device"), films=True),
     EXPORT: Part(_dit, COMMON, films=True),
     "slot_id": Part(_registered, ADAPTER_TAKES, adapter=True, preview=_slot_previews),

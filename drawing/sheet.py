@@ -51,7 +51,7 @@ def draw_sheet(
     """Rows of cells, with a title over each column and a caption under each row.
 
     A cell is a picture (3, H, W) or a clip (3, F, H, W) in [-1, 1], clamped. Of a clip the first, middle and
-    last frames are shown. Every cell is fitted to the tallest's height, times scale, by nearest neighbour.
+    last frames are shown. Every cell is fitted smoothly to the tallest's height, times scale.
     ValueError where titles do not match the longest row, or captions the rows.
     """
     columns = max((len(row) for row in rows), default=0)
@@ -110,4 +110,4 @@ def _image(frame: Tensor, height: int) -> Image.Image:
     levels = ((frame.detach().float().cpu().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
     image = Image.fromarray(levels.permute(1, 2, 0).numpy())
     width = max(1, round(image.width * height / image.height))
-    return image.resize((width, height), Image.Resampling.NEAREST)
+    return image.resize((width, height), Image.Resampling.LANCZOS)

@@ -26,6 +26,7 @@ from .geometry import WAN_2_1, WAN_2_2, geometry_of
 from .vace import VaceDiT
 from .vae import WanVAE
 from .vae22 import Wan22VAE
+from .vae_layers import skip_unused_past
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 # Of a file's tensors, or of what stands for them, those of a module, under its names.
@@ -109,6 +110,7 @@ def load_vae(
         model = on_meta(WanVAE, vae_width(shapes, name))
     filled = fill_parameters(model, path, what, dtype, device)
     filled.set_statistics(device)  # made anew, since the module was built without storage
+    skip_unused_past(filled)
     return filled
 
 

@@ -44,7 +44,7 @@ class CausalConv(Remembers, nn.Conv3d):
             channels_in, channels_out, kernel, (frame_stride, 1, 1), (0, kernel[1] // 2, kernel[2] // 2)
         )
         # True: only the tap of the present frame is used (the others must be zero), which makes the layer a
-        # picture convolution and training on a CPU three times cheaper. See training/base/vae.py.
+        # picture convolution, three times cheaper. See training/base/vae.py.
         self.present_only = False
 
     def forward(self, x: Tensor, past: Past) -> Tensor:
@@ -71,6 +71,14 @@ class CausalConv(Remembers, nn.Conv3d):
             frames, self.weight[:, :, -1], self.bias, padding=cast(tuple[int, int], self.padding[1:])
         )
         return rearrange(out, "(b f) c h w -> b c f h w", f=x.shape[2])
+
+
+def skip_unused_past(model: nn.Module) -> None:
+    """Let convolutions whose taps of the past are all zero use the present frame alone: the same numbers for
+    a third of the work."""
+    for layer in model.modules():
+        if isinstance(layer, CausalConv) and layer.kernel_size == (3, 3, 3):
+            layer.present_only = not bool(layer.weight[:, :, :-1].any())
 
 
 class Residual(Remembers, nn.Module):

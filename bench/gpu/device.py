@@ -52,13 +52,13 @@ class Patience:
 class Device:
     """Device on which everything of a part runs."""
 
-    def __init__(self, dry: bool, until: float) -> None:
-        """until: the time of `time.monotonic` at which the part ends."""
+    def __init__(self, dry: bool, until: float, folder: Path) -> None:
+        """until: the time of `time.monotonic` at which the part ends; folder: what goes beside its file."""
         if not dry and not torch.cuda.is_available():
             raise ValueError(
                 "no CUDA device here; with --dry everything runs on the CPU, to see that it runs"
             )
-        self.dry, self.until = dry, until
+        self.dry, self.until, self.folder = dry, until, folder
         gc.freeze()  # what is imported stays: collecting looks at the rest alone
         self.cuda: Any = StandIn if dry else torch.cuda
         self.at = torch.device("cpu" if dry else "cuda")

@@ -15,7 +15,7 @@ from rows import Ratio, add_rows, row_of, write_whole
 from .page import FOLDER, PAGE, Kept, read_kept, render, slug
 from .sheet import Sheet, file_of, read_sheet
 
-PARTS = ("correct", "speed", "tiles", "training")
+PARTS = ("correct", "speed", "tiles", "training", "demo")
 TILES, RESULTS = "kernels/tiles.json", "bench/results.csv"
 
 
@@ -34,6 +34,30 @@ def keep(folder: Path, root: Path) -> None:
             f"--keep: the parts in {folder} were run on different devices; keep them from folders of their own"
         )
     put(sheets, root)
+    take_weights(folder, sheets, root)
+
+
+def take_weights(folder: Path, sheets: Mapping[str, Sheet], root: Path) -> None:
+    """The demo's models that were trained, to where the pack has its own. ValueError where one is not there:
+    nothing is then changed."""
+    runs = sheets["demo"].cases.values() if "demo" in sheets else ()
+    files = [folder / "demo" / name for found in runs for name in found.get("files", ())]
+    for file in files:
+        if not file.is_file():
+            raise ValueError(f"--keep: {file} is not there; bring it back from the machine too")
+    for file in files:
+        shutil.copy(file, made_folder(root / place_of(file.stem)))
+
+
+def place_of(name: str) -> str:
+    """Place of one of the demo's models in the tree."""
+    kind = {"vae": "vae", "dit": "diffusion_models", "text_encoder": "text_encoders"}.get(name, "loras")
+    return f"demo/models/{kind}/refvid_demo_{name}.safetensors"
+
+
+def made_folder(file: Path) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return file
 
 
 def rehearse(folder: Path, root: Path) -> None:

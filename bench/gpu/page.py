@@ -18,7 +18,7 @@ Made by `python bench/gpu_run.py --keep FOLDER` from the results in `bench/gpu/k
 NOTHING = """**No GPU has run anything of this pack yet.** Nothing on any page of it is a time, a memory or a result of a GPU."""
 HOW = """## How it is run
 
-`python bench/gpu_run.py --out FOLDER` on a machine with a CUDA GPU, from the repository's folder; four parts of under ten minutes each, in order of value. It may be stopped at any time; a second call goes on.
+`python bench/gpu_run.py --out FOLDER` on a machine with a CUDA GPU, from the repository's folder; five parts of under ten minutes each, in order of value. It may be stopped at any time; a second call goes on.
 
 | part | what it does |
 |---|---|
@@ -26,6 +26,7 @@ HOW = """## How it is run
 | `speed` | attention calls, forward and with gradients, and whole steps at the sizes of Wan 1.3B and 14B with random values: ours against torch's attention over the kept tokens (its own choice and cuDNN), one bias per key, groups, FlexAttention, a dense mask, sage and comfy-kitchen's INT8. What is not within its error of float64 gets no speed |
 | `tiles` | sizes of the kernels' tiles by head size over four sequences; what spills, does not fit or is wrong is dropped; the fastest is taken from a gain of 2 % |
 | `training` | a step of masked training at the size of 1.3B with LoRA: seconds and peak memory, by the kernel and by a key bias of minus infinity |
+| `demo` | the demo's VAE, base and adapters, from nothing by `demo/runs/*.toml`; a run that is out of time goes on at the next call on the same machine, and what is done lies in `FOLDER/demo`, from where `--keep` takes it |
 
 Ratios are medians of pairs run in turns, with their quartiles. `make test` runs every part on the CPU with tiny shapes, the kernels in Triton's interpreter (`--dry`), to see that it runs; nothing of that is a figure.
 """

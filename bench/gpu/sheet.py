@@ -11,6 +11,10 @@ from rows import write_whole
 FRESH = ("date",)  # what a second call may say differently of its machine
 
 
+class Unfinished(Exception):
+    """A case whose time is over, and which a second call goes on with."""
+
+
 @dataclass(frozen=True)
 class Case:
     """One thing to find out: `run` gives what is kept of it."""
@@ -117,6 +121,10 @@ def work(
         started = clock()
         try:
             found = case.run()
+        except Unfinished as reason:
+            sheet.now = None
+            print(f"{sheet.part}: {reason}", flush=True)
+            break
         except Exception as error:  # noqa: BLE001  a case that fails is a finding, and the others go on
             found = {"failed": told(error)}
         settle(sheet, {**found, "seconds": round(clock() - started, 2)}, folder)

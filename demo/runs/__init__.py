@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from ...backbones.wan.dit import DiTConfig
 from ...backbones.wan.geometry import WAN_2_1
 from ...training.base.dit.config import ClipKind, DiTTraining, Drawing, Stage
-from ...training.base.vae import VAEStage, VAETraining, View
+from ...training.base.vae_clips import VAEStage, VAETraining, View
 from ...training.methods.sama.config import PairSet, SamaTraining
 from ...training.methods.slot_id.config import Meeting, SlotTraining
 from ...training.methods.videomaker.config import PhotographedClips, VideoMakerTraining

@@ -26,7 +26,8 @@ from refvid.evidence.trials.frames import GUIDED_FIGURES, JOINT, TEXT
 from refvid.training.base import vae
 from refvid.training.base.dit.config import Stage
 from refvid.training.base.dit.method import DiTTrainer
-from refvid.training.base.vae import VAEStage, VAETrainer, VAETraining, View
+from refvid.training.base.vae import VAETrainer
+from refvid.training.base.vae_clips import VAEStage, VAETraining, View
 from refvid.training.engine import loop
 from refvid.training.engine.models import Models
 from refvid.training.methods.sama.config import PairSet, SamaTraining

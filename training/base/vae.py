@@ -3,7 +3,6 @@ a picture network. Time is mixed by the time convolutions, the decoder's first a
 [choice: vae-of-pictures]."""
 
 import logging
-import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -17,105 +16,16 @@ from ...backbones.wan.vae import WanVAE
 from ...backbones.wan.vae_layers import CausalConv, FrameAttention
 from ...core.checkpoint import save_model
 from ...core.ranks import Ranks
-from ...data.source import ClipSource
 from ..engine.loop import Losses
 from ..engine.method import Setting, Usual
 from ..engine.noise import Draws
 from ..engine.optimise import Optimiser, warm_hold_decay
 from ..engine.state import RunFiles, weights_digest
-from ..masks.references import DEFAULT, masked_frames
+from ..masks.references import DEFAULT
+from .vae_clips import Crops, VAEStage, VAETraining, quality, unseen_clips
+from .vae_widening import widened_vae
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class View:
-    """A kind of batch: how many pictures long and pixels wide the crops are, and how many of them."""
-
-    frames: int
-    size: int
-    batch: int
-
-
-@dataclass(frozen=True)
-class VAEStage:
-    """Stage of the training: batches of these kinds in turn, for so many steps."""
-
-    steps: int
-    rate: float
-    views: tuple[View, ...]
-
-
-@dataclass(frozen=True)
-class VAETraining:
-    """Configuration of a VAE run: everything that it depends on.
-
-    width                of the VAE, in channels
-    clips, frames, size  of the source: how many, pictures of each, pixels a side
-    """
-
-    width: int
-    clips: int
-    frames: int
-    size: int
-    stages: tuple[VAEStage, ...]
-    noise: float = 0.1  # on the latent, in units of its deviation: smooths it as a KL term would
-    seed: int = 0
-
-
-class Crops:
-    """Clips and masked references in bytes, and crops of them near the subject."""
-
-    def __init__(self, config: VAETraining, source: ClipSource):
-        self.source = source
-        generator = Generator().manual_seed(config.seed)
-        video, alpha = varied_clips(config, source, config.clips, generator)
-        references, masks = masked_frames(video, alpha, generator)
-        self.video, self.references = _bytes(video), _bytes(references)
-        self.where, self.reference_where = alpha.gt(0.5)[:, 0], masks.gt(0.5)[:, 0]
-
-    def batch(self, view: View, generator: Generator) -> Tensor:
-        """Crops (B, 3, frames, size, size) in [-1, 1]; a third of single pictures are masked references."""
-        rows = torch.randint(0, len(self.video), (view.batch,), generator=generator)
-        start = torch.randint(0, self.video.shape[2] - view.frames + 1, (view.batch,), generator=generator)
-        times = start[:, None] + torch.arange(view.frames)
-        # Indices on both sides of a slice put their own axes first: (B, frames, 3, H, W).
-        crops = self.video[rows[:, None], :, times].movedim(1, 2)
-        where = self.where[rows[:, None], times].float().mean(1)  # (B, H, W): share of the time
-        if view.frames == 1:
-            reference = torch.rand(view.batch, generator=generator) < 1 / 3
-            crops = torch.where(reference.view(-1, 1, 1, 1, 1), self.references[rows].unsqueeze(2), crops)
-            where = torch.where(reference.view(-1, 1, 1), self.reference_where[rows].float(), where)
-        return _crop(crops, where, view.size, generator).float() / 127.5 - 1
-
-
-def varied_clips(
-    config: VAETraining, source: ClipSource, clips: int, generator: Generator
-) -> tuple[Tensor, Tensor]:
-    """Clips, three quarters of one subject, one quarter of pairs: video (N, 3, F, H, W) and alpha
-    (N, 1, F, H, W) of all subjects."""
-    pairs = clips // 4
-    parts = [
-        source.footage(count, generator, subjects).film(config.size, config.frames)
-        for count, subjects in ((clips - pairs, 1), (pairs, min(2, source.most_subjects)))
-        if count
-    ]
-    return torch.cat([video for video, _ in parts]), torch.cat([a.sum(1, keepdim=True) for _, a in parts])
-
-
-def _crop(clips: Tensor, where: Tensor, size: int, generator: Generator) -> Tensor:
-    """Windows (N, 3, F, size, size) of clips, centred on a random pixel of the subject by `where` (N, H, W).
-    They are jittered so that borders and ground are seen too."""
-    n, _, _, height, width = clips.shape
-    # A pixel off the subject has a small chance of its own.
-    pixel = torch.multinomial(where.flatten(1) + 0.07, 1, generator=generator)[:, 0]
-    jitter = torch.randint(-14, 15, (2, n), generator=generator) - size // 2
-    top = (pixel // width + jitter[0]).clamp(0, height - size)
-    left = (pixel % width + jitter[1]).clamp(0, width - size)
-    line = torch.arange(size)
-    rows, columns = (top[:, None] + line)[:, :, None], (left[:, None] + line)[:, None, :]
-    picked = clips.permute(0, 3, 4, 1, 2)[torch.arange(n)[:, None, None], rows, columns]
-    return picked.permute(0, 3, 4, 1, 2)
 
 
 @dataclass(frozen=True)
@@ -128,7 +38,7 @@ class CropBatch:
 
 @dataclass(frozen=True)
 class VAETrainer(Usual):
-    """Method `vae`: a VAE from nothing, or from the weights of `initial`, which keeps its width."""
+    """Method `vae`: a VAE from nothing, or from the weights of `initial`, which may be narrower."""
 
     initial: Path | None = None
     name = "vae"
@@ -139,29 +49,30 @@ class VAETrainer(Usual):
         return 0.99
 
     def made_by(self, config: VAETraining, setting: Setting, ranks: Ranks) -> dict[str, Any]:
-        """Configuration, and the weights that the run begins with. ValueError where several processes,
-        another device or compiling are asked for."""
-        if ranks.count > 1 or setting.device != "cpu" or setting.compiled:
-            raise ValueError("a VAE trains in one process, on the CPU, not compiled; leave the others out")
+        """Configuration, the weights that the run begins with, and a device that is no CPU. ValueError where
+        several processes or compiling are asked for."""
+        if ranks.count > 1 or setting.compiled:
+            raise ValueError("a VAE trains in one process, not compiled; leave the others out")
         begun = None if self.initial is None else weights_digest(self.initial, "--from")
-        return {"config": asdict(config), "references": asdict(DEFAULT), "--from": begun}
+        device = torch.device(setting.device).type
+        elsewhere = {} if device == "cpu" else {"device": device}
+        return {"config": asdict(config), "references": asdict(DEFAULT), "--from": begun, **elsewhere}
 
     def backbone(self, config: VAETraining, setting: Setting) -> None:
         """Nothing: no model is there before."""
 
-    def data(self, config: VAETraining, backbone: None, setting: Setting, ranks: Ranks) -> "Crops":
+    def data(self, config: VAETraining, backbone: None, setting: Setting, ranks: Ranks) -> Crops:
         """Clips in bytes: they are not encoded."""
-        return Crops(config, setting.source)
+        return Crops(config, setting.source, setting.device)
 
-    def trainee(self, config: VAETraining, backbone: None, data: "Crops") -> WanVAE:
+    def trainee(self, config: VAETraining, backbone: None, data: Crops) -> WanVAE:
         """A VAE whose kernels do not see the past yet."""
-        fresh = self.initial is None
-        vae = (
-            WanVAE(config.width)
-            if self.initial is None
-            else load_vae(self.initial, what="--from", needed=WAN_2_1).train().requires_grad_()
-        )
-        start_as_pictures(vae, fresh)
+        if self.initial is None:
+            vae = WanVAE(config.width)
+        else:
+            given = load_vae(self.initial, what="--from", needed=WAN_2_1)
+            vae = widened_vae(given, config.width, Generator().manual_seed(config.seed)).train()
+        start_as_pictures(vae, fresh=self.initial is None)
         return vae
 
     def optimiser(self, config: VAETraining, trainee: WanVAE, ranks: Ranks) -> Optimiser:
@@ -185,26 +96,24 @@ class VAETrainer(Usual):
         if not turn:
             draws.own.manual_seed(config.seed + 1)
 
-    def draw(self, config: VAETraining, data: "Crops", draws: Draws, turn: int, ranks: Ranks) -> CropBatch:
+    def draw(self, config: VAETraining, data: Crops, draws: Draws, turn: int, ranks: Ranks) -> CropBatch:
         """Crops of the stage's views in turn."""
         stage, inside = _stage(config.stages, turn)
         video = data.batch(stage.views[inside % len(stage.views)], draws.own)
         batch, _, *size = video.shape
-        return CropBatch(
-            video, torch.randn(batch, WAN_2_1.channels, *WAN_2_1.latent(*size), generator=draws.own)
-        )
+        shape = (batch, WAN_2_1.channels, *WAN_2_1.latent(*size))
+        return CropBatch(video, torch.randn(shape, generator=draws.own, device=video.device))
 
     def losses(self, config: VAETraining, backbone: None, trainee: WanVAE, batch: CropBatch) -> Losses:
         """Loss by `reconstruction_loss`."""
         return Losses({"loss": (1.0, reconstruction_loss(trainee, batch, config.noise))})
 
     def export(
-        self, config: VAETraining, backbone: None, data: "Crops", averaged: WanVAE, folder: Path
+        self, config: VAETraining, backbone: None, data: Crops, averaged: WanVAE, folder: Path
     ) -> None:
         """Write `vae.safetensors` (fp16), with unit latents on the source's clips."""
         averaged.eval().requires_grad_(False)
-        whole, inside = quality(averaged, config, data.source)
-        logger.info("vae: %.1f dB on unseen clips, %.1f dB inside the subject", whole, inside)
+        logger.info("vae: %s", quality(averaged, unseen_clips(config, data.source)))
         centre_latents(averaged, data.video[:256].float() / 127.5 - 1)
         save_model(dict(averaged.state_dict()), folder / "vae.safetensors")
 
@@ -237,27 +146,21 @@ def _start_as_copy(convolution: CausalConv) -> None:
 
 
 def reconstruction_loss(vae: WanVAE, batch: CropBatch, noise: float) -> Tensor:
-    """Loss of a reconstruction: L1 + L2 + half the L1 of the picture's gradients, with `noise` deviations on
-    the latent [choice: vae-loss]. A little of the latent's square keeps it from growing."""
+    """Loss of a reconstruction, with `noise` deviations on the latent [choice: vae-loss].
+
+    L1 + L2 + half the L1 of the picture's gradients + the L1 of what changes from picture to picture. Beside
+    it a little of the latent's square keeps it from growing.
+    """
     video = batch.video.contiguous(memory_format=torch.channels_last_3d)
     latent = vae.encode(video, chunk=2 * vae.geometry.group)
     deviation = latent.detach().float().std((0, 2, 3, 4), keepdim=True)
     out = vae.decode(latent + noise * deviation * batch.shake, chunk=2)
     error = out.float() - video
     slopes = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
-    return error.abs().mean() + error.pow(2).mean() + 0.5 * slopes + 1e-4 * latent.float().pow(2).mean()
-
-
-@torch.no_grad()
-def quality(vae: WanVAE, config: VAETraining, source: ClipSource, clips: int = 32) -> tuple[float, float]:
-    """Peak signal-to-noise ratios in dB on clips never trained on: of the whole picture, and inside the
-    subject."""
-    generator = Generator().manual_seed(config.seed + 1000)
-    video, alpha = varied_clips(config, source, clips, generator)
-    # Over the square of the peak, which is 2 in [-1, 1].
-    error = (vae.decode(vae.encode(video)).clamp(-1, 1) - video).pow(2).mean(1, keepdim=True) / 4
-    whole, inside = error.mean(), (error * alpha).sum() / alpha.sum()
-    return -10 * math.log10(whole), -10 * math.log10(inside)
+    # Pictures of a latent frame that are wrong in ways of their own flicker; a still error does not.
+    flicker = error.diff(dim=2).abs().mean() if error.shape[2] > 1 else 0.0
+    own = error.abs().mean() + error.pow(2).mean() + 0.5 * slopes
+    return own + flicker + 1e-4 * latent.float().pow(2).mean()
 
 
 @torch.no_grad()
@@ -286,8 +189,3 @@ def _stage(stages: tuple[VAEStage, ...], step: int) -> tuple[VAEStage, int]:
             return stage, step
         step -= stage.steps
     raise ValueError("step is past the last stage")
-
-
-def _bytes(video: Tensor) -> Tensor:
-    """Video in [-1, 1] -> 0 to 255 in uint8, a quarter of its memory."""
-    return ((video + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)

@@ -103,8 +103,11 @@ LEFT = {
         'sentence_iterator=iter([" ".join(words)] * 4), model_writer=model, model_type="word",': "words, four times over",
         "encoder = TextEncoder(umt5(len(words) + 3, width, 2, 4, width // 4, 2 * width), word_pieces(words))": "heads of a text encoder",
     },
+    "training/base/vae_clips.py": {
+        "each = clips // (4 * len(more)) if more else 0": "a quarter of the clips show several",
+        "parts = [vae.decode(vae.encode(part.to(vae.device))).float().clamp(-1, 1) for part in video.split(8)]": "clips at a time",
+    },
     "training/base/vae.py": {
-        "pairs = clips // 4": "a quarter of the clips show pairs",
         "latent = torch.cat([vae.encode(part) for part in video.split(32)])": "clips at a time",
     },
 }

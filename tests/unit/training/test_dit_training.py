@@ -20,7 +20,8 @@ from refvid.training.base.dit.config import DiTTraining, Drawing
 from refvid.training.base.dit.losses import masked_reference_loss
 from refvid.training.base.dit.method import DiTTrainee, DiTTrainer, export_run
 from refvid.training.base.dit.start import Start, begun_dit, fresh_dit
-from refvid.training.base.vae import VAEStage, VAETrainer, View
+from refvid.training.base.vae import VAETrainer
+from refvid.training.base.vae_clips import VAEStage, View
 from refvid.training.engine import loop
 from refvid.training.engine.optimise import Optimiser
 from refvid.training.engine.state import RunState
@@ -286,7 +287,7 @@ def test_a_step_sees_the_kinds_and_the_drawing_of_its_stage(tmp_path, monkeypatc
 def test_an_interrupted_vae_training_resumes_to_the_same_files_and_stays_causal(tmp_path, monkeypatch):
     small = (VAEStage(1, 1e-3, (View(1, 32, 2),)), VAEStage(3, 1e-3, (View(5, 32, 2), View(1, 32, 2))))
     config = replace(smoke_vae(), width=4, clips=4, stages=small)
-    monkeypatch.setattr(vae_training, "quality", lambda *_: (0.0, 0.0))
+    monkeypatch.setattr(vae_training, "quality", lambda *_: "not measured")
     whole = trained(VAETrainer(), config, tmp_path / "whole")
     hasty(monkeypatch, stop_at=2)
     with pytest.raises(Interrupted):

@@ -17,6 +17,7 @@ from refvid.backbones.wan.loading import load_dit
 from refvid.backbones.wan.text import TextEncoder, load_text_encoder
 from refvid.demo.runs import smoke_vae
 from refvid.training.base import vae as vae_training
+from refvid.training.base.vae_clips import VAEStage, View
 from refvid.training.engine.average import Average
 from refvid.training.engine.learner import Learner
 from refvid.training.engine.loop import Losses, Run, take_steps
@@ -107,9 +108,9 @@ def test_a_trainer_s_files_hold_the_average_of_the_weights_after_its_steps(
 
 
 def test_a_vae_s_file_holds_the_average_of_the_weights_after_its_steps(record, tmp_path, monkeypatch):
-    stage = vae_training.VAEStage(STEPS, 1e-3, (vae_training.View(1, 32, 2),))
+    stage = VAEStage(STEPS, 1e-3, (View(1, 32, 2),))
     config = replace(smoke_vae(), stages=(stage,))
-    monkeypatch.setattr(vae_training, "quality", lambda *_: (0.0, 0.0))
+    monkeypatch.setattr(vae_training, "quality", lambda *_: "not measured")
     monkeypatch.setattr(vae_training, "centre_latents", lambda *_: None)  # which changes weights once more
     trained(vae_training.VAETrainer(), config, tmp_path)
     made, wanted = load_file(tmp_path / "vae.safetensors"), record.averaged()

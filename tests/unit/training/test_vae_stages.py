@@ -9,11 +9,13 @@ import torch
 from refvid_world import WORLD
 from torch import Generator, Tensor
 
+from refvid.backbones.wan.geometry import WAN_2_1
 from refvid.backbones.wan.loading import load_vae
 from refvid.core.ranks import ALONE
 from refvid.demo.runs import smoke_vae
-from refvid.training.base import vae as vae_training
-from refvid.training.base.vae import VAEStage, VAETrainer, View
+from refvid.training.base import vae_clips
+from refvid.training.base.vae import VAETrainer
+from refvid.training.base.vae_clips import VAEStage, View
 from refvid.training.engine.noise import Draws
 
 PICTURE, CLIP, LARGE = View(1, 32, 2), View(5, 32, 2), View(1, 64, 3)
@@ -75,14 +77,34 @@ def test_a_vae_begins_with_the_weights_that_are_given_but_for_what_it_saw_of_the
 
 def test_quality_is_told_of_clips_that_were_never_trained_on(monkeypatch):
     asked: list[Tensor] = []
-    made = vae_training.varied_clips
+    made = vae_clips.varied_clips
 
     def listen(config, source, clips, generator):
         asked.append(generator.get_state())
         return made(replace(config, frames=1, size=32), source, clips, generator)
 
-    monkeypatch.setattr(vae_training, "varied_clips", listen)
-    vae_training.Crops(CONFIG, WORLD)
-    same = SimpleNamespace(encode=lambda video: video, decode=lambda video: video + 0.1)
-    vae_training.quality(same, CONFIG, WORLD)  # type: ignore[arg-type]
+    monkeypatch.setattr(vae_clips, "varied_clips", listen)
+    vae_clips.Crops(CONFIG, WORLD)
+    vae_clips.unseen_clips(CONFIG, WORLD)
     assert len(asked) == 2 and not torch.equal(*asked)
+
+
+def test_quality_is_that_of_what_is_given_back():
+    clips, alpha = vae_clips.unseen_clips(replace(CONFIG, frames=9, size=32), WORLD, 8)
+    still = SimpleNamespace(
+        geometry=WAN_2_1,
+        device="cpu",
+        encode=lambda video: video,
+        decode=lambda video: video[:, :, :1].expand_as(video),
+    )
+    darker = SimpleNamespace(
+        geometry=WAN_2_1,
+        device="cpu",
+        encode=lambda video: video,
+        decode=lambda video: (video - 0.2).clamp(-1, 1),
+    )
+    found = vae_clips.quality(still, (clips, alpha))  # type: ignore[arg-type]
+    assert found.places[0] > 100 > 20 > found.places[1] > found.places[4] and found.motion == 0
+    away = vae_clips.quality(darker, (clips * 0.8, alpha))  # type: ignore[arg-type]
+    assert away.whole == pytest.approx(20, abs=0.1) and away.inside == pytest.approx(20, abs=0.1)
+    assert away.motion == pytest.approx(1) and "1.00 times their motion" in str(away)
