@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from refvid.backbones.wan.vae import WanVAE
-from refvid.backbones.wan.vae_layers import CausalConv, Downsample, Normalise, Upsample
+from refvid.backbones.wan.vae_layers import CausalConv, Downsample, Normalise, Upsample, skip_unused_past
 from refvid.training.base.vae import centre_latents
 
 # In float64, so that only the norm's own fp32 inverse rounds; width 8, since norms over two channels that are
@@ -99,6 +99,22 @@ def test_present_only_equals_all_taps_when_those_of_the_past_are_zero():
     torch.testing.assert_close(short.encode(clip(9)), latent, **CLOSE)
     torch.testing.assert_close(short.decode(latent), whole.decode(latent), **CLOSE)
     assert far(fresh().encode(clip(9)), latent)
+
+
+def test_only_taps_of_the_past_that_are_all_zero_are_skipped():
+    model, whole = fresh(), fresh()
+    for one in (model, whole):
+        found = [layer for layer in one.modules() if isinstance(layer, CausalConv)]
+        for layer in (layer for layer in found if layer.kernel_size == (3, 3, 3)):
+            layer.weight[:, :, :2] = 0
+        one.encoder.conv1.weight[3, 1, 0, 2, 2] = 0.5
+    skip_unused_past(model)
+    skipping = [layer for layer in model.modules() if isinstance(layer, CausalConv) and layer.present_only]
+    assert model.encoder.conv1 not in skipping and model.decoder.conv1 in skipping
+    assert all(layer.kernel_size == (3, 3, 3) for layer in skipping)
+    latent = whole.encode(clip(9))
+    torch.testing.assert_close(model.encode(clip(9)), latent, **CLOSE)
+    torch.testing.assert_close(model.decode(latent), whole.decode(latent), **CLOSE)
 
 
 def test_time_is_halved_and_doubled_but_never_for_the_first_frame():
