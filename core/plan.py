@@ -13,7 +13,7 @@ GIB = float(1 << 30)
 CHECKPOINTING = ("none", "blocks")
 CUDA_CONTEXT = 2.0  # GiB of the driver's context and of the allocator's gaps [choice: plan-cuda-context]
 TERAFLOPS = 100.0  # a second, of an RTX 4090 in bf16
-_FP32, _BF16, _INPUTS = 4, 2, 2  # bytes
+_FP32, _BF16 = 4, 2  # bytes
 _TEXT_SIDE = ("k", "v", "k_img", "v_img")  # of cross-attention: they read the text, or a picture
 
 
@@ -60,6 +60,7 @@ class TrainingShape:
     optimizer_bytes  state of the optimizer, for a parameter that learns
     resident         bytes that stay on the device beside the DiT: the VAE of fresh references
     cuda             the device is a GPU; else the CPU, where norms are not widened and no context is held
+    wide             steps compute in fp32 without autocast, as on a CPU that emulates bf16
     card             GiB of the device
     teraflops        a second, that the device reaches
     clips            that are learned from; 0: not known
@@ -80,6 +81,7 @@ class TrainingShape:
     optimizer_bytes: int = 8
     resident: int = 0
     cuda: bool = True
+    wide: bool = False
     teraflops: float = TERAFLOPS
     clips: int = 0
     exports: int = 1
@@ -146,7 +148,7 @@ def planned_memory(shape: TrainingShape, bucket: PlannedClips) -> PlannedMemory:
     moving = 2 * _FP32 + shape.optimizer_bytes + (_FP32 if shape.average else 0)
     return PlannedMemory(
         weights=model.parameters * shape.weight_bytes,
-        inputs=model.layers * (_INPUTS * tokens * model.width if checked else kept),
+        inputs=model.layers * (_computed(shape) * tokens * model.width if checked else kept),
         block=kept + passing if checked else passing,
         learning=shape.trainable * moving,
         resident=shape.resident,
@@ -157,24 +159,31 @@ def planned_memory(shape: TrainingShape, bucket: PlannedClips) -> PlannedMemory:
 def _block_bytes(shape: TrainingShape, bucket: PlannedClips) -> tuple[float, float]:
     """Bytes that a block keeps for its gradients, and those that pass while they are computed.
 
-    Numbers are bytes for each of a token's features, fitted to counts under autocast to bf16. CUDA's widens
-    norms to fp32; the CPU's does not. A LoRA keeps its own copy of its layer's input, but for the output
-    projection of an attention, whose input is kept anyway.
+    Numbers are bytes for each of a token's features, fitted to counts under autocast to bf16, and in fp32.
+    CUDA's autocast widens norms to fp32; the CPU's does not. A LoRA keeps its own copy of its layer's input,
+    but for the output projection of an attention, whose input is kept anyway; in fp32 it copies nothing.
     """
     model, tokens = shape.model, bucket.tokens(shape.model.geometry)
     ratio, features = model.ffn_width / model.width, shape.batch * tokens * model.width
-    kept = ((36 if shape.cuda else 26) + 2 * ratio) * features
+    kept = (56.5 + 4 * ratio if shape.wide else (36 if shape.cuda else 26) + 2 * ratio) * features
     own = [name for name in shape.changed if name.startswith("blocks.")]
     for name in own:
         rows = shape.batch * _rows(name, tokens, model)
         outputs, inputs = model.linear[name]
-        copied = 0 if name.endswith("attn.o") else inputs
-        kept += (
-            _BF16 * rows * (copied + shape.rank) + _BF16 * shape.rank * (inputs + outputs)
-        ) / model.layers
+        copied = 0 if shape.wide or name.endswith("attn.o") else inputs
+        cast = 0 if shape.wide else _BF16 * shape.rank * (inputs + outputs)
+        kept += (_computed(shape) * rows * (copied + shape.rank) + cast) / model.layers
+    if shape.wide:
+        beside = 3.9 + 4 * ratio if any(".ffn." in name for name in own) else 0.0
+        return kept, (0.6 + 8 * ratio + beside) * features
     widened = max(14.6 + 2 * ratio, 2.6 + 4 * ratio)
     passing = widened if shape.cuda else max(14.2 - 2 * ratio, 0.6 + 4 * ratio)
     return kept, passing * features
+
+
+def _computed(shape: TrainingShape) -> int:
+    """Bytes of a number that steps compute in."""
+    return _FP32 if shape.wide else _BF16
 
 
 def planned_work(shape: TrainingShape, bucket: PlannedClips) -> float:

@@ -69,10 +69,13 @@ def norms_in_fp32() -> Iterator[None]:
 
 
 @contextmanager
-def fake_step(config: DiTConfig, rank: int, targets: Sequence[str], checkpointing: str) -> Iterator[WanDiT]:
-    """A DiT in bf16 without values, with a LoRA in fp32, and what its gradients are computed in."""
+def fake_step(
+    config: DiTConfig, rank: int, targets: Sequence[str], checkpointing: str, wide: bool = False
+) -> Iterator[WanDiT]:
+    """A DiT in bf16 without values, in fp32 where `wide`, with a LoRA in fp32."""
     with FakeTensorMode():
-        torch.set_default_dtype(torch.bfloat16)  # a fake tensor's type cannot be changed later
+        # A fake tensor's type cannot be changed later.
+        torch.set_default_dtype(torch.float32 if wide else torch.bfloat16)
         try:
             dit = WanDiT(config)
         finally:
@@ -83,8 +86,11 @@ def fake_step(config: DiTConfig, rank: int, targets: Sequence[str], checkpointin
         yield dit
 
 
-def differentiate(dit: WanDiT, latent: tuple[int, int, int], batch: int = 1, references: int = 0) -> None:
-    """Loss and gradients of a batch of latents (frames, rows, columns), as a step has them."""
+def differentiate(
+    dit: WanDiT, latent: tuple[int, int, int], batch: int = 1, references: int = 0, wide: bool = False
+) -> None:
+    """Loss and gradients of a batch of latents (frames, rows, columns), as a step has them: under autocast to
+    bf16, or in fp32 where `wide`."""
     config = dit.config
     noisy, clock = torch.randn(batch, config.in_channels, *latent), torch.rand(batch)
     states = torch.randn(batch, CONTEXT_LENGTH, config.text_width)
@@ -92,7 +98,7 @@ def differentiate(dit: WanDiT, latent: tuple[int, int, int], batch: int = 1, ref
     if references:
         angles = torch.zeros(1, references, dit.head_size // 2)
         tail = Tail(torch.randn(batch, references, dit.width, dtype=torch.bfloat16), angles)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=not wide):
         predicted = dit(noisy, clock, states, tail=tail)
         loss = (predicted.float() - noisy).pow(2).mean()
     del predicted
@@ -106,12 +112,13 @@ def count_step(
     targets: Sequence[str] = ATTENTIONS,
     checkpointing: str = "blocks",
     cuda: bool = True,
+    wide: bool = False,
     **batch: int,
 ) -> int:
     """Most bytes alive beside weights while a batch is differentiated, the gradients of the batch before it
     included."""
     alive, norms = Alive(), norms_in_fp32() if cuda else nullcontext()
-    with norms, fake_step(config, rank, targets, checkpointing) as dit:
+    with norms, fake_step(config, rank, targets, checkpointing, wide) as dit:
         for parameter in dit.parameters():
             alive.add(parameter)
         weights = alive.now
@@ -119,7 +126,7 @@ def count_step(
             parameter.grad = torch.zeros_like(parameter)
             alive.add(parameter.grad)
         with alive:
-            differentiate(dit, latent, **batch)
+            differentiate(dit, latent, wide=wide, **batch)
         return alive.most - weights
 
 

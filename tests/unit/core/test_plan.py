@@ -59,6 +59,11 @@ def test_memory_is_what_is_counted_on_fake_tensors(config):
     agree(config, 81)
 
 
+@pytest.mark.parametrize("checkpointing", ["blocks", "none"])
+def test_memory_is_what_is_counted_where_steps_compute_in_fp32(checkpointing):
+    agree(SMALL, 33, cuda=False, wide=True, checkpointing=checkpointing)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("frames", [33, 49, 81])
 @pytest.mark.parametrize("config", [SMALL, LARGE], ids=["1.3B", "14B"])
@@ -66,6 +71,9 @@ def test_memory_is_what_is_counted_on_fake_tensors(config):
     {}, {"checkpointing": "none"}, {"targets": EVERY_LAYER}, {"targets": ("cross_attn",)}, {"rank": 128},
     {"targets": EVERY_LAYER, "checkpointing": "none"}, {"batch": 2}, {"references": 1700},
     {"cuda": False}, {"cuda": False, "checkpointing": "none"},
+    {"cuda": False, "wide": True}, {"cuda": False, "wide": True, "checkpointing": "none"},
+    {"cuda": False, "wide": True, "targets": EVERY_LAYER},
+    {"cuda": False, "wide": True, "targets": EVERY_LAYER, "rank": 128},
 ], ids=str)  # fmt: skip
 def test_memory_is_what_is_counted_for_all_settings(config, frames, how):
     agree(config, frames, **how)

@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from refvid.data.index import Clip, found_clip
 from refvid.data.settings import filled, read_toml
@@ -37,6 +38,32 @@ def film(name: str, pictures: int, side: int, **known) -> Clip:
     return replace(clip, **told, **known)
 
 
+ENCODED = EncodeOptions(frames=(9, 17, 33), pixels=6400)
+
+
+def on_demo(base_dtype: str) -> SaberSettings:
+    """Settings of clips of 33 pictures on the demo's model."""
+    base = SaberSettings()
+    files = replace(
+        base.models,
+        dit=str(models.DIT),
+        vae=str(models.VAE),
+        text_encoder=str(models.TEXT_ENCODER),
+        base_dtype=base_dtype,
+    )
+    return replace(base, models=files, data=replace(base.data, frames=(33,)))
+
+
+@pytest.mark.parametrize(
+    ("base_dtype", "capability", "wide"),
+    [("fp32", "AVX2", True), ("fp32", "AVX512", False), ("bf16", "AVX2", False)],
+)
+def test_a_plan_counts_with_fp32_where_steps_compute_in_it(monkeypatch, base_dtype, capability, wide):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    plan = saber_plan(on_demo(base_dtype), [film("used", 40, 100)], ENCODED, "cpu").plan
+    assert plan.shape.wide == wide
+
+
 def test_a_plan_names_why_each_clip_is_not_used():
     clips = [
         film("used", 40, 100),
@@ -46,13 +73,7 @@ def test_a_plan_names_why_each_clip_is_not_used():
         film("mute", 40, 100, caption=""),
         film("still", 40, 100).refused("static"),
     ]
-    asked = EncodeOptions(frames=(9, 17, 33), pixels=6400)
-    base = SaberSettings()
-    files = replace(
-        base.models, dit=str(models.DIT), vae=str(models.VAE), text_encoder=str(models.TEXT_ENCODER)
-    )
-    settings = replace(base, models=files, data=replace(base.data, frames=(33,)))
-    told = saber_plan(settings, clips, asked, "cpu").lines[1]
+    told = saber_plan(on_demo("bf16"), clips, ENCODED, "cpu").lines[1]
     assert told.startswith("data    6 clips; 1 a time through, 0 held out, 5 not used: ")
     assert sorted(told.partition("not used: ")[2].split(" · ")) == [
         "1 no caption",

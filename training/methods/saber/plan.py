@@ -19,6 +19,7 @@ from ....core.plan_report import plan_lines
 from ....data.buckets import Bucket
 from ....data.index import TRAIN, Clip, Refused
 from ....data.stages.encode import EncodeOptions, bucket_of
+from ...engine.precision import computing_type
 from .config import DTYPES, SaberSettings
 
 _SEEN = 0.45  # of a reference's tokens, on average, that its mask keeps [choice: plan-reference-tokens]
@@ -73,6 +74,8 @@ def saber_plan(
         optimizer_bytes=_OPTIMIZER_BYTES.get(settings.train.optimizer, 8),
         resident=_bytes(read_shapes(settings.models.vae, "models.vae")[0].values(), device),
         cuda=cuda,
+        # Weights in fp32, and nothing makes their products narrower.
+        wide=settings.models.base_dtype == "fp32" and computing_type(device) == torch.float32,
         teraflops=settings.memory.teraflops or (TERAFLOPS if cuda else _CPU_TERAFLOPS),
         clips=sum(used.values()),
         exports=1 + _kept(settings),
