@@ -161,7 +161,7 @@ def _block_bytes(shape: TrainingShape, bucket: PlannedClips) -> tuple[float, flo
 
     Numbers are bytes for each of a token's features, fitted to counts under autocast to bf16, and in fp32.
     CUDA's autocast widens norms to fp32; the CPU's does not. A LoRA keeps its own copy of its layer's input,
-    but for the output projection of an attention, whose input is kept anyway; in fp32 it copies nothing.
+    but for the output projection of an attention, whose input is kept anyway. In fp32 it copies nothing.
     """
     model, tokens = shape.model, bucket.tokens(shape.model.geometry)
     ratio, features = model.ffn_width / model.width, shape.batch * tokens * model.width

@@ -68,6 +68,9 @@ LEFT = {
     },
     "core/plan.py": {
         "passing = widened if shape.cuda else max(14.2 - 2 * ratio, 0.6 + 4 * ratio)": "bytes of a block, counted",
+        "kept = (56.5 + 4 * ratio if shape.wide else (36 if shape.cuda else 26) + 2 * ratio) * features": "bytes of a block, counted",
+        'beside = 3.9 + 4 * ratio if any(".ffn." in name for name in own) else 0.0': "bytes of a block, counted",
+        "return kept, (0.6 + 8 * ratio + beside) * features": "bytes of a block, counted",
         "widened = max(14.6 + 2 * ratio, 2.6 + 4 * ratio)": "bytes of a block, counted",
         "attention = 4 * model.layers * model.width * tokens * (tokens + model.text_tokens)": "two products, two operations each",
     },
