@@ -223,11 +223,9 @@ def _ranks() -> Any:
         from ..core.ranks import ALONE
 
         return ALONE
-    from datetime import timedelta
-
     from ..core.ranks import join
 
-    return join("cpu", timedelta(days=30))
+    return join("cpu")
 
 
 def _check(options: argparse.Namespace) -> None:

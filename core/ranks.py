@@ -41,15 +41,16 @@ class Ranks:
 
 
 ALONE = Ranks()
+_PATIENCE = timedelta(days=30)  # one may encode for hours while others wait; torch's half an hour ends the run
 
 
-def join(device: str, patience: timedelta | None = None) -> Ranks:
+def join(device: str) -> Ranks:
     """Join the process group of torchrun's environment (gloo on a CPU, nccl on GPUs); a run of its own
-    without one. Processes wait for one another as long as `patience`, or as torch does."""
+    without one."""
     if "WORLD_SIZE" not in os.environ:
         return Ranks()
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=patience)
+        dist.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=_PATIENCE)
     return Ranks(dist.get_rank(), dist.get_world_size())
 
 

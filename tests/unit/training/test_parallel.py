@@ -30,6 +30,17 @@ def test_without_torchrun_a_run_is_alone_and_gradients_stay(monkeypatch):
     assert torch.equal(weight.grad, torch.arange(3.0))
 
 
+def test_processes_wait_for_one_that_encodes_for_days(monkeypatch):
+    begun = {}
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(dist, "is_initialized", lambda: False)
+    monkeypatch.setattr(dist, "init_process_group", lambda kind, timeout: begun.update({kind: timeout.days}))
+    monkeypatch.setattr(dist, "get_rank", lambda: 1)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 2)
+    assert join("cpu") == Ranks(1, 2) == join("cuda:1")
+    assert begun.keys() == {"gloo", "nccl"} and min(begun.values()) >= 7
+
+
 def test_a_batch_that_cannot_be_shared_is_refused():
     assert Ranks(1, 2).share(64) == 32 and not Ranks(1, 2).first
     with pytest.raises(ValueError, match="batch is 63; 2 processes need a multiple of 2"):
