@@ -107,7 +107,7 @@ def test_only_taps_of_the_past_that_are_all_zero_are_skipped():
         found = [layer for layer in one.modules() if isinstance(layer, CausalConv)]
         for layer in (layer for layer in found if layer.kernel_size == (3, 3, 3)):
             layer.weight[:, :, :2] = 0
-        one.encoder.conv1.weight[3, 1, 0, 2, 2] = 0.5
+        one.encoder.conv1.weight[3, 1, 1, 2, 2] = 0.5  # of the frame just before
     skip_unused_past(model)
     skipping = [layer for layer in model.modules() if isinstance(layer, CausalConv) and layer.present_only]
     assert model.encoder.conv1 not in skipping and model.decoder.conv1 in skipping
