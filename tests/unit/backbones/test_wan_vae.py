@@ -5,8 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from refvid.backbones.wan.loading import load_vae
 from refvid.backbones.wan.vae import WanVAE
 from refvid.backbones.wan.vae_layers import CausalConv, Downsample, Normalise, Upsample, skip_unused_past
+from refvid.core.checkpoint import save_model
 from refvid.training.base.vae import centre_latents
 
 # In float64, so that only the norm's own fp32 inverse rounds; width 8, since norms over two channels that are
@@ -115,6 +117,16 @@ def test_only_taps_of_the_past_that_are_all_zero_are_skipped():
     latent = whole.encode(clip(9))
     torch.testing.assert_close(model.encode(clip(9)), latent, **CLOSE)
     torch.testing.assert_close(model.decode(latent), whole.decode(latent), **CLOSE)
+
+
+def test_a_file_s_unused_taps_are_skipped(tmp_path):
+    model = fresh().float()
+    for layer in (one for one in model.decoder.modules() if isinstance(one, CausalConv)):
+        layer.weight[:, :, :-1] = 0
+    save_model(dict(model.state_dict()), tmp_path / "vae.safetensors", dtype=torch.float32)
+    loaded = load_vae(tmp_path / "vae.safetensors")
+    skipped = {name for name, one in loaded.named_modules() if getattr(one, "present_only", False)}
+    assert "decoder.conv1" in skipped and all(name.startswith("decoder.") for name in skipped)
 
 
 def test_time_is_halved_and_doubled_but_never_for_the_first_frame():
