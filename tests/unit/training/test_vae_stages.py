@@ -108,3 +108,17 @@ def test_quality_is_that_of_what_is_given_back():
     away = vae_clips.quality(darker, (clips * 0.8, alpha))  # type: ignore[arg-type]
     assert away.whole == pytest.approx(20, abs=0.1) and away.inside == pytest.approx(20, abs=0.1)
     assert away.motion == pytest.approx(1) and "1.00 times their motion" in str(away)
+
+
+def test_quality_tells_the_places_of_a_latent_frame_apart():
+    clips, alpha = vae_clips.unseen_clips(replace(CONFIG, frames=9, size=32), WORLD, 8)
+    off = torch.tensor([0.02, 0.04, 0.06, 0.08, 0.1, 0.04, 0.06, 0.08, 0.1])  # by picture
+    shifted = SimpleNamespace(
+        geometry=WAN_2_1,
+        device="cpu",
+        encode=lambda video: video,
+        decode=lambda video: video + off.view(1, 1, -1, 1, 1),
+    )
+    found = vae_clips.quality(shifted, (clips / 2, alpha))  # type: ignore[arg-type]
+    wanted = (-20 * (off[:5] / 2).log10()).tolist()
+    assert found.places == pytest.approx(wanted, abs=0.01)
