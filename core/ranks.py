@@ -41,7 +41,9 @@ class Ranks:
 
 
 ALONE = Ranks()
-_PATIENCE = timedelta(days=30)  # one may encode for hours while others wait; torch's half an hour ends the run
+_PATIENCE = timedelta(
+    days=30
+)  # one may encode for hours while others wait; torch's half an hour ends the run
 
 
 def join(device: str) -> Ranks:

@@ -33,8 +33,8 @@ def keep(folder: Path, root: Path) -> None:
         raise ValueError(
             f"--keep: the parts in {folder} were run on different devices; keep them from folders of their own"
         )
+    take_weights(folder, sheets, root)  # first: it may refuse
     put(sheets, root)
-    take_weights(folder, sheets, root)
 
 
 def take_weights(folder: Path, sheets: Mapping[str, Sheet], root: Path) -> None:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+_PRODUCTS = (torch.ops.aten.mm.default, torch.ops.aten.addmm.default)
+
 
 def computing_type(device: str | torch.device) -> torch.dtype:
     """Type of products: bf16, but fp32 on a CPU that emulates bf16, which takes twenty times as long
@@ -44,6 +46,3 @@ class _WideProducts(TorchDispatchMode):
         if func not in _PRODUCTS or args[0].dtype != torch.bfloat16:
             return func(*args, **said)
         return func(*(one.float() for one in args), **said).bfloat16()
-
-
-_PRODUCTS = (torch.ops.aten.mm.default, torch.ops.aten.addmm.default)

@@ -70,7 +70,7 @@ def test_a_run_that_fails_is_a_finding_and_a_dry_one_changes_nothing_of_the_pack
     assert (tmp_path / "demo/vae.safetensors").is_file() and not (tmp_path / "pack.safetensors").exists()
 
 
-def test_weights_are_kept_where_the_pack_has_them(tmp_path):
+def test_weights_are_kept_where_the_pack_has_them(tmp_path, monkeypatch):
     assert {keep.place_of(Path(file).stem) for files in demo.MADE.values() for file in files} == {
         str(place.relative_to(ROOT)) for files in demo.MADE.values() for place in files.values()
     }
@@ -84,3 +84,7 @@ def test_weights_are_kept_where_the_pack_has_them(tmp_path):
     (folder / "demo/vae.safetensors").unlink()
     with pytest.raises(ValueError, match=r"--keep: .*vae\.safetensors is not there"):
         keep.take_weights(folder, {"demo": sheet}, tmp_path)
+    monkeypatch.setattr(keep, "read_folder", lambda place: {"demo": sheet})
+    monkeypatch.setattr(keep, "put", lambda sheets, root: pytest.fail("results were kept before weights"))
+    with pytest.raises(ValueError, match="is not there"):
+        keep.keep(folder, tmp_path)
