@@ -41,9 +41,8 @@ class Ranks:
 
 
 ALONE = Ranks()
-_PATIENCE = timedelta(
-    days=30
-)  # one may encode for hours while others wait; torch's half an hour ends the run
+# One may encode for hours while others wait, which torch's half an hour would end.
+_PATIENCE = timedelta(days=30)
 
 
 def join(device: str) -> Ranks:
