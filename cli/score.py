@@ -7,8 +7,11 @@ from .model import ProgressBar, add_files, load_files, runs_on
 from .outputs import add_output
 from .refusals import refuse
 
+# Trials beside that of references, which none of these asks for: at most one.
+_TRIALS = ("controls", "frames", "views", "words")
+_LEVELS = ("still", "lively")
 # Options of the model that makes clips, and of how many it makes.
-OF_A_MODEL = ("toys", "seeds", "controls", "frames", "dit", "vae", "text_encoder", "lora", "dtype", "device")
+OF_A_MODEL = ("toys", "seeds", "level", *_TRIALS, "dit", "vae", "text_encoder", "lora", "dtype", "device")
 
 _TOYS, _SEEDS, _SEEDS_OF_FRAMES = 64, 1, 3
 
@@ -39,6 +42,22 @@ def add_score(commands) -> None:
         default=None,
         help="in the demo world: a first frame, what lies between two, a long video (over an hour on a CPU)",
     )
+    command.add_argument(
+        "--views",
+        action="store_true",
+        default=None,
+        help="in the demo world: do pictures of both sides of a turning toy tell more than one?",
+    )
+    command.add_argument(
+        "--words",
+        action="store_true",
+        default=None,
+        help="in the demo world: do clips show the colours, shapes, places and motions of the prompt?",
+    )
+    command.add_argument(
+        "--level", choices=_LEVELS,
+        help=f"of the demo world: {_LEVELS[0]} (default), or half of the toys move in themselves",
+    )  # fmt: skip
     add_output(command, "--out", "FOLDER", default=Path("out/score"), metavar="FOLDER",
                help="folder for the table, figures and sheet")  # fmt: skip
     add_files(command)
@@ -50,17 +69,24 @@ def _score(options: argparse.Namespace) -> None:
     if options.clips is not None:
         return _score_folder(options)
     runs_on(options)
-    if options.controls:
-        refuse(
-            options, dict.fromkeys(("frames", "seeds"), "--controls are measured apart, at one noise per toy")
-        )
-    if options.controls:
-        return _score_controls(options)
-    if options.frames:
-        return _score_frames(options)
+    chosen = [trial for trial in _TRIALS if getattr(options, trial)]
+    for trial in chosen:
+        others = dict.fromkeys((one for one in _TRIALS if one != trial), f"--{trial} is another trial")
+        refuse(options, others | {"level": f"--{trial} has toys of its own"})
+    if options.controls or options.words:
+        refuse(options, {"seeds": f"--{chosen[0]} is measured at one noise per toy"})
+    if chosen:
+        return {
+            "controls": _score_controls,
+            "frames": _score_frames,
+            "views": _score_views,
+            "words": _score_words,
+        }[chosen[0]](options)
     toys, seeds = _at_least(2, "toys", options.toys, _TOYS), _at_least(1, "seeds", options.seeds, _SEEDS)
     with ProgressBar("clips") as progress:
-        report = evaluate_references(load_files(options), toys, options.out, progress, seeds)
+        report = evaluate_references(
+            load_files(options), toys, options.out, progress, seeds, options.level or _LEVELS[0]
+        )
     print(reference_table(report))
     print(f"{(options.out / 'score.png').resolve()}")
 
@@ -87,6 +113,27 @@ def _score_frames(options: argparse.Namespace) -> None:
         report = evaluate_frames(load_files(options), toys, seeds, options.out, progress)
     print(frame_table(report))
     print(f"{(options.out / 'frames.json').resolve()}")
+
+
+def _score_views(options: argparse.Namespace) -> None:
+    from ..evidence.trials.views import evaluate_views, view_table
+
+    toys, seeds = _at_least(2, "toys", options.toys, _TOYS), _at_least(1, "seeds", options.seeds, _SEEDS)
+    with ProgressBar("clips") as progress:
+        report = evaluate_views(load_files(options), toys, options.out, progress, seeds)
+    print(view_table(report))
+    print(f"{(options.out / 'views.png').resolve()}")
+
+
+def _score_words(options: argparse.Namespace) -> None:
+    from ..evidence.trials.words import evaluate_words, word_table
+
+    with ProgressBar("clips") as progress:
+        report = evaluate_words(
+            load_files(options), _at_least(2, "toys", options.toys, _TOYS), options.out, progress
+        )
+    print(word_table(report))
+    print(f"{(options.out / 'words.png').resolve()}")
 
 
 def _at_least(least: int, name: str, given: int | None, default: int) -> int:

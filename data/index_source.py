@@ -66,6 +66,10 @@ class IndexedFootage:
         What people wrote says no stride."""
         return [clip.caption if named else clip.short_caption or clip.caption for clip in self.clips]
 
+    def instructions(self) -> list[str]:
+        """None: people's clips come without."""
+        return []
+
     def names(self, subject: int) -> list[str]:
         """Names of the identities, where they are known."""
         return [clip.identity or NAMELESS for clip in self.clips]

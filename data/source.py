@@ -36,6 +36,11 @@ class Footage(Protocol):
         in words where given."""
         ...
 
+    def instructions(self) -> list[str]:
+        """Instructions of edits that could have led to the N clips, a sentence each; none, where the source
+        has no such texts."""
+        ...
+
     def names(self, subject: int) -> list[str]:
         """Words by which the captions of the N clips call a subject."""
         ...

@@ -9,12 +9,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Generator, Tensor
 
-from . import world
-from .captions import COLOURS_BY_WORD
+from . import casting, world
+from .captions import COLOURS, TEXTURE_WORDS, named_colour, with_article
 from .shapes import SHAPES, TEXTURES
-
-_NAMES = tuple(COLOURS_BY_WORD)
-_TEXTURE_WORDS = ("plain", "halved", "striped", "spotted")  # as an instruction says TEXTURES
 
 
 @dataclass(frozen=True)
@@ -28,74 +25,83 @@ class Edits:
     instructions: list[str]
 
 
-_Change = tuple[Tensor, Tensor, list[str]]  # source, target, instructions
+_Change = tuple[world.Cast, world.Cast, list[str]]  # source, target, instructions
+_DYNAMIC = 0.5  # of the toys moves in itself
 
 
 def sample_edits(
-    kind: str, n: int, generator: Generator, frames: int | Tensor = 9, size: int = world.WORLD_SIZE
+    kind: str,
+    n: int,
+    generator: Generator,
+    frames: int | Tensor = 9,
+    size: int = world.WORLD_SIZE,
+    dynamic_share: float = _DYNAMIC,
 ) -> Edits:
-    """N edits of one kind of KINDS. ValueError lists the kinds."""
+    """N edits of one kind of EDIT_KINDS. ValueError lists the kinds."""
     if kind not in _CHANGES:
         raise ValueError(f"kind is {kind!r}; choose one of {', '.join(EDIT_KINDS)}")
-    times = world.moments(frames) if isinstance(frames, int) else frames
-    toys, scenes = world.sample_identities(n, generator), world.sample_scenes(n, generator)
-    source, target, instructions = _CHANGES[kind](toys, scenes, times, size, generator)
+    toys = casting.sample_identities(n, generator, dynamic_share)
+    before, after, instructions = _CHANGES[kind](toys, casting.sample_scenes(n, generator), generator)
+    source, target = (world.render_cast(cast, frames, size)[0] for cast in (before, after))
     return Edits(source, target, (source - target).abs().amax(1, keepdim=True) > 2 / 255, instructions)
 
 
-def _recolour(
-    toys: world.Looks, scenes: world.Scenes, times: Tensor, size: int, generator: Generator
-) -> _Change:
-    name, colour = _colours(len(toys), generator)
-    source, target = (world.render(t, scenes, times, size)[0] for t in (toys, replace(toys, primary=colour)))
-    return source, target, [f"make the toy {_NAMES[i]}" for i in name.tolist()]
+def _recolour(toys: world.Looks, scenes: world.Scenes, generator: Generator) -> _Change:
+    index, colour = _colours(len(toys), generator)
+    return (
+        [(toys, scenes)],
+        [(replace(toys, primary=colour), scenes)],
+        [f"make the toy {COLOURS[i]}" for i in index.tolist()],
+    )
 
 
-def _retexture(
-    toys: world.Looks, scenes: world.Scenes, times: Tensor, size: int, generator: Generator
-) -> _Change:
+def _recolour_either(toys: world.Looks, scenes: world.Scenes, generator: Generator) -> _Change:
+    kept, changed = _pair(toys, scenes, generator)
+    index, colour = _colours(len(toys), generator)
+    rows = zip(changed[0].shape.tolist(), index.tolist(), strict=True)
+    return (
+        [kept, changed],
+        [kept, (replace(changed[0], primary=colour), changed[1])],
+        [f"make the {SHAPES[shape]} {COLOURS[i]}" for shape, i in rows],
+    )
+
+
+def _retexture(toys: world.Looks, scenes: world.Scenes, generator: Generator) -> _Change:
     # The new texture's axis is the old one's: an instruction does not speak of it.
     step = torch.randint(1, len(TEXTURES), (len(toys),), generator=generator)
     other = (toys.texture + step) % len(TEXTURES)
-    source, target = (world.render(t, scenes, times, size)[0] for t in (toys, replace(toys, texture=other)))
-    return source, target, [f"make the toy {_TEXTURE_WORDS[i]}" for i in other.tolist()]
-
-
-def _remove(
-    toys: world.Looks, scenes: world.Scenes, times: Tensor, size: int, generator: Generator
-) -> _Change:
-    first, second, beside = _pair(toys, scenes, generator)
     return (
-        world.render_cast([(toys, first), (beside, second)], times, size)[0],
-        world.render(toys, first, times, size)[0],
-        [f"remove the {SHAPES[i]}" for i in beside.shape.tolist()],
+        [(toys, scenes)],
+        [(replace(toys, texture=other), scenes)],
+        [f"make the toy {TEXTURE_WORDS[i]}" for i in other.tolist()],
     )
 
 
-def _add(toys: world.Looks, scenes: world.Scenes, times: Tensor, size: int, generator: Generator) -> _Change:
-    first, second, beside = _pair(toys, scenes, generator)
-    name, colour = _colours(len(toys), generator)
-    beside = replace(beside, primary=colour, texture=torch.zeros_like(beside.texture))
-    return (
-        world.render(toys, first, times, size)[0],
-        world.render_cast([(toys, first), (beside, second)], times, size)[0],
-        [f"add a {_NAMES[c]} {SHAPES[s]}" for c, s in zip(name.tolist(), beside.shape.tolist(), strict=True)],
-    )
+def _remove(toys: world.Looks, scenes: world.Scenes, generator: Generator) -> _Change:
+    kept, gone = _pair(toys, scenes, generator)
+    return [kept, gone], [kept], [f"remove the {SHAPES[i]}" for i in gone[0].shape.tolist()]
 
 
-def _background(
-    toys: world.Looks, scenes: world.Scenes, times: Tensor, size: int, generator: Generator
-) -> _Change:
-    moved = replace(scenes, background=world.other_scenes(scenes, generator).background)
-    return (
-        world.render(toys, scenes, times, size)[0],
-        world.render(toys, moved, times, size)[0],
-        [f"change the background to {world.BACKGROUNDS[i]}" for i in moved.background.tolist()],
-    )
+def _add(toys: world.Looks, scenes: world.Scenes, generator: Generator) -> _Change:
+    there, (added, place) = _pair(toys, scenes, generator)
+    index, colour = _colours(len(toys), generator)
+    plain = torch.zeros_like(added.texture)
+    # The text says all that there is to know of the new one: it is steady.
+    added = replace(added, primary=colour, texture=plain, dynamics=plain)
+    rows = zip(index.tolist(), added.shape.tolist(), strict=True)
+    said = [f"add {with_article(f'{COLOURS[i]} {SHAPES[shape]}')}" for i, shape in rows]
+    return [there], [there, (added, place)], said
 
 
-_CHANGES: dict[str, Callable[..., _Change]] = {
+def _background(toys: world.Looks, scenes: world.Scenes, generator: Generator) -> _Change:
+    moved = replace(scenes, background=casting.other_scenes(scenes, generator).background)
+    said = [f"change the background to {world.BACKGROUNDS[i]}" for i in moved.background.tolist()]
+    return [(toys, scenes)], [(toys, moved)], said
+
+
+_CHANGES: dict[str, Callable[[world.Looks, world.Scenes, Generator], _Change]] = {
     "recolour": _recolour,
+    "recolour_either": _recolour_either,
     "retexture": _retexture,
     "remove": _remove,
     "add": _add,
@@ -106,15 +112,15 @@ EDIT_KINDS: tuple[str, ...] = tuple(_CHANGES)
 
 def _colours(n: int, generator: Generator) -> tuple[Tensor, Tensor]:
     """Named colours: index into COLOURS (N,), and the colour (N, 3)."""
-    name = torch.randint(0, len(_NAMES), (n,), generator=generator)
-    return name, torch.tensor([COLOURS_BY_WORD[colour] for colour in _NAMES])[name]
+    index = torch.randint(0, len(COLOURS), (n,), generator=generator)
+    return index, named_colour(index)
 
 
 def _pair(
     toys: world.Looks, scenes: world.Scenes, generator: Generator
-) -> tuple[world.Scenes, world.Scenes, world.Looks]:
-    """Scenes for two toys, and a second toy of another shape than the first, so that its shape names it."""
-    first, second = world.duets(scenes)
-    beside = world.sample_identities(len(toys), generator)
-    step = 1 + torch.randint(0, len(SHAPES) - 1, (len(toys),), generator=generator)
-    return first, second, replace(beside, shape=(toys.shape + step) % len(SHAPES))
+) -> tuple[tuple[world.Looks, world.Scenes], tuple[world.Looks, world.Scenes]]:
+    """Toys, and as many others of other shapes beside them: on either side, by chance."""
+    turned = torch.rand(len(toys), generator=generator) < 0.5
+    own, other = casting.swapped(casting.duets(scenes), turned)
+    moving = toys.dynamics.ne(0).float().mean().item()
+    return (toys, own), (casting.other_shape(toys, generator, moving), other)

@@ -9,25 +9,28 @@ import torch
 from torch import Generator
 
 from ..drawing.sheet import contact_sheet
-from . import captions, edits, world
+from . import captions, casting, edits, world
 
 _SEED = 5
-TEMPO = (1, 2, 1, 2, 2)  # of the toy in each row, which moves in the row's way
+TEMPO = (1, 2, 1, 2, 2, 1, 1)  # of the toy in each row, which moves in the row's way
 
 
 def world_sheet(path: Path, generator: Generator) -> None:
-    """One toy a row: photographed elsewhere, then a scene in nine pictures, then beside another toy."""
+    """One toy a row: both sides photographed elsewhere, then a scene in nine pictures, then beside another toy."""
     n = len(TEMPO)
-    toys = world.sample_identities(n, generator, dynamic_share=1.0)
+    toys = casting.sample_identities(n, generator, dynamic_share=1.0)
     toys = replace(toys, dynamics=torch.arange(n), tempo=torch.tensor(TEMPO))
-    scenes = world.sample_scenes(n, generator)
-    own, beside = world.duets(scenes)
-    cast = [(toys, own), (world.sample_identities(n, generator), beside)]
+    scenes = casting.sample_scenes(n, generator)
+    own, beside = casting.duets(scenes)
+    cast = [(toys, own), (casting.sample_identities(n, generator), beside)]
     clips, pairs = world.render(toys, scenes)[0], world.render_cast(cast)[0]
-    photographs = world.render(toys, world.other_scenes(scenes, generator), 1)[0][:, :, 0]
-    rows = [[photographs[i], *clips[i].unbind(1), pairs[i]] for i in range(n)]
-    titles = ["photo", *(str(12 * frame) for frame in range(clips.shape[2])), "a pair"]
-    alone = captions.captions([(toys, scenes)], torch.ones(n, dtype=torch.bool))
+    front, back = (
+        world.render(casting.steady(toys), casting.other_scenes(scenes, generator, side), 1)[0][:, :, 0]
+        for side in (0, 1)
+    )
+    rows = [[front[i], back[i], *clips[i].unbind(1), pairs[i]] for i in range(n)]
+    titles = ["front", "back", *(str(12 * frame) for frame in range(clips.shape[2])), "a pair"]
+    alone = captions.captions([(toys, scenes)], captions.told(n, *captions.PARTS))
     said = [f"{one}   |   {two}" for one, two in zip(alone, captions.captions(cast), strict=True)]
     contact_sheet(rows, titles, path, said, scale=1)
 

@@ -6,7 +6,7 @@ import sys
 import torch
 from torch import Generator, Tensor
 
-from ..demo import world
+from ..demo import casting, world
 from ..drawing.sheet import contact_sheet
 from ..training.masks.generator import MODES, MaskGenerator
 from ..training.masks.references import MaskedFrames, masked_frames
@@ -37,7 +37,7 @@ def sheet(path: str, seed: int = 0) -> None:
     ):
         toys = Generator().manual_seed(seed)
         video, alpha = world.render(
-            world.sample_identities(COLUMNS, toys), world.sample_scenes(COLUMNS, toys), size=SIZE
+            casting.sample_identities(COLUMNS, toys), casting.sample_scenes(COLUMNS, toys), size=SIZE
         )
         rows.append(list(masked_frames(video, alpha, generator, how)[0]))
         captions.append(caption)

@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 
 from .. import media
 from ..core.references import Reference, make_reference
-from ..demo import models, world
+from ..demo import casting, models, world
 from ..drawing.sheet import contact_sheet, masked_cell
 from ..hosts.plain.pipeline import Pipeline, Request, generate
 from .toy_figures import toy_similarity
@@ -46,9 +46,9 @@ def sample_toy(seed: int = SEED) -> tuple[world.Looks, world.Scenes, world.Scene
     """The shipped toy, the scene its picture was taken in, and the scene of `PROMPT`."""
     generator = Generator().manual_seed(seed)
     toy, scene, wanted = (
-        world.sample_identities(1, generator),
-        world.sample_photographs(1, generator),
-        world.sample_scenes(1, generator),
+        casting.sample_identities(1, generator),
+        casting.sample_photographs(1, generator),
+        casting.sample_scenes(1, generator),
     )
     photographed = replace(scene, background=_index(world.BACKGROUNDS, "meadow"))
     moving = replace(
@@ -80,7 +80,10 @@ def write_samples(folder: Path = SAMPLES) -> None:
 def sample_film() -> tuple[Tensor, Tensor]:
     """Reference video (3, F, H, W) in [-1, 1] of a toy that moves in itself, and its mask (1, F, H, W)."""
     generator = Generator().manual_seed(FILM_SEED)
-    toy, scene = world.sample_identities(1, generator, dynamic_share=1.0), world.sample_scenes(1, generator)
+    toy, scene = (
+        casting.sample_identities(1, generator, dynamic_share=1.0),
+        casting.sample_scenes(1, generator),
+    )
     film, alpha = world.render(toy, scene, FILM_LENGTH)
     return film[0], alpha[0]
 
@@ -88,7 +91,7 @@ def sample_film() -> tuple[Tensor, Tensor]:
 def sample_scene() -> Tensor:
     """A video (3, F, H, W) in [-1, 1] of a toy that travels, in the length that the shipped model makes."""
     generator = Generator().manual_seed(SCENE_SEED)
-    toy, scene = world.sample_identities(1, generator), world.sample_scenes(1, generator)
+    toy, scene = casting.sample_identities(1, generator), casting.sample_scenes(1, generator)
     return world.render(toy, scene, SCENE_LENGTH)[0][0]
 
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..core.recipe import GREY
-from ..demo import world
+from ..demo import captions, casting, world
 from ..demo.shapes import SHAPES, TEXTURES
 
 _LEVELS = 4  # histogram levels per colour channel
@@ -94,37 +94,51 @@ def backdrop_leak(video: Tensor, own: Tensor, other: Tensor) -> Tensor:
     ValueError where the two are the same: nothing that leaks could then be seen.
     """
     if bool((own == other).any()):
-        raise ValueError("own and other name the same background; take references from world.other_scenes")
+        raise ValueError("own and other name the same background; take references from casting.other_scenes")
     known = _known_profiles(video)
     towards = known[other] - known[own]
     gone = _border_profile(video) - known[own]
     return (gone * towards).sum((1, 2)) / towards.square().sum((1, 2))
 
 
-def shape_of(video: Tensor) -> Tensor:
-    """Shape of the toy in the middle frame: (N,) int64, index into SHAPES.
+def place_of(video: Tensor, scenes: world.Scenes) -> Tensor:
+    """Place on the world's grid that is nearest to where the toy goes across its path: (N, 2), 0 along it.
+    [choice: place-by-centre]"""
+    centre = torch.stack(_centre_and_area(segment(video)[:, 0])[:2], dim=-1).mean(1)  # (N, 2)
+    grid = torch.tensor(casting.PLACES)
+    nearest = grid[(centre.cpu()[..., None] - grid).abs().argmin(-1)]
+    return nearest.masked_fill(world.STEPS[scenes.direction] != 0, 0.0)
+
+
+def shape_of(video: Tensor, toys: world.Looks) -> Tensor:
+    """Shape of the toy in the frame in which it is upright: (N,) int64, index into SHAPES.
 
     The toy's mask, centred and scaled by its area, against every shape at seven rotations; the best overlap
     (intersection over union) wins. Ceiling: about 0.94 on rendered clips. Floor: 1/6 by chance; a clip with
     no toy is given the first shape.
     """
-    mask = segment(video)[:, :, video.shape[2] // 2].float()
-    patches = _normalised(mask).unsqueeze(1)
+    patches = _normalised(upright(segment(video), toys)).unsqueeze(1)
     templates, shapes = (made.to(video.device) for made in _templates(video.shape[-1]))
     overlap = torch.minimum(patches, templates).sum((2, 3))
     union = torch.maximum(patches, templates).sum((2, 3)).clamp_min(1)
     return shapes[(overlap / union).argmax(1)]
 
 
+def upright(video: Tensor, toys: world.Looks) -> Tensor:
+    """Frames (N, C, H, W) of clips (N, C, F, H, W) in which toys are as their photographs have them: the
+    middle one of steady ones. Others begin so."""
+    frame = torch.where(toys.dynamics == 0, video.shape[2] // 2, 0)
+    return video[torch.arange(len(video)), :, frame]
+
+
 def texture_of(video: Tensor, toys: world.Looks) -> Tensor:
-    """Texture of the toy in the middle frame, given its two colours: (N,) int64, index into TEXTURES.
+    """Texture of the toy in the frame in which it is upright, given its two colours: (N,) int64, index into TEXTURES.
 
     Each pixel of the toy lies some way from the first colour towards the second. That is held against its own
     shape in every texture and axis, and the nearest wins. Ceiling: about 0.9 on rendered clips. Floor: 1/4 by
     chance; a toy in other colours is mostly plain.
     """
-    middle = video.shape[2] // 2
-    patches = _normalised(segment(video)[:, :, middle].float(), _unit(video)[:, :, middle])
+    patches = _normalised(upright(segment(video), toys), upright(_unit(video), toys))
     primary, way = toys.primary[..., None, None], (toys.secondary - toys.primary)[..., None, None]
     share = (((patches - primary) * way).sum(1) / way.square().sum(1)).clamp(0, 1).unsqueeze(1)
     templates, masks = (made[toys.shape] for made in _texture_templates(video.shape[-1]))
@@ -132,11 +146,28 @@ def texture_of(video: Tensor, toys: world.Looks) -> Tensor:
     return error.argmin(1) // 2
 
 
+def shows_colour(video: Tensor, toys: world.Looks) -> Tensor:
+    """Whether a quarter of the toy is of the hue that captions call it by, where it is upright: (N,) bool.
+
+    A second colour may cover half of it. Ceiling: near 1 on rendered clips. Floor: about one hue in five, as a
+    toy has one or two of eight [choice: shown-colour].
+    """
+    pixels, seen = upright(_unit(video), toys), upright(segment(video), toys)[:, 0].bool()
+    said = captions.colour_names(toys.primary)
+    share = [
+        sum(name == word for name in captions.colour_names(colours)) / max(len(colours), 1)
+        for word, colours in zip(
+            said, (one[:, mask].T for one, mask in zip(pixels, seen, strict=True)), strict=True
+        )
+    ]
+    return torch.tensor(share) >= 0.25
+
+
 def agreements(clips: Tensor, toys: world.Looks, scenes: world.Scenes) -> dict[str, Tensor]:
     """Agreement of each clip with its toy's shape and texture, the scene's direction and background: (N,) 0
     or 1."""
     pairs = {
-        "shape": (shape_of(clips), toys.shape),
+        "shape": (shape_of(clips, toys), toys.shape),
         "texture": (texture_of(clips, toys), toys.texture),
         "direction": (direction_of(clips), scenes.direction),
         "background": (background_of(clips), scenes.background),
@@ -215,12 +246,14 @@ def _specimens(
 ) -> tuple[Tensor, Tensor]:
     """White toys with black second colours in the middle of a picture, as `world.render` gives them."""
     n, none = len(shape), torch.zeros_like(shape)
-    toys = world.Looks(shape, texture, axis, torch.ones(n, 3), torch.zeros(n, 3), none, none)
+    white = torch.ones(n, 3)
+    toys = world.Looks(shape, texture, axis, white, torch.zeros(n, 3), white, dynamics=none, tempo=none + 1)
     scenes = world.Scenes(
         direction=torch.full_like(shape, world.DIRECTIONS.index("still")),
         background=none,
         rotation=rotation,
         size=torch.full((n,), 0.5),
         offset=torch.zeros(n, 2),
+        side=none,
     )
     return world.render(toys, scenes, 1, size)

@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 
 from ...core.controls import Controls
 from ...core.references import Reference, make_reference
-from ...demo import captions, world
+from ...demo import captions, casting, world
 from ...drawing.sheet import column_sheet, masked_cell
 from ...evaluation.statistics import rank_correlation
 from ...hosts.plain.pipeline import Pipeline, Progress, Request, generate
@@ -20,6 +20,7 @@ from .references import Trial
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 UNTOUCHED = STRENGTHS.index(1.0)
+_APART = NEITHER, REGIONS, WORDS = "neither", "regions", "words"  # by which two subjects are kept apart
 _MOST_ROWS = 8  # of a sheet
 
 
@@ -36,7 +37,7 @@ class ControlReport:
 def evaluate_controls(backbone: Pipeline, toys: int, folder: Path, progress: Progress) -> ControlReport:
     """Measure strengths and regions; write controls.json and two sheets into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    whole = toys * (len(STRENGTHS) + 2)
+    whole = toys * (len(STRENGTHS) + len(_APART))
     by_strength, first = _strengths(backbone, toys, folder, lambda done: progress(done, whole))
     second = _regions(backbone, toys, folder, lambda done: progress(toys * len(STRENGTHS) + done, whole))
     report = ControlReport(toys, by_strength, [*first, *second])
@@ -77,6 +78,7 @@ class Duets:
 
     scenes: world.Scenes
     prompts: list[str]
+    named: list[str]  # prompts that say of each toy its colour, its shape and its place
     references: list[tuple[Reference, Reference]]
     pictures: tuple[Tensor, Tensor]
     masks: tuple[Tensor, Tensor]
@@ -86,18 +88,22 @@ class Duets:
 def sample_duets(n: int, size: int, seed: int = UNSEEN_SEED + 1) -> Duets:
     """Unseen pairs of toys, n of them, side by side across their way, the first left or above."""
     generator = Generator().manual_seed(seed)
-    scenes = world.sample_scenes(n, generator)
-    casts = [(world.sample_identities(n, generator), place) for place in world.duets(scenes)]
-    photos = [world.render(toys, world.other_scenes(place, generator), 1, size) for toys, place in casts]
+    scenes = casting.sample_scenes(n, generator)
+    first, second = casting.duets(scenes)
+    toys = casting.sample_identities(n, generator)
+    # Two shapes, so that words can tell them apart.
+    casts = [(toys, first), (casting.other_shape(toys, generator), second)]
+    photos = [world.render(toys, casting.other_scenes(place, generator), 1, size) for toys, place in casts]
     pictures = tuple(video[:, :, 0] for video, _ in photos)
     masks = tuple(alpha[:, :, 0].gt(0.5).float() for _, alpha in photos)
-    first = _first_halves(casts[0][1], casts[1][1], size)
-    halves = (first, 1 - first)
+    half = _first_halves(first, second, size)
+    halves = (half, 1 - half)
     references = [
         tuple(make_reference(pictures[k][i].movedim(0, -1) / 2 + 0.5, masks[k][i, 0]) for k in (0, 1))
         for i in range(n)
     ]
-    return Duets(scenes, captions.captions(casts), references, pictures, masks, halves)  # pyright: ignore[reportArgumentType]
+    named = captions.captions(casts, captions.told(n, "shape", "colour", "place"))
+    return Duets(scenes, captions.captions(casts), named, references, pictures, masks, halves)  # pyright: ignore[reportArgumentType]
 
 
 def _first_halves(first: world.Scenes, second: world.Scenes, size: int) -> Tensor:
@@ -109,31 +115,31 @@ def _first_halves(first: world.Scenes, second: world.Scenes, size: int) -> Tenso
 
 
 def _regions(backbone: Pipeline, toys: int, folder: Path, progress: Callable[[int], None]) -> list[Interval]:
-    """Each toy in its own half: colours of a half against its own reference less those against the
-    other's."""
+    """Each toy in its own half, by a region or by the prompt's words: colours of a half against its own
+    reference less those against the other's."""
     settings = replace(backbone.settings, scale=1.0)
     pairs = sample_duets(toys, settings.height)
-    made: dict[str, list[Tensor]] = {"without": [], "with": []}
+    made: dict[str, list[Tensor]] = {name: [] for name in _APART}
     for index in range(toys):
         bound = [
             replace(reference, region=half[index])
             for reference, half in zip(pairs.references[index], pairs.halves, strict=True)
         ]
-        for name, given in (("without", list(pairs.references[index])), ("with", bound)):
-            asked = Request(pairs.prompts[index], seeded(settings, index), tuple(given))
-            made[name].append(generate(backbone, asked))
-        progress(2 * (index + 1))
+        prompt, free = pairs.prompts[index], pairs.references[index]
+        asked = {NEITHER: (prompt, free), REGIONS: (prompt, tuple(bound)), WORDS: (pairs.named[index], free)}
+        for name, (said, given) in asked.items():
+            made[name].append(generate(backbone, Request(said, seeded(settings, index), given)))
+        progress(len(_APART) * (index + 1))
     clips = {name: torch.stack(one) for name, one in made.items()}
     apart = {name: _kept_apart(one, pairs) for name, one in clips.items()}
     columns = {
         title: masked_cell(pairs.pictures[k], pairs.masks[k]) for k, title in enumerate(("first", "second"))
     }
-    columns |= {f"{name} regions": _middle(one) for name, one in clips.items()}
+    columns |= {name: _middle(one) for name, one in clips.items()}
     column_sheet(columns, folder / "regions.png", scale=2, most=_MOST_ROWS)
     return [
-        interval_of("own half minus other half, without regions", apart["without"]),
-        interval_of("own half minus other half, with regions", apart["with"]),
-        interval_of("regions bring", apart["with"] - apart["without"]),
+        *(interval_of(f"own half minus other half, {name}", apart[name]) for name in _APART),
+        *(interval_of(f"{name} bring", apart[name] - apart[NEITHER]) for name in (REGIONS, WORDS)),
     ]
 
 

@@ -17,7 +17,7 @@ from ...backbones.wan.geometry import GROUP
 from ...core.frames import Placed
 from ...core.guidance import Guidance, Scale, joint
 from ...core.long_video import LongVideo
-from ...demo import captions, world
+from ...demo import captions, casting, world
 from ...drawing.sheet import column_sheet, contact_sheet
 from ...hosts.plain.long_video import FinishedParts, generate_long
 from ...hosts.plain.pipeline import Pipeline, Progress, Request, generate
@@ -124,9 +124,9 @@ def _between(
     the first picture held."""
     plan, settings = LongVideo(GROUP, 2, APART), backbone.settings
     generator = Generator().manual_seed(UNSEEN_SEED + 2)
-    scenes = world.sample_scenes(toys, generator)
+    scenes = casting.sample_scenes(toys, generator)
     moving = scenes.direction % world.DIRECTIONS.index("still")  # it is the last
-    cast = (world.sample_identities(toys, generator), replace(scenes, direction=moving))
+    cast = (casting.sample_identities(toys, generator), replace(scenes, direction=moving))
     starts = torch.randint(0, world.WORLD_LENGTH - APART, (toys,), generator=generator)
     truth, _ = world.render(*cast, world.moments(APART + 1, 1, starts), settings.height)
     prompts = captions.captions([cast], stride=1)

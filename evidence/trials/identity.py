@@ -14,7 +14,7 @@ from ...backbones.base import VideoVAE
 from ...backbones.wan.geometry import WAN
 from ...core.reference_video import cover, make_reference_video
 from ...core.slots import SlotEncoder, SlotsConfig
-from ...demo import captions, world
+from ...demo import captions, casting, world
 from ...evaluation.statistics import hits
 from ...hosts.plain.identities import PeopleRider, Person
 from ...hosts.plain.pipeline import Pipeline, Settings, generate_in_rows
@@ -27,7 +27,7 @@ NAMED_BY_CAPTION = "nothing; its caption names the toy"
 IDENTITY_FIGURES = {
     "own": "similarity of colours to the toy's own video",
     "retrieval": "the own video is the most similar of all",
-    "dynamics": "moves in itself as the toy does, of nine ways; over toys that do",
+    "dynamics": "moves in itself as the toy does, of thirteen ways; over toys that do",
     "shape": "shape as the toy's",
     "texture": "texture as the toy's",
     "direction": "direction as asked",
@@ -49,12 +49,13 @@ class IdentityTrial:
     ):
         """`named`: captions say each toy's shape, and how it moves in itself."""
         generator = Generator().manual_seed(seed)
-        self.toys = world.sample_identities(toys, generator, dynamic_share=0.75)
-        self.scenes = world.sample_scenes(toys, generator)
-        self.prompts = captions.captions([(self.toys, self.scenes)], torch.full((toys,), named))
+        self.toys = casting.sample_identities(toys, generator, dynamic_share=0.75)
+        self.scenes = casting.sample_scenes(toys, generator)
+        said = captions.told(toys, "shape", "motion") if named else None
+        self.prompts = captions.captions([(self.toys, self.scenes)], said)
         self.truth, _ = world.render(self.toys, self.scenes, settings.frames, settings.height)
         film, alpha = world.render(
-            self.toys, world.other_scenes(self.scenes, generator), slots.frames, slots.size
+            self.toys, casting.other_scenes(self.scenes, generator), slots.frames, slots.size
         )
         geometry = WAN[slots.channels]
         self.videos = [

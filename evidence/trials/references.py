@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 
 from ...core.recipes import AUTO_RECIPE, choose_recipe
 from ...core.references import Reference, make_reference
-from ...demo import captions, world
+from ...demo import captions, casting, world
 from ...drawing.sheet import column_sheet, masked_cell
 from ...evaluation.figures import dynamic_degree
 from ...evaluation.statistics import hits
@@ -59,15 +59,18 @@ class ReferenceReport:
 
 
 class Trial:
-    """Unseen toys, the scene each is asked for, and its reference from another scene."""
+    """Unseen toys, the scene each is asked for, and its reference from another scene: a picture of its front.
 
-    def __init__(self, toys: int, frames: int, size: int, seed: int = UNSEEN_SEED):
+    moving  share of the toys that moves in itself, of which captions say nothing
+    """
+
+    def __init__(self, toys: int, frames: int, size: int, seed: int = UNSEEN_SEED, moving: float = 0.0):
         generator = Generator().manual_seed(seed)
-        self.toys = world.sample_identities(toys, generator)
-        self.scenes = world.sample_scenes(toys, generator)
-        self.elsewhere = world.other_scenes(self.scenes, generator)
+        self.toys = casting.sample_identities(toys, generator, moving)
+        self.scenes = casting.sample_scenes(toys, generator)
+        self.elsewhere = casting.other_scenes(self.scenes, generator)
         self.truth, _ = world.render(self.toys, self.scenes, frames, size)
-        pictures, alpha = world.render(self.toys, self.elsewhere, 1, size)
+        pictures, alpha = world.render(casting.steady(self.toys), self.elsewhere, 1, size)
         self.pictures, self.masks = pictures[:, :, 0], alpha[:, :, 0].gt(0.5).float()
         self.prompts = captions.captions([(self.toys, self.scenes)])
 
@@ -125,13 +128,15 @@ def evaluate_references(
     folder: Path,
     progress: Progress | None = None,
     seeds: int = 1,
+    level: str = "still",
 ) -> ReferenceReport:
-    """Generate every toy with its own reference, another toy's, none, and with another's caption, at the same
+    """Generate every toy of a level of `casting.LEVELS` with its own reference, another toy's, none, and with another's caption, at the same
     noise; write score.json and score.png into `folder`. With several seeds a toy's value is the mean over its
     noises."""
     choose_recipe(AUTO_RECIPE, backbone.recipe)  # refused before anything is rendered
     settings = backbone.settings
-    trial = Trial(toys, settings.frames, settings.height)
+    moving = casting.LEVELS[level].moving
+    trial = Trial(toys, settings.frames, settings.height, moving=moving)
     variants, own = trial.variants(), Variant(TRUTH, torch.arange(toys), torch.arange(toys))
     truths = {TRUTH: trial.truth, CODED: through(backbone.vae, trial.truth)}
     values = {name: trial.measure(own, clips) for name, clips in truths.items()}

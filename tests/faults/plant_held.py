@@ -118,7 +118,7 @@ HELD = (
     ),
     Fault(
         "same-scene", "the same identity elsewhere is in its clip's scene", "demo/source.py",
-        "world.render(toys, world.other_scenes(scenes, generator), frames, size)",
+        "world.render(toys, casting.other_scenes(scenes, generator), frames, size)",
         "world.render(toys, scenes, frames, size)",
         ("videomaker_rows", "source"),
     ),

@@ -9,14 +9,14 @@ import torch
 from PIL import Image
 from torch import Generator, Tensor
 
-from refvid.demo import captions, edits, world
+from refvid.demo import captions, casting, edits, world
 from refvid.demo.shapes import SHAPES, TEXTURES
 from refvid.drawing import sheet
 
 
 def draw(seed: int, n: int = 64) -> tuple[world.Looks, world.Scenes]:
     generator = Generator().manual_seed(seed)
-    return world.sample_identities(n, generator), world.sample_scenes(n, generator)
+    return casting.sample_identities(n, generator), casting.sample_scenes(n, generator)
 
 
 def columns(rows: world.Looks | world.Scenes) -> list[Tensor]:
@@ -79,7 +79,7 @@ def test_every_kind_is_drawn_about_equally_often() -> None:
 
 def test_other_scenes_are_always_on_another_background() -> None:
     _, scenes = draw(0, n=500)
-    others = world.other_scenes(scenes, Generator().manual_seed(1))
+    others = casting.other_scenes(scenes, Generator().manual_seed(1))
     assert (others.background != scenes.background).all()
     assert len(set(((others.background - scenes.background) % 4).tolist())) == 3
     assert not torch.equal(others.direction, scenes.direction)
@@ -95,7 +95,7 @@ def test_outside_the_toy_the_picture_is_the_backdrop() -> None:
 def test_inside_a_plain_toy_is_its_first_colour_in_any_scene() -> None:
     toys, scenes = draw(0)
     plain = toys.texture == TEXTURES.index("plain")
-    for scene in (scenes, world.other_scenes(scenes, Generator().manual_seed(1))):
+    for scene in (scenes, casting.other_scenes(scenes, Generator().manual_seed(1))):
         video, alpha = world.render(toys[plain], scene[plain], frames=3)
         colour = (toys[plain].primary * 2 - 1)[..., None, None, None]
         assert ((video - colour).abs() * (alpha > 0.99)).max() < 0.03
@@ -114,7 +114,7 @@ def test_a_halved_toy_has_its_colours_on_either_side_of_its_axis() -> None:
     scenes = replace(scenes, offset=torch.zeros(2, 2))
     picture = world.render(toys, scenes, 1, 64)[0][:, :, 0]
     halves = torch.stack(
-        [picture[0, :, [22, 42], 32], picture[1, :, 32, [22, 42]]]
+        [picture[0, :, [25, 39], 32], picture[1, :, 32, [25, 39]]]
     )  # (toy, RGB, either half)
     red_then_blue = torch.tensor([[1.0, -1.0], [-1.0, -1.0], [-1.0, 1.0]])
     torch.testing.assert_close(halves, red_then_blue.expand(2, 3, 2), rtol=0, atol=0.05)
@@ -132,12 +132,12 @@ def test_toys_travel_the_way_they_are_told_from_end_to_end() -> None:
     toys, scenes = draw(0)
     path = centre(world.render(toys, scenes)[1])
     step = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0], [0.0, 0.0]])[scenes.direction]
-    torch.testing.assert_close(path[:, -1] - path[:, 0], step * 0.8, rtol=0, atol=0.02)
+    torch.testing.assert_close(path[:, -1] - path[:, 0], step, rtol=0, atol=0.02)
 
 
 def test_a_window_of_a_scene_shows_the_pictures_of_the_whole() -> None:
     toys, scenes = draw(0, n=6)
-    toys = replace(toys, dynamics=torch.arange(6) % 5)
+    toys = replace(toys, dynamics=1 + torch.arange(6))
     whole = world.render(toys, scenes, world.moments(97, 1), 32)[0]
     for frames, stride, start in ((9, 12, 0), (25, 4, 0), (13, 1, 40), (1, 12, 96)):
         part = world.render(toys, scenes, world.moments(frames, stride, start), 32)[0]
@@ -153,34 +153,73 @@ def test_a_window_of_a_scene_shows_the_pictures_of_the_whole() -> None:
 
 @pytest.mark.parametrize("tempo", [1, 2])
 def test_dynamics_have_their_closed_forms(tempo: int) -> None:
-    """Height of the centre, width and height of a square that hops, spins, pulses and squashes, picture by
-    picture."""
-    toys, scenes = draw(0, n=5)
-    toys = replace(toys, shape=torch.full((5,), 1), dynamics=torch.arange(5), tempo=torch.full((5,), tempo))
-    scenes = replace(scenes, direction=torch.full((5,), 4), offset=torch.zeros(5, 2))
-    alpha = world.render(toys, scenes, 9, 160)[1]
-    wide, high = alpha.sum(-1).amax(-1)[:, 0] / 160, alpha.sum(-2).amax(-1)[:, 0] / 160
+    """Height of the centre, width and height of a square that hops, spins, pulses, squashes, turns and bends,
+    picture by picture."""
+    kinds = len(world.DYNAMICS)
+    toys, scenes = draw(0, n=kinds)
+    toys = replace(
+        toys,
+        shape=torch.full((kinds,), 1),
+        dynamics=torch.arange(kinds),
+        tempo=torch.full((kinds,), tempo),
+    )
+    scenes = replace(scenes, direction=torch.full((kinds,), 4), offset=torch.zeros(kinds, 2))
+    alpha = world.render(toys, scenes, 9, 200)[1]
+    wide, high = alpha.sum(-1).amax(-1)[:, 0] / 200, alpha.sum(-2).amax(-1)[:, 0] / 200
     phase = tempo * torch.pi * torch.linspace(0, 2, 9)
-    swing, one = 0.22 * phase.sin(), torch.ones(9)
-    for row, (x, y) in {
-        0: (one, one),
-        1: (one, one),
-        3: (1 + swing, 1 + swing),
-        4: (1 + swing, 1 - swing),
-    }.items():
-        torch.testing.assert_close(wide[row], 0.4 * x, rtol=0, atol=0.02)
-        torch.testing.assert_close(high[row], 0.4 * y, rtol=0, atol=0.02)
-    chord = 1 / torch.maximum(
-        (phase / 2).cos().abs(), (phase / 2).sin().abs()
-    )  # the longest row of a turned square
-    torch.testing.assert_close(wide[2], 0.4 * chord, rtol=0, atol=0.02)
-    lift = centre(alpha)[1, :, 1]
-    torch.testing.assert_close(lift, -0.16 * (1 - phase.cos()) / 2, rtol=0, atol=0.01)
+    swing, one, side = 0.22 * phase.sin(), torch.ones(9), 0.32  # of a square, as a share of the picture
+    sizes = {
+        "steady": (one, one),
+        "hopping": (one, one),
+        "pulsing": (1 + swing, 1 + swing),
+        "squashing": (1 + swing, 1 - swing),
+        "turning": (phase.cos().abs().clamp_min(0.12), one),
+        "bending": (one, one),
+    }
+    for name, (x, y) in sizes.items():
+        row = world.DYNAMICS.index(name)
+        torch.testing.assert_close(wide[row], side * x, rtol=0, atol=0.02)
+        torch.testing.assert_close(high[row], side * y, rtol=0, atol=0.02)
+    # the longest row of a turned square
+    chord = 1 / torch.maximum((phase / 2).cos().abs(), (phase / 2).sin().abs())
+    torch.testing.assert_close(wide[world.DYNAMICS.index("spinning")], side * chord, rtol=0, atol=0.02)
+    lift = centre(alpha)[world.DYNAMICS.index("hopping"), :, 1]
+    torch.testing.assert_close(lift, 0.125 * phase.cos(), rtol=0, atol=0.01)
+
+
+def test_a_toy_that_bends_has_its_head_aside_and_its_waist_the_other_way() -> None:
+    toys, scenes = draw(0, n=1)
+    toys = replace(toys, shape=torch.tensor([1]), dynamics=torch.tensor([6]), tempo=torch.tensor([1]))
+    scenes = replace(scenes, direction=torch.tensor([4]), offset=torch.zeros(1, 2))
+    alpha = world.render(toys, scenes, torch.tensor([-0.5]), 200)[1][0, 0, 0]  # a quarter of a cycle
+    ruler = torch.linspace(-1, 1, 200)
+    middles = (alpha * ruler).sum(1) / alpha.sum(1).clamp_min(1e-6)
+    for height in (0.0, 0.25):
+        row = int(((ruler - height).abs()).argmin())
+        expected = -0.5 * 0.4 * ((ruler[row] / 0.4) ** 2 - 1 / 3)
+        assert middles[row].item() == pytest.approx(expected.item(), abs=0.01)
+
+
+def test_a_toy_that_turns_shows_its_back_mirrored_in_the_middle_of_a_cycle() -> None:
+    toys, scenes = draw(0, n=12)
+    toys = replace(toys, dynamics=torch.full((12,), world.DYNAMICS.index("turning")), tempo=torch.ones(12))
+    clips = world.render(toys, scenes)[0]
+    middle = world.render(toys, scenes, torch.zeros(1))[0]
+    behind = world.render(replace(casting.steady(toys), primary=toys.back), scenes, torch.zeros(1))[0]
+    across = replace(scenes, offset=scenes.offset * torch.tensor([-1.0, 1.0]))
+    mirrored = world.render(replace(casting.steady(toys), primary=toys.back), across, torch.zeros(1))[0].flip(
+        -1
+    )
+    torch.testing.assert_close(middle, mirrored, rtol=0, atol=1e-4)
+    assert (middle - behind).abs().max() > 0.1  # halves are the other way round
+    torch.testing.assert_close(clips[:, :, 4], middle[:, :, 0], rtol=0, atol=1e-5)
+    seen = world.render(casting.steady(toys), replace(scenes, side=torch.ones(12).long()), torch.zeros(1))[0]
+    torch.testing.assert_close(seen, middle, rtol=0, atol=1e-5)
 
 
 def test_a_duet_is_its_two_toys_side_by_side() -> None:
     toys, scenes = draw(0, n=32)
-    beside, places = draw(1, n=32)[0], world.duets(scenes)
+    beside, places = draw(1, n=32)[0], casting.duets(scenes)
     video, alpha = world.render_cast([(toys, places[0]), (beside, places[1])])
     alone = [world.render(t, place) for t, place in zip((toys, beside), places, strict=True)]
     layers = [own[:, 0] for _, own in alone]
@@ -205,8 +244,19 @@ def test_edits_change_exactly_what_they_say() -> None:
         )  # a toy may be in that colour or texture already
         words = {word for line in made.instructions for word in line.split()}
         assert words <= set(captions.vocabulary())
-    with pytest.raises(ValueError, match="recolour, retexture"):
+    with pytest.raises(ValueError, match="recolour_either, retexture"):
         edits.sample_edits("shrink", 1, Generator())
+
+
+@pytest.mark.parametrize("kind", ["remove", "recolour_either"])
+def test_an_edit_changes_the_toy_that_is_named_on_either_side(kind: str) -> None:
+    made = edits.sample_edits(kind, 64, Generator().manual_seed(5), size=48)
+    ruler = torch.linspace(-1, 1, 48)
+    region = made.region.float().flatten(1, 2).mean(1)
+    weight = region.sum((1, 2)).clamp_min(1e-6)
+    x, y = (region.sum(1) * ruler).sum(1) / weight, (region.sum(2) * ruler).sum(1) / weight
+    second = torch.where(x.abs() > y.abs(), x, y) > 0
+    assert 0.3 < second.float().mean() < 0.7
 
 
 def test_what_is_removed_leaves_its_background_and_what_is_added_was_not_there() -> None:
@@ -229,40 +279,78 @@ def test_toys_and_scenes_of_different_number_are_refused() -> None:
         world.render(toys[:3], scenes)
 
 
-def test_captions_name_motion_and_background_and_the_toys_only_where_asked() -> None:
+def test_captions_say_motion_and_background_and_of_toys_only_what_is_told() -> None:
     toys, scenes = draw(0, n=2)
-    toys = replace(toys, shape=torch.tensor([4, 3]), dynamics=torch.tensor([2, 0]))
-    scenes = replace(scenes, direction=torch.tensor([0, 4]), background=torch.tensor([0, 3]))
-    moving, still = "a toy moving right on light background", "a toy standing still on meadow background"
-    alone, pair = [(toys, scenes)], [(toys, scenes), (toys[torch.tensor([1, 0])], scenes)]
-    assert captions.captions(alone) == [moving, still]
-    named = captions.captions(alone, torch.tensor([True, False]))
-    assert named == [moving.replace("toy", "spinning star"), still]
-    assert captions.captions(pair, stride=4)[0] == moving.replace("a toy", "two toys") + " at stride 4"
-    assert captions.captions(pair, torch.tensor([True, False]))[0] == moving.replace(
-        "a toy", "a spinning star and a ring"
+    toys = replace(
+        toys,
+        shape=torch.tensor([4, 3]),
+        dynamics=torch.tensor([2, 0]),
+        tempo=torch.tensor([2, 1]),
+        texture=torch.tensor([2, 0]),
+        primary=torch.tensor([[0.9, 0.1, 0.1], [0.95, 0.55, 0.1]]),
     )
+    offset = torch.tensor([[0.0, -0.5], [0.5, 0.5 / 3]])
+    scenes = replace(scenes, direction=torch.tensor([0, 4]), background=torch.tensor([0, 3]), offset=offset)
+    moving, still = "a toy moving right on light background", "a toy standing still on meadow background"
+    alone = [(toys, scenes)]
+    pair = [(toys, scenes), (toys[torch.tensor([1, 0])], scenes)]
+    assert captions.captions(alone) == [moving, still]
+    every = captions.told(2, *captions.PARTS)
+    assert captions.captions(alone, every) == [
+        moving.replace("a toy", "a quickly spinning red striped star at the top"),
+        still.replace("a toy", "a steady orange plain ring at the right"),
+    ]
+    for part, name in {
+        "shape": "a star", "colour": "a red toy", "texture": "a striped toy", "motion": "a quickly spinning toy",
+        "place": "a toy at the top",
+    }.items():  # fmt: skip
+        assert captions.captions(alone, captions.told(2, part))[0] == moving.replace("a toy", name)
+    assert captions.captions(pair, stride=4)[0] == moving.replace("a toy", "two toys") + " at stride 4"
+    both = captions.captions(pair, captions.told(2, "colour", "shape"))[0]
+    assert both == moving.replace("a toy", "a red star and an orange ring")
+    assert captions.names(toys, scenes, captions.told(2, "shape", "motion")) == [
+        "quickly spinning star",
+        "steady ring",
+    ]
+
+
+def test_hues_have_the_nearest_word_and_words_name_their_own_colour() -> None:
+    every = torch.arange(len(captions.COLOURS))
+    assert captions.colour_names(captions.named_colour(every)) == list(captions.COLOURS)
+    hue = torch.rand(200, generator=Generator().manual_seed(0))
+    again = captions.hue_of(casting.rgb(hue, torch.full((200,), 0.8), torch.full((200,), 0.9)))
+    torch.testing.assert_close(again, hue, rtol=0, atol=1e-4)
+    assert captions.colour_names(casting.rgb(torch.tensor([0.99]), torch.ones(1), torch.ones(1))) == ["red"]
 
 
 def test_captions_use_only_words_of_the_vocabulary_and_none_is_longer_than_the_longest() -> None:
     generator = Generator().manual_seed(0)
-    spoken = torch.ones(500, dtype=torch.bool)
+    every = captions.told(500, *captions.PARTS)
+    casts = [casting.sample_cast(500, generator, duet, 1.0) for duet in (False, True)]
     written = [
         line
-        for duet in (False, True)
+        for cast in casts
         for stride in captions.STRIDES
-        for line in captions.captions(world.sample_cast(500, generator, duet, 1.0), spoken, stride)
+        for line in captions.captions(cast, every, stride) + captions.instructions(cast)
     ]
     words = {word for line in written for word in line.split()}
     assert words <= set(captions.vocabulary())
-    assert {
-        *SHAPES,
-        *world.DIRECTIONS,
-        *world.BACKGROUNDS,
-        *world.DYNAMICS[1:],
-        *map(str, captions.STRIDES),
-    } <= words
+    # Those that only edits, pairs without names and steady toys need.
+    assert set(captions.vocabulary()) - words <= {"two", "toys", "remove", "steady"}
     assert max(len(line.split()) for line in written) == len(captions.LONGEST_CAPTION.split())
+
+
+def test_instructions_tell_what_the_clip_became() -> None:
+    toys, scenes = draw(3, n=5)
+    said = captions.instructions([(toys, scenes)])
+    colour, shape = captions.colour_names(toys.primary), [SHAPES[i] for i in toys.shape]
+    assert said == [
+        f"make the {shape[0]} {colour[0]}",
+        f"add {captions.with_article(f'{colour[1]} {shape[1]}')}",
+        f"make the toy {captions.TEXTURE_WORDS[int(toys.texture[2])]}",
+        f"change the background to {world.BACKGROUNDS[int(scenes.background[3])]}",
+        f"make the toy {colour[4]}",
+    ]
 
 
 def test_a_sheet_shows_three_frames_of_a_clip_beside_a_picture_fitted_to_its_height(tmp_path) -> None:

@@ -10,7 +10,7 @@ import torch
 from refvid.backbones.wan.dit import DiTConfig
 from refvid.core.controls import Controls
 from refvid.core.recipes import recipe_named
-from refvid.demo import world
+from refvid.demo import casting, world
 from refvid.evidence.ablations import focus as ablation
 from refvid.evidence.ablations.focus import FOCUS_ARMS, FOCUS_CLAIMS, ONE, TWO, ablate_focus, pair_figures
 from refvid.evidence.runs import Ablation
@@ -32,8 +32,8 @@ def models(tmp_path_factory) -> Models:
 
 def truth(pairs: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(UNSEEN_SEED + 1)
-    scenes = world.sample_scenes(pairs, generator)
-    casts = [(world.sample_identities(pairs, generator), place) for place in world.duets(scenes)]
+    scenes = casting.sample_scenes(pairs, generator)
+    casts = [(casting.sample_identities(pairs, generator), place) for place in casting.duets(scenes)]
     return world.render_cast(casts, 5, SIZE)[0]
 
 

@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 
 from refvid.backbones.wan.vae import WanVAE
 from refvid.core.statistics import paired_interval
-from refvid.demo import world
+from refvid.demo import casting, world
 from refvid.evidence import toy_figures as score
 from refvid.evidence.trials import references as evaluate
 from refvid.hosts.plain.pipeline import Settings
@@ -33,8 +33,8 @@ class Rendered(NamedTuple):
 @pytest.fixture(scope="module")
 def pairs() -> Rendered:
     generator = Generator().manual_seed(0)
-    toys, scenes = world.sample_identities(64, generator), world.sample_scenes(64, generator)
-    others = world.other_scenes(scenes, generator)
+    toys, scenes = casting.sample_identities(64, generator), casting.sample_scenes(64, generator)
+    others = casting.other_scenes(scenes, generator)
     video, alpha = world.render(toys, scenes, size=64)
     return Rendered(toys, scenes, video, alpha, others, *world.render(toys, others, size=64))
 
@@ -50,7 +50,7 @@ def share(got: Tensor, expected: Tensor) -> float:
 def test_direction_background_and_shape_of_rendered_clips_are_recovered(pairs: Rendered) -> None:
     assert share(score.direction_of(pairs.video), pairs.scenes.direction) >= 0.95
     assert share(score.background_of(pairs.video), pairs.scenes.background) == 1
-    assert share(score.shape_of(pairs.video), pairs.toys.shape) >= 0.9
+    assert share(score.shape_of(pairs.video, pairs.toys), pairs.toys.shape) >= 0.9
     assert share(score.texture_of(pairs.video, pairs.toys), pairs.toys.texture) >= 0.9
 
 
@@ -138,7 +138,7 @@ def test_similarity_ignores_what_the_mask_hides(pairs: Rendered) -> None:
 def test_shape_does_not_depend_on_colour_or_background(pairs: Rendered) -> None:
     toys = world.Looks(**{**vars(pairs.toys), "primary": 1 - pairs.toys.primary})
     video, _ = world.render(toys, pairs.others, frames=3, size=64)
-    assert share(score.shape_of(video), pairs.toys.shape) >= 0.85
+    assert share(score.shape_of(video, pairs.toys), pairs.toys.shape) >= 0.85
 
 
 def test_an_evaluation_says_the_same_on_paper_in_its_file_and_of_the_truth(tmp_path, monkeypatch) -> None:
@@ -157,3 +157,26 @@ def test_an_evaluation_says_the_same_on_paper_in_its_file_and_of_the_truth(tmp_p
         line for line in evaluate.reference_table(report).splitlines() if line.startswith("no reference")
     )
     assert line.split()[4] == "-" and float(line.split()[2]) == pytest.approx(own["own"], abs=5e-4)
+
+
+def test_toys_that_move_are_read_where_they_are_upright_and_so_is_their_colour() -> None:
+    generator = Generator().manual_seed(2)
+    toys = casting.sample_identities(64, generator, dynamic_share=1.0)
+    scenes = casting.sample_scenes(64, generator)
+    video, _ = world.render(toys, scenes, 9, 64)
+    assert share(score.shape_of(video, toys), toys.shape) >= 0.9
+    assert share(score.texture_of(video, toys), toys.texture) >= 0.85
+    assert score.shows_colour(video, toys).float().mean() >= 0.95
+    turned = world.Looks(**{**vars(toys), "primary": toys.primary.roll(1, 0)})
+    assert score.shows_colour(video, turned).float().mean() <= 0.45
+    assert torch.equal(score.place_of(video, scenes), scenes.offset)
+
+
+def test_an_empty_clip_shows_no_colour_and_has_its_toy_in_the_middle() -> None:
+    toys, scenes = (
+        casting.sample_identities(4, Generator().manual_seed(0)),
+        casting.sample_scenes(4, Generator()),
+    )
+    video = world.empty(scenes, 3, 32)
+    assert not score.shows_colour(video, toys).any()
+    assert score.place_of(video, scenes).abs().max() < 0.2

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from refvid.demo import world
+from refvid.demo import casting, world
 from refvid.evidence import toy_figures
 from refvid.evidence.trials import controls as evaluate_controls
 from refvid.evidence.trials.clips import UNSEEN_SEED
@@ -28,8 +28,8 @@ def measured(monkeypatch, tmp_path, generate):
 def truth_of_pairs() -> torch.Tensor:
     """The clips that the pairs' prompts ask for."""
     generator = torch.Generator().manual_seed(UNSEEN_SEED + 1)
-    scenes = world.sample_scenes(TOYS, generator)
-    casts = [(world.sample_identities(TOYS, generator), place) for place in world.duets(scenes)]
+    scenes = casting.sample_scenes(TOYS, generator)
+    casts = [(casting.sample_identities(TOYS, generator), place) for place in casting.duets(scenes)]
     return world.render_cast(casts, 5, SIZE)[0]
 
 
@@ -75,8 +75,8 @@ def test_clips_that_ignore_their_controls_show_nothing(monkeypatch, tmp_path):
 def test_every_pair_has_one_toy_in_each_half():
     pairs = sample_duets(24, SIZE)
     generator = torch.Generator().manual_seed(UNSEEN_SEED + 1)
-    scenes = world.sample_scenes(24, generator)
-    casts = [(world.sample_identities(24, generator), place) for place in world.duets(scenes)]
+    scenes = casting.sample_scenes(24, generator)
+    casts = [(casting.sample_identities(24, generator), place) for place in casting.duets(scenes)]
     for k, cast in enumerate(casts):
         alpha = world.render(*cast, 9, SIZE)[1]
         inside = (alpha[:, 0] * pairs.halves[k][:, None]).sum((1, 2, 3)) / alpha[:, 0].sum((1, 2, 3))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from refvid.core.long_video import LongVideo
-from refvid.demo import world
+from refvid.demo import casting, world
 from refvid.evidence.trials import frames as measured
 from refvid.evidence.trials.clips import UNSEEN_SEED
 from refvid.evidence.trials.frames import EVERY, JOINT, KEYS_ALONE, TEXT
@@ -40,9 +40,9 @@ def report(monkeypatch, tmp_path, generate, long_clip):
 def truth_between() -> torch.Tensor:
     """(TOYS, 3, 13, SIZE, SIZE)"""
     generator = torch.Generator().manual_seed(UNSEEN_SEED + 2)
-    scenes = world.sample_scenes(TOYS, generator)
+    scenes = casting.sample_scenes(TOYS, generator)
     moving = torch.where(scenes.direction == world.DIRECTIONS.index("still"), 0, scenes.direction)
-    toys = world.sample_identities(TOYS, generator)
+    toys = casting.sample_identities(TOYS, generator)
     starts = torch.randint(0, world.WORLD_LENGTH - 12, (TOYS,), generator=generator)
     return world.render(toys, replace(scenes, direction=moving), world.moments(13, 1, starts), SIZE)[0]
 

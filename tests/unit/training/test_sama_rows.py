@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 from refvid.backbones.wan.loading import load_vae
 from refvid.core.motion import PRETEXTS
 from refvid.data.models.siglip import Siglip, semantic_tokens
-from refvid.demo import captions, edits, world
+from refvid.demo import captions, casting, edits, world
 from refvid.training.engine.encode import encode_clips
 from refvid.training.methods.sama import rows as edit_data
 from refvid.training.methods.sama.config import PairSet
@@ -79,7 +79,7 @@ def told(prompt: str) -> str:
 @pytest.mark.parametrize("part", [0, 3])
 def test_what_a_pretext_is_to_restore_is_the_clip_as_it_was(vae, pretexts, part):
     made = pretexts[part // 3]
-    cast = world.sample_cast(64, Generator().manual_seed(SEED + 400_000 + part), duet=part == 3)
+    cast = casting.sample_cast(64, Generator().manual_seed(SEED + 400_000 + part), duet=part == 3)
     clip, alpha = world.render_cast(cast, FRAMES, SIZE)
     assert torch.equal(made.pairs.target, encode_clips(vae, clip))
     assert torch.equal(made.pairs.source, encode_clips(vae, made.source))
@@ -143,7 +143,7 @@ def test_texts_of_all_parts_have_one_length_and_every_task_token_reads_otherwise
 
 def one_toy():
     generator = Generator().manual_seed(0)
-    return world.sample_identities(1, generator), world.sample_scenes(1, generator)
+    return casting.sample_identities(1, generator), casting.sample_scenes(1, generator)
 
 
 # ---- edits
@@ -228,7 +228,7 @@ def test_hand_made_features_tell_the_direction_of_an_edge(turn):
 
 
 def test_hand_made_features_have_about_unit_variance_on_the_demo_world():
-    clips, _ = world.render_cast(world.sample_cast(64, Generator().manual_seed(1)), 1)
+    clips, _ = world.render_cast(casting.sample_cast(64, Generator().manual_seed(1)), 1)
     tokens = semantic_tokens(HandMade()(clips[:, :, 0]))
     spread = tokens.flatten(0, 1).std(0)
     assert (spread.log2().abs() < 0.8).all()

@@ -13,6 +13,7 @@ from ...masks.references import masked_frames
 from .config import ClipKind, DiTTraining
 
 SCENE_PICTURES = 9  # of the whole scene, from which references are cut
+_INSTRUCTED = 0.06  # of the general captions give way to an instruction [choice: edit-words]
 
 
 @dataclass(frozen=True)
@@ -99,11 +100,15 @@ def _references(
 
 def _captions(encoder: ClipEncoder, footage: Footage, kind: ClipKind, generator: Generator) -> Tensor:
     """Token ids (N, 2, S) of captions, general and named; half of the clips say their stride. A picture has
-    none."""
+    none. A few of the general ones are instructions, where the source has such."""
     says_stride = (torch.rand(PART, generator=generator) < 0.5) & (kind.frames > 1)
+    instructed = torch.rand(PART, generator=generator) < _INSTRUCTED
     columns = []
     for named in (False, True):
         bare, tagged = footage.captions(named), footage.captions(named, kind.stride)
         choices = zip(bare, tagged, says_stride.tolist(), strict=True)
         columns.append([with_stride if says else without for without, with_stride, says in choices])
-    return encoder.captions(*columns)
+    general, names = columns
+    for row, instruction in enumerate(footage.instructions()):
+        general[row] = instruction if instructed[row] else general[row]
+    return encoder.captions(general, names)

@@ -1,0 +1,118 @@
+"""Trial of words: whether a clip shows what its prompt says of a toy that the model never saw: its colour, its
+shape, its place, and how it moves in itself.
+
+Directions of effect on the demo world only.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ...core.references import Reference
+from ...demo import captions
+from ...drawing.sheet import column_sheet
+from ...hosts.plain.pipeline import Pipeline, Progress, Request, generate
+from .. import toy_figures
+from ..dynamics import dynamics_of, kind_of
+from ..tables import FigureValues, Interval, interval_lines, interval_of, write_report
+from .clips import CODED, TRUTH, UNSEEN_SEED, seeded, through
+from .references import Trial
+
+_MOST_ROWS = 8  # of a sheet
+LOOKS, MOTION = "looks in words", "motion in words, with the reference"
+UNTOLD = "reference alone"
+WORD_FIGURES = {
+    "colour": "a quarter of the toy or more is of the hue that is said",
+    "shape": "shape as said",
+    "place": "place across the path as said",
+    "dynamics": "moves in itself as said, of thirteen ways; over toys that do",
+}
+
+
+@dataclass(frozen=True)
+class WordReport:
+    """Everything one evaluation says: means over the toys by row and figure, and 95 % intervals."""
+
+    toys: int
+    rows: dict[str, dict[str, float]]
+    intervals: list[Interval]
+
+
+class WordTrial:
+    """Unseen toys that all move in themselves, in scenes of their own, with a picture of each elsewhere."""
+
+    def __init__(self, toys: int, frames: int, size: int):
+        self.trial = Trial(toys, frames, size, UNSEEN_SEED + 3, moving=1.0)
+        cast = [(self.trial.toys, self.trial.scenes)]
+        self.looks = captions.captions(cast, captions.told(toys, "colour", "shape", "place"))
+        self.motion = captions.captions(cast, captions.told(toys, "motion"))
+
+    def measure(self, clips: Tensor) -> dict[str, Tensor]:
+        """One value per toy of every one of WORD_FIGURES, (N,) 0 or 1."""
+        toys, scenes = self.trial.toys, self.trial.scenes
+        there = replace(scenes, offset=toy_figures.place_of(clips, scenes))
+        places = zip(captions.place_words(there), captions.place_words(scenes), strict=True)
+        return {
+            "colour": toy_figures.shows_colour(clips, toys).float(),
+            "shape": toy_figures.shape_of(clips, toys).eq(toys.shape).float(),
+            "place": torch.tensor([found == said for found, said in places]).float(),
+            "dynamics": dynamics_of(clips, toys, scenes).eq(kind_of(toys)).float(),
+        }
+
+
+def evaluate_words(backbone: Pipeline, toys: int, folder: Path, progress: Progress) -> WordReport:
+    """Generate every toy from words of its looks without a reference, and with its reference, from words of
+    how it moves or none; write words.json and words.png into `folder`."""
+    settings = backbone.settings
+    words = WordTrial(toys, settings.frames, settings.height)
+    trial = words.trial
+    given = [(trial.reference(index),) for index in range(toys)]
+    asked: dict[str, tuple[list[str], list[tuple[Reference, ...]]]] = {
+        LOOKS: (words.looks, [()] * toys),
+        MOTION: (words.motion, given),
+        UNTOLD: (trial.prompts, given),
+    }
+    clips: dict[str, Tensor] = {}
+    for turn, (name, (prompts, references)) in enumerate(asked.items()):
+        made = []
+        for index in range(toys):
+            request = Request(prompts[index], seeded(settings, index), references[index])
+            made.append(generate(backbone, request))
+            progress(turn * toys + index + 1, toys * len(asked))
+        clips[name] = torch.stack(made)
+    clips |= {TRUTH: trial.truth, CODED: through(backbone.vae, trial.truth)}
+    values = {name: words.measure(one) for name, one in clips.items()}
+    report = WordReport(toys, _rows(values), _intervals(values))
+    folder.mkdir(parents=True, exist_ok=True)
+    write_report(report, folder / "words.json")
+    column_sheet(clips, folder / "words.png", [f'"{line}"' for line in words.looks], most=_MOST_ROWS)
+    return report
+
+
+def _rows(values: FigureValues) -> dict[str, dict[str, float]]:
+    return {name: {figure: one.mean().item() for figure, one in row.items()} for name, row in values.items()}
+
+
+def _intervals(values: FigureValues) -> list[Interval]:
+    """Shares of the ceiling of what is said, and what saying brings."""
+    ceiling = {figure: one.mean().clamp_min(1e-9) for figure, one in values[CODED].items()}
+    told = {"colour": LOOKS, "shape": LOOKS, "place": LOOKS, "dynamics": MOTION}
+    found = [
+        interval_of(f"{name}, {figure}, share of the ceiling", values[name][figure] / ceiling[figure])
+        for figure, name in told.items()
+    ]
+    more = values[MOTION]["dynamics"] - values[UNTOLD]["dynamics"]
+    return [*found, interval_of("words of motion bring, dynamics", more)]
+
+
+def word_table(report: WordReport) -> str:
+    """The report for a terminal: the rows, then the intervals."""
+    lines = [f"{report.toys} unseen toys, all of which move in themselves"]
+    lines.append(" " * 36 + "".join(f"{name:>10}" for name in WORD_FIGURES))
+    lines += [
+        f"{name:36}" + "".join(f"{row[figure]:10.3f}" for figure in WORD_FIGURES)
+        for name, row in report.rows.items()
+    ]
+    return "\n".join([*lines, *interval_lines(report.intervals)])
