@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
+from ..core.editing import PREFIX
+from ..core.motion import PRETEXTS
 from .casting import PLACES, rgb
 from .shapes import SHAPES
 from .world import BACKGROUNDS, DIRECTIONS, DYNAMICS, STEPS, Cast, Looks, Scenes
@@ -136,7 +138,8 @@ def vocabulary() -> list[str]:
     words = {"a", "an", "toy", "two", "toys", "and", "moving", "standing", "on", "background", "at", "stride"}
     words |= {"top", "bottom", "middle", "left", "right", *map(str, STRIDES), *TEMPO_WORDS}
     words |= {*SHAPES, *DIRECTIONS, *BACKGROUNDS, *DYNAMICS, *_INSTRUCTIONS, *COLOURS, *TEXTURE_WORDS}
-    return sorted(words)
+    tasks = " ".join([PREFIX, *(pretext.instruction for pretext in PRETEXTS.values())])
+    return sorted(words | {*tasks.lower().split()})
 
 
 def with_article(name: str) -> str:

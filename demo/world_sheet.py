@@ -16,7 +16,7 @@ TEMPO = (1, 2, 1, 2, 2, 1, 1)  # of the toy in each row, which moves in the row'
 
 
 def world_sheet(path: Path, generator: Generator) -> None:
-    """One toy a row: both sides photographed elsewhere, then a scene in nine pictures, then beside another toy."""
+    """One toy a row: both sides photographed elsewhere, a scene in nine pictures, then beside another toy."""
     n = len(TEMPO)
     toys = casting.sample_identities(n, generator, dynamic_share=1.0)
     toys = replace(toys, dynamics=torch.arange(n), tempo=torch.tensor(TEMPO))

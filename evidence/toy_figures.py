@@ -132,7 +132,7 @@ def upright(video: Tensor, toys: world.Looks) -> Tensor:
 
 
 def texture_of(video: Tensor, toys: world.Looks) -> Tensor:
-    """Texture of the toy in the frame in which it is upright, given its two colours: (N,) int64, index into TEXTURES.
+    """Texture of the toy where it is upright, given its two colours: (N,) int64, index into TEXTURES.
 
     Each pixel of the toy lies some way from the first colour towards the second. That is held against its own
     shape in every texture and axis, and the nearest wins. Ceiling: about 0.9 on rendered clips. Floor: 1/4 by
@@ -149,8 +149,8 @@ def texture_of(video: Tensor, toys: world.Looks) -> Tensor:
 def shows_colour(video: Tensor, toys: world.Looks) -> Tensor:
     """Whether a quarter of the toy is of the hue that captions call it by, where it is upright: (N,) bool.
 
-    A second colour may cover half of it. Ceiling: near 1 on rendered clips. Floor: about one hue in five, as a
-    toy has one or two of eight [choice: shown-colour].
+    A second colour may cover half of it. Ceiling: near 1 on rendered clips. Floor: about one in five, as a
+    toy has one or two of eight hues [choice: shown-colour].
     """
     pixels, seen = upright(_unit(video), toys), upright(segment(video), toys)[:, 0].bool()
     said = captions.colour_names(toys.primary)

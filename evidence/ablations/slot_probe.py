@@ -6,21 +6,21 @@ A base that cannot show a motion hides what an adapter knows of it.
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
+from typing import cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ...backbones.wan.geometry import WAN
-from ...backbones.wan.text import TextEncoder
 from ...core.adapter import load_adapter
 from ...core.slots import Encoded, SlotEncoder
-from ...demo.source import WorldSource
-from ...demo.world import DYNAMICS
+from ...demo.source import WorldFootage, WorldSource
 from ...hosts.plain.identities import slot_encoder
+from ...training.engine.cache import PART
 from ...training.engine.encode import ClipEncoder
-from ...training.methods.slot_id.config import SlotTraining
-from ...training.methods.slot_id.rows import Meetings, cached_meetings
+from ...training.methods.slot_id.config import Meeting, SlotTraining
+from ...training.methods.slot_id.rows import Meetings, cached_meetings, footage_of_part
 from ..runs import Ablation
 from ..tables import FigureValues, interval_cell, markdown
 from ..trials.clips import UNSEEN_SEED
@@ -92,7 +92,7 @@ def _clips(config: SlotTraining, ablation: Ablation) -> tuple[Meetings, Tensor]:
     encoder = ClipEncoder(backbone.vae, backbone.text, WorldSource(), ablation.clips)
     meeting = replace(config.meetings[0], name="probe", clips=UNSEEN_CLIPS)
     data = cached_meetings(encoder, config.slots, meeting, config.size, UNSEEN_SEED)
-    return data, motion_of(data, backbone.text)
+    return data, motion_of(WorldSource(), meeting, UNSEEN_SEED)
 
 
 def _told(
@@ -124,11 +124,10 @@ def _encoder(config: SlotTraining, ablation: Ablation, name: str, seed: int) -> 
     return slot_encoder(load_adapter(ablation.place(name, seed) / "slot_id.safetensors", WAN), ENCODERS[name])
 
 
-def motion_of(data: Meetings, text: TextEncoder) -> Tensor:
-    """Row of DYNAMICS of the first of each clip's toys, (N,), which the first word of its name says; 0 where
-    none does."""
-    words = text.tokenize(list(DYNAMICS))[:, 0]
-    return (data.phrases[:, 0, :1] == words).int().argmax(1)
+def motion_of(source: WorldSource, meeting: Meeting, seed: int) -> Tensor:
+    """Row of DYNAMICS of the first of each clip's toys, (N,): those that `cached_meetings` draws."""
+    parts = [footage_of_part(source, meeting, seed, index)[0] for index in range(meeting.clips // PART)]
+    return torch.cat([cast(WorldFootage, footage).cast[0][0].dynamics for footage in parts])
 
 
 @torch.no_grad()

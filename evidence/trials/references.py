@@ -130,9 +130,9 @@ def evaluate_references(
     seeds: int = 1,
     level: str = "still",
 ) -> ReferenceReport:
-    """Generate every toy of a level of `casting.LEVELS` with its own reference, another toy's, none, and with another's caption, at the same
+    """Generate every toy with its own reference, another toy's, none, and with another's caption, at the same
     noise; write score.json and score.png into `folder`. With several seeds a toy's value is the mean over its
-    noises."""
+    noises. Toys move in themselves as those of the `level` do (`casting.LEVELS`)."""
     choose_recipe(AUTO_RECIPE, backbone.recipe)  # refused before anything is rendered
     settings = backbone.settings
     moving = casting.LEVELS[level].moving

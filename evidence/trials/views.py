@@ -1,5 +1,5 @@
-"""Trial of views: whether several pictures of a toy tell more of it than one, on unseen toys that turn, so that
-a clip shows their back too.
+"""Trial of views: whether several pictures of a toy tell more of it than one. Unseen toys turn, so that
+clips show their back too.
 
 Directions of effect on the demo world only.
 """
@@ -83,7 +83,7 @@ def _alike(clips: Tensor, truth: Tensor) -> Tensor:
 def evaluate_views(
     backbone: Pipeline, toys: int, folder: Path, progress: Progress, seeds: int = 1
 ) -> ViewReport:
-    """Generate every toy from each of VIEWS at the same noise; write views.json and views.png into `folder`."""
+    """Generate every toy from each of VIEWS at the same noise; write views.json and views.png."""
     settings = backbone.settings
     trial = ViewTrial(toys, settings.frames, settings.height)
     truths = {TRUTH: trial.truth, CODED: through(backbone.vae, trial.truth)}

@@ -1,5 +1,5 @@
-"""Trial of words: whether a clip shows what its prompt says of a toy that the model never saw: its colour, its
-shape, its place, and how it moves in itself.
+"""Trial of words: whether a clip shows what its prompt says of a toy: colour, shape, place, and how it
+moves in itself.
 
 Directions of effect on the demo world only.
 """

@@ -1,8 +1,6 @@
 """What a linear probe tells of tokens: all of what lies in them, nothing of what does not; and which tokens
 it is given."""
 
-from dataclasses import replace
-
 import pytest
 import refvid_tiny as tiny
 import torch
@@ -12,6 +10,7 @@ from refvid.backbones.wan.dit import DiTConfig
 from refvid.backbones.wan.loading import load_vae
 from refvid.core.slots import SlotEncoder, SlotsConfig
 from refvid.demo import world
+from refvid.demo.source import WorldSource
 from refvid.evidence.ablations import slot_probe
 from refvid.evidence.ablations.slot_probe import (
     PROBES,
@@ -22,9 +21,10 @@ from refvid.evidence.ablations.slot_probe import (
     told_by_probe,
 )
 from refvid.evidence.runs import Ablation
+from refvid.evidence.trials.clips import UNSEEN_SEED
 from refvid.training.engine.models import Models
 from refvid.training.methods.slot_id.config import Meeting, SlotTraining
-from refvid.training.methods.slot_id.rows import cached_meetings
+from refvid.training.methods.slot_id.rows import cached_meetings, footage_of_part
 
 SLOTS = SlotsConfig(16, 48, width=16, place_width=4, slots=3, anchors=2, frames=9, size=32)
 MEETING = Meeting("alone", 1, 64, 4, frames=5, stride=24)
@@ -56,13 +56,14 @@ def test_it_finds_what_lies_in_the_features_and_nothing_else():
     assert told_by_probe(scaled, kinds).all(), "whatever the scale of a feature"
 
 
-def test_the_motion_of_a_toy_is_what_its_name_says(data):
-    text = text_encoder(32)
-    found = motion_of(data, text)
+@pytest.mark.parametrize("people", [1, 2])
+def test_the_motion_of_a_toy_is_that_of_the_clips_own(people):
+    source, meeting = WorldSource(), Meeting("probe", people, 128, 8, frames=5, stride=12)
+    found = motion_of(source, meeting, 7)
     assert set(found.tolist()) == set(range(len(world.DYNAMICS)))
-    words = text.tokenize(["spinning star", "ring"])
-    two = replace(data, phrases=words[:, None])
-    assert motion_of(two, text).tolist() == [world.DYNAMICS.index("spinning"), 0]
+    footage, _ = footage_of_part(source, meeting, 7, 1)
+    said = footage.cast[0][0].dynamics
+    assert torch.equal(found[64:], said) and not torch.equal(found[:64], said)
 
 
 def test_probes_read_the_tokens_that_they_name(data, encoder):
@@ -89,7 +90,7 @@ def test_the_table_has_every_probe_and_each_run_is_looked_at_once(tmp_path, monk
     def read(encoder, data, probe):
         looked.append(probe.encoder)
         told = 1.0 if probe.encoder == "slots" and probe.ordered else 0.0
-        kinds = motion_of(data, text_encoder(32))
+        kinds = motion_of(WorldSource(), MEETING, UNSEEN_SEED)
         return told * torch.nn.functional.one_hot(kinds).float()[:, None]
 
     monkeypatch.setattr(slot_probe, "UNSEEN_CLIPS", 64)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from refvid.demo import casting, world
+from refvid.demo import captions, casting, world
 from refvid.evidence import toy_figures
 from refvid.evidence.trials import controls as evaluate_controls
 from refvid.evidence.trials.clips import UNSEEN_SEED
@@ -25,22 +25,28 @@ def measured(monkeypatch, tmp_path, generate):
     return evaluated(BACKBONE, TOYS, tmp_path, lambda *_: None)  # pyright: ignore[reportArgumentType]
 
 
+def casts_of_pairs(count: int) -> list:
+    generator = torch.Generator().manual_seed(UNSEEN_SEED + 1)
+    first, second = casting.duets(casting.sample_scenes(count, generator))
+    toys = casting.sample_identities(count, generator)
+    return [(toys, first), (casting.other_shape(toys, generator), second)]
+
+
 def truth_of_pairs() -> torch.Tensor:
     """The clips that the pairs' prompts ask for."""
-    generator = torch.Generator().manual_seed(UNSEEN_SEED + 1)
-    scenes = casting.sample_scenes(TOYS, generator)
-    casts = [(casting.sample_identities(TOYS, generator), place) for place in casting.duets(scenes)]
-    return world.render_cast(casts, 5, SIZE)[0]
+    return world.render_cast(casts_of_pairs(TOYS), 5, SIZE)[0]
 
 
 def test_clips_that_obey_reach_the_ends_of_the_scale(monkeypatch, tmp_path):
-    """A stronger reference covers more of the toy in its colours; pairs swap places without regions."""
+    """A stronger reference covers more of the toy in its colours; pairs swap places without one or the other."""
     trial, pairs = Trial(TOYS, 5, SIZE), truth_of_pairs()
+    named = set(sample_duets(TOYS, SIZE).named)
 
     def generate(backbone, asked):
         index, references = asked.settings.seed, asked.references
         if len(references) == 2:
-            return pairs[index] if references[0].region is not None else pairs[index].flip(-1).flip(-2)
+            bound = references[0].region is not None or asked.prompt in named
+            return pairs[index] if bound else pairs[index].flip(-1).flip(-2)
         share = min(1.0, references[0].controls.strength)
         toy = toy_figures.segment(trial.truth[index : index + 1])[0]
         painted = torch.where(torch.arange(SIZE) < SIZE * (1 - share), -0.2, trial.truth[index])
@@ -50,9 +56,10 @@ def test_clips_that_obey_reach_the_ends_of_the_scale(monkeypatch, tmp_path):
     values = {interval.name: interval for interval in report.intervals}
     assert values["rank correlation of strength 0 to 1 with similarity"].low > 0.5
     assert values["similarity at strength 2 minus 1"].mean == 0
-    assert values["own half minus other half, with regions"].low > 0.3
-    assert values["own half minus other half, without regions"].high < 0
+    assert values["own half minus other half, regions"].low > 0.3
+    assert values["own half minus other half, neither"].high < 0
     assert values["regions bring"].low > 0.5
+    assert values["words bring"].mean == values["regions bring"].mean
     assert report.strengths["0"] < report.strengths["0.5"] < report.strengths["1"]
     said = json.loads((tmp_path / "controls.json").read_text(), parse_constant=pytest.fail)
     assert said["strengths"] == report.strengths and "strength  0.5" in control_table(report)
@@ -68,15 +75,16 @@ def test_clips_that_ignore_their_controls_show_nothing(monkeypatch, tmp_path):
     )
     values = {interval.name: interval.mean for interval in report.intervals}
     assert values["rank correlation of strength 0 to 1 with similarity"] == 0
-    assert values["regions bring"] == 0
+    assert values["regions bring"] == values["words bring"] == 0
     assert len(set(report.strengths.values())) == 1 and len(report.strengths) == len(STRENGTHS)
 
 
 def test_every_pair_has_one_toy_in_each_half():
     pairs = sample_duets(24, SIZE)
-    generator = torch.Generator().manual_seed(UNSEEN_SEED + 1)
-    scenes = casting.sample_scenes(24, generator)
-    casts = [(casting.sample_identities(24, generator), place) for place in casting.duets(scenes)]
+    casts = casts_of_pairs(24)
+    said = captions.told(24, "shape", "colour", "place")
+    assert pairs.named == captions.captions(casts, said) and pairs.prompts == captions.captions(casts)
+    assert not (casts[0][0].shape == casts[1][0].shape).any(), "words tell them apart"
     for k, cast in enumerate(casts):
         alpha = world.render(*cast, 9, SIZE)[1]
         inside = (alpha[:, 0] * pairs.halves[k][:, None]).sum((1, 2, 3)) / alpha[:, 0].sum((1, 2, 3))

@@ -85,7 +85,7 @@ def test_readings_are_what_they_say(backbone, adapter, trial):
 
 
 def test_the_truth_scores_as_the_truth_and_a_still_picture_does_not_move():
-    trial = IdentityTrial(4, replace(SETTINGS, frames=9), measured.SlotsConfig(16, 48))
+    trial = IdentityTrial(12, replace(SETTINGS, frames=9), measured.SlotsConfig(16, 48))
     truth = trial.measure(trial.truth)
     assert {name: truth[name].nanmean() for name in ("direction", "background", "dynamics")} == {
         "direction": 1,
@@ -108,8 +108,10 @@ def test_a_caption_that_names_a_toy_says_how_it_moves(backbone, adapter, monkeyp
     found = evaluate_base(backbone, adapter.config, TOYS, noises=2)
     (trial, who), _ = said
     assert who == (None, None, 0)
+    told = measured.captions.told(TOYS, "shape", "motion")
+    names = measured.captions.names(trial.toys, trial.scenes, told)
     for row, prompt in enumerate(trial.prompts):
-        assert f" {measured.captions.names(trial.toys)[row]} " in prompt
+        assert f" {names[row]} " in prompt
     unnamed = IdentityTrial(TOYS, SETTINGS, adapter.config)
     assert torch.equal(unnamed.truth, trial.truth) and all(" toy " in prompt for prompt in unnamed.prompts)
     assert found[measured.NAMED_BY_CAPTION]["direction"].tolist() == [1] * TOYS

@@ -152,7 +152,7 @@ def one_toy():
 @pytest.mark.parametrize("part", [0, 3, 9])
 def test_kinds_of_edits_take_turns_and_are_asked_for_in_the_released_form(vae, text, part):
     made = Made(vae, text, "edits", part)
-    kind = ["recolour", "retexture", "remove", "add", "background"][part % 5]
+    kind = ["recolour", "recolour_either", "retexture", "remove", "add", "background"][part % 6]
     wanted = edits.sample_edits(kind, 64, Generator().manual_seed(SEED + 400_000 + part), FRAMES, SIZE)
     assert torch.equal(made.pairs.source, encode_clips(vae, wanted.source))
     assert torch.equal(made.pairs.target, encode_clips(vae, wanted.target))
@@ -223,7 +223,7 @@ def test_hand_made_features_tell_the_direction_of_an_edge(turn):
     wanted = torch.zeros(8)
     wanted[int(turn)] = 1 - turn % 1
     wanted[(int(turn) + 1) % 8] = turn % 1
-    strength = 60 * 0.02
+    strength = 80 * 0.02
     torch.testing.assert_close(found, (strength * wanted)[:, None, None].expand_as(found), rtol=0, atol=1e-3)
 
 

@@ -42,5 +42,5 @@ class HandMade:
             for index in range(BINS)
         ]
         strength = (across.square() + down.square()).sqrt()
-        parts = [pictures / 0.5, (pictures.square() - 0.35) / 0.3, *(60 * strength * edge for edge in edges)]
+        parts = [pictures / 0.5, (pictures.square() - 0.35) / 0.3, *(80 * strength * edge for edge in edges)]
         return F.avg_pool2d(torch.cat(parts, dim=1), 2)

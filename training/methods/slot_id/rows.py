@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 from ....backbones.wan.vae import WanVAE
 from ....core.reference_video import cover, make_reference_video
 from ....core.slots import SlotsConfig
-from ....data.source import Footage
+from ....data.source import ClipSource, Footage
 from ...engine.cache import PART, Rows
 from ...engine.encode import ClipEncoder, cell_coverage, encode_clips
 from .config import Meeting
@@ -49,13 +49,18 @@ def cached_meetings(
     return encoder.rows(Meetings, meeting.name, meeting.clips, numbers, make)
 
 
+def footage_of_part(source: ClipSource, meeting: Meeting, seed: int, index: int) -> tuple[Footage, Generator]:
+    """Footage that a part's clips are taken from, and the generator that draws the rest of the part."""
+    generator = Generator().manual_seed(seed + 100_000 * meeting.people + index)
+    length = meeting.stride * (meeting.frames - 1) + 1
+    return source.footage(PART, generator, meeting.people, MOVING, length), generator
+
+
 @torch.no_grad()
 def _encode_part(
     encoder: ClipEncoder, slots: SlotsConfig, meeting: Meeting, size: int, seed: int, index: int
 ) -> Meetings:
-    generator = Generator().manual_seed(seed + 100_000 * meeting.people + index)
-    length = meeting.stride * (meeting.frames - 1) + 1
-    footage = encoder.source.footage(PART, generator, meeting.people, MOVING, length)
+    footage, generator = footage_of_part(encoder.source, meeting, seed, index)
     video, alpha = footage.film(size, meeting.frames, meeting.stride)
     people = range(footage.subjects)
     videos = [_reference_videos(encoder.vae, slots, footage, person, generator) for person in people]
