@@ -7,9 +7,9 @@ from torch import Generator, Tensor
 
 from ..core.editing import PREFIX
 from ..core.motion import PRETEXTS
-from .casting import PLACES, rgb
+from .casting import TOY_PLACES, rgb
 from .shapes import SHAPES
-from .world import BACKGROUNDS, DIRECTIONS, DYNAMICS, STEPS, Cast, Looks, Scenes
+from .world import BACKGROUNDS, DIRECTIONS, DYNAMICS, WAYS, Cast, Looks, Scenes
 
 STRIDES = (1, 4, 6, 12)  # pictures of the scene between two pictures of a clip: the micro-condition
 # Colours that words name, by their hue in turns.
@@ -27,7 +27,7 @@ COLOURS: tuple[str, ...] = tuple(_HUES)
 TEXTURE_WORDS = ("plain", "halved", "striped", "spotted")  # as texts say TEXTURES
 TEMPO_WORDS = ("slowly", "quickly")  # as texts say one and two cycles a scene
 # What a caption may tell of a toy, each by itself.
-PARTS: tuple[str, ...] = ("shape", "colour", "texture", "motion", "place")
+TOLD_PARTS: tuple[str, ...] = ("shape", "colour", "texture", "motion", "place")
 _TOLD_SHARE = 0.75  # of each part, where captions tell what a toy is like
 LONGEST_CAPTION = (
     "a quickly squashing orange striped triangle at the bottom and a quickly squashing orange striped "
@@ -36,26 +36,26 @@ LONGEST_CAPTION = (
 _INSTRUCTIONS = ("make", "the", "remove", "add", "change", "to")
 
 
-def told(n: int, *parts: str) -> Tensor:
-    """Parts of PARTS that every one of N captions tells of its toys: (N, parts) bool."""
-    return torch.tensor([part in parts for part in PARTS]).expand(n, -1)
+def telling(n: int, *parts: str) -> Tensor:
+    """Parts of TOLD_PARTS that every one of N captions tells of its toys: (N, parts) bool."""
+    return torch.tensor([part in parts for part in TOLD_PARTS]).expand(n, -1)
 
 
 def told_by_chance(n: int, generator: Generator) -> Tensor:
     """Parts (N, parts) bool, each told by its own chance: a caption says some of what a toy is like."""
-    return torch.rand(n, len(PARTS), generator=generator) < _TOLD_SHARE
+    return torch.rand(n, len(TOLD_PARTS), generator=generator) < _TOLD_SHARE
 
 
 def captions(cast: Cast, said: Tensor | None = None, stride: int | None = None) -> list[str]:
     """One sentence per clip: "a toy moving right on dark background", "two toys …", with "at stride 4" where
     given.
 
-    Of the toys of each clip `said` (N, parts) bool tells some of PARTS: "a quickly spinning red striped star
-    at the top and a …". A toy's look is that of its front. The stride is a word of the text because Wan's
+    Of the toys of each clip `said` (N, parts) bool tells some of TOLD_PARTS: "a quickly spinning red striped
+    star at the top and a …". A toy's look is that of its front. The stride is a word of the text, since Wan's
     embedding of time has no place for it [choice: stride-words].
     """
     scenes = cast[0][1]
-    parts = told(len(scenes)) if said is None else said
+    parts = telling(len(scenes)) if said is None else said
     phrases = list(zip(*(names(toys, places, parts) for toys, places in cast), strict=True))
     ending = "" if stride is None else f" at stride {stride}"
     rows = zip(phrases, scenes.direction.tolist(), scenes.background.tolist(), strict=True)
@@ -63,7 +63,7 @@ def captions(cast: Cast, said: Tensor | None = None, stride: int | None = None) 
 
 
 def instructions(cast: Cast) -> list[str]:
-    """Instructions of edits that led to the clips, one a clip, five kinds in turn [choice: edit-words]."""
+    """Instructions of edits that led to the clips, one a clip, five kinds in turn."""
     toys, scenes = cast[-1]
     colours = colour_names(toys.primary)
     found = []
@@ -94,7 +94,7 @@ def names(toys: Looks, scenes: Scenes, said: Tensor) -> list[str]:
             "shape": SHAPES[int(toys.shape[row])],
             "place": f"at the {places[row]}",
         }
-        tells = {part for part, tell in zip(PARTS, parts, strict=True) if tell}
+        tells = {part for part, tell in zip(TOLD_PARTS, parts, strict=True) if tell}
         words["shape"] = words["shape"] if "shape" in tells else "toy"
         found.append(" ".join(words[part] for part in words if part in tells or part == "shape"))
     return found
@@ -123,8 +123,8 @@ def hue_of(colours: Tensor) -> Tensor:
 
 def place_words(scenes: Scenes) -> list[str]:
     """Places of toys across their paths: "top", "middle", "bottom left"."""
-    lane = max(PLACES) * 0.7
-    across = torch.where(STEPS[scenes.direction] != 0, 0.0, scenes.offset)
+    lane = max(TOY_PLACES) * 0.7
+    across = torch.where(WAYS[scenes.direction] != 0, 0.0, scenes.offset)
     found = []
     for x, y in across.tolist():
         down = "bottom" if y > lane else "top" if y < -lane else ""

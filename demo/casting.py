@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from .shapes import SHAPES, TEXTURES
-from .world import BACKGROUNDS, DIRECTIONS, DYNAMICS, STEPS, Cast, Looks, Scenes
+from .world import BACKGROUNDS, DIRECTIONS, DYNAMICS, WAYS, Cast, Looks, Scenes
 
 # Ways in which toys move in themselves, drawn evenly: more of them turn, which shows both sides.
 _MOVING = (*range(1, len(DYNAMICS)), DYNAMICS.index("turning"))
@@ -17,7 +17,7 @@ _EXTENT = 0.4  # half a toy's extent in a scene of videos
 # Toys of a video stand on a grid of 16 pixels of 96, which is one token, half a token off the middle: a small
 # model then draws the same pieces wherever a toy stands. From the middle to a lane of a pair; every place.
 _LANE = 0.5
-PLACES = (-_LANE, -_LANE / 3, _LANE / 3, _LANE)
+TOY_PLACES = (-_LANE, -_LANE / 3, _LANE / 3, _LANE)
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Level:
     toys: int
 
 
-LEVELS: dict[str, Level] = {"still": Level(0.0, 1), "lively": Level(0.5, 1), "crowded": Level(0.5, 2)}
+WORLD_LEVELS: dict[str, Level] = {"still": Level(0.0, 1), "lively": Level(0.5, 1), "crowded": Level(0.5, 2)}
 HARDEST = "crowded"
 
 
@@ -64,22 +64,22 @@ def sample_identities(n: int, generator: Generator, dynamic_share: float = 0.0) 
 
 
 def steady(toys: Looks) -> Looks:
-    """The same toys, which do not move in themselves."""
+    """Toys of the same looks that do not move in themselves."""
     return replace(toys, dynamics=torch.zeros_like(toys.dynamics))
 
 
 def sample_scenes(n: int, generator: Generator) -> Scenes:
-    """N scenes of videos, every direction and background equally likely: upright toys of one size, on a
-    coarse grid across their path, whose front is seen first [choice: toy-grid]."""
+    """N scenes of videos, every direction and background equally likely. Upright toys of one size stand on a
+    coarse grid across their path, and show their front first [choice: toy-grid]."""
     direction, background = choices(len(DIRECTIONS), n, generator), choices(len(BACKGROUNDS), n, generator)
-    offset = torch.tensor(PLACES)[torch.randint(0, len(PLACES), (n, 2), generator=generator)]
+    offset = torch.tensor(TOY_PLACES)[torch.randint(0, len(TOY_PLACES), (n, 2), generator=generator)]
     zero = torch.zeros(n)
     return Scenes(
         direction=direction,
         background=background,
         rotation=zero,
         size=zero + _EXTENT,
-        offset=offset.masked_fill(STEPS[direction] != 0, 0.0),
+        offset=offset.masked_fill(WAYS[direction] != 0, 0.0),
         side=zero.long(),
     )
 
@@ -114,7 +114,7 @@ def sample_cast(n: int, generator: Generator, duet: bool = False, dynamic_share:
 def duets(scenes: Scenes) -> tuple[Scenes, Scenes]:
     """Scenes of two toys side by side across their path: the left or upper one, and the other."""
     across = torch.where(
-        STEPS[scenes.direction][:, :1] != 0, torch.tensor([0.0, 1.0]), torch.tensor([1.0, 0.0])
+        WAYS[scenes.direction][:, :1] != 0, torch.tensor([0.0, 1.0]), torch.tensor([1.0, 0.0])
     )
     return replace(scenes, offset=-_LANE * across), replace(scenes, offset=_LANE * across)
 
@@ -130,7 +130,7 @@ def swapped(pair: tuple[Scenes, Scenes], turned: Tensor) -> tuple[Scenes, Scenes
 
 
 def other_shape(toys: Looks, generator: Generator, dynamic_share: float = 0.0) -> Looks:
-    """As many toys, each of another shape than its own of `toys`, so that its shape names it."""
+    """Toys beside others, as many as `toys` and each of another shape than its own, which names it."""
     beside = sample_identities(len(toys), generator, dynamic_share)
     step = 1 + choices(len(SHAPES) - 1, len(toys), generator)
     return replace(beside, shape=(toys.shape + step) % len(SHAPES))

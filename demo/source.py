@@ -59,7 +59,7 @@ class WorldFootage:
 
 @dataclass(frozen=True)
 class WorldSource:
-    """Demo world as a `data.source.ClipSource`, at a level of `casting.LEVELS`."""
+    """Demo world as a `data.source.ClipSource`, at a level of `casting.WORLD_LEVELS`."""
 
     level: str = casting.HARDEST
 
@@ -73,7 +73,7 @@ class WorldSource:
 
     @property
     def most_subjects(self) -> int:
-        return casting.LEVELS[self.level].toys
+        return casting.WORLD_LEVELS[self.level].toys
 
     @property
     def name(self) -> str:
@@ -100,21 +100,21 @@ class WorldSource:
             )
         if not 1 <= subjects <= self.most_subjects:
             raise ValueError(f"subjects is {subjects}; {self.level} clips have at most {self.most_subjects}")
-        share = casting.LEVELS[self.level].moving if moving is None else moving
+        share = casting.WORLD_LEVELS[self.level].moving if moving is None else moving
         cast = casting.sample_cast(count, generator, subjects == 2, share)
         return WorldFootage(cast, captions.told_by_chance(count, generator))
 
     def edits(self, kind: str, count: int, generator: Generator, frames: int, size: int) -> PairedEdits:
         """Paired edits of toys, as `data.source.ClipSource` has them."""
-        share = casting.LEVELS[self.level].moving
+        share = casting.WORLD_LEVELS[self.level].moving
         found = edits.sample_edits(kind, count, generator, frames, size, share)
         return PairedEdits(found.source, found.target, found.region.float(), found.instructions)
 
 
 def open_world(place: str) -> WorldSource:
     """The source at `world:LEVEL`, the hardest where none is said. ValueError lists the levels."""
-    if place and place not in casting.LEVELS:
-        known = ", ".join(casting.LEVELS)
+    if place and place not in casting.WORLD_LEVELS:
+        known = ", ".join(casting.WORLD_LEVELS)
         raise ValueError(f"--data: {SCHEME}:{place} is no level of the demo world; choose one of {known}")
     return WorldSource(place or casting.HARDEST)
 
@@ -130,4 +130,5 @@ def _name(level: str) -> str:
     seen = ((torch.cat(pictures) + 1) * 127.5).round().to(torch.uint8)
     said = [*footage.captions(named=True), *footage.names(0), *source.longest, *source.vocabulary]
     said += [line for edit in changed for line in edit.instructions]
-    return f"{SCHEME} {level} {sha256(seen.numpy().tobytes() + chr(10).join(said).encode()).hexdigest()[:16]}"
+    digest = sha256(seen.numpy().tobytes() + "\n".join(said).encode()).hexdigest()
+    return f"{SCHEME} {level} {digest[:16]}"

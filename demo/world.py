@@ -36,7 +36,7 @@ _PALETTE = torch.tensor(
         [[0.55, 0.78, 0.98], [0.36, 0.60, 0.26]],
     ]
 )
-STEPS = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0], [0.0, 0.0]])  # (direction, (x, y))
+WAYS = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0], [0.0, 0.0]])  # (direction, (x, y))
 # One row per entry of DYNAMICS: lift, half turns in the picture's plane, relative swing of width and height,
 # turns about the upright axis, and how far head and foot bend aside. Turns are per cycle.
 _SWING = torch.tensor(
@@ -188,7 +188,7 @@ def _toy_coordinates(
     whether its front is seen (N, F)."""
     lift, roll, wide, high, turn, bend = _SWING[identities.dynamics].unsqueeze(1).unbind(-1)  # (N, 1) each
     phase = torch.pi * identities.tempo.unsqueeze(1) * (times + 1)
-    centre = STEPS[scenes.direction].unsqueeze(1) * TRAVEL * times.unsqueeze(2) + scenes.offset.unsqueeze(1)
+    centre = WAYS[scenes.direction].unsqueeze(1) * TRAVEL * times.unsqueeze(2) + scenes.offset.unsqueeze(1)
     across, down = centre[..., 0], centre[..., 1] + lift * phase.cos() / 2
     angle = (scenes.rotation.unsqueeze(1) + roll * phase / 2)[..., None, None]
     facing = (torch.pi * scenes.side.unsqueeze(1) + turn * phase).cos()

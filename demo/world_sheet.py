@@ -30,7 +30,7 @@ def world_sheet(path: Path, generator: Generator) -> None:
     )
     rows = [[front[i], back[i], *clips[i].unbind(1), pairs[i]] for i in range(n)]
     titles = ["front", "back", *(str(12 * frame) for frame in range(clips.shape[2])), "a pair"]
-    alone = captions.captions([(toys, scenes)], captions.told(n, *captions.PARTS))
+    alone = captions.captions([(toys, scenes)], captions.telling(n, *captions.TOLD_PARTS))
     said = [f"{one}   |   {two}" for one, two in zip(alone, captions.captions(cast), strict=True)]
     contact_sheet(rows, titles, path, said, scale=1)
 

@@ -20,12 +20,12 @@ SECOND = SAMPLES / "refvid_toy_2.png"  # for workflows with two subjects
 SAMPLE_FILM, FILM_MASK = (
     SAMPLES / "refvid_film.mp4",
     SAMPLES / "refvid_film_mask.mp4",
-)  # a toy that moves in itself
+)  # a toy that turns
 FIRST, LAST = SAMPLES / "refvid_first.png", SAMPLES / "refvid_last.png"  # of a clip of the shipped toy
 FILM_LENGTH, FILM_FPS = 33, 16
 SCENE = SAMPLES / "refvid_scene.mp4"  # a toy in a scene, to be edited
-SCENE_LENGTH, SCENE_FPS = 9, 8
-SEED, SECOND_SEED, FILM_SEED, SCENE_SEED = 9, 19, 3, 7
+SCENE_LENGTH, SCENE_FPS = 17, 16
+SEED, SECOND_SEED, FILM_SEED, SCENE_SEED = 9, 29, 8, 35
 PROMPT = "a toy moving right on dark background"
 
 
@@ -51,10 +51,7 @@ def sample_toy(seed: int = SEED) -> tuple[world.Looks, world.Scenes, world.Scene
         casting.sample_scenes(1, generator),
     )
     photographed = replace(scene, background=_index(world.BACKGROUNDS, "meadow"))
-    moving = replace(
-        wanted, direction=_index(world.DIRECTIONS, "right"), background=_index(world.BACKGROUNDS, "dark")
-    )
-    return toy, photographed, moving
+    return toy, photographed, _asked(wanted, "right", "dark")
 
 
 def write_samples(folder: Path = SAMPLES) -> None:
@@ -78,13 +75,11 @@ def write_samples(folder: Path = SAMPLES) -> None:
 
 
 def sample_film() -> tuple[Tensor, Tensor]:
-    """Reference video (3, F, H, W) in [-1, 1] of a toy that moves in itself, and its mask (1, F, H, W)."""
+    """Reference video (3, F, H, W) in [-1, 1] of a toy that turns, and its mask (1, F, H, W)."""
     generator = Generator().manual_seed(FILM_SEED)
-    toy, scene = (
-        casting.sample_identities(1, generator, dynamic_share=1.0),
-        casting.sample_scenes(1, generator),
-    )
-    film, alpha = world.render(toy, scene, FILM_LENGTH)
+    toy, scene = casting.sample_identities(1, generator), casting.sample_scenes(1, generator)
+    turning = replace(toy, dynamics=_index(world.DYNAMICS, "turning"), tempo=torch.ones_like(toy.tempo))
+    film, alpha = world.render(turning, _asked(scene, "still", "sunset"), FILM_LENGTH)
     return film[0], alpha[0]
 
 
@@ -92,7 +87,7 @@ def sample_scene() -> Tensor:
     """A video (3, F, H, W) in [-1, 1] of a toy that travels, in the length that the shipped model makes."""
     generator = Generator().manual_seed(SCENE_SEED)
     toy, scene = casting.sample_identities(1, generator), casting.sample_scenes(1, generator)
-    return world.render(toy, scene, SCENE_LENGTH)[0][0]
+    return world.render(toy, _asked(scene, "left", "sunset"), SCENE_LENGTH)[0][0]
 
 
 def sample_reference() -> Reference:
@@ -121,6 +116,17 @@ def show(backbone: Pipeline, folder: Path, progress=None) -> Shown:
     clips = torch.stack([with_reference, without, truth])
     alike = toy_similarity(clips, picture[None], reference.mask[None, None])[:, 0].tolist()
     return Shown(folder / "demo.mp4", folder / "demo.png", seconds, *alike)
+
+
+def _asked(scene: world.Scenes, direction: str, background: str) -> world.Scenes:
+    """The scene in which a toy goes this way across such a background, past where it stood."""
+    way = _index(world.DIRECTIONS, direction)
+    return replace(
+        scene,
+        direction=way,
+        background=_index(world.BACKGROUNDS, background),
+        offset=scene.offset.masked_fill(world.WAYS[way] != 0, 0.0),
+    )
 
 
 def _index(names: tuple[str, ...], name: str) -> Tensor:

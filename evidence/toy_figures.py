@@ -105,9 +105,9 @@ def place_of(video: Tensor, scenes: world.Scenes) -> Tensor:
     """Place on the world's grid that is nearest to where the toy goes across its path: (N, 2), 0 along it.
     [choice: place-by-centre]"""
     centre = torch.stack(_centre_and_area(segment(video)[:, 0])[:2], dim=-1).mean(1)  # (N, 2)
-    grid = torch.tensor(casting.PLACES)
+    grid = torch.tensor(casting.TOY_PLACES)
     nearest = grid[(centre.cpu()[..., None] - grid).abs().argmin(-1)]
-    return nearest.masked_fill(world.STEPS[scenes.direction] != 0, 0.0)
+    return nearest.masked_fill(world.WAYS[scenes.direction] != 0, 0.0)
 
 
 def shape_of(video: Tensor, toys: world.Looks) -> Tensor:
@@ -147,7 +147,7 @@ def texture_of(video: Tensor, toys: world.Looks) -> Tensor:
 
 
 def shows_colour(video: Tensor, toys: world.Looks) -> Tensor:
-    """Whether a quarter of the toy is of the hue that captions call it by, where it is upright: (N,) bool.
+    """True where a quarter of the upright toy is of the hue that captions call it by: (N,) bool.
 
     A second colour may cover half of it. Ceiling: near 1 on rendered clips. Floor: about one in five, as a
     toy has one or two of eight hues [choice: shown-colour].

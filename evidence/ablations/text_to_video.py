@@ -27,7 +27,7 @@ def ablation_run(steps: int) -> DiTTraining:
     drawing = Drawing(reference_counts=(1.0,), patterns=(1.0, 0, 0, 0, 0))
     return replace(
         base,
-        kinds=(ClipKind("scene", 9, 12, 2048, 32),),
+        kinds=(ClipKind("scene", 17, 6, 2048, 32),),
         stages=(Stage(steps, (1.0,), drawing),),
         references=2,
         how=MaskedFrames(subject_share=0.0, augmentation=Augmentation()),

@@ -20,7 +20,7 @@ from .references import Trial
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 UNTOUCHED = STRENGTHS.index(1.0)
-_APART = NEITHER, REGIONS, WORDS = "neither", "regions", "words"  # by which two subjects are kept apart
+_APART = UNBOUND, BY_REGIONS, BY_WORDS = "neither", "regions", "words"  # by which two subjects are kept apart
 _MOST_ROWS = 8  # of a sheet
 
 
@@ -102,7 +102,7 @@ def sample_duets(n: int, size: int, seed: int = UNSEEN_SEED + 1) -> Duets:
         tuple(make_reference(pictures[k][i].movedim(0, -1) / 2 + 0.5, masks[k][i, 0]) for k in (0, 1))
         for i in range(n)
     ]
-    named = captions.captions(casts, captions.told(n, "shape", "colour", "place"))
+    named = captions.captions(casts, captions.telling(n, "shape", "colour", "place"))
     return Duets(scenes, captions.captions(casts), named, references, pictures, masks, halves)  # pyright: ignore[reportArgumentType]
 
 
@@ -115,8 +115,8 @@ def _first_halves(first: world.Scenes, second: world.Scenes, size: int) -> Tenso
 
 
 def _regions(backbone: Pipeline, toys: int, folder: Path, progress: Callable[[int], None]) -> list[Interval]:
-    """Each toy in its own half, by a region or by the prompt's words: colours of a half against its own
-    reference less those against the other's."""
+    """Each toy in its own half, by a region or by the prompt's words. What counts is the colours of a half
+    against its own reference, less those against the other's."""
     settings = replace(backbone.settings, scale=1.0)
     pairs = sample_duets(toys, settings.height)
     made: dict[str, list[Tensor]] = {name: [] for name in _APART}
@@ -126,7 +126,11 @@ def _regions(backbone: Pipeline, toys: int, folder: Path, progress: Callable[[in
             for reference, half in zip(pairs.references[index], pairs.halves, strict=True)
         ]
         prompt, free = pairs.prompts[index], pairs.references[index]
-        asked = {NEITHER: (prompt, free), REGIONS: (prompt, tuple(bound)), WORDS: (pairs.named[index], free)}
+        asked = {
+            UNBOUND: (prompt, free),
+            BY_REGIONS: (prompt, tuple(bound)),
+            BY_WORDS: (pairs.named[index], free),
+        }
         for name, (said, given) in asked.items():
             made[name].append(generate(backbone, Request(said, seeded(settings, index), given)))
         progress(len(_APART) * (index + 1))
@@ -139,7 +143,7 @@ def _regions(backbone: Pipeline, toys: int, folder: Path, progress: Callable[[in
     column_sheet(columns, folder / "regions.png", scale=2, most=_MOST_ROWS)
     return [
         *(interval_of(f"own half minus other half, {name}", apart[name]) for name in _APART),
-        *(interval_of(f"{name} bring", apart[name] - apart[NEITHER]) for name in (REGIONS, WORDS)),
+        *(interval_of(f"{name} bring", apart[name] - apart[UNBOUND]) for name in (BY_REGIONS, BY_WORDS)),
     ]
 
 

@@ -51,7 +51,7 @@ class IdentityTrial:
         generator = Generator().manual_seed(seed)
         self.toys = casting.sample_identities(toys, generator, dynamic_share=0.75)
         self.scenes = casting.sample_scenes(toys, generator)
-        said = captions.told(toys, "shape", "motion") if named else None
+        said = captions.telling(toys, "shape", "motion") if named else None
         self.prompts = captions.captions([(self.toys, self.scenes)], said)
         self.truth, _ = world.render(self.toys, self.scenes, settings.frames, settings.height)
         film, alpha = world.render(

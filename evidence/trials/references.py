@@ -132,10 +132,10 @@ def evaluate_references(
 ) -> ReferenceReport:
     """Generate every toy with its own reference, another toy's, none, and with another's caption, at the same
     noise; write score.json and score.png into `folder`. With several seeds a toy's value is the mean over its
-    noises. Toys move in themselves as those of the `level` do (`casting.LEVELS`)."""
+    noises. Toys move in themselves as those of the `level` do (`casting.WORLD_LEVELS`)."""
     choose_recipe(AUTO_RECIPE, backbone.recipe)  # refused before anything is rendered
     settings = backbone.settings
-    moving = casting.LEVELS[level].moving
+    moving = casting.WORLD_LEVELS[level].moving
     trial = Trial(toys, settings.frames, settings.height, moving=moving)
     variants, own = trial.variants(), Variant(TRUTH, torch.arange(toys), torch.arange(toys))
     truths = {TRUTH: trial.truth, CODED: through(backbone.vae, trial.truth)}

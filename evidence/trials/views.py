@@ -19,9 +19,9 @@ from ..tables import FigureValues, Interval, interval_lines, interval_of, mean_o
 from .clips import CODED, TRUTH, UNSEEN_SEED, seeded, through
 
 _MOST_ROWS = 8  # of a sheet
-FRONT, SAME, BOTH = "front", "two of the front", "front and back"
+ONE_FRONT, TWO_FRONTS, BOTH_SIDES = "front", "two of the front", "front and back"
 # Sides that are given, in order: 0 the front, 1 the back.
-VIEWS: dict[str, tuple[int, ...]] = {FRONT: (0,), SAME: (0, 0), BOTH: (0, 1)}
+GIVEN_VIEWS: dict[str, tuple[int, ...]] = {ONE_FRONT: (0,), TWO_FRONTS: (0, 0), BOTH_SIDES: (0, 1)}
 VIEW_FIGURES = {
     "own": "similarity of colours to the true clip's, over all pictures",
     "back": "to the back's, in the half of the pictures in which it is seen",
@@ -48,7 +48,7 @@ class ViewTrial:
         turning = torch.full_like(looks.dynamics, world.DYNAMICS.index("turning"))
         self.toys = replace(looks, dynamics=turning, tempo=torch.ones_like(looks.tempo))
         self.scenes = casting.sample_scenes(toys, generator)
-        self.prompts = captions.captions([(self.toys, self.scenes)], captions.told(toys, "motion"))
+        self.prompts = captions.captions([(self.toys, self.scenes)], captions.telling(toys, "motion"))
         self.truth, _ = world.render(self.toys, self.scenes, frames, size)
         # (toys, view): two of the front and two of the back, each in a scene of its own
         steady = casting.steady(self.toys)
@@ -83,13 +83,13 @@ def _alike(clips: Tensor, truth: Tensor) -> Tensor:
 def evaluate_views(
     backbone: Pipeline, toys: int, folder: Path, progress: Progress, seeds: int = 1
 ) -> ViewReport:
-    """Generate every toy from each of VIEWS at the same noise; write views.json and views.png."""
+    """Generate every toy from each of GIVEN_VIEWS at the same noise; write views.json and views.png."""
     settings = backbone.settings
     trial = ViewTrial(toys, settings.frames, settings.height)
     truths = {TRUTH: trial.truth, CODED: through(backbone.vae, trial.truth)}
     values: FigureValues = {name: trial.measure(clips) for name, clips in truths.items()}
     shown: dict[str, Tensor] = {}
-    for turn, (name, sides) in enumerate(VIEWS.items()):
+    for turn, (name, sides) in enumerate(GIVEN_VIEWS.items()):
 
         def measure(
             noise: int, turn: int = turn, name: str = name, sides: tuple[int, ...] = sides
@@ -100,16 +100,18 @@ def evaluate_views(
                 made.append(
                     generate(backbone, Request(trial.prompts[index], own, trial.references(index, sides)))
                 )
-                progress((turn * seeds + noise) * toys + index + 1, toys * seeds * len(VIEWS))
+                progress((turn * seeds + noise) * toys + index + 1, toys * seeds * len(GIVEN_VIEWS))
             shown[name] = torch.stack(made)
             return trial.measure(shown[name])
 
         values[name] = mean_over_noises(seeds, measure)
     rows = {name: {figure: one.mean().item() for figure, one in row.items()} for name, row in values.items()}
     intervals = [
-        interval_of(f"{BOTH} minus {other}, {figure}", values[BOTH][figure] - values[other][figure])
+        interval_of(
+            f"{BOTH_SIDES} minus {other}, {figure}", values[BOTH_SIDES][figure] - values[other][figure]
+        )
         for figure in VIEW_FIGURES
-        for other in (FRONT, SAME)
+        for other in (ONE_FRONT, TWO_FRONTS)
     ]
     report = ViewReport(toys, seeds, rows, intervals)
     folder.mkdir(parents=True, exist_ok=True)

@@ -21,8 +21,8 @@ from .clips import CODED, TRUTH, UNSEEN_SEED, seeded, through
 from .references import Trial
 
 _MOST_ROWS = 8  # of a sheet
-LOOKS, MOTION = "looks in words", "motion in words, with the reference"
-UNTOLD = "reference alone"
+LOOKS_SAID, MOTION_SAID = "looks in words", "motion in words, with the reference"
+MOTION_UNSAID = "reference alone"
 WORD_FIGURES = {
     "colour": "a quarter of the toy or more is of the hue that is said",
     "shape": "shape as said",
@@ -46,8 +46,8 @@ class WordTrial:
     def __init__(self, toys: int, frames: int, size: int):
         self.trial = Trial(toys, frames, size, UNSEEN_SEED + 3, moving=1.0)
         cast = [(self.trial.toys, self.trial.scenes)]
-        self.looks = captions.captions(cast, captions.told(toys, "colour", "shape", "place"))
-        self.motion = captions.captions(cast, captions.told(toys, "motion"))
+        self.looks = captions.captions(cast, captions.telling(toys, "colour", "shape", "place"))
+        self.motion = captions.captions(cast, captions.telling(toys, "motion"))
 
     def measure(self, clips: Tensor) -> dict[str, Tensor]:
         """One value per toy of every one of WORD_FIGURES, (N,) 0 or 1."""
@@ -63,16 +63,16 @@ class WordTrial:
 
 
 def evaluate_words(backbone: Pipeline, toys: int, folder: Path, progress: Progress) -> WordReport:
-    """Generate every toy from words of its looks without a reference, and with its reference, from words of
-    how it moves or none; write words.json and words.png into `folder`."""
+    """Generate every toy from words of its looks, without a reference. Then with it, from words of how it
+    moves, and without; write words.json and words.png into `folder`."""
     settings = backbone.settings
     words = WordTrial(toys, settings.frames, settings.height)
     trial = words.trial
     given = [(trial.reference(index),) for index in range(toys)]
     asked: dict[str, tuple[list[str], list[tuple[Reference, ...]]]] = {
-        LOOKS: (words.looks, [()] * toys),
-        MOTION: (words.motion, given),
-        UNTOLD: (trial.prompts, given),
+        LOOKS_SAID: (words.looks, [()] * toys),
+        MOTION_SAID: (words.motion, given),
+        MOTION_UNSAID: (trial.prompts, given),
     }
     clips: dict[str, Tensor] = {}
     for turn, (name, (prompts, references)) in enumerate(asked.items()):
@@ -98,21 +98,21 @@ def _rows(values: FigureValues) -> dict[str, dict[str, float]]:
 def _intervals(values: FigureValues) -> list[Interval]:
     """Shares of the ceiling of what is said, and what saying brings."""
     ceiling = {figure: one.mean().clamp_min(1e-9) for figure, one in values[CODED].items()}
-    told = {"colour": LOOKS, "shape": LOOKS, "place": LOOKS, "dynamics": MOTION}
+    told = {"colour": LOOKS_SAID, "shape": LOOKS_SAID, "place": LOOKS_SAID, "dynamics": MOTION_SAID}
     found = [
         interval_of(f"{name}, {figure}, share of the ceiling", values[name][figure] / ceiling[figure])
         for figure, name in told.items()
     ]
-    more = values[MOTION]["dynamics"] - values[UNTOLD]["dynamics"]
+    more = values[MOTION_SAID]["dynamics"] - values[MOTION_UNSAID]["dynamics"]
     return [*found, interval_of("words of motion bring, dynamics", more)]
 
 
 def word_table(report: WordReport) -> str:
     """The report for a terminal: the rows, then the intervals."""
     lines = [f"{report.toys} unseen toys, all of which move in themselves"]
-    lines.append(" " * 36 + "".join(f"{name:>10}" for name in WORD_FIGURES))
+    lines.append(" " * 34 + "".join(f"{name:>10}" for name in WORD_FIGURES))
     lines += [
-        f"{name:36}" + "".join(f"{row[figure]:10.3f}" for figure in WORD_FIGURES)
+        f"{name:34}" + "".join(f"{row[figure]:10.3f}" for figure in WORD_FIGURES)
         for name, row in report.rows.items()
     ]
     return "\n".join([*lines, *interval_lines(report.intervals)])

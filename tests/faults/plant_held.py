@@ -118,8 +118,8 @@ HELD = (
     ),
     Fault(
         "same-scene", "the same identity elsewhere is in its clip's scene", "demo/source.py",
-        "world.render(toys, casting.other_scenes(scenes, generator), frames, size)",
-        "world.render(toys, scenes, frames, size)",
+        "world.render(shown, casting.other_scenes(scenes, generator), frames, size)",
+        "world.render(shown, scenes, frames, size)",
         ("videomaker_rows", "source"),
     ),
     Fault(

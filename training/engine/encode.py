@@ -17,6 +17,9 @@ from ...data.source import ClipSource
 from .cache import PART, RowsT, cached_rows
 from .precision import mixed
 
+# Pictures that a CPU encodes together: more of them leave its caches, and take up to four times as long
+# (docs/log.md).
+_AT_ONCE = 8
 PAIRS_EVERY = 4  # parts; one of them shows two subjects
 
 
@@ -71,9 +74,10 @@ def subjects_of_part(source: ClipSource, index: int) -> int:
 
 def encode_clips(vae: WanVAE, video: Tensor) -> Tensor:
     """Latents of clips (N, 3, pictures, H, W) in [-1, 1], in fp16 on the CPU."""
-    chunk = 2 * vae.geometry.group  # pictures at once
+    group = vae.geometry.group  # pictures of a clip at once
+    clips = max(1, _AT_ONCE // min(group, video.shape[2])) if vae.device.type == "cpu" else PART
     with mixed(vae.device):
-        parts = [vae.encode(part.to(vae.device), chunk=chunk) for part in video.split(PART)]
+        parts = [vae.encode(part.to(vae.device), chunk=group) for part in video.split(clips)]
     return torch.cat([part.half().cpu() for part in parts])
 
 

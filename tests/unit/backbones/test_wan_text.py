@@ -56,7 +56,7 @@ def test_every_word_of_the_world_has_a_piece_and_others_are_named(encoder):
     words = captions.vocabulary()
     assert encoder.unknown_words(" ".join(words)) == []
     assert len({tuple(row) for row in encoder.tokenize(words).tolist()}) == len(words)
-    assert encoder.unknown_words("a zebra moving Quickly right") == ["zebra", "Quickly"]
+    assert encoder.unknown_words("a zebra moving Fast right") == ["zebra", "Fast"]
 
 
 def test_folding_counts_the_padding_once_for_each_of_its_places(encoder):

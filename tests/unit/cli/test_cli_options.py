@@ -86,8 +86,17 @@ IDLE = {
         (*LONG, "--from", "gone.mp4", "--between-prompt", "b"),
         "--between-prompt: with --from no key picture is asked for",
     ),
-    "controls and frames": (("score", "--controls", "--frames"), "--frames: --controls are measured apart"),
-    "seeds of controls": (("score", "--controls", "--seeds", 2), "--seeds: --controls are measured apart"),
+    "controls and frames": (("score", "--controls", "--frames"), "--frames: --controls is another trial"),
+    "seeds of controls": (
+        ("score", "--controls", "--seeds", 2),
+        "--seeds: --controls is measured at one noise per toy",
+    ),
+    "words and views": (("score", "--views", "--words"), "--words: --views is another trial"),
+    "level of views": (("score", "--views", "--level", "still"), "--level: --views has toys of its own"),
+    "seeds of words": (
+        ("score", "--words", "--seeds", 2),
+        "--seeds: --words is measured at one noise per toy",
+    ),
     **{
         f"{option} of a folder": (
             ("score", "clips", f"--{option}", *value),

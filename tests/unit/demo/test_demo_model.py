@@ -67,7 +67,9 @@ def test_the_editing_adapter_changes_the_background_and_keeps_the_toy(tmp_path):
     out = tmp_path / "edited.mp4"
     asked = ("--video", str(showcase.SCENE), "--instruction", "change the background to light")
     cli.main(["edit", *asked, "--steps", "8", "--out", str(out)])
-    source, edited = (media.read_film(file, "clip", 9).pictures for file in (showcase.SCENE, out))
+    source, edited = (
+        media.read_film(file, "clip", showcase.SCENE_LENGTH).pictures for file in (showcase.SCENE, out)
+    )
     clips = torch.stack([source, edited]).movedim(-1, 1) * 2 - 1
     assert [world.BACKGROUNDS[i] for i in toy_figures.background_of(clips)] == ["sunset", "light"]
     assert len(set(toy_figures.direction_of(clips).tolist())) == 1

@@ -9,9 +9,7 @@ import torch
 from PIL import Image
 from torch import Generator, Tensor
 
-from refvid.core.editing import PREFIX
-from refvid.core.motion import PRETEXTS
-from refvid.demo import captions, casting, edits, world
+from refvid.demo import casting, world
 from refvid.demo.shapes import SHAPES, TEXTURES
 from refvid.drawing import sheet
 
@@ -234,42 +232,6 @@ def test_a_duet_is_its_two_toys_side_by_side() -> None:
         )  # hardly in each other's way
 
 
-def test_edits_change_exactly_what_they_say() -> None:
-    for kind in edits.EDIT_KINDS:
-        made = edits.sample_edits(kind, 16, Generator().manual_seed(3))
-        again = edits.sample_edits(kind, 16, Generator().manual_seed(3))
-        assert torch.equal(made.target, again.target) and made.instructions == again.instructions
-        differs = (made.source - made.target).abs().amax(1, keepdim=True) > 2 / 255
-        assert torch.equal(differs, made.region)
-        assert (
-            made.region.flatten(1).any(1).float().mean() > 0.7
-        )  # a toy may be in that colour or texture already
-        words = {word for line in made.instructions for word in line.split()}
-        assert words <= set(captions.vocabulary())
-    with pytest.raises(ValueError, match="recolour_either, retexture"):
-        edits.sample_edits("shrink", 1, Generator())
-
-
-@pytest.mark.parametrize("kind", ["remove", "recolour_either"])
-def test_an_edit_changes_the_toy_that_is_named_on_either_side(kind: str) -> None:
-    made = edits.sample_edits(kind, 64, Generator().manual_seed(5), size=48)
-    ruler = torch.linspace(-1, 1, 48)
-    region = made.region.float().flatten(1, 2).mean(1)
-    weight = region.sum((1, 2)).clamp_min(1e-6)
-    x, y = (region.sum(1) * ruler).sum(1) / weight, (region.sum(2) * ruler).sum(1) / weight
-    second = torch.where(x.abs() > y.abs(), x, y) > 0
-    assert 0.3 < second.float().mean() < 0.7
-
-
-def test_what_is_removed_leaves_its_background_and_what_is_added_was_not_there() -> None:
-    gone = edits.sample_edits("remove", 16, Generator().manual_seed(0))
-    new = edits.sample_edits("add", 16, Generator().manual_seed(0))
-    for bare, full, region in ((gone.target, gone.source, gone.region), (new.source, new.target, new.region)):
-        rows = bare.mean(-1, keepdim=True)  # of the first toy and the gradient
-        assert ((full - bare).abs() * ~region).max() <= 2 / 255
-        assert ((bare - rows).abs() * region).mean() < ((full - rows).abs() * region).mean()
-
-
 def test_a_single_frame_is_the_middle_of_the_clip() -> None:
     toys, scenes = draw(0, n=8)
     assert torch.equal(world.render(toys, scenes, 1)[0][:, :, 0], world.render(toys, scenes)[0][:, :, 4])
@@ -279,81 +241,6 @@ def test_toys_and_scenes_of_different_number_are_refused() -> None:
     toys, scenes = draw(0, n=4)
     with pytest.raises(ValueError, match="3 identities and 4 scenes"):
         world.render(toys[:3], scenes)
-
-
-def test_captions_say_motion_and_background_and_of_toys_only_what_is_told() -> None:
-    toys, scenes = draw(0, n=2)
-    toys = replace(
-        toys,
-        shape=torch.tensor([4, 3]),
-        dynamics=torch.tensor([2, 0]),
-        tempo=torch.tensor([2, 1]),
-        texture=torch.tensor([2, 0]),
-        primary=torch.tensor([[0.9, 0.1, 0.1], [0.95, 0.55, 0.1]]),
-    )
-    offset = torch.tensor([[0.0, -0.5], [0.5, 0.5 / 3]])
-    scenes = replace(scenes, direction=torch.tensor([0, 4]), background=torch.tensor([0, 3]), offset=offset)
-    moving, still = "a toy moving right on light background", "a toy standing still on meadow background"
-    alone = [(toys, scenes)]
-    pair = [(toys, scenes), (toys[torch.tensor([1, 0])], scenes)]
-    assert captions.captions(alone) == [moving, still]
-    every = captions.told(2, *captions.PARTS)
-    assert captions.captions(alone, every) == [
-        moving.replace("a toy", "a quickly spinning red striped star at the top"),
-        still.replace("a toy", "a steady orange plain ring at the right"),
-    ]
-    for part, name in {
-        "shape": "a star", "colour": "a red toy", "texture": "a striped toy", "motion": "a quickly spinning toy",
-        "place": "a toy at the top",
-    }.items():  # fmt: skip
-        assert captions.captions(alone, captions.told(2, part))[0] == moving.replace("a toy", name)
-    assert captions.captions(pair, stride=4)[0] == moving.replace("a toy", "two toys") + " at stride 4"
-    both = captions.captions(pair, captions.told(2, "colour", "shape"))[0]
-    assert both == moving.replace("a toy", "a red star and an orange ring")
-    assert captions.names(toys, scenes, captions.told(2, "shape", "motion")) == [
-        "quickly spinning star",
-        "steady ring",
-    ]
-
-
-def test_hues_have_the_nearest_word_and_words_name_their_own_colour() -> None:
-    every = torch.arange(len(captions.COLOURS))
-    assert captions.colour_names(captions.named_colour(every)) == list(captions.COLOURS)
-    hue = torch.rand(200, generator=Generator().manual_seed(0))
-    again = captions.hue_of(casting.rgb(hue, torch.full((200,), 0.8), torch.full((200,), 0.9)))
-    torch.testing.assert_close(again, hue, rtol=0, atol=1e-4)
-    assert captions.colour_names(casting.rgb(torch.tensor([0.99]), torch.ones(1), torch.ones(1))) == ["red"]
-
-
-def test_captions_use_only_words_of_the_vocabulary_and_none_is_longer_than_the_longest() -> None:
-    generator = Generator().manual_seed(0)
-    every = captions.told(500, *captions.PARTS)
-    casts = [casting.sample_cast(500, generator, duet, 1.0) for duet in (False, True)]
-    written = [
-        line
-        for cast in casts
-        for stride in captions.STRIDES
-        for line in captions.captions(cast, every, stride) + captions.instructions(cast)
-    ]
-    words = {word for line in written for word in line.split()}
-    assert words <= set(captions.vocabulary())
-    # Those that only edits, pairs without names and steady toys need.
-    tasks = " ".join([PREFIX, *(pretext.instruction for pretext in PRETEXTS.values())]).lower().split()
-    assert set(captions.vocabulary()) - words - set(tasks) <= {"two", "toys", "remove", "steady"}
-    assert max(len(line.split()) for line in written) == len(captions.LONGEST_CAPTION.split())
-
-
-def test_instructions_tell_what_the_clip_became() -> None:
-    toys, scenes = draw(3, n=5)
-    said = captions.instructions([(toys, scenes)])
-    colour, shape = captions.colour_names(toys.primary), [SHAPES[i] for i in toys.shape]
-    assert said == [
-        f"make the {shape[0]} {colour[0]}",
-        f"add {captions.with_article(f'{colour[1]} {shape[1]}')}",
-        f"make the toy {captions.TEXTURE_WORDS[int(toys.texture[2])]}",
-        f"change the background to {world.BACKGROUNDS[int(scenes.background[3])]}",
-        f"make the toy {colour[4]}",
-    ]
 
 
 def test_a_sheet_shows_three_frames_of_a_clip_beside_a_picture_fitted_to_its_height(tmp_path) -> None:

@@ -38,7 +38,7 @@ def truth_of_pairs() -> torch.Tensor:
 
 
 def test_clips_that_obey_reach_the_ends_of_the_scale(monkeypatch, tmp_path):
-    """A stronger reference covers more of the toy in its colours; pairs swap places without one or the other."""
+    """A stronger reference covers more of the toy in its colours; unbound pairs swap places."""
     trial, pairs = Trial(TOYS, 5, SIZE), truth_of_pairs()
     named = set(sample_duets(TOYS, SIZE).named)
 
@@ -82,7 +82,7 @@ def test_clips_that_ignore_their_controls_show_nothing(monkeypatch, tmp_path):
 def test_every_pair_has_one_toy_in_each_half():
     pairs = sample_duets(24, SIZE)
     casts = casts_of_pairs(24)
-    said = captions.told(24, "shape", "colour", "place")
+    said = captions.telling(24, "shape", "colour", "place")
     assert pairs.named == captions.captions(casts, said) and pairs.prompts == captions.captions(casts)
     assert not (casts[0][0].shape == casts[1][0].shape).any(), "words tell them apart"
     for k, cast in enumerate(casts):

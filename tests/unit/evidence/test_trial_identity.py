@@ -108,7 +108,7 @@ def test_a_caption_that_names_a_toy_says_how_it_moves(backbone, adapter, monkeyp
     found = evaluate_base(backbone, adapter.config, TOYS, noises=2)
     (trial, who), _ = said
     assert who == (None, None, 0)
-    told = measured.captions.told(TOYS, "shape", "motion")
+    told = measured.captions.telling(TOYS, "shape", "motion")
     names = measured.captions.names(trial.toys, trial.scenes, told)
     for row, prompt in enumerate(trial.prompts):
         assert f" {names[row]} " in prompt

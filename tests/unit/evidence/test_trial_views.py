@@ -10,7 +10,15 @@ from refvid.demo import casting, world
 from refvid.evidence.toy_figures import toy_similarity
 from refvid.evidence.trials import views as measured
 from refvid.evidence.trials.clips import CODED, TRUTH
-from refvid.evidence.trials.views import BOTH, FRONT, SAME, VIEWS, ViewTrial, evaluate_views, view_table
+from refvid.evidence.trials.views import (
+    BOTH_SIDES,
+    GIVEN_VIEWS,
+    ONE_FRONT,
+    TWO_FRONTS,
+    ViewTrial,
+    evaluate_views,
+    view_table,
+)
 from refvid.hosts.plain.pipeline import Settings
 
 TOYS, SIZE, FRAMES = 12, 48, 9
@@ -38,7 +46,11 @@ def test_pictures_are_of_the_sides_that_they_are_said_to_be(trial):
     ]
     assert own[0] > own[2] + 0.2 and own[1] > own[2] + 0.2
     assert not torch.equal(first, again)
-    for sides, taken in ((VIEWS[FRONT], [0]), (VIEWS[SAME], [0, 1]), (VIEWS[BOTH], [0, 2])):
+    for sides, taken in (
+        (GIVEN_VIEWS[ONE_FRONT], [0]),
+        (GIVEN_VIEWS[TWO_FRONTS], [0, 1]),
+        (GIVEN_VIEWS[BOTH_SIDES], [0, 2]),
+    ):
         given = trial.references(3, sides)
         assert len(given) == len(taken)
         for one, view in zip(given, taken, strict=True):
@@ -60,18 +72,18 @@ def test_a_model_that_reads_both_pictures_is_told_from_one_that_reads_the_first(
 
     def generate(_, request):
         asked.append((request.settings.seed, len(request.references)))
-        shown = trial.references(request.settings.seed % 1000, VIEWS[BOTH])[1].picture
+        shown = trial.references(request.settings.seed % 1000, GIVEN_VIEWS[BOTH_SIDES])[1].picture
         reads = any(torch.equal(one.picture, shown) for one in request.references)
         return (trial.truth if reads else flat)[request.settings.seed % 1000]
 
     monkeypatch.setattr(measured, "generate", generate)
     monkeypatch.setattr(measured, "through", lambda _, clips: clips)
     report = evaluate_views(BACKBONE, TOYS, tmp_path, lambda *_: None, seeds=2)  # pyright: ignore[reportArgumentType]
-    assert list(report.rows) == [TRUTH, CODED, FRONT, SAME, BOTH]
-    assert report.rows[BOTH] == report.rows[TRUTH] and report.rows[FRONT] == report.rows[SAME]
+    assert list(report.rows) == [TRUTH, CODED, ONE_FRONT, TWO_FRONTS, BOTH_SIDES]
+    assert report.rows[BOTH_SIDES] == report.rows[TRUTH] and report.rows[ONE_FRONT] == report.rows[TWO_FRONTS]
     values = {one.name: one for one in report.intervals}
-    assert values[f"{BOTH} minus {FRONT}, back"].low > 0.2
-    assert values[f"{BOTH} minus {SAME}, own"].low > 0
+    assert values[f"{BOTH_SIDES} minus {ONE_FRONT}, back"].low > 0.2
+    assert values[f"{BOTH_SIDES} minus {TWO_FRONTS}, own"].low > 0
     assert [one[1] for one in asked] == [1] * 2 * TOYS + [2] * 4 * TOYS
     assert [one[0] for one in asked[: 2 * TOYS]] == [
         row + 1000 * noise for noise in (0, 1) for row in range(TOYS)

@@ -8,7 +8,14 @@ import pytest
 from refvid.demo import captions, casting, world
 from refvid.evidence.trials import words as measured
 from refvid.evidence.trials.clips import CODED, TRUTH
-from refvid.evidence.trials.words import LOOKS, MOTION, UNTOLD, WordTrial, evaluate_words, word_table
+from refvid.evidence.trials.words import (
+    LOOKS_SAID,
+    MOTION_SAID,
+    MOTION_UNSAID,
+    WordTrial,
+    evaluate_words,
+    word_table,
+)
 from refvid.hosts.plain.pipeline import Settings
 
 TOYS, SIZE, FRAMES = 24, 48, 9
@@ -38,18 +45,18 @@ def test_prompts_say_looks_without_a_reference_and_motion_beside_one(words, monk
     toys, scenes = words.trial.toys, words.trial.scenes
     assert toys.dynamics.ne(0).all()
     for part, parts in ((looks, ("colour", "shape", "place")), (motion, ("motion",)), (bare, ())):
-        said = captions.captions([(toys, scenes)], captions.told(TOYS, *parts))
+        said = captions.captions([(toys, scenes)], captions.telling(TOYS, *parts))
         assert [one.prompt for one in part] == said
         assert [one.settings.seed for one in part] == list(range(TOYS))
     assert [len(one.references) for one in asked] == [0] * TOYS + [1] * 2 * TOYS
-    assert list(report.rows) == [LOOKS, MOTION, UNTOLD, TRUTH, CODED]
-    for name in (LOOKS, MOTION, UNTOLD):
+    assert list(report.rows) == [LOOKS_SAID, MOTION_SAID, MOTION_UNSAID, TRUTH, CODED]
+    for name in (LOOKS_SAID, MOTION_SAID, MOTION_UNSAID):
         assert report.rows[name] == report.rows[TRUTH]
     values = {one.name: one.mean for one in report.intervals}
     assert values.pop("words of motion bring, dynamics") == 0
     assert list(values.values()) == pytest.approx([1.0] * 4)
     kept = json.loads((tmp_path / "words.json").read_text(), parse_constant=pytest.fail)
-    assert kept["rows"] == report.rows and LOOKS in word_table(report)
+    assert kept["rows"] == report.rows and LOOKS_SAID in word_table(report)
     assert (tmp_path / "words.png").stat().st_size > 1000
 
 
@@ -76,4 +83,4 @@ def test_clips_in_which_nothing_moves_in_itself_gain_nothing_by_words_of_motion(
 
     values = {one.name: one for one in report_of(monkeypatch, tmp_path, generate).intervals}
     assert values["words of motion bring, dynamics"].low > 0.5
-    assert values[f"{MOTION}, dynamics, share of the ceiling"].mean == pytest.approx(1.0)
+    assert values[f"{MOTION_SAID}, dynamics, share of the ceiling"].mean == pytest.approx(1.0)

@@ -89,7 +89,10 @@ LEFT = {
     "evidence/toy_figures.py": {
         "reach = 0.8 * (4 * area / mask.shape[-2:].numel()).sqrt() + 0.02": "a square's side"
     },
-    "demo/world.py": {
+    "demo/captions.py": {
+        "way = torch.stack([(green - blue) / spread % 6, (blue - red) / spread + 2, (red - green) / spread + 4])": "sixths of a circle of hues"
+    },
+    "demo/casting.py": {
         "k = (hue.unsqueeze(1) * 6 + torch.tensor([5.0, 3.0, 1.0])) % 6": "sixths of a circle of hues"
     },
     "hosts/comfy/attention.py": {"half = tokens // 2": "a probe: the first half is hidden"},
@@ -98,9 +101,7 @@ LEFT = {
         "fields = frame.interlaced_frame and frame.height % 4": "interlaced films",
         'frame.width < NARROW or frame.width % 2 or frame.height % 2 or fields or "yuv41" in frame.format.name': "colours of half resolution",
     },
-    "demo/source.py": {
-        'return f"{SCHEME} {sha256(seen.numpy().tobytes() + said.encode()).hexdigest()[:16]}"': "letters of a digest",
-    },
+    "demo/source.py": {'return f"{SCHEME} {level} {digest[:16]}"': "letters of a digest"},
     "training/engine/state.py": {'return f"sha256 {digest.hexdigest()[:16]}"': "letters of a digest"},
     "training/base/text.py": {
         'sentence_iterator=iter([" ".join(words)] * 4), model_writer=model, model_type="word",': "words, four times over",

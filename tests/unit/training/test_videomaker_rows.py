@@ -18,7 +18,7 @@ from refvid.training.methods.videomaker.rows import photographs
 def test_a_photograph_shows_the_clips_toy_elsewhere_on_grey():
     generator = Generator().manual_seed(0)
     toys, scenes = casting.sample_identities(16, generator), casting.sample_scenes(16, generator)
-    pictures, masks = photographs(WorldFootage([(toys, scenes)], captions.told(16)), 64, generator)
+    pictures, masks = photographs(WorldFootage([(toys, scenes)], captions.telling(16)), 64, generator)
     assert pictures[masks.expand_as(pictures) == 0].eq(GROUND).all() and masks.amax((1, 2, 3)).all()
     alike = toy_similarity(world.render(toys, scenes, 5, 64)[0], pictures, masks)
     assert alike.diagonal().mean() > 0.5 > 5 * (alike.sum() - alike.diagonal().sum()) / (16 * 15)
