@@ -64,5 +64,6 @@ def identity_sheet(
     }
     for name in shown:
         tokens = identity.read_tokens(trial, backbone.vae, encoder, identity.READINGS[name])
-        columns[name] = identity.clips_of_identity(backbone, trial, tokens, encoder.nobody(), noise=0)
+        read = identity.Read(tokens, encoder.nobody())
+        columns[name] = identity.clips_of_identity(backbone, trial, read, noise=0)
     column_sheet({**columns, TRUTH: trial.truth}, path, trial.prompts, scale)

@@ -27,6 +27,7 @@ OWN_VIDEO, SLOTS = "own video", "slots"
 _MOST_ROWS = 8  # of the sheet
 SHEET_READINGS = (OWN_VIDEO, "slots alone", "anchor alone", "another's video", "nobody")
 _WHOLE = Side(SLOTS, OWN_VIDEO)
+_BOTH = Side(SLOTS, identity.TOGETHER)  # what the graph with everything in it asks for
 
 SLOT_CLAIMS = (
     Claim("slots tell more than mean pooling", _WHOLE, Side("mean pooling", OWN_VIDEO), "dynamics"),
@@ -40,6 +41,16 @@ SLOT_CLAIMS = (
     Claim("the identity reaches the video", _WHOLE, Side(SLOTS, "nobody"), "own"),
     Claim("it is this identity", _WHOLE, Side(SLOTS, "another's video"), "own"),
     Claim("the prompt is still followed", _WHOLE, Side(SLOTS, "nobody"), "direction", margin=0.05),
+    Claim("a video and its picture together are no worse than the video", _BOTH, _WHOLE, "own", margin=0.03),
+    Claim("nor than the picture", _BOTH, Side(SLOTS, identity.PICTURED), "own", margin=0.03),
+    Claim(
+        "nor are shapes worse than with the picture alone",
+        _BOTH,
+        Side(SLOTS, identity.PICTURED),
+        "shape",
+        margin=0.05,
+    ),
+    Claim("the video adds motion to the picture", _BOTH, Side(SLOTS, identity.PICTURED), "dynamics"),
 )
 
 

@@ -4,7 +4,7 @@ apart.
 Directions of effect on the demo world only; they say nothing about the paper's figures.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -12,12 +12,16 @@ from torch import Generator, Tensor
 
 from ...backbones.base import VideoVAE
 from ...backbones.wan.geometry import WAN
+from ...core.recipes import AUTO_RECIPE, choose_recipe
 from ...core.reference_video import cover, make_reference_video
+from ...core.references import make_reference, prepare
 from ...core.slots import SlotEncoder, SlotsConfig
 from ...demo import captions, casting, world
 from ...evaluation.statistics import hits
+from ...hosts.plain.evaluation import Rider
 from ...hosts.plain.identities import PeopleRider, Person
 from ...hosts.plain.pipeline import Pipeline, Settings, generate_in_rows
+from ...hosts.plain.references import encode_pictures, kept_references_in_rows
 from .. import toy_figures
 from ..dynamics import dynamics_of, kind_of
 from ..tables import FigureValues, mean_over_noises
@@ -82,16 +86,18 @@ class IdentityTrial:
 
 @dataclass(frozen=True)
 class IdentityReading:
-    """Tokens that a variant reads: of whom (`turn` toys further), which, frames in order or not; nobody at
-    all."""
+    """What a variant reads: tokens of whom (`turn` toys further), which, frames in order or not; nobody at
+    all. `picture`: the anchor's picture is given beside them, as a masked reference."""
 
     turn: int = 0
     slots: bool = True
     anchor: bool = True
     ordered: bool = True
     nobody: bool = False
+    picture: bool = False
 
 
+PICTURED, TOGETHER = "masked picture", "own video and masked picture"
 READINGS = {
     "own video": IdentityReading(),
     "own video, frames shuffled": IdentityReading(ordered=False),
@@ -99,7 +105,19 @@ READINGS = {
     "anchor alone": IdentityReading(slots=False),
     "another's video": IdentityReading(turn=1),
     "nobody": IdentityReading(nobody=True),
+    PICTURED: IdentityReading(nobody=True, picture=True),
+    TOGETHER: IdentityReading(picture=True),
 }
+
+
+@dataclass(frozen=True)
+class Read:
+    """What clips of a trial are made from: tokens (N, n, C) of somebody, those of nobody (1, n, C), and the
+    masked pictures, if any."""
+
+    tokens: Tensor
+    nobody: Tensor
+    picture: Callable[[slice], Rider] | None = None
 
 
 def evaluate_identity(
@@ -115,8 +133,12 @@ def evaluate_identity(
     trial = IdentityTrial(toys, backbone.settings, slots)
     values = {TRUTH: trial.measure(trial.truth)}
     for name in readings:
-        tokens = read_tokens(trial, backbone.vae, encoder, READINGS[name])
-        values[name] = _measured(backbone, trial, tokens, encoder.nobody(), noises)
+        read = Read(
+            read_tokens(trial, backbone.vae, encoder, READINGS[name]),
+            encoder.nobody(),
+            masked_pictures(trial, backbone) if READINGS[name].picture else None,
+        )
+        values[name] = _measured(backbone, trial, read, noises)
     return values
 
 
@@ -125,17 +147,41 @@ def evaluate_base(backbone: Pipeline, slots: SlotsConfig, toys: int, noises: int
     """Figures of a base without an adapter, means over the noises. They are of the truth through its VAE, and
     of words alone where captions name the toys."""
     trial = IdentityTrial(toys, backbone.settings, slots, named=True)
-    named = _measured(backbone, trial, None, None, noises)
+    named = _measured(backbone, trial, None, noises)
     return {CODED: trial.measure(through(backbone.vae, trial.truth)), NAMED_BY_CAPTION: named}
 
 
-def _measured(
-    backbone: Pipeline, trial: IdentityTrial, tokens: Tensor | None, nobody: Tensor | None, noises: int
-) -> dict[str, Tensor]:
+def _measured(backbone: Pipeline, trial: IdentityTrial, read: Read | None, noises: int) -> dict[str, Tensor]:
     """Means over the noises."""
     return mean_over_noises(
-        noises, lambda noise: trial.measure(clips_of_identity(backbone, trial, tokens, nobody, noise))
+        noises, lambda noise: trial.measure(clips_of_identity(backbone, trial, read, noise))
     )
+
+
+@torch.no_grad()
+def masked_pictures(trial: IdentityTrial, backbone: Pipeline) -> Callable[[slice], Rider]:
+    """Rider of some rows that shows each toy's anchor picture as a masked reference of the base's recipe."""
+    vae, geometry = backbone.vae, backbone.dit.geometry
+    size = backbone.settings.height, backbone.settings.width
+    recipe = choose_recipe(AUTO_RECIPE, backbone.recipe)
+    shown = [
+        prepare(
+            make_reference(video.pictures[video.anchor], video.masks[video.anchor]),
+            recipe,
+            *size,
+            geometry.token,
+        )
+        for video in trial.videos
+    ]
+    latents = torch.cat([encode_pictures(vae, one.picture[None]) for one in shown])
+    masks = torch.stack([one.mask[None] for one in shown])
+
+    def rider(rows: slice) -> Rider:
+        found = kept_references_in_rows(latents[rows], masks[rows], recipe, geometry)
+        assert found is not None  # every toy's mask holds something
+        return found
+
+    return rider
 
 
 @torch.no_grad()
@@ -168,14 +214,15 @@ def read_tokens(
 
 
 @torch.no_grad()
-def clips_of_identity(
-    backbone: Pipeline, trial: IdentityTrial, tokens: Tensor | None, nobody: Tensor | None, noise: int
-) -> Tensor:
-    """Clips (N, 3, F, H, W) with joint guidance, whose null pass has no words and nobody, or without
-    identities. Noise depends on the toy and the number of the noise alone."""
+def clips_of_identity(backbone: Pipeline, trial: IdentityTrial, read: Read | None, noise: int) -> Tensor:
+    """Clips (N, 3, F, H, W) with joint guidance, whose null pass has no words, nobody and no picture, or
+    without identities. Noise depends on the toy and the number of the noise alone."""
 
-    def people(rows: slice) -> tuple[PeopleRider, ...]:
-        return () if tokens is None or nobody is None else (PeopleRider((Person(tokens[rows]),), nobody),)
+    def riders(rows: slice) -> tuple[Rider, ...]:
+        if read is None:
+            return ()
+        people = PeopleRider((Person(read.tokens[rows]),), read.nobody)
+        return (people,) if read.picture is None else (read.picture(rows), people)
 
     seeds = seeds_of(backbone.settings, len(trial), noise)
-    return generate_in_rows(backbone, trial.prompts, seeds, people)
+    return generate_in_rows(backbone, trial.prompts, seeds, riders)

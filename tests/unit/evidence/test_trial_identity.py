@@ -12,12 +12,17 @@ from refvid.backbones.wan.dit import DiTConfig
 from refvid.backbones.wan.geometry import WAN
 from refvid.backbones.wan.lora import merge_lora
 from refvid.core.adapter import load_adapter
+from refvid.core.references import make_reference
 from refvid.evidence.trials import identity as measured
 from refvid.evidence.trials.identity import (
+    PICTURED,
     READINGS,
+    TOGETHER,
     IdentityTrial,
+    Read,
     clips_of_identity,
     evaluate_base,
+    masked_pictures,
     read_tokens,
 )
 from refvid.hosts.plain.identities import PeopleRider, Person, encode_identity, slot_encoder
@@ -51,24 +56,43 @@ def trial(adapter) -> IdentityTrial:
     return IdentityTrial(TOYS, SETTINGS, adapter.config)
 
 
-def asked(backbone: Pipeline, trial: IdentityTrial, toy: int, people: PeopleRider | None = None) -> Tensor:
+def asked(
+    backbone: Pipeline, trial: IdentityTrial, toy: int, people: PeopleRider | None = None, references=()
+) -> Tensor:
     settings = replace(SETTINGS, seed=SETTINGS.seed + toy + 1000)
-    return generate(backbone, Request(trial.prompts[toy], settings, people=people))
+    return generate(backbone, Request(trial.prompts[toy], settings, tuple(references), people=people))
 
 
 def test_clips_are_those_that_the_plain_host_makes(backbone, adapter, trial):
-    words = clips_of_identity(backbone, trial, None, None, noise=1)
+    words = clips_of_identity(backbone, trial, None, noise=1)
     for toy in range(TOYS):
         torch.testing.assert_close(words[toy], asked(backbone, trial, toy), rtol=0, atol=1e-4)
     merge_lora(backbone.dit, adapter.lora)
     encoder = slot_encoder(adapter)
     tokens = read_tokens(trial, backbone.vae, encoder, READINGS["own video"])
-    told = clips_of_identity(backbone, trial, tokens, encoder.nobody(), noise=1)
+    told = clips_of_identity(backbone, trial, Read(tokens, encoder.nobody()), noise=1)
     film = trial.videos[1]
     identity, *_ = encode_identity(adapter, backbone.vae, film.pictures, film.masks, film.anchor)
     people = PeopleRider((Person(identity.tokens("both")),), adapter.nobody)
     torch.testing.assert_close(told[1], asked(backbone, trial, 1, people), rtol=0, atol=2e-3)
     assert (told - words).abs().max() > 0.05
+
+
+def test_a_picture_beside_a_video_is_a_masked_reference_of_the_plain_host(backbone, adapter, trial):
+    merge_lora(backbone.dit, adapter.lora)
+    encoder = slot_encoder(adapter)
+    assert READINGS[PICTURED].picture and READINGS[PICTURED].nobody
+    assert READINGS[TOGETHER].picture and READINGS[TOGETHER].slots and READINGS[TOGETHER].anchor
+    tokens = read_tokens(trial, backbone.vae, encoder, READINGS[TOGETHER])
+    shown = masked_pictures(trial, backbone)
+    both = clips_of_identity(backbone, trial, Read(tokens, encoder.nobody(), shown), noise=1)
+    film = trial.videos[1]
+    reference = make_reference(film.pictures[film.anchor], film.masks[film.anchor])
+    people = PeopleRider((Person(tokens[1:]),), encoder.nobody())
+    wanted = asked(backbone, trial, 1, people, (reference,))
+    torch.testing.assert_close(both[1], wanted, rtol=0, atol=2e-3)
+    without = clips_of_identity(backbone, trial, Read(tokens, encoder.nobody()), noise=1)
+    assert (both - without).abs().max() > 0.01
 
 
 def test_readings_are_what_they_say(backbone, adapter, trial):
@@ -107,7 +131,7 @@ def test_a_caption_that_names_a_toy_says_how_it_moves(backbone, adapter, monkeyp
     monkeypatch.setattr(measured, "through", lambda vae, clips: clips.flip(2))
     found = evaluate_base(backbone, adapter.config, TOYS, noises=2)
     (trial, who), _ = said
-    assert who == (None, None, 0)
+    assert who == (None, 0)
     told = measured.captions.telling(TOYS, "shape", "motion")
     names = measured.captions.names(trial.toys, trial.scenes, told)
     for row, prompt in enumerate(trial.prompts):
