@@ -147,6 +147,8 @@ def commands(base, clips: Path) -> dict[str, Callable[[Path], object]]:
         "score": (*score, ""),
         "score --frames": (*score, "", "--frames", "--seeds", 1),
         "score --controls": (*score, "", "--controls"),
+        "score --words": (*score, "", "--words"),
+        "score --views": (*score, "", "--views"),
         "score FOLDER": ("score", clips, "--out", ""),
     }  # fmt: skip
 
@@ -161,7 +163,7 @@ def commands(base, clips: Path) -> dict[str, Callable[[Path], object]]:
 
 COMMANDS = (
     "generate", "generate frames", "long", "edit", "inspect", "identity make", "demo", "score", "score --frames", "score --controls",
-    "score FOLDER",
+    "score --words", "score --views", "score FOLDER",
 )  # fmt: skip
 TRAINERS = ("vae", "dit", "slot_id", "sama", "videomaker")
 ABLATIONS = tuple(f"ablate {name}" for name in ("saber", "frames", "slot_id", "sama", "videomaker"))

@@ -307,7 +307,7 @@ def test_the_command_line_is_imported_and_every_help_answers_with_pythons_own_mo
 
 
 def test_a_folder_takes_none_of_the_demo_worlds_options(tmp_path, capsys):
-    for option in (["--toys", "0"], ["--seeds", "0"], ["--controls"]):
+    for option in (["--toys", "0"], ["--seeds", "0"], ["--controls"], ["--words"], ["--level", "still"]):
         with pytest.raises(SystemExit):
             cli.main(["score", str(tmp_path), *option])
         assert "makes clips in the demo world" in capsys.readouterr().err
