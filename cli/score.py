@@ -34,7 +34,7 @@ def add_score(commands) -> None:
         "--controls",
         action="store_true",
         default=None,
-        help="in the demo world: do strengths and regions do what they say?",
+        help="in the demo world: do strengths, regions and words that tell two toys apart do what they say?",
     )
     command.add_argument(
         "--frames",

@@ -63,7 +63,7 @@ def captions(cast: Cast, said: Tensor | None = None, stride: int | None = None) 
 
 
 def instructions(cast: Cast) -> list[str]:
-    """Instructions of edits that led to the clips, one a clip, five kinds in turn."""
+    """Instructions of edits that could have led to the clips, one a clip: five forms in turn."""
     toys, scenes = cast[-1]
     colours = colour_names(toys.primary)
     found = []

@@ -129,6 +129,7 @@ def _name(level: str) -> str:
     pictures += [edit.target for edit in changed]
     seen = ((torch.cat(pictures) + 1) * 127.5).round().to(torch.uint8)
     said = [*footage.captions(named=True), *footage.names(0), *source.longest, *source.vocabulary]
+    said += footage.instructions()
     said += [line for edit in changed for line in edit.instructions]
     digest = sha256(seen.numpy().tobytes() + "\n".join(said).encode()).hexdigest()
     return f"{SCHEME} {level} {digest[:16]}"

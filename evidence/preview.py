@@ -64,6 +64,6 @@ def identity_sheet(
     }
     for name in shown:
         tokens = identity.read_tokens(trial, backbone.vae, encoder, identity.READINGS[name])
-        read = identity.Read(tokens, encoder.nobody())
+        read = identity.Known(tokens, encoder.nobody())
         columns[name] = identity.clips_of_identity(backbone, trial, read, noise=0)
     column_sheet({**columns, TRUTH: trial.truth}, path, trial.prompts, scale)

@@ -35,7 +35,7 @@ class ControlReport:
 
 
 def evaluate_controls(backbone: Pipeline, toys: int, folder: Path, progress: Progress) -> ControlReport:
-    """Measure strengths and regions; write controls.json and two sheets into `folder`."""
+    """Measure strengths, regions and words; write controls.json and two sheets into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     whole = toys * (len(STRENGTHS) + len(_APART))
     by_strength, first = _strengths(backbone, toys, folder, lambda done: progress(done, whole))

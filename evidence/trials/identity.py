@@ -86,7 +86,7 @@ class IdentityTrial:
 
 @dataclass(frozen=True)
 class IdentityReading:
-    """What a variant reads: tokens of whom (`turn` toys further), which, frames in order or not; nobody at
+    """Tokens that a variant reads: of whom (`turn` toys further), which, frames in order or not; nobody at
     all. `picture`: the anchor's picture is given beside them, as a masked reference."""
 
     turn: int = 0
@@ -111,9 +111,9 @@ READINGS = {
 
 
 @dataclass(frozen=True)
-class Read:
-    """What clips of a trial are made from: tokens (N, n, C) of somebody, those of nobody (1, n, C), and the
-    masked pictures, if any."""
+class Known:
+    """Conditions of a trial's clips: tokens (N, n, C) of somebody, those of nobody (1, n, C), and the masked
+    pictures, if any."""
 
     tokens: Tensor
     nobody: Tensor
@@ -133,7 +133,7 @@ def evaluate_identity(
     trial = IdentityTrial(toys, backbone.settings, slots)
     values = {TRUTH: trial.measure(trial.truth)}
     for name in readings:
-        read = Read(
+        read = Known(
             read_tokens(trial, backbone.vae, encoder, READINGS[name]),
             encoder.nobody(),
             masked_pictures(trial, backbone) if READINGS[name].picture else None,
@@ -151,7 +151,7 @@ def evaluate_base(backbone: Pipeline, slots: SlotsConfig, toys: int, noises: int
     return {CODED: trial.measure(through(backbone.vae, trial.truth)), NAMED_BY_CAPTION: named}
 
 
-def _measured(backbone: Pipeline, trial: IdentityTrial, read: Read | None, noises: int) -> dict[str, Tensor]:
+def _measured(backbone: Pipeline, trial: IdentityTrial, read: Known | None, noises: int) -> dict[str, Tensor]:
     """Means over the noises."""
     return mean_over_noises(
         noises, lambda noise: trial.measure(clips_of_identity(backbone, trial, read, noise))
@@ -214,7 +214,7 @@ def read_tokens(
 
 
 @torch.no_grad()
-def clips_of_identity(backbone: Pipeline, trial: IdentityTrial, read: Read | None, noise: int) -> Tensor:
+def clips_of_identity(backbone: Pipeline, trial: IdentityTrial, read: Known | None, noise: int) -> Tensor:
     """Clips (N, 3, F, H, W) with joint guidance, whose null pass has no words, nobody and no picture, or
     without identities. Noise depends on the toy and the number of the noise alone."""
 

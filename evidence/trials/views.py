@@ -69,7 +69,7 @@ class ViewTrial:
 
     def measure(self, clips: Tensor) -> dict[str, Tensor]:
         """One value per toy of every one of VIEW_FIGURES, (N,) in [0, 1]."""
-        behind = (torch.pi * world.moments(clips.shape[2])).cos() > 0  # at ±1 a slow turn shows the front
+        behind = (torch.pi * (world.moments(clips.shape[2]) + 1)).cos() < 0  # as `world` has a slow turn
         parts = {"own": slice(None), "back": behind, "front": ~behind}
         return {name: _alike(clips[:, :, part], self.truth[:, :, part]) for name, part in parts.items()}
 

@@ -54,10 +54,11 @@ class WordTrial:
         toys, scenes = self.trial.toys, self.trial.scenes
         there = replace(scenes, offset=toy_figures.place_of(clips, scenes))
         places = zip(captions.place_words(there), captions.place_words(scenes), strict=True)
+        seen = toy_figures.segment(clips).flatten(1).any(1)  # without a toy its place would be the middle
         return {
             "colour": toy_figures.shows_colour(clips, toys).float(),
             "shape": toy_figures.shape_of(clips, toys).eq(toys.shape).float(),
-            "place": torch.tensor([found == said for found, said in places]).float(),
+            "place": (torch.tensor([found == said for found, said in places]) & seen).float(),
             "dynamics": dynamics_of(clips, toys, scenes).eq(kind_of(toys)).float(),
         }
 

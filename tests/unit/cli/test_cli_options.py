@@ -1,13 +1,14 @@
 """Options that cannot act, and devices that are not there: one sentence, by name, before anything is read."""
 
 from argparse import Namespace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import torch
 
 from refvid import cli
-from refvid.cli import ablate, edit
+from refvid.cli import ablate, edit, score
 from refvid.cli.guidance import read_guidance
 from refvid.cli.model import require_device, runs_on
 from refvid.cli.refusals import is_given, spelled
@@ -69,7 +70,17 @@ def test_an_option_without_what_it_acts_on_is_refused(option, capsys):
 
 
 OF_A_MODEL = {
-    **{"toys": ("3",), "seeds": ("0",), "frames": (), "controls": (), "dtype": ("bf16",), "device": ("cpu",)},
+    **{
+        "toys": ("3",),
+        "seeds": ("0",),
+        "frames": (),
+        "controls": (),
+        "views": (),
+        "words": (),
+        "level": ("still",),
+        "dtype": ("bf16",),
+        "device": ("cpu",),
+    },
     **dict.fromkeys(("lora", "dit", "vae", "text-encoder"), ("gone",)),
 }
 UNUSED = {
@@ -224,3 +235,37 @@ def test_windows_that_a_film_does_not_need_are_said(capsys):
     edit._tell_one_window(Namespace(window=None, overlap=None), 7, 81)
     edit._tell_one_window(Namespace(window=13, overlap=8), 14, 13)
     assert capsys.readouterr().err == ""
+
+
+# ---- trials
+
+
+TRIALS = {
+    "references": ((), (4, Path("there"), 2), "still"),
+    "references at a level": (("--level", "lively"), (4, Path("there"), 2), "lively"),
+    "controls": (("--controls",), (4, Path("there")), None),
+    "frames": (("--frames",), (4, 2, Path("there")), None),
+    "views": (("--views",), (4, Path("there"), 2), None),
+    "words": (("--words",), (4, Path("there")), None),
+}
+
+
+@pytest.mark.parametrize("case", TRIALS)
+def test_every_trial_is_run_with_what_its_options_say(case, monkeypatch, capsys):
+    (option, wanted, level), asked = TRIALS[case], []
+    monkeypatch.setattr(score, "load_files", lambda _: "a model")
+    for name in ("references", "controls", "frames", "views", "words"):
+        trial = import_module(f"refvid.evidence.trials.{name}")
+
+        def evaluate(*given, name=name):
+            told = [one for one in given if not callable(one)]
+            asked.append((name, *told))
+            return name
+
+        monkeypatch.setattr(trial, f"evaluate_{name}", evaluate)
+        monkeypatch.setattr(trial, f"{name.removesuffix('s')}_table", lambda report: f"table of {report}")
+    noises = () if case in ("controls", "words") else ("--seeds", "2")
+    cli.main(["score", *option, *noises, "--toys", "4", "--device", "cpu", "--out", "there"])
+    name = case.split()[0]
+    assert asked == [(name, "a model", *wanted, *([] if level is None else [level]))]
+    assert f"table of {name}" in capsys.readouterr().out

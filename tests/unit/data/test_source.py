@@ -104,7 +104,7 @@ def test_levels_have_toys_that_stand_still_or_stand_alone():
 
 
 @pytest.mark.parametrize(
-    "changed", ["render_cast", "LONGEST", "vocabulary", "edits", "named", "elsewhere", "instructions"]
+    "changed", ["render_cast", "LONGEST", "vocabulary", "edits", "named", "elsewhere", "instructions", "said"]
 )
 def test_a_world_of_other_clips_or_words_has_another_name(monkeypatch, changed):
     paint = world.render_cast
@@ -112,6 +112,8 @@ def test_a_world_of_other_clips_or_words_has_another_name(monkeypatch, changed):
         monkeypatch.setattr(world, changed, lambda *asked: (-paint(*asked)[0], paint(*asked)[1]))
     elif changed == "LONGEST":
         monkeypatch.setattr(captions, "LONGEST_CAPTION", "a longer one")
+    elif changed == "said":
+        monkeypatch.setattr(captions, "instructions", lambda cast: ["do it"] * len(cast[0][1]))
     elif changed == "edits":
         edit = edits.sample_edits
         monkeypatch.setattr(edits, "sample_edits", lambda kind, *asked: _turned(edit(kind, *asked)))

@@ -91,3 +91,35 @@ def test_instructions_tell_what_the_clip_became() -> None:
         f"change the background to {world.BACKGROUNDS[int(scenes.background[3])]}",
         f"make the toy {colour[4]}",
     ]
+
+
+def test_instructions_of_a_pair_are_of_its_last_toy() -> None:
+    toys, scenes = draw(3, n=5)
+    beside = casting.other_shape(toys, Generator().manual_seed(4))
+    assert captions.instructions([(beside, scenes), (toys, scenes)]) == captions.instructions(
+        [(toys, scenes)]
+    )
+
+
+def test_places_are_said_across_the_path_and_never_along_it() -> None:
+    _, scenes = draw(0, n=9)
+    grid = torch.tensor([-0.5, 0.5 / 3, 0.5])
+    scenes = replace(scenes, offset=torch.cartesian_prod(grid, grid), direction=torch.full((9,), 4))
+    assert captions.place_words(scenes) == [
+        *("top left", "left", "bottom left"),
+        *("top", "middle", "bottom"),
+        *("top right", "right", "bottom right"),
+    ]
+    for direction, rows in (
+        (0, ["top", "middle", "bottom"] * 3),
+        (3, ["left"] * 3 + ["middle"] * 3 + ["right"] * 3),
+    ):
+        moving = replace(scenes, direction=torch.full((9,), direction))
+        assert captions.place_words(moving) == rows
+
+
+def test_each_part_is_told_of_three_in_four_whatever_else_is_told() -> None:
+    told = captions.told_by_chance(4000, Generator().manual_seed(0)).float()
+    together = told.T @ told / len(told)  # share of captions that tell both of two parts
+    expected = torch.full((5, 5), 0.75**2).fill_diagonal_(0.75)
+    torch.testing.assert_close(together, expected, rtol=0, atol=0.03)

@@ -43,3 +43,16 @@ def test_a_sheet_is_drawn_after_every_so_many_steps_in_the_size_of_the_first_cli
     sizes, names = (32, 32, 5), ["slot_id-00003.png", "slot_id-00006.png"]
     wanted = (sizes, (4, sizes, CONFIG.slots), "as it stands")
     assert drawn == [(*wanted, tmp_path / name) for name in names]
+
+
+def test_every_column_of_a_sheet_is_of_the_reading_that_it_names(tmp_path, monkeypatch):
+    columns, identity = {}, preview.identity
+    trial = SimpleNamespace(videos=[], truth="truth", prompts=["a toy"])
+    monkeypatch.setattr(identity, "read_tokens", lambda _, __, ___, how: how)
+    monkeypatch.setattr(identity, "clips_of_identity", lambda _, __, read, noise: (read, noise))
+    monkeypatch.setattr(preview, "column_sheet", lambda shown, *_, **__: columns.update(shown))
+    backbone, encoder = SimpleNamespace(vae=None), SimpleNamespace(nobody=lambda: "nobody")
+    shown = ("own video", "slots alone", "nobody")
+    preview.identity_sheet(backbone, trial, encoder, shown, tmp_path / "x.png")  # type: ignore[arg-type]
+    for name in shown:
+        assert columns[name] == (identity.Known(identity.READINGS[name], "nobody"), 0)  # type: ignore[arg-type]

@@ -93,11 +93,16 @@ def test_the_table_has_every_probe_and_each_run_is_looked_at_once(tmp_path, monk
         kinds = motion_of(WorldSource(), MEETING, UNSEEN_SEED)
         return told * torch.nn.functional.one_hot(kinds).float()[:, None]
 
+    seeds = []
+    monkeypatch.setattr(
+        slot_probe, "cached_meetings", lambda *call: seeds.append(call[-1]) or cached_meetings(*call)
+    )
     monkeypatch.setattr(slot_probe, "UNSEEN_CLIPS", 64)
     monkeypatch.setattr(slot_probe, "read_all", read)
     monkeypatch.setattr(slot_probe, "_encoder", lambda *_: None)
     config = SlotTraining(SLOTS, (MEETING,), steps=2, rank=2, size=32)
     lines = probe_lines(config, ablation)
+    assert seeds == [UNSEEN_SEED], "the clips are those whose motion is asked for, made once"
     assert looked == [probe.encoder for probe in PROBES.values() for _ in range(2)]
     assert any(line.startswith("| slots | 1.000") for line in lines)
     (most,) = (float(line.split()[-1].rstrip(".")) for line in lines[:1])

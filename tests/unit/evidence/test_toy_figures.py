@@ -180,3 +180,44 @@ def test_an_empty_clip_shows_no_colour_and_has_its_toy_in_the_middle() -> None:
     video = world.empty(scenes, 3, 32)
     assert not score.shows_colour(video, toys).any()
     assert score.place_of(video, scenes).abs().max() < 0.2
+
+
+def test_a_toy_of_a_level_moves_and_its_reference_does_not(tmp_path, monkeypatch) -> None:
+    seen = []
+    monkeypatch.setattr(evaluate, "clips_of_variant", lambda _, trial, *__: seen.append(trial) or trial.truth)
+    settings = Settings(width=48, height=48, frames=5)
+    backbone = SimpleNamespace(recipe="saber", settings=settings, vae=WanVAE(2))
+    for level in ("still", "lively"):
+        evaluate.evaluate_references(backbone, 8, tmp_path, level=level)  # pyright: ignore[reportArgumentType]
+    still, lively = seen[0], seen[-1]
+    assert not still.toys.dynamics.any() and lively.toys.dynamics.any() and lively.toys.dynamics.eq(0).any()
+    trial = evaluate.Trial(8, 5, 48, moving=1.0)
+    assert trial.toys.dynamics.ne(0).all()
+    front, alpha = world.render(casting.steady(trial.toys), trial.elsewhere, 1, 48)
+    assert torch.equal(trial.pictures, front[:, :, 0])
+    assert torch.equal(trial.masks, (alpha[:, :, 0] > 0.5).float())
+
+
+def test_steady_toys_are_read_in_the_middle_and_others_as_they_begin() -> None:
+    toys = casting.sample_identities(2, Generator().manual_seed(0))
+    toys = world.Looks(**{**vars(toys), "dynamics": torch.tensor([0, 3])})
+    counted = torch.arange(7.0).view(1, 1, 7, 1, 1).expand(2, 3, 7, 4, 4)
+    assert score.upright(counted, toys).amax((1, 2, 3)).tolist() == [3, 0]
+
+
+def painted(share: float, rest: tuple[float, float, float]) -> Tensor:
+    """Clip (1, 3, 3, 64, 64) of a square on the light background, whose first rows are red, `share` of it."""
+    clip = empty_clips(torch.tensor([0]))[:, :, :3]
+    colours = torch.tensor([rest]).expand(40, 3).clone()
+    colours[: round(40 * share)] = torch.tensor([0.9, 0.1, 0.1])
+    clip[:, :, :, 12:52, 12:52] = colours.T[None, :, None, :, None] * 2 - 1
+    return clip
+
+
+def test_a_colour_is_shown_by_a_quarter_of_the_toy() -> None:
+    toys = casting.sample_identities(1, Generator().manual_seed(0))
+    red = world.Looks(**{**vars(toys), "primary": torch.tensor([[0.8, 0.0, 0.0]])})
+    for share, shown in ((0.2, False), (0.3, True)):
+        assert score.shows_colour(painted(share, (0.1, 0.8, 0.2)), red).item() is shown
+    for rest in ((0.5, 0.5, 0.5), (0.1, 0.1, 0.1)):
+        assert not score.shows_colour(painted(0.0, rest), red).item(), "grey is no hue"

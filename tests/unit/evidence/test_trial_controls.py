@@ -90,3 +90,39 @@ def test_every_pair_has_one_toy_in_each_half():
         inside = (alpha[:, 0] * pairs.halves[k][:, None]).sum((1, 2, 3)) / alpha[:, 0].sum((1, 2, 3))
         assert inside.min() > 0.9
     torch.testing.assert_close(pairs.halves[0] + pairs.halves[1], torch.ones(24, SIZE, SIZE))
+
+
+def test_regions_and_words_are_asked_for_apart_and_held_against_neither(monkeypatch, tmp_path):
+    """A model that keeps subjects apart by regions, and reads no words."""
+    trial, truth, pairs, asked = Trial(TOYS, 5, SIZE), truth_of_pairs(), sample_duets(TOYS, SIZE), []
+
+    def generate(_, request):
+        index, references = request.settings.seed, request.references
+        if len(references) == 1:
+            return trial.truth[index]
+        asked.append(request)
+        return truth[index] if references[0].region is not None else truth[index].flip(-1).flip(-2)
+
+    values = {one.name: one for one in measured(monkeypatch, tmp_path, generate).intervals}
+    assert values["regions bring"].low > 0.5 and values["words bring"].mean == 0
+    for index in range(TOYS):
+        free, bound, named = asked[3 * index : 3 * index + 3]
+        assert [one.prompt for one in (free, bound, named)] == [pairs.prompts[index]] * 2 + [
+            pairs.named[index]
+        ]
+        assert all(one.region is None for given in (free, named) for one in given.references)
+        for one, half in zip(bound.references, pairs.halves, strict=True):
+            assert torch.equal(one.region, half[index])
+
+
+def test_progress_goes_on_from_strengths_to_regions(monkeypatch, tmp_path):
+    trial, pairs, told = Trial(TOYS, 5, SIZE), truth_of_pairs(), []
+    monkeypatch.setattr(
+        evaluate_controls,
+        "generate",
+        lambda _, asked: (pairs if len(asked.references) == 2 else trial.truth)[asked.settings.seed],
+    )
+    evaluated(BACKBONE, TOYS, tmp_path, lambda done, of: told.append((done, of)))  # pyright: ignore[reportArgumentType]
+    strengths, whole = TOYS * len(STRENGTHS), TOYS * (len(STRENGTHS) + 3)
+    expected = [*range(len(STRENGTHS), strengths + 1, len(STRENGTHS)), *range(strengths + 3, whole + 1, 3)]
+    assert told == [(done, whole) for done in expected]

@@ -19,7 +19,7 @@ from refvid.evidence.trials.identity import (
     READINGS,
     TOGETHER,
     IdentityTrial,
-    Read,
+    Known,
     clips_of_identity,
     evaluate_base,
     masked_pictures,
@@ -70,7 +70,7 @@ def test_clips_are_those_that_the_plain_host_makes(backbone, adapter, trial):
     merge_lora(backbone.dit, adapter.lora)
     encoder = slot_encoder(adapter)
     tokens = read_tokens(trial, backbone.vae, encoder, READINGS["own video"])
-    told = clips_of_identity(backbone, trial, Read(tokens, encoder.nobody()), noise=1)
+    told = clips_of_identity(backbone, trial, Known(tokens, encoder.nobody()), noise=1)
     film = trial.videos[1]
     identity, *_ = encode_identity(adapter, backbone.vae, film.pictures, film.masks, film.anchor)
     people = PeopleRider((Person(identity.tokens("both")),), adapter.nobody)
@@ -85,13 +85,13 @@ def test_a_picture_beside_a_video_is_a_masked_reference_of_the_plain_host(backbo
     assert READINGS[TOGETHER].picture and READINGS[TOGETHER].slots and READINGS[TOGETHER].anchor
     tokens = read_tokens(trial, backbone.vae, encoder, READINGS[TOGETHER])
     shown = masked_pictures(trial, backbone)
-    both = clips_of_identity(backbone, trial, Read(tokens, encoder.nobody(), shown), noise=1)
+    both = clips_of_identity(backbone, trial, Known(tokens, encoder.nobody(), shown), noise=1)
     film = trial.videos[1]
     reference = make_reference(film.pictures[film.anchor], film.masks[film.anchor])
     people = PeopleRider((Person(tokens[1:]),), encoder.nobody())
     wanted = asked(backbone, trial, 1, people, (reference,))
     torch.testing.assert_close(both[1], wanted, rtol=0, atol=2e-3)
-    without = clips_of_identity(backbone, trial, Read(tokens, encoder.nobody()), noise=1)
+    without = clips_of_identity(backbone, trial, Known(tokens, encoder.nobody()), noise=1)
     assert (both - without).abs().max() > 0.01
 
 
@@ -141,3 +141,28 @@ def test_a_caption_that_names_a_toy_says_how_it_moves(backbone, adapter, monkeyp
     assert found[measured.NAMED_BY_CAPTION]["direction"].tolist() == [1] * TOYS
     backwards = trial.measure(trial.truth.flip(2))["direction"]
     assert torch.equal(found[measured.CODED]["direction"], backwards) and backwards.sum() < TOYS
+
+
+def test_every_reading_has_its_own_tokens_and_a_picture_only_where_it_says_so(backbone, adapter, monkeypatch):
+    encoder, made = slot_encoder(adapter), []
+    monkeypatch.setattr(
+        measured, "clips_of_identity", lambda _, trial, read, noise: made.append((read, noise)) or trial.truth
+    )
+    values = measured.evaluate_identity(backbone, adapter.config, encoder, TOYS, noises=2)
+    assert list(values) == [measured.TRUTH, *READINGS]
+    assert [noise for _, noise in made] == [0, 1] * len(READINGS)
+    trial = IdentityTrial(TOYS, SETTINGS, adapter.config)
+    for (read, _), how in zip(made[::2], READINGS.values(), strict=True):
+        assert torch.equal(read.tokens, read_tokens(trial, backbone.vae, encoder, how))
+        assert torch.equal(read.nobody, encoder.nobody())
+        assert (read.picture is not None) is how.picture
+
+
+def test_the_masked_picture_is_the_anchor_wherever_it_stands(backbone, adapter, monkeypatch):
+    trial, seen, make = IdentityTrial(TOYS, SETTINGS, adapter.config), [], measured.make_reference
+    trial.videos = [replace(video, anchor=2 + row) for row, video in enumerate(trial.videos)]
+    monkeypatch.setattr(measured, "make_reference", lambda *given: seen.append(given) or make(*given))
+    masked_pictures(trial, backbone)
+    for row, (picture, mask) in enumerate(seen):
+        assert torch.equal(picture, trial.videos[row].pictures[2 + row])
+        assert torch.equal(mask, trial.videos[row].masks[2 + row])

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from refvid.demo import casting, world
+from refvid.drawing.sheet import masked_cell
 from refvid.evidence.toy_figures import toy_similarity
 from refvid.evidence.trials import views as measured
 from refvid.evidence.trials.clips import CODED, TRUTH
@@ -15,6 +16,7 @@ from refvid.evidence.trials.views import (
     GIVEN_VIEWS,
     ONE_FRONT,
     TWO_FRONTS,
+    VIEW_FIGURES,
     ViewTrial,
     evaluate_views,
     view_table,
@@ -57,6 +59,7 @@ def test_pictures_are_of_the_sides_that_they_are_said_to_be(trial):
             torch.testing.assert_close(
                 one.picture.movedim(-1, 0) * 2 - 1, trial.pictures[3, view], rtol=0, atol=1e-5
             )
+            assert torch.equal(one.mask, trial.masks[3, view, 0])
     assert all("slowly turning toy" in prompt for prompt in trial.prompts)
 
 
@@ -91,3 +94,35 @@ def test_a_model_that_reads_both_pictures_is_told_from_one_that_reads_the_first(
     kept = json.loads((tmp_path / "views.json").read_text(), parse_constant=pytest.fail)
     assert kept["rows"] == report.rows and "2 noises" in view_table(report)
     assert (tmp_path / "views.png").stat().st_size > 1000
+
+
+def test_both_sides_are_held_against_either_other_and_the_sheet_shows_a_picture_of_each(
+    trial, monkeypatch, tmp_path
+):
+    """A model that shows the back as soon as it has two pictures, whatever is on them."""
+    flat, shown = one_sided(trial), {}
+
+    def generate(_, request):
+        return (trial.truth if len(request.references) == 2 else flat)[request.settings.seed]
+
+    monkeypatch.setattr(measured, "generate", generate)
+    monkeypatch.setattr(measured, "through", lambda _, clips: clips)
+    monkeypatch.setattr(measured, "column_sheet", lambda columns, *_, **__: shown.update(columns))
+    report = evaluate_views(BACKBONE, TOYS, tmp_path, lambda *_: None)  # pyright: ignore[reportArgumentType]
+    values = {one.name: one for one in report.intervals}
+    for figure in VIEW_FIGURES:
+        assert values[f"{BOTH_SIDES} minus {TWO_FRONTS}, {figure}"].mean == 0
+    assert values[f"{BOTH_SIDES} minus {ONE_FRONT}, back"].low > 0.2
+    for name, view in (("front picture", 0), ("back picture", 2)):
+        assert torch.equal(shown[name], masked_cell(trial.pictures[:, view], trial.masks[:, view]))
+
+
+@pytest.mark.parametrize("frames", [9, 17])
+def test_no_picture_of_the_back_is_measured_as_one_of_the_front(frames):
+    """Both are edge-on in a picture that lies between them."""
+    trial, looks = ViewTrial(4, frames, SIZE), {}
+    for name in ("back", "primary"):
+        other = world.Looks(**{**vars(trial.toys), name: 1 - getattr(trial.toys, name)})
+        looks[name] = trial.measure(world.render(other, trial.scenes, frames, SIZE)[0])
+    assert min(looks["back"]["front"].min(), looks["primary"]["back"].min()) > 0.9999
+    assert (looks["back"]["back"] < 0.9).all() and (looks["primary"]["front"] < 0.9).all()

@@ -4,6 +4,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from refvid.demo import captions, casting, world
 from refvid.evidence.trials import words as measured
@@ -12,6 +13,7 @@ from refvid.evidence.trials.words import (
     LOOKS_SAID,
     MOTION_SAID,
     MOTION_UNSAID,
+    WORD_FIGURES,
     WordTrial,
     evaluate_words,
     word_table,
@@ -49,6 +51,10 @@ def test_prompts_say_looks_without_a_reference_and_motion_beside_one(words, monk
         assert [one.prompt for one in part] == said
         assert [one.settings.seed for one in part] == list(range(TOYS))
     assert [len(one.references) for one in asked] == [0] * TOYS + [1] * 2 * TOYS
+    for row, one in enumerate([*motion, *bare]):
+        own = words.trial.reference(row % TOYS)
+        assert torch.equal(one.references[0].picture, own.picture)
+        assert torch.equal(one.references[0].mask, own.mask)
     assert list(report.rows) == [LOOKS_SAID, MOTION_SAID, MOTION_UNSAID, TRUTH, CODED]
     for name in (LOOKS_SAID, MOTION_SAID, MOTION_UNSAID):
         assert report.rows[name] == report.rows[TRUTH]
@@ -84,3 +90,20 @@ def test_clips_in_which_nothing_moves_in_itself_gain_nothing_by_words_of_motion(
     values = {one.name: one for one in report_of(monkeypatch, tmp_path, generate).intervals}
     assert values["words of motion bring, dynamics"].low > 0.5
     assert values[f"{MOTION_SAID}, dynamics, share of the ceiling"].mean == pytest.approx(1.0)
+
+
+def test_what_is_said_is_held_against_the_vae_and_what_is_unsaid_against_the_same_reference():
+    levels = {LOOKS_SAID: 0.4, MOTION_SAID: 0.6, MOTION_UNSAID: 0.5, TRUTH: 1.0, CODED: 0.8}
+    values = {name: dict.fromkeys(WORD_FIGURES, torch.full((4,), level)) for name, level in levels.items()}
+    assert {one.name: one.mean for one in measured._intervals(values)} == pytest.approx(
+        {
+            **{f"{LOOKS_SAID}, {name}, share of the ceiling": 0.5 for name in ("colour", "shape", "place")},
+            f"{MOTION_SAID}, dynamics, share of the ceiling": 0.75,
+            "words of motion bring, dynamics": 0.1,
+        }
+    )
+
+
+def test_a_clip_without_a_toy_shows_nothing_that_is_said_of_its_looks(words):
+    bare = words.measure(world.empty(words.trial.scenes, FRAMES, SIZE))
+    assert not bare["colour"].any() and not bare["place"].any()

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 from refvid_world import clip_encoder, text_encoder
-from torch import Tensor
+from torch import Generator, Tensor
 
 from refvid.backbones.wan.vae import WanVAE
 from refvid.demo import world
@@ -13,6 +13,7 @@ from refvid.training.base.dit import rows as latent_data
 from refvid.training.base.dit.config import ClipKind
 from refvid.training.base.dit.rows import cached_clips
 from refvid.training.engine import cache
+from refvid.training.engine.cache import PART
 
 
 def test_easy_clips_show_one_steady_toy_and_start_where_a_clip_of_their_stride_does(tmp_path, monkeypatch):
@@ -108,3 +109,43 @@ def test_a_held_end_is_the_last_picture_before_its_latent_frame(tmp_path, monkey
     (still,) = (video for video in encoded if video.shape[2] == 5)
     assert torch.equal(still, clip[:, :, 12:13].expand_as(still))
     assert clip[:, :, 12].ne(clip[:, :, 16]).any()
+
+
+class Said:
+    """An encoder that gives back what it is told, and texts that say what they are."""
+
+    @staticmethod
+    def captions(*columns):
+        return columns
+
+
+class Texts:
+    def __init__(self, instructed: bool):
+        self.instructed = instructed
+
+    def captions(self, named: bool = False, stride: int | None = None) -> list[str]:
+        return [f"{'named' if named else 'general'} {stride} {row}" for row in range(PART)]
+
+    def instructions(self) -> list[str]:
+        return [f"do {row}" for row in range(PART)] if self.instructed else []
+
+
+def said_of(frames: int, instructed: bool = True) -> list[tuple[int, str, str]]:
+    """Row, general and named caption of clips of forty parts."""
+    kind = ClipKind("scene", frames, 24, 64, 4)
+    parts = [
+        latent_data._captions(Said(), Texts(instructed), kind, Generator().manual_seed(seed))  # type: ignore[arg-type]
+        for seed in range(40)
+    ]
+    return [(row, *said) for part in parts for row, said in enumerate(zip(*part, strict=True))]
+
+
+def test_one_in_sixteen_general_captions_is_an_instruction_and_half_of_the_others_say_their_stride():
+    said = said_of(frames=5)
+    for row, general, named in said:
+        assert named in {f"named {stride} {row}" for stride in (None, 24)}
+        assert general in (named.replace("named", "general"), f"do {row}")
+    assert abs(sum(general.startswith("do") for _, general, _ in said) / len(said) - 0.06) < 0.02
+    assert abs(sum(" 24 " in named for *_, named in said) / len(said) - 0.5) < 0.04
+    assert not any(" 24 " in named for *_, named in said_of(frames=1)), "a picture has no stride"
+    assert all(general.startswith("general") for _, general, _ in said_of(5, instructed=False))

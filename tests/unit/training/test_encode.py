@@ -16,7 +16,7 @@ from refvid.training.base.dit.config import ClipKind
 from refvid.training.base.dit.rows import cached_clips
 from refvid.training.base.text import fresh_text_encoder
 from refvid.training.engine.cache import PART, Rows
-from refvid.training.engine.encode import ClipEncoder, no_words
+from refvid.training.engine.encode import ClipEncoder, encode_clips, no_words
 from refvid.training.masks.references import MaskedFrames
 from refvid.training.methods.sama.config import PairSet
 from refvid.training.methods.sama.rows import cached_pairs
@@ -157,3 +157,15 @@ def test_whatever_makes_a_methods_clips_others_is_part_of_what_they_are_kept_by(
     if method == "slot_id":
         monkeypatch.setattr(slot_rows, "MOVING", 0.5)
         assert key() != keys[0]
+
+
+@pytest.mark.parametrize(("pictures", "together"), [(1, 8), (5, 2), (17, 2)])
+def test_a_cpu_encodes_eight_pictures_at_once_at_most(vae, monkeypatch, pictures, together):
+    clips, seen, encode = torch.rand(9, 3, pictures, 16, 16), [], vae.encode
+    whole = encode(clips).half()
+    monkeypatch.setattr(
+        vae, "encode", lambda part, chunk: seen.append((len(part), chunk)) or encode(part, chunk=chunk)
+    )
+    torch.testing.assert_close(encode_clips(vae, clips), whole, rtol=0, atol=0.02)
+    assert [count for count, _ in seen] == [together] * (9 // together) + [1]
+    assert {chunk for _, chunk in seen} == {4}
