@@ -1,9 +1,9 @@
 """World of moving toys, procedural [choice: demo-world]: references say who a toy is, captions what it does.
 
-Positions are in [-1, 1] across the picture, right and down positive; angles are in radians; colours are RGB in
-[0, 1]. A scene is played over t in [-1, 1] and its toy is mid-way at t = 0. A clip is any set of moments of a
-scene: key pictures and what lies between them come from one and the same scene. Who plays, and where, is drawn
-in `casting.py`.
+Positions are in [-1, 1] across the picture, right and down positive; angles are in radians; colours are RGB
+in [0, 1]. A scene is played over t in [-1, 1] and its toy is mid-way at t = 0. A clip is any set of moments
+of a scene: key pictures and what lies between them come from one and the same scene. Who plays, and where, is
+drawn in `casting.py`.
 """
 
 from __future__ import annotations
