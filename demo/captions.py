@@ -70,12 +70,13 @@ def instructions(cast: Cast) -> list[str]:
     for row, colour in enumerate(colours):
         shape, texture = SHAPES[int(toys.shape[row])], TEXTURE_WORDS[int(toys.texture[row])]
         ground = BACKGROUNDS[int(scenes.background[row])]
+        one = "toy" if len(cast) == 1 else shape  # of two toys the shape says which
         turn = (
             f"make the {shape} {colour}",
             f"add {with_article(f'{colour} {shape}')}",
-            f"make the toy {texture}",
+            f"make the {one} {texture}",
             f"change the background to {ground}",
-            f"make the toy {colour}",
+            f"make the {one} {colour}",
         )
         found.append(turn[row % len(turn)])
     return found

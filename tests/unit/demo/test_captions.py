@@ -93,12 +93,14 @@ def test_instructions_tell_what_the_clip_became() -> None:
     ]
 
 
-def test_instructions_of_a_pair_are_of_its_last_toy() -> None:
+def test_instructions_of_a_pair_are_of_its_last_toy_and_say_which_it_is() -> None:
     toys, scenes = draw(3, n=5)
     beside = casting.other_shape(toys, Generator().manual_seed(4))
-    assert captions.instructions([(beside, scenes), (toys, scenes)]) == captions.instructions(
-        [(toys, scenes)]
-    )
+    alone = captions.instructions([(toys, scenes)])
+    shapes = [SHAPES[i] for i in toys.shape]
+    assert captions.instructions([(beside, scenes), (toys, scenes)]) == [
+        one.replace("the toy", f"the {shape}") for one, shape in zip(alone, shapes, strict=True)
+    ]
 
 
 def test_places_are_said_across_the_path_and_never_along_it() -> None:

@@ -1,7 +1,9 @@
 """Clips as latents: what a kind holds, and what is made again."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
+import pytest
 import torch
 from refvid_world import clip_encoder, text_encoder
 from torch import Generator, Tensor
@@ -149,3 +151,28 @@ def test_one_in_sixteen_general_captions_is_an_instruction_and_half_of_the_other
     assert abs(sum(" 24 " in named for *_, named in said) / len(said) - 0.5) < 0.04
     assert not any(" 24 " in named for *_, named in said_of(frames=1)), "a picture has no stride"
     assert all(general.startswith("general") for _, general, _ in said_of(5, instructed=False))
+
+
+def test_kinds_of_one_length_show_different_subjects(monkeypatch):
+    class Stop(Exception):
+        """What has been seen is enough."""
+
+    seen = []
+
+    def footage(_, kind, index, generator):
+        seen.append((kind.name, index, torch.rand(1, generator=generator).item()))
+        raise Stop
+
+    monkeypatch.setattr(latent_data, "_footage", footage)
+    config = SimpleNamespace(seed=3)
+    for kind in (
+        ClipKind("scene", 17, 6, 64, 4),
+        ClipKind("between", 17, 1, 64, 4),
+        ClipKind("keys", 9, 12, 64, 4),
+    ):
+        for index in (0, 1, 0):
+            with pytest.raises(Stop):
+                latent_data._encode_part(None, kind, config, index)  # type: ignore[arg-type]
+    draws = {(name, index): draw for name, index, draw in seen}
+    assert len(seen) == 9 and len(draws) == len(set(draws.values())) == 6
+    assert all(draws[name, index] == draw for name, index, draw in seen)

@@ -47,7 +47,9 @@ def cached_clips(encoder: ClipEncoder, kind: ClipKind, config: DiTTraining) -> M
 
 @torch.no_grad()
 def _encode_part(encoder: ClipEncoder, kind: ClipKind, config: DiTTraining, index: int) -> MaskedClips:
-    generator = Generator().manual_seed(config.seed + 10_000 * kind.frames + index)
+    # By length and stride: kinds of one length show different subjects.
+    seed = config.seed + 10_000 * kind.frames + 1_000_000 * kind.stride + index
+    generator = Generator().manual_seed(seed)
     footage = _footage(encoder, kind, index, generator)
     # Pictures 0, stride, 2 stride, … of the scene: at how many of them such a clip can begin.
     starts = (footage.length - 1) // kind.stride - (kind.frames - 1) + 1
