@@ -7,11 +7,12 @@ from .model import ProgressBar, add_files, load_files, runs_on
 from .outputs import add_output
 from .refusals import refuse
 
-# Trials beside that of references, which none of these asks for: at most one.
-_TRIALS = ("controls", "frames", "views", "words")
 _LEVELS = ("still", "lively")
 # Options of the model that makes clips, and of how many it makes.
-OF_A_MODEL = ("toys", "seeds", "level", *_TRIALS, "dit", "vae", "text_encoder", "lora", "dtype", "device")
+OF_A_MODEL = (
+    "toys", "seeds", "level", "controls", "frames", "views", "words",
+    "dit", "vae", "text_encoder", "lora", "dtype", "device",
+)  # fmt: skip
 
 _TOYS, _SEEDS, _SEEDS_OF_FRAMES = 64, 1, 3
 
@@ -76,12 +77,7 @@ def _score(options: argparse.Namespace) -> None:
     if options.controls or options.words:
         refuse(options, {"seeds": f"--{chosen[0]} is measured at one noise per toy"})
     if chosen:
-        return {
-            "controls": _score_controls,
-            "frames": _score_frames,
-            "views": _score_views,
-            "words": _score_words,
-        }[chosen[0]](options)
+        return _TRIALS[chosen[0]](options)
     toys, seeds = _at_least(2, "toys", options.toys, _TOYS), _at_least(1, "seeds", options.seeds, _SEEDS)
     with ProgressBar("clips") as progress:
         report = evaluate_references(
@@ -134,6 +130,15 @@ def _score_words(options: argparse.Namespace) -> None:
         )
     print(word_table(report))
     print(f"{(options.out / 'words.png').resolve()}")
+
+
+# Trials beside that of references, by the option that asks for each: at most one.
+_TRIALS = {
+    "controls": _score_controls,
+    "frames": _score_frames,
+    "views": _score_views,
+    "words": _score_words,
+}
 
 
 def _at_least(least: int, name: str, given: int | None, default: int) -> int:

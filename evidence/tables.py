@@ -2,7 +2,7 @@
 as JSON."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,20 @@ def interval_lines(intervals: Sequence[Interval], form: str = "+.3f") -> list[st
     return [
         f"{one.name}: {one.mean:{form}} [{one.low:{form}}, {one.high:{form}}] (95 %)" for one in intervals
     ]
+
+
+def means(values: FigureValues) -> dict[str, dict[str, float]]:
+    """Means over the toys, by row and figure."""
+    return {name: {figure: one.mean().item() for figure, one in row.items()} for name, row in values.items()}
+
+
+def row_lines(rows: Mapping[str, Mapping[str, float]], figures: Iterable[str]) -> list[str]:
+    """Rows for a terminal, a line each below the names of the figures."""
+    figures, wide = list(figures), max(len(name) for name in rows) + 2
+    lines = [
+        f"{name:{wide}}" + "".join(f"{row[figure]:10.3f}" for figure in figures) for name, row in rows.items()
+    ]
+    return [" " * wide + "".join(f"{name:>10}" for name in figures), *lines]
 
 
 def applying(values: Tensor) -> Tensor:

@@ -15,7 +15,16 @@ from ...demo import captions, casting, world
 from ...drawing.sheet import column_sheet, masked_cell
 from ...hosts.plain.pipeline import Pipeline, Progress, Request, generate
 from .. import toy_figures
-from ..tables import FigureValues, Interval, interval_lines, interval_of, mean_over_noises, write_report
+from ..tables import (
+    FigureValues,
+    Interval,
+    interval_lines,
+    interval_of,
+    mean_over_noises,
+    means,
+    row_lines,
+    write_report,
+)
 from .clips import CODED, TRUTH, UNSEEN_SEED, seeded, through
 
 _MOST_ROWS = 8  # of a sheet
@@ -105,7 +114,6 @@ def evaluate_views(
             return trial.measure(shown[name])
 
         values[name] = mean_over_noises(seeds, measure)
-    rows = {name: {figure: one.mean().item() for figure, one in row.items()} for name, row in values.items()}
     intervals = [
         interval_of(
             f"{BOTH_SIDES} minus {other}, {figure}", values[BOTH_SIDES][figure] - values[other][figure]
@@ -113,7 +121,7 @@ def evaluate_views(
         for figure in VIEW_FIGURES
         for other in (ONE_FRONT, TWO_FRONTS)
     ]
-    report = ViewReport(toys, seeds, rows, intervals)
+    report = ViewReport(toys, seeds, means(values), intervals)
     folder.mkdir(parents=True, exist_ok=True)
     write_report(report, folder / "views.json")
     pictures = {name: masked_cell(trial.pictures[:, 2 * side], trial.masks[:, 2 * side])
@@ -124,10 +132,5 @@ def evaluate_views(
 
 def view_table(report: ViewReport) -> str:
     """The report for a terminal: the rows, then the intervals."""
-    lines = [f"{report.toys} unseen toys that turn, {report.seeds} noises a toy"]
-    lines.append(" " * 24 + "".join(f"{name:>10}" for name in VIEW_FIGURES))
-    lines += [
-        f"{name:24}" + "".join(f"{row[figure]:10.3f}" for figure in VIEW_FIGURES)
-        for name, row in report.rows.items()
-    ]
-    return "\n".join([*lines, *interval_lines(report.intervals)])
+    head = f"{report.toys} unseen toys that turn, {report.seeds} noises a toy"
+    return "\n".join([head, *row_lines(report.rows, VIEW_FIGURES), *interval_lines(report.intervals)])

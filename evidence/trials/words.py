@@ -16,7 +16,7 @@ from ...drawing.sheet import column_sheet
 from ...hosts.plain.pipeline import Pipeline, Progress, Request, generate
 from .. import toy_figures
 from ..dynamics import dynamics_of, kind_of
-from ..tables import FigureValues, Interval, interval_lines, interval_of, write_report
+from ..tables import FigureValues, Interval, interval_lines, interval_of, means, row_lines, write_report
 from .clips import CODED, TRUTH, UNSEEN_SEED, seeded, through
 from .references import Trial
 
@@ -85,15 +85,11 @@ def evaluate_words(backbone: Pipeline, toys: int, folder: Path, progress: Progre
         clips[name] = torch.stack(made)
     clips |= {TRUTH: trial.truth, CODED: through(backbone.vae, trial.truth)}
     values = {name: words.measure(one) for name, one in clips.items()}
-    report = WordReport(toys, _rows(values), _intervals(values))
+    report = WordReport(toys, means(values), _intervals(values))
     folder.mkdir(parents=True, exist_ok=True)
     write_report(report, folder / "words.json")
     column_sheet(clips, folder / "words.png", [f'"{line}"' for line in words.looks], most=_MOST_ROWS)
     return report
-
-
-def _rows(values: FigureValues) -> dict[str, dict[str, float]]:
-    return {name: {figure: one.mean().item() for figure, one in row.items()} for name, row in values.items()}
 
 
 def _intervals(values: FigureValues) -> list[Interval]:
@@ -110,10 +106,5 @@ def _intervals(values: FigureValues) -> list[Interval]:
 
 def word_table(report: WordReport) -> str:
     """The report for a terminal: the rows, then the intervals."""
-    lines = [f"{report.toys} unseen toys, all of which move in themselves"]
-    lines.append(" " * 34 + "".join(f"{name:>10}" for name in WORD_FIGURES))
-    lines += [
-        f"{name:34}" + "".join(f"{row[figure]:10.3f}" for figure in WORD_FIGURES)
-        for name, row in report.rows.items()
-    ]
-    return "\n".join([*lines, *interval_lines(report.intervals)])
+    head = f"{report.toys} unseen toys, all of which move in themselves"
+    return "\n".join([head, *row_lines(report.rows, WORD_FIGURES), *interval_lines(report.intervals)])

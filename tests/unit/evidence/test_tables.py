@@ -17,6 +17,8 @@ from refvid.evidence.tables import (
     mean_cell,
     mean_over_noises,
     mean_over_seeds,
+    means,
+    row_lines,
     write_report,
 )
 
@@ -80,3 +82,16 @@ def test_a_report_is_json_that_holds_no_nan(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         write_report(Told([Interval("drift", float("nan"), 0.0, 1.0)]), path)
     assert path.read_bytes() == whole
+
+
+def test_rows_for_a_terminal_have_their_figures_in_columns():
+    values = {
+        "one": {"a": torch.tensor([0.0, 1.0]), "b": torch.ones(2)},
+        "another": {"a": torch.ones(1), "b": torch.zeros(1)},
+    }
+    assert means(values) == {"one": {"a": 0.5, "b": 1.0}, "another": {"a": 1.0, "b": 0.0}}
+    assert row_lines(means(values), ["b", "a"]) == [
+        "                  b         a",
+        "one           1.000     0.500",
+        "another       0.000     1.000",
+    ]
