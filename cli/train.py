@@ -70,7 +70,7 @@ def _add_start(command: argparse.ArgumentParser) -> None:
         "--from-text",
         type=Path,
         metavar="FILE",
-        help="the text encoder that was trained with the DiT of --from",
+        help="the text encoder that was trained with the DiT of --from; left out, the run learns all words anew",
     )
     command.add_argument(
         "--siglip",
@@ -225,9 +225,9 @@ def _setting(options: argparse.Namespace, part: Part, run: Any):
 def _start(dit_file: Path | None, text_file: Path | None):
     from ..training.base.dit.start import Start
 
-    if (dit_file is None) != (text_file is None):
+    if dit_file is None and text_file is not None:
         raise ValueError(
-            f"--from {dit_file} --from-text {text_file}: a DiT starts together with the text encoder that was "
-            "trained with it; give both or neither"
+            f"--from-text {text_file}: a text encoder starts together with the DiT that was trained with it; "
+            "give --from too"
         )
-    return None if dit_file is None or text_file is None else Start(dit_file, text_file)
+    return None if dit_file is None else Start(dit_file, text_file)

@@ -178,10 +178,10 @@ def test_a_score_of_too_few_is_refused_and_not_taken_as_the_default(option, give
     assert f"--{option} is {given}; give {least} or more" in capsys.readouterr().err
 
 
-def test_a_dit_starts_with_its_own_text_encoder_or_none(capsys, tmp_path):
+def test_a_text_encoder_starts_with_its_own_dit_alone(capsys, tmp_path):
     with pytest.raises(SystemExit):
-        cli.main(["train", "dit", "--smoke", "--out", str(tmp_path), "--from", "dit.safetensors"])
-    assert "give both or neither" in capsys.readouterr().err
+        cli.main(["train", "dit", "--smoke", "--out", str(tmp_path), "--from-text", "text.safetensors"])
+    assert "give --from too" in capsys.readouterr().err
 
 
 def say(folder, *said: object):

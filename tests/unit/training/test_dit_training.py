@@ -221,6 +221,22 @@ def test_a_run_starts_from_another_models_weights(tmp_path):
         same_files(tmp_path / "first" / f"{name}.safetensors", tmp_path / "second" / f"{name}.safetensors")
 
 
+def test_a_run_that_starts_from_a_dit_alone_learns_its_words_anew(tmp_path):
+    config = smoke_dit()
+    given = fresh_dit(config.model)
+    save_model(
+        given.state_dict(), tmp_path / "dit.safetensors", {"config": '{"transformer": {"num_heads": 2}}'}
+    )
+    text = text_encoder(config.model.text_width)
+    before = {key: value.clone() for key, value in text.tensors().items()}
+    begun = begun_dit(config.model, text, Start(tmp_path / "dit.safetensors")).state_dict()
+    after = text.tensors()
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    assert torch.allclose(
+        begun["blocks.0.ffn.0.weight"], given.state_dict()["blocks.0.ffn.0.weight"], atol=1e-3
+    )
+
+
 def test_a_run_does_not_start_from_a_model_of_another_size(tmp_path):
     config = smoke_dit()
     save_model(fresh_dit(replace(config.model, width=64)).state_dict(), tmp_path / "dit.safetensors")

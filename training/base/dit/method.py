@@ -76,7 +76,7 @@ class DiTTrainer(Usual):
             "config": asdict(config),
             "vae": weights_digest(setting.folder / VAE_FILE, VAE_NEEDED),
             "--from": start and weights_digest(start.dit, "--from"),
-            "--from-text": start and weights_digest(start.text_encoder, "--from-text"),
+            "--from-text": start and start.text_encoder and weights_digest(start.text_encoder, "--from-text"),
             "device": torch.device(setting.device).type,
             "processes": ranks.count,
         }

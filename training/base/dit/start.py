@@ -13,10 +13,14 @@ from ..text import take_over
 
 @dataclass(frozen=True)
 class Start:
-    """The weights a run begins with: a DiT of its sizes, and the text encoder that was trained with it."""
+    """The weights a run begins with: a DiT of its sizes, and the text encoder that was trained with it.
+
+    Without a text encoder the run learns all words anew: an encoder that was taken over gives words it never
+    read nearly one state (docs/log.md).
+    """
 
     dit: Path
-    text_encoder: Path
+    text_encoder: Path | None = None
 
 
 def fresh_dit(model: DiTConfig) -> WanDiT:
@@ -33,9 +37,11 @@ def fresh_dit(model: DiTConfig) -> WanDiT:
 
 
 def begun_dit(model: DiTConfig, text: TextEncoder, start: Start) -> WanDiT:
-    """The DiT of `start`; `text` takes its text encoder over. ValueError where either is of another size."""
+    """The DiT of `start`; `text` takes over its text encoder, if there is one. ValueError where either is of
+    another size."""
     dit, _ = load_dit(start.dit, what="--from")
     if dit.config != model:
         raise ValueError(f"--from: {start.dit.name} is {dit.config}; the run needs {model}")
-    take_over(text, load_text_encoder(start.text_encoder, what="--from-text"), "--from-text")
+    if start.text_encoder is not None:
+        take_over(text, load_text_encoder(start.text_encoder, what="--from-text"), "--from-text")
     return dit.train().requires_grad_()
