@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ...core.ranks import ALONE, Ranks, share_out
 from .precision import products
 
-GENTLE = 1 / 7  # of Muon's rate: 1e-3 at the 7e-3 of every run here [choice: gentle-rate]
+GENTLE = 1 / 7  # of Muon's rate: 1e-3 at the 7e-3 of adapters [choice: gentle-rate]
 
 
 class Optimiser:

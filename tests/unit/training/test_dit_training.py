@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 
 from refvid.backbones.wan.vae import WanVAE
 from refvid.core.checkpoint import read_safetensors, save_model, write_tensors
+from refvid.core.ranks import ALONE
 from refvid.demo.runs import demo_dit, smoke_dit, smoke_vae
 from refvid.training.base import vae as vae_training
 from refvid.training.base.dit import method
@@ -23,7 +24,7 @@ from refvid.training.base.dit.start import Start, begun_dit, fresh_dit
 from refvid.training.base.vae import VAETrainer
 from refvid.training.base.vae_clips import VAEStage, View
 from refvid.training.engine import loop
-from refvid.training.engine.optimise import Optimiser
+from refvid.training.engine.optimise import GENTLE, Optimiser
 from refvid.training.engine.state import RunState
 
 # torch says once per process that its RMSNorm has no fused kernel for autocast's mixed dtypes.
@@ -219,6 +220,23 @@ def test_a_run_starts_from_another_models_weights(tmp_path):
     trained(DiTTrainer(start), replace(config, rate=0.0), tmp_path / "second")
     for name in ("dit", "text_encoder"):
         same_files(tmp_path / "first" / f"{name}.safetensors", tmp_path / "second" / f"{name}.safetensors")
+
+
+def test_what_reads_words_learns_gently_and_the_blocks_do_not():
+    """Adam's first step is its rate in every weight that has a gradient; the first rows of Muon's differ."""
+    config = replace(smoke_dit(), rate=0.07)
+    trainee = DiTTrainee(fresh_dit(config.model), text_encoder(config.model.text_width))
+    optimiser = DiTTrainer().optimiser(config, trainee, ALONE)
+    before = {name: value.detach().clone() for name, value in trainee.named_parameters()}
+    for parameter in trainee.parameters():
+        parameter.grad = torch.full_like(parameter, 1e-5)  # under the clip
+    optimiser.step(trainee, 1.0)
+    gentle = {
+        name
+        for name, value in trainee.named_parameters()
+        if abs((value - before[name]).abs().max() - 0.07 * GENTLE) < 1e-4
+    }
+    assert gentle == {name for name in before if name.startswith(("text.", "dit.text_embedding."))}
 
 
 def test_a_run_that_starts_from_a_dit_alone_learns_its_words_anew(tmp_path):

@@ -104,8 +104,10 @@ class DiTTrainer(Usual):
         return DiTTrainee(dit, backbone.text)
 
     def optimiser(self, config: DiTTraining, trainee: DiTTrainee, ranks: Ranks) -> Optimiser:
-        """Muon for the blocks' matrices."""
-        return Optimiser(trainee, _hidden, config.rate, adam_share=0.5, weight_decay=0.02, ranks=ranks)
+        """Muon for the blocks' matrices; what reads words learns gently."""
+        return Optimiser(
+            trainee, _hidden, config.rate, adam_share=0.5, weight_decay=0.02, ranks=ranks, gentle=_words
+        )
 
     def compile(self, backbone: Parts, trainee: DiTTrainee) -> None:
         """Compile the DiT's blocks."""
@@ -167,3 +169,9 @@ def export_run(config: DiTTraining, setting: Setting) -> None:
 def _hidden(name: str, parameter: Tensor) -> bool:
     """True for Muon's: matrices of the DiT's blocks; the text model goes to Adam."""
     return name.startswith("dit.blocks.") and parameter.ndim == 2
+
+
+def _words(name: str) -> bool:
+    """True for the text encoder and for what takes its states in: at Adam's usual rate here, words fall
+    together in a few hundred steps, and the activation behind them dies for most (docs/log.md)."""
+    return name.startswith(("text.", "dit.text_embedding."))
