@@ -12,7 +12,6 @@ from torch import Generator, Tensor
 
 from refvid.backbones.wan.vae import WanVAE
 from refvid.core.checkpoint import read_safetensors, save_model, write_tensors
-from refvid.core.ranks import ALONE
 from refvid.demo.runs import demo_dit, smoke_dit, smoke_vae
 from refvid.training.base import vae as vae_training
 from refvid.training.base.dit import method
@@ -20,11 +19,11 @@ from refvid.training.base.dit.batch import PATTERNS, draw_batch
 from refvid.training.base.dit.config import DiTTraining, Drawing
 from refvid.training.base.dit.losses import masked_reference_loss
 from refvid.training.base.dit.method import DiTTrainee, DiTTrainer, export_run
-from refvid.training.base.dit.start import Start, begun_dit, fresh_dit
+from refvid.training.base.dit.start import Start, fresh_dit
 from refvid.training.base.vae import VAETrainer
 from refvid.training.base.vae_clips import VAEStage, View
 from refvid.training.engine import loop
-from refvid.training.engine.optimise import GENTLE, Optimiser
+from refvid.training.engine.optimise import Optimiser
 from refvid.training.engine.state import RunState
 
 # torch says once per process that its RMSNorm has no fused kernel for autocast's mixed dtypes.
@@ -220,57 +219,6 @@ def test_a_run_starts_from_another_models_weights(tmp_path):
     trained(DiTTrainer(start), replace(config, rate=0.0), tmp_path / "second")
     for name in ("dit", "text_encoder"):
         same_files(tmp_path / "first" / f"{name}.safetensors", tmp_path / "second" / f"{name}.safetensors")
-
-
-def test_what_reads_words_learns_gently_and_the_blocks_do_not():
-    """Adam's first step is its rate in every weight that has a gradient; the first rows of Muon's differ."""
-    config = replace(smoke_dit(), rate=0.07)
-    trainee = DiTTrainee(fresh_dit(config.model), text_encoder(config.model.text_width))
-    optimiser = DiTTrainer().optimiser(config, trainee, ALONE)
-    before = {name: value.detach().clone() for name, value in trainee.named_parameters()}
-    for parameter in trainee.parameters():
-        parameter.grad = torch.full_like(parameter, 1e-5)  # under the clip
-    optimiser.step(trainee, 1.0)
-    gentle = {
-        name
-        for name, value in trainee.named_parameters()
-        if abs((value - before[name]).abs().max() - 0.07 * GENTLE) < 1e-4
-    }
-    assert gentle == {name for name in before if name.startswith(("text.", "dit.text_embedding."))}
-
-
-def test_a_run_that_starts_from_a_dit_alone_learns_its_words_anew(tmp_path):
-    config = smoke_dit()
-    given = fresh_dit(config.model)
-    save_model(
-        given.state_dict(), tmp_path / "dit.safetensors", {"config": '{"transformer": {"num_heads": 2}}'}
-    )
-    text = text_encoder(config.model.text_width)
-    before = {key: value.clone() for key, value in text.tensors().items()}
-    begun = begun_dit(config.model, text, Start(tmp_path / "dit.safetensors")).state_dict()
-    after = text.tensors()
-    assert all(torch.equal(before[key], after[key]) for key in before)
-    assert torch.allclose(
-        begun["blocks.0.ffn.0.weight"], given.state_dict()["blocks.0.ffn.0.weight"], atol=1e-3
-    )
-
-
-def test_a_run_does_not_start_from_a_model_of_another_size(tmp_path):
-    config = smoke_dit()
-    save_model(fresh_dit(replace(config.model, width=64)).state_dict(), tmp_path / "dit.safetensors")
-    save_model(text_encoder(48).tensors(), tmp_path / "text.safetensors")
-    save_model(
-        fresh_dit(config.model).state_dict(),
-        tmp_path / "right.safetensors",
-        {"config": '{"transformer": {"num_heads": 2}}'},
-    )
-    text = text_encoder(config.model.text_width)
-    with pytest.raises(ValueError, match="--from: dit"):
-        begun_dit(config.model, text, Start(tmp_path / "dit.safetensors", tmp_path / "text.safetensors"))
-    with pytest.raises(
-        ValueError, match="--from-text: an encoder of width 48 and 2 layers; the run's has 32"
-    ):
-        begun_dit(config.model, text, Start(tmp_path / "right.safetensors", tmp_path / "text.safetensors"))
 
 
 @autocast

@@ -172,6 +172,8 @@ def _hidden(name: str, parameter: Tensor) -> bool:
 
 
 def _words(name: str) -> bool:
-    """True for the text encoder and for what takes its states in: at Adam's usual rate here, words fall
-    together in a few hundred steps, and the activation behind them dies for most (docs/log.md)."""
+    """True for the text encoder and for what takes its states in.
+
+    At Adam's usual rate here words fall together in a few hundred steps (docs/log.md).
+    """
     return name.startswith(("text.", "dit.text_embedding."))
