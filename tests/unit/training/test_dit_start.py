@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from refvid_world import text_encoder
+from refvid_world import setting, text_encoder
 
 from refvid.core.checkpoint import save_model
 from refvid.core.ranks import ALONE
@@ -62,3 +62,16 @@ def test_a_run_does_not_start_from_a_model_of_another_size(tmp_path):
         ValueError, match="--from-text: an encoder of width 48 and 2 layers; the run's has 32"
     ):
         begun_dit(config.model, text, Start(tmp_path / "right.safetensors", tmp_path / "text.safetensors"))
+
+
+def test_a_state_says_which_weights_its_run_began_with(tmp_path):
+    """So that a run that begins with others does not go on from it."""
+    config = smoke_dit()
+    paths = [tmp_path / name for name in ("vae.safetensors", "one.safetensors", "two.safetensors")]
+    for seed, path in enumerate(paths):
+        save_model({"weight": torch.full((2, 2), float(seed))}, path)
+    _, one, two = paths
+    starts = (None, Start(one), Start(two), Start(one, one), Start(one, two), Start(two, one))
+    said = [DiTTrainer(start).made_by(config, setting(tmp_path), ALONE) for start in starts]
+    assert all(a != b for k, a in enumerate(said) for b in said[:k])
+    assert said[1] == DiTTrainer(Start(one)).made_by(config, setting(tmp_path), ALONE)
