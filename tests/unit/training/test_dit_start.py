@@ -17,7 +17,7 @@ TWO_HEADS = {"config": '{"transformer": {"num_heads": 2}}'}
 
 
 def test_what_reads_words_learns_gently_and_the_blocks_do_not():
-    """Adam's first step is its rate in every weight that has a gradient; the first rows of Muon's differ."""
+    """Adam's first step is its rate in every weight that has a gradient; Muon's is another."""
     config = replace(smoke_dit(), rate=0.07)
     trainee = DiTTrainee(fresh_dit(config.model), text_encoder(config.model.text_width))
     optimiser = DiTTrainer().optimiser(config, trainee, ALONE)

@@ -15,8 +15,7 @@ from ..text import take_over
 class Start:
     """The weights a run begins with: a DiT of its sizes, and the text encoder that was trained with it.
 
-    Without a text encoder the run learns all words anew: an encoder that was taken over gives words it never
-    read nearly one state (docs/log.md).
+    Without a text encoder the run learns all words anew.
     """
 
     dit: Path
