@@ -20,13 +20,12 @@ SECOND = SAMPLES / "refvid_toy_2.png"  # for workflows with two subjects
 SAMPLE_FILM, FILM_MASK = (
     SAMPLES / "refvid_film.mp4",
     SAMPLES / "refvid_film_mask.mp4",
-)  # a toy that hops
+)  # a toy that turns
 FIRST, LAST = SAMPLES / "refvid_first.png", SAMPLES / "refvid_last.png"  # of a clip of the shipped toy
-SAMPLE_SIZE = 80  # pixels a side, as the shipped model makes clips
 FILM_LENGTH, FILM_FPS = 33, 16
 SCENE = SAMPLES / "refvid_scene.mp4"  # a toy in a scene, to be edited
-SCENE_LENGTH, SCENE_FPS = 9, 8
-SEED, SECOND_SEED, FILM_SEED, SCENE_SEED = 9, 29, 12, 35
+SCENE_LENGTH, SCENE_FPS = 17, 16
+SEED, SECOND_SEED, FILM_SEED, SCENE_SEED = 9, 29, 8, 35
 PROMPT = "a toy moving right on dark background"
 
 
@@ -60,13 +59,13 @@ def write_samples(folder: Path = SAMPLES) -> None:
     stand the first one's mask, how a clip of it begins and ends, a film with its mask, and a scene."""
     for path, seed in ((SAMPLE_PICTURE, SEED), (SECOND, SECOND_SEED)):
         toy, scene, _ = sample_toy(seed)
-        video, alpha = world.render(toy, scene, 1, SAMPLE_SIZE)
+        video, alpha = world.render(toy, scene, 1)
         picture, cut = video[0, :, 0].permute(1, 2, 0) / 2 + 0.5, alpha[0, 0, 0].gt(0.5).float().unsqueeze(-1)
         media.write_picture(folder / path.name, torch.cat([picture, cut], dim=-1))
         if path is SAMPLE_PICTURE:
             media.write_picture(folder / MASK.name, cut.expand(-1, -1, 3))
     toy, _, moving = sample_toy()
-    clip, _ = world.render(toy, moving, 2, SAMPLE_SIZE)
+    clip, _ = world.render(toy, moving, 2)
     for path, frame in zip((FIRST, LAST), clip[0].unbind(1), strict=True):
         media.write_picture(folder / path.name, frame.movedim(0, -1) / 2 + 0.5)
     film, alpha = sample_film()
@@ -76,13 +75,11 @@ def write_samples(folder: Path = SAMPLES) -> None:
 
 
 def sample_film() -> tuple[Tensor, Tensor]:
-    """Reference video (3, F, H, W) in [-1, 1] of a toy that hops, and its mask (1, F, H, W)."""
+    """Reference video (3, F, H, W) in [-1, 1] of a toy that turns, and its mask (1, F, H, W)."""
     generator = Generator().manual_seed(FILM_SEED)
     toy, scene = casting.sample_identities(1, generator), casting.sample_scenes(1, generator)
-    hopping = replace(toy, dynamics=_index(world.DYNAMICS, "hopping"), tempo=torch.ones_like(toy.tempo))
-    # In the middle, and as large as the shipped adapter knows toys.
-    place = replace(scene, size=torch.full((1,), 0.5), offset=torch.zeros(1, 2))
-    film, alpha = world.render(hopping, _asked(place, "still", "sunset"), FILM_LENGTH, SAMPLE_SIZE)
+    turning = replace(toy, dynamics=_index(world.DYNAMICS, "turning"), tempo=torch.ones_like(toy.tempo))
+    film, alpha = world.render(turning, _asked(scene, "still", "sunset"), FILM_LENGTH)
     return film[0], alpha[0]
 
 
@@ -90,7 +87,7 @@ def sample_scene() -> Tensor:
     """A video (3, F, H, W) in [-1, 1] of a toy that travels, in the length that the shipped model makes."""
     generator = Generator().manual_seed(SCENE_SEED)
     toy, scene = casting.sample_identities(1, generator), casting.sample_scenes(1, generator)
-    return world.render(toy, _asked(scene, "left", "sunset"), SCENE_LENGTH, SAMPLE_SIZE)[0][0]
+    return world.render(toy, _asked(scene, "left", "sunset"), SCENE_LENGTH)[0][0]
 
 
 def sample_reference() -> Reference:

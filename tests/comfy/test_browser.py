@@ -240,8 +240,8 @@ def test_the_first_template_of_the_installed_archive_ends_in_a_film(installed):
     (made,) = [one for one in shown if one["type"] == "output"]
     with av.open(str(server.base / made["type"] / made["subfolder"] / made["filename"])) as film:
         pictures = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
-    assert len(pictures) == 9 and pictures[0].shape == (80, 80, 3)
-    toy = pictures[4].max(2) > 128  # on a dark ground
+    assert len(pictures) == 17 and pictures[0].shape == (96, 96, 3)
+    toy = pictures[8].max(2) > 128  # on a dark ground
     assert 0.02 < toy.mean() < 0.5
 
 

@@ -208,7 +208,7 @@ def test_several_references_become_several_files_and_a_region_is_told_of(inputs)
     graph = {
         "picture": node("LoadImage", image="photograph.png"),
         "two": node("ImageBatch", image1=["picture", 0], image2=["picture", 0]),
-        "region": node("SolidMask", value=1.0, width=80, height=80),
+        "region": node("SolidMask", value=1.0, width=96, height=96),
         "reference": node(
             "RefVidReference", image=["two", 0], mask_marks="auto", strength=1.0, region=["region", 0]
         ),

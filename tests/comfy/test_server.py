@@ -121,9 +121,9 @@ def test_the_workflow_becomes_an_mp4_of_the_right_size_length_and_rate(server):
     (path,) = server.outputs(MAIN)
     with av.open(str(path)) as file:
         stream = file.streams.video[0]
-        assert (stream.width, stream.height, stream.average_rate) == (80, 80, 8)
+        assert (stream.width, stream.height, stream.average_rate) == (96, 96, 16)
         assert stream.codec_context.name == "h264"
-    assert frames(path).shape == (9, 80, 80, 3) and frames(path).std() > 1
+    assert frames(path).shape == (17, 96, 96, 3) and frames(path).std() > 1
 
 
 def test_the_backbone_says_what_it_loaded(server):

@@ -96,7 +96,7 @@ REFUSED = {
     "latent of a picture": (edited(GOOD, {"apply.latent": ["still", 0]}, {
         "still": node("EmptyLatentImage", width=64, height=64, batch_size=1),
     }), "apply", r"^latent is not a video's"),
-    "region without pixels": (region(80, 80, 0.0), "apply", r"^region has no pixels"),
+    "region without pixels": (region(96, 96, 0.0), "apply", r"^region has no pixels"),
     "frames outside the clip": (
         edited(GOOD, {"reference.first_frame": 3, "reference.last_frame": 40}), "apply",
         r"^frame window is 3 to 40; the video has the frames 0 to 8",

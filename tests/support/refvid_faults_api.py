@@ -21,8 +21,8 @@ NOBODYS = ("graph.DependencyCycleError",)  # core's own, of a graph
 IDENTITY = "someone.safetensors"  # among the inputs
 SMALL = {
     "steps": 2,
-    "width": 80,
-    "height": 80,
+    "width": 96,
+    "height": 96,
     "length": 9,
     "keys": 2,
     "stride": 4,

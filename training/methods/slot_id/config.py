@@ -16,8 +16,8 @@ class Meeting:
     people: int
     clips: int
     batch: int
-    frames: int = 9
-    stride: int = 12
+    frames: int = 17
+    stride: int = 6
 
 
 @dataclass(frozen=True)

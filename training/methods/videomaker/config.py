@@ -10,8 +10,8 @@ class PhotographedClips:
 
     count: int
     size: int
-    frames: int = 9
-    stride: int = 12
+    frames: int = 17
+    stride: int = 6
 
 
 @dataclass(frozen=True)
