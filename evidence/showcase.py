@@ -26,7 +26,7 @@ FILM_LENGTH, FILM_FPS = 33, 16
 SCENE = SAMPLES / "refvid_scene.mp4"  # a toy in a scene, to be edited
 SCENE_LENGTH, SCENE_FPS = 17, 16
 SEED, SECOND_SEED, FILM_SEED, SCENE_SEED = 9, 29, 8, 35
-PROMPT = "a toy moving right on dark background"
+PROMPT = "a toy at the middle moving right on dark background"
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from ..tables import FigureValues, Interval, interval_lines, interval_of, mean_o
 from .clips import CODED, TRUTH, UNSEEN_SEED, seeded, through
 
 _MOST_ROWS = 12  # of the sheet
+PLACED = "own reference and place"
 REFERENCE_FIGURES = {
     "own": "similarity to the toy's own reference",
     "other": "to those of the other toys, mean",
@@ -40,11 +41,12 @@ REFERENCE_FIGURES = {
 @dataclass(frozen=True)
 class Variant:
     """Conditions that the toys are generated with: `given` (N,) whose reference, or none; `asked` (N,) whose
-    caption."""
+    caption, and whether it says where the toy is: else any lane is as good."""
 
     name: str
     given: Tensor | None
     asked: Tensor
+    placed: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,9 @@ class Trial:
         self.truth, _ = world.render(self.toys, self.scenes, frames, size)
         pictures, alpha = world.render(casting.steady(self.toys), self.elsewhere, 1, size)
         self.pictures, self.masks = pictures[:, :, 0], alpha[:, :, 0].gt(0.5).float()
-        self.prompts = captions.captions([(self.toys, self.scenes)])
+        cast = [(self.toys, self.scenes)]
+        self.prompts = captions.captions(cast)
+        self.placed_prompts = captions.captions(cast, captions.telling(toys, "place"))
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -91,6 +95,7 @@ class Trial:
         turned = straight.roll(1)
         return [
             Variant("own reference", straight, straight),
+            Variant(PLACED, straight, straight, placed=True),
             Variant("another's reference", turned, straight),
             Variant("no reference", None, straight),
             Variant("another's caption", straight, turned),
@@ -130,8 +135,8 @@ def evaluate_references(
     seeds: int = 1,
     level: str = "still",
 ) -> ReferenceReport:
-    """Generate every toy with its own reference, another toy's, none, and with another's caption, at the same
-    noise; write score.json and score.png into `folder`. With several seeds a toy's value is the mean over its
+    """Generate every toy with its own reference, also told where, with another toy's, none, and with another's
+    caption, at the same noise; write score.json and score.png into `folder`. With several seeds a toy's value is the mean over its
     noises. Toys move in themselves as those of the `level` do (`casting.WORLD_LEVELS`)."""
     choose_recipe(AUTO_RECIPE, backbone.recipe)  # refused before anything is rendered
     settings = backbone.settings
@@ -167,10 +172,14 @@ def summary(toys: int, values: FigureValues) -> ReferenceReport:
     ]
     share = first["own"] / ceiling["own"].mean()
     intervals.append(interval_of("own reference, share of the ceiling", share))
+    intervals.append(
+        interval_of(f"{PLACED}, share of the ceiling", values[PLACED]["own"] / ceiling["own"].mean())
+    )
     swapped = values["another's caption"]["own"] - first["own"]
     intervals.append(interval_of("another's caption minus own caption, similarity", swapped))
     intervals += [
-        interval_of(f"own reference, {name}", first[name].double())
+        interval_of(f"{row}, {name}", values[row][name].double())
+        for row in ("own reference", PLACED)
         for name in ("retrieval", "shape", "texture", "direction")
     ]
     rows = {
@@ -214,7 +223,8 @@ def clips_of_variant(
     made = []
     for index in range(len(trial)):
         references = () if variant.given is None else (trial.reference(int(variant.given[index])),)
-        prompt = trial.prompts[int(variant.asked[index])]
+        prompts = trial.placed_prompts if variant.placed else trial.prompts
+        prompt = prompts[int(variant.asked[index])]
         asked = Request(prompt, seeded(backbone.settings, index, noise), references)
         made.append(generate(backbone, asked))
         progress(index + 1)
