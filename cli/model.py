@@ -160,11 +160,11 @@ def _with_loras(backbone: Any, loras: list[tuple[str, float]], recipe: str) -> A
 RUN_HELP = {
     "width": "of the video in pixels, a multiple of 16 (32 for TI2V-5B); default 832, of the demo model 96",
     "height": "of the video in pixels, as --width; default 480, of the demo model 96",
-    "frames": "of the video, 4k + 1; default 81, of the demo model 9",
+    "frames": "of the video, 4k + 1; default 81, of the demo model 17",
     "steps": "of sampling: more take longer and may be cleaner; default 50, of the demo model 20",
     "scale": "guidance: how strongly prompt and references are followed, 1 is none; default 5, of the demo model 2",
     "shift": "of the flow: a larger one spends more steps at high noise; default 5, of the demo model 3",
-    "fps": "frames a second; default 16, of the demo model 8",
+    "fps": "frames a second; default 16, of the demo model 16",
     "seed": "of the noise: another seed makes another video; default 0",
 }
 

@@ -135,9 +135,10 @@ def evaluate_references(
     seeds: int = 1,
     level: str = "still",
 ) -> ReferenceReport:
-    """Generate every toy with its own reference, also told where, with another toy's, none, and with another's
-    caption, at the same noise; write score.json and score.png into `folder`. With several seeds a toy's value is the mean over its
-    noises. Toys move in themselves as those of the `level` do (`casting.WORLD_LEVELS`)."""
+    """Generate every toy with its own reference, told where it is and not, with another toy's, none, and with
+    another's caption, at the same noise; write score.json and score.png into `folder`. With several seeds a
+    toy's value is the mean over its noises. Toys move in themselves as those of the `level` do
+    (`casting.WORLD_LEVELS`)."""
     choose_recipe(AUTO_RECIPE, backbone.recipe)  # refused before anything is rendered
     settings = backbone.settings
     moving = casting.WORLD_LEVELS[level].moving
