@@ -164,7 +164,7 @@ RUN_HELP = {
     "steps": "of sampling: more take longer and may be cleaner; default 50, of the demo model 20",
     "scale": "guidance: how strongly prompt and references are followed, 1 is none; default 5, of the demo model 2",
     "shift": "of the flow: a larger one spends more steps at high noise; default 5, of the demo model 3",
-    "fps": "frames a second; default 16, of the demo model 16",
+    "fps": "frames a second; default 16",
     "seed": "of the noise: another seed makes another video; default 0",
 }
 

@@ -22,7 +22,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 FEW = ["--steps", 3, "--device", "cpu"]
-SIDE = 80
+SIDE = 96
 WINDOW = "0.1:0.9:0.2:0.2"
 
 

@@ -20,7 +20,7 @@ SLOT_ID, SAMA, VIDEOMAKER = (
     MODELS / "loras" / f"refvid_demo_{name}.safetensors" for name in ("slot_id", "sama", "videomaker")
 )
 IDENTITY = KEPT / "inputs" / "refvid_kept_identity.safetensors"
-SIDE, TOY_SIDE = 48, 80  # pixels of a video of the small files, of the pictures
+SIDE, TOY_SIDE = 48, 96  # pixels of a video of the small files, of the pictures
 
 
 def small_files(dit: Path = MODELS / "diffusion_models" / "refvid_demo_dit.safetensors") -> list[object]:
