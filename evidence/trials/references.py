@@ -40,8 +40,12 @@ REFERENCE_FIGURES = {
 
 @dataclass(frozen=True)
 class Variant:
-    """Conditions that the toys are generated with: `given` (N,) whose reference, or none; `asked` (N,) whose
-    caption, and whether it says where the toy is: else any lane is as good."""
+    """Conditions that the toys are generated with.
+
+    given   (N,) whose reference, or none
+    asked   (N,) whose caption
+    placed  the caption says where the toy is; else any lane is as good
+    """
 
     name: str
     given: Tensor | None
@@ -135,10 +139,10 @@ def evaluate_references(
     seeds: int = 1,
     level: str = "still",
 ) -> ReferenceReport:
-    """Generate every toy with its own reference, told where it is and not, with another toy's, none, and with
-    another's caption, at the same noise; write score.json and score.png into `folder`. With several seeds a
-    toy's value is the mean over its noises. Toys move in themselves as those of the `level` do
-    (`casting.WORLD_LEVELS`)."""
+    """Clips of every toy by every one of `Trial.variants`, at the same noise.
+
+    Writes score.json and score.png into `folder`. With several seeds a toy's value is the mean over its noises.
+    Toys move in themselves as those of the `level` do (`casting.WORLD_LEVELS`)."""
     choose_recipe(AUTO_RECIPE, backbone.recipe)  # refused before anything is rendered
     settings = backbone.settings
     moving = casting.WORLD_LEVELS[level].moving
