@@ -141,8 +141,8 @@ def evaluate_references(
 ) -> ReferenceReport:
     """Clips of every toy by every one of `Trial.variants`, at the same noise.
 
-    Writes score.json and score.png into `folder`. With several seeds a toy's value is the mean over its noises.
-    Toys move in themselves as those of the `level` do (`casting.WORLD_LEVELS`)."""
+    Writes score.json and score.png into `folder`. With several seeds a toy's value is the mean over its
+    noises. Toys move in themselves as those of the `level` do (`casting.WORLD_LEVELS`)."""
     choose_recipe(AUTO_RECIPE, backbone.recipe)  # refused before anything is rendered
     settings = backbone.settings
     moving = casting.WORLD_LEVELS[level].moving
