@@ -9,9 +9,9 @@ A picture of somebody or something goes in, a video that shows it comes out.
 
 1. Press **Run**. With the demo model this takes seconds, on a CPU too.
 2. Your own picture: drop it on *Load Reference*. Right-click it, *Open in Mask Editor*, to paint what counts.
-3. Change the prompt: *a toy moving left on dark background*.
+3. Change the prompt: *a toy at the middle moving left on dark background*.
 
-The demo model knows small toys on plain grounds at 80x80, nothing else. With weights for people and things go on to the
+The demo model knows small toys on plain grounds at 96x96, nothing else. With weights for people and things go on to the
 templates that are named for them, such as \`phantom\`.
 
 ${RECIPES}

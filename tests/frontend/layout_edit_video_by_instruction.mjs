@@ -7,8 +7,8 @@ A video and a sentence go in; the same video with that change comes out, as long
 model's context (SAMA); beside both travel semantic tokens, which the sampler denoises together with the video.
 
 1. Press **Run**. With the demo model this takes half a minute, on a CPU too.
-2. Change *Instruction Edit > instruction*: **change the background to dark**, or **to meadow**. The demo's adapter does
-   backgrounds well; new colours, textures and toys are beyond it.
+2. Change *Instruction Edit > instruction*: **change the background to dark**, **add a red star**, **make the cross blue**. The demo's
+   adapter does backgrounds and new toys well, colours about half; textures are beyond it.
 3. *Joint Guider > scale* says how strongly the instruction counts; every pass keeps the source.
 
 A source of any size is fitted to the nearest steps of 16 pixels. Films longer

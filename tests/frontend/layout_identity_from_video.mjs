@@ -6,7 +6,7 @@ import { CUT_OUT, MASKING, MASKING_MODELS, OWN_VIDEO, OWN_VIDEO_NOTE } from "./m
 const START = `## Identity from a video
 
 A short video of somebody goes in; a new video of them comes out. Slots hold how they look from all sides, and how they
-move: the toy here changes in size while it stands. What they hold of that, the small demo model cannot show yet.
+move: the toy here turns while it stands, and the one of the new video turns too.
 
 1. Press **Run**. With the demo model this takes seconds, on a CPU too.
 2. Look at *What each slot looks at*: the pictures as they were read, then a row for every slot.
@@ -17,7 +17,7 @@ once, use and share for ever. Each node has a help page: select it and press **i
 
 const WEIGHTS = `## Which weights
 
-An adapter belongs to one model. Shipped: one for the demo model (small toys on plain grounds, 80x80). No Slot-ID weights
+An adapter belongs to one model. Shipped: one for the demo model (small toys on plain grounds, 96x96). No Slot-ID weights
 are public; \`refvid train slot_id\` trains them. *Load Slot-ID Adapter* reads \`models/loras\`; other LoRAs go on the
 model before *Apply Identity*, from core's own loaders.`;
 

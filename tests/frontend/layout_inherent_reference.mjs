@@ -8,7 +8,7 @@ The picture is one clean frame behind the video, and the model reads it with its
 only a LoRA that learned to look there.
 
 1. Press **Run**. With the demo model this takes seconds, on a CPU too.
-2. Change the prompt: *a toy moving left on dark background*.
+2. Change the prompt: *a toy at the middle moving left on dark background*.
 3. *Masked Reference > sees*: **frames** reads the video frame by frame and takes the mean, as published; **itself** reads nothing of it, so
    that its keys and values are worked out once and kept. The LoRA was trained for **all**.
 

@@ -10,10 +10,10 @@ A picture of a subject goes in, a video of that subject comes out. Left to right
 **reference**, then **generate**, then **video**.
 
 1. Press **Run**. With the demo model this takes seconds, on a CPU too.
-2. Change the prompt: *a toy moving left on dark background*.
+2. Change the prompt: *a toy at the middle moving left on dark background*.
 3. Change *Masked Reference > strength*: 1 is as trained, 0 switches the reference off.
 
-The demo model knows small toys on plain grounds at 80x80, nothing else. Its prompts read like the one here.
+The demo model knows small toys on plain grounds at 96x96, nothing else. Its prompts read like the one here.
 Each node has a help page: select it and press **i** (Node Info) above it.`;
 
 const WEIGHTS = `## Which weights, which recipe
