@@ -99,7 +99,7 @@ REFUSED = {
     "region without pixels": (region(96, 96, 0.0), "apply", r"^region has no pixels"),
     "frames outside the clip": (
         edited(GOOD, {"reference.first_frame": 3, "reference.last_frame": 40}), "apply",
-        r"^frame window is 3 to 40; the video has the frames 0 to 8",
+        r"^frame window is 3 to 40; the video has the frames 0 to 16",
     ),
     "frames reversed": (
         edited(GOOD, {"reference.first_frame": 5, "reference.last_frame": 2}), "reference", r"^frame window is 5 to 2",
