@@ -3,6 +3,7 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from .generate import RUN, tell_unknown_words
 from .guidance import add_guidance, read_guidance
@@ -61,8 +62,7 @@ def _edit(options: argparse.Namespace) -> None:
     from .. import media
     from ..backbones.wan.geometry import GROUP
     from ..core.editing import LONGEST_EDIT, Windows, edit_prompt
-    from ..demo import models
-    from ..hosts.plain.edit_film import edit_film, with_editing_adapter
+    from ..hosts.plain.edit_film import edit_film
     from ..hosts.plain.pipeline import Request
 
     refuse(options, NOT_HERE)
@@ -74,11 +74,7 @@ def _edit(options: argparse.Namespace) -> None:
     references = tuple(read_references(options))
     film = media.read_film(options.video, "--video", LONGEST_EDIT)
     _tell_one_window(options, len(film.pictures), windows.length)
-    backbone = load_files(options)
-    adapter = options.adapter or (models.SAMA if options.dit is None else None)
-    if adapter is not None:
-        strength = 1.0 if options.adapter_strength is None else options.adapter_strength
-        backbone = with_editing_adapter(backbone, adapter, strength, "--adapter")
+    backbone = adapted(options, load_files(options), options.adapter_strength)
     settings = read_settings(options, backbone.settings)
     tell_unknown_words(backbone.text, options.instruction)
     request = Request(
@@ -94,6 +90,18 @@ def _edit(options: argparse.Namespace) -> None:
     media.write_video(options.out, video, film.rate, options.video)
     frames, height, width = video.shape[1:]
     print(f"{options.out}: {frames} frames, {width}x{height}, {float(film.rate):g} a second")
+
+
+def adapted(options: argparse.Namespace, backbone: Any, strength: float | None = None) -> Any:
+    """The model with the adapter that is asked for, or the demo's model with its own. Another model stays as
+    it is where none is asked for."""
+    from ..demo import models
+    from ..hosts.plain.edit_film import with_editing_adapter
+
+    adapter = options.adapter or (models.SAMA if options.dit is None else None)
+    if adapter is None:
+        return backbone
+    return with_editing_adapter(backbone, adapter, 1.0 if strength is None else strength, "--adapter")
 
 
 def _tell_one_window(options: argparse.Namespace, pictures: int, window: int) -> None:

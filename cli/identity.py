@@ -64,16 +64,12 @@ def read_people(options: argparse.Namespace, backbone: Any) -> Any:
     its strength is 0."""
     if options.identity is None:
         return None
-    from ..backbones.wan.geometry import WAN
     from ..backbones.wan.lora import merge_lora
-    from ..core.adapter import load_adapter, require_fit
+    from ..core.adapter import require_fit
     from ..core.identity import load_identity, require_adapter
     from ..hosts.plain.identities import PeopleRider, Person
 
-    adapter, identity = (
-        load_adapter(_adapter(options), WAN, "--adapter"),
-        load_identity(options.identity, "--identity"),
-    )
+    adapter, identity = read_adapter(options), load_identity(options.identity, "--identity")
     require_adapter(identity, adapter.fingerprint, "--identity")
     strength = 1.0 if options.identity_strength is None else options.identity_strength
     person = Person(identity.tokens(options.identity_parts or IDENTITY_PARTS[0]), strength)
@@ -90,18 +86,19 @@ def _add_adapter(group) -> None:
     )
 
 
-def _adapter(options: argparse.Namespace) -> Path:
+def read_adapter(options: argparse.Namespace) -> Any:
+    """The Slot-ID adapter that is asked for, or the demo's."""
+    from ..backbones.wan.geometry import WAN
+    from ..core.adapter import load_adapter
     from ..demo import models
 
-    return options.adapter or models.SLOT_ID
+    return load_adapter(options.adapter or models.SLOT_ID, WAN, "--adapter")
 
 
 def _make(options: argparse.Namespace) -> None:
     import torch
 
     from .. import media
-    from ..backbones.wan.geometry import WAN
-    from ..core.adapter import load_adapter
     from ..core.identity import save_identity
     from ..drawing.routing import routing_rows
     from ..drawing.sheet import contact_sheet
@@ -112,10 +109,7 @@ def _make(options: argparse.Namespace) -> None:
         refuse(options, {"mask": "--cutout finds the subject"})
         require_cutter(options.cutout)
     runs_on(options)
-    adapter, clip = (
-        load_adapter(_adapter(options), WAN, "--adapter"),
-        media.read_video(options.video, "--video"),
-    )
+    adapter, clip = read_adapter(options), media.read_video(options.video, "--video")
     masks = None if options.mask is None else media.read_masks(options.mask, "--mask")
     if options.cutout is not None:
         masks = torch.stack(cut_subjects(options, list(clip)))

@@ -3,18 +3,21 @@
 import argparse
 from pathlib import Path
 
+from .edit import adapted
+from .identity import read_adapter
 from .model import ProgressBar, add_files, load_files, runs_on
 from .outputs import add_output
-from .refusals import refuse
+from .refusals import refuse, refuse_without
 
 _LEVELS = ("still", "lively")
 # Options of the model that makes clips, and of how many it makes.
 OF_A_MODEL = (
-    "toys", "seeds", "level", "controls", "frames", "views", "words",
-    "dit", "vae", "text_encoder", "lora", "dtype", "device",
+    "toys", "seeds", "level", "controls", "frames", "views", "words", "identity", "edits",
+    "adapter", "dit", "vae", "text_encoder", "lora", "dtype", "device",
 )  # fmt: skip
 
-_TOYS, _SEEDS, _SEEDS_OF_FRAMES = 64, 1, 3
+_TOYS, _SEEDS, _SEEDS_OF_FRAMES, _EDITS = 64, 1, 3, 16
+_NEEDS = {"adapter": ("identity", "edits")}
 
 
 def add_score(commands) -> None:
@@ -27,7 +30,11 @@ def add_score(commands) -> None:
         help="clips with a manifest.json, or NAME.mp4 beside NAME.png; without it clips are made in the demo world: own "
         "reference against another's and none",
     )  # fmt: skip
-    command.add_argument("--toys", type=int, help=f"toys of the demo world; default {_TOYS}")
+    command.add_argument(
+        "--toys",
+        type=int,
+        help=f"toys of the demo world, with --edits edits of each kind; default {_TOYS}, {_EDITS} edits",
+    )
     command.add_argument(
         "--seeds", type=int, help=f"noises per toy; default {_SEEDS}, with --frames {_SEEDS_OF_FRAMES}"
     )
@@ -56,6 +63,22 @@ def add_score(commands) -> None:
         help="in the demo world: do clips show the colours, shapes, places and motions of the prompt?",
     )
     command.add_argument(
+        "--identity",
+        action="store_true",
+        default=None,
+        help="in the demo world: does a Slot-ID adapter bring who is in a video, and how it moves?",
+    )
+    command.add_argument(
+        "--edits",
+        action="store_true",
+        default=None,
+        help="in the demo world: do instructions change what they say, and nothing else?",
+    )
+    command.add_argument(
+        "--adapter", type=Path, metavar="FILE",
+        help="a Slot-ID adapter with --identity, SAMA's with --edits; default: the demo's",
+    )  # fmt: skip
+    command.add_argument(
         "--level", choices=_LEVELS,
         help=f"of the demo world: {_LEVELS[0]} (default), or half of the toys move in themselves",
     )  # fmt: skip
@@ -69,6 +92,7 @@ def _score(options: argparse.Namespace) -> None:
 
     if options.clips is not None:
         return _score_folder(options)
+    refuse_without(options, _NEEDS)
     runs_on(options)
     chosen = [trial for trial in _TRIALS if getattr(options, trial)]
     for trial in chosen:
@@ -132,12 +156,36 @@ def _score_words(options: argparse.Namespace) -> None:
     print(f"{(options.out / 'words.png').resolve()}")
 
 
+def _score_identity(options: argparse.Namespace) -> None:
+    from ..evidence.trials.adapters import adapter_table, evaluate_slot_adapter
+
+    asked = _at_least(2, "toys", options.toys, _TOYS), _at_least(1, "seeds", options.seeds, _SEEDS)
+    adapter = read_adapter(options)
+    with ProgressBar("readings") as progress:
+        report = evaluate_slot_adapter(load_files(options), adapter, *asked, options.out, progress)
+    print(adapter_table(report))
+    print(f"{(options.out / 'identity.png').resolve()}")
+
+
+def _score_edits(options: argparse.Namespace) -> None:
+    from ..evidence.trials.adapters import adapter_table, evaluate_edit_adapter
+
+    asked = _at_least(2, "toys", options.toys, _EDITS), _at_least(1, "seeds", options.seeds, _SEEDS)
+    with ProgressBar("kinds of edits") as progress:
+        backbone = adapted(options, load_files(options))
+        report = evaluate_edit_adapter(backbone, *asked, options.out, progress)
+    print(adapter_table(report))
+    print(f"{(options.out / 'edits.png').resolve()}")
+
+
 # Trials beside that of references, by the option that asks for each: at most one.
 _TRIALS = {
     "controls": _score_controls,
     "frames": _score_frames,
     "views": _score_views,
     "words": _score_words,
+    "identity": _score_identity,
+    "edits": _score_edits,
 }
 
 

@@ -2,7 +2,7 @@
 as JSON."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from ..core.files import write_text
 from ..core.statistics import paired_interval
 
 FigureValues = dict[str, dict[str, Tensor]]  # by variant and figure, one number for each toy or edit, (N,)
+Means = dict[str, dict[str, float | None]]  # by row and figure; None where a figure applies to no toy
 Runs = dict[str, list[FigureValues]]  # of an ablation: by run, one for each training seed
 
 
@@ -39,18 +40,29 @@ def interval_lines(intervals: Sequence[Interval], form: str = "+.3f") -> list[st
     ]
 
 
-def means(values: FigureValues) -> dict[str, dict[str, float]]:
-    """Means over the toys, by row and figure."""
-    return {name: {figure: one.mean().item() for figure, one in row.items()} for name, row in values.items()}
+def means(values: FigureValues) -> Means:
+    """Means by row and figure over the toys that a figure applies to; None where there is none."""
+    return {
+        name: {
+            figure: applying(one).mean().item() if len(applying(one)) else None for figure, one in row.items()
+        }
+        for name, row in values.items()
+    }
 
 
-def row_lines(rows: Mapping[str, Mapping[str, float]], figures: Iterable[str]) -> list[str]:
-    """Rows for a terminal, a line each below the names of the figures."""
-    figures, wide = list(figures), max(len(name) for name in rows) + 2
+def row_lines(rows: Means, figures: Iterable[str]) -> list[str]:
+    """Rows for a terminal, a line each below the names of the figures; "-" where there is none."""
+    figures = list(figures)
+    first, wide = max(map(len, rows)) + 2, max(8, *map(len, figures)) + 2
     lines = [
-        f"{name:{wide}}" + "".join(f"{row[figure]:10.3f}" for figure in figures) for name, row in rows.items()
+        f"{name:{first}}" + "".join(f"{_told(row[figure]):>{wide}}" for figure in figures)
+        for name, row in rows.items()
     ]
-    return [" " * wide + "".join(f"{name:>10}" for name in figures), *lines]
+    return [" " * first + "".join(f"{name:>{wide}}" for name in figures), *lines]
+
+
+def _told(mean: float | None) -> str:
+    return "-" if mean is None else f"{mean:.3f}"
 
 
 def applying(values: Tensor) -> Tensor:

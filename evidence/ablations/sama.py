@@ -11,15 +11,22 @@ from torch import Tensor
 
 from ...backbones.wan.loading import load_vae
 from ...demo.edits import EDIT_KINDS
-from ...drawing.sheet import column_sheet
 from ...hosts.plain.edit_film import with_editing_adapter
 from ...hosts.plain.pipeline import Pipeline
 from ...training.methods.sama.config import SamaTraining
 from ...training.methods.sama.method import Sama
 from ..runs import Ablation
 from ..tables import FigureValues, Runs, by_seed, interval_cell, markdown, mean_over_seeds
-from ..trials.clips import CODED, TRUTH
-from ..trials.edits import EDIT_FIGURES, WITHOUT_MODEL, EditTrial, edited, evaluate_edits, without_model
+from ..trials.clips import CODED
+from ..trials.edits import (
+    EDIT_FIGURES,
+    WITHOUT_MODEL,
+    EditTrial,
+    edit_sheet,
+    edited,
+    evaluate_edits,
+    without_model,
+)
 
 BARE, SA, MA, BOTH = "base", "+SA", "+MA", "both"
 SAMA_ARMS: dict[str, Callable[[SamaTraining], SamaTraining]] = {
@@ -29,7 +36,7 @@ SAMA_ARMS: dict[str, Callable[[SamaTraining], SamaTraining]] = {
     BOTH: lambda config: config,
 }
 AGAINST_BARE = (BOTH, SA, MA)
-SHEET_ARMS, ROWS_OF_KIND = (BARE, BOTH), 2  # of the sheet
+SHEET_ARMS = BARE, BOTH  # of the sheet
 
 
 def of_length(config: SamaTraining, steps: int) -> SamaTraining:
@@ -76,17 +83,15 @@ def _trained_model(ablation: Ablation, config: SamaTraining, folder: Path) -> Pi
 
 
 def _sheet(ablation: Ablation, config: SamaTraining) -> None:
-    """The first unseen edits of every kind, unselected, as the first runs of SHEET_ARMS make them."""
-    pairs = config.edits
-    trials = [EditTrial(kind, ROWS_OF_KIND, pairs.frames, pairs.size) for kind in EDIT_KINDS]
-    columns = {"source": torch.cat([trial.source for trial in trials])}
-    for name in SHEET_ARMS:
+    """What the first runs of SHEET_ARMS make of the first unseen edits."""
+
+    def made(name: str) -> Callable[[EditTrial], Tensor]:
         arm = SAMA_ARMS[name](config)
         backbone = _trained_model(ablation, arm, ablation.place(name, 0))
-        columns[name] = torch.cat([edited(backbone, arm.recipe, trial, 0) for trial in trials])
-    columns[TRUTH] = torch.cat([trial.truth for trial in trials])
-    prompts = [prompt for trial in trials for prompt in trial.prompts]
-    column_sheet(columns, ablation.folder / "sama.jpg", prompts, scale=1)
+        return lambda trial: edited(backbone, arm.recipe, trial, 0)
+
+    size = config.edits.frames, config.edits.size
+    edit_sheet({name: made(name) for name in SHEET_ARMS}, *size, ablation.folder / "sama.jpg")
 
 
 def _without_model(name: str, ablation: Ablation, config: SamaTraining) -> FigureValues:

@@ -4,7 +4,8 @@ Directions of effect on the demo world only; they say nothing about SAMA's figur
 [choice: edit-figures].
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import torch
 from torch import Generator, Tensor
@@ -12,11 +13,12 @@ from torch import Generator, Tensor
 from ...backbones.base import VideoVAE
 from ...core.editing import PREFIX, edit_prompt
 from ...core.recipe import Recipe
-from ...demo import edits, world
-from ...hosts.plain.pipeline import Pipeline, generate_in_rows
+from ...demo import edits
+from ...drawing.sheet import column_sheet
+from ...hosts.plain.pipeline import Pipeline, Progress, generate_in_rows
 from ...hosts.plain.source import SourceRider
 from ..tables import FigureValues, mean_over_noises
-from .clips import CODED, UNSEEN_SEED, seeds_of, through
+from .clips import CODED, TRUTH, UNSEEN_SEED, seeds_of, through
 
 LEAST_CHANGE = 0.2  # of a range of 2; what an edit changes less the VAE alone loses
 MOST_DECIBELS = 100.0
@@ -26,13 +28,14 @@ EDIT_FIGURES = {
     "kept": "all else against the source, decibels",
     "motion": "correlation with the truth of where and when pictures change",
 }
+ROWS_OF_KIND = 2  # of a sheet
 UNEDITED = "source itself"  # a clip that no model made
 
 
 class EditTrial:
     """Unseen edits of one kind, in a size and length, that change their region by LEAST_CHANGE or more."""
 
-    def __init__(self, kind: str, count: int, frames: int = 9, size: int = world.WORLD_SIZE):
+    def __init__(self, kind: str, count: int, frames: int, size: int):
         generator = Generator().manual_seed(UNSEEN_SEED + 10 + edits.EDIT_KINDS.index(kind))
         drawn = edits.sample_edits(kind, 4 + 2 * count, generator, frames, size)
         change = _distance(drawn.source, drawn.target, drawn.region)
@@ -67,23 +70,25 @@ class EditTrial:
         }
 
 
-def evaluate_edits(backbone: Pipeline, recipe: Recipe, count: int, noises: int) -> FigureValues:
+def evaluate_edits(
+    backbone: Pipeline, recipe: Recipe, count: int, noises: int, progress: Progress | None = None
+) -> FigureValues:
     """Figures of `count` unseen edits of every kind, means over the noises. `backbone` carries an editing
-    adapter's LoRA and modules; its settings give size and length."""
+    adapter's LoRA and modules; its settings give size and length. `progress` counts kinds."""
     values, settings = {}, backbone.settings
-    for kind in edits.EDIT_KINDS:
+    for done, kind in enumerate(edits.EDIT_KINDS, 1):
         trial = EditTrial(kind, count, settings.frames, settings.height)
 
         def measure(noise: int, trial: EditTrial = trial) -> dict[str, Tensor]:
             return trial.measure(edited(backbone, recipe, trial, noise))
 
         values[kind] = mean_over_noises(noises, measure)
+        if progress is not None:
+            progress(done, len(edits.EDIT_KINDS))
     return values
 
 
-def without_model(
-    name: str, vae: VideoVAE, count: int, frames: int = 9, size: int = world.WORLD_SIZE
-) -> FigureValues:
+def without_model(name: str, vae: VideoVAE, count: int, frames: int, size: int) -> FigureValues:
     """Figures of clips that no model made, by a name of WITHOUT_MODEL."""
     trials = {kind: EditTrial(kind, count, frames, size) for kind in edits.EDIT_KINDS}
     return {kind: trial.measure(WITHOUT_MODEL[name](vae, trial)) for kind, trial in trials.items()}
@@ -101,6 +106,17 @@ def edited(backbone: Pipeline, recipe: Recipe, trial: EditTrial, noise: int) -> 
 
     seeds = seeds_of(backbone.settings, len(trial), noise)
     return generate_in_rows(backbone, trial.prompts, seeds, source, PREFIX)
+
+
+def edit_sheet(made: Mapping[str, Callable[[EditTrial], Tensor]], frames: int, size: int, path: Path) -> None:
+    """Draw the first unseen edits of every kind, unselected: source, what each of `made` makes of them, and
+    truth."""
+    trials = [EditTrial(kind, ROWS_OF_KIND, frames, size) for kind in edits.EDIT_KINDS]
+    columns = {"source": torch.cat([trial.source for trial in trials])}
+    columns |= {name: torch.cat([make(trial) for trial in trials]) for name, make in made.items()}
+    columns[TRUTH] = torch.cat([trial.truth for trial in trials])
+    prompts = [prompt for trial in trials for prompt in trial.prompts]
+    column_sheet(columns, path, prompts, scale=1)
 
 
 WITHOUT_MODEL: dict[str, Callable[[VideoVAE, EditTrial], Tensor]] = {

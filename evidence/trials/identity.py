@@ -4,7 +4,7 @@ apart.
 Directions of effect on the demo world only; they say nothing about the paper's figures.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +20,7 @@ from ...demo import captions, casting, world
 from ...evaluation.statistics import hits
 from ...hosts.plain.evaluation import Rider
 from ...hosts.plain.identities import PeopleRider, Person
-from ...hosts.plain.pipeline import Pipeline, Settings, generate_in_rows
+from ...hosts.plain.pipeline import Pipeline, Progress, Settings, generate_in_rows
 from ...hosts.plain.references import encode_pictures, kept_references_in_rows
 from .. import toy_figures
 from ..dynamics import dynamics_of, kind_of
@@ -126,19 +126,22 @@ def evaluate_identity(
     encoder: SlotEncoder,
     toys: int,
     noises: int = 1,
-    readings: Iterable[str] = READINGS,
+    readings: Collection[str] = READINGS,
+    progress: Progress | None = None,
 ) -> FigureValues:
     """Figures of every toy in each of `readings` (names of READINGS), means over the noises, and of the true
-    clips. `backbone` carries the adapter's LoRA already."""
+    clips. `backbone` carries the adapter's LoRA already; `progress` counts readings."""
     trial = IdentityTrial(toys, backbone.settings, slots)
     values = {TRUTH: trial.measure(trial.truth)}
-    for name in readings:
+    for done, name in enumerate(readings, 1):
         read = Known(
             read_tokens(trial, backbone.vae, encoder, READINGS[name]),
             encoder.nobody(),
             masked_pictures(trial, backbone) if READINGS[name].picture else None,
         )
         values[name] = _measured(backbone, trial, read, noises)
+        if progress is not None:
+            progress(done, len(readings))
     return values
 
 

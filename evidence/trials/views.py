@@ -18,6 +18,7 @@ from .. import toy_figures
 from ..tables import (
     FigureValues,
     Interval,
+    Means,
     interval_lines,
     interval_of,
     mean_over_noises,
@@ -44,7 +45,7 @@ class ViewReport:
 
     toys: int
     seeds: int
-    rows: dict[str, dict[str, float]]
+    rows: Means
     intervals: list[Interval]
 
 

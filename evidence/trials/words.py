@@ -16,7 +16,16 @@ from ...drawing.sheet import column_sheet
 from ...hosts.plain.pipeline import Pipeline, Progress, Request, generate
 from .. import toy_figures
 from ..dynamics import dynamics_of, kind_of
-from ..tables import FigureValues, Interval, interval_lines, interval_of, means, row_lines, write_report
+from ..tables import (
+    FigureValues,
+    Interval,
+    Means,
+    interval_lines,
+    interval_of,
+    means,
+    row_lines,
+    write_report,
+)
 from .clips import CODED, TRUTH, UNSEEN_SEED, seeded, through
 from .references import Trial
 
@@ -36,7 +45,7 @@ class WordReport:
     """Everything one evaluation says: means over the toys by row and figure, and 95 % intervals."""
 
     toys: int
-    rows: dict[str, dict[str, float]]
+    rows: Means
     intervals: list[Interval]
 
 

@@ -149,6 +149,8 @@ def commands(base, clips: Path) -> dict[str, Callable[[Path], object]]:
         "score --controls": (*score, "", "--controls"),
         "score --words": (*score, "", "--words"),
         "score --views": (*score, "", "--views"),
+        "score --identity": (*score, "", "--identity"),
+        "score --edits": (*score, "", "--edits"),
         "score FOLDER": ("score", clips, "--out", ""),
     }  # fmt: skip
 
@@ -163,7 +165,7 @@ def commands(base, clips: Path) -> dict[str, Callable[[Path], object]]:
 
 COMMANDS = (
     "generate", "generate frames", "long", "edit", "inspect", "identity make", "demo", "score", "score --frames", "score --controls",
-    "score --words", "score --views", "score FOLDER",
+    "score --words", "score --views", "score --identity", "score --edits", "score FOLDER",
 )  # fmt: skip
 TRAINERS = ("vae", "dit", "slot_id", "sama", "videomaker")
 ABLATIONS = tuple(f"ablate {name}" for name in ("saber", "frames", "slot_id", "sama", "videomaker"))
@@ -178,9 +180,10 @@ def works(base, tmp_path_factory, monkeypatch) -> dict[str, Callable[[Path], obj
     monkeypatch.setattr(evaluate_frames._long, "__defaults__", (LongVideo(4, 6, 8),))
     for part in ("DIT", "VAE", "TEXT_ENCODER"):
         monkeypatch.setattr(models, part, getattr(base, part.lower()))
-    monkeypatch.setattr(
-        models, "SLOT_ID", tiny.save_adapter(tmp_path_factory.mktemp("adapter"), refvid_runs.SIZES)
-    )
+    adapters = tmp_path_factory.mktemp("adapter")
+    monkeypatch.setattr(models, "SLOT_ID", tiny.save_adapter(adapters, refvid_runs.SIZES))
+    save_model(tiny.semantic_state(refvid_runs.SIZES.width), adapters / "sama.safetensors")
+    monkeypatch.setattr(models, "SAMA", adapters / "sama.safetensors")
     clips = write_folder(tmp_path_factory.mktemp("clips"))
     return {**refvid_runs.runs(base), **commands(base, clips)}
 

@@ -50,6 +50,7 @@ NEEDY = {
     "--identity-strength": ((GENERATE, LONG), ("0.5",), "--identity"),
     "--identity-parts": ((GENERATE, LONG), ("slots",), "--identity"),
     "--adapter": ((GENERATE, LONG), ("gone.safetensors",), "--identity"),
+    "--adapter ": ((("score",),), ("gone.safetensors",), "--identity or --edits"),
     "--reference-adapter": ((GENERATE, LONG), ("gone.safetensors",), "--reference"),
     "--clock": ((GENERATE,), ("shared",), "--given"),
     "--image-scale": ((GENERATE,), ("2",), "--reference or --identity or --given"),
@@ -77,11 +78,13 @@ OF_A_MODEL = {
         "controls": (),
         "views": (),
         "words": (),
+        "identity": (),
+        "edits": (),
         "level": ("still",),
         "dtype": ("bf16",),
         "device": ("cpu",),
     },
-    **dict.fromkeys(("lora", "dit", "vae", "text-encoder"), ("gone",)),
+    **dict.fromkeys(("lora", "dit", "vae", "text-encoder", "adapter"), ("gone",)),
 }
 UNUSED = {
     "saber": ("seeds", "noises"),
@@ -103,6 +106,10 @@ IDLE = {
         "--seeds: --controls is measured at one noise per toy",
     ),
     "words and views": (("score", "--views", "--words"), "--words: --views is another trial"),
+    "adapter of words": (
+        ("score", "--words", "--adapter", "gone"),
+        "--adapter: needs --identity or --edits beside it",
+    ),
     "level of views": (("score", "--views", "--level", "still"), "--level: --views has toys of its own"),
     "seeds of words": (
         ("score", "--words", "--seeds", 2),
@@ -269,3 +276,41 @@ def test_every_trial_is_run_with_what_its_options_say(case, monkeypatch, capsys)
     name = case.split()[0]
     assert asked == [(name, "a model", *wanted, *([] if level is None else [level]))]
     assert f"table of {name}" in capsys.readouterr().out
+
+
+# ---- adapters that are measured
+
+
+ADAPTED = {
+    "identity": ("--identity", "evaluate_slot_adapter", "refvid_demo_slot_id"),
+    "edits": ("--edits", "evaluate_edit_adapter", "refvid_demo_sama"),
+}
+
+
+@pytest.mark.parametrize("files", [(), FILES], ids=["the demo", "a model"])
+@pytest.mark.parametrize("adapter", [(), ("--adapter", "mine.safetensors")], ids=["its own", "mine"])
+@pytest.mark.parametrize("case", ADAPTED)
+def test_an_adapter_that_is_named_is_measured_on_the_model_or_else_the_demos(
+    case, adapter, files, monkeypatch, capsys
+):
+    from refvid.core import adapter as adapters
+    from refvid.evidence.trials import adapters as trial
+    from refvid.hosts.plain import edit_film
+
+    (option, evaluate, own), asked = ADAPTED[case], []
+    monkeypatch.setattr(score, "load_files", lambda _: "a model")
+    monkeypatch.setattr(adapters, "load_adapter", lambda path, *_: f"read from {Path(path).stem}")
+    monkeypatch.setattr(
+        edit_film, "with_editing_adapter", lambda one, path, strength, _: (one, Path(path).stem, strength)
+    )
+    monkeypatch.setattr(trial, evaluate, lambda *given: asked.extend(given[:-1]) or "a report")
+    monkeypatch.setattr(trial, "adapter_table", lambda report: f"table of {report}")
+    how = ("--toys", "4", "--seeds", "2", "--device", "cpu", "--out", "there")
+    cli.main(["score", option, *how, *adapter, *files])
+    name = Path(adapter[1]).stem if adapter else own
+    if case == "identity":
+        wanted = ["a model", f"read from {name}"]
+    else:
+        wanted = ["a model" if files and not adapter else ("a model", name, 1.0)]
+    assert asked == [*wanted, 4, 2, Path("there")]
+    assert "table of a report" in capsys.readouterr().out

@@ -144,14 +144,14 @@ def test_the_sheet_shows_source_edits_and_truth_of_every_kind(models, clips, tmp
     asked, drawn = Ablation(models, clips.parent, 5, 1, 1), []
     for arm in (BARE, BOTH):
         ablation.sama_run(asked, SAMA_ARMS[arm](CONFIG), asked.place(arm, 0))
-    monkeypatch.setattr(ablation, "column_sheet", lambda *given, **_: drawn.extend(given))
+    monkeypatch.setattr(measuring, "column_sheet", lambda *given, **_: drawn.extend(given))
     ablation._sheet(asked, CONFIG)
     columns, path, said = drawn
     rows = list(zip(*columns.values(), strict=True))
     assert list(columns) == ["source", BARE, BOTH, "truth"] and path == clips.parent / "sama.jpg"
-    assert len(rows) == len(said) == ablation.ROWS_OF_KIND * len(EDIT_KINDS)
-    trial = measuring.EditTrial("remove", ablation.ROWS_OF_KIND, 5, 32)
-    of_kind = slice(ablation.ROWS_OF_KIND * EDIT_KINDS.index("remove"), None)
+    assert len(rows) == len(said) == measuring.ROWS_OF_KIND * len(EDIT_KINDS)
+    trial = measuring.EditTrial("remove", measuring.ROWS_OF_KIND, 5, 32)
+    of_kind = slice(measuring.ROWS_OF_KIND * EDIT_KINDS.index("remove"), None)
     for row, prompt, source, truth in zip(
         rows[of_kind], said[of_kind], trial.source, trial.truth, strict=False
     ):

@@ -87,11 +87,13 @@ def test_a_report_is_json_that_holds_no_nan(tmp_path):
 def test_rows_for_a_terminal_have_their_figures_in_columns():
     values = {
         "one": {"a": torch.tensor([0.0, 1.0]), "b": torch.ones(2)},
-        "another": {"a": torch.ones(1), "b": torch.zeros(1)},
+        "another": {"a": NONE, "b": torch.tensor([0.0, torch.nan])},
     }
-    assert means(values) == {"one": {"a": 0.5, "b": 1.0}, "another": {"a": 1.0, "b": 0.0}}
+    assert means(values) == {"one": {"a": 0.5, "b": 1.0}, "another": {"a": None, "b": 0.0}}
     assert row_lines(means(values), ["b", "a"]) == [
         "                  b         a",
         "one           1.000     0.500",
-        "another       0.000     1.000",
+        "another       0.000         -",
     ]
+    long = {name: {"likeness of colours": 1.0, "b": 0.0} for name in values}
+    assert row_lines(long, ["b", "likeness of colours"])[0].split("  ")[-1] == "likeness of colours"

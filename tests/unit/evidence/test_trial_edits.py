@@ -161,14 +161,15 @@ def test_every_clip_has_noise_of_its_own_and_every_recipe_makes_another(backbone
 
 
 def test_an_edits_figures_are_means_over_its_noises(backbone, monkeypatch):
-    asked = []
+    asked, told = [], []
 
     def edited(given, recipe, trial, noise):
         asked.append((recipe.name, noise, tuple(trial.truth.shape)))
         return trial.truth if noise == 0 else trial.source
 
     monkeypatch.setattr(measured, "edited", edited)
-    values = measured.evaluate_edits(backbone, sama(), 3, 4)
+    values = measured.evaluate_edits(backbone, sama(), 3, 4, lambda *done: told.append(done))
+    assert told == [(done, 6) for done in range(1, 7)]
     assert asked == [("sama", noise, (3, 3, 5, 32, 32)) for _ in edits.EDIT_KINDS for noise in range(4)]
     assert list(values) == list(edits.EDIT_KINDS)
     for row in values.values():

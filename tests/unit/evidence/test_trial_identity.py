@@ -144,11 +144,14 @@ def test_a_caption_that_names_a_toy_says_how_it_moves(backbone, adapter, monkeyp
 
 
 def test_every_reading_has_its_own_tokens_and_a_picture_only_where_it_says_so(backbone, adapter, monkeypatch):
-    encoder, made = slot_encoder(adapter), []
+    encoder, made, told = slot_encoder(adapter), [], []
     monkeypatch.setattr(
         measured, "clips_of_identity", lambda _, trial, read, noise: made.append((read, noise)) or trial.truth
     )
-    values = measured.evaluate_identity(backbone, adapter.config, encoder, TOYS, noises=2)
+    values = measured.evaluate_identity(
+        backbone, adapter.config, encoder, TOYS, noises=2, progress=lambda *done: told.append(done)
+    )
+    assert told == [(done, len(READINGS)) for done in range(1, len(READINGS) + 1)]
     assert list(values) == [measured.TRUTH, *READINGS]
     assert [noise for _, noise in made] == [0, 1] * len(READINGS)
     trial = IdentityTrial(TOYS, SETTINGS, adapter.config)
