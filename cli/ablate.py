@@ -21,7 +21,7 @@ def add_ablate(commands) -> None:
     add(
         "--seeds",
         type=int,
-        help=f"training seeds of every run, not of saber and frames; default {DEFAULTS['seeds']}",
+        help=f"training seeds of every run; default {DEFAULTS['seeds']}",
     )
     add(
         "--noises",
@@ -120,9 +120,9 @@ class System:
 
 _FILMS, _BASE = ("films",), ("dit", "text_encoder")
 SYSTEMS = {
-    "saber": System(_ablate_saber, ("seeds", "noises", *_FILMS, *_BASE)),
+    "saber": System(_ablate_saber, ("noises", *_FILMS, *_BASE)),
     "slot_id": System(_ablate_slots, ("pretraining", *_FILMS, *_BASE)),
-    "frames": System(_ablate_frames, ("seeds", *_FILMS, *_BASE)),
+    "frames": System(_ablate_frames, (*_FILMS, *_BASE)),
     "videomaker": System(_ablate_videomaker, ("pretraining", *_FILMS, *_BASE)),
     "sama": System(_ablate_sama, ("pretraining", *_FILMS, *_BASE)),
     "focus": System(_ablate_focus, ("seeds", "pretraining", "steps", "compile", *_FILMS, *_BASE)),

@@ -10,9 +10,9 @@ from pathlib import Path
 from ...training.base.dit.config import DiTTraining
 from ..claims import Claim, Side, Wording, sentence
 from ..runs import Ablation, kept
-from ..tables import FigureValues, Runs, markdown, mean_cell
+from ..tables import FigureValues, Runs, markdown, mean_cell, mean_over_seeds
 from ..trials.frames import GUIDED_FIGURES, JOINT, TEXT, guided_both_ways
-from .text_to_video import PRETRAINED, ablation_run, dit_run, pretraining_run, trained_model
+from .text_to_video import ablation_run, dit_run, pretrained, trained_model
 
 DROPPED, UNDROPPED = "with image dropout", "without image dropout"
 DROPOUT = {DROPPED: 0.08, UNDROPPED: 0.0}  # share of steps whose first frame is not given; STIV's
@@ -43,16 +43,17 @@ def frame_run(steps: int, dropout: float) -> DiTTraining:
 def ablate_frames(ablation: Ablation, steps: int, pretraining: int) -> list[str]:
     """Train both runs, measure them, and say what holds; what is there already is kept. Writes frames.md; ->
     its lines."""
-    before, runs = pretraining_run(pretraining), {}
-    dit_run(ablation, PRETRAINED, before)
-    for name, dropout in DROPOUT.items():
-        config = frame_run(steps, dropout)
-        folder = dit_run(ablation, name, config, before)
+    before = pretrained(ablation, pretraining)
+
+    def measured(ablation: Ablation, config: DiTTraining, folder: Path) -> FigureValues:
+        dit_run(ablation, folder, config, before)
         made_by = [asdict(config), ablation.toys, ablation.noises]
-        runs[name] = [kept(folder, made_by, partial(_measured, ablation, folder))]
+        return kept(folder, made_by, partial(_measured, ablation, folder))
+
+    runs = ablation.runs({name: frame_run(steps, share) for name, share in DROPOUT.items()}, measured)
     head = (
         f"{ablation.toys} unseen toys, {steps} steps a run after {pretraining} of text to video, "
-        f"one training seed, {ablation.noises} noises a toy."
+        f"{ablation.seeds} training seeds, {ablation.noises} noises a toy."
     )
     lines = [head, "", *_table(runs), "", *(sentence(claim, runs, FRAME_WORDING) for claim in FRAME_CLAIMS)]
     return ablation.written("frames", lines)
@@ -66,8 +67,8 @@ def _measured(ablation: Ablation, folder: Path) -> FigureValues:
 
 def _table(runs: Runs) -> list[str]:
     rows = [
-        [name, way, *(mean_cell(row[figure]) for figure in GUIDED_FIGURES)]
-        for name, (values,) in runs.items()
-        for way, row in values.items()
+        [name, way, *(mean_cell(mean_over_seeds(values, way, figure)) for figure in GUIDED_FIGURES)]
+        for name, values in runs.items()
+        for way in values[0]
     ]
     return markdown(["training", "guided by", *GUIDED_FIGURES], rows)

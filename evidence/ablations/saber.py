@@ -20,9 +20,9 @@ from ...training.masks.generator import MaskGenerator
 from .. import toy_figures
 from ..claims import Claim, Side, Wording, sentence
 from ..runs import VALUES, Ablation, kept
-from ..tables import FigureValues, Runs, markdown, mean_cell, mean_over_seeds
+from ..tables import FigureValues, Runs, by_seed, markdown, mean_cell, mean_over_seeds
 from ..trials import references
-from .text_to_video import PRETRAINED, ablation_run, dit_run, pretraining_run, trained_model
+from .text_to_video import ablation_run, dit_run, pretrained, trained_model
 
 logger = logging.getLogger(__name__)
 Change = Callable[[DiTTraining], DiTTraining]
@@ -82,15 +82,21 @@ def ablate_saber(ablation: Ablation, steps: int, pretraining: int) -> list[str]:
         raise ValueError(
             "refvid ablate was started by torchrun: it trains small runs in one process; run it alone"
         )
-    base, before = ablation_run(steps), pretraining_run(pretraining)
+    base, before = ablation_run(steps), pretrained(ablation, pretraining)
     configs = {WHOLE_METHOD: base, **{arm.name: arm.change(base) for arm in SABER_ARMS}}
-    dit_run(ablation, PRETRAINED, before)
-    runs = {
-        name: [_measured(ablation, config, dit_run(ablation, name, config, before))]
-        for name, config in configs.items()
-    }
-    head = f"{ablation.toys} unseen toys, {steps} steps a run after {pretraining} of text to video, one seed."
-    lines = [head, "", *_table(runs), "", *(sentence(arm.claim, runs, PAPER_WORDING) for arm in SABER_ARMS)]
+
+    def measured(ablation: Ablation, config: DiTTraining, folder: Path) -> FigureValues:
+        dit_run(ablation, folder, config, before)
+        return _measured(ablation, config, folder)
+
+    runs = ablation.runs(configs, measured)
+    head = (
+        f"{ablation.toys} unseen toys, {steps} steps a run after {pretraining} of text to video, "
+        f"{ablation.seeds} training seeds."
+    )
+    told = (sentence(arm.claim, runs, PAPER_WORDING) for arm in SABER_ARMS)
+    seeds = by_seed("own", runs, lambda values: values[VARIANT]["own"])
+    lines = [head, "", *_table(runs), "", seeds, "", *told]
     _sheet(ablation, list(runs), base)
     return ablation.written("evidence", lines)
 
@@ -145,9 +151,9 @@ def _table(runs: Runs) -> list[str]:
 
 
 def _sheet(ablation: Ablation, names: list[str], base: DiTTraining) -> None:
-    """The first toys, one column a run."""
+    """The first toys, one column for the first run of each."""
     trial = references.Trial(ablation.toys, base.settings.frames, base.size)
     columns = {"reference": masked_cell(trial.pictures, trial.masks)[:_MOST_ROWS]}
-    columns |= {name: _sheet_clips(ablation.place(name)) for name in names}
+    columns |= {name: _sheet_clips(ablation.place(name, 0)) for name in names}
     columns["truth"] = trial.truth[:_MOST_ROWS]
     column_sheet(columns, ablation.folder / "ablations.jpg", scale=1)

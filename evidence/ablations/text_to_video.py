@@ -27,7 +27,7 @@ def ablation_run(steps: int) -> DiTTraining:
     drawing = Drawing(reference_counts=(1.0,), patterns=(1.0, 0, 0, 0, 0))
     return replace(
         base,
-        kinds=(ClipKind("scene", 17, 6, 2048, 32),),
+        kinds=(ClipKind("scene", 17, 6, 2048, 16),),
         stages=(Stage(steps, (1.0,), drawing),),
         references=2,
         how=MaskedFrames(subject_share=0.0, augmentation=Augmentation()),
@@ -41,22 +41,27 @@ def pretraining_run(steps: int) -> DiTTraining:
     return replace(base, stages=(replace(only, drawing=replace(only.drawing, reference_dropout=1.0)),))
 
 
-def dit_run(ablation: Ablation, name: str, config: DiTTraining, before: DiTTraining | None = None) -> Path:
-    """Train a DiT, from the run `before` if any, unless that is there. -> the run's folder."""
-    folder = ablation.place(name)
+def dit_run(ablation: Ablation, folder: Path, config: DiTTraining, before: DiTTraining | None = None) -> None:
+    """Train a DiT in its folder, from the run `before` if any, unless that is there."""
     made_by = {
         "config": asdict(config),
         "vae": weights_digest(ablation.models.vae, "--vae"),
         "before": before and asdict(before),
     }
     trained(folder, made_by, DiTTrainer.files, partial(_train, ablation, config, folder, before is not None))
-    return folder
 
 
-def _train(ablation: Ablation, config: DiTTraining, folder: Path, pretrained: bool) -> None:
+def pretrained(ablation: Ablation, steps: int) -> DiTTraining:
+    """Train the text-to-video model that runs start from, unless that is there. -> how it was made."""
+    config = pretraining_run(steps)
+    dit_run(ablation, ablation.place(PRETRAINED), config)
+    return config
+
+
+def _train(ablation: Ablation, config: DiTTraining, folder: Path, goes_on: bool) -> None:
     with replacing(folder / VAE_FILE) as partly:
         shutil.copyfile(ablation.models.vae, partly)
-    start = Start(*_files(ablation.place(PRETRAINED))) if pretrained else None
+    start = Start(*_files(ablation.place(PRETRAINED))) if goes_on else None
     train(DiTTrainer(start), config, replace(ablation.setting(folder), clips=None))
 
 

@@ -87,8 +87,7 @@ OF_A_MODEL = {
     **dict.fromkeys(("lora", "dit", "vae", "text-encoder", "adapter"), ("gone",)),
 }
 UNUSED = {
-    "saber": ("seeds", "noises"),
-    "frames": ("seeds",),
+    "saber": ("noises",),
     **dict.fromkeys(("slot_id", "videomaker", "sama"), ("pretraining",)),
     **dict.fromkeys(("films_gain", "world_gain"), ("pretraining", "noises")),
     "focus": ("seeds", "pretraining", "steps"),

@@ -16,7 +16,6 @@ from refvid.evidence.ablations.frames import (
     UNDROPPED,
     frame_run,
 )
-from refvid.evidence.ablations.text_to_video import PRETRAINED
 from refvid.evidence.claims import sentence
 from refvid.evidence.runs import Ablation
 from refvid.evidence.trials.frames import GUIDED_FIGURES, JOINT, TEXT
@@ -56,22 +55,35 @@ def test_a_verdict_follows_its_interval(shift, verdict):
 
 def test_one_command_trains_and_measures_each_run_once(tmp_path, monkeypatch):
     """Training itself is tested where the first ablations are."""
-    trained, measured = [], []
-    monkeypatch.setattr(
-        ablation, "dit_run", lambda asked, name, *_: trained.append(name) or asked.place(name)
-    )
+    trained, measured, start = [], [], object()
+    monkeypatch.setattr(ablation, "pretrained", lambda _, steps: trained.append(steps) or start)
+
+    def train(_, folder, config, before):
+        assert before is start
+        (only,) = config.stages
+        trained.append((folder.name, config.seed, only.drawing.frame_dropout))
+
+    monkeypatch.setattr(ablation, "dit_run", train)
     monkeypatch.setattr(ablation, "trained_model", lambda _, folder: folder)
 
     def guided(backbone, toys, seeds):
         measured.append((toys, seeds))
-        return {
-            way: {figure: torch.rand(toys) for figure in GUIDED_FIGURES} for way in (JOINT, TEXT, "truth")
-        }, {}
+        level = torch.full((toys,), float(backbone.name[-1]))
+        return {way: dict.fromkeys(GUIDED_FIGURES, level) for way in (JOINT, TEXT, "truth")}, {}
 
     monkeypatch.setattr(ablation, "guided_both_ways", guided)
-    asked = Ablation(Models(*[tmp_path / "none"] * 3), tmp_path / "runs", 4, 1, 3)
+    asked = Ablation(Models(*[tmp_path / "none"] * 3), tmp_path / "runs", 4, 2, 3)
     lines = ablation.ablate_frames(asked, steps=1, pretraining=2)
     assert len(lines) == 2 + 2 + 2 * 3 + 1 + len(FRAME_CLAIMS) and (tmp_path / "runs/frames.md").exists()
-    assert trained == [PRETRAINED, *DROPOUT] and measured == [(4, 3)] * 2
+    assert lines[0] == (
+        "4 unseen toys, 1 steps a run after 2 of text to video, 2 training seeds, 3 noises a toy."
+    )
+    assert lines[4].endswith(" | 0.500" * len(GUIDED_FIGURES) + " |")
+    names = (
+        (f"{name.replace(' ', '-')}-{seed}", seed, share)
+        for name, share in DROPOUT.items()
+        for seed in (0, 1)
+    )
+    assert trained == [2, *names] and measured == [(4, 3)] * 4
     assert ablation.ablate_frames(asked, steps=1, pretraining=2) == lines
-    assert len(measured) == 2
+    assert len(measured) == 4

@@ -32,7 +32,7 @@ from refvid.training.masks.references import masked_frames
 
 def ablation_of(folder, vae) -> Ablation:
     """Two toys; of the base only the VAE is there."""
-    return Ablation(Models(folder / "no dit", vae, folder / "no text encoder"), folder / "runs", 2, 1, 1)
+    return Ablation(Models(folder / "no dit", vae, folder / "no text encoder"), folder / "runs", 2, 2, 1)
 
 
 def test_every_claim_changes_one_thing_of_the_run_and_no_two_the_same():
@@ -98,11 +98,15 @@ def test_one_command_trains_each_run_once_and_writes_the_evidence(tmp_path, monk
     monkeypatch.setattr(ablation, "SABER_ARMS", SABER_ARMS[:2])
     asked = ablation_of(tmp_path, tiny.save_vae(tmp_path, "vae.safetensors", width=2))
     lines = ablate_saber(asked, steps=1, pretraining=2)
-    assert lines[0] == "2 unseen toys, 1 steps a run after 2 of text to video, one seed." and len(lines) == 10
+    assert lines[0] == "2 unseen toys, 1 steps a run after 2 of text to video, 2 training seeds."
+    assert len(lines) == 12 and lines[-4].startswith("own, by training seed: saber ")
     assert all(figure in lines[2] for figure in SABER_FIGURES)
     assert (tmp_path / "runs" / "ablations.jpg").stat().st_size > 1000
+    for seed in (0, 1):
+        made = json.loads((tmp_path / "runs" / f"saber-{seed}" / "begun.json").read_text())
+        assert made["config"]["seed"] == seed
     trained, measured, clips_of = [], [], ablation.references.clips_of_variant
-    saber = tmp_path / "runs" / "saber"
+    saber = tmp_path / "runs" / "saber-0"
     monkeypatch.setattr(text_to_video, "_train", lambda _, config, own, *more: trained.append(own.name))
     monkeypatch.setattr(
         ablation.references, "clips_of_variant", lambda *args: measured.append(1) or clips_of(*args)
@@ -110,18 +114,18 @@ def test_one_command_trains_each_run_once_and_writes_the_evidence(tmp_path, monk
     assert ablate_saber(asked, steps=1, pretraining=2) == lines and not trained and not measured
     (saber / "ended.json").unlink()
     ablate_saber(asked, steps=1, pretraining=2)
-    assert trained == ["saber"] and len(measured) == 1
+    assert trained == ["saber-0"] and len(measured) == 1
     for cut in ("values.json", "clips.safetensors"):  # by a full disk
         (saber / cut).write_bytes((saber / cut).read_bytes()[:30])
         assert ablate_saber(asked, steps=1, pretraining=2) == lines, cut
-    assert trained == ["saber"] and len(measured) == 3
+    assert trained == ["saber-0"] and len(measured) == 3
     held = {file: file.read_bytes() for file in (tmp_path / "runs").rglob("*") if file.is_file()}
     with pytest.raises(
         ValueError, match=r"runs/text-to-video holds a run .*: config.stages\[0\].steps is 2 there and 3 here"
     ):
         ablate_saber(asked, steps=1, pretraining=3)
     with pytest.raises(
-        ValueError, match=r"runs/saber holds a run .*: config.stages\[0\].steps is 1 there and 2 here"
+        ValueError, match=r"runs/saber-0 holds a run .*: config.stages\[0\].steps is 1 there and 2 here"
     ):
         ablate_saber(asked, steps=2, pretraining=2)
     assert held == {file: file.read_bytes() for file in (tmp_path / "runs").rglob("*") if file.is_file()}
@@ -138,13 +142,14 @@ def test_a_run_is_trained_again_for_another_start_and_not_for_the_same(tmp_path,
     monkeypatch.setattr(text_to_video, "_train", work)
     asked = ablation_of(tmp_path, tiny.save_vae(tmp_path, "vae.safetensors", width=2))
     config, before = ablation_run(1), pretraining_run(1)
+    place = asked.place("saber")
     for _ in range(2):
-        text_to_video.dit_run(asked, "saber", config, before)
+        text_to_video.dit_run(asked, place, config, before)
     assert trained == [("saber", True)]
     with pytest.raises(
         ValueError, match=r"saber holds a run .*: before.stages\[0\].steps is 1 there and 2 here"
     ):
-        text_to_video.dit_run(asked, "saber", config, pretraining_run(2))
+        text_to_video.dit_run(asked, place, config, pretraining_run(2))
 
 
 def test_pretraining_sees_the_clips_of_the_runs_and_never_a_reference():
@@ -172,8 +177,9 @@ def test_a_run_begins_with_the_one_before_says_so_and_keeps_its_clips_beside_its
 
     monkeypatch.setattr(text_to_video, "train", train)
     first, then = pretraining_run(1), ablation_run(2)
-    place = text_to_video.dit_run(asked, text_to_video.PRETRAINED, first)
-    folder = text_to_video.dit_run(asked, "a run", then, first)
+    place, folder = asked.place(text_to_video.PRETRAINED), asked.place("a run", 0)
+    assert text_to_video.pretrained(asked, 1) == first
+    text_to_video.dit_run(asked, folder, then, first)
     assert given == [None, Start(place / "dit.safetensors", place / "text_encoder.safetensors")]
     said = json.loads((folder / "begun.json").read_text())["before"]
     assert said == json.loads((place / "begun.json").read_text())["config"]
