@@ -34,6 +34,7 @@ help:  ## this list
 
 demo: $(VENV)/demo.stamp  ## a video from one reference on the shipped tiny model, on the CPU
 	$(BIN)/refvid demo
+	@echo 'next: $(BIN)/refvid generate --reference demo/samples/refvid_toy.png --prompt "a toy at the top moving left on meadow background" --out out/mine.mp4'
 
 test: $(VENV)/dev.stamp  ## all tests; those that need ComfyUI run under its own interpreter where it is found
 	@mkdir -p out; echo "== the tests inside ComfyUI run beside these; what they say comes last"; \

@@ -1,6 +1,7 @@
 """Identities on the command line: `refvid identity make`, and `--identity` of `refvid generate`."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,11 @@ def add_identity(commands) -> None:
         metavar="FILE",
         help="MP4, WebM, GIF or a folder of PNGs; one subject, 2 frames or more",
     )
-    add("--mask", metavar="FILE", help="where the subject is, white: a picture, a video, or a folder of PNGs")
+    add(
+        "--mask",
+        metavar="FILE",
+        help="where the subject is, white: a picture, a video, or a folder of PNGs; without it everywhere",
+    )
     add_cutout(make, "every picture of --video, in place of --mask")
     add(
         "--anchor",
@@ -113,6 +118,11 @@ def _make(options: argparse.Namespace) -> None:
     masks = None if options.mask is None else media.read_masks(options.mask, "--mask")
     if options.cutout is not None:
         masks = torch.stack(cut_subjects(options, list(clip)))
+    if masks is None:
+        print(
+            "refvid: without --mask and --cutout all of every picture is taken as the subject",
+            file=sys.stderr,
+        )
     identity, video, encoded = encode_identity(adapter, load_files(options).vae, clip, masks, options.anchor)
     save_identity(identity, options.out)
     if options.routing is not None:

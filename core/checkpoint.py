@@ -113,10 +113,22 @@ if hasattr(torch, "float8_e8m0fnu"):  # scales of mxfp8: an exponent alone
     _BITS[torch.float8_e8m0fnu] = (0xFF, 0xFF)
 
 
+# Kinds of files of our own, and what takes each.
+_TAKEN_BY = {
+    "slot_id": "a Slot-ID adapter, which Load Slot-ID Adapter takes, or --adapter beside --identity",
+    "sama": "an editing adapter, which Load Editing Adapter takes, or --adapter of `refvid edit`",
+    "videomaker": "a LoRA, which a LoRA loader takes, or --lora",
+    "identity": "an identity, which Load Identity takes, or --identity",
+}
+
+
 def require_kind(metadata: dict[str, str], kind: str, version: str, name: str, instead: str) -> None:
-    """ValueError unless a file's metadata names this kind of file in this version. `instead` says what to do
-    with another kind."""
-    if metadata.get(KIND) != kind:
+    """ValueError unless a file's metadata names this kind of file in this version. Of another kind of ours it
+    says what takes it; `instead` says what to do with any other."""
+    said = metadata.get(KIND)
+    if said != kind and said in _TAKEN_BY:
+        raise ValueError(f"{name} is no {kind} file: it is {_TAKEN_BY[said]}")
+    if said != kind:
         raise ValueError(f"{name} is no {kind} file (its metadata has no {KIND} = {kind}); {instead}")
     if metadata.get(VERSION) != version:
         raise ValueError(

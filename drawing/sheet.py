@@ -11,6 +11,8 @@ from torch import Tensor
 
 from ..media.pictures import save_image
 
+SHOWN = 3  # frames of a clip
+MOVING = 6  # where motion counts: three, of a clip that repeats itself, may all be alike
 _GAP = 6  # pixels between cells
 _SEAM = 2  # pixels between the frames of a cell
 _LINE = 16  # pixels for a line of text
@@ -22,9 +24,10 @@ def contact_sheet(
     path: str | Path,
     captions: list[str] | None = None,
     scale: int = 3,
+    shown: int = SHOWN,
 ) -> None:
     """Write what `draw_sheet` draws to an image file, whole or not at all."""
-    save_image(draw_sheet(rows, titles, captions, scale), path)
+    save_image(draw_sheet(rows, titles, captions, scale, shown), path)
 
 
 def column_sheet(
@@ -33,11 +36,12 @@ def column_sheet(
     captions: list[str] | None = None,
     scale: int = 3,
     most: int | None = None,
+    shown: int = SHOWN,
 ) -> None:
     """Write a contact sheet whose columns, by title, hold as many cells each; of `most` rows, the first.
     ValueError as `draw_sheet` says, and for columns of different lengths."""
     rows = [list(row) for row in zip(*columns.values(), strict=True)]
-    contact_sheet(rows[:most], list(columns), path, captions and captions[:most], scale)
+    contact_sheet(rows[:most], list(columns), path, captions and captions[:most], scale, shown)
 
 
 def masked_cell(picture: Tensor, mask: Tensor) -> Tensor:
@@ -46,12 +50,17 @@ def masked_cell(picture: Tensor, mask: Tensor) -> Tensor:
 
 
 def draw_sheet(
-    rows: list[list[Tensor]], titles: list[str], captions: list[str] | None = None, scale: int = 3
+    rows: list[list[Tensor]],
+    titles: list[str],
+    captions: list[str] | None = None,
+    scale: int = 3,
+    shown: int = SHOWN,
 ) -> Image.Image:
     """Rows of cells, with a title over each column and a caption under each row.
 
-    A cell is a picture (3, H, W) or a clip (3, F, H, W) in [-1, 1], clamped. Of a clip the first, middle and
-    last frames are shown. Every cell is fitted smoothly to the tallest's height, times scale.
+    A cell is a picture (3, H, W) or a clip (3, F, H, W) in [-1, 1], clamped. Of a clip `shown` frames, two or
+    more, are shown, from the first to the last and evenly apart. Every cell is fitted smoothly to the
+    tallest's height, times scale.
     ValueError where titles do not match the longest row, or captions the rows.
     """
     columns = max((len(row) for row in rows), default=0)
@@ -62,7 +71,7 @@ def draw_sheet(
     if captions is not None and len(captions) != len(rows):
         raise ValueError(f"got {len(captions)} captions for {len(rows)} rows; give one per row")
     height = scale * max(cell.shape[-2] for row in rows for cell in row)
-    images = [[_cell(cell, height) for cell in row] for row in rows]
+    images = [[_cell(cell, height, shown) for cell in row] for row in rows]
     return _paste(images, titles, captions or [""] * len(rows), height)
 
 
@@ -90,11 +99,11 @@ def _paste(
     return sheet
 
 
-def _cell(cell: Tensor, height: int) -> Image.Image:
-    """A picture (3, H, W), or up to three frames of a clip (3, F, H, W) in a row, at this pixel height."""
+def _cell(cell: Tensor, height: int, shown: int) -> Image.Image:
+    """A picture (3, H, W), or up to `shown` frames of a clip (3, F, H, W) in a row, at this pixel height."""
     clip = cell.unsqueeze(1) if cell.ndim == 3 else cell
-    count = clip.shape[1]
-    frames = [clip[:, f] for f in sorted({0, count // 2, count - 1})]
+    last, parts = clip.shape[1] - 1, shown - 1
+    frames = [clip[:, f] for f in sorted({(2 * last * part + parts) // (2 * parts) for part in range(shown)})]
     images = [_image(frame, height) for frame in frames]
     width = sum(image.width for image in images) + _SEAM * (len(images) - 1)
     strip = Image.new("RGB", (width, height), "white")

@@ -17,10 +17,11 @@ from ..core.references import make_reference
 from ..core.statistics import paired_interval
 from ..drawing.sheet import contact_sheet
 from .clip import SHEET_TITLES, Figures, ReadClip, Scored, Target, score_clip, sheet_row
-from .folder import OWN_VARIANT, Row, read_rows
+from .folder import OWN_VARIANT, WITHOUT, Row, read_rows
 from .statistics import retrieval
 
 _SHEET_ROWS = 12
+_FEW = 5  # pairs below which an interval is too narrow to be told
 REPORT = ("score.json", "score.png")
 CELL_HEIGHT = 128
 
@@ -156,7 +157,9 @@ def _report(rows: list[Row], references: list[Path], table: Tensor, scored: list
         scored = [
             ClipScore(**{**vars(clip), "other": other}) for clip, other in zip(scored, others, strict=True)
         ]
-    names = sorted({row.variant for row in rows}, key=lambda name: (name != OWN_VARIANT, name))
+    names = sorted(
+        {row.variant for row in rows}, key=lambda name: (name != OWN_VARIANT, name == WITHOUT, name)
+    )
     variants = []
     for name in names:
         chosen = [index for index, row in enumerate(rows) if row.variant == name]
@@ -214,10 +217,9 @@ def folder_table(report: FolderReport) -> str:
         values = {**vars(variant), **variant.figures}
         lines.append(f"{variant.name:24}" + "".join(f"{_shown(values[name]):>15}" for name in columns))
     for one in report.differences:
-        lines.append(
-            f"{one.name}, {one.figure}: {one.mean:+.3f} [{one.low:+.3f}, {one.high:+.3f}] "
-            f"({one.pairs} pairs, 95 %)"
-        )
+        interval = f"[{one.low:+.3f}, {one.high:+.3f}] ({one.pairs} pairs, 95 %)"
+        few = f"({one.pairs} pairs: too few for an interval)"
+        lines.append(f"{one.name}, {one.figure}: {one.mean:+.3f} {few if one.pairs < _FEW else interval}")
     if report.references > 1:
         lines.append(f"retrieval by chance: {1 / report.references:.3f}")
     return "\n".join([*lines, *report.remarks])

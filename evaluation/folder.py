@@ -10,7 +10,7 @@ from typing import Any
 MANIFEST = "manifest.json"
 VIDEOS = (".mp4", ".webm", ".mkv", ".mov", ".gif")
 OWN_VARIANT = "own"  # the variant that the others are compared with, where there is one
-_WITHOUT = "none"  # the variant without a reference: the baseline of the others' leak
+WITHOUT = "none"  # the variant without a reference: the baseline of the others' leak
 _FILES = ("video", "reference", "mask", "subject_mask", "baseline")
 _KEYS = (*_FILES, "prompt", "variant", "seed")
 
@@ -65,7 +65,7 @@ def read_rows(folder: Path) -> list[Row]:
                 "them different seeds, or leave one out"
             )
         seen[place] = row
-    without = {row.pair: row.video for row in rows if row.variant == _WITHOUT}
+    without = {row.pair: row.video for row in rows if row.variant == WITHOUT}
     return [replace(row, baseline=row.baseline or without.get(row.pair)) for row in rows]
 
 

@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 from .. import media
 from ..core.references import Reference, make_reference
 from ..demo import casting, models, world
-from ..drawing.sheet import contact_sheet, masked_cell
+from ..drawing.sheet import MOVING, contact_sheet, masked_cell
 from ..hosts.plain.pipeline import Pipeline, Request, generate
 from .toy_figures import toy_similarity
 
@@ -107,11 +107,18 @@ def show(backbone: Pipeline, folder: Path, progress=None) -> Shown:
     truth = world.render(toy, moving, backbone.settings.frames, backbone.settings.height)[0][0]
     picture = (reference.picture * 2 - 1).movedim(-1, 0)
     media.write_video(folder / "demo.mp4", with_reference, backbone.settings.fps)
+    seen = masked_cell(picture, reference.mask)
     contact_sheet(
-        [[picture, masked_cell(picture, reference.mask), with_reference, without, truth]],
-        ["reference picture", "what the model sees", "with the reference", "without", "truth"],
+        [[seen, with_reference], [torch.zeros_like(seen), without], [picture, truth]],
+        ["given", "clip"],
         folder / "demo.png",
-        captions=[f'"{PROMPT}"'],
+        captions=[
+            f'"{PROMPT}", with the masked reference',
+            "without it",
+            "the picture itself, and the truth",
+        ],
+        scale=2,
+        shown=MOVING,
     )
     clips = torch.stack([with_reference, without, truth])
     alike = toy_similarity(clips, picture[None], reference.mask[None, None])[:, 0].tolist()

@@ -167,3 +167,23 @@ def test_an_identitys_pictures_are_cut_out_one_by_one(monkeypatch, capsys):
     cutter = subject_cutter.SubjectCutter(Path("birefnet.safetensors"))
     assert torch.equal(seen["masks"], torch.stack([cutter(one) for one in seen["video"]]))
     assert "--mask: --cutout finds the subject; leave it out" in refused(capsys, *make, "--mask", "mask.png")
+
+
+def test_an_identity_of_whole_pictures_is_said_to_be_one(monkeypatch, capsys):
+    from refvid.cli import identity
+    from refvid.hosts.plain import identities
+
+    def stop(_adapter, _vae, _video, masks, _anchor):
+        raise ValueError("no mask" if masks is None else "masked")
+
+    monkeypatch.setattr(identity, "load_files", lambda _: SimpleNamespace(vae=None))
+    monkeypatch.setattr(identities, "encode_identity", stop)
+    for name, colours in (("frames", torch.rand(3, 3, 32, 32)), ("mask", torch.ones(3, 3, 32, 32))):
+        media.write_video(name, colours * 2 - 1, 8)
+    make = ("identity", "make", "--video", "frames", "--out", "no.safetensors")
+    with pytest.raises(SystemExit):
+        cli.main([*make])
+    told = capsys.readouterr().err
+    assert "without --mask and --cutout all of every picture is taken as the subject" in told
+    assert told.endswith("refvid: no mask\n")
+    assert refused(capsys, *make, "--mask", "mask").endswith("refvid: masked")

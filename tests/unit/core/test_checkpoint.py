@@ -53,7 +53,13 @@ def test_one_tensor_too_few_or_too_many_is_named():
     [
         ({}, "it is no identity file"),
         ({VERSION: "1"}, "it is no identity file"),
-        ({KIND: "sama", VERSION: "1"}, "it is no identity file"),
+        (
+            {KIND: "sama", VERSION: "1"},
+            "it is no identity file: it is an editing adapter, .* Load Editing Adapter",
+        ),
+        ({KIND: "slot_id"}, "it is a Slot-ID adapter, .* --adapter beside --identity"),
+        ({KIND: "videomaker"}, "it is a LoRA, .* --lora"),
+        ({KIND: "poem"}, "has no refvid.kind = identity.; make one"),
         ({KIND: "identity"}, "it has version None, this refvid reads 1"),
         ({KIND: "identity", VERSION: "2"}, "it has version 2, this refvid reads 1"),
     ],
@@ -62,3 +68,8 @@ def test_another_kind_or_version_is_named_and_one_that_is_not_said(metadata, say
     require_kind({KIND: "identity", VERSION: "1"}, "identity", "1", "it", "make one")
     with pytest.raises(ValueError, match=says):
         require_kind(metadata, "identity", "1", "it", "make one")
+
+
+def test_an_identity_in_an_adapters_place_is_told_where_it_belongs():
+    with pytest.raises(ValueError, match=r"it is no sama file: it is an identity, .* or --identity"):
+        require_kind({KIND: "identity", VERSION: "1"}, "sama", "1", "it", "give another")

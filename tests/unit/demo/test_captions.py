@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Generator
@@ -125,3 +127,13 @@ def test_each_part_is_told_of_three_in_four_whatever_else_is_told() -> None:
     together = told.T @ told / len(told)  # share of captions that tell both of two parts
     expected = torch.full((5, 5), 0.75**2).fill_diagonal_(0.75)
     torch.testing.assert_close(together, expected, rtol=0, atol=0.03)
+
+
+def test_the_words_that_users_are_told_are_words_of_the_vocabulary() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "command-line.md").read_text()
+    table = page[page.index("| | words |") :].split("\n\n")[0].splitlines()[2:]
+    cells = [line.split("|")[2].split(":")[0] for line in table]  # what follows a colon is advice
+    told = {word for cell in cells for word in re.findall("[a-z]+", cell)}
+    assert len(cells) == 7 and told <= {*captions.vocabulary()}
+    looks = {*SHAPES, *captions.COLOURS, *captions.TEXTURE_WORDS}
+    assert looks | {*captions.TEMPO_WORDS, *world.BACKGROUNDS, *world.DYNAMICS} <= told

@@ -253,3 +253,14 @@ def test_a_sheet_shows_three_frames_of_a_clip_beside_a_picture_fitted_to_its_hei
     assert [image.getpixel((6 + 34 * k + 16, middle)) for k in range(3)] == [(0,) * 3, (128,) * 3, (255,) * 3]
     with pytest.raises(ValueError, match="1 titles for 2 columns"):
         sheet.contact_sheet([[clip, clip]], ["one"], tmp_path / "none.png")
+
+
+@pytest.mark.parametrize(
+    ("frames", "shown", "wanted"),
+    [(17, 3, [0, 8, 16]), (6, 3, [0, 3, 5]), (2, 3, [0, 1]), (1, 3, [0]), (17, 6, [0, 3, 6, 10, 13, 16])],
+)
+def test_frames_of_a_sheet_are_evenly_apart_from_the_first_to_the_last(frames, shown, wanted) -> None:
+    clip = torch.arange(frames).view(1, frames, 1, 1).expand(3, -1, 8, 8) / 127.5 - 1
+    drawn = sheet.draw_sheet([[clip]], ["clip"], scale=1, shown=shown)
+    places = [(6 + 10 * place + 4, 16 + 6 + 4) for place in range(len(wanted))]
+    assert [drawn.getpixel(place)[0] for place in places] == wanted

@@ -4,6 +4,7 @@ same."""
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from refvid_clips import SUBJECTS, clip, picture, subject_mask, write_folder
 from refvid import cli, media
 from refvid.core.references import make_reference
 from refvid.evaluation.clip import Figures, ReadClip, Target, score_clip, score_report
-from refvid.evaluation.compare import score_folder
+from refvid.evaluation.compare import Difference, folder_table, score_folder
 from refvid.evaluation.folder import read_rows
 
 
@@ -41,8 +42,8 @@ def changed(folder: Path, target: Path, change) -> Path:
 
 
 def test_own_clips_beat_those_of_others_and_none_with_intervals_off_zero(scored) -> None:
-    own, none, other = scored.variants
-    assert [own.name, none.name, other.name] == ["own", "none", "other"]
+    own, other, none = scored.variants
+    assert [own.name, other.name, none.name] == ["own", "other", "none"]
     assert own.retrieval == 1 and own.chance == 1 / len(SUBJECTS)
     assert own.figures["similarity"] > 0.7 > 0.3 > other.figures["similarity"]
     found = {(one.name, one.figure): one for one in scored.differences}
@@ -199,8 +200,29 @@ def test_the_command_prints_a_table_and_writes_both_files(folder, tmp_path, caps
     cli.main(["score", str(folder), "--out", str(tmp_path / "out")])
     said = capsys.readouterr().out
     assert all(word in said for word in ("own", "none", "other", "retrieval", "dynamic_degree"))
-    assert "own minus other, similarity: +0." in said and "95 %" in said
+    assert "own minus other, similarity: +0." in said
     assert {file.name for file in (tmp_path / "out").iterdir()} == {"score.json", "score.png"}
+
+
+@pytest.mark.parametrize("pairs", [1, 4, 5, 60])
+def test_a_handful_of_pairs_has_no_interval(scored, pairs) -> None:
+    one = Difference("similarity", "saber minus none", pairs, 0.25, 0.125, 0.5)
+    line = folder_table(replace(scored, differences=[one])).splitlines()[4]
+    told = (
+        f"[+0.125, +0.500] ({pairs} pairs, 95 %)"
+        if pairs > 4
+        else f"({pairs} pairs: too few for an interval)"
+    )
+    assert line == f"saber minus none, similarity: +0.250 {told}"
+
+
+def test_clips_without_a_reference_are_what_others_are_held_against(folder, tmp_path) -> None:
+    def named(rows):
+        return [{**row, "variant": row["variant"].replace("own", "saber")} for row in rows]
+
+    report = score_folder(changed(folder, tmp_path, named), tmp_path / "out")
+    assert [one.name for one in report.variants] == ["other", "saber", "none"]
+    assert {one.name for one in report.differences} == {"other minus saber", "other minus none"}
 
 
 def test_a_folder_and_a_model_together_are_refused(folder, capsys) -> None:

@@ -50,7 +50,7 @@ def test_every_column_of_a_sheet_is_of_the_reading_that_it_names(tmp_path, monke
     trial = SimpleNamespace(videos=[], truth="truth", prompts=["a toy"])
     monkeypatch.setattr(identity, "read_tokens", lambda _, __, ___, how: how)
     monkeypatch.setattr(identity, "clips_of_identity", lambda _, __, read, noise: (read, noise))
-    monkeypatch.setattr(preview, "column_sheet", lambda shown, *_, **__: columns.update(shown))
+    monkeypatch.setattr(preview, "column_sheet", lambda drawn, *_, **__: columns.update(drawn))
     backbone, encoder = SimpleNamespace(vae=None), SimpleNamespace(nobody=lambda: "nobody")
     shown = ("own video", "slots alone", "nobody")
     preview.identity_sheet(backbone, trial, encoder, shown, tmp_path / "x.png")  # type: ignore[arg-type]
