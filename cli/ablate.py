@@ -135,6 +135,7 @@ DEFAULTS = {
     "pretraining": 1500,
     "steps": 600,
 }  # of options that not every system takes
+LEAST = {"toys": 2, **dict.fromkeys(DEFAULTS, 1)}
 
 
 def _ablate(options: argparse.Namespace) -> None:
@@ -142,7 +143,11 @@ def _ablate(options: argparse.Namespace) -> None:
     refuse(options, dict.fromkeys(system.unused, f"the ablation of {options.system} has none"))
     require_device(options.device)
     given = {name: value for name, value in vars(options).items() if value is not None}
-    print("\n".join(system.run(argparse.Namespace(**{**vars(options), **DEFAULTS, **given}))))
+    asked = argparse.Namespace(**{**vars(options), **DEFAULTS, **given})
+    for name, least in LEAST.items():
+        if getattr(asked, name) < least:
+            raise ValueError(f"--{name} is {getattr(asked, name)}; give {least} or more")
+    print("\n".join(system.run(asked)))
 
 
 def _ablation(options: argparse.Namespace):

@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from .edit import adapted
 from .identity import read_adapter
@@ -17,6 +18,14 @@ OF_A_MODEL = (
 )  # fmt: skip
 
 _TOYS, _SEEDS, _SEEDS_OF_FRAMES, _EDITS = 64, 1, 3, 16
+_ASKS = {
+    "controls": "do strengths, regions and words that tell two toys apart do what they say?",
+    "frames": "a first frame, what lies between two, a long video (over an hour on a CPU)",
+    "views": "do pictures of both sides of a turning toy tell more than one?",
+    "words": "do clips show the colours, shapes, places and motions of the prompt?",
+    "identity": "does a Slot-ID adapter bring who is in a video, and how it moves?",
+    "edits": "do instructions change what they say, and nothing else?",
+}
 _NEEDS = {"adapter": ("identity", "edits")}
 
 
@@ -38,42 +47,10 @@ def add_score(commands) -> None:
     command.add_argument(
         "--seeds", type=int, help=f"noises per toy; default {_SEEDS}, with --frames {_SEEDS_OF_FRAMES}"
     )
-    command.add_argument(
-        "--controls",
-        action="store_true",
-        default=None,
-        help="in the demo world: do strengths, regions and words that tell two toys apart do what they say?",
-    )
-    command.add_argument(
-        "--frames",
-        action="store_true",
-        default=None,
-        help="in the demo world: a first frame, what lies between two, a long video (over an hour on a CPU)",
-    )
-    command.add_argument(
-        "--views",
-        action="store_true",
-        default=None,
-        help="in the demo world: do pictures of both sides of a turning toy tell more than one?",
-    )
-    command.add_argument(
-        "--words",
-        action="store_true",
-        default=None,
-        help="in the demo world: do clips show the colours, shapes, places and motions of the prompt?",
-    )
-    command.add_argument(
-        "--identity",
-        action="store_true",
-        default=None,
-        help="in the demo world: does a Slot-ID adapter bring who is in a video, and how it moves?",
-    )
-    command.add_argument(
-        "--edits",
-        action="store_true",
-        default=None,
-        help="in the demo world: do instructions change what they say, and nothing else?",
-    )
+    for name, asks in _ASKS.items():
+        command.add_argument(
+            f"--{name}", action="store_true", default=None, help=f"in the demo world: {asks}"
+        )
     command.add_argument(
         "--adapter", type=Path, metavar="FILE",
         help="a Slot-ID adapter with --identity, SAMA's with --edits; default: the demo's",
@@ -105,7 +82,7 @@ def _score(options: argparse.Namespace) -> None:
     toys, seeds = _at_least(2, "toys", options.toys, _TOYS), _at_least(1, "seeds", options.seeds, _SEEDS)
     with ProgressBar("clips") as progress:
         report = evaluate_references(
-            load_files(options), toys, options.out, progress, seeds, options.level or _LEVELS[0]
+            _model(options), toys, options.out, progress, seeds, options.level or _LEVELS[0]
         )
     print(reference_table(report))
     print(f"{(options.out / 'score.png').resolve()}")
@@ -116,7 +93,7 @@ def _score_controls(options: argparse.Namespace) -> None:
 
     with ProgressBar("clips") as progress:
         report = evaluate_controls(
-            load_files(options), _at_least(2, "toys", options.toys, _TOYS), options.out, progress
+            _model(options), _at_least(2, "toys", options.toys, _TOYS), options.out, progress
         )
     print(control_table(report))
     print(f"{(options.out / 'strengths.png').resolve()}\n{(options.out / 'regions.png').resolve()}")
@@ -130,7 +107,7 @@ def _score_frames(options: argparse.Namespace) -> None:
         _at_least(1, "seeds", options.seeds, _SEEDS_OF_FRAMES),
     )
     with ProgressBar("clips") as progress:
-        report = evaluate_frames(load_files(options), toys, seeds, options.out, progress)
+        report = evaluate_frames(_model(options), toys, seeds, options.out, progress)
     print(frame_table(report))
     print(f"{(options.out / 'frames.json').resolve()}")
 
@@ -140,7 +117,7 @@ def _score_views(options: argparse.Namespace) -> None:
 
     toys, seeds = _at_least(2, "toys", options.toys, _TOYS), _at_least(1, "seeds", options.seeds, _SEEDS)
     with ProgressBar("clips") as progress:
-        report = evaluate_views(load_files(options), toys, options.out, progress, seeds)
+        report = evaluate_views(_model(options), toys, options.out, progress, seeds)
     print(view_table(report))
     print(f"{(options.out / 'views.png').resolve()}")
 
@@ -150,7 +127,7 @@ def _score_words(options: argparse.Namespace) -> None:
 
     with ProgressBar("clips") as progress:
         report = evaluate_words(
-            load_files(options), _at_least(2, "toys", options.toys, _TOYS), options.out, progress
+            _model(options), _at_least(2, "toys", options.toys, _TOYS), options.out, progress
         )
     print(word_table(report))
     print(f"{(options.out / 'words.png').resolve()}")
@@ -162,7 +139,7 @@ def _score_identity(options: argparse.Namespace) -> None:
     asked = _at_least(2, "toys", options.toys, _TOYS), _at_least(1, "seeds", options.seeds, _SEEDS)
     adapter = read_adapter(options)
     with ProgressBar("readings") as progress:
-        report = evaluate_slot_adapter(load_files(options), adapter, *asked, options.out, progress)
+        report = evaluate_slot_adapter(_model(options), adapter, *asked, options.out, progress)
     print(adapter_table(report))
     print(f"{(options.out / 'identity.png').resolve()}")
 
@@ -172,7 +149,7 @@ def _score_edits(options: argparse.Namespace) -> None:
 
     asked = _at_least(2, "toys", options.toys, _EDITS), _at_least(1, "seeds", options.seeds, _SEEDS)
     with ProgressBar("kinds of edits") as progress:
-        backbone = adapted(options, load_files(options))
+        backbone = adapted(options, _model(options))
         report = evaluate_edit_adapter(backbone, *asked, options.out, progress)
     print(adapter_table(report))
     print(f"{(options.out / 'edits.png').resolve()}")
@@ -187,6 +164,17 @@ _TRIALS = {
     "identity": _score_identity,
     "edits": _score_edits,
 }
+
+
+def _model(options: argparse.Namespace) -> Any:
+    """The model that is measured. ValueError for one whose clips are not square, as the demo world's are."""
+    backbone = load_files(options)
+    width, height = backbone.settings.width, backbone.settings.height
+    if width != height:
+        raise ValueError(
+            f"--dit: the model makes clips of {width} x {height}; those of the demo world are square"
+        )
+    return backbone
 
 
 def _at_least(least: int, name: str, given: int | None, default: int) -> int:

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ..media.pictures import save_image
 
-SHOWN = 3  # frames of a clip
-MOVING = 6  # where motion counts: three, of a clip that repeats itself, may all be alike
+FRAMES_OF_A_CLIP = 3  # that a sheet shows
+FRAMES_OF_MOTION = 6  # where motion counts: three, of a clip that repeats itself, may all be alike
 _GAP = 6  # pixels between cells
 _SEAM = 2  # pixels between the frames of a cell
 _LINE = 16  # pixels for a line of text
@@ -24,7 +24,7 @@ def contact_sheet(
     path: str | Path,
     captions: list[str] | None = None,
     scale: int = 3,
-    shown: int = SHOWN,
+    shown: int = FRAMES_OF_A_CLIP,
 ) -> None:
     """Write what `draw_sheet` draws to an image file, whole or not at all."""
     save_image(draw_sheet(rows, titles, captions, scale, shown), path)
@@ -36,7 +36,7 @@ def column_sheet(
     captions: list[str] | None = None,
     scale: int = 3,
     most: int | None = None,
-    shown: int = SHOWN,
+    shown: int = FRAMES_OF_A_CLIP,
 ) -> None:
     """Write a contact sheet whose columns, by title, hold as many cells each; of `most` rows, the first.
     ValueError as `draw_sheet` says, and for columns of different lengths."""
@@ -54,7 +54,7 @@ def draw_sheet(
     titles: list[str],
     captions: list[str] | None = None,
     scale: int = 3,
-    shown: int = SHOWN,
+    shown: int = FRAMES_OF_A_CLIP,
 ) -> Image.Image:
     """Rows of cells, with a title over each column and a caption under each row.
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..core.slots import SlotEncoder
-from ..drawing.sheet import MOVING, column_sheet
+from ..drawing.sheet import FRAMES_OF_MOTION, column_sheet
 from ..hosts.plain.pipeline import Pipeline
 from ..training.engine.loop import Callback, Losses, Update
 from ..training.methods.slot_id.config import SlotTraining
@@ -66,4 +66,4 @@ def identity_sheet(
         tokens = identity.read_tokens(trial, backbone.vae, encoder, identity.READINGS[name])
         read = identity.Known(tokens, encoder.nobody())
         columns[name] = identity.clips_of_identity(backbone, trial, read, noise=0)
-    column_sheet({**columns, TRUTH: trial.truth}, path, trial.prompts, scale, shown=MOVING)
+    column_sheet({**columns, TRUTH: trial.truth}, path, trial.prompts, scale, shown=FRAMES_OF_MOTION)

@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 from .. import media
 from ..core.references import Reference, make_reference
 from ..demo import casting, models, world
-from ..drawing.sheet import MOVING, contact_sheet, masked_cell
+from ..drawing.sheet import FRAMES_OF_MOTION, contact_sheet, masked_cell
 from ..hosts.plain.pipeline import Pipeline, Request, generate
 from .toy_figures import toy_similarity
 
@@ -118,7 +118,7 @@ def show(backbone: Pipeline, folder: Path, progress=None) -> Shown:
             "the picture itself, and the truth",
         ],
         scale=2,
-        shown=MOVING,
+        shown=FRAMES_OF_MOTION,
     )
     clips = torch.stack([with_reference, without, truth])
     alike = toy_similarity(clips, picture[None], reference.mask[None, None])[:, 0].tolist()

@@ -83,7 +83,7 @@ def _trained_model(ablation: Ablation, config: SamaTraining, folder: Path) -> Pi
 
 
 def _sheet(ablation: Ablation, config: SamaTraining) -> None:
-    """What the first runs of SHEET_ARMS make of the first unseen edits."""
+    """A few unseen edits, unselected, as the first runs of SHEET_ARMS make them."""
 
     def made(name: str) -> Callable[[EditTrial], Tensor]:
         arm = SAMA_ARMS[name](config)

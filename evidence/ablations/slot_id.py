@@ -95,7 +95,7 @@ def _trained_model(ablation: Ablation, config: SlotTraining, folder: Path) -> tu
 
 
 def _sheet(ablation: Ablation, config: SlotTraining) -> None:
-    """The first toys, unselected, as the first run of the slots makes them."""
+    """A few unseen toys, unselected, as the first run of the slots makes them."""
     backbone, encoder = _trained_model(ablation, config, ablation.place(SLOTS, 0))
     trial = identity.IdentityTrial(min(_MOST_ROWS, ablation.toys), backbone.settings, config.slots)
     identity_sheet(backbone, trial, encoder, SHEET_READINGS, ablation.folder / "slots.jpg", scale=1)

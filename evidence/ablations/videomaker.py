@@ -101,7 +101,7 @@ def _model(ablation: Ablation, config: VideoMakerTraining, folder: Path | None =
 
 
 def _sheet(ablation: Ablation, config: VideoMakerTraining) -> None:
-    """The first unseen toys, unselected: with their own reference in the first run of every arm and in the
+    """A few unseen toys, unselected: with their own reference in the first run of every arm and in the
     base, then with another's."""
     trial = Trial(min(_MOST_ROWS, ablation.toys), config.clips.frames, config.clips.size)
     own = torch.arange(len(trial))

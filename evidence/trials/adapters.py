@@ -69,7 +69,8 @@ def evaluate_slot_adapter(
     ValueError for an adapter of another model; the backbone is left as it is then."""
     require_fit(adapter.config, backbone.dit.width, backbone.dit.geometry.channels, "--adapter")
     merge_lora(backbone.dit, adapter.lora, what="--adapter")
-    encoder, trial = slot_encoder(adapter), IdentityTrial(toys, backbone.settings, adapter.config)
+    encoder = slot_encoder(adapter).to(backbone.vae.device)
+    trial = IdentityTrial(toys, backbone.settings, adapter.config)
     coded = {CODED: trial.measure(through(backbone.vae, trial.truth))}
     values = coded | evaluate_identity(backbone, adapter.config, encoder, toys, noises, progress=progress)
     intervals = _intervals(

@@ -109,8 +109,8 @@ def edited(backbone: Pipeline, recipe: Recipe, trial: EditTrial, noise: int) -> 
 
 
 def edit_sheet(made: Mapping[str, Callable[[EditTrial], Tensor]], frames: int, size: int, path: Path) -> None:
-    """Draw the first unseen edits of every kind, unselected: source, what each of `made` makes of them, and
-    truth."""
+    """Draw unseen edits of every kind, unselected and not those of a larger trial: source, what each of
+    `made` makes of them, and truth."""
     trials = [EditTrial(kind, ROWS_OF_KIND, frames, size) for kind in edits.EDIT_KINDS]
     columns = {"source": torch.cat([trial.source for trial in trials])}
     columns |= {name: torch.cat([make(trial) for trial in trials]) for name, make in made.items()}

@@ -132,12 +132,14 @@ def evaluate_identity(
     """Figures of every toy in each of `readings` (names of READINGS), means over the noises, and of the true
     clips. `backbone` carries the adapter's LoRA already; `progress` counts readings."""
     trial = IdentityTrial(toys, backbone.settings, slots)
+    asked = any(READINGS[name].picture for name in readings)
+    shown = masked_pictures(trial, backbone) if asked else None  # refused before a clip is made
     values = {TRUTH: trial.measure(trial.truth)}
     for done, name in enumerate(readings, 1):
         read = Known(
             read_tokens(trial, backbone.vae, encoder, READINGS[name]),
             encoder.nobody(),
-            masked_pictures(trial, backbone) if READINGS[name].picture else None,
+            shown if READINGS[name].picture else None,
         )
         values[name] = _measured(backbone, trial, read, noises)
         if progress is not None:
@@ -166,7 +168,7 @@ def masked_pictures(trial: IdentityTrial, backbone: Pipeline) -> Callable[[slice
     """Rider of some rows that shows each toy's anchor picture as a masked reference of the base's recipe."""
     vae, geometry = backbone.vae, backbone.dit.geometry
     size = backbone.settings.height, backbone.settings.width
-    recipe = choose_recipe(AUTO_RECIPE, backbone.recipe)
+    recipe = choose_recipe(AUTO_RECIPE, backbone.recipe, found=backbone.found)
     shown = [
         prepare(
             make_reference(video.pictures[video.anchor], video.masks[video.anchor]),
@@ -207,7 +209,7 @@ def read_tokens(
             (video.pictures[picture], video.masks[picture]),
         ):
             given += [
-                vae.encode(pictures.to(device).movedim(-1, 0)[None] * 2 - 1).float(),
+                vae.encode(pictures.to(device, vae.dtype).movedim(-1, 0)[None] * 2 - 1).float(),
                 cover(masks, vae.geometry)[None].to(device),
             ]
         encoded = encoder(*given)

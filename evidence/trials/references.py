@@ -143,7 +143,7 @@ def evaluate_references(
 
     Writes score.json and score.png into `folder`. With several seeds a toy's value is the mean over its
     noises. Toys move in themselves as those of the `level` do (`casting.WORLD_LEVELS`)."""
-    choose_recipe(AUTO_RECIPE, backbone.recipe)  # refused before anything is rendered
+    choose_recipe(AUTO_RECIPE, backbone.recipe, found=backbone.found)  # refused before anything is rendered
     settings = backbone.settings
     moving = casting.WORLD_LEVELS[level].moving
     trial = Trial(toys, settings.frames, settings.height, moving=moving)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...core.references import Reference
 from ...demo import captions
-from ...drawing.sheet import MOVING, column_sheet
+from ...drawing.sheet import FRAMES_OF_MOTION, column_sheet
 from ...hosts.plain.pipeline import Pipeline, Progress, Request, generate
 from .. import toy_figures
 from ..dynamics import dynamics_of, kind_of
@@ -98,7 +98,7 @@ def evaluate_words(backbone: Pipeline, toys: int, folder: Path, progress: Progre
     folder.mkdir(parents=True, exist_ok=True)
     write_report(report, folder / "words.json")
     said = [f'"{looks}"; "{motion}"' for looks, motion in zip(words.looks, words.motion, strict=True)]
-    column_sheet(clips, folder / "words.png", said, scale=1, most=_MOST_ROWS, shown=MOVING)
+    column_sheet(clips, folder / "words.png", said, scale=1, most=_MOST_ROWS, shown=FRAMES_OF_MOTION)
     return report
 
 

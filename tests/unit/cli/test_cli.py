@@ -161,13 +161,14 @@ def test_two_of_three_model_files_are_refused(folder, capsys):
     assert "belong together" in capsys.readouterr().err
 
 
-def test_scores_need_a_recipe_too(folder, capsys):
-    files = [
-        f"--{name}={folder / file}.safetensors"
-        for name, file in (("dit", "plain"), ("vae", "vae"), ("text-encoder", "text"))
-    ]
+def test_scores_need_a_recipe_too(folder, tmp_path, capsys):
+    sizes = OTHERS["plain"]
+    square = tiny.save_dit(
+        tmp_path, "square.safetensors", sizes, tiny.dit_state(sizes), settings={"width": 64, "height": 64}
+    )
+    files = [f"--vae={folder / 'vae.safetensors'}", f"--text-encoder={folder / 'text.safetensors'}"]
     with pytest.raises(SystemExit):
-        cli.main(["score", "--toys", "2", "--device", "cpu", "--out", str(folder), *files])
+        cli.main(["score", "--toys", "2", "--device", "cpu", "--out", str(folder), f"--dit={square}", *files])
     assert "choose one of saber, phantom, bernini" in capsys.readouterr().err
 
 

@@ -1,14 +1,13 @@
 """Options that cannot act, and devices that are not there: one sentence, by name, before anything is read."""
 
 from argparse import Namespace
-from importlib import import_module
 from pathlib import Path
 
 import pytest
 import torch
 
 from refvid import cli
-from refvid.cli import ablate, edit, score
+from refvid.cli import ablate, edit
 from refvid.cli.guidance import read_guidance
 from refvid.cli.model import require_device, runs_on
 from refvid.cli.refusals import is_given, spelled
@@ -243,73 +242,13 @@ def test_windows_that_a_film_does_not_need_are_said(capsys):
     assert capsys.readouterr().err == ""
 
 
-# ---- trials
+@pytest.mark.parametrize("system", ablate.SYSTEMS)
+def test_an_ablation_of_nothing_is_refused_before_any_work(system, capsys, monkeypatch):
+    def work(_):
+        raise AssertionError("it began")
 
-
-TRIALS = {
-    "references": ((), (4, Path("there"), 2), "still"),
-    "references at a level": (("--level", "lively"), (4, Path("there"), 2), "lively"),
-    "controls": (("--controls",), (4, Path("there")), None),
-    "frames": (("--frames",), (4, 2, Path("there")), None),
-    "views": (("--views",), (4, Path("there"), 2), None),
-    "words": (("--words",), (4, Path("there")), None),
-}
-
-
-@pytest.mark.parametrize("case", TRIALS)
-def test_every_trial_is_run_with_what_its_options_say(case, monkeypatch, capsys):
-    (option, wanted, level), asked = TRIALS[case], []
-    monkeypatch.setattr(score, "load_files", lambda _: "a model")
-    for name in ("references", "controls", "frames", "views", "words"):
-        trial = import_module(f"refvid.evidence.trials.{name}")
-
-        def evaluate(*given, name=name):
-            told = [one for one in given if not callable(one)]
-            asked.append((name, *told))
-            return name
-
-        monkeypatch.setattr(trial, f"evaluate_{name}", evaluate)
-        monkeypatch.setattr(trial, f"{name.removesuffix('s')}_table", lambda report: f"table of {report}")
-    noises = () if case in ("controls", "words") else ("--seeds", "2")
-    cli.main(["score", *option, *noises, "--toys", "4", "--device", "cpu", "--out", "there"])
-    name = case.split()[0]
-    assert asked == [(name, "a model", *wanted, *([] if level is None else [level]))]
-    assert f"table of {name}" in capsys.readouterr().out
-
-
-# ---- adapters that are measured
-
-
-ADAPTED = {
-    "identity": ("--identity", "evaluate_slot_adapter", "refvid_demo_slot_id"),
-    "edits": ("--edits", "evaluate_edit_adapter", "refvid_demo_sama"),
-}
-
-
-@pytest.mark.parametrize("files", [(), FILES], ids=["the demo", "a model"])
-@pytest.mark.parametrize("adapter", [(), ("--adapter", "mine.safetensors")], ids=["its own", "mine"])
-@pytest.mark.parametrize("case", ADAPTED)
-def test_an_adapter_that_is_named_is_measured_on_the_model_or_else_the_demos(
-    case, adapter, files, monkeypatch, capsys
-):
-    from refvid.core import adapter as adapters
-    from refvid.evidence.trials import adapters as trial
-    from refvid.hosts.plain import edit_film
-
-    (option, evaluate, own), asked = ADAPTED[case], []
-    monkeypatch.setattr(score, "load_files", lambda _: "a model")
-    monkeypatch.setattr(adapters, "load_adapter", lambda path, *_: f"read from {Path(path).stem}")
-    monkeypatch.setattr(
-        edit_film, "with_editing_adapter", lambda one, path, strength, _: (one, Path(path).stem, strength)
-    )
-    monkeypatch.setattr(trial, evaluate, lambda *given: asked.extend(given[:-1]) or "a report")
-    monkeypatch.setattr(trial, "adapter_table", lambda report: f"table of {report}")
-    how = ("--toys", "4", "--seeds", "2", "--device", "cpu", "--out", "there")
-    cli.main(["score", option, *how, *adapter, *files])
-    name = Path(adapter[1]).stem if adapter else own
-    if case == "identity":
-        wanted = ["a model", f"read from {name}"]
-    else:
-        wanted = ["a model" if files and not adapter else ("a model", name, 1.0)]
-    assert asked == [*wanted, 4, 2, Path("there")]
-    assert "table of a report" in capsys.readouterr().out
+    used = {name: least for name, least in ablate.LEAST.items() if name not in ablate.SYSTEMS[system].unused}
+    monkeypatch.setitem(ablate.SYSTEMS, system, ablate.System(work, ablate.SYSTEMS[system].unused))
+    for name, least in used.items():
+        told = refused(capsys, "ablate", system, f"--{name}", least - 1)
+        assert told == f"refvid: --{name} is {least - 1}; give {least} or more"

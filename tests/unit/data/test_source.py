@@ -95,7 +95,8 @@ def test_levels_have_toys_that_stand_still_or_stand_alone():
     with pytest.raises(ValueError, match="subjects is 2; lively clips have at most 1"):
         lively.footage(1, seeded(), 2)
     footage = [one.footage(200, seeded()) for one in (still, lively)]
-    assert [int(one.cast[0][0].dynamics.ne(0).sum()) > 70 for one in footage] == [False, True]
+    moving = [int(one.cast[0][0].dynamics.ne(0).sum()) for one in footage]
+    assert moving[0] == 0 and 70 < moving[1] < 130
     sources = [one.edits("remove", 8, seeded(), 6, 24).source for one in (still, lively)]
     assert torch.equal(
         sources[0][:, :, 0], edits.sample_edits("remove", 8, seeded(), 6, 24, 0.0).source[:, :, 0]

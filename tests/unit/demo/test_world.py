@@ -264,3 +264,22 @@ def test_frames_of_a_sheet_are_evenly_apart_from_the_first_to_the_last(frames, s
     drawn = sheet.draw_sheet([[clip]], ["clip"], scale=1, shown=shown)
     places = [(6 + 10 * place + 4, 16 + 6 + 4) for place in range(len(wanted))]
     assert [drawn.getpixel(place)[0] for place in places] == wanted
+
+
+def test_a_toy_spins_as_a_tilted_one_stands_by_half_its_phase() -> None:
+    toys, scenes = draw(0, n=8)
+    toys = replace(toys, dynamics=torch.full((8,), 2), tempo=torch.ones(8).long())
+    scenes = replace(scenes, direction=torch.full((8,), 4))
+    quarter = torch.tensor([-0.5])  # of a cycle; half a quarter turn
+    spun = world.render(toys, scenes, quarter, 64)[0]
+    tilted = replace(scenes, rotation=torch.full((8,), torch.pi / 4))
+    stands = world.render(casting.steady(toys), tilted, quarter, 64)[0]
+    torch.testing.assert_close(spun, stands, rtol=0, atol=1e-4)
+
+
+def test_of_a_toy_behind_another_only_what_is_not_hidden_is_seen() -> None:
+    toys, scenes = draw(0, n=8)
+    beside = draw(1, n=8)[0]
+    _, alpha = world.render_cast([(toys, scenes), (beside, scenes)], 3, 64)
+    back, front = (world.render(one, scenes, 3, 64)[1][:, 0] for one in (toys, beside))
+    torch.testing.assert_close(alpha, torch.stack([back * (1 - front), front], 1))

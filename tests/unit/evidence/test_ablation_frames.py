@@ -16,7 +16,7 @@ from refvid.evidence.ablations.frames import (
     UNDROPPED,
     frame_run,
 )
-from refvid.evidence.claims import sentence
+from refvid.evidence.claims import Side, sentence
 from refvid.evidence.runs import Ablation
 from refvid.evidence.trials.frames import GUIDED_FIGURES, JOINT, TEXT
 from refvid.training.base.dit.batch import draw_batch
@@ -87,3 +87,13 @@ def test_one_command_trains_and_measures_each_run_once(tmp_path, monkeypatch):
     assert trained == [2, *names] and measured == [(4, 3)] * 4
     assert ablation.ablate_frames(asked, steps=1, pretraining=2) == lines
     assert len(measured) == 4
+    ablation.ablate_frames(replace(asked, noises=2), steps=1, pretraining=2)
+    assert measured[4:] == [(4, 2)] * 4
+
+
+def test_joint_guidance_is_held_against_text_with_dropout_and_against_itself_without():
+    joint, text, without = Side(DROPPED, JOINT), Side(DROPPED, TEXT), Side(UNDROPPED, JOINT)
+    assert [(one.first, one.second, one.figure) for one in FRAME_CLAIMS] == [
+        (joint, other, figure) for other in (text, without) for figure in ("motion", "own")
+    ]
+    assert DROPOUT == {DROPPED: 0.08, UNDROPPED: 0.0}, "STIV's"

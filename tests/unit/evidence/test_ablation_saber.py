@@ -9,6 +9,7 @@ import torch
 from refvid_latents import latents
 from torch import Generator
 
+from refvid.demo import world
 from refvid.demo.runs import smoke_dit
 from refvid.evidence.ablations import saber as ablation
 from refvid.evidence.ablations import text_to_video
@@ -186,3 +187,71 @@ def test_a_run_begins_with_the_one_before_says_so_and_keeps_its_clips_beside_its
     monkeypatch.setattr(text_to_video, "load_pipeline", lambda *files, device: (*files, device))
     files = folder / "dit.safetensors", vae, folder / "text_encoder.safetensors"
     assert text_to_video.trained_model(asked, folder) == (*files, "cuda")
+
+
+def test_arms_have_the_masks_that_their_names_say():
+    masks = {arm.name: arm.change(ablation_run(1)).how.generator for arm in SABER_ARMS}
+    assert {name: masks[name].families for name in masks if name.endswith("s only")} == {
+        "ellipses only": ("ellipse",),
+        "Fourier blobs only": ("fourier_blob",),
+        "polygons only": ("convex_polygon", "concave_polygon"),
+    }
+    assert masks["ratio 0.3 only"].intervals == ((1.0, (0.29, 0.31)),)
+
+
+def test_a_run_has_the_papers_masks_one_reference_and_no_given_frames():
+    run = ablation_run(7)
+    (stage,) = run.stages
+    generator = Generator().manual_seed(0)
+    for batch in [draw_batch(latents(), 2, stage.drawing, generator) for _ in range(60)]:
+        assert not batch.replaced.any() and batch.reference.shape[2] == 1
+    assert run.how.subject_share == 0 and run.how.augmentation is not None
+
+
+def test_a_copy_stands_where_its_reference_does_in_the_middle_of_the_clip():
+    trial = Trial(4, 3, 64)
+    clips = world.empty(trial.elsewhere, 3, 64)
+    clips[:, :, 1] = trial.pictures
+    assert (ablation._pictured(trial, clips)["copy"] > 0.8).all()
+
+
+def test_figures_are_of_the_own_reference_by_seed_and_the_sheet_of_the_first(tmp_path, monkeypatch):
+    made, shown = [], {}
+
+    def clips(model, trial, variant):
+        made.append((model, variant.name, len(trial)))
+        return trial.truth * (1 - int(model[-1]))
+
+    def figures(trial, *_):
+        level = float(made[-1][0][-1])
+        return {name: torch.full((len(trial),), level + 0.01 * k) for k, name in enumerate(SABER_FIGURES)}
+
+    for name in ("dit_run", "pretrained"):
+        monkeypatch.setattr(ablation, name, lambda *_: None)
+    monkeypatch.setattr(ablation, "SABER_ARMS", ())
+    monkeypatch.setattr(ablation, "trained_model", lambda _, folder: folder.name)
+    monkeypatch.setattr(ablation.references, "clips_of_variant", clips)
+    monkeypatch.setattr(Trial, "measure", figures)
+    monkeypatch.setattr(ablation, "_pictured", lambda *_: {})
+    monkeypatch.setattr(ablation, "column_sheet", lambda columns, *_, **__: shown.update(columns))
+    asked = ablation_of(tmp_path, tmp_path / "vae")
+    lines = ablate_saber(asked, steps=1, pretraining=1)
+    assert made == [(f"saber-{seed}", "own reference", 2) for seed in (0, 1)]
+    means = " | ".join(f"{0.5 + 0.01 * k:.3f}" for k in range(len(SABER_FIGURES)))
+    assert lines[4] == f"| saber | {means} |"
+    assert lines[6] == "own, by training seed: saber 0.000, 1.000."
+    torch.testing.assert_close(shown["saber"], shown["truth"], rtol=0, atol=1e-3)
+    ablate_saber(replace(asked, toys=3), steps=1, pretraining=1)
+    assert [one[2] for one in made[2:]] == [3, 3]
+
+
+def test_a_run_on_another_vae_is_not_taken_for_this_ones(tmp_path, monkeypatch):
+    def work(_ablation, _config, folder, _goes_on):
+        for name in ("dit", "text_encoder"):
+            (folder / f"{name}.safetensors").touch()
+
+    monkeypatch.setattr(text_to_video, "_train", work)
+    one, other = (ablation_of(tmp_path, tiny.save_vae(tmp_path, f"{width}.st", width)) for width in (2, 4))
+    text_to_video.dit_run(one, one.place("saber"), ablation_run(1))
+    with pytest.raises(ValueError, match="saber holds a run that was made otherwise: vae is "):
+        text_to_video.dit_run(other, other.place("saber"), ablation_run(1))

@@ -145,7 +145,7 @@ def test_an_evaluation_says_the_same_on_paper_in_its_file_and_of_the_truth(tmp_p
     """With rendered clips in place of generated ones every row is the truth's."""
     monkeypatch.setattr(evaluate, "clips_of_variant", lambda backbone, trial, *_: trial.truth)
     settings = Settings(width=64, height=64, frames=5)
-    backbone = SimpleNamespace(recipe="saber", settings=settings, vae=WanVAE(2))
+    backbone = SimpleNamespace(recipe="saber", found=None, settings=settings, vae=WanVAE(2))
     report = evaluate.evaluate_references(backbone, 6, tmp_path, seeds=2)  # pyright: ignore[reportArgumentType]
     said = json.loads((tmp_path / "score.json").read_text(), parse_constant=pytest.fail)
     truth, own, none = (report.rows[name] for name in ("truth", "own reference", "no reference"))
@@ -186,7 +186,7 @@ def test_a_toy_of_a_level_moves_and_its_reference_does_not(tmp_path, monkeypatch
     seen = []
     monkeypatch.setattr(evaluate, "clips_of_variant", lambda _, trial, *__: seen.append(trial) or trial.truth)
     settings = Settings(width=48, height=48, frames=5)
-    backbone = SimpleNamespace(recipe="saber", settings=settings, vae=WanVAE(2))
+    backbone = SimpleNamespace(recipe="saber", found=None, settings=settings, vae=WanVAE(2))
     for level in ("still", "lively"):
         evaluate.evaluate_references(backbone, 8, tmp_path, level=level)  # pyright: ignore[reportArgumentType]
     still, lively = seen[0], seen[-1]
@@ -220,4 +220,11 @@ def test_a_colour_is_shown_by_a_quarter_of_the_toy() -> None:
     for share, shown in ((0.2, False), (0.3, True)):
         assert score.shows_colour(painted(share, (0.1, 0.8, 0.2)), red).item() is shown
     for rest in ((0.5, 0.5, 0.5), (0.1, 0.1, 0.1)):
-        assert not score.shows_colour(painted(0.0, rest), red).item(), "grey is no hue"
+        for share in (0.0, 0.2):  # of the toy, not of what has a hue
+            assert not score.shows_colour(painted(share, rest), red).item(), "grey is no hue"
+
+
+def test_grey_is_that_of_masked_out_references_and_nothing_near_it() -> None:
+    for away, share in ((0, 1), (5, 1), (8, 0), (-8, 0)):
+        clip = torch.full((1, 3, 2, 8, 8), 2 * (score.GREY + away / 255) - 1)
+        assert score.grey_share(clip).item() == share, away

@@ -13,6 +13,8 @@ from refvid.backbones.wan.dit import DiTConfig
 from refvid.backbones.wan.geometry import WAN
 from refvid.backbones.wan.lora import merge_lora
 from refvid.core.adapter import load_adapter
+from refvid.core.recipes import EDITING
+from refvid.core.recognition import PUBLIC, Recognised
 from refvid.demo.edits import EDIT_KINDS
 from refvid.evidence.tables import interval_of
 from refvid.evidence.trials import adapters as measured
@@ -173,3 +175,79 @@ def test_a_model_that_is_for_no_edits_is_refused_before_anything_is_made(backbon
     with pytest.raises(ValueError, match="sama, in_context"):
         evaluate_edit_adapter(replace(backbone, recipe="saber"), 2, 1, tmp_path / "out", lambda *_: None)
     assert not (tmp_path / "out").exists()
+
+
+COMPARED = {
+    "own video minus nobody": ("own", "dynamics"),
+    "own video minus another's video": ("own", "dynamics"),
+    "own video minus own video, frames shuffled": ("dynamics",),
+    "own video minus anchor alone": ("own", "dynamics"),
+    f"own video minus {PICTURED}": ("own", "dynamics"),
+    f"{TOGETHER} minus {PICTURED}": ("own", "shape", "dynamics"),
+}
+
+
+def test_an_identitys_report_says_its_noises_all_that_is_compared_and_a_sheet_of_no_more_toys(
+    backbone, adapter, monkeypatch, tmp_path
+):
+    values, drawn = made_up([TRUTH, *READINGS], IDENTITY_FIGURES, seed=6), []
+    for row in values.values():
+        row["dynamics"][1:] = torch.nan
+        row["dynamics"][0] = 0.5
+    monkeypatch.setattr(measured, "evaluate_identity", lambda *_, **__: values)
+    monkeypatch.setattr(measured, "identity_sheet", lambda *given, **_: drawn.append(given))
+    report = evaluate_slot_adapter(backbone, adapter, 4, 3, tmp_path, lambda *_: None)
+    assert (report.count, report.noises) == (4, 3) and len(drawn[0][1]) == 4
+    assert drawn[0][3] == ("own video", "another's video", "nobody")
+    # of one toy there is no interval
+    wanted = [
+        f"{sides}, {one}" for sides, figures in COMPARED.items() for one in figures if one != "dynamics"
+    ]
+    assert [one.name for one in report.intervals] == wanted
+    for row in values.values():
+        row["dynamics"][1:] = 0.25
+    report = evaluate_slot_adapter(backbone, adapter, 4, 3, tmp_path, lambda *_: None)
+    wanted = [f"{sides}, {one}" for sides, figures in COMPARED.items() for one in figures]
+    assert [one.name for one in report.intervals] == wanted
+
+
+def test_public_weights_are_edited_by_the_recipe_that_they_are_known_by(backbone, monkeypatch, tmp_path):
+    known_as = next(one for one in PUBLIC if one.recipe in EDITING)
+    known, asked = replace(backbone, recipe=None, found=Recognised(known_as, "its name", True)), []
+    values = made_up(EDIT_KINDS, EDIT_FIGURES, seed=7)
+    monkeypatch.setattr(measured, "evaluate_edits", lambda *given: asked.append(given[1].name) or values)
+    monkeypatch.setattr(measured, "without_model", lambda *_: values)
+    monkeypatch.setattr(measured, "edit_sheet", lambda *_: None)
+    evaluate_edit_adapter(known, 2, 1, tmp_path, lambda *_: None)
+    assert asked == [known_as.recipe]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_an_identity_is_measured_in_half_precision_too(files, adapter, dtype, monkeypatch, tmp_path):
+    monkeypatch.setattr(measured, "identity_sheet", lambda *_, **__: None)
+    half = replace(load_pipeline(*files[:3], dtype=dtype), settings=SETTINGS, recipe="saber")
+    assert evaluate_slot_adapter(half, adapter, 2, 1, tmp_path, lambda *_: None).count == 2
+
+
+def test_the_encoder_is_where_the_model_is(backbone, adapter, monkeypatch, tmp_path):
+    """`--device` is a GPU where there is one."""
+    read = []
+    monkeypatch.setattr(
+        measured,
+        "evaluate_identity",
+        lambda *it, **_: read.append(it[2]) or made_up(READINGS, IDENTITY_FIGURES, 3),
+    )
+    monkeypatch.setattr(measured, "through", lambda _, clips: clips)
+    monkeypatch.setattr(measured, "identity_sheet", lambda *_, **__: None)
+    backbone.vae.to("meta")
+    evaluate_slot_adapter(backbone, adapter, 4, 1, tmp_path, lambda *_: None)
+    assert {one.device for one in read[0].parameters()} == {torch.device("meta")}
+
+
+def test_a_model_of_no_recipe_is_refused_before_a_clip_is_made(backbone, adapter, tmp_path):
+    told = []
+    with pytest.raises(ValueError, match="recipe is auto"):
+        evaluate_slot_adapter(
+            replace(backbone, recipe=None), adapter, 2, 1, tmp_path / "out", lambda *it: told.append(it)
+        )
+    assert not told

@@ -126,3 +126,24 @@ def test_progress_goes_on_from_strengths_to_regions(monkeypatch, tmp_path):
     strengths, whole = TOYS * len(STRENGTHS), TOYS * (len(STRENGTHS) + 3)
     expected = [*range(len(STRENGTHS), strengths + 1, len(STRENGTHS)), *range(strengths + 3, whole + 1, 3)]
     assert told == [(done, whole) for done in expected]
+
+
+def test_all_is_asked_at_cfg_1_and_strengths_are_held_against_1(monkeypatch, tmp_path):
+    """Similarity is 0.1 per place in STRENGTHS up to 1, and falls beyond."""
+    levels = {0.0: 0.0, 0.25: 0.1, 0.5: 0.2, 0.75: 0.3, 1.0: 0.4, 1.5: 0.2, 2.0: 0.1}
+    scales, guided = (
+        set(),
+        SimpleNamespace(recipe="saber", settings=Settings(width=SIZE, height=SIZE, frames=5, scale=4.0)),
+    )
+
+    def generate(_, asked):
+        scales.add(asked.settings.scale)
+        return torch.full((3, 5, SIZE, SIZE), levels[asked.references[0].controls.strength])
+
+    monkeypatch.setattr(evaluate_controls, "generate", generate)
+    monkeypatch.setattr(Trial, "similarity", lambda _, clips: clips[:, :1, 0, 0, 0].expand(-1, TOYS))
+    report = evaluated(guided, TOYS, tmp_path, lambda *_: None)  # pyright: ignore[reportArgumentType]
+    values = {one.name: one.mean for one in report.intervals}
+    assert scales == {1.0}
+    assert values["rank correlation of strength 0 to 1 with similarity"] == pytest.approx(1)
+    assert values["similarity at strength 2 minus 1"] == pytest.approx(-0.3)

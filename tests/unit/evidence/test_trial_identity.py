@@ -169,3 +169,55 @@ def test_the_masked_picture_is_the_anchor_wherever_it_stands(backbone, adapter, 
     for row, (picture, mask) in enumerate(seen):
         assert torch.equal(picture, trial.videos[row].pictures[2 + row])
         assert torch.equal(mask, trial.videos[row].masks[2 + row])
+
+
+def test_three_in_four_toys_move_and_their_video_is_of_another_scene(monkeypatch):
+    """On another background than the clip that is asked for: a copy of the video is none of the prompt."""
+    heard, render = [], measured.world.render
+    monkeypatch.setattr(
+        measured.world,
+        "render",
+        lambda toys, scenes, *how: heard.append((toys, scenes)) or render(toys, scenes, *how),
+    )
+    trial = IdentityTrial(200, replace(SETTINGS, width=32, height=32), measured.SlotsConfig(16, 48, size=32))
+    assert 0.68 < trial.toys.dynamics.ne(0).float().mean() < 0.82
+    (_, asked), (toys, elsewhere) = heard
+    assert toys is trial.toys and asked is trial.scenes
+    assert (elsewhere.background != asked.background).all()
+
+
+def test_colours_are_held_against_the_toys_own_best_picture_alone(trial, monkeypatch):
+    table = torch.tensor([[0.25, 0.75], [0.5, 0.125]])
+    monkeypatch.setattr(measured.toy_figures, "toy_similarity", lambda *_: table)
+    found = trial.measure(trial.truth)
+    assert found["own"].tolist() == [0.25, 0.125] and found["retrieval"].tolist() == [0, 0]
+    make = measured.make_reference_video
+    monkeypatch.setattr(measured, "make_reference_video", lambda *given: replace(make(*given), anchor=2))
+    moved = IdentityTrial(TOYS, SETTINGS, measured.SlotsConfig(16, 48))
+    for row, video in enumerate(moved.videos):
+        assert torch.equal(moved.pictures[row], video.pictures[2].movedim(-1, 0) * 2 - 1)
+        assert torch.equal(moved.masks[row, 0], video.masks[2])
+
+
+def test_another_is_the_next_toy_and_shuffled_pictures_keep_their_masks(backbone, adapter):
+    trial, seen = IdentityTrial(3, SETTINGS, adapter.config), []
+
+    class Listening:
+        def __call__(self, *given):
+            seen.append(given)
+            return encoder(*given)
+
+    encoder = slot_encoder(adapter)
+    own = read_tokens(trial, backbone.vae, encoder, READINGS["own video"])
+    other = read_tokens(trial, backbone.vae, encoder, READINGS["another's video"])
+    assert torch.equal(other, own.roll(-1, 0))
+    for video in trial.videos:  # a mask that says which picture it is of
+        video.masks[:] = torch.arange(len(video.masks))[:, None, None] / 10
+        video.pictures[:] = video.masks[..., None]
+    read_tokens(trial, backbone.vae, Listening(), READINGS["own video, frames shuffled"])  # pyright: ignore[reportArgumentType]
+    for index, (latent, cover, *_) in enumerate(seen):
+        order = torch.randperm(9, generator=torch.Generator().manual_seed(index))
+        video = trial.videos[index]
+        assert torch.equal(cover[0], measured.cover(video.masks[order], WAN[16]))
+        wanted = backbone.vae.encode(video.pictures[order].movedim(-1, 0)[None] * 2 - 1)
+        torch.testing.assert_close(latent, wanted)

@@ -1,5 +1,6 @@
 """Trial of references: which reference and which words every row's clips are asked for with."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -73,3 +74,64 @@ def test_what_is_said_of_a_row_is_of_its_values():
     assert said[f"{references.PLACED}, share of the ceiling"] == pytest.approx(0.75)
     assert said["own reference, shape"] == pytest.approx(0.2)
     assert said[f"{references.PLACED}, shape"] == pytest.approx(0.7)
+
+
+def test_a_rows_figures_are_of_its_own_toys_the_reference_given_and_what_was_asked(monkeypatch):
+    trial, table = (
+        references.Trial(3, 5, 48),
+        torch.tensor([[0.5, 0.25, 0.0], [0.125, 1.0, 0.75], [0.0, 0.5, 0.25]]),
+    )
+    trial.scenes = replace(trial.scenes, background=torch.tensor([0, 1, 2]))
+    trial.elsewhere = replace(trial.elsewhere, background=torch.tensor([3, 2, 0]))
+    heard = []
+    monkeypatch.setattr(references.Trial, "similarity", lambda *_: table)
+    monkeypatch.setattr(
+        references.toy_figures, "agreements", lambda _, __, scenes: heard.append(scenes) or {}
+    )
+    monkeypatch.setattr(
+        references.toy_figures, "backdrop_leak", lambda clips, own, other: (10 * own + other).float()
+    )
+    at, other = trial.scenes.background, trial.elsewhere.background
+    for variant in trial.variants():
+        given, asked = variant.given, variant.asked
+        found = trial.measure(variant, trial.truth)
+        assert found["own"].tolist() == [0.5, 1.0, 0.25]
+        assert found["other"].tolist() == [0.125, 0.4375, 0.25]
+        assert found["retrieval"].tolist() == [1, 1, 0]
+        assert torch.equal(heard[-1].direction, trial.scenes.direction[asked])
+        if given is not None:
+            assert found["given"].tolist() == [
+                table[row, column] for row, column in enumerate(given.tolist())
+            ]
+        source = other[asked if given is None else given]
+        leak = (10 * at[asked] + source).float().masked_fill(at[asked] == source, torch.nan)
+        torch.testing.assert_close(found["leak"], leak, rtol=0, atol=0, equal_nan=True)
+
+
+def test_what_is_compared_with_the_own_reference_is_own_minus_other_and_the_captions_other_minus_own():
+    levels = {"another's reference": 0.1, "no reference": 0.2, "another's caption": 0.7}
+    rows = ("truth", "truth through the VAE", *ASKED)
+    values = {
+        row: dict.fromkeys(references.REFERENCE_FIGURES, torch.full((TOYS,), levels.get(row, 0.5)))
+        for row in rows
+    }
+    said = {one.name: one.mean for one in references.summary(TOYS, values).intervals}
+    assert said["own reference minus another's reference, similarity"] == pytest.approx(0.4)
+    assert said["own reference minus no reference, similarity"] == pytest.approx(0.3)
+    assert said["another's caption minus own caption, similarity"] == pytest.approx(0.2)
+
+
+def test_every_noise_is_another(monkeypatch, tmp_path):
+    noises = []
+    monkeypatch.setattr(
+        references,
+        "clips_of_variant",
+        lambda _, trial, variant, noise, __: noises.append(noise) or trial.truth,
+    )
+    monkeypatch.setattr(references, "through", lambda _, clips: clips)
+    monkeypatch.setattr(references, "_sheet", lambda *_: None)
+    backbone = SimpleNamespace(
+        recipe="saber", found=None, vae=None, settings=Settings(width=48, height=48, frames=5)
+    )
+    references.evaluate_references(backbone, 2, tmp_path, seeds=3)  # pyright: ignore[reportArgumentType]
+    assert noises == [0, 1, 2] * len(ASKED)

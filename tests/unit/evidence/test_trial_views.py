@@ -81,7 +81,8 @@ def test_a_model_that_reads_both_pictures_is_told_from_one_that_reads_the_first(
 
     monkeypatch.setattr(measured, "generate", generate)
     monkeypatch.setattr(measured, "through", lambda _, clips: clips)
-    report = evaluate_views(BACKBONE, TOYS, tmp_path, lambda *_: None, seeds=2)  # pyright: ignore[reportArgumentType]
+    told = []
+    report = evaluate_views(BACKBONE, TOYS, tmp_path, lambda *it: told.append(it), seeds=2)  # pyright: ignore[reportArgumentType]
     assert list(report.rows) == [TRUTH, CODED, ONE_FRONT, TWO_FRONTS, BOTH_SIDES]
     assert report.rows[BOTH_SIDES] == report.rows[TRUTH] and report.rows[ONE_FRONT] == report.rows[TWO_FRONTS]
     values = {one.name: one for one in report.intervals}
@@ -92,8 +93,10 @@ def test_a_model_that_reads_both_pictures_is_told_from_one_that_reads_the_first(
         row + 1000 * noise for noise in (0, 1) for row in range(TOYS)
     ]
     kept = json.loads((tmp_path / "views.json").read_text(), parse_constant=pytest.fail)
-    assert kept["rows"] == report.rows and "2 noises" in view_table(report)
+    assert kept["rows"] == report.rows
+    assert view_table(report).startswith(f"{TOYS} unseen toys that turn, 2 noises a toy\n")
     assert (tmp_path / "views.png").stat().st_size > 1000
+    assert told == [(done, 6 * TOYS) for done in range(1, 6 * TOYS + 1)]
 
 
 def test_both_sides_are_held_against_either_other_and_the_sheet_shows_a_picture_of_each(

@@ -29,10 +29,10 @@ def words() -> WordTrial:
     return WordTrial(TOYS, FRAMES, SIZE)
 
 
-def report_of(monkeypatch, folder, generate):
+def report_of(monkeypatch, folder, generate, progress=lambda *_: None):
     monkeypatch.setattr(measured, "generate", generate)
     monkeypatch.setattr(measured, "through", lambda _, clips: clips)
-    return evaluate_words(BACKBONE, TOYS, folder, lambda *_: None)  # pyright: ignore[reportArgumentType]
+    return evaluate_words(BACKBONE, TOYS, folder, progress)  # pyright: ignore[reportArgumentType]
 
 
 def test_prompts_say_looks_without_a_reference_and_motion_beside_one(words, monkeypatch, tmp_path):
@@ -42,7 +42,9 @@ def test_prompts_say_looks_without_a_reference_and_motion_beside_one(words, monk
         asked.append(request)
         return words.trial.truth[request.settings.seed]
 
-    report = report_of(monkeypatch, tmp_path, generate)
+    told = []
+    report = report_of(monkeypatch, tmp_path, generate, lambda *it: told.append(it))
+    assert told == [(done, 3 * TOYS) for done in range(1, 3 * TOYS + 1)]
     looks, motion, bare = asked[:TOYS], asked[TOYS : 2 * TOYS], asked[2 * TOYS :]
     toys, scenes = words.trial.toys, words.trial.scenes
     assert toys.dynamics.ne(0).all()
