@@ -115,10 +115,10 @@ if hasattr(torch, "float8_e8m0fnu"):  # scales of mxfp8: an exponent alone
 
 # Kinds of files of our own, and what takes each.
 _TAKEN_BY = {
-    "slot_id": "a Slot-ID adapter, which Load Slot-ID Adapter takes, or --adapter beside --identity",
-    "sama": "an editing adapter, which Load Editing Adapter takes, or --adapter of `refvid edit`",
-    "videomaker": "a LoRA, which a LoRA loader takes, or --lora",
-    "identity": "an identity, which Load Identity takes, or --identity",
+    "slot_id": "a Slot-ID adapter; give it to Load Slot-ID Adapter, or to --adapter beside --identity",
+    "sama": "an editing adapter; give it to Load Editing Adapter, or to --adapter of `refvid edit`",
+    "videomaker": "a LoRA; give it to a LoRA loader, or to --lora",
+    "identity": "an identity; give it to Load Identity, or to --identity",
 }
 
 

@@ -55,10 +55,10 @@ def test_one_tensor_too_few_or_too_many_is_named():
         ({VERSION: "1"}, "it is no identity file"),
         (
             {KIND: "sama", VERSION: "1"},
-            "it is no identity file: it is an editing adapter, .* Load Editing Adapter",
+            "it is no identity file: it is an editing adapter; .* Load Editing Adapter",
         ),
-        ({KIND: "slot_id"}, "it is a Slot-ID adapter, .* --adapter beside --identity"),
-        ({KIND: "videomaker"}, "it is a LoRA, .* --lora"),
+        ({KIND: "slot_id"}, "it is a Slot-ID adapter; .* --adapter beside --identity"),
+        ({KIND: "videomaker"}, "it is a LoRA; .* --lora"),
         ({KIND: "poem"}, "has no refvid.kind = identity.; make one"),
         ({KIND: "identity"}, "it has version None, this refvid reads 1"),
         ({KIND: "identity", VERSION: "2"}, "it has version 2, this refvid reads 1"),
@@ -71,5 +71,5 @@ def test_another_kind_or_version_is_named_and_one_that_is_not_said(metadata, say
 
 
 def test_an_identity_in_an_adapters_place_is_told_where_it_belongs():
-    with pytest.raises(ValueError, match=r"it is no sama file: it is an identity, .* or --identity"):
+    with pytest.raises(ValueError, match=r"it is no sama file: it is an identity; .* --identity"):
         require_kind({KIND: "identity", VERSION: "1"}, "sama", "1", "it", "give another")
