@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .model import require_device
 from .outputs import add_output
-from .refusals import refuse
+from .refusals import refuse, require_least
 
 
 def add_ablate(commands) -> None:
@@ -145,8 +145,7 @@ def _ablate(options: argparse.Namespace) -> None:
     given = {name: value for name, value in vars(options).items() if value is not None}
     asked = argparse.Namespace(**{**vars(options), **DEFAULTS, **given})
     for name, least in LEAST.items():
-        if getattr(asked, name) < least:
-            raise ValueError(f"--{name} is {getattr(asked, name)}; give {least} or more")
+        require_least(least, name, getattr(asked, name))
     print("\n".join(system.run(asked)))
 
 

@@ -30,3 +30,10 @@ def spelled(name: str) -> str:
     """An option as it is typed. Its name in a namespace may end in _, where Python has the word for
     itself."""
     return "--" + name.strip("_").replace("_", "-")
+
+
+def require_least(least: int, name: str, given: int) -> int:
+    """The number that an option gives. ValueError for less than `least`."""
+    if given < least:
+        raise ValueError(f"{spelled(name)} is {given}; give {least} or more")
+    return given

@@ -8,7 +8,7 @@ from .edit import adapted
 from .identity import read_adapter
 from .model import ProgressBar, add_files, load_files, runs_on
 from .outputs import add_output
-from .refusals import refuse, refuse_without
+from .refusals import refuse, refuse_without, require_least
 
 _LEVELS = ("still", "lively")
 # Options of the model that makes clips, and of how many it makes.
@@ -79,7 +79,7 @@ def _score(options: argparse.Namespace) -> None:
         refuse(options, {"seeds": f"--{chosen[0]} is measured at one noise per toy"})
     if chosen:
         return _TRIALS[chosen[0]](options)
-    toys, seeds = _at_least(2, "toys", options.toys, _TOYS), _at_least(1, "seeds", options.seeds, _SEEDS)
+    toys, seeds = _toys(options), _seeds(options)
     with ProgressBar("clips") as progress:
         report = evaluate_references(
             _model(options), toys, options.out, progress, seeds, options.level or _LEVELS[0]
@@ -92,9 +92,7 @@ def _score_controls(options: argparse.Namespace) -> None:
     from ..evidence.trials.controls import control_table, evaluate_controls
 
     with ProgressBar("clips") as progress:
-        report = evaluate_controls(
-            _model(options), _at_least(2, "toys", options.toys, _TOYS), options.out, progress
-        )
+        report = evaluate_controls(_model(options), _toys(options), options.out, progress)
     print(control_table(report))
     print(f"{(options.out / 'strengths.png').resolve()}\n{(options.out / 'regions.png').resolve()}")
 
@@ -102,10 +100,7 @@ def _score_controls(options: argparse.Namespace) -> None:
 def _score_frames(options: argparse.Namespace) -> None:
     from ..evidence.trials.frames import evaluate_frames, frame_table
 
-    toys, seeds = (
-        _at_least(2, "toys", options.toys, _TOYS),
-        _at_least(1, "seeds", options.seeds, _SEEDS_OF_FRAMES),
-    )
+    toys, seeds = _toys(options), _seeds(options, _SEEDS_OF_FRAMES)
     with ProgressBar("clips") as progress:
         report = evaluate_frames(_model(options), toys, seeds, options.out, progress)
     print(frame_table(report))
@@ -115,7 +110,7 @@ def _score_frames(options: argparse.Namespace) -> None:
 def _score_views(options: argparse.Namespace) -> None:
     from ..evidence.trials.views import evaluate_views, view_table
 
-    toys, seeds = _at_least(2, "toys", options.toys, _TOYS), _at_least(1, "seeds", options.seeds, _SEEDS)
+    toys, seeds = _toys(options), _seeds(options)
     with ProgressBar("clips") as progress:
         report = evaluate_views(_model(options), toys, options.out, progress, seeds)
     print(view_table(report))
@@ -126,9 +121,7 @@ def _score_words(options: argparse.Namespace) -> None:
     from ..evidence.trials.words import evaluate_words, word_table
 
     with ProgressBar("clips") as progress:
-        report = evaluate_words(
-            _model(options), _at_least(2, "toys", options.toys, _TOYS), options.out, progress
-        )
+        report = evaluate_words(_model(options), _toys(options), options.out, progress)
     print(word_table(report))
     print(f"{(options.out / 'words.png').resolve()}")
 
@@ -136,7 +129,7 @@ def _score_words(options: argparse.Namespace) -> None:
 def _score_identity(options: argparse.Namespace) -> None:
     from ..evidence.trials.adapters import adapter_table, evaluate_slot_adapter
 
-    asked = _at_least(2, "toys", options.toys, _TOYS), _at_least(1, "seeds", options.seeds, _SEEDS)
+    asked = _toys(options), _seeds(options)
     adapter = read_adapter(options)
     with ProgressBar("readings") as progress:
         report = evaluate_slot_adapter(_model(options), adapter, *asked, options.out, progress)
@@ -147,7 +140,7 @@ def _score_identity(options: argparse.Namespace) -> None:
 def _score_edits(options: argparse.Namespace) -> None:
     from ..evidence.trials.adapters import adapter_table, evaluate_edit_adapter
 
-    asked = _at_least(2, "toys", options.toys, _EDITS), _at_least(1, "seeds", options.seeds, _SEEDS)
+    asked = _toys(options, _EDITS), _seeds(options)
     with ProgressBar("kinds of edits") as progress:
         backbone = adapted(options, _model(options))
         report = evaluate_edit_adapter(backbone, *asked, options.out, progress)
@@ -177,10 +170,12 @@ def _model(options: argparse.Namespace) -> Any:
     return backbone
 
 
-def _at_least(least: int, name: str, given: int | None, default: int) -> int:
-    if given is not None and given < least:
-        raise ValueError(f"--{name} is {given}; give {least} or more")
-    return default if given is None else given
+def _toys(options: argparse.Namespace, default: int = _TOYS) -> int:
+    return require_least(2, "toys", default if options.toys is None else options.toys)
+
+
+def _seeds(options: argparse.Namespace, default: int = _SEEDS) -> int:
+    return require_least(1, "seeds", default if options.seeds is None else options.seeds)
 
 
 def _score_folder(options: argparse.Namespace) -> None:

@@ -28,8 +28,8 @@ from ..tables import (
     write_report,
 )
 from .clips import CODED, through
-from .edits import EDIT_FIGURES, edit_sheet, edited, evaluate_edits, without_model
-from .identity import IDENTITY_FIGURES, PICTURED, TOGETHER, IdentityTrial, evaluate_identity
+from .edits import edit_sheet, edited, evaluate_edits, without_model
+from .identity import PICTURED, TOGETHER, IdentityTrial, evaluate_identity
 
 _MOST_ROWS = 8  # of a sheet of identities
 _SHOWN = ("own video", "another's video", "nobody")  # columns of that sheet
@@ -108,7 +108,7 @@ def evaluate_edit_adapter(
 
 def adapter_table(report: AdapterReport) -> str:
     """The report for a terminal: the rows, then the intervals."""
-    figures = IDENTITY_FIGURES if PICTURED in report.rows else EDIT_FIGURES
+    figures = next(iter(report.rows.values()))
     head = f"{report.count} {report.of}, {report.noises} noises each"
     return "\n".join([head, *row_lines(report.rows, figures), *interval_lines(report.intervals)])
 
