@@ -70,6 +70,11 @@ def applying(values: Tensor) -> Tensor:
     return values[~values.isnan()]
 
 
+def counted(count: int, of: str) -> str:
+    """A number and what it counts: "1 noise", "3 noises"."""
+    return f"{count} {of}" if count == 1 else f"{count} {of}s"
+
+
 def mean_over_noises(noises: int, measure: Callable[[int], dict[str, Tensor]]) -> dict[str, Tensor]:
     """Each toy's mean of every figure that `measure` gives for noises 0 to `noises` - 1."""
     runs = [measure(noise) for noise in range(noises)]

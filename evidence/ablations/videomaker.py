@@ -26,6 +26,7 @@ from ..tables import (
     FigureValues,
     Runs,
     by_seed,
+    counted,
     interval_cell,
     markdown,
     mean_over_noises,
@@ -65,8 +66,9 @@ def ablate_videomaker(config: VideoMakerTraining, ablation: Ablation) -> list[st
     runs = ablation.runs({name: change(config) for name, change in VIDEOMAKER_ARMS.items()}, videomaker_run)
     runs[BASE_ALONE] = [_base_alone(ablation, config)]
     head = (
-        f"{ablation.toys} unseen toys, {config.steps} steps a run, {ablation.seeds} training seeds, "
-        f"{ablation.noises} noises a toy; recipe {config.recipe}. In brackets 95 % intervals over the toys."
+        f"{ablation.toys} unseen toys, {counted(config.steps, 'step')} a run, "
+        f"{counted(ablation.seeds, 'training seed')}, {counted(ablation.noises, 'noise')} a toy; "
+        f"recipe {config.recipe}. In brackets 95 % intervals over the toys."
     )
     seeds = by_seed("own with the own reference", runs, lambda values: values[OWN_REFERENCE]["own"])
     lines = [head, "", *_table(runs), "", seeds, "", *(sentence(one, runs) for one in VIDEOMAKER_CLAIMS)]

@@ -21,6 +21,7 @@ from ..tables import (
     Interval,
     Means,
     applying,
+    counted,
     interval_lines,
     interval_of,
     means,
@@ -109,7 +110,7 @@ def evaluate_edit_adapter(
 def adapter_table(report: AdapterReport) -> str:
     """The report for a terminal: the rows, then the intervals."""
     figures = next(iter(report.rows.values()))
-    head = f"{report.count} {report.of}, {report.noises} noises each"
+    head = f"{report.count} {report.of}, {counted(report.noises, 'noise')} each"
     return "\n".join([head, *row_lines(report.rows, figures), *interval_lines(report.intervals)])
 
 

@@ -21,7 +21,15 @@ from ...demo import captions, casting, world
 from ...drawing.sheet import column_sheet, contact_sheet
 from ...hosts.plain.long_video import FinishedParts, generate_long
 from ...hosts.plain.pipeline import Pipeline, Progress, Request, generate
-from ..tables import FigureValues, Interval, interval_lines, interval_of, mean_over_noises, write_report
+from ..tables import (
+    FigureValues,
+    Interval,
+    counted,
+    interval_lines,
+    interval_of,
+    mean_over_noises,
+    write_report,
+)
 from .clips import CODED, TRUTH, UNSEEN_SEED, seeded, through
 from .references import Trial
 
@@ -220,7 +228,9 @@ def _decibels(clips: Tensor, truth: Tensor) -> Tensor:
 
 def frame_table(report: FrameReport) -> str:
     """The report for a terminal."""
-    lines = [f"{report.toys} unseen toys, {report.seeds} noises each; long videos: {LONG_TOYS} toys"]
+    lines = [
+        f"{report.toys} unseen toys, {counted(report.seeds, 'noise')} each; long videos: {LONG_TOYS} toys"
+    ]
     lines += [
         f"{name:48}" + "  ".join(f"{figure} {value:.4g}" for figure, value in row.items())
         for name, row in report.rows.items()

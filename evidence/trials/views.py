@@ -19,6 +19,7 @@ from ..tables import (
     FigureValues,
     Interval,
     Means,
+    counted,
     interval_lines,
     interval_of,
     mean_over_noises,
@@ -133,5 +134,5 @@ def evaluate_views(
 
 def view_table(report: ViewReport) -> str:
     """The report for a terminal: the rows, then the intervals."""
-    head = f"{report.toys} unseen toys that turn, {report.seeds} noises a toy"
+    head = f"{report.toys} unseen toys that turn, {counted(report.seeds, 'noise')} a toy"
     return "\n".join([head, *row_lines(report.rows, VIEW_FIGURES), *interval_lines(report.intervals)])

@@ -76,7 +76,7 @@ def test_one_command_trains_and_measures_each_run_once(tmp_path, monkeypatch):
     lines = ablation.ablate_frames(asked, steps=1, pretraining=2)
     assert len(lines) == 2 + 2 + 2 * 3 + 1 + len(FRAME_CLAIMS) and (tmp_path / "runs/frames.md").exists()
     assert lines[0] == (
-        "4 unseen toys, 1 steps a run after 2 of text to video, 2 training seeds, 3 noises a toy."
+        "4 unseen toys, 1 step a run after 2 of text to video, 2 training seeds, 3 noises a toy."
     )
     assert lines[4].endswith(" | 0.500" * len(GUIDED_FIGURES) + " |")
     names = (

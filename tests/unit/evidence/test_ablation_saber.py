@@ -99,7 +99,7 @@ def test_one_command_trains_each_run_once_and_writes_the_evidence(tmp_path, monk
     monkeypatch.setattr(ablation, "SABER_ARMS", SABER_ARMS[:2])
     asked = ablation_of(tmp_path, tiny.save_vae(tmp_path, "vae.safetensors", width=2))
     lines = ablate_saber(asked, steps=1, pretraining=2)
-    assert lines[0] == "2 unseen toys, 1 steps a run after 2 of text to video, 2 training seeds."
+    assert lines[0] == "2 unseen toys, 1 step a run after 2 of text to video, 2 training seeds."
     assert len(lines) == 12 and lines[-4].startswith("own, by training seed: saber ")
     assert all(figure in lines[2] for figure in SABER_FIGURES)
     assert (tmp_path / "runs" / "ablations.jpg").stat().st_size > 1000

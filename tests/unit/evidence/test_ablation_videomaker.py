@@ -194,7 +194,7 @@ def test_it_runs_from_the_command_line(models, tmp_path, monkeypatch, capsys):
     asked = ["--seeds", "1", "--steps", "1", "--toys", "3", "--noises", "1"]
     cli.main(["ablate", "videomaker", *asked, "--out", str(tmp_path)])
     said = capsys.readouterr().out
-    assert "3 unseen toys, 1 steps a run, 1 training seeds, 1 noises a toy; recipe videomaker." in said
+    assert "3 unseen toys, 1 step a run, 1 training seed, 1 noise a toy; recipe videomaker." in said
     rows = [line for line in said.splitlines() if line.startswith("| ")]
     assert len(rows) == 2 + 1 + 2 * 5 and said.count("- **") == len(VIDEOMAKER_CLAIMS)
     truth = dict(zip(VIDEOMAKER_FIGURES, rows[2].split("|")[3:], strict=False))

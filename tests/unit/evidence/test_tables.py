@@ -10,6 +10,7 @@ from refvid.core.statistics import paired_interval
 from refvid.evidence.tables import (
     Interval,
     by_seed,
+    counted,
     interval_cell,
     interval_lines,
     interval_of,
@@ -50,6 +51,10 @@ def test_every_seed_of_every_run_is_told_apart():
     }
     said = by_seed("own", runs, lambda values: values["clips"]["own"])
     assert said == "own, by training seed: one 0.200, 0.300; two 0.600."
+
+
+def test_one_is_counted_as_one():
+    assert [counted(number, "noise") for number in (0, 1, 2)] == ["0 noises", "1 noise", "2 noises"]
 
 
 def test_means_are_of_each_toy_over_noises_and_over_seeds():
