@@ -108,6 +108,11 @@ def colour_names(colours: Tensor) -> list[str]:
     return [COLOURS[index] for index in apart.abs().argmin(1).tolist()]
 
 
+def colour_said(text: str) -> str | None:
+    """The first word of COLOURS in a text; None where it says none."""
+    return next((word for word in text.split() if word in COLOURS), None)
+
+
 def named_colour(index: Tensor) -> Tensor:
     """Colours (N, 3) that the words index (N,) into COLOURS name, vivid."""
     hue = torch.tensor(list(_HUES.values()))[index]

@@ -19,6 +19,7 @@ from ..demo import captions, casting, world
 from ..demo.shapes import SHAPES, TEXTURES
 
 _LEVELS = 4  # histogram levels per colour channel
+_SHOWN_SHARE = 0.25  # of a toy or region, at least, that shows a colour
 _VIVID = 0.2  # between the channels of a colour that has a hue
 _PATCH = 24  # side of the patch that shapes are compared in
 _STILL = 0.2  # a toy that ends nearer its start than this, in half pictures, stood still; movers travel 1
@@ -153,12 +154,19 @@ def shows_colour(video: Tensor, toys: world.Looks) -> Tensor:
     """
     pixels, seen = upright(_unit(video), toys), upright(segment(video), toys)[:, 0].bool()
     said = captions.colour_names(toys.primary)
-    share = []
-    for word, one, mask in zip(said, pixels, seen, strict=True):
-        colours = one[:, mask].T
-        vivid = colours[colours.amax(1) - colours.amin(1) > _VIVID]  # greys have no hue
-        share.append(sum(name == word for name in captions.colour_names(vivid)) / max(len(colours), 1))
-    return torch.tensor(share) >= 0.25
+    rows = zip(said, pixels, seen, strict=True)
+    return torch.tensor([_hue_share(one[:, mask].T, word) for word, one, mask in rows]) >= _SHOWN_SHARE
+
+
+def shows_word(video: Tensor, region: Tensor, words: list[str | None]) -> Tensor:
+    """1 where a quarter of a region (N, 1, F, H, W) or more is of the hue that a word of `captions.COLOURS`
+    names, else 0; NaN where there is no word: (N,) [choice: shown-colour]."""
+    rows = zip(_unit(video), region[:, 0].bool(), words, strict=True)
+    shown = [
+        torch.nan if word is None else float(_hue_share(one[:, mask].T, word) >= _SHOWN_SHARE)
+        for one, mask, word in rows
+    ]
+    return torch.tensor(shown)
 
 
 def agreements(clips: Tensor, toys: world.Looks, scenes: world.Scenes) -> dict[str, Tensor]:
@@ -171,6 +179,12 @@ def agreements(clips: Tensor, toys: world.Looks, scenes: world.Scenes) -> dict[s
         "background": (background_of(clips), scenes.background),
     }
     return {name: (found == wanted).float() for name, (found, wanted) in pairs.items()}
+
+
+def _hue_share(colours: Tensor, word: str) -> float:
+    """Share of colours (N, 3) in [0, 1] of the hue that a word names; 0 of none."""
+    vivid = colours[colours.amax(1) - colours.amin(1) > _VIVID]  # greys have no hue
+    return sum(name == word for name in captions.colour_names(vivid)) / max(len(colours), 1)
 
 
 def _unit(video: Tensor) -> Tensor:

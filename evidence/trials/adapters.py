@@ -96,7 +96,9 @@ def evaluate_edit_adapter(
     recipe = choose_recipe(AUTO_RECIPE, backbone.recipe, EDITING, backbone.found)
     values = evaluate_edits(backbone, recipe, edits, noises, progress)
     intervals = _intervals(
-        (f"{kind}, {figure}", values[kind][figure]) for kind in EDIT_KINDS for figure in ("way", "nearer")
+        (f"{kind}, {figure}", values[kind][figure])
+        for kind in EDIT_KINDS
+        for figure in ("way", "nearer", "colour")
     )
     size = backbone.settings.frames, backbone.settings.height
     coded = without_model(CODED, backbone.vae, edits, *size)

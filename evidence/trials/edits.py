@@ -14,9 +14,11 @@ from ...backbones.base import VideoVAE
 from ...core.editing import PREFIX, edit_prompt
 from ...core.recipe import Recipe
 from ...demo import edits
+from ...demo.captions import colour_said
 from ...drawing.sheet import column_sheet
 from ...hosts.plain.pipeline import Pipeline, Progress, generate_in_rows
 from ...hosts.plain.source import SourceRider
+from .. import toy_figures
 from ..tables import FigureValues, mean_over_noises
 from .clips import CODED, TRUTH, UNSEEN_SEED, seeds_of, through
 
@@ -27,6 +29,7 @@ EDIT_FIGURES = {
     "nearer": "that region is nearer to the truth than to the source",
     "kept": "all else against the source, decibels",
     "motion": "correlation with the truth of where and when pictures change",
+    "colour": "a quarter of that region or more is of the hue that is asked for, where one is",
 }
 ROWS_OF_KIND = 2  # of a sheet
 UNEDITED = "source itself"  # a clip that no model made
@@ -41,7 +44,8 @@ class EditTrial:
         change = _distance(drawn.source, drawn.target, drawn.region)
         rows = change.ge(LEAST_CHANGE).nonzero()[:count, 0]
         self.source, self.truth, self.region = drawn.source[rows], drawn.target[rows], drawn.region[rows]
-        self.prompts = [edit_prompt(drawn.instructions[row]) for row in rows.tolist()]
+        asked = [drawn.instructions[row] for row in rows.tolist()]
+        self.prompts, self.colours = list(map(edit_prompt, asked)), list(map(colour_said, asked))
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -57,6 +61,7 @@ class EditTrial:
         motion  Pearson's correlation, over pixels and steps in time, of how much pictures change from one to
                 the next. The change is a norm over the colours, so that another colour is no other motion. 0
                 for a clip that stands still, none where the truth does
+        colour  `toy_figures.shows_word` of the region; none where the instruction names no colour
         """
         missed = _distance(clips, self.truth, self.region)
         error = _mean((clips - self.source).square(), ~self.region)
@@ -67,6 +72,7 @@ class EditTrial:
             "nearer": (missed < _distance(clips, self.source, self.region)).float(),
             "kept": (10 * torch.log10(4 / error)).clamp_max(MOST_DECIBELS),
             "motion": _correlation(*changes).masked_fill(still, torch.nan),
+            "colour": toy_figures.shows_word(clips, self.region, self.colours),
         }
 
 

@@ -172,6 +172,19 @@ def test_toys_that_move_are_read_where_they_are_upright_and_so_is_their_colour()
     assert torch.equal(score.place_of(video, scenes), scenes.offset)
 
 
+@pytest.mark.parametrize(("share", "rest", "shown"), [(0.2, (0.1, 0.8, 0.2), 0), (0.3, (0.1, 0.8, 0.2), 1),
+                                                      (0.2, (0.5, 0.5, 0.5), 0), (0.3, (0.1, 0.1, 0.1), 1)])  # fmt: skip
+def test_a_word_is_shown_by_a_quarter_of_a_region(share, rest, shown) -> None:
+    clip = painted(share, rest).repeat(4, 1, 1, 1, 1)
+    region = torch.zeros(4, 1, *clip.shape[2:], dtype=torch.bool)
+    region[..., 12:52, 12:52] = True
+    region[2] = True  # of which the square is 0.39
+    region[3] = False
+    found = score.shows_word(clip, region, ["red", "purple", "red", "red"])
+    assert found.tolist() == [shown, 0, 0, 0]
+    assert score.shows_word(clip[:2], region[:2], [None, "red"]).isnan().tolist() == [True, False]
+
+
 def test_an_empty_clip_shows_no_colour_and_has_its_toy_in_the_middle() -> None:
     toys, scenes = (
         casting.sample_identities(4, Generator().manual_seed(0)),

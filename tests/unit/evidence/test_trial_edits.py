@@ -1,6 +1,7 @@
 """Edits measured: clips that are the truth, the source or a known way between them score as what they are;
 many clips at once are the users'."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -65,6 +66,17 @@ def test_the_truth_is_all_the_way_and_the_source_is_nowhere(trial):
     left = ~trial.region.flatten(1).all(1)  # a new background leaves little, or nothing, as it was
     assert whole["kept"][left].min() > 20 * np.log10(255)
     assert none["kept"][left].eq(MOST_DECIBELS).all() and none["kept"][~left].isnan().all()
+
+
+def test_the_named_colour_shows_in_the_truth_and_not_in_the_source(trial):
+    named = all(
+        re.search(r"\bmake the \w+ (?!plain|halved|striped|spotted)|\badd ", one) for one in trial.prompts
+    )
+    for clips, shown in ((trial.truth, 1), (trial.source, 0)):
+        colour = trial.measure(clips)["colour"]
+        assert colour.eq(shown).all() if named else colour.isnan().all()
+    another = trial.measure(trial.truth.roll(1, 1))["colour"]  # every hue a third of a turn on
+    assert not another.eq(1).any()
 
 
 @pytest.mark.parametrize("share", [-0.5, 0.25, 0.75])
