@@ -41,8 +41,14 @@ class Estimate:
 
     def above_zero(self) -> bool:
         """True where every interval lies above 0, and there is one."""
-        found = [bounds for bounds in (self.clips, self.scenes) if bounds is not None]
-        return bool(found) and all(low > 0 for low, _ in found)
+        return bool(self._found()) and all(low > 0 for low, _ in self._found())
+
+    def below_zero(self) -> bool:
+        """True where every interval lies below 0, and there is one."""
+        return bool(self._found()) and all(high < 0 for _, high in self._found())
+
+    def _found(self) -> list[Bounds]:
+        return [bounds for bounds in (self.clips, self.scenes) if bounds is not None]
 
 
 class Resamples:

@@ -74,14 +74,16 @@ def sample_scenes(n: int, generator: Generator) -> Scenes:
     direction, background = choices(len(DIRECTIONS), n, generator), choices(len(BACKGROUNDS), n, generator)
     offset = torch.tensor(TOY_PLACES)[torch.randint(0, len(TOY_PLACES), (n, 2), generator=generator)]
     zero = torch.zeros(n)
-    return Scenes(
-        direction=direction,
-        background=background,
-        rotation=zero,
-        size=zero + _EXTENT,
-        offset=offset.masked_fill(WAYS[direction] != 0, 0.0),
-        side=zero.long(),
+    scenes = Scenes(
+        direction, background, rotation=zero, size=zero + _EXTENT, offset=offset, side=zero.long()
     )
+    return heading(scenes, direction)
+
+
+def heading(scenes: Scenes, direction: Tensor) -> Scenes:
+    """The scenes with other directions (N,): where a toy travels it passes the middle of its path."""
+    offset = scenes.offset.masked_fill(WAYS[direction] != 0, 0.0)
+    return replace(scenes, direction=direction, offset=offset)
 
 
 def sample_photographs(n: int, generator: Generator, side: int = 0) -> Scenes:

@@ -72,10 +72,17 @@ def decide(claim: Claim, runs: Runs) -> Decision:
     return Decision(mean, low, high, holds)
 
 
+def verdict(holds: bool | None, wording: Wording = Wording()) -> str:
+    """Words of a decision."""
+    return {True: wording.holds, False: wording.fails, None: "not decided"}[holds]
+
+
 def sentence(claim: Claim, runs: Runs, wording: Wording = Wording()) -> str:
-    """One line of Markdown: the claim, its verdict, and the shift of its figure with the interval."""
-    verdict = decide(claim, runs)
-    told = {True: wording.holds, False: wording.fails, None: "not decided"}[verdict.holds]
-    mean, low, high = (format(one, wording.form) for one in (verdict.mean, verdict.low, verdict.high))
+    """One line of Markdown: the claim, its verdict, and the shift of its figure with the interval and the
+    margin that was chosen."""
+    found = decide(claim, runs)
+    told = verdict(found.holds, wording)
+    mean, low, high = (format(one, wording.form) for one in (found.mean, found.low, found.high))
     statement = wording.statement.format(says=claim.says, first=claim.first.run)
-    return f"- {statement}: **{told}** ({claim.figure} {mean} [{low}, {high}]{wording.against})."
+    margin = f", margin {claim.margin:g}" if claim.margin else ""
+    return f"- {statement}: **{told}** ({claim.figure} {mean} [{low}, {high}]{margin}{wording.against})."

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from ..core.files import claim, clear_left, write_text
+from ..core.files import MARK, claim, clear_left, write_text
 from ..demo.source import WorldSource
 from ..hosts.plain.pipeline import Pipeline, load_pipeline
 from ..training.engine.method import MakePreview, Method, Setting, train
@@ -122,13 +122,15 @@ class Ablation:
 
 def trained(folder: Path, made_by: dict[str, Any], files: RunFiles, work: Callable[[], None]) -> None:
     """Train a run in its folder, on from where it was cut off, unless results made by the same are there.
-    Figures of other results are removed. ValueError where the folder holds a run that was made otherwise."""
+    Figures of other results, and all else that was said of them, are removed. ValueError where the folder
+    holds a run that was made otherwise."""
     made = plain(made_by)
     if run_mark(folder / ENDED) == made and all((folder / name).exists() for name in files.results):
         return
     begin(folder, made, files)
-    for name in (ENDED, VALUES):
-        (folder / name).unlink(missing_ok=True)
+    for said in folder.glob("*.json"):
+        if said.name not in (BEGUN, MARK):
+            said.unlink()
     work()
     write_text(folder / ENDED, json.dumps(made))
 

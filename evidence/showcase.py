@@ -127,13 +127,8 @@ def show(backbone: Pipeline, folder: Path, progress=None) -> Shown:
 
 def _asked(scene: world.Scenes, direction: str, background: str) -> world.Scenes:
     """The scene in which a toy goes this way across such a background, past where it stood."""
-    way = _index(world.DIRECTIONS, direction)
-    return replace(
-        scene,
-        direction=way,
-        background=_index(world.BACKGROUNDS, background),
-        offset=scene.offset.masked_fill(world.WAYS[way] != 0, 0.0),
-    )
+    going = casting.heading(scene, _index(world.DIRECTIONS, direction))
+    return replace(going, background=_index(world.BACKGROUNDS, background))
 
 
 def _index(names: tuple[str, ...], name: str) -> Tensor:

@@ -45,7 +45,9 @@ FOCUS_CLAIMS = (
     _better("focus 8 brings more of the reference", "focus 8", "strength 1", ONE, "own"),
     _better("strength 2 brings more of the reference", "strength 2", "strength 1", ONE, "own"),
     _better("focus 8 brings no less of it than strength 2", "focus 8", "strength 2", ONE, "own", margin=0.02),
-    _better("focus 8 keeps the motion of strength 1", "focus 8", "strength 1", ONE, "direction", margin=0.05),
+    _better(
+        "focus 8 keeps the direction of strength 1", "focus 8", "strength 1", ONE, "direction", margin=0.05
+    ),
     _better("focus 8 keeps the shape better than strength 2", "focus 8", "strength 2", ONE, "shape"),
     _better("focus 8 keeps two subjects apart better than strength 1", "focus 8", "strength 1", TWO, "apart"),
     _better("focus 8 keeps two subjects apart better than strength 2", "focus 8", "strength 2", TWO, "apart"),

@@ -36,8 +36,9 @@ from ...training.reports.gain import (
     percent,
     reference_gains,
 )
+from ..claims import verdict
 from ..runs import VALUES, Ablation, trained
-from ..tables import FigureValues, markdown
+from ..tables import FigureValues, counted, markdown
 from .gain_clips import SceneClips, ShuffledClips, cut_films, prepared_clips, render_world
 
 BASE, OWN, SHUFFLED, UNREFERENCED = "base", "own", "shuffled", "none"
@@ -90,7 +91,7 @@ def ablate_films(ablation: Ablation, steps: int, films: Path) -> list[str]:
     for way, (title, augment) in _WAYS.items():
         of_way = replace(ablation, folder=ablation.folder / way)
         found = study_gain(of_way, way, arms_of(prepared, film_settings(steps, augment)))
-        lines += [f"References {title}, {steps} steps.", "", *gain_lines(found), ""]
+        lines += [f"References {title}, {counted(steps, 'step')}.", "", *gain_lines(found), ""]
     return _told(ablation.folder / "films_gain.md", lines)
 
 
@@ -102,7 +103,7 @@ def ablate_world(ablation: Ablation, steps: int) -> list[str]:
     prepared = prepared_clips(clips, ablation.folder / "world" / "prepared", ablation.models)
     of_world = replace(ablation, folder=ablation.folder / "world" / "runs")
     found = study_gain(of_world, "world", {OWN: GainArm(prepared, world_settings(steps))})
-    lines = [f"The toy moved as Saber does, {steps} steps.", "", *gain_lines(found)]
+    lines = [f"The toy moved as Saber does, {counted(steps, 'step')}.", "", *gain_lines(found)]
     return _told(ablation.folder / "world_gain.md", lines)
 
 
@@ -229,26 +230,23 @@ def gain_lines(found: dict[str, list[HeldOutLosses]]) -> list[str]:
 
 
 def verdicts(gains: dict[str, dict[str, Estimate]], differences: dict[str, Estimate]) -> list[str]:
-    """Sentences on what gains over all levels show; of trainings that are not there nothing is said."""
+    """Sentences on what gains over all levels show, each decided where every interval lies on one side of
+    zero; of trainings that are not there nothing is said."""
     own = gains[OWN]
-    found = {"own references help the training with own ones": own["own"].above_zero()}
-    found["its own references help more than another's"] = own["own - other"].above_zero()
-    found["another's do not help it"] = not own["other"].above_zero()
+    found = {
+        "own references help the training with own ones": own["own"],
+        "another's references help it": own["other"],
+        "its own references help it more than another's": own["own - other"],
+    }
     for name, one in differences.items():
-        what = (
-            "before learning" if name == f"own - {BASE}" else f"the training, {name.removeprefix('own - ')}"
-        )
-        found[f"own references help it more than {what}"] = one.above_zero()
-    if SHUFFLED_TEST in gains:
-        found["references shuffled in training and test are worth nothing"] = holds_zero(
-            gains[SHUFFLED_TEST]["own"]
-        )
-    return [f"- {'holds' if holds else 'does not hold'}: {what}" for what, holds in found.items()]
+        other = name.removeprefix("own - ")
+        what = "before learning" if other == BASE else f'the training "{other}"'
+        found[f"own references help it more than {what}"] = one
+    return [f"- {verdict(_decided(one))}: {what}" for what, one in found.items()]
 
 
-def holds_zero(one: Estimate) -> bool:
-    """True where every interval holds 0."""
-    return all(bounds is None or bounds[0] <= 0 <= bounds[1] for bounds in (one.clips, one.scenes))
+def _decided(one: Estimate) -> bool | None:
+    return True if one.above_zero() else False if one.below_zero() else None
 
 
 def _by_seed(found: dict[str, list[HeldOutLosses]]) -> list[str]:

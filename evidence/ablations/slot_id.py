@@ -105,7 +105,7 @@ def _sheet(ablation: Ablation, config: SlotTraining) -> None:
 def _base_alone(ablation: Ablation, config: SlotTraining) -> FigureValues:
     asked = (ablation.toys, ablation.noises)
     return ablation.kept(
-        ablation.place(BASE_ALONE, 0),
+        ablation.place(f"{BASE_ALONE}, told by words"),
         [asdict(config.slots), *asked],
         lambda: identity.evaluate_base(ablation.backbone(), config.slots, *asked),
     )

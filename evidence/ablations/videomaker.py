@@ -90,7 +90,9 @@ def _base_alone(ablation: Ablation, config: VideoMakerTraining) -> FigureValues:
     asked = (ablation.toys, ablation.noises)
     made_by = [config.recipe, config.sees, asdict(config.clips), *asked]
     return ablation.kept(
-        ablation.place(BASE_ALONE, 0), made_by, lambda: measured(_model(ablation, config), config, *asked)
+        ablation.place(f"{BASE_ALONE}, with a reference"),
+        made_by,
+        lambda: measured(_model(ablation, config), config, *asked),
     )
 
 

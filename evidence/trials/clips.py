@@ -9,7 +9,7 @@ from torch import Tensor
 from ...backbones.base import VideoVAE
 from ...hosts.plain.pipeline import Settings
 
-UNSEEN_SEED = 990_000  # of toys; training seeds stay far below
+UNSEEN_SEED = 990_000  # of toys; adapters are trained on lower seeds, a DiT on higher ones
 TRUTH, CODED = "truth", "truth through the VAE"  # clips that no model made
 _TOGETHER = 16  # clips that are coded in one batch
 

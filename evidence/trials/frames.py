@@ -125,19 +125,25 @@ def _first_frame(
     ]
 
 
+def travelling(toys: int, size: int) -> tuple[Tensor, list[str]]:
+    """Unseen toys that travel, in APART + 1 pictures in a row from anywhere in a scene, (N, 3, APART + 1,
+    size, size), and their captions."""
+    generator = Generator().manual_seed(UNSEEN_SEED + 2)
+    scenes = casting.sample_scenes(toys, generator)
+    going = casting.heading(scenes, scenes.direction % world.DIRECTIONS.index("still"))  # it is the last
+    cast = (casting.sample_identities(toys, generator), going)
+    starts = torch.randint(0, world.WORLD_LENGTH - APART, (toys,), generator=generator)
+    truth, _ = world.render(*cast, world.moments(APART + 1, 1, starts), size)
+    return truth, captions.captions([cast], stride=1)
+
+
 def _between(
     backbone: Pipeline, toys: int, seeds: int, folder: Path, progress: Callable[[int], None]
 ) -> tuple[dict[str, dict[str, float]], list[Interval]]:
     """Pictures between two true ones of a toy that moves, against the truth: the model's, blended ones, and
     the first picture held."""
     plan, settings = LongVideo(GROUP, 2, APART), backbone.settings
-    generator = Generator().manual_seed(UNSEEN_SEED + 2)
-    scenes = casting.sample_scenes(toys, generator)
-    moving = scenes.direction % world.DIRECTIONS.index("still")  # it is the last
-    cast = (casting.sample_identities(toys, generator), replace(scenes, direction=moving))
-    starts = torch.randint(0, world.WORLD_LENGTH - APART, (toys,), generator=generator)
-    truth, _ = world.render(*cast, world.moments(APART + 1, 1, starts), settings.height)
-    prompts = captions.captions([cast], stride=1)
+    truth, prompts = travelling(toys, settings.height)
     share = torch.linspace(0, 1, APART + 1)[1:-1, None, None]
     first, last, inside = truth[:, :, :1], truth[:, :, -1:], truth[:, :, 1:-1]
     blended = first + share * (last - first)

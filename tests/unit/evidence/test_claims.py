@@ -75,6 +75,14 @@ def test_a_sentence_says_claim_verdict_and_shift(shift, told):
     assert said.endswith("]).")
 
 
+def test_a_sentence_says_the_margin_where_there_is_one():
+    said = [
+        sentence(Claim("no worse", ONE, OTHER, "own", margin=margin), runs(-0.01)) for margin in (0.0, 0.05)
+    ]
+    assert "margin" not in said[0] and said[1].endswith("], margin 0.05).")
+    assert "**does not hold**" in said[0] and "**holds**" in said[1]
+
+
 def test_a_sentence_has_the_words_that_it_is_given():
     words = Wording("**{first}**: {says}", "yes", "no", " against all", "+.1f")
     claim = Claim("it grows", ONE, OTHER, "own")

@@ -1,7 +1,6 @@
 """Given frames measured: clips that are the truth by construction score as it, others as what they are."""
 
 import json
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -9,8 +8,8 @@ import torch
 
 from refvid.core.long_video import LongVideo
 from refvid.demo import casting, world
+from refvid.evidence.toy_figures import segment
 from refvid.evidence.trials import frames as measured
-from refvid.evidence.trials.clips import UNSEEN_SEED
 from refvid.evidence.trials.frames import EVERY, JOINT, KEYS_ALONE, TEXT
 from refvid.evidence.trials.references import Trial
 from refvid.hosts.plain.pipeline import Settings
@@ -37,18 +36,24 @@ def report(monkeypatch, tmp_path, generate, long_clip):
     return made, {one.name: one for one in made.intervals}
 
 
-def truth_between() -> torch.Tensor:
-    """(TOYS, 3, 13, SIZE, SIZE)"""
-    generator = torch.Generator().manual_seed(UNSEEN_SEED + 2)
-    scenes = casting.sample_scenes(TOYS, generator)
-    moving = torch.where(scenes.direction == world.DIRECTIONS.index("still"), 0, scenes.direction)
-    toys = casting.sample_identities(TOYS, generator)
-    starts = torch.randint(0, world.WORLD_LENGTH - 12, (TOYS,), generator=generator)
-    return world.render(toys, replace(scenes, direction=moving), world.moments(13, 1, starts), SIZE)[0]
+def test_toys_between_two_pictures_travel_on_the_paths_of_the_world():
+    clips, prompts = measured.travelling(64, 48)
+    assert clips.shape == (64, 3, measured.APART + 1, 48, 48)
+    assert not any("still" in one for one in prompts) and all(one.endswith("at stride 1") for one in prompts)
+    masks, places = segment(clips)[:, 0], torch.linspace(-1, 1, 48)
+    centre = torch.stack([(masks * one).sum((2, 3)) for one in (places, places[:, None])], 2)
+    centre = centre / masks.sum((2, 3))[..., None]
+    sideways = torch.tensor(["left" in one or "right" in one for one in prompts])
+    along = torch.where(sideways[:, None], centre[..., 0], centre[..., 1])
+    across = torch.where(sideways[:, None], centre[..., 1], centre[..., 0])
+    assert along.abs().max() < world.TRAVEL + 0.05
+    assert (along[:, -1] - along[:, 0]).abs().min() > 0.08, "an eighth of the way, but for pixels"
+    lanes = torch.tensor(casting.TOY_PLACES)
+    assert (across[..., None] - lanes).abs().amin(2).max() < 0.13
 
 
 def test_the_truth_scores_as_the_truth_and_a_video_that_stands_still_does_not_move(monkeypatch, tmp_path):
-    trial, between = Trial(TOYS, 5, SIZE), truth_between()
+    trial, (between, _) = Trial(TOYS, 5, SIZE), measured.travelling(TOYS, SIZE)
     lasting = Trial(measured.LONG_TOYS, 5, SIZE).truth
 
     def generate(backbone, asked):

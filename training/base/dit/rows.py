@@ -47,8 +47,8 @@ def cached_clips(encoder: ClipEncoder, kind: ClipKind, config: DiTTraining) -> M
 
 @torch.no_grad()
 def _encode_part(encoder: ClipEncoder, kind: ClipKind, config: DiTTraining, index: int) -> MaskedClips:
-    # By length and stride: kinds of one length show different subjects.
-    seed = config.seed + 10_000 * kind.frames + 1_000_000 * kind.stride + index
+    # By length and stride: kinds of one length show different subjects, and so do runs of other seeds.
+    seed = 100_000_000 * config.seed + 1_000_000 * kind.stride + 10_000 * kind.frames + index
     generator = Generator().manual_seed(seed)
     footage = _footage(encoder, kind, index, generator)
     # Pictures 0, stride, 2 stride, … of the scene: at how many of them such a clip can begin.
