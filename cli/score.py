@@ -1,6 +1,8 @@
 """`refvid score`. What needs torch is imported by the command that uses it."""
 
 import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +13,7 @@ from .outputs import add_output
 from .refusals import refuse, refuse_without, require_least
 
 _LEVELS = ("still", "lively")
-# Options of the model that makes clips, and of how many it makes.
-OF_A_MODEL = (
-    "toys", "seeds", "level", "controls", "frames", "views", "words", "identity", "edits",
-    "adapter", "dit", "vae", "text_encoder", "lora", "dtype", "device",
-)  # fmt: skip
-
 _TOYS, _SEEDS, _SEEDS_OF_FRAMES, _EDITS = 64, 1, 3, 16
-_ASKS = {
-    "controls": "do strengths, regions and words that tell two toys apart do what they say?",
-    "frames": "a first frame, what lies between two, a long video (over an hour on a CPU)",
-    "views": "do pictures of both sides of a turning toy tell more than one?",
-    "words": "do clips show the colours, shapes, places and motions of the prompt?",
-    "identity": "does a Slot-ID adapter bring who is in a video, and how it moves?",
-    "edits": "do instructions change what they say, and nothing else?",
-}
 _NEEDS = {"adapter": ("identity", "edits")}
 
 
@@ -47,9 +35,9 @@ def add_score(commands) -> None:
     command.add_argument(
         "--seeds", type=int, help=f"noises per toy; default {_SEEDS}, with --frames {_SEEDS_OF_FRAMES}"
     )
-    for name, asks in _ASKS.items():
+    for name, trial in _TRIALS.items():
         command.add_argument(
-            f"--{name}", action="store_true", default=None, help=f"in the demo world: {asks}"
+            f"--{name}", action="store_true", default=None, help=f"in the demo world: {trial.asks}"
         )
     command.add_argument(
         "--adapter", type=Path, metavar="FILE",
@@ -78,7 +66,7 @@ def _score(options: argparse.Namespace) -> None:
     if options.controls or options.words:
         refuse(options, {"seeds": f"--{chosen[0]} is measured at one noise per toy"})
     if chosen:
-        return _TRIALS[chosen[0]](options)
+        return _TRIALS[chosen[0]].run(options)
     toys, seeds = _toys(options), _seeds(options)
     with ProgressBar("clips") as progress:
         report = evaluate_references(
@@ -91,8 +79,9 @@ def _score(options: argparse.Namespace) -> None:
 def _score_controls(options: argparse.Namespace) -> None:
     from ..evidence.trials.controls import control_table, evaluate_controls
 
+    toys = _toys(options)
     with ProgressBar("clips") as progress:
-        report = evaluate_controls(_model(options), _toys(options), options.out, progress)
+        report = evaluate_controls(_model(options), toys, options.out, progress)
     print(control_table(report))
     print(f"{(options.out / 'strengths.png').resolve()}\n{(options.out / 'regions.png').resolve()}")
 
@@ -120,8 +109,9 @@ def _score_views(options: argparse.Namespace) -> None:
 def _score_words(options: argparse.Namespace) -> None:
     from ..evidence.trials.words import evaluate_words, word_table
 
+    toys = _toys(options)
     with ProgressBar("clips") as progress:
-        report = evaluate_words(_model(options), _toys(options), options.out, progress)
+        report = evaluate_words(_model(options), toys, options.out, progress)
     print(word_table(report))
     print(f"{(options.out / 'words.png').resolve()}")
 
@@ -148,15 +138,31 @@ def _score_edits(options: argparse.Namespace) -> None:
     print(f"{(options.out / 'edits.png').resolve()}")
 
 
+@dataclass(frozen=True)
+class _Trial:
+    """What runs a trial, and the question that it answers."""
+
+    run: Callable[[argparse.Namespace], None]
+    asks: str
+
+
 # Trials beside that of references, by the option that asks for each: at most one.
 _TRIALS = {
-    "controls": _score_controls,
-    "frames": _score_frames,
-    "views": _score_views,
-    "words": _score_words,
-    "identity": _score_identity,
-    "edits": _score_edits,
+    "controls": _Trial(
+        _score_controls, "do strengths, regions and words that tell two toys apart do what they say?"
+    ),
+    "frames": _Trial(
+        _score_frames, "a first frame, what lies between two, a long video (over an hour on a CPU)"
+    ),
+    "views": _Trial(_score_views, "do pictures of both sides of a turning toy tell more than one?"),
+    "words": _Trial(_score_words, "do clips show the colours, shapes, places and motions of the prompt?"),
+    "identity": _Trial(_score_identity, "does a Slot-ID adapter bring who is in a video, and how it moves?"),
+    "edits": _Trial(_score_edits, "do instructions change what they say, and nothing else?"),
 }
+# Options of the model that makes clips, and of how many it makes.
+_OF_A_MODEL = (
+    "toys", "seeds", "level", *_TRIALS, "adapter", "dit", "vae", "text_encoder", "lora", "dtype", "device",
+)  # fmt: skip
 
 
 def _model(options: argparse.Namespace) -> Any:
@@ -181,7 +187,7 @@ def _seeds(options: argparse.Namespace, default: int = _SEEDS) -> int:
 def _score_folder(options: argparse.Namespace) -> None:
     from ..evaluation.compare import folder_table, score_folder
 
-    refuse(options, dict.fromkeys(OF_A_MODEL, f"makes clips in the demo world, {options.clips} holds clips"))
+    refuse(options, dict.fromkeys(_OF_A_MODEL, f"makes clips in the demo world, {options.clips} holds clips"))
     with ProgressBar("clips") as progress:
         report = score_folder(options.clips, options.out, progress)
     print(folder_table(report))

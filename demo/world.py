@@ -126,11 +126,15 @@ def render(
 
 def render_cast(cast: Cast, frames: int | Tensor = 9, size: int = WORLD_SIZE) -> tuple[Tensor, Tensor]:
     """Several toys in every picture, later ones in front: video (N, 3, F, H, W), alpha (N, toys, F, H, W) of
-    what is seen of each. An empty cast cannot be rendered (its background is the first toy's)."""
-    for identities, scenes in cast:
-        if len(identities) != len(cast[0][1]) or len(scenes) != len(cast[0][1]):
+    what is seen of each. ValueError for an empty cast (its background is the first toy's), or where there
+    are not as many toys as scenes."""
+    if not cast:
+        raise ValueError("cast: there is no toy; give one or more")
+    needed = len(cast[0][1])
+    for place, (identities, scenes) in enumerate(cast):
+        if not len(identities) == len(scenes) == needed:
             raise ValueError(
-                f"got {len(identities)} identities and {len(scenes)} scenes; give one scene per identity"
+                f"cast, toy {place}: {len(identities)} identities and {len(scenes)} scenes; give {needed} of each"
             )
     times = (moments(frames) if isinstance(frames, int) else frames).expand(len(cast[0][1]), -1)
     video, alpha = [], []
@@ -143,15 +147,10 @@ def render_cast(cast: Cast, frames: int | Tensor = 9, size: int = WORLD_SIZE) ->
     return torch.cat(video).mul_(2).sub_(1), torch.cat(alpha)
 
 
-def empty(scenes: Scenes, frames: int = 9, size: int = WORLD_SIZE) -> Tensor:
-    """The scenes without any toy: (N, 3, F, H, W) in [-1, 1]."""
-    return backdrop(scenes.background, size).unsqueeze(2).repeat(1, 1, frames, 1, 1) * 2 - 1
-
-
 def backdrop(background: Tensor, size: int) -> Tensor:
     """Vertical gradients of the named backgrounds: background (N,) int64 -> (N, 3, H, W) in [0, 1]."""
-    top, bottom = _PALETTE.to(background.device)[background].view(-1, 2, 3, 1, 1).unbind(1)
-    down = torch.linspace(0, 1, size, device=background.device).view(1, 1, size, 1)
+    top, bottom = _PALETTE[background].view(-1, 2, 3, 1, 1).unbind(1)
+    down = torch.linspace(0, 1, size).view(1, 1, size, 1)
     return (top * (1 - down) + bottom * down).expand(-1, -1, size, size)
 
 

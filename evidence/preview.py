@@ -19,7 +19,7 @@ from .trials.clips import TRUTH
 
 logger = logging.getLogger(__name__)
 _TOYS = 4
-_READINGS = ("own video", "another's video", "nobody")  # of `identity.READINGS`
+FEW_READINGS = ("own video", "another's video", "nobody")  # of `identity.READINGS`
 
 
 class SlotPreviews(Callback):
@@ -39,7 +39,7 @@ class SlotPreviews(Callback):
         """Draw the toys as the adapter stands, if it is time."""
         if done % self._every == 0:
             path = self._folder / f"slot_id-{done:05}.png"
-            identity_sheet(self._backbone, self._trial, self._trainee.encoder, _READINGS, path)
+            identity_sheet(self._backbone, self._trial, self._trainee.encoder, FEW_READINGS, path)
             logger.info("slot_id preview: %s", path)
 
 

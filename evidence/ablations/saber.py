@@ -5,7 +5,6 @@ by a paired interval over unseen toys [choice: saber-ablation-runs].
 """
 
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from ..claims import Claim, Side, Wording, sentence
 from ..runs import VALUES, Ablation, kept
 from ..tables import FigureValues, Runs, by_seed, counted, markdown, mean_cell, mean_over_seeds
 from ..trials import references
+from ..trials.clips import TRUTH
 from .text_to_video import ablation_run, dit_run, pretrained, trained_model
 
 logger = logging.getLogger(__name__)
@@ -77,11 +77,7 @@ SABER_FIGURES = ("own", "retrieval", "shape", "texture", "leak", "halo", "copy")
 
 def ablate_saber(ablation: Ablation, steps: int, pretraining: int) -> list[str]:
     """Train and measure the whole method and every arm; what is there already is kept. Writes evidence.md and
-    a sheet, ablations.jpg; -> the lines of evidence.md. ValueError under torchrun."""
-    if "WORLD_SIZE" in os.environ:
-        raise ValueError(
-            "refvid ablate was started by torchrun: it trains small runs in one process; run it alone"
-        )
+    a sheet, ablations.jpg; -> the lines of evidence.md."""
     base, before = ablation_run(steps), pretrained(ablation, pretraining)
     configs = {WHOLE_METHOD: base, **{arm.name: arm.change(base) for arm in SABER_ARMS}}
 
@@ -106,7 +102,7 @@ def _measured(ablation: Ablation, config: DiTTraining, folder: Path) -> FigureVa
 
     def measure() -> FigureValues:
         trial = references.Trial(ablation.toys, config.settings.frames, config.size)
-        own = trial.variants()[0]
+        own = trial.own()
         clips = references.clips_of_variant(trained_model(ablation, folder), trial, own)
         found = {**trial.measure(own, clips), **_pictured(trial, clips)}
         write_tensors({"clips": clips[:_MOST_ROWS].half().contiguous()}, folder / CLIPS_FILE, {})
@@ -155,5 +151,5 @@ def _sheet(ablation: Ablation, names: list[str], base: DiTTraining) -> None:
     trial = references.Trial(ablation.toys, base.settings.frames, base.size)
     columns = {"reference": masked_cell(trial.pictures, trial.masks)[:_MOST_ROWS]}
     columns |= {name: _sheet_clips(ablation.place(name, 0)) for name in names}
-    columns["truth"] = trial.truth[:_MOST_ROWS]
+    columns[TRUTH] = trial.truth[:_MOST_ROWS]
     column_sheet(columns, ablation.folder / "ablations.jpg", scale=1)

@@ -33,7 +33,7 @@ from ..tables import (
     mean_over_seeds,
 )
 from ..trials.clips import TRUTH, seeds_of
-from ..trials.references import Trial, Variant
+from ..trials.references import OTHERS_REFERENCE, OWN_REFERENCE, Trial, Variant
 
 JOINT_SOFTMAX, FRAMES, REF_ONLY, PLAIN = "joint", "frame_mean", "ref_only", "joint without GIRL"
 VIDEOMAKER_ARMS: dict[str, Callable[[VideoMakerTraining], VideoMakerTraining]] = {
@@ -42,14 +42,12 @@ VIDEOMAKER_ARMS: dict[str, Callable[[VideoMakerTraining], VideoMakerTraining]] =
     REF_ONLY: lambda config: replace(config, sees="itself"),
     PLAIN: lambda config: replace(config, noise_ratio=0.0, recognition_weight=0.0),
 }
-OWN_REFERENCE, OTHER = "own reference", "another's reference"
 VIDEOMAKER_FIGURES = ("own", "retrieval", "shape", "texture", "direction", "background", "leak", "confusion")
 _MOST_ROWS = 8  # of the sheet
-GREY_WITHIN = 0.18  # in RGB, as `toy_figures` finds toys; no colour of a toy is as near to grey
 
 VIDEOMAKER_CLAIMS = (
     Claim("the adapter brings more of the reference", Side(JOINT_SOFTMAX, OWN_REFERENCE), Side(BASE_ALONE, OWN_REFERENCE), "own"),
-    Claim("it is this reference", Side(JOINT_SOFTMAX, OWN_REFERENCE), Side(JOINT_SOFTMAX, OTHER), "own"),
+    Claim("it is this reference", Side(JOINT_SOFTMAX, OWN_REFERENCE), Side(JOINT_SOFTMAX, OTHERS_REFERENCE), "own"),
     Claim("the prompt is still followed", Side(JOINT_SOFTMAX, OWN_REFERENCE), Side(BASE_ALONE, OWN_REFERENCE), "direction", margin=0.05),
     Claim("GIRL keeps identity better", Side(JOINT_SOFTMAX, OWN_REFERENCE), Side(PLAIN, OWN_REFERENCE), "own"),
     Claim("without GIRL the reference leaks more as a frame", Side(PLAIN, OWN_REFERENCE), Side(JOINT_SOFTMAX, OWN_REFERENCE), "confusion"),
@@ -115,7 +113,7 @@ def _sheet(ablation: Ablation, config: VideoMakerTraining) -> None:
     for name, model in models.items():
         asked = VIDEOMAKER_ARMS.get(name, VIDEOMAKER_ARMS[JOINT_SOFTMAX])(config)
         columns[name] = clips_with(model, asked, trial, own, 0)
-    columns[OTHER] = clips_with(models[JOINT_SOFTMAX], config, trial, own.roll(1), 0)
+    columns[OTHERS_REFERENCE] = clips_with(models[JOINT_SOFTMAX], config, trial, own.roll(1), 0)
     columns[TRUTH] = trial.truth
     column_sheet(columns, ablation.folder / "videomaker.jpg", trial.prompts, scale=1)
 
@@ -129,7 +127,7 @@ def measured(backbone: Pipeline, config: VideoMakerTraining, toys: int, noises: 
     clips = config.clips
     trial, straight = Trial(toys, clips.frames, clips.size), torch.arange(toys)
     values = {TRUTH: _figures(trial, straight, trial.truth)}
-    for name, given in ((OWN_REFERENCE, straight), (OTHER, straight.roll(1))):
+    for name, given in ((OWN_REFERENCE, straight), (OTHERS_REFERENCE, straight.roll(1))):
 
         def measure(noise: int, given: Tensor = given) -> dict[str, Tensor]:
             found = _figures(trial, given, clips_with(backbone, config, trial, given, noise))
@@ -173,7 +171,8 @@ def confusion(trial: Trial, given: Tensor, clips: Tensor) -> Tensor:
     stands = trial.masks[given]
 
     def overlap(video: Tensor) -> Tensor:
-        grey = (video[:, :, -1] - GROUND).square().sum(1, keepdim=True).sqrt() < 2 * GREY_WITHIN
+        # No colour of a toy is as near to grey.
+        grey = (video[:, :, -1] - GROUND).square().sum(1, keepdim=True).sqrt() < 2 * toy_figures.APART
         last = toy_figures.segment(video)[:, :, -1] * ~grey
         both, either = torch.minimum(last, stands), torch.maximum(last, stands)
         return both.sum((1, 2, 3)) / either.sum((1, 2, 3)).clamp_min(1)
@@ -186,5 +185,9 @@ def _table(runs: Runs) -> list[str]:
         return [interval_cell(mean_over_seeds(runs[name], variant, figure)) for figure in VIDEOMAKER_FIGURES]
 
     rows = [[TRUTH, "", *cells(JOINT_SOFTMAX, TRUTH)]]
-    rows += [[name, variant, *cells(name, variant)] for name in runs for variant in (OWN_REFERENCE, OTHER)]
+    rows += [
+        [name, variant, *cells(name, variant)]
+        for name in runs
+        for variant in (OWN_REFERENCE, OTHERS_REFERENCE)
+    ]
     return markdown(["run", "given", *VIDEOMAKER_FIGURES], rows)

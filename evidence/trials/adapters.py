@@ -4,11 +4,8 @@ adapter, and edits of a SAMA adapter.
 Directions of effect on the demo world only.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-
-from torch import Tensor
 
 from ...backbones.wan.lora import merge_lora
 from ...core.adapter import SlotAdapter, require_fit
@@ -16,14 +13,13 @@ from ...core.recipes import AUTO_RECIPE, EDITING, choose_recipe
 from ...demo.edits import EDIT_KINDS
 from ...hosts.plain.identities import slot_encoder
 from ...hosts.plain.pipeline import Pipeline, Progress
-from ..preview import identity_sheet
+from ..preview import FEW_READINGS, identity_sheet
 from ..tables import (
     Interval,
     Means,
-    applying,
     counted,
     interval_lines,
-    interval_of,
+    intervals_of,
     means,
     row_lines,
     write_report,
@@ -33,7 +29,6 @@ from .edits import edit_sheet, edited, evaluate_edits, without_model
 from .identity import PICTURED, TOGETHER, IdentityTrial, evaluate_identity
 
 _MOST_ROWS = 8  # of a sheet of identities
-_SHOWN = ("own video", "another's video", "nobody")  # columns of that sheet
 # Readings that are compared, and by which figures.
 _PAIRS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("own video", "nobody", ("own", "dynamics")),
@@ -74,15 +69,17 @@ def evaluate_slot_adapter(
     trial = IdentityTrial(toys, backbone.settings, adapter.config)
     coded = {CODED: trial.measure(through(backbone.vae, trial.truth))}
     values = coded | evaluate_identity(backbone, adapter.config, encoder, toys, noises, progress=progress)
-    intervals = _intervals(
-        (f"{first} minus {second}, {figure}", values[first][figure] - values[second][figure])
-        for first, second, figures in _PAIRS
-        for figure in figures
+    intervals = intervals_of(
+        {
+            f"{first} minus {second}, {figure}": values[first][figure] - values[second][figure]
+            for first, second, figures in _PAIRS
+            for figure in figures
+        }
     )
     of = "unseen toys, three in four of which move in themselves"
     report = _written(AdapterReport(of, toys, noises, means(values), intervals), folder / "identity.json")
     few = IdentityTrial(min(_MOST_ROWS, toys), backbone.settings, adapter.config)
-    identity_sheet(backbone, few, encoder, _SHOWN, folder / "identity.png", scale=1)
+    identity_sheet(backbone, few, encoder, FEW_READINGS, folder / "identity.png", scale=1)
     return report
 
 
@@ -95,10 +92,12 @@ def evaluate_edit_adapter(
     ValueError for a backbone that says no recipe of edits."""
     recipe = choose_recipe(AUTO_RECIPE, backbone.recipe, EDITING, backbone.found)
     values = evaluate_edits(backbone, recipe, edits, noises, progress)
-    intervals = _intervals(
-        (f"{kind}, {figure}", values[kind][figure])
-        for kind in EDIT_KINDS
-        for figure in ("way", "nearer", "colour")
+    intervals = intervals_of(
+        {
+            f"{kind}, {figure}": values[kind][figure]
+            for kind in EDIT_KINDS
+            for figure in ("way", "nearer", "colour")
+        }
     )
     size = backbone.settings.frames, backbone.settings.height
     coded = without_model(CODED, backbone.vae, edits, *size)
@@ -114,11 +113,6 @@ def adapter_table(report: AdapterReport) -> str:
     figures = next(iter(report.rows.values()))
     head = f"{report.count} {report.of}, {counted(report.noises, 'noise')} each"
     return "\n".join([head, *row_lines(report.rows, figures), *interval_lines(report.intervals)])
-
-
-def _intervals(named: Iterable[tuple[str, Tensor]]) -> list[Interval]:
-    """Means of values that apply to two or more, with their intervals."""
-    return [interval_of(name, values) for name, values in named if len(applying(values)) > 1]
 
 
 def _written(report: AdapterReport, path: Path) -> AdapterReport:

@@ -40,11 +40,15 @@ class EditTrial:
 
     def __init__(self, kind: str, count: int, frames: int, size: int):
         generator = Generator().manual_seed(UNSEEN_SEED + 10 + edits.EDIT_KINDS.index(kind))
-        drawn = edits.sample_edits(kind, 4 + 2 * count, generator, frames, size)
-        change = _distance(drawn.source, drawn.target, drawn.region)
-        rows = change.ge(LEAST_CHANGE).nonzero()[:count, 0]
-        self.source, self.truth, self.region = drawn.source[rows], drawn.target[rows], drawn.region[rows]
-        asked = [drawn.instructions[row] for row in rows.tolist()]
+        asked: list[str] = []
+        parts: list[tuple[Tensor, Tensor, Tensor]] = []
+        while len(asked) < count:  # about half of some kinds change enough
+            drawn = edits.sample_edits(kind, 4 + 2 * count, generator, frames, size)
+            change = _distance(drawn.source, drawn.target, drawn.region)
+            rows = change.ge(LEAST_CHANGE).nonzero()[: count - len(asked), 0]
+            parts.append((drawn.source[rows], drawn.target[rows], drawn.region[rows]))
+            asked += [drawn.instructions[row] for row in rows.tolist()]
+        self.source, self.truth, self.region = map(torch.cat, zip(*parts, strict=True))
         self.prompts, self.colours = list(map(edit_prompt, asked)), list(map(colour_said, asked))
 
     def __len__(self) -> int:

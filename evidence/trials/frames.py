@@ -60,7 +60,7 @@ class FrameReport:
 
 
 def evaluate_frames(
-    backbone: Pipeline, toys: int, seeds: int, folder: Path, progress: Progress, long: bool = True
+    backbone: Pipeline, toys: int, seeds: int, folder: Path, progress: Progress
 ) -> FrameReport:
     """Measure all three; write frames.json and the sheets into `folder`. Every toy is made with `seeds`
     noises, the same for all variants."""
@@ -70,7 +70,7 @@ def evaluate_frames(
     between, second = _between(
         backbone, toys, seeds, folder, lambda done: progress(2 * toys * seeds + done, whole)
     )
-    along, third = _long(backbone, seeds, folder) if long else ({}, [])
+    along, third = _long(backbone, seeds, folder, LONG)
     report = FrameReport(toys, seeds, {**rows, **between}, along, [*first, *second, *third])
     write_report(report, folder / "frames.json")
     return report
@@ -88,7 +88,7 @@ def guided_both_ways(
     settings = backbone.settings
     trial, scale = Trial(toys, settings.frames, settings.height), Scale(settings.scale)
     guidances = {JOINT: joint(scale), TEXT: Guidance(image=Scale(1.0), text=scale)}
-    own = trial.variants()[0]
+    own = trial.own()
     values: FigureValues = {}
     clips: dict[str, Tensor] = {}
     for turn, (name, guidance) in enumerate(guidances.items()):
@@ -176,7 +176,7 @@ def _between(
 
 
 def _long(
-    backbone: Pipeline, seeds: int, folder: Path, plan: LongVideo = LONG
+    backbone: Pipeline, seeds: int, folder: Path, plan: LongVideo
 ) -> tuple[dict[str, list[float]], list[Interval]]:
     """Long videos of a few toys with their reference in every segment, or for the keys alone. -> similarity
     along them; intervals of it, and of how pictures differ at joins and inside segments."""
@@ -203,9 +203,10 @@ def _long_clip(
     backbone: Pipeline, trial: Trial, plan: LongVideo, toy: int, noise: int, every: bool
 ) -> Tensor:
     """(3, length, H, W): keys with the reference, segments with it or without."""
-    prompt, references = trial.prompts[toy], (trial.reference(toy),)
-    keys = Request(f"{prompt} at stride 12", seeded(backbone.settings, toy, noise), references)
-    between = replace(keys, prompt=f"{prompt} at stride 1", references=references if every else ())
+    references, cast = (trial.reference(toy),), [(trial.toys, trial.scenes)]
+    apart, next_to = (captions.captions(cast, stride=stride)[toy] for stride in (APART, 1))
+    keys = Request(apart, seeded(backbone.settings, toy, noise), references)
+    between = replace(keys, prompt=next_to, references=references if every else ())
     with TemporaryDirectory() as parts:
         return generate_long(backbone, plan, keys, between, FinishedParts(Path(parts), ""))
 

@@ -48,11 +48,10 @@ class IdentityTrial:
         toys: int,
         settings: Settings,
         slots: SlotsConfig,
-        seed: int = UNSEEN_SEED + 1,
         named: bool = False,
     ):
         """`named`: captions say each toy's shape, and how it moves in itself."""
-        generator = Generator().manual_seed(seed)
+        generator = Generator().manual_seed(UNSEEN_SEED + 1)
         self.toys = casting.sample_identities(toys, generator, dynamic_share=0.75)
         self.scenes = casting.sample_scenes(toys, generator)
         said = captions.telling(toys, "shape", "motion") if named else None

@@ -19,11 +19,24 @@ from ...evaluation.figures import dynamic_degree
 from ...evaluation.statistics import hits
 from ...hosts.plain.pipeline import Pipeline, Progress, Request, generate
 from .. import toy_figures
-from ..tables import FigureValues, Interval, interval_lines, interval_of, mean_over_noises, write_report
+from ..tables import (
+    FigureValues,
+    Interval,
+    Means,
+    interval_lines,
+    intervals_of,
+    mean_over_noises,
+    means,
+    row_lines,
+    share_of_ceiling,
+    write_report,
+)
 from .clips import CODED, TRUTH, UNSEEN_SEED, seeded, through
 
 _MOST_ROWS = 12  # of the sheet
-PLACED = "own reference and place"
+OWN_REFERENCE, PLACED = "own reference", "own reference and place"
+OTHERS_REFERENCE, NO_REFERENCE = "another's reference", "no reference"
+OTHERS_CAPTION = "another's caption"
 REFERENCE_FIGURES = {
     "own": "similarity to the toy's own reference",
     "other": "to those of the other toys, mean",
@@ -59,7 +72,7 @@ class ReferenceReport:
     where a figure does not apply."""
 
     toys: int
-    rows: dict[str, dict[str, float | None]]
+    rows: Means
     intervals: list[Interval]
     values: dict[str, dict[str, list[float | None]]]
 
@@ -98,12 +111,17 @@ class Trial:
         straight = torch.arange(len(self))
         turned = straight.roll(1)
         return [
-            Variant("own reference", straight, straight),
+            self.own(),
             Variant(PLACED, straight, straight, placed=True),
-            Variant("another's reference", turned, straight),
-            Variant("no reference", None, straight),
-            Variant("another's caption", straight, turned),
+            Variant(OTHERS_REFERENCE, turned, straight),
+            Variant(NO_REFERENCE, None, straight),
+            Variant(OTHERS_CAPTION, straight, turned),
         ]
+
+    def own(self) -> Variant:
+        """Each toy with its own reference and caption."""
+        straight = torch.arange(len(self))
+        return Variant(OWN_REFERENCE, straight, straight)
 
     def measure(self, variant: Variant, clips: Tensor) -> dict[str, Tensor]:
         """One value per toy of every one of REFERENCE_FIGURES, (N,); NaN where a figure does not apply."""
@@ -147,9 +165,9 @@ def evaluate_references(
     settings = backbone.settings
     moving = casting.WORLD_LEVELS[level].moving
     trial = Trial(toys, settings.frames, settings.height, moving=moving)
-    variants, own = trial.variants(), Variant(TRUTH, torch.arange(toys), torch.arange(toys))
+    variants = trial.variants()
     truths = {TRUTH: trial.truth, CODED: through(backbone.vae, trial.truth)}
-    values = {name: trial.measure(own, clips) for name, clips in truths.items()}
+    values = {name: trial.measure(trial.own(), clips) for name, clips in truths.items()}
     shown: dict[str, Tensor] = {}
     for turn, variant in enumerate(variants):
 
@@ -170,32 +188,26 @@ def evaluate_references(
 
 def summary(toys: int, values: FigureValues) -> ReferenceReport:
     """Means, and paired intervals of what the world is meant to show."""
-    first, ceiling = values["own reference"], values[CODED]
-    intervals = [
-        interval_of(f"own reference minus {name}, similarity", first["own"] - values[name]["own"])
-        for name in ("another's reference", "no reference")
-    ]
-    share = first["own"] / ceiling["own"].mean()
-    intervals.append(interval_of("own reference, share of the ceiling", share))
-    intervals.append(
-        interval_of(f"{PLACED}, share of the ceiling", values[PLACED]["own"] / ceiling["own"].mean())
-    )
-    swapped = values["another's caption"]["own"] - first["own"]
-    intervals.append(interval_of("another's caption minus own caption, similarity", swapped))
-    intervals += [
-        interval_of(f"{row}, {name}", values[row][name].double())
-        for row in ("own reference", PLACED)
+    first = values[OWN_REFERENCE]["own"]
+    intervals = {
+        f"{OWN_REFERENCE} minus {name}, similarity": first - values[name]["own"]
+        for name in (OTHERS_REFERENCE, NO_REFERENCE)
+    }
+    told = (OWN_REFERENCE, PLACED)
+    for row in told:
+        share = share_of_ceiling(values[row]["own"], values[CODED]["own"])
+        intervals[f"{row}, share of the ceiling"] = share
+    intervals[f"{OTHERS_CAPTION} minus own caption, similarity"] = values[OTHERS_CAPTION]["own"] - first
+    intervals |= {
+        f"{row}, {name}": values[row][name].double()
+        for row in told
         for name in ("retrieval", "shape", "texture", "direction")
-    ]
-    rows = {
-        row: {name: _said(column.nanmean().item()) for name, column in kept.items()}
-        for row, kept in values.items()
     }
     single = {
         row: {name: [_said(value) for value in kept[name].tolist()] for name in REFERENCE_FIGURES}
         for row, kept in values.items()
     }
-    return ReferenceReport(toys, rows, intervals, single)
+    return ReferenceReport(toys, means(values), intervals_of(intervals), single)
 
 
 def _said(value: float) -> float | None:
@@ -205,16 +217,8 @@ def _said(value: float) -> float | None:
 
 def reference_table(report: ReferenceReport) -> str:
     """The report for a terminal: the rows, then the intervals."""
-    lines = [f"{report.toys} unseen toys, each pictured in another scene"]
-    lines.append(" " * 24 + "".join(f"{name:>11}" for name in REFERENCE_FIGURES))
-    lines += [
-        f"{name:24}"
-        + "".join(
-            f"{'-':>11}" if (v := row[figure]) is None else f"{v:11.3f}" for figure in REFERENCE_FIGURES
-        )
-        for name, row in report.rows.items()
-    ]
-    return "\n".join([*lines, *interval_lines(report.intervals)])
+    head = f"{report.toys} unseen toys, each pictured in another scene"
+    return "\n".join([head, *row_lines(report.rows, REFERENCE_FIGURES), *interval_lines(report.intervals)])
 
 
 def clips_of_variant(

@@ -21,9 +21,10 @@ from ..tables import (
     Interval,
     Means,
     interval_lines,
-    interval_of,
+    intervals_of,
     means,
     row_lines,
+    share_of_ceiling,
     write_report,
 )
 from .clips import CODED, TRUTH, UNSEEN_SEED, seeded, through
@@ -104,14 +105,15 @@ def evaluate_words(backbone: Pipeline, toys: int, folder: Path, progress: Progre
 
 def _intervals(values: FigureValues) -> list[Interval]:
     """Shares of the ceiling of what is said, and what saying brings."""
-    ceiling = {figure: one.mean().clamp_min(1e-9) for figure, one in values[CODED].items()}
     told = {"colour": LOOKS_SAID, "shape": LOOKS_SAID, "place": LOOKS_SAID, "dynamics": MOTION_SAID}
-    found = [
-        interval_of(f"{name}, {figure}, share of the ceiling", values[name][figure] / ceiling[figure])
+    shares = {
+        f"{name}, {figure}, share of the ceiling": share_of_ceiling(
+            values[name][figure], values[CODED][figure]
+        )
         for figure, name in told.items()
-    ]
+    }
     more = values[MOTION_SAID]["dynamics"] - values[MOTION_UNSAID]["dynamics"]
-    return [*found, interval_of("words of motion bring, dynamics", more)]
+    return intervals_of({**shares, "words of motion bring, dynamics": more})
 
 
 def word_table(report: WordReport) -> str:

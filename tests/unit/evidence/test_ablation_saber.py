@@ -7,9 +7,9 @@ import pytest
 import refvid_tiny as tiny
 import torch
 from refvid_latents import latents
+from refvid_toys import without_toys
 from torch import Generator
 
-from refvid.demo import world
 from refvid.demo.runs import smoke_dit
 from refvid.evidence.ablations import saber as ablation
 from refvid.evidence.ablations import text_to_video
@@ -210,7 +210,7 @@ def test_a_run_has_the_papers_masks_one_reference_and_no_given_frames():
 
 def test_a_copy_stands_where_its_reference_does_in_the_middle_of_the_clip():
     trial = Trial(4, 3, 64)
-    clips = world.empty(trial.elsewhere, 3, 64)
+    clips = without_toys(trial.elsewhere, 3, 64)
     clips[:, :, 1] = trial.pictures
     assert (ablation._pictured(trial, clips)["copy"] > 0.8).all()
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 import pytest
 import refvid_tiny as tiny
 import torch
+from refvid_toys import without_toys
 from refvid_world import noted_runs
 from torch import Generator
 
@@ -15,13 +16,10 @@ from refvid.backbones.wan.loading import load_dit
 from refvid.core.controls import Controls
 from refvid.demo import models as demo
 from refvid.demo import runs as demo_runs
-from refvid.demo import world
 from refvid.evidence import toy_figures
 from refvid.evidence.ablations import videomaker as ablation
 from refvid.evidence.ablations.videomaker import (
     JOINT_SOFTMAX,
-    OTHER,
-    OWN_REFERENCE,
     VIDEOMAKER_ARMS,
     VIDEOMAKER_CLAIMS,
     VIDEOMAKER_FIGURES,
@@ -31,7 +29,13 @@ from refvid.evidence.ablations.videomaker import (
 from refvid.evidence.claims import sentence
 from refvid.evidence.runs import BASE_ALONE, Ablation
 from refvid.evidence.trials.clips import TRUTH
-from refvid.evidence.trials.references import Trial, Variant, clips_of_variant
+from refvid.evidence.trials.references import (
+    OTHERS_REFERENCE,
+    OWN_REFERENCE,
+    Trial,
+    Variant,
+    clips_of_variant,
+)
 from refvid.hosts.plain.pipeline import Settings, load_pipeline
 from refvid.training.engine.models import Models
 from refvid.training.masks.references import GROUND
@@ -65,7 +69,7 @@ def test_runs_differ_in_what_is_read_or_in_recognition_alone():
 def test_a_clip_that_ends_in_its_reference_is_confused_and_the_true_one_is_not(grey):
     trial = Trial(24, 5, 64)
     straight = torch.arange(24)
-    ground = torch.full_like(trial.pictures, GROUND) if grey else world.empty(trial.scenes, 1, 64)[:, :, 0]
+    ground = torch.full_like(trial.pictures, GROUND) if grey else without_toys(trial.scenes, 1, 64)[:, :, 0]
     for given in (straight, straight.roll(1)):
         masks = trial.masks[given]
         assert confusion(trial, given, trial.truth).eq(0).all()
@@ -85,7 +89,9 @@ def made_up(**own: float) -> dict:
     for name in (*VIDEOMAKER_ARMS, BASE_ALONE):
         level = own.get(name.replace(" ", "_"), 0.5)
         wanted = {**same, "own": same["own"] + level - 0.5, "confusion": 1 - same["own"].flip(0) - level}
-        runs[name] = [{TRUTH: same, OWN_REFERENCE: wanted, OTHER: {**same, "own": same["own"] - 0.4}}] * 2
+        runs[name] = [
+            {TRUTH: same, OWN_REFERENCE: wanted, OTHERS_REFERENCE: {**same, "own": same["own"] - 0.4}}
+        ] * 2
     return runs
 
 
@@ -121,7 +127,7 @@ def test_clips_made_together_are_those_of_the_plain_host(models, wide_vae, recip
 def drawn_figures(toys: int) -> dict:
     """Figures of a run that nobody measured."""
     row = {figure: torch.rand(toys) for figure in VIDEOMAKER_FIGURES}
-    return {TRUTH: row, OWN_REFERENCE: {**row, "leak": torch.full((toys,), torch.nan)}, OTHER: row}
+    return {TRUTH: row, OWN_REFERENCE: {**row, "leak": torch.full((toys,), torch.nan)}, OTHERS_REFERENCE: row}
 
 
 def test_one_command_trains_and_measures_each_run_once(models, tmp_path, monkeypatch):
@@ -178,9 +184,12 @@ def test_the_sheet_shows_every_run_with_the_own_reference_then_anothers(models, 
     columns, _, said = drawn
     rows, titles = list(zip(*columns.values(), strict=True)), list(columns)
     trial = Trial(3, 5, 32)
-    assert titles == ["reference", *VIDEOMAKER_ARMS, BASE_ALONE, OTHER, TRUTH] and said == trial.prompts
+    assert (
+        titles == ["reference", *VIDEOMAKER_ARMS, BASE_ALONE, OTHERS_REFERENCE, TRUTH]
+        and said == trial.prompts
+    )
     joint = ablation._model(asked, CONFIG, asked.place(JOINT_SOFTMAX, 0))
-    for name, given in ((JOINT_SOFTMAX, torch.arange(3)), (OTHER, torch.tensor([2, 0, 1]))):
+    for name, given in ((JOINT_SOFTMAX, torch.arange(3)), (OTHERS_REFERENCE, torch.tensor([2, 0, 1]))):
         wanted = ablation.clips_with(joint, CONFIG, trial, given, 0)
         assert all(torch.equal(row[titles.index(name)], clip) for row, clip in zip(rows, wanted, strict=True))
     assert all(torch.equal(row[-1], clip) for row, clip in zip(rows, trial.truth, strict=True))

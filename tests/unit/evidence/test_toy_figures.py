@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from refvid_toys import without_toys
 from torch import Generator, Tensor
 
 from refvid.backbones.wan.vae import WanVAE
@@ -190,7 +191,7 @@ def test_an_empty_clip_shows_no_colour_and_has_its_toy_in_the_middle() -> None:
         casting.sample_identities(4, Generator().manual_seed(0)),
         casting.sample_scenes(4, Generator()),
     )
-    video = world.empty(scenes, 3, 32)
+    video = without_toys(scenes, 3, 32)
     assert not score.shows_colour(video, toys).any()
     assert score.place_of(video, scenes).abs().max() < 0.2
 

@@ -31,7 +31,7 @@ BACKBONE = SimpleNamespace(recipe="saber", settings=Settings(width=SIZE, height=
 def report(monkeypatch, tmp_path, generate, long_clip):
     monkeypatch.setattr(measured, "generate", generate)
     monkeypatch.setattr(measured, "_long_clip", long_clip)
-    monkeypatch.setattr(measured._long, "__defaults__", (PLAN,))
+    monkeypatch.setattr(measured, "LONG", PLAN)
     made = measured.evaluate_frames(BACKBONE, TOYS, SEEDS, tmp_path, lambda *_: None)  # pyright: ignore[reportArgumentType]
     return made, {one.name: one for one in made.intervals}
 
