@@ -88,7 +88,7 @@ OF_A_MODEL = {
 UNUSED = {
     "saber": ("noises",),
     **dict.fromkeys(("slot_id", "videomaker", "sama"), ("pretraining",)),
-    **dict.fromkeys(("films_gain", "world_gain"), ("pretraining", "noises")),
+    **dict.fromkeys(("films_gain", "world_gain"), ("pretraining", "toys", "noises")),
     "focus": ("seeds", "pretraining", "steps"),
 }
 IDLE = {
@@ -136,6 +136,13 @@ IDLE = {
 def test_an_option_that_has_no_use_in_a_command_is_refused(case, capsys):
     said, says = IDLE[case]
     assert refused(capsys, *said).startswith(f"refvid: {says}")
+
+
+@pytest.mark.usefixtures("nothing_is_read")
+@pytest.mark.parametrize("system", ablate.SYSTEMS)
+def test_no_ablation_is_started_by_torchrun(system, capsys, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert refused(capsys, "ablate", system).startswith("refvid: refvid ablate was started by torchrun")
 
 
 def test_what_an_option_says_by_default_is_not_given():

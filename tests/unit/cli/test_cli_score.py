@@ -128,7 +128,7 @@ def test_every_trial_has_its_numbers_by_default_and_says_where_its_sheet_is(
 def test_every_trial_refuses_a_level_and_less_than_two_toys(trial, capsys, monkeypatch):
     told = refused(capsys, f"--{trial}", "--level", "still")
     assert told == f"refvid: --level: --{trial} has toys of its own; leave it out"
-    monkeypatch.setattr(score, "_model", lambda _: "a model")
+    monkeypatch.setattr(score, "_model", lambda _: pytest.fail("a model is loaded before numbers are read"))
     told = refused(capsys, f"--{trial}", "--toys", 1, "--device", "cpu")
     assert told == "refvid: --toys is 1; give 2 or more"
 

@@ -239,8 +239,12 @@ def test_a_single_frame_is_the_middle_of_the_clip() -> None:
 
 def test_toys_and_scenes_of_different_number_are_refused() -> None:
     toys, scenes = draw(0, n=4)
-    with pytest.raises(ValueError, match="3 identities and 4 scenes"):
+    with pytest.raises(ValueError, match="toy 0: 3 identities and 4 scenes; give 4 of each"):
         world.render(toys[:3], scenes)
+    with pytest.raises(ValueError, match="toy 1: 3 identities and 3 scenes; give 4 of each"):
+        world.render_cast([(toys, scenes), (toys[:3], scenes[:3])])
+    with pytest.raises(ValueError, match="there is no toy; give one or more"):
+        world.render_cast([])
 
 
 def test_a_sheet_shows_three_frames_of_a_clip_beside_a_picture_fitted_to_its_height(tmp_path) -> None:

@@ -152,8 +152,11 @@ def test_a_run_that_was_cut_off_goes_on_from_its_state_and_has_not_ended(tmp_pat
 def test_figures_of_other_results_are_removed_before_a_run_is_trained(tmp_path):
     train_once(tmp_path, {"config": 1})
     measured(tmp_path)
+    for name in ("probe-slots.json", "shuffled.json", MARK):
+        (tmp_path / name).write_text("{}")
     (tmp_path / ENDED).unlink()  # as where the results are of another training
     train_once(tmp_path, {"config": 1})
+    assert {file.name for file in tmp_path.glob("*.json")} == {MARK, kept_runs.BEGUN, ENDED}
     assert measured(tmp_path) == 1
 
 

@@ -161,12 +161,6 @@ def test_pretraining_sees_the_clips_of_the_runs_and_never_a_reference():
     assert not batch.keep.any()
 
 
-def test_ablations_are_not_started_by_torchrun(tmp_path, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ValueError, match="refvid ablate was started by torchrun"):
-        ablate_saber(ablation_of(tmp_path, tmp_path / "vae.safetensors"), steps=1, pretraining=1)
-
-
 def test_a_run_begins_with_the_one_before_says_so_and_keeps_its_clips_beside_its_vae(tmp_path, monkeypatch):
     vae, given = tiny.save_vae(tmp_path, "vae.safetensors", width=2), []
     asked = replace(ablation_of(tmp_path, vae), device="cuda", compiled=True)

@@ -151,6 +151,27 @@ def test_no_frame_of_a_film_is_both_learned_from_and_held_out_and_some_shots_are
     assert held - seen == {"bikes 5", "bikes 6"}
 
 
+def test_clips_that_were_made_of_something_else_are_not_taken(tmp_path, monkeypatch):
+    films = tmp_path / "films"
+    films.mkdir()
+    monkeypatch.setattr(gain_clips, "SHOTS", (gain_clips.Shot("bikes", 0, 24, TRAIN, 1, "bikes 1"),))
+    with pytest.raises(ValueError, match=r"--films: there is no .*bikes\.mp4"):
+        gain_clips.cut_films(films, tmp_path / "clips")
+    assert not (tmp_path / "clips").exists()
+    (films / "bikes.mp4").write_bytes(b"a film")
+    read = lambda _: np.zeros((20, 96, 96, 3), np.uint8)  # noqa: E731
+    monkeypatch.setattr(gain_clips, "_square", read)
+    with pytest.raises(ValueError, match=r"bikes\.mp4 has 20 frames; needed 24"):
+        gain_clips.cut_films(films, tmp_path / "clips")
+    assert not list((tmp_path / "clips").rglob("*.png"))
+    monkeypatch.setattr(gain_clips, "_square", lambda path: read(path).repeat(2, 0))
+    gain_clips.cut_films(films, tmp_path / "clips")
+    gain_clips.cut_films(films, tmp_path / "clips")
+    (films / "bikes.mp4").write_bytes(b"another film")
+    with pytest.raises(ValueError, match="made otherwise"):
+        gain_clips.cut_films(films, tmp_path / "clips")
+
+
 def test_the_base_without_references_sees_none_and_no_given_frames():
     run = filled(DiTTraining, read_toml(run_path("no_references"), "run file")["train"], "train")
     for stage in run.stages:

@@ -14,12 +14,14 @@ from refvid.evidence.tables import (
     interval_cell,
     interval_lines,
     interval_of,
+    intervals_of,
     markdown,
     mean_cell,
     mean_over_noises,
     mean_over_seeds,
     means,
     row_lines,
+    share_of_ceiling,
     write_report,
 )
 
@@ -51,6 +53,22 @@ def test_every_seed_of_every_run_is_told_apart():
     }
     said = by_seed("own", runs, lambda values: values["clips"]["own"])
     assert said == "own, by training seed: one 0.200, 0.300; two 0.600."
+
+
+def test_a_share_is_of_the_mean_ceiling_and_there_is_none_of_nothing():
+    ceiling = torch.tensor([0.2, 0.6, torch.nan])
+    assert share_of_ceiling(torch.tensor([0.1, 0.4]), ceiling).tolist() == pytest.approx([0.25, 1.0])
+    assert share_of_ceiling(torch.tensor([0.1, 0.4]), torch.zeros(2)).isnan().all()
+
+
+def test_there_is_no_interval_of_what_applies_to_fewer_than_two():
+    nan = torch.nan
+    named = {
+        "none": torch.tensor([nan, nan]),
+        "one": torch.tensor([nan, 1.0]),
+        "two": torch.tensor([nan, 1.0, 2.0]),
+    }
+    assert intervals_of(named) == [interval_of("two", torch.tensor([1.0, 2.0]))]
 
 
 def test_one_is_counted_as_one():

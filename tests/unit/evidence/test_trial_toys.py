@@ -1,4 +1,4 @@
-"""Toys of trials: drawn by seeds that no training has, and none twice."""
+"""Toys of trials: drawn by seeds that no training has."""
 
 import pytest
 import torch

@@ -1,6 +1,8 @@
 """Clips as latents: what a kind holds, and what is made again."""
 
 from dataclasses import replace
+from itertools import product
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +12,8 @@ from torch import Generator, Tensor
 
 from refvid.backbones.wan.vae import WanVAE
 from refvid.demo import world
-from refvid.demo.runs import smoke_dit
+from refvid.demo.runs import demo_dit, smoke_dit
+from refvid.evidence.trials.clips import UNSEEN_SEED
 from refvid.training.base.dit import rows as latent_data
 from refvid.training.base.dit.config import ClipKind
 from refvid.training.base.dit.rows import cached_clips
@@ -55,6 +58,21 @@ def test_clips_are_encoded_once_and_a_run_that_was_cut_off_loses_one_file_at_mos
         assert torch.equal(getattr(more, name)[:128], value), name
     cached_clips(encoder, replace(kind, clips=64), replace(config, seed=1))
     assert asked == [2, 0]  # another seed: nothing of what is there is used
+
+
+def test_no_part_of_any_run_or_kind_shows_what_another_does_and_none_what_a_trial_does(monkeypatch):
+    """Every kind of the shipped run, in three runs, and the unseen toys of trials."""
+    drawn, kinds = [], demo_dit().kinds
+    monkeypatch.setattr(
+        latent_data, "_footage", lambda *given: drawn.append(given[3].initial_seed()) or 1 / 0
+    )
+    encoder = clip_encoder(WanVAE(2).eval(), text_encoder(32), Path())
+    parts = [0, 1, 2, max(kind.clips for kind in kinds) // PART]
+    for seed, kind, part in product(range(3), kinds, parts):
+        with pytest.raises(ZeroDivisionError):
+            latent_data._encode_part(encoder, kind, replace(demo_dit(), seed=seed), part)
+    assert len(set(drawn)) == len(drawn) == 3 * len(kinds) * len(parts)
+    assert not {*range(UNSEEN_SEED, UNSEEN_SEED + 100)} & {*drawn}
 
 
 def test_every_other_reference_of_an_easy_kind_is_left_in_place(tmp_path, monkeypatch):
