@@ -140,7 +140,7 @@ def _score_edits(options: argparse.Namespace) -> None:
 
 @dataclass(frozen=True)
 class _Trial:
-    """What runs a trial, and the question that it answers."""
+    """A trial: what runs it, and the question that it answers."""
 
     run: Callable[[argparse.Namespace], None]
     asks: str

@@ -72,7 +72,7 @@ def decide(claim: Claim, runs: Runs) -> Decision:
     return Decision(mean, low, high, holds)
 
 
-def verdict(holds: bool | None, wording: Wording = Wording()) -> str:
+def decision_words(holds: bool | None, wording: Wording = Wording()) -> str:
     """Words of a decision."""
     return {True: wording.holds, False: wording.fails, None: "not decided"}[holds]
 
@@ -81,7 +81,7 @@ def sentence(claim: Claim, runs: Runs, wording: Wording = Wording()) -> str:
     """One line of Markdown: the claim, its verdict, and the shift of its figure with the interval and the
     margin that was chosen."""
     found = decide(claim, runs)
-    told = verdict(found.holds, wording)
+    told = decision_words(found.holds, wording)
     mean, low, high = (format(one, wording.form) for one in (found.mean, found.low, found.high))
     statement = wording.statement.format(says=claim.says, first=claim.first.run)
     margin = f", margin {claim.margin:g}" if claim.margin else ""

@@ -81,7 +81,7 @@ def applying(values: Tensor) -> Tensor:
     return values[~values.isnan()]
 
 
-def counted(count: int, of: str) -> str:
+def number_of(count: int, of: str) -> str:
     """A number and what it counts: "1 noise", "3 noises"."""
     return f"{count} {of}" if count == 1 else f"{count} {of}s"
 

@@ -19,7 +19,7 @@ from ..demo import captions, casting, world
 from ..demo.shapes import SHAPES, TEXTURES
 
 _LEVELS = 4  # histogram levels per colour channel
-APART = 0.18  # of a toy from what is behind it, in RGB of [0, 1]
+TOY_APART = 0.18  # of a toy from what is behind it, in RGB of [0, 1]
 _SHOWN_SHARE = 0.25  # of a toy or region, at least, that shows a colour
 _VIVID = 0.2  # between the channels of a colour that has a hue
 _PATCH = 24  # side of the patch that shapes are compared in
@@ -27,14 +27,14 @@ _STILL = 0.2  # a toy that ends nearer its start than this, in half pictures, st
 
 
 def segment(video: Tensor) -> Tensor:
-    """Toy mask (N, 1, F, H, W), float 0 or 1: pixels further than APART in RGB from the nearest backdrop.
+    """Toy mask (N, 1, F, H, W), float 0 or 1: pixels further than TOY_APART in RGB from the nearest backdrop.
 
     Ceiling: about 0.85 overlap with the rendered alpha (the soft edge counts as toy). Floor: an empty mask.
     A clip on no known backdrop is mostly "toy"; read `background_of` and the mask's area beside it.
     """
     behind = _known_profiles(video)[background_of(video)]
     distance = (_unit(video) - behind[:, :, None, :, None]).square().sum(1, keepdim=True).sqrt()
-    return (distance > APART).float()
+    return (distance > TOY_APART).float()
 
 
 def colour_histogram(video: Tensor, mask: Tensor) -> Tensor:
@@ -160,8 +160,8 @@ def shows_colour(video: Tensor, toys: world.Looks) -> Tensor:
 
 
 def shows_word(video: Tensor, region: Tensor, words: list[str | None]) -> Tensor:
-    """1 where a quarter of a region (N, 1, F, H, W) or more is of the hue that a word of `captions.COLOURS`
-    names, else 0; NaN where there is no word: (N,) [choice: shown-colour]."""
+    """1 where a quarter of a region (N, 1, F, H, W) or more is of the hue of a word of `captions.COLOURS`
+    [choice: shown-colour]. 0 elsewhere, NaN where there is no word; (N,)."""
     rows = zip(_unit(video), region[:, 0].bool(), words, strict=True)
     shown = [
         torch.nan if word is None else float(_hue_share(one[:, mask].T, word) >= _SHOWN_SHARE)

@@ -17,7 +17,7 @@ from ...training.masks.references import GROUND
 from .. import toy_figures
 from ..claims import Claim, Side, sentence
 from ..runs import Ablation
-from ..tables import FigureValues, Runs, counted, interval_cell, markdown, mean_over_noises
+from ..tables import FigureValues, Runs, interval_cell, markdown, mean_over_noises, number_of
 from ..trials.clips import seeds_of
 from ..trials.controls import Duets, half_similarities, sample_duets
 from ..trials.references import Trial
@@ -65,7 +65,7 @@ def ablate_focus(ablation: Ablation) -> list[str]:
     recipe = saber()
     runs = {name: [_measured(ablation, backbone, recipe, name)] for name in FOCUS_ARMS}
     head = (
-        f"{ablation.toys} unseen toys alone and as many pairs, {counted(ablation.noises, 'noise')} each; recipe "
+        f"{ablation.toys} unseen toys alone and as many pairs, {number_of(ablation.noises, 'noise')} each; recipe "
         f"{recipe.name}, cfg 1. In brackets 95 % intervals over toys and pairs."
     )
     lines = [head, "", *_table(runs, ONE, ONE_FIGURES), "", *_table(runs, TWO, TWO_FIGURES), ""]

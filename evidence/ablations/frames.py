@@ -10,7 +10,7 @@ from pathlib import Path
 from ...training.base.dit.config import DiTTraining
 from ..claims import Claim, Side, Wording, sentence
 from ..runs import Ablation, kept
-from ..tables import FigureValues, Runs, counted, markdown, mean_cell, mean_over_seeds
+from ..tables import FigureValues, Runs, markdown, mean_cell, mean_over_seeds, number_of
 from ..trials.frames import GUIDED_FIGURES, JOINT, TEXT, guided_both_ways
 from .text_to_video import ablation_run, dit_run, pretrained, trained_model
 
@@ -52,8 +52,8 @@ def ablate_frames(ablation: Ablation, steps: int, pretraining: int) -> list[str]
 
     runs = ablation.runs({name: frame_run(steps, share) for name, share in DROPOUT.items()}, measured)
     head = (
-        f"{ablation.toys} unseen toys, {counted(steps, 'step')} a run after {pretraining} of text to video, "
-        f"{counted(ablation.seeds, 'training seed')}, {counted(ablation.noises, 'noise')} a toy."
+        f"{ablation.toys} unseen toys, {number_of(steps, 'step')} a run after {pretraining} of text to video, "
+        f"{number_of(ablation.seeds, 'training seed')}, {number_of(ablation.noises, 'noise')} a toy."
     )
     lines = [head, "", *_table(runs), "", *(sentence(claim, runs, FRAME_WORDING) for claim in FRAME_CLAIMS)]
     return ablation.written("frames", lines)

@@ -36,9 +36,9 @@ from ...training.reports.gain import (
     percent,
     reference_gains,
 )
-from ..claims import verdict
+from ..claims import decision_words
 from ..runs import VALUES, Ablation, trained
-from ..tables import FigureValues, counted, markdown
+from ..tables import FigureValues, markdown, number_of
 from .gain_clips import SceneClips, ShuffledClips, cut_films, prepared_clips, render_world
 
 BASE, OWN, SHUFFLED, UNREFERENCED = "base", "own", "shuffled", "none"
@@ -91,7 +91,7 @@ def ablate_films(ablation: Ablation, steps: int, films: Path) -> list[str]:
     for way, (title, augment) in _WAYS.items():
         of_way = replace(ablation, folder=ablation.folder / way)
         found = study_gain(of_way, way, arms_of(prepared, film_settings(steps, augment)))
-        lines += [f"References {title}, {counted(steps, 'step')}.", "", *gain_lines(found), ""]
+        lines += [f"References {title}, {number_of(steps, 'step')}.", "", *gain_lines(found), ""]
     return _told(ablation.folder / "films_gain.md", lines)
 
 
@@ -103,7 +103,7 @@ def ablate_world(ablation: Ablation, steps: int) -> list[str]:
     prepared = prepared_clips(clips, ablation.folder / "world" / "prepared", ablation.models)
     of_world = replace(ablation, folder=ablation.folder / "world" / "runs")
     found = study_gain(of_world, "world", {OWN: GainArm(prepared, world_settings(steps))})
-    lines = [f"The toy moved as Saber does, {counted(steps, 'step')}.", "", *gain_lines(found)]
+    lines = [f"The toy moved as Saber does, {number_of(steps, 'step')}.", "", *gain_lines(found)]
     return _told(ablation.folder / "world_gain.md", lines)
 
 
@@ -230,8 +230,8 @@ def gain_lines(found: dict[str, list[HeldOutLosses]]) -> list[str]:
 
 
 def verdicts(gains: dict[str, dict[str, Estimate]], differences: dict[str, Estimate]) -> list[str]:
-    """Sentences on what gains over all levels show, each decided where every interval lies on one side of
-    zero; of trainings that are not there nothing is said."""
+    """Sentences on what gains over all levels show. Each is decided where every interval lies on one side of
+    zero. Of trainings that are not there nothing is said."""
     own = gains[OWN]
     found = {
         "own references help the training with own ones": own["own"],
@@ -242,7 +242,7 @@ def verdicts(gains: dict[str, dict[str, Estimate]], differences: dict[str, Estim
         other = name.removeprefix("own - ")
         what = "before learning" if other == BASE else f'the training "{other}"'
         found[f"own references help it more than {what}"] = one
-    return [f"- {verdict(_decided(one))}: {what}" for what, one in found.items()]
+    return [f"- {decision_words(_decided(one))}: {what}" for what, one in found.items()]
 
 
 def _decided(one: Estimate) -> bool | None:

@@ -19,7 +19,7 @@ from ...training.masks.generator import MaskGenerator
 from .. import toy_figures
 from ..claims import Claim, Side, Wording, sentence
 from ..runs import VALUES, Ablation, kept
-from ..tables import FigureValues, Runs, by_seed, counted, markdown, mean_cell, mean_over_seeds
+from ..tables import FigureValues, Runs, by_seed, markdown, mean_cell, mean_over_seeds, number_of
 from ..trials import references
 from ..trials.clips import TRUTH
 from .text_to_video import ablation_run, dit_run, pretrained, trained_model
@@ -87,8 +87,8 @@ def ablate_saber(ablation: Ablation, steps: int, pretraining: int) -> list[str]:
 
     runs = ablation.runs(configs, measured)
     head = (
-        f"{ablation.toys} unseen toys, {counted(steps, 'step')} a run after {pretraining} of text to video, "
-        f"{counted(ablation.seeds, 'training seed')}."
+        f"{ablation.toys} unseen toys, {number_of(steps, 'step')} a run after {pretraining} of text to video, "
+        f"{number_of(ablation.seeds, 'training seed')}."
     )
     told = (sentence(arm.claim, runs, PAPER_WORDING) for arm in SABER_ARMS)
     seeds = by_seed("own", runs, lambda values: values[VARIANT]["own"])

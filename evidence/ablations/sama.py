@@ -16,7 +16,7 @@ from ...hosts.plain.pipeline import Pipeline
 from ...training.methods.sama.config import SamaTraining
 from ...training.methods.sama.method import Sama
 from ..runs import Ablation
-from ..tables import FigureValues, Runs, by_seed, counted, interval_cell, markdown, mean_over_seeds
+from ..tables import FigureValues, Runs, by_seed, interval_cell, markdown, mean_over_seeds, number_of
 from ..trials.clips import CODED
 from ..trials.edits import (
     WITHOUT_MODEL,
@@ -56,10 +56,10 @@ def ablate_sama(config: SamaTraining, ablation: Ablation) -> list[str]:
     runs = trained | {name: [_without_model(name, ablation, config)] for name in WITHOUT_MODEL}
     steps = config.motion_steps + config.steps
     head = (
-        f"{ablation.toys} unseen edits of each of {len(EDIT_KINDS)} kinds, {counted(steps, 'step')} a run, "
+        f"{ablation.toys} unseen edits of each of {len(EDIT_KINDS)} kinds, {number_of(steps, 'step')} a run, "
         f"of which +MA and both spend {config.motion_steps} on pretexts first, "
-        f"{counted(ablation.seeds, 'training seed')}, "
-        f"{counted(ablation.noises, 'noise')} an edit. In brackets 95 % intervals over the edits."
+        f"{number_of(ablation.seeds, 'training seed')}, "
+        f"{number_of(ablation.noises, 'noise')} an edit. In brackets 95 % intervals over the edits."
     )
     seeds = by_seed("way", trained, lambda values: _of_kinds([values], "way"))
     lines = [head, "", *_arms(runs), "", *_differences(runs), "", *_by_kind(runs), "", seeds]

@@ -17,7 +17,7 @@ from ...training.methods.slot_id.method import SlotId
 from ..claims import Claim, Side, sentence
 from ..preview import identity_sheet, slot_previews
 from ..runs import BASE_ALONE, Ablation
-from ..tables import FigureValues, Runs, counted, markdown, mean_cell, mean_over_seeds
+from ..tables import FigureValues, Runs, markdown, mean_cell, mean_over_seeds, number_of
 from ..trials import identity
 from ..trials.clips import CODED, TRUTH
 from .slot_baselines import ENCODERS
@@ -62,8 +62,8 @@ def ablate_slots(config: SlotTraining, ablation: Ablation) -> list[str]:
     runs[BASE_ALONE] = [_base_alone(ablation, config)]
     head = (
         f"{ablation.toys} unseen toys, three in four of which move in themselves, "
-        f"{counted(config.steps, 'step')} a run, {counted(ablation.seeds, 'training seed')}, "
-        f"{counted(ablation.noises, 'noise')} a toy."
+        f"{number_of(config.steps, 'step')} a run, {number_of(ablation.seeds, 'training seed')}, "
+        f"{number_of(ablation.noises, 'noise')} a toy."
     )
     lines = [head, "", *_table(runs), "", *(sentence(claim, runs) for claim in SLOT_CLAIMS)]
     lines += ["", *probe_lines(config, ablation)]

@@ -26,11 +26,11 @@ from ..tables import (
     FigureValues,
     Runs,
     by_seed,
-    counted,
     interval_cell,
     markdown,
     mean_over_noises,
     mean_over_seeds,
+    number_of,
 )
 from ..trials.clips import TRUTH, seeds_of
 from ..trials.references import OTHERS_REFERENCE, OWN_REFERENCE, Trial, Variant
@@ -64,8 +64,8 @@ def ablate_videomaker(config: VideoMakerTraining, ablation: Ablation) -> list[st
     runs = ablation.runs({name: change(config) for name, change in VIDEOMAKER_ARMS.items()}, videomaker_run)
     runs[BASE_ALONE] = [_base_alone(ablation, config)]
     head = (
-        f"{ablation.toys} unseen toys, {counted(config.steps, 'step')} a run, "
-        f"{counted(ablation.seeds, 'training seed')}, {counted(ablation.noises, 'noise')} a toy; "
+        f"{ablation.toys} unseen toys, {number_of(config.steps, 'step')} a run, "
+        f"{number_of(ablation.seeds, 'training seed')}, {number_of(ablation.noises, 'noise')} a toy; "
         f"recipe {config.recipe}. In brackets 95 % intervals over the toys."
     )
     seeds = by_seed("own with the own reference", runs, lambda values: values[OWN_REFERENCE]["own"])
@@ -172,7 +172,7 @@ def confusion(trial: Trial, given: Tensor, clips: Tensor) -> Tensor:
 
     def overlap(video: Tensor) -> Tensor:
         # No colour of a toy is as near to grey.
-        grey = (video[:, :, -1] - GROUND).square().sum(1, keepdim=True).sqrt() < 2 * toy_figures.APART
+        grey = (video[:, :, -1] - GROUND).square().sum(1, keepdim=True).sqrt() < 2 * toy_figures.TOY_APART
         last = toy_figures.segment(video)[:, :, -1] * ~grey
         both, either = torch.minimum(last, stands), torch.maximum(last, stands)
         return both.sum((1, 2, 3)) / either.sum((1, 2, 3)).clamp_min(1)

@@ -17,10 +17,10 @@ from ..preview import FEW_READINGS, identity_sheet
 from ..tables import (
     Interval,
     Means,
-    counted,
     interval_lines,
     intervals_of,
     means,
+    number_of,
     row_lines,
     write_report,
 )
@@ -111,7 +111,7 @@ def evaluate_edit_adapter(
 def adapter_table(report: AdapterReport) -> str:
     """The report for a terminal: the rows, then the intervals."""
     figures = next(iter(report.rows.values()))
-    head = f"{report.count} {report.of}, {counted(report.noises, 'noise')} each"
+    head = f"{report.count} {report.of}, {number_of(report.noises, 'noise')} each"
     return "\n".join([head, *row_lines(report.rows, figures), *interval_lines(report.intervals)])
 
 

@@ -24,10 +24,10 @@ from ...hosts.plain.pipeline import Pipeline, Progress, Request, generate
 from ..tables import (
     FigureValues,
     Interval,
-    counted,
     interval_lines,
     interval_of,
     mean_over_noises,
+    number_of,
     write_report,
 )
 from .clips import CODED, TRUTH, UNSEEN_SEED, seeded, through
@@ -236,7 +236,7 @@ def _decibels(clips: Tensor, truth: Tensor) -> Tensor:
 def frame_table(report: FrameReport) -> str:
     """The report for a terminal."""
     lines = [
-        f"{report.toys} unseen toys, {counted(report.seeds, 'noise')} each; long videos: {LONG_TOYS} toys"
+        f"{report.toys} unseen toys, {number_of(report.seeds, 'noise')} each; long videos: {LONG_TOYS} toys"
     ]
     lines += [
         f"{name:48}" + "  ".join(f"{figure} {value:.4g}" for figure, value in row.items())

@@ -19,11 +19,11 @@ from ..tables import (
     FigureValues,
     Interval,
     Means,
-    counted,
     interval_lines,
     interval_of,
     mean_over_noises,
     means,
+    number_of,
     row_lines,
     write_report,
 )
@@ -134,5 +134,5 @@ def evaluate_views(
 
 def view_table(report: ViewReport) -> str:
     """The report for a terminal: the rows, then the intervals."""
-    head = f"{report.toys} unseen toys that turn, {counted(report.seeds, 'noise')} a toy"
+    head = f"{report.toys} unseen toys that turn, {number_of(report.seeds, 'noise')} a toy"
     return "\n".join([head, *row_lines(report.rows, VIEW_FIGURES), *interval_lines(report.intervals)])

@@ -10,7 +10,6 @@ from refvid.core.statistics import paired_interval
 from refvid.evidence.tables import (
     Interval,
     by_seed,
-    counted,
     interval_cell,
     interval_lines,
     interval_of,
@@ -20,6 +19,7 @@ from refvid.evidence.tables import (
     mean_over_noises,
     mean_over_seeds,
     means,
+    number_of,
     row_lines,
     share_of_ceiling,
     write_report,
@@ -72,7 +72,7 @@ def test_there_is_no_interval_of_what_applies_to_fewer_than_two():
 
 
 def test_one_is_counted_as_one():
-    assert [counted(number, "noise") for number in (0, 1, 2)] == ["0 noises", "1 noise", "2 noises"]
+    assert [number_of(number, "noise") for number in (0, 1, 2)] == ["0 noises", "1 noise", "2 noises"]
 
 
 def test_means_are_of_each_toy_over_noises_and_over_seeds():

@@ -226,7 +226,12 @@ def test_public_weights_are_edited_by_the_recipe_that_they_are_known_by(backbone
 def test_an_identity_is_measured_in_half_precision_too(files, adapter, dtype, monkeypatch, tmp_path):
     monkeypatch.setattr(measured, "identity_sheet", lambda *_, **__: None)
     half = replace(load_pipeline(*files[:3], dtype=dtype), settings=SETTINGS, recipe="saber")
-    assert evaluate_slot_adapter(half, adapter, 2, 1, tmp_path, lambda *_: None).count == 2
+    whole = replace(load_pipeline(*files[:3]), settings=SETTINGS, recipe="saber")
+    found, wanted = (
+        evaluate_slot_adapter(one, adapter, 2, 1, tmp_path, lambda *_: None).rows["own video"]["own"]
+        for one in (half, whole)
+    )
+    assert found == pytest.approx(wanted, abs=0.1)
 
 
 def test_the_encoder_is_where_the_model_is(backbone, adapter, monkeypatch, tmp_path):
