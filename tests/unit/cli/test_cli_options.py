@@ -158,8 +158,8 @@ def test_an_ablation_is_given_the_options_it_has_and_their_defaults(monkeypatch,
         monkeypatch.setitem(ablate.SYSTEMS, name, ablate.System(run, system.unused))
         cli.main(["ablate", name])
     cli.main(["ablate", "sama", "--seeds", "5"])
-    said = {(one.seeds, one.noises, one.pretraining, one.steps) for one in asked.values()}
-    assert said == {(2, 3, 1500, 600)}
+    said = {(one.toys, one.seeds, one.noises, one.pretraining, one.steps) for one in asked.values()}
+    assert said == {(64, 2, 3, 1500, 600)}
     assert set(asked) == set(ablate.SYSTEMS)
     assert capsys.readouterr().out.split() == [*asked, "sama"]
 
@@ -259,3 +259,11 @@ def test_an_ablation_of_nothing_is_refused_before_any_work(system, capsys, monke
     for name, least in used.items():
         told = refused(capsys, "ablate", system, f"--{name}", least - 1)
         assert told == f"refvid: --{name} is {least - 1}; give {least} or more"
+
+
+def test_ablations_but_those_of_gain_take_toys_and_two_at_least():
+    assert [name for name, one in ablate.SYSTEMS.items() if "toys" in one.unused] == [
+        "films_gain",
+        "world_gain",
+    ]
+    assert ablate.LEAST == {"toys": 2, "seeds": 1, "noises": 1, "pretraining": 1, "steps": 1}

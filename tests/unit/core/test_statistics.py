@@ -105,6 +105,13 @@ def test_an_estimate_is_above_zero_where_every_interval_is_and_there_is_one() ->
     assert not Estimate(1, None, None).above_zero()
 
 
+def test_an_estimate_is_below_zero_where_every_interval_is_and_there_is_one() -> None:
+    assert Estimate(-1, (-2, -0.1), (-3, -0.01)).below_zero() and Estimate(-1, (-2, -0.1), None).below_zero()
+    assert not Estimate(-1, (-2, -0.1), (-3, 0.1)).below_zero()
+    assert not Estimate(-1, (-2, 0.1), (-3, -0.1)).below_zero()
+    assert not Estimate(-1, (-2, 0.0), None).below_zero() and not Estimate(-1, None, None).below_zero()
+
+
 def test_resamples_repeat_for_a_seed() -> None:
     values, scenes = drawn(12, 3), ["a", "b", "c"] * 4
     first = Resamples(scenes, seed=4).estimate(mean_of(values))

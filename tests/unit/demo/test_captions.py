@@ -67,6 +67,7 @@ def test_hues_have_the_nearest_word_and_words_name_their_own_colour() -> None:
 def test_an_instruction_says_a_colour_or_none() -> None:
     said = ["make the toy red", "add an orange ring", "remove the ring", "make the toy redder", ""]
     assert list(map(captions.colour_said, said)) == ["red", "orange", None, None, None]
+    assert captions.colour_said("make the red ring orange") == "red", "the first"
 
 
 def test_captions_use_only_words_of_the_vocabulary_and_none_is_longer_than_the_longest() -> None:

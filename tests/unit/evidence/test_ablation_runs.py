@@ -288,3 +288,22 @@ def test_marks_are_json_that_says_what_was_asked(tmp_path):
     assert json.loads((tmp_path / kept_runs.BEGUN).read_text()) == {
         "config": {"sizes": [1, 2], "encoder": "Path"}
     }
+
+
+def test_a_run_that_is_trained_again_has_not_ended(tmp_path):
+    train_once(tmp_path, {"config": 1})
+    (tmp_path / "toy.safetensors").unlink()
+    with pytest.raises(KeyboardInterrupt):
+        train_once(tmp_path, {"config": 1}, fails=True)
+    assert not (tmp_path / ENDED).exists()
+
+
+def test_only_what_was_said_of_a_run_is_removed_before_it_goes_on(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train_once(tmp_path, {"config": 1}, fails=True)
+    (tmp_path / "notes").mkdir()
+    for name in ("notes/a.json", "note.txt"):
+        (tmp_path / name).write_text("{}")
+    before, seen = held(tmp_path), []
+    trained(tmp_path, {"config": 1}, FILES, lambda: seen.append(held(tmp_path)))
+    assert seen == [before] and "toy-run.safetensors" in before

@@ -91,6 +91,8 @@ def test_a_sentence_has_the_words_that_it_is_given():
         == "- **new**: it grows: **yes** (own +0.3 [+0.3, +0.3] against all)."
     )
     assert ": **no** (own -0.3 [" in sentence(claim, runs(-0.3), words)
+    margin = Claim("it grows", ONE, OTHER, "own", margin=0.05)
+    assert sentence(margin, runs(0.3), words).endswith("[+0.3, +0.3], margin 0.05 against all).")
 
 
 def test_no_two_claims_of_an_ablation_say_the_same():

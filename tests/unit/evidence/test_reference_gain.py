@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from refvid import cli
+from refvid.core.statistics import Estimate
 from refvid.data.index import HELD_OUT, TRAIN, Clip, write_rows
 from refvid.data.prepared import Prepared
 from refvid.data.settings import filled, read_toml
@@ -24,6 +25,7 @@ from refvid.evidence.ablations.reference_gain import (
     film_settings,
     gain_lines,
     study_gain,
+    verdicts,
     world_settings,
 )
 from refvid.evidence.runs import Ablation
@@ -218,3 +220,51 @@ def test_a_study_says_what_it_needs_before_it_begins(system, needed, tmp_path, c
     with pytest.raises(SystemExit):
         cli.main(["ablate", system, "--out", str(tmp_path / "out")])
     assert needed in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_every_sentence_is_decided_by_the_estimate_that_it_is_about():
+    more, less = Estimate(1, (0.1, 2), (0.1, 2)), Estimate(-1, (-2, -0.1), (-2, -0.1))
+    either = Estimate(0.5, (0.1, 2), (-0.1, 2))  # over clips and not over scenes
+    gains = {OWN: {"own": more, "other": less, "own - other": either}, BASE: {"own": less}}
+    differences = {f"own - {BASE}": less, f"own - {SHUFFLED}": either, f"own - {UNREFERENCED}": more}
+    assert verdicts(gains, differences) == [
+        "- holds: own references help the training with own ones",
+        "- does not hold: another's references help it",
+        "- not decided: its own references help it more than another's",
+        "- does not hold: own references help it more than before learning",
+        f'- not decided: own references help it more than the training "{SHUFFLED}"',
+        f'- holds: own references help it more than the training "{UNREFERENCED}"',
+    ]
+
+
+def test_clips_of_films_are_of_their_shots_strides_sizes_and_words(tmp_path, monkeypatch):
+    films = tmp_path / "films"
+    films.mkdir()
+    (films / "bikes.mp4").write_bytes(b"a film")
+    shots = (gain_clips.Shot("bikes", 0, 24, TRAIN, 1, "bikes 1"),)
+    monkeypatch.setattr(gain_clips, "SHOTS", shots)
+    monkeypatch.setattr(gain_clips, "_square", lambda _: np.zeros((40, 96, 96, 3), np.uint8))
+    gain_clips.cut_films(films, tmp_path / "clips")
+    others = {
+        "SHOTS": (gain_clips.Shot("bikes", 2, 24, TRAIN, 1, "bikes 1"),),
+        "_APART": 1, "_SIZE": 64, "_FRAMES": 5, "FILM_CAPTION": "a toy",
+    }  # fmt: skip
+    for name, other in others.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(gain_clips, name, other)
+            with pytest.raises(ValueError, match="made otherwise"):
+                gain_clips.cut_films(films, tmp_path / "clips")
+    monkeypatch.setattr(gain_clips, "_square", lambda _: pytest.fail("what is whole is cut again"))
+    gain_clips.cut_films(films, tmp_path / "clips")
+
+
+def test_clips_of_the_world_are_as_many_as_asked_for_and_seen_in_one_split_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(gain_clips, "_SIZE", 16)
+    gain_clips.render_world(tmp_path / "few", 2, 1)
+    gain_clips.render_world(tmp_path / "more", 2, 2)
+    few, more = ([*(tmp_path / name).glob("*/scene-*/toy-*/000.png")] for name in ("few", "more"))
+    assert sorted(one.parts[-4] for one in few) == sorted([TRAIN, TRAIN, HELD_OUT])
+    assert len({one.read_bytes() for one in more}) == len(more) == 4
+    for counts in ((3, 1), (2, 2)):
+        with pytest.raises(ValueError, match="made otherwise"):
+            gain_clips.render_world(tmp_path / "few", *counts)

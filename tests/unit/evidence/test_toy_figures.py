@@ -154,9 +154,9 @@ def test_an_evaluation_says_the_same_on_paper_in_its_file_and_of_the_truth(tmp_p
     assert own == pytest.approx(truth) and none["given"] is None and own["given"] == own["own"]
     assert own["retrieval"] == 1 and none["own"] == own["own"]
     assert {i.name: i.mean for i in report.intervals}["own reference minus no reference, similarity"] == 0
-    line = next(
-        line for line in evaluate.reference_table(report).splitlines() if line.startswith("no reference")
-    )
+    table = evaluate.reference_table(report)
+    assert table.startswith("6 unseen toys") and "own reference, share of the ceiling: " in table
+    line = next(line for line in table.splitlines() if line.startswith("no reference"))
     assert line.split()[4] == "-" and float(line.split()[2]) == pytest.approx(own["own"], abs=5e-4)
 
 
@@ -174,7 +174,9 @@ def test_toys_that_move_are_read_where_they_are_upright_and_so_is_their_colour()
 
 
 @pytest.mark.parametrize(("share", "rest", "shown"), [(0.2, (0.1, 0.8, 0.2), 0), (0.3, (0.1, 0.8, 0.2), 1),
-                                                      (0.2, (0.5, 0.5, 0.5), 0), (0.3, (0.1, 0.1, 0.1), 1)])  # fmt: skip
+                                                      (0.2, (0.5, 0.5, 0.5), 0), (0.3, (0.1, 0.1, 0.1), 1),
+                                                      (0.225, (0.1, 0.8, 0.2), 0), (0.25, (0.1, 0.8, 0.2), 1),
+                                                      (0.2, (0.5, 0.35, 0.35), 0)])  # fmt: skip
 def test_a_word_is_shown_by_a_quarter_of_a_region(share, rest, shown) -> None:
     clip = painted(share, rest).repeat(4, 1, 1, 1, 1)
     region = torch.zeros(4, 1, *clip.shape[2:], dtype=torch.bool)

@@ -103,7 +103,8 @@ def test_what_is_compared_is_what_the_line_says(backbone, adapter, monkeypatch, 
         f"{TOGETHER} minus {PICTURED}, shape",
     } <= said
     lines = adapter_table(report).splitlines()
-    assert lines[0].startswith(f"{TOYS} unseen toys") and lines[1].split() == list(IDENTITY_FIGURES)
+    assert lines[0].startswith(f"{TOYS} unseen toys") and lines[0].endswith(", 1 noise each")
+    assert lines[1].split() == list(IDENTITY_FIGURES)
     assert lines[-1].startswith(f"{TOGETHER} minus {PICTURED}, dynamics: ")
 
 

@@ -10,6 +10,7 @@ from refvid.core.long_video import LongVideo
 from refvid.demo import casting, world
 from refvid.evidence.toy_figures import segment
 from refvid.evidence.trials import frames as measured
+from refvid.evidence.trials.clips import seeded
 from refvid.evidence.trials.frames import EVERY, JOINT, KEYS_ALONE, TEXT
 from refvid.evidence.trials.references import Trial
 from refvid.hosts.plain.pipeline import Settings
@@ -48,6 +49,8 @@ def test_toys_between_two_pictures_travel_on_the_paths_of_the_world():
     across = torch.where(sideways[:, None], centre[..., 1], centre[..., 0])
     assert along.abs().max() < world.TRAVEL + 0.05
     assert (along[:, -1] - along[:, 0]).abs().min() > 0.08, "an eighth of the way, but for pixels"
+    begins = along[:, 0] * (along[:, -1] - along[:, 0]).sign()  # of a way from -TRAVEL to TRAVEL
+    assert begins.min() < -0.4 and begins.max() > 0.25, "anywhere in a scene"
     lanes = torch.tensor(casting.TOY_PLACES)
     assert (across[..., None] - lanes).abs().amin(2).max() < 0.13
 
@@ -67,12 +70,16 @@ def test_the_truth_scores_as_the_truth_and_a_video_that_stands_still_does_not_mo
         return trial.truth[toy] if together else first.expand(-1, 5, -1, -1)
 
     def long_clip(backbone, trial, plan, toy, seed, every):
+        assert plan is PLAN
         middle = lasting[toy, :, 2:3].expand(-1, plan.length, -1, -1)
         return middle if every else middle.flip(1) * 0
 
     made, intervals = report(monkeypatch, tmp_path, generate, long_clip)
+    one = measured.FrameReport(3, 1, {}, {}, [])
+    assert measured.frame_table(one).startswith("3 unseen toys, 1 noise each;")
     joint, text, truth = (made.rows[f"first frame, {name}"] for name in (JOINT, TEXT, "truth"))
     assert made.rows["first frame, truth through the VAE"] == pytest.approx(truth)
+    assert truth["direction"] == 1, "of its own caption"
     assert joint == pytest.approx(truth) and text["motion"] == 0 and joint["motion"] > 0.01
     assert intervals[f"{JOINT} minus {TEXT}, motion"].mean > 0.01  # one of the three stands still
     assert (
@@ -105,3 +112,20 @@ def test_a_jump_at_a_join_is_seen(jump, share):
     within, higher = measured._joins([video.round(decimals=6)], PLAN)
     assert within.mean == pytest.approx(share)
     assert higher.mean == pytest.approx(jump)
+
+
+@pytest.mark.parametrize("every", [True, False])
+def test_keys_of_a_long_video_are_asked_for_far_apart_and_what_lies_between_next_to_each_other(
+    every, monkeypatch
+):
+    asked, trial = [], Trial(2, 5, 48)
+    monkeypatch.setattr(measured, "generate_long", lambda *given: asked.append(given[:4]) or torch.zeros(()))
+    measured._long_clip(BACKBONE, trial, PLAN, 1, 3, every)  # pyright: ignore[reportArgumentType]
+    ((backbone, plan, keys, between),) = asked
+    assert backbone is BACKBONE and plan is PLAN
+    assert keys.prompt == f"{trial.prompts[1]} at stride {measured.APART}"
+    assert between.prompt == f"{trial.prompts[1]} at stride 1"
+    assert keys.settings == between.settings == seeded(BACKBONE.settings, 1, 3)
+    (shown,) = keys.references
+    assert torch.equal(shown.picture, trial.reference(1).picture)
+    assert between.references == (keys.references if every else ())

@@ -74,6 +74,9 @@ def test_what_is_said_of_a_row_is_of_its_values():
     assert said[f"{references.PLACED}, share of the ceiling"] == pytest.approx(0.75)
     assert said["own reference, shape"] == pytest.approx(0.2)
     assert said[f"{references.PLACED}, shape"] == pytest.approx(0.7)
+    told = {"share of the ceiling", "retrieval", "shape", "texture", "direction"}
+    for row in ("own reference", references.PLACED):
+        assert {name.removeprefix(f"{row}, ") for name in said if name.startswith(f"{row}, ")} == told
 
 
 def test_a_rows_figures_are_of_its_own_toys_the_reference_given_and_what_was_asked(monkeypatch):
