@@ -1,4 +1,7 @@
-"""Showcase of `make demo`: one toy, cut out of one scene, generated in another; and the shipped samples."""
+"""Showcase of `make demo`: one toy, cut out of one scene, generated in another; and the shipped samples.
+
+`python -m refvid.evidence.showcase` writes the samples anew.
+"""
 
 import time
 from dataclasses import dataclass, replace
@@ -133,3 +136,7 @@ def _asked(scene: world.Scenes, direction: str, background: str) -> world.Scenes
 
 def _index(names: tuple[str, ...], name: str) -> Tensor:
     return torch.tensor([names.index(name)])
+
+
+if __name__ == "__main__":
+    write_samples()
