@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
@@ -11,12 +9,9 @@ import torch
 from refvid_toys import without_toys
 from torch import Generator, Tensor
 
-from refvid.backbones.wan.vae import WanVAE
 from refvid.core.statistics import paired_interval
 from refvid.demo import casting, world
 from refvid.evidence import toy_figures as score
-from refvid.evidence.trials import references as evaluate
-from refvid.hosts.plain.pipeline import Settings
 
 
 class Rendered(NamedTuple):
@@ -142,24 +137,6 @@ def test_shape_does_not_depend_on_colour_or_background(pairs: Rendered) -> None:
     assert share(score.shape_of(video, pairs.toys), pairs.toys.shape) >= 0.85
 
 
-def test_an_evaluation_says_the_same_on_paper_in_its_file_and_of_the_truth(tmp_path, monkeypatch) -> None:
-    """With rendered clips in place of generated ones every row is the truth's."""
-    monkeypatch.setattr(evaluate, "clips_of_variant", lambda backbone, trial, *_: trial.truth)
-    settings = Settings(width=64, height=64, frames=5)
-    backbone = SimpleNamespace(recipe="saber", found=None, settings=settings, vae=WanVAE(2))
-    report = evaluate.evaluate_references(backbone, 6, tmp_path, seeds=2)  # pyright: ignore[reportArgumentType]
-    said = json.loads((tmp_path / "score.json").read_text(), parse_constant=pytest.fail)
-    truth, own, none = (report.rows[name] for name in ("truth", "own reference", "no reference"))
-    assert said["rows"] == report.rows and said["values"] == report.values
-    assert own == pytest.approx(truth) and none["given"] is None and own["given"] == own["own"]
-    assert own["retrieval"] == 1 and none["own"] == own["own"]
-    assert {i.name: i.mean for i in report.intervals}["own reference minus no reference, similarity"] == 0
-    table = evaluate.reference_table(report)
-    assert table.startswith("6 unseen toys") and "own reference, share of the ceiling: " in table
-    line = next(line for line in table.splitlines() if line.startswith("no reference"))
-    assert line.split()[4] == "-" and float(line.split()[2]) == pytest.approx(own["own"], abs=5e-4)
-
-
 def test_toys_that_move_are_read_where_they_are_upright_and_so_is_their_colour() -> None:
     generator = Generator().manual_seed(2)
     toys = casting.sample_identities(64, generator, dynamic_share=1.0)
@@ -196,22 +173,6 @@ def test_an_empty_clip_shows_no_colour_and_has_its_toy_in_the_middle() -> None:
     video = without_toys(scenes, 3, 32)
     assert not score.shows_colour(video, toys).any()
     assert score.place_of(video, scenes).abs().max() < 0.2
-
-
-def test_a_toy_of_a_level_moves_and_its_reference_does_not(tmp_path, monkeypatch) -> None:
-    seen = []
-    monkeypatch.setattr(evaluate, "clips_of_variant", lambda _, trial, *__: seen.append(trial) or trial.truth)
-    settings = Settings(width=48, height=48, frames=5)
-    backbone = SimpleNamespace(recipe="saber", found=None, settings=settings, vae=WanVAE(2))
-    for level in ("still", "lively"):
-        evaluate.evaluate_references(backbone, 8, tmp_path, level=level)  # pyright: ignore[reportArgumentType]
-    still, lively = seen[0], seen[-1]
-    assert not still.toys.dynamics.any() and lively.toys.dynamics.any() and lively.toys.dynamics.eq(0).any()
-    trial = evaluate.Trial(8, 5, 48, moving=1.0)
-    assert trial.toys.dynamics.ne(0).all()
-    front, alpha = world.render(casting.steady(trial.toys), trial.elsewhere, 1, 48)
-    assert torch.equal(trial.pictures, front[:, :, 0])
-    assert torch.equal(trial.masks, (alpha[:, :, 0] > 0.5).float())
 
 
 def test_steady_toys_are_read_in_the_middle_and_others_as_they_begin() -> None:

@@ -1,11 +1,14 @@
-"""Trial of references: which reference and which words every row's clips are asked for with."""
+"""Trial of references: which reference and words every row's clips are asked for with, and what is said."""
 
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+from refvid.backbones.wan.vae import WanVAE
+from refvid.demo import casting, world
 from refvid.evidence.trials import references
 from refvid.hosts.plain.pipeline import Settings
 
@@ -138,3 +141,39 @@ def test_every_noise_is_another(monkeypatch, tmp_path):
     )
     references.evaluate_references(backbone, 2, tmp_path, seeds=3)  # pyright: ignore[reportArgumentType]
     assert noises == [0, 1, 2] * len(ASKED)
+
+
+def test_an_evaluation_says_the_same_on_paper_in_its_file_and_of_the_truth(tmp_path, monkeypatch) -> None:
+    """With rendered clips in place of generated ones every row is the truth's."""
+    monkeypatch.setattr(references, "clips_of_variant", lambda backbone, trial, *_: trial.truth)
+    settings = Settings(width=64, height=64, frames=5)
+    backbone = SimpleNamespace(recipe="saber", found=None, settings=settings, vae=WanVAE(2))
+    report = references.evaluate_references(backbone, 6, tmp_path, seeds=2)  # pyright: ignore[reportArgumentType]
+    said = json.loads((tmp_path / "score.json").read_text(), parse_constant=pytest.fail)
+    truth, own, none = (report.rows[name] for name in ("truth", "own reference", "no reference"))
+    assert said["rows"] == report.rows and said["values"] == report.values
+    assert own == pytest.approx(truth) and none["given"] is None and own["given"] == own["own"]
+    assert own["retrieval"] == 1 and none["own"] == own["own"]
+    assert {i.name: i.mean for i in report.intervals}["own reference minus no reference, similarity"] == 0
+    table = references.reference_table(report)
+    assert table.startswith("6 unseen toys") and "own reference, share of the ceiling: " in table
+    line = next(line for line in table.splitlines() if line.startswith("no reference"))
+    assert line.split()[4] == "-" and float(line.split()[2]) == pytest.approx(own["own"], abs=5e-4)
+
+
+def test_a_toy_of_a_level_moves_and_its_reference_does_not(tmp_path, monkeypatch) -> None:
+    seen = []
+    monkeypatch.setattr(
+        references, "clips_of_variant", lambda _, trial, *__: seen.append(trial) or trial.truth
+    )
+    settings = Settings(width=48, height=48, frames=5)
+    backbone = SimpleNamespace(recipe="saber", found=None, settings=settings, vae=WanVAE(2))
+    for level in ("still", "lively"):
+        references.evaluate_references(backbone, 8, tmp_path, level=level)  # pyright: ignore[reportArgumentType]
+    still, lively = seen[0], seen[-1]
+    assert not still.toys.dynamics.any() and lively.toys.dynamics.any() and lively.toys.dynamics.eq(0).any()
+    trial = references.Trial(8, 5, 48, moving=1.0)
+    assert trial.toys.dynamics.ne(0).all()
+    front, alpha = world.render(casting.steady(trial.toys), trial.elsewhere, 1, 48)
+    assert torch.equal(trial.pictures, front[:, :, 0])
+    assert torch.equal(trial.masks, (alpha[:, :, 0] > 0.5).float())
