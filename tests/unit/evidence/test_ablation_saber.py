@@ -204,7 +204,7 @@ def test_a_run_has_the_papers_masks_one_reference_and_no_given_frames():
 
 def test_a_copy_stands_where_its_reference_does_in_the_middle_of_the_clip():
     trial = Trial(4, 3, 64)
-    clips = without_toys(trial.elsewhere, 3, 64)
+    clips = without_toys(trial.elsewhere.background, 3, 64)
     clips[:, :, 1] = trial.pictures
     assert (ablation._pictured(trial, clips)["copy"] > 0.8).all()
 

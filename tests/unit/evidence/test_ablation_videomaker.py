@@ -69,7 +69,11 @@ def test_runs_differ_in_what_is_read_or_in_recognition_alone():
 def test_a_clip_that_ends_in_its_reference_is_confused_and_the_true_one_is_not(grey):
     trial = Trial(24, 5, 64)
     straight = torch.arange(24)
-    ground = torch.full_like(trial.pictures, GROUND) if grey else without_toys(trial.scenes, 1, 64)[:, :, 0]
+    ground = (
+        torch.full_like(trial.pictures, GROUND)
+        if grey
+        else without_toys(trial.scenes.background, 1, 64)[:, :, 0]
+    )
     for given in (straight, straight.roll(1)):
         masks = trial.masks[given]
         assert confusion(trial, given, trial.truth).eq(0).all()

@@ -35,10 +35,6 @@ def pairs() -> Rendered:
     return Rendered(toys, scenes, video, alpha, others, *world.render(toys, others, size=64))
 
 
-def empty_clips(background: Tensor) -> Tensor:
-    return world.backdrop(background, 64).unsqueeze(2).repeat(1, 1, 9, 1, 1) * 2 - 1
-
-
 def share(got: Tensor, expected: Tensor) -> float:
     return (got == expected).float().mean().item()
 
@@ -65,7 +61,7 @@ def test_segmentation_finds_the_toy_and_little_else(pairs: Rendered) -> None:
 
 
 def test_a_clip_without_a_toy_has_an_empty_mask_and_stands_still(pairs: Rendered) -> None:
-    video = empty_clips(pairs.scenes.background[:16])
+    video = without_toys(pairs.scenes.background[:16], 9, 64)
     mask = score.segment(video)
     assert mask.sum() == 0
     assert score.colour_histogram(video, mask).abs().sum() == 0
@@ -80,7 +76,7 @@ def test_reversing_time_reverses_the_direction(pairs: Rendered) -> None:
 
 def test_leak_is_0_on_the_own_background_1_on_the_references_and_half_between(pairs: Rendered) -> None:
     own, other = pairs.scenes.background[:32], pairs.others.background[:32]
-    between = (empty_clips(own) + empty_clips(other)) / 2
+    between = (without_toys(own, 9, 64) + without_toys(other, 9, 64)) / 2
     for video, expected in ((pairs.video[:32], 0.0), (pairs.elsewhere[:32], 1.0), (between, 0.5)):
         leak = score.backdrop_leak(video, own, other)
         # Toys on the outer lanes end four pixels before the border, their soft edge a little later.
@@ -170,7 +166,7 @@ def test_an_empty_clip_shows_no_colour_and_has_its_toy_in_the_middle() -> None:
         casting.sample_identities(4, Generator().manual_seed(0)),
         casting.sample_scenes(4, Generator()),
     )
-    video = without_toys(scenes, 3, 32)
+    video = without_toys(scenes.background, 3, 32)
     assert not score.shows_colour(video, toys).any()
     assert score.place_of(video, scenes).abs().max() < 0.2
 
@@ -184,7 +180,7 @@ def test_steady_toys_are_read_in_the_middle_and_others_as_they_begin() -> None:
 
 def painted(share: float, rest: tuple[float, float, float]) -> Tensor:
     """Clip (1, 3, 3, 64, 64) of a square on the light background, whose first rows are red, `share` of it."""
-    clip = empty_clips(torch.tensor([0]))[:, :, :3]
+    clip = without_toys(torch.tensor([0]), 9, 64)[:, :, :3]
     colours = torch.tensor([rest]).expand(40, 3).clone()
     colours[: round(40 * share)] = torch.tensor([0.9, 0.1, 0.1])
     clip[:, :, :, 12:52, 12:52] = colours.T[None, :, None, :, None] * 2 - 1

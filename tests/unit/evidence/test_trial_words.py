@@ -108,5 +108,5 @@ def test_what_is_said_is_held_against_the_vae_and_what_is_unsaid_against_the_sam
 
 
 def test_a_clip_without_a_toy_shows_nothing_that_is_said_of_its_looks(words):
-    bare = words.measure(without_toys(words.trial.scenes, FRAMES, SIZE))
+    bare = words.measure(without_toys(words.trial.scenes.background, FRAMES, SIZE))
     assert not bare["colour"].any() and not bare["place"].any()
