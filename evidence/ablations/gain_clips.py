@@ -21,7 +21,7 @@ from ...training.engine.models import Models
 
 _SIZE, _FRAMES = 96, 9  # pixels a side, pictures
 _APART = 2  # frames of a film from one picture of a clip to the next
-_WORLD_APART = 12  # pictures of a scene of the demo world, as its model saw keys
+_WORLD_APART = 6  # pictures of a scene of the demo world, as its text-to-video model saw them
 _FPS = 16.0  # that folders of pictures are read at: all of them are seen
 FILM_CAPTION = "a toy standing still on light background"  # in the words of the demo's text encoder
 

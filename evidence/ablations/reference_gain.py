@@ -40,6 +40,7 @@ from ..claims import decision_words
 from ..runs import VALUES, Ablation, trained
 from ..tables import FigureValues, markdown, number_of
 from .gain_clips import SceneClips, ShuffledClips, cut_films, prepared_clips, render_world
+from .text_to_video import on_pretrained
 
 BASE, OWN, SHUFFLED, UNREFERENCED = "base", "own", "shuffled", "none"
 SHUFFLED_TEST = "shuffled, also in the test"
@@ -95,15 +96,17 @@ def ablate_films(ablation: Ablation, steps: int, films: Path) -> list[str]:
     return _told(ablation.folder / "films_gain.md", lines)
 
 
-def ablate_world(ablation: Ablation, steps: int) -> list[str]:
-    """Gains on clips of the demo world, from a base that should not have seen references. Writes
+def ablate_world(ablation: Ablation, steps: int, pretraining: int) -> list[str]:
+    """Gains on clips of the demo world, from a text-to-video model, which never saw a reference. Writes
     world_gain.md; -> its lines."""
     clips = ablation.folder / "world" / "clips"
     render_world(clips, *_WORLD_CLIPS)
-    prepared = prepared_clips(clips, ablation.folder / "world" / "prepared", ablation.models)
-    of_world = replace(ablation, folder=ablation.folder / "world" / "runs")
+    based = on_pretrained(ablation, pretraining)
+    prepared = prepared_clips(clips, ablation.folder / "world" / "prepared", based.models)
+    of_world = replace(based, folder=ablation.folder / "world" / "runs")
     found = study_gain(of_world, "world", {OWN: GainArm(prepared, world_settings(steps))})
-    lines = [f"The toy moved as Saber does, {number_of(steps, 'step')}.", "", *gain_lines(found)]
+    head = f"The toy moved as Saber does, {number_of(steps, 'step')} after {pretraining} of text to video."
+    lines = [head, "", *gain_lines(found)]
     return _told(ablation.folder / "world_gain.md", lines)
 
 

@@ -1,5 +1,5 @@
-"""Text-to-video runs of the demo world, which the ablations of Saber and of first frames start from, and what
-is trained from them."""
+"""Text-to-video runs of the demo world, and what is trained from them: the ablations of Saber, of first frames
+and of reference gain."""
 
 import shutil
 from dataclasses import asdict, replace
@@ -56,6 +56,13 @@ def pretrained(ablation: Ablation, steps: int) -> DiTTraining:
     config = pretraining_run(steps)
     dit_run(ablation, ablation.place(PRETRAINED), config)
     return config
+
+
+def on_pretrained(ablation: Ablation, steps: int) -> Ablation:
+    """The ablation with its text-to-video model, trained unless it is there, for its base."""
+    pretrained(ablation, steps)
+    dit, text_encoder = _files(ablation.place(PRETRAINED))
+    return replace(ablation, models=replace(ablation.models, dit=dit, text_encoder=text_encoder))
 
 
 def _train(ablation: Ablation, config: DiTTraining, folder: Path, goes_on: bool) -> None:

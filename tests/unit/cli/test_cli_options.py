@@ -88,7 +88,8 @@ OF_A_MODEL = {
 UNUSED = {
     "saber": ("noises",),
     **dict.fromkeys(("slot_id", "videomaker", "sama"), ("pretraining",)),
-    **dict.fromkeys(("films_gain", "world_gain"), ("pretraining", "toys", "noises")),
+    "films_gain": ("pretraining", "toys", "noises"),
+    "world_gain": ("toys", "noises"),
     "focus": ("seeds", "pretraining", "steps"),
 }
 IDLE = {

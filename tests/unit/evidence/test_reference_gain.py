@@ -1,5 +1,6 @@
 """Study of reference gain: equal trainings that differ in their references alone, and what is said of it."""
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -11,9 +12,7 @@ from refvid import cli
 from refvid.core.statistics import Estimate
 from refvid.data.index import HELD_OUT, TRAIN, Clip, write_rows
 from refvid.data.prepared import Prepared
-from refvid.data.settings import filled, read_toml
-from refvid.demo.runs import run_path
-from refvid.evidence.ablations import gain_clips, reference_gain
+from refvid.evidence.ablations import gain_clips, reference_gain, text_to_video
 from refvid.evidence.ablations.gain_clips import SHOTS, SceneClips, ShuffledClips
 from refvid.evidence.ablations.reference_gain import (
     BASE,
@@ -29,7 +28,6 @@ from refvid.evidence.ablations.reference_gain import (
     world_settings,
 )
 from refvid.evidence.runs import Ablation
-from refvid.training.base.dit.config import DiTTraining
 from refvid.training.engine.models import Models
 from refvid.training.methods.saber.batch import draw_row
 from refvid.training.methods.saber.held_out import HeldOutClips
@@ -174,11 +172,27 @@ def test_clips_that_were_made_of_something_else_are_not_taken(tmp_path, monkeypa
         gain_clips.cut_films(films, tmp_path / "clips")
 
 
-def test_the_base_without_references_sees_none_and_no_given_frames():
-    run = filled(DiTTraining, read_toml(run_path("no_references"), "run file")["train"], "train")
-    for stage in run.stages:
-        assert stage.drawing.reference_dropout == 1 and stage.drawing.patterns == (1, 0, 0, 0, 0)
-    assert all(kind.patterns is None for kind in run.kinds)
+def test_the_study_of_the_world_is_of_its_text_to_video_model(tmp_path, monkeypatch):
+    asked = Ablation(Models(*map(tmp_path.joinpath, ("dit", "vae", "text"))), tmp_path / "runs", 0, 2, 1)
+    trained, read, studied = [], [], []
+    monkeypatch.setattr(
+        text_to_video, "pretrained", lambda ablation, steps: trained.append((ablation, steps))
+    )
+    monkeypatch.setattr(reference_gain, "render_world", lambda *_: None)
+    monkeypatch.setattr(reference_gain, "prepared_clips", lambda clips, work, models: read.append(models))
+
+    def study(ablation: Ablation, name: str, arms: dict) -> dict[str, list[HeldOutLosses]]:
+        studied.append((ablation, name, [*arms]))
+        return {BASE: [losses(0, 0)], OWN: [losses(0.06, 0.02)] * 2}
+
+    monkeypatch.setattr(reference_gain, "study_gain", study)
+    lines = reference_gain.ablate_world(asked, 7, 5)
+    at = asked.folder / text_to_video.PRETRAINED
+    base = Models(at / "dit.safetensors", asked.models.vae, at / "text_encoder.safetensors")
+    assert trained == [(asked, 5)] and read == [base]
+    of_world = replace(asked, models=base, folder=asked.folder / "world" / "runs")
+    assert studied == [(of_world, "world", [OWN])]
+    assert lines[0] == "The toy moved as Saber does, 7 steps after 5 of text to video."
 
 
 def test_a_base_that_knows_no_references_learns_them_from_the_toy_that_is_moved():
@@ -215,11 +229,10 @@ def test_a_sentence_says_what_its_intervals_decide(own, other, told):
     assert all(line.startswith(f"- {helped}: ") for line in said if line not in compared)
 
 
-@pytest.mark.parametrize(("system", "needed"), [("films_gain", "--films"), ("world_gain", "--dit")])
-def test_a_study_says_what_it_needs_before_it_begins(system, needed, tmp_path, capsys):
+def test_a_study_of_films_says_what_it_needs_before_it_begins(tmp_path, capsys):
     with pytest.raises(SystemExit):
-        cli.main(["ablate", system, "--out", str(tmp_path / "out")])
-    assert needed in capsys.readouterr().err and not (tmp_path / "out").exists()
+        cli.main(["ablate", "films_gain", "--out", str(tmp_path / "out")])
+    assert "--films" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_every_sentence_is_decided_by_the_estimate_that_it_is_about():
