@@ -16,12 +16,19 @@ from .shapes import SHAPES, TEXTURES
 
 @dataclass(frozen=True)
 class Edits:
-    """N pairs: source and target (N, 3, F, H, W) in [-1, 1], region (N, 1, F, H, W) bool of the pixels that
-    differ by more than 1/255 anywhere, and what was asked for."""
+    """N pairs, and what was asked for.
+
+    source, target  (N, 3, F, H, W) in [-1, 1]
+    region          (N, 1, F, H, W) bool: pixels that differ by more than 1/255 anywhere
+    bystander       (N, 1, F, H, W) bool: pixels outside of the region that show a toy which stays as it is
+    ground          (N, 3, 1, H, W): the source's background
+    """
 
     source: Tensor
     target: Tensor
     region: Tensor
+    bystander: Tensor
+    ground: Tensor
     instructions: list[str]
 
 
@@ -42,8 +49,12 @@ def sample_edits(
         raise ValueError(f"kind is {kind!r}; choose one of {', '.join(EDIT_KINDS)}")
     toys = casting.sample_identities(n, generator, dynamic_share)
     before, after, instructions = _CHANGES[kind](toys, casting.sample_scenes(n, generator), generator)
-    source, target = (world.render_cast(cast, frames, size)[0] for cast in (before, after))
-    return Edits(source, target, (source - target).abs().amax(1, keepdim=True) > 2 / 255, instructions)
+    (source, seen), (target, _) = (world.render_cast(cast, frames, size) for cast in (before, after))
+    region = (source - target).abs().amax(1, keepdim=True) > 2 / 255
+    stay = [place for place, toy in enumerate(before) if any(toy is one for one in after)]
+    bystander = seen[:, stay].sum(1, keepdim=True).gt(0.5) & ~region
+    ground = world.backdrop(before[0][1].background, size).unsqueeze(2) * 2 - 1
+    return Edits(source, target, region, bystander, ground, instructions)
 
 
 def _recolour(toys: world.Looks, scenes: world.Scenes, generator: Generator) -> _Change:

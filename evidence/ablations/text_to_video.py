@@ -1,5 +1,5 @@
-"""Text-to-video runs of the demo world, and what is trained from them: the ablations of Saber, of first frames
-and of reference gain."""
+"""Text-to-video runs of the demo world, and what is trained from them: Saber's ablations, and those of first
+frames and of reference gain."""
 
 import shutil
 from dataclasses import asdict, replace

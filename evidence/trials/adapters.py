@@ -96,7 +96,7 @@ def evaluate_edit_adapter(
         {
             f"{kind}, {figure}": values[kind][figure]
             for kind in EDIT_KINDS
-            for figure in ("way", "nearer", "colour")
+            for figure in ("way", "nearer", "stays", "colour")
         }
     )
     size = backbone.settings.frames, backbone.settings.height

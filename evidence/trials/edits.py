@@ -29,6 +29,7 @@ EDIT_FIGURES = {
     "nearer": "that region is nearer to the truth than to the source",
     "kept": "all else against the source, decibels",
     "motion": "correlation with the truth of where and when pictures change",
+    "stays": "a toy that the edit leaves alone is still there, where one is",
     "colour": "a quarter of that region or more is of the hue that is asked for, where one is",
 }
 ROWS_OF_KIND = 2  # of a sheet
@@ -41,14 +42,16 @@ class EditTrial:
     def __init__(self, kind: str, count: int, frames: int, size: int):
         generator = Generator().manual_seed(UNSEEN_SEED + 10 + edits.EDIT_KINDS.index(kind))
         asked: list[str] = []
-        parts: list[tuple[Tensor, Tensor, Tensor]] = []
+        parts: list[tuple[Tensor, ...]] = []
         while len(asked) < count:  # about half of some kinds change enough
             drawn = edits.sample_edits(kind, 4 + 2 * count, generator, frames, size)
             change = _distance(drawn.source, drawn.target, drawn.region)
             rows = change.ge(LEAST_CHANGE).nonzero()[: count - len(asked), 0]
-            parts.append((drawn.source[rows], drawn.target[rows], drawn.region[rows]))
+            clips = drawn.source, drawn.target, drawn.region, drawn.bystander, drawn.ground
+            parts.append(tuple(part[rows] for part in clips))
             asked += [drawn.instructions[row] for row in rows.tolist()]
-        self.source, self.truth, self.region = map(torch.cat, zip(*parts, strict=True))
+        joined = map(torch.cat, zip(*parts, strict=True))
+        self.source, self.truth, self.region, self._bystander, self._ground = joined
         self.prompts, self.colours = list(map(edit_prompt, asked)), list(map(colour_said, asked))
 
     def __len__(self) -> int:
@@ -65,17 +68,21 @@ class EditTrial:
         motion  Pearson's correlation, over pixels and steps in time, of how much pictures change from one to
                 the next. The change is a norm over the colours, so that another colour is no other motion. 0
                 for a clip that stands still, none where the truth does
+        stays   d(clip, source) < d(clip, ground), over the pixels of a toy that the edit leaves alone; none
+                where there is none
         colour  `toy_figures.shows_word` of the region; none where the instruction names no colour
         """
         missed = _distance(clips, self.truth, self.region)
         error = _mean((clips - self.source).square(), ~self.region)
         changes = [clip.diff(dim=2).square().sum(1).sqrt().flatten(1) for clip in (clips, self.truth)]
         still = changes[1].amax(1) < 1 / 255
+        there, bare = (_distance(clips, one, self._bystander) for one in (self.source, self._ground))
         return {
             "way": 1 - missed / _distance(self.source, self.truth, self.region),
             "nearer": (missed < _distance(clips, self.source, self.region)).float(),
             "kept": (10 * torch.log10(4 / error)).clamp_max(MOST_DECIBELS),
             "motion": _correlation(*changes).masked_fill(still, torch.nan),
+            "stays": (there < bare).float().masked_fill(there.isnan(), torch.nan),
             "colour": toy_figures.shows_word(clips, self.region, self.colours),
         }
 

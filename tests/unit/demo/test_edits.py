@@ -46,6 +46,23 @@ def test_what_is_removed_leaves_its_background_and_what_is_added_was_not_there()
         assert ((bare - rows).abs() * region).mean() < ((full - rows).abs() * region).mean()
 
 
+def test_a_toy_that_stays_is_where_source_and_target_differ_from_the_ground_alike() -> None:
+    for kind in edits.EDIT_KINDS:
+        made = edits.sample_edits(kind, 16, Generator().manual_seed(2), size=48)
+        if kind not in ("remove", "add", "recolour_either"):
+            assert not made.bystander.any()
+            continue
+        assert made.bystander.flatten(1).any(1).all() and not (made.bystander & made.region).any()
+        painted = [
+            (one - made.ground).abs().amax(1, keepdim=True) > 2 / 255 for one in (made.source, made.target)
+        ]
+        assert all(one[made.bystander].float().mean() > 0.98 for one in painted)  # a toy may be of its hue
+        rest = painted[0] & painted[1] & ~made.region & ~made.bystander
+        if kind != "recolour_either":  # the other toy's second colour is there, too
+            seen = (made.source - made.ground).abs().mean(1, keepdim=True)
+            assert seen[rest].mean() < 0.5 * seen[made.bystander].mean(), "its blurred edge alone"
+
+
 def casts_of(kind: str, monkeypatch: pytest.MonkeyPatch, share: float = 0.5) -> tuple[list, list, list[str]]:
     """What is rendered as source and as target, and the instructions."""
     heard, render = [], world.render_cast

@@ -164,7 +164,7 @@ def test_edits_are_measured_by_kind_beside_what_the_vae_lets_through(backbone, m
     assert report.intervals == [
         interval_of(f"{kind}, {figure}", values[kind][figure])
         for kind in EDIT_KINDS
-        for figure in ("way", "nearer", "colour")
+        for figure in ("way", "nearer", "stays", "colour")
     ]
     assert json.loads((tmp_path / "new" / "edits.json").read_text())["count"] == 5
     lines = adapter_table(report).splitlines()

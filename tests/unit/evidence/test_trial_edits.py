@@ -82,6 +82,21 @@ def test_the_named_colour_shows_in_the_truth_and_not_in_the_source(trial):
     assert not another.eq(1).any()
 
 
+def test_a_toy_that_the_edit_leaves_alone_stays_until_it_is_painted_over(trial):
+    beside = any(word in one for one in trial.prompts for word in ("remove", "add ")) or not any(
+        word in one for one in trial.prompts for word in ("the toy", "background")
+    )
+    shown = [trial.measure(clips)["stays"] for clips in (trial.truth, trial.source)]
+    bare = torch.where(trial.region, trial.truth, trial._ground)
+    gone = trial.measure(bare)["stays"]
+    nearly = trial.measure(0.6 * bare + 0.4 * trial.truth)["stays"]
+    if beside:
+        assert all(one.eq(1).all() for one in shown) and gone.eq(0).all() and nearly.eq(0).all()
+        assert trial.measure(0.4 * bare + 0.6 * trial.truth)["stays"].eq(1).all()
+    else:
+        assert all(one.isnan().all() for one in (*shown, gone, nearly))
+
+
 @pytest.mark.parametrize("share", [-0.5, 0.25, 0.75])
 def test_a_blend_went_its_share_of_the_way(trial, share):
     found = trial.measure(trial.source + share * (trial.truth - trial.source))
