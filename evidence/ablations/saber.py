@@ -36,6 +36,7 @@ PAPER_WORDING = Wording(
     holds="reproduces",
     fails="does not reproduce",
     against=" against the whole method",
+    form="+.4f",  # halos are a few pixels in ten thousand
 )
 
 

@@ -67,7 +67,7 @@ def test_a_claim_of_the_paper_is_told_against_the_whole_method(shift, verdict):
     runs = {WHOLE_METHOD: [{"run": before}], arm.name: [{"run": after}]}
     said = sentence(arm.claim, runs, PAPER_WORDING)
     assert said.startswith("- **ellipses only**, of which the paper says that identity suffers: ")
-    assert f": **{verdict}** (own {shift:+.3f} [" in said.replace("-0.000", "+0.000")
+    assert f": **{verdict}** (own {shift:+.4f} [" in said.replace("-0.0000", "+0.0000")
     assert said.endswith("] against the whole method).")
 
 
