@@ -262,6 +262,22 @@ def test_an_ablation_of_nothing_is_refused_before_any_work(system, capsys, monke
         assert told == f"refvid: --{name} is {least - 1}; give {least} or more"
 
 
+@pytest.mark.parametrize(
+    ("system", "work"),
+    [
+        ("saber", "saber.ablate_saber"),
+        ("frames", "frames.ablate_frames"),
+        ("world_gain", "reference_gain.ablate_world"),
+    ],
+)
+def test_what_begins_with_a_text_to_video_model_is_told_its_steps(system, work, monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(f"refvid.evidence.ablations.{work}", lambda *given: asked.append(given) or ["done"])
+    cli.main(["ablate", system, "--steps", "7", "--pretraining", "5", "--seeds", "3", "--out", str(tmp_path)])
+    ((ablation, *steps),) = asked
+    assert steps == [7, 5] and (ablation.seeds, ablation.folder) == (3, tmp_path)
+
+
 def test_ablations_but_those_of_gain_take_toys_and_two_at_least():
     assert [name for name, one in ablate.SYSTEMS.items() if "toys" in one.unused] == [
         "films_gain",
