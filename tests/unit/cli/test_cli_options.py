@@ -283,4 +283,5 @@ def test_ablations_but_those_of_gain_take_toys_and_two_at_least():
         "films_gain",
         "world_gain",
     ]
+    assert [name for name, one in ablate.SYSTEMS.items() if "films" not in one.unused] == ["films_gain"]
     assert ablate.LEAST == {"toys": 2, "seeds": 1, "noises": 1, "pretraining": 1, "steps": 1}

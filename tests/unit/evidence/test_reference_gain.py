@@ -27,6 +27,7 @@ from refvid.evidence.ablations.reference_gain import (
     verdicts,
     world_settings,
 )
+from refvid.evidence.ablations.text_to_video import pretraining_run
 from refvid.evidence.runs import Ablation
 from refvid.training.engine.models import Models
 from refvid.training.methods.saber.batch import draw_row
@@ -272,6 +273,7 @@ def test_clips_of_films_are_of_their_shots_strides_sizes_and_words(tmp_path, mon
 
 
 def test_clips_of_the_world_are_as_many_as_asked_for_and_seen_in_one_split_alone(tmp_path, monkeypatch):
+    assert {kind.stride for kind in pretraining_run(1).kinds} == {gain_clips._WORLD_APART}
     monkeypatch.setattr(gain_clips, "_SIZE", 16)
     gain_clips.render_world(tmp_path / "few", 2, 1)
     gain_clips.render_world(tmp_path / "more", 2, 2)
