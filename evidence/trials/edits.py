@@ -51,7 +51,7 @@ class EditTrial:
             parts.append(tuple(part[rows] for part in clips))
             asked += [drawn.instructions[row] for row in rows.tolist()]
         joined = map(torch.cat, zip(*parts, strict=True))
-        self.source, self.truth, self.region, self._bystander, self._ground = joined
+        self.source, self.truth, self.region, self.bystander, self.ground = joined
         self.prompts, self.colours = list(map(edit_prompt, asked)), list(map(colour_said, asked))
 
     def __len__(self) -> int:
@@ -76,7 +76,7 @@ class EditTrial:
         error = _mean((clips - self.source).square(), ~self.region)
         changes = [clip.diff(dim=2).square().sum(1).sqrt().flatten(1) for clip in (clips, self.truth)]
         still = changes[1].amax(1) < 1 / 255
-        there, bare = (_distance(clips, one, self._bystander) for one in (self.source, self._ground))
+        there, bare = (_distance(clips, one, self.bystander) for one in (self.source, self.ground))
         return {
             "way": 1 - missed / _distance(self.source, self.truth, self.region),
             "nearer": (missed < _distance(clips, self.source, self.region)).float(),
